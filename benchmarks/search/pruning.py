@@ -30,7 +30,7 @@ from benchmarks.search.replay import answered_by, seeded, task_worlds
 from benchmarks.search.score import Interval, mean
 from benchmarks.search.world import Realised, TableWorld, rung_losses
 from sweeper.search import pruner
-from sweeper.search.engine import EndedTrial, Searched, StopCondition, search
+from sweeper.search.alone import EndedTrial, Searched, StopCondition, search
 from sweeper.search.search import known_starts
 
 _NEVER = "optuna:NopPruner"

@@ -29,7 +29,7 @@ from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Beforehand, Ground, Realised, TableWorld, World, is_scored
 from sweeper.planning.budget.budget import first_rung
 from sweeper.plans import Plan
-from sweeper.search.engine import Objective, StopCondition, search
+from sweeper.search.alone import Objective, StopCondition, search
 from sweeper.search.search import known_starts
 from sweeper.spec import Scalar
 from sweeper.trials import RungReport, Trial

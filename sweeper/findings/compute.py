@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.findings.record import Findings
 from sweeper.findings.study.changes import measured_trials
-from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.metric import loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategies import strategy_summaries

@@ -75,13 +75,14 @@ class TestedModel(Record):
 class Verdict(Record):
     """The answer to "what do I train?", honest about noise.
 
-    ``sentence`` stands alone. ``comparisons`` hold winner against runner-up, default and
-    baselines. ``fine_tuning_needed`` is true only if the winner changes the base model and is shown
-    to be better than every baseline that scored the same test items; None where that could not be
-    decided.
+    ``sentence`` stands alone; it begins with ``answer``. ``comparisons`` hold winner against
+    runner-up, default and baselines. ``fine_tuning_needed`` is true only if the winner changes the
+    base model and is shown to be better than every baseline that scored the same test items; None
+    where that could not be decided.
     """
 
     kind: VerdictKind
+    answer: str = Field("", description="what to do, in a few words")
     sentence: str
     recommended_trial: int | None = None
     best_trial: int | None = Field(None, description="the recommended one, or the best so far")
@@ -105,6 +106,11 @@ class Verdict(Record):
     fine_tuning_needed: bool | None = None
     test_items: int | None = Field(None, description="that were scored")
     seeds: int | None = Field(None, description="fewest trainings of a finalist that is compared")
+
+    @property
+    def reasons(self) -> str:
+        """The sentence without the answer."""
+        return self.sentence.removeprefix(f"{self.answer}: ")
 
 
 class StrategySummary(Record):

@@ -67,7 +67,7 @@ def test_prompts_without_room_in_the_context_are_refused_with_the_reason(scene: 
     assert "--max-length" in refused.remedy
 
 
-@pytest.mark.parametrize(("model", "gib", "most"), [("7B", 6.0, 32), ("13B", 10.0, 32)])
+@pytest.mark.parametrize(("model", "gib", "most"), [("7B", 5.8, 32), ("13B", 10.0, 32)])
 def test_a_range_narrows_before_a_strategy_is_refused(
     scene: Any, model: str, gib: float, most: int
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.constraints import Limit
 from sweeper.plans import Parameter
-from sweeper.search.engine import RungCount, Space, StrategySpace
+from sweeper.search.alone import RungCount, Space, StrategySpace
 from sweeper.trials import Failure, Measure, RungReport, State, TrialResult
 
 RATE = Parameter(

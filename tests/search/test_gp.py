@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from spaces import SPACE, report
 
-from sweeper.search.engine import StopCondition, search
+from sweeper.search.alone import StopCondition, search
 from sweeper.trials import RungReport
 
 

@@ -10,7 +10,7 @@ from curve_backend import make_plan
 from spaces import SPACE, report
 
 from sweeper.errors import SpecError
-from sweeper.search.engine import StopCondition, search
+from sweeper.search.alone import StopCondition, search
 from sweeper.search.named import check_named, make_pruner, make_sampler
 from sweeper.search.pruner import SweeperPruner
 from sweeper.trials import RungReport

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from spaces import report
 
 from sweeper.plans import Parameter
-from sweeper.search.engine import (
+from sweeper.search.alone import (
     RungCount,
     Searched,
     Space,

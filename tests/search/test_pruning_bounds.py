@@ -3,7 +3,7 @@ from __future__ import annotations
 from spaces import ended, report
 
 from benchmarks.search.pruning import enveloped, foreseen
-from sweeper.search.engine import EndedTrial
+from sweeper.search.alone import EndedTrial
 from sweeper.trials import Trial
 
 

@@ -4,7 +4,7 @@ import pytest
 from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
 from sweeper.search import study_end
-from sweeper.search.engine import RungCount, Space, StrategySpace
+from sweeper.search.alone import RungCount, Space, StrategySpace
 from sweeper.search.search import Search
 from sweeper.search.study_end import Ending, decide, gains_too_little, still_ends
 from sweeper.spec import SearchSpec

@@ -89,8 +89,13 @@ class Figures(Record):
     rows: int = Field(description="training rows that there are")
     items: int | None = Field(None, description="of validation")
     curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
-    sentence: str
+    sentences: tuple[str, ...] = Field(description="what twice the rows would bring comes first")
     decision: str = Field("", description="why there is a curve that nobody asked for")
+
+    @property
+    def sentence(self) -> str:
+        """All that the curves say."""
+        return " ".join(self.sentences)
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
         rows=rows,
         items=items.losses.size if items is not None else None,
         curves=tuple(curves),
-        sentence=" ".join(_sentences(curves, rows, metric)),
+        sentences=tuple(_sentences(curves, rows, metric)),
     )
 
 

@@ -56,7 +56,7 @@ def _decision(run: RunFiles) -> str:
 
 def finding(figures: Figures, report: Report) -> str:
     """What twice the rows would bring."""
-    return figures.sentence.partition(". ")[0].removesuffix(".") + "."
+    return figures.sentences[0]
 
 
 def card(figures: Figures, findings: Findings) -> list[str]:

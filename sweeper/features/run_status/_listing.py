@@ -12,7 +12,7 @@ from sweeper.runfolder import RunFolder
 def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     """One run: its name, status, trials, verdict, score and cost to train."""
     row = {"name": run.path.name, "status": "planned", "trials": "0"}
-    row |= dict.fromkeys(("verdict", "score", "cost"), "")
+    row |= dict.fromkeys(("answer", "verdict", "score", "cost"), "")
     if status is not None:
         row["status"] = status.phase if status.phase in ENDED else "running"
         row["trials"] = f"{status.done}/{status.trials}"
@@ -21,7 +21,8 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     try:
         findings = Findings.read(run.findings)
     except UsageError:  # one damaged run hides no other
-        return row | {"status": "unreadable", "verdict": f"sweeper report {run.quoted}"}
+        remedy = f"sweeper report {run.quoted}"
+        return row | {"status": "unreadable", "answer": remedy, "verdict": remedy}
     run_figures = findings.run
     if status is None:
         row |= {
@@ -31,7 +32,7 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     if row["status"] == "complete":
         failed = f", {run_figures.failed} failed" if run_figures.failed else ""
         row["status"] += f"{failed}{'' if findings.baselines else ', no baselines'}"
-    row["verdict"] = findings.verdict.sentence
+    row |= {"answer": findings.verdict.answer, "verdict": findings.verdict.sentence}
     if figures := headline_figures(findings):
         score, cost = figures[:2]
         tested = score.name.startswith("test ")
@@ -39,9 +40,10 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     return row
 
 
-def cells(row: dict[str, str]) -> list[str]:
-    """A line of the table: the beginning of the verdict, and no more than 100 columns."""
-    short = row | {"verdict": row["verdict"].partition(": ")[0]}
-    return [
-        text.replace("95% CI ", "").removesuffix(" besides the process") for text in short.values()
-    ]
+def shortened(row: dict[str, str]) -> dict[str, str]:
+    """What the table shows: the answer of the verdict, and no more than 100 columns."""
+    return {
+        name: text.replace("95% CI ", "").removesuffix(" besides the process")
+        for name, text in row.items()
+        if name != "verdict"
+    }

@@ -86,7 +86,7 @@ def list_runs(
     """List the runs here, with progress and verdict."""
     from sweeper.errors import RunError
     from sweeper.execution.state.second_command import statuses
-    from sweeper.features.run_status._listing import cells, listed
+    from sweeper.features.run_status._listing import listed, shortened
     from sweeper.views.console import out, say, show_page, table
 
     runs = []
@@ -103,7 +103,8 @@ def list_runs(
     if not rows:
         out().print(f"No runs in {root}. Start one with 'sweeper run'.")
         return
-    show_page(table([*rows[0]], map(cells, rows)))
+    short = [shortened(row) for row in rows]
+    show_page(table([*short[0]], ([*row.values()] for row in short)))
 
 
 def _now(folder: RunFolder) -> Status:

@@ -100,7 +100,7 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures that have a value of the base, by name."""
     found: dict[str, tuple[Measure, dict[int, float]]] = {}
-    for trial in run.completed:
+    for trial in run.ranked:
         for name, one in (trial.result.measures if trial.result else {}).items():
             if one.base is not None:
                 found.setdefault(name, (one, {}))[1][trial.config.number] = one.change

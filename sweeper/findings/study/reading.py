@@ -121,7 +121,7 @@ class RunFiles:
     texts: bool = True
 
     @property
-    def completed(self) -> tuple[TrialFiles, ...]:
+    def ranked(self) -> tuple[TrialFiles, ...]:
         """Trials with a cost, best first, those within the limits before the others."""
 
         def place(trial: TrialFiles) -> tuple[tuple[bool, float, float], int]:
@@ -138,7 +138,7 @@ class RunFiles:
     @property
     def best(self) -> TrialFiles:
         """The best of the completed trials."""
-        return self.completed[0]
+        return self.ranked[0]
 
     @property
     def margin(self) -> float:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import StrategySummary
-from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.metric import (
     LOSS,
@@ -54,7 +54,7 @@ def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
     for strategy in strategies_of(run):
         trials = [
             trial
-            for trial in run.completed
+            for trial in run.ranked
             if trial.config.strategy == strategy and parameter in trial.config.parameters
         ]
         having = [trial for trial in trials if trial.config.parameters[parameter] != off]
@@ -87,7 +87,7 @@ def strategies_of(run: RunFiles) -> tuple[str, ...]:
 
 def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
     """The best completed trial of a strategy."""
-    return next((t for t in run.completed if t.config.strategy == strategy), None)
+    return next((t for t in run.ranked if t.config.strategy == strategy), None)
 
 
 def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:

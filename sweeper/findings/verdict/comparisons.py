@@ -25,7 +25,7 @@ from sweeper.evaluation.significance import (
 )
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.record import Finalist
-from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     TestScores,
     interval,

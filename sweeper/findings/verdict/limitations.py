@@ -142,9 +142,9 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
 
     Two, because a decay of the learning rate lowers the loss in the last one in any case.
     """
-    if not study.run.completed:
+    if not study.run.ranked:
         return
-    best = study.run.completed[0]
+    best = study.run.ranked[0]
     rungs = best.config.budget.rungs
     if rungs < study.run.plan.budget.rungs:
         return  # longer ones were tried and were no better
@@ -206,7 +206,7 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
 def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     """Early ranks were misleading: the best trial was in the worse half where pruning begins."""
     run = study.run
-    if study.summary.pruned == 0 or not run.completed:
+    if study.summary.pruned == 0 or not run.ranked:
         return
     # A pruner that was named may begin later than planned; what diverges is stopped earlier.
     stops = [
@@ -220,7 +220,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
         for trial in run.trials
         if (cost := _cost_at(trial, rung)) is not None
     }
-    best = run.completed[0].config.number
+    best = run.ranked[0].config.number
     if best not in early or len(early) < 4:
         return
     place = 1 + sum(cost < early[best] for cost in early.values())
@@ -248,13 +248,13 @@ def _cost_at(trial: TrialFiles, rung: int) -> float | None:
 
 def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
     """A strategy that lost within noise of the best with a fraction of its trials."""
-    if study.summary.status != "complete" or not study.run.completed:
+    if study.summary.status != "complete" or not study.run.ranked:
         return
     counts = {
         name: sum(trial.config.strategy == name for trial in study.run.trials)
         for name in strategies_of(study.run)
     }
-    winner = study.run.completed[0].config.strategy
+    winner = study.run.ranked[0].config.strategy
     rivals = [name for name in counts if name != winner and best_of(study.run, name)]
     behind = [name for name in rivals if 3 * counts[name] <= counts[winner]]
     near = [name for name in behind if _near(study, name)]
@@ -270,7 +270,7 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _near(study: JudgedStudy, strategy: str) -> bool:
-    rival, best = best_of(study.run, strategy), study.run.completed[0]
+    rival, best = best_of(study.run, strategy), study.run.ranked[0]
     smallest = study.run.margin
     return rival is not None and rival.cost - best.cost <= smallest
 

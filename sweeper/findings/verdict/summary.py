@@ -48,7 +48,7 @@ def run_summary(run: RunFiles) -> RunSummary:
 def status(run: RunFiles) -> Status:
     """What the files show, then what ``status.json`` says."""
     ended = sum(trial.end is not None for trial in run.trials)
-    opened = run.seal.complete if run.seal else not run.completed
+    opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.get("phase")
     if phase == "complete" or (ended >= trials_asked(run) and opened):
         return "complete"

@@ -15,7 +15,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
-from sweeper.findings.study.finalists import finalists
+from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     interval,
     scored_items,
@@ -25,7 +25,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.worsened import worsened, worsened_sentence
+from sweeper.findings.verdict.worse_metrics import worsened, worsened_sentence
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult
@@ -42,7 +42,7 @@ _REASON = 200
 
 def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
-    if not run.completed:
+    if not run.ranked:
         return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
@@ -73,15 +73,17 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     needed: bool | None = None
     if cheaper is not None and against is not None:
         needed = False if against.outcome in _AS_GOOD else None
-        sentence = _baseline_sentence(run, contest, cheaper, against, chosen)
+        answer, reasons = _for_baseline(run, contest, cheaper, against, chosen)
     else:
-        sentence = _trial_sentence(run, contest, chosen, rivals, ahead=ahead)
+        answer = f"Train trial {chosen.trial} ({words.short(chosen.strategy)})"
+        reasons = _for_trial(run, contest, chosen, rivals, ahead=ahead)
         if contest.compared and changes_base(chosen.strategy):
             needed = True
-            sentence += _pays(run, contest)
+            reasons += _pays(run, contest)
     return Verdict(
         kind=kind,
-        sentence=sentence,
+        answer=answer,
+        sentence=f"{answer}: {reasons}",
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=cheaper.name if cheaper else None,
@@ -95,14 +97,12 @@ def _score(run: RunFiles, contest: Contest, baseline: BaselineResult | None) -> 
     return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
 
 
-def _trial_sentence(
+def _for_trial(
     run: RunFiles, contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
 ) -> str:
     score = words.score_with_interval(chosen.test_score, contest.metric)
-    head = (
-        f"Train trial {chosen.trial} ({words.short(chosen.strategy)}): test "
-        f"{contest.metric.title} {score}, {units.plural(len(chosen.seeds), 'seed')}; "
-    )
+    seeds = units.plural(len(chosen.seeds), "seed")
+    head = f"test {contest.metric.title} {score}, {seeds}; "
     if ahead:
         return f"{head}better than the rest of {units.plural(len(rivals) + 1, 'finalist')}."
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
@@ -175,15 +175,16 @@ def _outcome(run: RunFiles, comparison: Comparison) -> str:
     )
 
 
-def _baseline_sentence(
+def _for_baseline(
     run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
-) -> str:
+) -> tuple[str, str]:
+    """The answer, and its reasons."""
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
     if against.outcome in _AS_GOOD:
-        return f"You need not fine-tune: {baseline.title} does as well. On the test split {gap}."
-    return (
-        f"Fine-tuning is not shown to pay: {trial} is not shown to be better than "
+        return "You need not fine-tune", f"{baseline.title} does as well. On the test split {gap}."
+    return "Fine-tuning is not shown to pay", (
+        f"{trial} is not shown to be better than "
         f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
         f"On the test split {gap}: {_outcome(run, against)}."
     )
@@ -213,9 +214,9 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
     number, metric = best.config.number, objective_metric(run.plan)
     unit = f" {words.column_unit(metric)}".rstrip()
     strategy = words.strategy(best.config.strategy)
-    opening = "Not enough to recommend" if summary.status == "complete" else "Not finished"
+    answer = "Not enough to recommend" if summary.status == "complete" else "Not finished"
     sentence = (
-        f"{opening}: {lacking}. Best so far: trial {number} ({strategy}), "
+        f"{answer}: {lacking}. Best so far: trial {number} ({strategy}), "
         f"{words.on_validation(metric)} {words.score(best.value, metric)}{unit} "
         f"({run.plan.objective.direction})."
     )
@@ -224,6 +225,7 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
         sentence += f" Validation chose trial {chosen}, the cheapest of those close to the best."
     return Verdict(
         kind="insufficient",
+        answer=answer,
         sentence=sentence,
         recommended_trial=contest.chosen.trial if contest.chosen else None,
         best_trial=chosen,

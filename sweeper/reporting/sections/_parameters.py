@@ -97,6 +97,7 @@ class Figures(Record):
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
+    best_strategy: str = Field("", description="of the best trial within the limits")
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
@@ -128,7 +129,7 @@ def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFi
     """Every searched parameter of every strategy that has a completed trial."""
     found: list[ParameterFinding] = []
     for strategy in strategies_of(run):
-        trials = [trial for trial in run.completed if trial.config.strategy == strategy]
+        trials = [trial for trial in run.ranked if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
             kept = list(filter(run.is_within, trials)) or trials

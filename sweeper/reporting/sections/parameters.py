@@ -58,12 +58,13 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
     return Figures(
         parameters=parameter_findings(run, default_against_best(run)),
         effects=effect_findings(run),
+        best_strategy=next((trial.config.strategy for trial in run.ranked), ""),
     )
 
 
 def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
     """Parameters whose best value lies at a bound, in the strategy of the best trial."""
-    best = next((trial.strategy for trial in findings.best_first()), "")
+    best = figures.best_strategy
     for finding in figures.parameters:
         if finding.strategy != best or finding.at_edge is None:
             continue

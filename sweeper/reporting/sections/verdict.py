@@ -35,10 +35,9 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The answer first."""
     decided, step = report.findings.verdict, report.findings.next_step
     row = described(report)
-    lead, _, rest = decided.sentence.partition(": ")
     yield VerdictCard(
-        lead=lead,
-        sentence=words.sentence(rest),
+        lead=decided.answer,
+        sentence=words.sentence(decided.reasons),
         because=report.because,
         forest=_forest(report),
         figures=tuple(headline_figures(report.findings)),

@@ -81,7 +81,7 @@ def test_a_run_with_a_curve_answers_in_the_verdict(make_run: Make) -> None:
     ]  # fmt: skip
     assert curve.seen
     assert report.card[0] == need.sentence
-    assert need.sentence.startswith(section.finding(need, report).removesuffix("."))
+    assert need.sentence.startswith(section.finding(need, report))
     assert "Twice the data (1,120 rows to train on) would bring the" in need.sentence
     assert "points of validation accuracy (90% interval" in need.sentence
     assert "Going from half of the rows to all of them brought" in need.sentence
@@ -149,7 +149,7 @@ def test_more_rows_are_next_where_the_data_curve_shows_a_gain(
         twice=Interval(value=gain, low=low, high=0.05),
         seen=low > 0,
     )
-    need = Figures(metric=found.metric, rows=560, curves=(curve,), sentence="Twice the data.")
+    need = Figures(metric=found.metric, rows=560, curves=(curve,), sentences=("Twice the data.",))
     step = section.advise(need, found)
     assert (step is not None) == advised
     if step is not None:

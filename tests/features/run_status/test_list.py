@@ -35,8 +35,8 @@ def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run)
     assert re.fullmatch(score, rows["done"]["score"])
     assert re.match(r"\d+ s, \d\.\d+ GiB", rows["done"]["cost"])
     assert rows["planned"] == {
-        "name": "planned", "status": "planned", "trials": "0", "verdict": "", "score": "",
-        "cost": "",
+        "name": "planned", "status": "planned", "trials": "0", "answer": "", "verdict": "",
+        "score": "", "cost": "",
     }  # fmt: skip
     assert rows["broken"]["status"] == "unreadable"
     assert rows["broken"]["verdict"] == "sweeper report runs/broken"

@@ -15,7 +15,7 @@ from sweeper.features.warm_start.starts import Remembered, propose, remember, si
 from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
-from sweeper.search.engine import RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.alone import RungCount, Space, StopCondition, StrategySpace, search
 from sweeper.search.loss_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.trials import Measure, TrialResult

@@ -9,11 +9,11 @@ from sweeper.trials import Measure
 
 def test_trials_within_a_limit_come_first(make):
     files = read_run(make(trials=4, prune=False))
-    best, *others = files.completed
+    best, *others = files.ranked
     lost = Measure(title="lost", unit="nats/token", value=2.5, base=2.0)
     beyond = best.result.model_copy(update={"measures": {"general.text": lost}})
     trials = [replace(one, result=beyond) if one == best else one for one in files.trials]
     limited = replace(files, trials=tuple(trials), limits=(Limit("general", 0.1, "x", 2, ""),))
-    numbers = [one.config.number for one in limited.completed]
+    numbers = [one.config.number for one in limited.ranked]
     assert numbers == [*(one.config.number for one in others), best.config.number]
     assert limited.best.config.number == others[0].config.number

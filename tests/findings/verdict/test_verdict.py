@@ -348,7 +348,7 @@ def test_an_interrupted_sweep_never_recommends_even_with_test_scores(contest):
 
 def test_the_best_so_far_keeps_to_the_limit_on_forgetting(make):
     run = make(trials=13, asked=20, phase="search", seal=False, seeds=1)
-    first, second, *_ = (trial.config.number for trial in read_run(run).completed)
+    first, second, *_ = (trial.config.number for trial in read_run(run).ranked)
     assert f"trial {first} " in compute(run).verdict.sentence
     path = run.trial(first) / "result.json"
     lost = Measure(title="lost", unit="nats/token", value=3.09, base=3.0)

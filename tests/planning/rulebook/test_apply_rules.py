@@ -220,12 +220,13 @@ def test_large_models_keep_their_ceiling_on_much_data(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])
-def test_large_models_have_no_dropout_and_a_reason_for_it(scene: Any, strategy: str) -> None:
-    large = rated(rule_book(), scene, strategy, model="70B").parameters["lora_dropout"]
-    assert large.default == 0
-    assert "dropout" in large.why
-    small = rated(rule_book(), scene, strategy, model="13B").parameters["lora_dropout"]
-    assert small.default == 0.05
+def test_dropout_is_searched_where_rows_repeat(scene: Any, strategy: str) -> None:
+    def dropout(**facts: Any) -> tuple[Any, bool]:
+        known = rated(rule_book(), scene, strategy, **facts).parameters["lora_dropout"]
+        return known.default, known.searched
+
+    assert dropout(model="13B", rows=999) == (0, True)
+    assert dropout(model="13B", rows=1000) == dropout(model="70B", rows=999) == (0, False)
 
 
 OWN_LORA = """\

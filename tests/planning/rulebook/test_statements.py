@@ -342,7 +342,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_changes": {"kind": "encoder-decoder"}},
         {"model_changes": {}},
     ),
-    "large-models-on-cpu": ({"gpu_gib": None, "hardware": {"memory_gib": 64.0}}, {"gpu_gib": 80.0}),
+    "large-models-on-cpu": (
+        {"gpu_gib": None, "hardware": {"memory_gib": 64.0}, "rows": 300},
+        {"gpu_gib": 80.0},
+    ),
 }
 
 BOOK = rule_book()

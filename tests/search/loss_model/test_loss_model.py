@@ -8,7 +8,7 @@ from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
 from sweeper.plans import Parameter
 from sweeper.search import optuna_space
-from sweeper.search.engine import (
+from sweeper.search.alone import (
     RungCount,
     Searched,
     Space,

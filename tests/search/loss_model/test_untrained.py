@@ -11,7 +11,7 @@ from spaces import report
 
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
-from sweeper.search.engine import (
+from sweeper.search.alone import (
     RungCount,
     Searched,
     Space,

@@ -10,7 +10,7 @@ from curve_backend import make_plan
 from spaces import RATE, SPACE, report
 
 from sweeper.errors import SpecError
-from sweeper.search.engine import (
+from sweeper.search.alone import (
     Diverged,
     StopCondition,
     StrategySpace,

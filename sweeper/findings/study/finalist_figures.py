@@ -37,7 +37,7 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     if run.seal:
         numbers = list(run.seal.order)
     else:
-        objective, confirmed = run.plan.objective, [one for one in run.completed if one.seeds]
+        objective, confirmed = run.plan.objective, [one for one in run.ranked if one.seeds]
         results = {t.config.number: [r.result for r in t.trainings()] for t in confirmed}
         made = [Contender.of(n, own, objective, run.limits) for n, own in results.items()]
         numbers = [one.trial for one in in_order(made)]
