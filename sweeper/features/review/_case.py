@@ -95,28 +95,41 @@ class Case:
         return self.rated.cap.tokens
 
     @property
-    def rows(self) -> int | None:
-        """Examples, or packed sequences, of one epoch; None where the rows are not known."""
-        if self.facts is None or not self.counted:
+    def examples(self) -> int | None:
+        """Examples that are trained on; None where the rows are not known."""
+        rows = self.facts.data.rows if self.facts else self.spec.data.examples
+        if rows is None or not self.counted:
             return None
-        rows = min(self.facts.data.rows, self.training.max_rows or self.facts.data.rows)
+        rows = min(rows, self.training.max_rows or rows)
         share = self.training.validation_share or 0
-        rows = max(round(rows * (1 - share)) if share < 1 else rows - round(share), 1)
-        if self.training.packing:
-            rows = max(math.ceil(rows * self.mean_tokens / self.longest), 1)
-        return rows
+        return max(round(rows * (1 - share)) if share < 1 else rows - round(share), 1)
+
+    @property
+    def rows(self) -> int | None:
+        """Examples, or packed sequences, of one epoch; None where they are not known."""
+        if self.examples is None or not self.training.packing:
+            return self.examples
+        tokens = self.examples * self.mean_tokens
+        return max(math.ceil(tokens / self.longest), 1) if self.facts else None
 
     @property
     def steps(self) -> int | None:
         """Optimizer steps of the whole training; None where they are not known."""
-        stated = self.training.max_steps
-        if self.rows is None:
-            return stated if stated and stated > 0 else None
+        stated = max(self.training.max_steps or 0, 0)
+        if self.rows is None or (stated and not self.training.steps_per_epoch):
+            return stated or None
         epochs = self.training.num_train_epochs or 1
         counted = max(math.ceil(epochs * self.rows / self.batch), 1)
-        if stated and stated > 0:
-            return min(stated, counted) if self.training.steps_per_epoch else stated
-        return counted
+        return min(stated, counted) if stated else counted
+
+    @property
+    def warmup_share(self) -> float:
+        """The share of the steps over which the rate rises; 0 where it is not known."""
+        count = self.training.warmup_steps or 0.0
+        if count >= 1:
+            return count / self.steps if self.steps else 0.0
+        # A number of steps below one is a share, as transformers 5 reads it.
+        return count or self.training.warmup_ratio or 0.0
 
     def given(self, *neutral: str) -> list[Given]:
         """What the file says about these fields of ``Training``."""
@@ -200,14 +213,13 @@ def case_of(config: Configuration, flags: Mapping[Path_, Any]) -> Case:
     task: Task = "domain" if training.stage == "pretraining" else "instruction"
     stated = {_MODEL: training.model, _MAX_LENGTH: training.sequence_length, ("task",): task}
     flags = {path: value for path, value in stated.items() if value} | dict(flags)
-    counted = _DATA in flags or _EXAMPLES in flags
-    if not counted:
-        flags[_EXAMPLES] = TYPICAL_ROWS
+    counted = _DATA in flags or _EXAMPLES in flags or training.dataset_rows is not None
+    if _DATA not in flags:
+        flags.setdefault(_EXAMPLES, training.dataset_rows or TYPICAL_ROWS)
     spec = resolve(flags, needs_model=False)
     on_gpu = hardware_facts(spec.hardware).device == "cuda"
     if not spec.models:
-        why = "the file names no model"
-        return Case(config, spec, None, counted, on_gpu, problems, why)
+        return Case(config, spec, None, counted, on_gpu, problems, "the file names no model")
     try:
         model = model_facts(spec.models[0])
     except ModelError as error:

@@ -18,6 +18,7 @@ from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import is_pattern
 from sweeper.memory.linear_layers import targeted
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.textfile import read_text
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
@@ -25,6 +26,8 @@ _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 _MOST_WARMUP = 0.5
 #: How alike a field and a known one are where it is likely a slip, as difflib counts.
 _ALIKE = 0.9
+#: Below so many rows a loss on prompts may help.
+_FEW_ROWS = 10_000
 
 
 def _packing(case: Case) -> Iterator[Finding]:
@@ -47,7 +50,8 @@ def _packing(case: Case) -> Iterator[Finding]:
 
 
 def _prompt_loss(case: Case) -> Iterator[Finding]:
-    if case.training.prompt_loss and case.training.stage == "sft":
+    few = case.examples is not None and case.examples < _FEW_ROWS
+    if case.training.prompt_loss and case.training.stage == "sft" and not few:
         yield case.finding("loss-on-prompt", ("prompt_loss",), {"prompt_loss": False})
 
 
@@ -62,8 +66,7 @@ def _warmup(case: Case) -> Iterator[Finding]:
             change = {"lr_scheduler_type": "constant_with_warmup"}
             yield case.finding("warmup-without-effect", fields, change)
         return
-    # A number of steps below one is a share, as transformers 5 reads it.
-    share = count / steps if count >= 1 and steps else 0.0 if count >= 1 else count or ratio
+    share = case.warmup_share
     if share > _MOST_WARMUP:
         whole = count >= 1 and steps
         yield case.finding(
@@ -171,7 +174,10 @@ def _targets(case: Case) -> Iterator[Finding]:
 
 def _without_effect(case: Case) -> Iterator[Finding]:
     steps, fields = case.training.max_steps or 0, ("num_train_epochs", "max_steps")
-    if steps > 0 and len(case.given(*fields)) == 2:
+    given = case.given(*fields)
+    lines = read_text(Path(case.config.file), "replace").splitlines()
+    comments = " ".join(lines[item.line - 1].partition("#")[2] for item in given)
+    if steps > 0 and len(given) == 2 and not any(item.field in comments for item in given):
         yield case.finding("epochs-without-effect", fields, steps=f"{steps:,}")
 
 

@@ -28,19 +28,17 @@ class ReviewedCost:
     """Memory and time of one configuration.
 
     Args:
-        unknown: Why nothing is estimated; empty if something is.
         assumed: What the estimate takes for granted.
     """
 
     def __init__(self, case: Case) -> None:
         self.case = case
         self.assumed: list[str] = []
-        self.unknown = _not_estimated(case)
         self.setup: Setup | None = None
-        if case.model is not None and not self.unknown:
+        if unknown := _not_estimated(case):
+            self.assumed.append(f"memory and time are not estimated: {unknown}")
+        elif case.model is not None:
             self.setup = self._setup(case.model)
-        if self.unknown:
-            self.assumed.append(f"memory and time are not estimated: {self.unknown}")
 
     def _setup(self, model: ModelFacts) -> Setup:
         case, training = self.case, self.case.training
@@ -114,22 +112,17 @@ class ReviewedCost:
         if memory is None or not self.case.on_gpu or memory.high_gib <= memory.limit_gib:
             return
         change, remaining = self._fitting()
-        fix = (
-            "No change of this file makes it fit. Take a smaller model or a larger GPU; "
-            "'sweeper plan' compares them."
-        )
+        words: dict[str, Any] = {"value": round(memory.peak_gib, 2), "high": memory.limit_gib}
         if remaining:
             after = f"The peak is then at most {gib(remaining.high_gib)}."
-            fix = f"{in_words(self.case.written(change) or {})} {after}"
+            words["fix"] = f"{in_words(self.case.written(change) or {})} {after}"
         yield self.case.finding(
             "does-not-fit" if memory.peak_gib > memory.limit_gib else "may-not-fit",
             ("micro_batch", "sequence_length"),
             change,
             ends=f"{gib(memory.low_gib)} to {gib(memory.high_gib)}",
             limit=gib(memory.limit_gib),
-            value=round(memory.peak_gib, 2),
-            high=memory.limit_gib,
-            fix=fix,
+            **words,
         )
 
     def _fitting(self) -> tuple[_Change, MemoryEstimate | None]:

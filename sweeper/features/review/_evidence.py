@@ -10,7 +10,7 @@ from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import BATCH, EPOCHS, is_number
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
-from sweeper.units import number, setting
+from sweeper.units import setting
 
 #: Beyond the range by more than this factor, a learning rate is a warning: half a decade.
 _FAR = 3.0
@@ -25,16 +25,43 @@ def outside(case: Case) -> Iterator[Finding]:
     training = case.training
     if training.stage != "sft" or training.method == "other":
         return
+    uncountable = training.packing or not (training.gpus or case.on_gpu)
+    adam = not training.optim or matches(training.optim, "*adam*")
     for name, (parameter, rule) in _parameters(case).items():
-        neutral = _NAMES.get(name, name)
+        neutral, batch, rate = _NAMES.get(name, name), name == BATCH, name == "learning_rate"
         # The trainer's own rate is judged, too: it is seldom meant for an adapter.
-        given = case.given(neutral) or (name == "learning_rate" and case.config.format != "peft")
-        value = case.batch if name == BATCH else getattr(training, neutral, None)
-        if not given or not is_number(value) or (name == BATCH and not _countable(case)):
+        given = case.given(neutral) or (rate and case.config.format != "peft")
+        value = case.batch if batch else getattr(training, neutral, None)
+        low, high = _range(parameter)
+        if not given or not is_number(value) or low is None or high is None:
             continue
-        if name == "learning_rate" and training.optim and not matches(training.optim, "*adam*"):
+        # A rate after whose warmup the training has ended is never reached.
+        if (batch and uncountable) or (rate and (not adam or case.warmup_share >= 1)):
             continue
-        yield from _judged(case, neutral, value, parameter, rule)
+        near, default = _NEAR if batch else 1.0, parameter.default
+        if rate and is_number(default):
+            low, high = min(low, _one_digit(low)), max(high, _one_digit(high))
+            default = _one_digit(default)
+        if low / near <= value <= high * near:
+            continue
+        far = value * _FAR < low if value < low else value > high * _FAR
+        yield case.finding(
+            "outside-evidence",
+            (neutral, "gradient_accumulation_steps") if batch else (neutral,),
+            {} if batch else {neutral: default},
+            level="warning" if far and rate else "note",
+            name="the effective batch" if batch else case.field(neutral) or neutral,
+            shown=setting(value),
+            default="" if case.given(neutral) else ", the trainer's default,",
+            side="below" if value < low else "above",
+            covered=f"{setting(low)} to {setting(high)}",
+            why=parameter.why,
+            source=parameter.source,
+            rule=rule,
+            value=value,
+            low=low,
+            high=high,
+        )
 
 
 def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
@@ -49,39 +76,9 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
     return ranges
 
 
-def _countable(case: Case) -> bool:
-    """Whether the batch is known in examples: its GPUs are stated, and rows are not packed."""
-    stated = case.training.gpus is not None or case.on_gpu
-    return stated and not case.training.packing
-
-
-def _judged(
-    case: Case, neutral: str, value: float, parameter: Parameter, rule: str
-) -> Iterator[Finding]:
-    low, high = _range(parameter)
-    near = _NEAR if neutral == "micro_batch" else 1.0
-    if low is None or high is None or low / near <= value <= high * near:
-        return
-    far = value * _FAR < low if value < low else value > high * _FAR
-    batch, rate = neutral == "micro_batch", neutral == "learning_rate"
-    name = case.field(neutral) or neutral
-    yield case.finding(
-        "outside-evidence",
-        (neutral, "gradient_accumulation_steps") if batch else (neutral,),
-        {} if batch else {neutral: parameter.default},
-        level="warning" if far and rate else "note",
-        name="the effective batch" if batch else name,
-        shown=number(value) if rate else setting(value),
-        default="" if case.given(neutral) else ", the trainer's default,",
-        side="below" if value < low else "above",
-        covered=f"{setting(low)} to {setting(high)}",
-        why=parameter.why,
-        source=parameter.source,
-        rule=rule,
-        value=value,
-        low=low,
-        high=high,
-    )
+def _one_digit(rate: float) -> float:
+    """A rate that is no more exact than the published ones that it lies between."""
+    return float(f"{rate:.0e}")
 
 
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:

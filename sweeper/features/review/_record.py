@@ -46,6 +46,7 @@ class Training(Record):
 
     Names are those of transformers and PEFT where these have one. ``packing_masks`` says whether
     attention stays within a packed example, ``prompt_loss`` whether prompts are trained on.
+    ``dataset_rows`` are those of a data set whose size the table has.
     """
 
     model: str | None = None
@@ -97,6 +98,7 @@ class Training(Record):
     eval_split: str | None = None
     validation_share: _Amount | None = None
     max_rows: _Count | None = None
+    dataset_rows: _Count | None = None
     packing: bool | None = None
     packing_masks: bool | None = None
     packing_strategy: str | None = None

@@ -21,8 +21,7 @@ def show(review: Review) -> None:
         *((finding.level.capitalize(), [_text(finding)]) for finding in review.findings),
         ("Gains", [_gain(gain.what, gain.saved, in_words(gain.change)) for gain in review.gains]),
     ]
-    blocks = [sections(parts)]
-    show_page(Group(*blocks, Text(f"\n{review.patch}") if review.patch else Text()))
+    show_page(Group(sections(parts), Text(f"\n{review.patch}") if review.patch else Text()))
 
 
 def _fields(review: Review) -> str:

@@ -30,6 +30,7 @@ def test_a_sound_configuration_has_no_finding(review, name):
 
 
 RS = PEFT.replace('"use_rslora": false', '"use_rslora": true').replace("16,", "64,")
+UNMASKED = LITGPT.replace("mask_prompt: true", "mask_prompt: false")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 CASES = [
     ("packing-without-masks", with_lines(LLAMA_FACTORY, "packing: true"), "warning", "packing",
@@ -47,7 +48,7 @@ CASES = [
      "error", "dataset.packed", {"tokenizer.max_seq_len": 2048}),
     ("loss-on-prompt", with_lines(AXOLOTL, "train_on_inputs: true"), "note", "train_on_inputs",
      {"train_on_inputs": False}),
-    ("loss-on-prompt", LITGPT.replace("mask_prompt: true", "mask_prompt: false"), "note",
+    ("loss-on-prompt", UNMASKED.replace("Alpaca2k", "Alpaca"), "note",
      "data.init_args.mask_prompt", {"data.init_args.mask_prompt": True}),
     ("loss-on-prompt", with_lines(TRL, "completion_only_loss: false"), "note",
      "completion_only_loss", {"completion_only_loss": True}),
@@ -56,6 +57,8 @@ CASES = [
      "lr_scheduler", {"lr_scheduler": "constant_with_warmup"}),
     ("warmup-too-long", with_lines(TRL, "max_steps: 50", "warmup_steps: 100"), "error",
      "warmup_steps", {"warmup_steps": 2}),
+    ("warmup-too-long", LITGPT.replace("lr_warmup_steps: 10", "lr_warmup_steps: 1000"), "error",
+     "train.lr_warmup_steps", {"train.lr_warmup_steps": 12}),
     ("warmup-too-long", with_lines(TRL, "max_steps: 50", "warmup_steps: 30"), "warning",
      "warmup_steps", {"warmup_steps": 2}),
     ("warmup-too-long", with_lines(TRL, "warmup_ratio: 0.6"), "warning", "warmup_ratio",
@@ -86,6 +89,8 @@ CASES = [
      {"load_in_4bit": True}),
     ("new-tokens-untrained", with_lines(AXOLOTL, "tokens: ['<a>', '<b>']"), "warning", "tokens",
      {}),
+    ("new-tokens-untrained", with_lines(TRL, "chat_template_format: chatml"), "warning",
+     "chat_template_format", {}),
     ("epochs-without-effect", with_lines(TRL, "max_steps: 50"), "note", "num_train_epochs", {}),
     ("longer-than-context", with_lines(AXOLOTL, "sequence_len: 100000"), "warning",
      "sequence_len", {"sequence_len": 32768}),
@@ -115,6 +120,7 @@ def test_a_contradiction_is_found_at_its_line_with_what_removes_it(
          with_lines(AXOLOTL, "sample_packing: true", "attn_implementation: sdpa")),
         ("packing-without-masks", TORCHTUNE.replace("packed: false", "packed: true")),
         ("loss-on-prompt", with_lines(TRL, "assistant_only_loss: false")),
+        ("loss-on-prompt", UNMASKED),
         ("warmup-too-long", with_lines(TRL, "warmup_steps: 100")),
         ("evaluation-never",
          with_lines(AXOLOTL, "val_set_size: 0", "test_datasets: [{path: other}]")),
@@ -126,6 +132,9 @@ def test_a_contradiction_is_found_at_its_line_with_what_removes_it(
          with_lines(AXOLOTL, f"base_model: {LLAMA}", "chat_template: tokenizer_default")),
         ("alpha-with-rslora", RS),
         ("unknown-target", with_lines(LLAMA_FACTORY, "lora_target: q_proj,v_proj")),
+        ("new-tokens-untrained", with_lines(TRL, "chat_template_format: none")),
+        ("epochs-without-effect",
+         with_lines(TRL, "max_steps: 50  # overrides num_train_epochs")),
     ],
 )  # fmt: skip
 def test_what_is_no_contradiction_is_not_reported(review, kind, text):
@@ -136,3 +145,17 @@ def test_what_is_no_contradiction_is_not_reported(review, kind, text):
 def test_a_target_that_the_model_lacks_is_named(review):
     found = kinds(review(with_lines(LLAMA_FACTORY, "lora_target: q_proj,query_key_value")))
     assert found["unknown-target"].fields == ("lora_target",)
+
+
+@pytest.mark.parametrize(("rows", "reported"), [(9_000, False), (11_000, True)])
+def test_a_loss_on_prompts_is_not_reported_where_rows_are_few(review, rows, reported):
+    text = with_lines(AXOLOTL, "train_on_inputs: true", "val_set_size: 0.01")
+    assert ("loss-on-prompt" in kinds(review(text, data__examples=rows))) == reported
+
+
+def test_rows_are_known_without_a_model(review):
+    text = UNMASKED.replace("Qwen/Qwen2.5-0.5B", "nobody/nothing").replace(": 10\n", ": 1000\n")
+    made = review(text)
+    assert (made.steps, made.memory) == (238, None)
+    assert kinds(made)["warmup-too-long"].level == "error"
+    assert "loss-on-prompt" not in kinds(made)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.planning.rulebook.rules import rule_book
-from tests.features.review.configurations import AXOLOTL, SOUND, TRL, kinds
+from tests.features.review.configurations import AXOLOTL, LITGPT, SOUND, TRL, kinds
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,34 @@ def test_the_evidence_depends_on_the_model_and_on_the_rows(review):
     small = small.replace("learning_rate: 2e-4", "learning_rate: 1.5e-3")
     assert "outside-evidence" not in kinds(review(small))
     assert "outside-evidence" in kinds(review(small.replace("SmolLM2-135M", "SmolLM2-1.7B")))
+
+
+@pytest.mark.parametrize(
+    ("model", "rate", "expected"),
+    [
+        ("Qwen/Qwen2.5-7B", "5e-6", None),
+        ("Qwen/Qwen2.5-3B", "5e-6", None),
+        ("Qwen/Qwen2.5-7B", "3e-6", ("note", 5e-6, 5e-5, 1e-5)),
+        ("Qwen/Qwen2.5-0.5B", "2e-4", ("note", 1e-5, 9.4e-5, 4e-5)),
+        ("meta-llama/Llama-2-70b-hf", "2e-5", None),
+        ("HuggingFaceTB/SmolLM2-1.7B", "3e-4", None),
+        ("HuggingFaceTB/SmolLM2-1.7B", "1e-3", ("warning", 7e-6, 3e-4, 2e-5)),
+        ("HuggingFaceTB/SmolLM2-360M", "1e-3", None),
+    ],
+)
+def test_rates_of_published_full_recipes_are_inside_the_evidence(review, model, rate, expected):
+    text = "".join(line for line in AXOLOTL.splitlines(True) if "lora" not in line)
+    text = text.replace("Qwen/Qwen2.5-0.5B", model).replace("2e-4", rate)
+    finding = kinds(review(text)).get("outside-evidence")
+    change = finding and finding.change["learning_rate"]
+    assert expected == (finding and (finding.level, finding.low, finding.high, change))
+
+
+def test_a_rate_that_is_never_reached_is_not_judged(review):
+    text = LITGPT.replace("lr: 0.0002", "lr: 0.02")
+    assert "outside-evidence" in kinds(review(text))
+    text = text.replace("lr_warmup_steps: 10", "lr_warmup_steps: 1000")
+    assert "outside-evidence" not in kinds(review(text))
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,10 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-rate-of-sweeps": ({}, {"model": "70B"}),
     "lora-rate-below-1b": ({"model": "smollm2"}, {"model": "7B"}),
     "full-rate-of-decoders": ({"model": "smollm2"}, {"model": "minilm", "task": "classification"}),
+    "full-rate-after-high-peaks": (
+        {"model": "smollm2", "model_changes": {"pretraining_peak_learning_rate": 3e-3}},
+        {"model": "smollm2"} | PEAK,
+    ),
     "full-rate-of-encoders": (MINI, {"model": "smollm2"}),
     "full-rate-of-deberta": (
         MINI | {"model_changes": {"model_type": "deberta-v2"}},
