@@ -98,7 +98,7 @@ def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
     assert found["sums"] == pytest.approx(1.0)
     plan, run, trials, curves = [one for one in found["shown"] if "<table" in one or "<pre" in one]
     assert "lora" in plan
-    assert "validation loss, nats/decision" in run
+    assert "(LoRA)" in run
     assert "parameter.learning_rate" in trials
     assert "validation_loss" not in curves
     assert (tmp_path / "runs" / "modules" / "report.html").is_file()
