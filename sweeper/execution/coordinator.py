@@ -95,7 +95,8 @@ def run_sweep(
         plan.write(run.plan)
     repair.cut_half_line(run.events)
     state = RunState(run, plan, limits_of(spec))
-    total = useful_total(plan, spec.search.trials)
+    paid = spec.search.trials if plan.budget.limit_seconds is None else plan.budget.trials
+    total = useful_total(plan, min(spec.search.trials, paid))
     with counted_signals() as signals:
         briefing = Briefing(spec=parts.without_passwords(spec), backend=backend)
         pool, fewer = pool_for(run, spec, plan, briefing)

@@ -47,7 +47,7 @@ def test_the_search_looks_for_what_keeps_to_the_limit(sweeper) -> None:
     kept = [number for number, excess in measured.items() if excess <= 0]
     best = min(kept, key=lambda number: results[number].validation_loss)
     # Where the limit is just kept the curve ends at 0.357 + (2.3 - 0.357) / e^8.
-    assert results[best].validation_loss == pytest.approx(0.358, abs=0.03)
+    assert results[best].validation_loss == pytest.approx(0.358, abs=0.04)
     # It works along the limit, and not 20 points beyond, where the loss is lowest.
     late = [excess for number, excess in measured.items() if number >= 5]
     assert sum(excess <= 0.03 for excess in late) >= 0.7 * len(late)
