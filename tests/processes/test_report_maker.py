@@ -31,6 +31,7 @@ def vegalite_to_svg(spec):
         time.sleep(0.01)
     return '<svg></svg>'
 """
+PICTURE = "def svg_to_png(svg, **_): return b''\n"
 REFUSES = "def vegalite_to_svg(spec): raise ValueError('no such mark')\n"
 
 
@@ -40,7 +41,7 @@ def engine(tmp_path_factory, monkeypatch):
 
     def use(code: str) -> None:
         folder = tmp_path_factory.mktemp("engine")
-        (folder / "vl_convert.py").write_text(code)
+        (folder / "vl_convert.py").write_text(f"{code}\n{PICTURE}")
         paths = [str(folder), str(Path(__file__).parents[2])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
