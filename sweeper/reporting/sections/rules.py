@@ -54,7 +54,8 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 
 _HOW = (
-    "A number such as lora: +2 is what a rule adds to the score by which the plan ranks strategies."
+    "A quality such as +0.1 ± 0.2 is what a rule expects of a strategy, in points against LoRA on "
+    "the same model; the plan pools those that hold."
 )
 
 
