@@ -228,9 +228,12 @@ class Coordinator:
 
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
+            budget = self.plan.budget
+            bought = budget.limit_seconds is not None and self.total == budget.trials
+            reason = "every configuration of the space will have run by then"
             self.owner.warn(
-                f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: every "
-                "configuration of the space will have run by then"
+                f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: "
+                f"{'the budget buys no more' if bought else reason}"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(

@@ -56,6 +56,18 @@ def results(run: RunFolder) -> dict[int, TrialResult]:
     return {n: TrialResult.read(folder / "result.json") for n, folder in enumerate(folders)}
 
 
+def test_a_run_has_no_more_trials_than_its_budget_buys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parent}")
+    run, plan = RunFolder(tmp_path / "run"), make_plan(20)
+    budget = plan.budget.model_copy(update={"trials": 4, "limit_seconds": 600.0})
+    bought = plan.model_copy(update={"budget": budget})
+    assert run_sweep(run, make_spec(20, 1), bought, backend=BACKEND).kind == "complete"
+    assert sorted(int(folder.name) for folder in run.trials.iterdir()) == [0, 1, 2, 3]
+    assert Status.read(run.status).trials == 4
+
+
 def test_a_run_ends_with_exactly_its_total_and_some_pruned(finished) -> None:
     run, outcome, _ = finished
     assert (outcome.kind, outcome.exit_code) == ("complete", 0)
