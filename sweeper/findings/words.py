@@ -41,8 +41,8 @@ def short(name: str) -> str:
     ('full', 'QLoRA', 'LoRA minilm')
     """
     one = StrategyOnModel.of(name)
-    told = one.traits.label if one.traits else one.strategy
-    return f"{told} {base_model(one.model)}" if one.model else told
+    label = one.traits.label if one.traits else one.strategy
+    return f"{label} {base_model(one.model)}" if one.model else label
 
 
 def sentence(text: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sweeper.features.augmentation._marks import is_augmented
-from sweeper.planning.rulebook.fact import Scene, Value, flag
+from sweeper.planning.rulebook.fact import FactInput, Value, flag
 
 
 @flag()
-def augmented_data(scene: Scene) -> Value:
+def augmented_data(inputs: FactInput) -> Value:
     """Whether there are augmented rows, made from train rows."""
-    return any(map(is_augmented, scene.data.further_rows))
+    return any(map(is_augmented, inputs.data.further_rows))
 
 
 FACTS = (augmented_data,)

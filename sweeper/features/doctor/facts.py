@@ -12,7 +12,7 @@ from sweeper.facts.machine.measured import TIMES_OF
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features.doctor._results import QUICK_SECONDS, Results, quick_results_file, results
 from sweeper.features.parts import record_of
-from sweeper.planning.rulebook.fact import Scene, Value, flag
+from sweeper.planning.rulebook.fact import FactInput, Value, flag
 from sweeper.spec import Spec
 from sweeper.views.console import say
 
@@ -24,9 +24,9 @@ class DoctorFacts(Record):
 
 
 @flag()
-def four_bits_fail(scene: Scene) -> Value:
+def four_bits_fail(inputs: FactInput) -> Value:
     """Whether 4-bit weights failed when they were tried on the GPU."""
-    record = record_of(scene.facts.features, "doctor", DoctorFacts)
+    record = record_of(inputs.facts.features, "doctor", DoctorFacts)
     return record is not None and "4-bit" in record.failed
 
 

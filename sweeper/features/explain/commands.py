@@ -167,8 +167,8 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     nearly = []
     for miss in parts["near_misses"]:
         value = miss["value"]
-        told = value is None or isinstance(value, bool)  # by the condition
-        now = "" if told else f" (now {FACTS[miss['fact']].shown(value)})"
+        yes_or_no = value is None or isinstance(value, bool)  # by the condition
+        now = "" if yes_or_no else f" (now {FACTS[miss['fact']].shown(value)})"
         lines = [f"fires if {miss['missing']}{now}", *miss["effects"][:3]]
         nearly.append((miss["rule"], "\n".join(lines)))
     show_page(

@@ -9,7 +9,7 @@ from sweeper.features.forgetting._general_data import general_text
 from sweeper.features.forgetting._own_text import has_written
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
-from sweeper.planning.rulebook.fact import Scene, Value, flag, number
+from sweeper.planning.rulebook.fact import FactInput, Value, flag, number
 from sweeper.spec import Spec
 
 
@@ -25,39 +25,39 @@ class ForgettingFacts(Record):
     written: tuple[str, ...] = ()
 
 
-def _options(scene: Scene) -> Options:
-    return scene.spec.features.of(Options)
+def _options(inputs: FactInput) -> Options:
+    return inputs.spec.features.of(Options)
 
 
 @number("points", chosen=True)
-def max_forgetting_points(scene: Scene) -> Value:
+def max_forgetting_points(inputs: FactInput) -> Value:
     """The loss of general capability that --max-forgetting allows."""
-    return _options(scene).max_points
+    return _options(inputs).max_points
 
 
 @number(chosen=True)
-def max_forgetting(scene: Scene) -> Value:
+def max_forgetting(inputs: FactInput) -> Value:
     """Likewise, as a share or in nats per token."""
-    points = _options(scene).max_points
+    points = _options(inputs).max_points
     return None if points is None else points / 100
 
 
 @flag(chosen=True)
-def general_data(scene: Scene) -> Value:
+def general_data(inputs: FactInput) -> Value:
     """Whether --general is given."""
-    return _options(scene).general is not None
+    return _options(inputs).general is not None
 
 
 @flag(chosen=True)
-def replay_wanted(scene: Scene) -> Value:
+def replay_wanted(inputs: FactInput) -> Value:
     """Whether replay is requested."""
-    return bool(_options(scene).replay_share)
+    return bool(_options(inputs).replay_share)
 
 
 @flag(chosen=True)
-def kl_wanted(scene: Scene) -> Value:
+def kl_wanted(inputs: FactInput) -> Value:
     """Whether a KL penalty is requested."""
-    return bool(_options(scene).kl_weight)
+    return bool(_options(inputs).kl_weight)
 
 
 FACTS = (max_forgetting_points, max_forgetting, general_data, replay_wanted, kl_wanted)

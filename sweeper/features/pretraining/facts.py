@@ -11,14 +11,14 @@ from sweeper.facts.record import Facts
 from sweeper.features.parts import record_of
 from sweeper.features.pretraining._facts import NAME, CorpusFacts
 from sweeper.features.pretraining.options import Options
-from sweeper.planning.rulebook.fact import Scene, Value, flag
+from sweeper.planning.rulebook.fact import FactInput, Value, flag
 from sweeper.spec import Spec
 
 
 @flag(chosen=True)
-def domain_corpus(scene: Scene) -> Value:
+def domain_corpus(inputs: FactInput) -> Value:
     """Whether --corpus is given."""
-    return scene.spec.features.of(Options).corpus is not None
+    return inputs.spec.features.of(Options).corpus is not None
 
 
 FACTS = (domain_corpus,)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sweeper.features.quality.options import Options
-from sweeper.planning.rulebook.fact import Scene, Value, flag
+from sweeper.planning.rulebook.fact import FactInput, Value, flag
 
 
 @flag(chosen=True)
-def label_noise_treated(scene: Scene) -> Value:
+def label_noise_treated(inputs: FactInput) -> Value:
     """Whether a remedy for wrong labels is requested."""
-    remedies = scene.spec.features.of(Options).remedies
+    remedies = inputs.spec.features.of(Options).remedies
     return not {"label-noise", "relabel"}.isdisjoint(remedies)
 
 

@@ -72,8 +72,8 @@ def _score(name: str, score: Interval | None, findings: Findings, at: str) -> He
 
 def _training(findings: Findings, row: TrialRow) -> HeadlineFigure:
     memory = units.gib(row.peak_memory_gib) if row.peak_memory_gib is not None else ""
-    beside = " besides the process" if memory and findings.run.device == "cpu" else ""
-    return HeadlineFigure("to train", units.duration(row.seconds), f"{memory}{beside}")
+    suffix = " besides the process" if memory and findings.run.device == "cpu" else ""
+    return HeadlineFigure("to train", units.duration(row.seconds), f"{memory}{suffix}")
 
 
 def _use(findings: Findings, row: TrialRow) -> HeadlineFigure:

@@ -18,7 +18,7 @@ Values = Mapping[str, Value]
 Kind = Literal["number", "word", "flag", "words"]
 
 
-class Scene(NamedTuple):
+class FactInput(NamedTuple):
     """The input of facts: the request, the gathered facts, and one of the models."""
 
     spec: Spec
@@ -30,7 +30,7 @@ class Scene(NamedTuple):
         return self.facts.data
 
 
-Compute = Callable[[Scene], Value]
+Compute = Callable[[FactInput], Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Fact:
         kind: ``number``, ``flag`` (true or false), ``word`` (one of ``words``, if they are
             listed) or ``words`` (several).
         description: What it is, in one line.
-        compute: Its value in a scene; None where it is not known.
+        compute: Its value for these inputs; None where it is not known.
         unit: Unit of a number; ``%`` for a share, which is a number from 0 to 1.
         chosen: Whether the user sets it.
     """

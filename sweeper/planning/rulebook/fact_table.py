@@ -10,7 +10,7 @@ from sweeper.data.formats import TRAINABLE
 from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features import parts
-from sweeper.planning.rulebook.fact import Fact, Scene, Value, Values, flag, number, word
+from sweeper.planning.rulebook.fact import Fact, FactInput, Value, Values, flag, number, word
 from sweeper.spec import TASKS, Spec
 from sweeper.units import GIB
 
@@ -18,284 +18,284 @@ from sweeper.units import GIB
 
 
 @word(TASKS)
-def task(scene: Scene) -> Value:
+def task(inputs: FactInput) -> Value:
     """The task of the study."""
-    return scene.facts.task
+    return inputs.facts.task
 
 
 @flag()
-def new_head(scene: Scene) -> Value:
+def new_head(inputs: FactInput) -> Value:
     """Whether there is a new classification head."""
-    return classes_by.compute(scene) == "head"
+    return classes_by.compute(inputs) == "head"
 
 
 @word(("head", "generate"), chosen=True)
-def classes_by(scene: Scene) -> Value:
+def classes_by(inputs: FactInput) -> Value:
     """How the task classifies: by a linear head, or by writing the class's name."""
-    return scene.spec.training.classes_by if scene.facts.task == "classification" else None
+    return inputs.spec.training.classes_by if inputs.facts.task == "classification" else None
 
 
 @word(several=True, chosen=True)
-def strategies(scene: Scene) -> Value:
+def strategies(inputs: FactInput) -> Value:
     """The strategies that --strategies names; unknown without it."""
-    return scene.facts.aim.strategies
+    return inputs.facts.aim.strategies
 
 
 @number("tasks", chosen=True)
-def tasks_on_one_base(scene: Scene) -> Value:
+def tasks_on_one_base(inputs: FactInput) -> Value:
     """Tasks that share the base model."""
-    return scene.facts.aim.tasks_on_one_base
+    return inputs.facts.aim.tasks_on_one_base
 
 
 @flag(chosen=True)
-def class_weight_wanted(scene: Scene) -> Value:
+def class_weight_wanted(inputs: FactInput) -> Value:
     """Whether class weights are requested."""
-    return scene.spec.training.class_weight not in (None, "none")
+    return inputs.spec.training.class_weight not in (None, "none")
 
 
 @flag(chosen=True)
-def patience_wanted(scene: Scene) -> Value:
+def patience_wanted(inputs: FactInput) -> Value:
     """Whether early stopping on validation loss is requested."""
-    return scene.spec.training.early_stopping_patience is not None
+    return inputs.spec.training.early_stopping_patience is not None
 
 
 @number("epochs", chosen=True)
-def epochs_wanted(scene: Scene) -> Value:
+def epochs_wanted(inputs: FactInput) -> Value:
     """Passes over the data that the user asked for, by --epochs."""
-    return scene.spec.training.epochs
+    return inputs.spec.training.epochs
 
 
 @number("models")
-def models_competing(scene: Scene) -> Value:
+def models_competing(inputs: FactInput) -> Value:
     """Base models in the study."""
-    return len(scene.facts.models)
+    return len(inputs.facts.models)
 
 
 # The model
 
 
 @number("billion")
-def parameters_billion(scene: Scene) -> Value:
+def parameters_billion(inputs: FactInput) -> Value:
     """Parameters of the model."""
-    return scene.model.parameters / 1e9
+    return inputs.model.parameters / 1e9
 
 
 @word(("encoder", "decoder", "encoder-decoder"))
-def model_kind(scene: Scene) -> Value:
+def model_kind(inputs: FactInput) -> Value:
     """The kind of the model."""
-    return scene.model.kind
+    return inputs.model.kind
 
 
 @word()
-def model_type(scene: Scene) -> Value:
+def model_type(inputs: FactInput) -> Value:
     """The architecture of the model, as transformers spells it."""
-    return scene.model.model_type
+    return inputs.model.model_type
 
 
 @number()
-def hidden_size(scene: Scene) -> Value:
+def hidden_size(inputs: FactInput) -> Value:
     """Width of the residual stream."""
-    return scene.model.hidden_size
+    return inputs.model.hidden_size
 
 
 @number("tokens")
-def vocabulary_size(scene: Scene) -> Value:
+def vocabulary_size(inputs: FactInput) -> Value:
     """Entries of the vocabulary."""
-    return scene.model.vocabulary_size
+    return inputs.model.vocabulary_size
 
 
 @number("tokens")
-def context_length(scene: Scene) -> Value:
+def context_length(inputs: FactInput) -> Value:
     """Context of the model."""
-    return scene.model.context_length
+    return inputs.model.context_length
 
 
 @flag()
-def chat_template(scene: Scene) -> Value:
+def chat_template(inputs: FactInput) -> Value:
     """Whether the tokenizer has a chat template."""
-    return None if scene.model.source == "size" else scene.model.chat_template
+    return None if inputs.model.source == "size" else inputs.model.chat_template
 
 
 @flag()
-def mixture_of_experts(scene: Scene) -> Value:
+def mixture_of_experts(inputs: FactInput) -> Value:
     """Whether the model has routed experts."""
-    return scene.model.moe is not None
+    return inputs.model.moe is not None
 
 
 @word(("mean", "cls", "last"))
-def pooling(scene: Scene) -> Value:
+def pooling(inputs: FactInput) -> Value:
     """How the model pools token vectors."""
-    return scene.model.pooling
+    return inputs.model.pooling
 
 
 @number()
-def pretraining_peak_learning_rate(scene: Scene) -> Value:
+def pretraining_peak_learning_rate(inputs: FactInput) -> Value:
     """Peak learning rate of pretraining, where it was published."""
-    return scene.model.pretraining_peak_learning_rate
+    return inputs.model.pretraining_peak_learning_rate
 
 
 # The data
 
 
 @number("rows")
-def examples(scene: Scene) -> Value:
+def examples(inputs: FactInput) -> Value:
     """Examples before validation and test are taken out of them."""
-    return scene.data.examples
+    return inputs.data.examples
 
 
 @number("rows")
-def train_rows(scene: Scene) -> Value:
+def train_rows(inputs: FactInput) -> Value:
     """Rows of the train split."""
-    return scene.data.train_rows
+    return inputs.data.train_rows
 
 
 @number("rows")
-def rows(scene: Scene) -> Value:
+def rows(inputs: FactInput) -> Value:
     """Rows of all splits together."""
-    return scene.data.rows
+    return inputs.data.rows
 
 
 @number("rows")
-def test_rows(scene: Scene) -> Value:
+def test_rows(inputs: FactInput) -> Value:
     """Rows of the test split."""
-    return scene.data.rows_of("test") or round(scene.data.rows * scene.spec.data.test_fraction)
+    return inputs.data.rows_of("test") or round(inputs.data.rows * inputs.spec.data.test_fraction)
 
 
 @number("points")
-def detectable_points(scene: Scene) -> Value:
+def detectable_points(inputs: FactInput) -> Value:
     """Smallest difference in the share of right answers that the test split can show.
 
     1.96 standard errors of the paired difference of two shares near one half.
     """
-    count = test_rows.compute(scene)
+    count = test_rows.compute(inputs)
     return 1.96 * 50 / math.sqrt(max(count, 1)) if isinstance(count, int) else None
 
 
 @flag()
-def data_at_hand(scene: Scene) -> Value:
+def data_at_hand(inputs: FactInput) -> Value:
     """Whether a data set was read, and not only a number of rows is given."""
-    return scene.data.path is not None
+    return inputs.data.path is not None
 
 
 @word(TRAINABLE)
-def data_format(scene: Scene) -> Value:
+def data_format(inputs: FactInput) -> Value:
     """Format of the rows."""
-    return scene.data.format
+    return inputs.data.format
 
 
 @number("classes")
-def classes(scene: Scene) -> Value:
+def classes(inputs: FactInput) -> Value:
     """Number of classes."""
-    return len(scene.data.labels) or None
+    return len(inputs.data.labels) or None
 
 
 @number("rows")
-def rows_per_class(scene: Scene) -> Value:
+def rows_per_class(inputs: FactInput) -> Value:
     """Training rows over classes."""
-    return scene.data.train_rows / len(scene.data.labels) if scene.data.labels else None
+    return inputs.data.train_rows / len(inputs.data.labels) if inputs.data.labels else None
 
 
 @number("rows")
-def smallest_class_rows(scene: Scene) -> Value:
+def smallest_class_rows(inputs: FactInput) -> Value:
     """Rows of the rarest class in all splits."""
-    return min((label.rows for label in scene.data.labels), default=None)
+    return min((label.rows for label in inputs.data.labels), default=None)
 
 
 @number()
-def class_imbalance(scene: Scene) -> Value:
+def class_imbalance(inputs: FactInput) -> Value:
     """Rows of the most common class over those of the rarest."""
-    counts = [label.rows for label in scene.data.labels]
+    counts = [label.rows for label in inputs.data.labels]
     return max(counts) / max(min(counts), 1) if counts else None
 
 
 @number("tokens")
-def tokens_p50(scene: Scene) -> Value:
+def tokens_p50(inputs: FactInput) -> Value:
     """Length of the median example."""
-    return scene.data.lengths.p50 if scene.data.lengths else None
+    return inputs.data.lengths.p50 if inputs.data.lengths else None
 
 
 @number("tokens")
-def tokens_p99(scene: Scene) -> Value:
+def tokens_p99(inputs: FactInput) -> Value:
     """99th percentile of the examples' lengths."""
-    return scene.data.lengths.p99 if scene.data.lengths else None
+    return inputs.data.lengths.p99 if inputs.data.lengths else None
 
 
 @flag()
-def longest_beyond_context(scene: Scene) -> Value:
+def longest_beyond_context(inputs: FactInput) -> Value:
     """Whether the model's context cuts the longest example."""
-    lengths, context = scene.data.lengths, scene.model.context_length
+    lengths, context = inputs.data.lengths, inputs.model.context_length
     if lengths is None:
         return None
-    cap = cap_of(lengths, scene.spec.training.max_length, context)
-    return not scene.facts.divides and cap == context < lengths.longest
+    cap = cap_of(lengths, inputs.spec.training.max_length, context)
+    return not inputs.facts.divides and cap == context < lengths.longest
 
 
 @number("tokens")
-def train_tokens(scene: Scene) -> Value:
+def train_tokens(inputs: FactInput) -> Value:
     """Rows of the train split times their mean length."""
-    return scene.data.lengths.mean * scene.data.train_rows if scene.data.lengths else None
+    return inputs.data.lengths.mean * inputs.data.train_rows if inputs.data.lengths else None
 
 
 @number()
-def output_tokens_per_parameter(scene: Scene) -> Value:
+def output_tokens_per_parameter(inputs: FactInput) -> Value:
     """Tokens of the train split's answers over parameters of the model; a label counts as one.
 
     Tokens of whole texts where answers are unknown.
     """
-    lengths, each = scene.data.lengths, 1.0
-    if scene.facts.task != "classification":
+    lengths, each = inputs.data.lengths, 1.0
+    if inputs.facts.task != "classification":
         if lengths is None:
             return None
         each = lengths.output_mean or lengths.mean
-    return scene.data.train_rows * each / scene.model.parameters
+    return inputs.data.train_rows * each / inputs.model.parameters
 
 
 @number("%")
-def duplicate_share(scene: Scene) -> Value:
+def duplicate_share(inputs: FactInput) -> Value:
     """Share of the rows that repeat another row's input."""
-    return scene.data.duplicate_rows / max(scene.data.rows, 1)
+    return inputs.data.duplicate_rows / max(inputs.data.rows, 1)
 
 
 @number("%")
-def conflicting_share(scene: Scene) -> Value:
+def conflicting_share(inputs: FactInput) -> Value:
     """Share of the rows that have the input of another row but a different answer."""
-    return scene.data.conflicting_rows / max(scene.data.rows, 1)
+    return inputs.data.conflicting_rows / max(inputs.data.rows, 1)
 
 
 @number("rows")
-def leaked_rows(scene: Scene) -> Value:
+def leaked_rows(inputs: FactInput) -> Value:
     """Validation or test rows with a text that is also in train."""
-    return scene.data.leaked_rows
+    return inputs.data.leaked_rows
 
 
 @number("rows")
-def empty_rows(scene: Scene) -> Value:
+def empty_rows(inputs: FactInput) -> Value:
     """Rows without text."""
-    return scene.data.empty_rows
+    return inputs.data.empty_rows
 
 
 @number("rows")
-def encoding_problems(scene: Scene) -> Value:
+def encoding_problems(inputs: FactInput) -> Value:
     """Rows with broken characters."""
-    return scene.data.encoding_problems
+    return inputs.data.encoding_problems
 
 
 @flag()
-def pretemplated(scene: Scene) -> Value:
+def pretemplated(inputs: FactInput) -> Value:
     """Whether the texts have chat markers."""
-    return scene.data.pretemplated
+    return inputs.data.pretemplated
 
 
 @word(("near", "far"), chosen=True)
-def domain_distance(scene: Scene) -> Value:
+def domain_distance(inputs: FactInput) -> Value:
     """Distance of the data from general text."""
-    return scene.facts.aim.domain_distance or scene.data.domain.distance
+    return inputs.facts.aim.domain_distance or inputs.data.domain.distance
 
 
 @number()
-def token_ratio(scene: Scene) -> Value:
+def token_ratio(inputs: FactInput) -> Value:
     """Tokens a word of the data over tokens a word of general text."""
-    domain = scene.data.domain
+    domain = inputs.data.domain
     if domain.tokens_per_word is None or not domain.general_tokens_per_word:
         return None
     return domain.tokens_per_word / domain.general_tokens_per_word
@@ -305,45 +305,45 @@ def token_ratio(scene: Scene) -> Value:
 
 
 @word(("cuda", "cpu"))
-def device(scene: Scene) -> Value:
+def device(inputs: FactInput) -> Value:
     """Where trials run."""
-    return scene.facts.hardware.device
+    return inputs.facts.hardware.device
 
 
 @number("GPUs")
-def gpus(scene: Scene) -> Value:
+def gpus(inputs: FactInput) -> Value:
     """GPUs of all nodes."""
-    return scene.facts.hardware.gpus
+    return inputs.facts.hardware.gpus
 
 
 @number("GiB")
-def memory_gib(scene: Scene) -> Value:
+def memory_gib(inputs: FactInput) -> Value:
     """Memory of one device."""
-    return scene.facts.hardware.memory_gib
+    return inputs.facts.hardware.memory_gib
 
 
 @flag()
-def bf16(scene: Scene) -> Value:
+def bf16(inputs: FactInput) -> Value:
     """Whether matrix products in bfloat16 are faster."""
-    return scene.facts.hardware.bf16
+    return inputs.facts.hardware.bf16
 
 
 @number()
-def flash_attention(scene: Scene) -> Value:
+def flash_attention(inputs: FactInput) -> Value:
     """Version of FlashAttention that is installed and runs on the GPUs; 0 without it."""
-    return scene.facts.hardware.flash_attention or 0
+    return inputs.facts.hardware.flash_attention or 0
 
 
 @flag()
-def joins_rows(scene: Scene) -> Value:
+def joins_rows(inputs: FactInput) -> Value:
     """Whether rows can be joined without padding: on a CPU, and on GPUs with a kernel for it."""
-    return scene.facts.hardware.device == "cpu" or scene.facts.hardware.joins_rows
+    return inputs.facts.hardware.device == "cpu" or inputs.facts.hardware.joins_rows
 
 
 @number("bytes")
-def memory_bytes_per_parameter(scene: Scene) -> Value:
+def memory_bytes_per_parameter(inputs: FactInput) -> Value:
     """Memory of one device over parameters of the model."""
-    return scene.facts.hardware.memory_gib * GIB / scene.model.parameters
+    return inputs.facts.hardware.memory_gib * GIB / inputs.model.parameters
 
 
 _CORE = [fact for fact in [*globals().values()] if isinstance(fact, Fact)]
@@ -353,5 +353,5 @@ FACTS: Mapping[str, Fact] = MappingProxyType({f.name: f for f in (*_CORE, *_OF_F
 
 def fact_values(spec: Spec, facts: Facts, model: ModelFacts) -> Values:
     """The value of every fact in the table for one of the base models."""
-    scene = Scene(spec, facts, model)
-    return MappingProxyType({name: fact.compute(scene) for name, fact in FACTS.items()})
+    inputs = FactInput(spec, facts, model)
+    return MappingProxyType({name: fact.compute(inputs) for name, fact in FACTS.items()})
