@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from spaces import LIMIT, beyond, ended, report
 
 from sweeper.errors import RunError
+from sweeper.execution import owner
 from sweeper.execution.state import attempts
 from sweeper.features.storage import _study_file as module
 from sweeper.features.storage._study_file import StudyFile
@@ -311,7 +312,8 @@ def test_it_holds_what_the_folder_does(sweep: FakeSweep) -> None:
     assert trials[2].state == TrialState.FAIL
 
 
-def test_it_follows_a_run(sweep: FakeSweep) -> None:
+def test_it_follows_a_run(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "STATUS_SECONDS", 0.0)  # the writer learns from it what is running
     sweep.pool.parts = {"trial-1/1": dies(3, lost=True)}
     states: list[list[str]] = []
     writer = []
