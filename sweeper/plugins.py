@@ -78,7 +78,11 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
             )
         return loaded
     known = find_all(package, kind, group)
-    raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, known))
+    raise UsageError(
+        f"unknown {kind.__name__.lower()} {name!r}",
+        fix=near_match(name, known),
+        code="unknown-plugin",
+    )
 
 
 def values_in(package: ModuleType) -> list[Any]:

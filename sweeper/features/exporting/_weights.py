@@ -108,6 +108,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
+            code="base-in-run",
         )
 
 
