@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sweeper.backend import Steps, nothing
 from sweeper.evaluation.linear_probe import Array, Probe, nll
 from sweeper.facts.record import Split
 from sweeper.tasks.base import Decisions, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics
-from sweeper.underway import Steps, nothing
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sweeper.backend import Steps, nothing
 from sweeper.evaluation.tokenized_items import TokenizedSplit, to_device
 from sweeper.plans import Half
 from sweeper.tasks.base import Evaluation, ItemScores, Task, in_item_order
-from sweeper.underway import Steps, nothing
 
 
 def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
-from sweeper.underway import Steps, nothing
+from sweeper.backend import Steps, nothing
 
 
 @dataclass(frozen=True)

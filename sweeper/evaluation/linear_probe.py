@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from sweeper.underway import Steps, nothing
+from sweeper.backend import Steps, nothing
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sweeper.backend import Steps, nothing
 from sweeper.cache import home, made_while_used
 from sweeper.data.examples import Example
 from sweeper.data.item_files import stored_items, writing
@@ -25,7 +26,6 @@ from sweeper.data.table import Stored
 from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
 from sweeper.tasks.base import FATES, Batch, Feature, Task
-from sweeper.underway import Steps, nothing
 
 _FATES = "fates"
 _ITEMS, _ABOUT = "items", "about"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from sweeper.backend import Steps, Underway
 from sweeper.data.examples import Example
 from sweeper.evaluation.generation import Sampling, generate
 from sweeper.metrics.base import computed, item_values, metrics
 from sweeper.metrics.programs import run_program
 from sweeper.tasks.instruction import Instruction
-from sweeper.underway import Steps, Underway
 
 # No answer is longer than this, whatever the references are: a model that does not stop would
 # otherwise write on at the cost of minutes.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweeper.backend import Decision, Tell
+from sweeper.backend import Decision, Tell, Underway
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
@@ -57,7 +57,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-from sweeper.underway import Underway
 from sweeper.visible import TEXT_CHARACTERS, shortened
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with

@@ -18,8 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from sweeper.errors import near_match
 from sweeper.hyperparameters import Scalar
-from sweeper.yaml_models import fault, faults
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import Path_, fault, faults
 
 #: Sizes of a model that a formula may name, and the largest ones among its target layers.
 SHAPE = (

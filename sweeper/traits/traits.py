@@ -14,8 +14,7 @@ from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.traits.formula import NOTHING, DeclaredFormula
 from sweeper.traits.yaml_files import document as document_of
 from sweeper.traits.yaml_files import known_strategies, strategy_files
-from sweeper.yaml_models import FileModel, checked, fault
-from sweeper.yamlfile import Document
+from sweeper.yamlfile import Document, FileModel, checked, fault
 
 #: What a strategy puts into the base model, as far as activations and time depend on it.
 #:

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from sweeper.backend import Underway
 from sweeper.child_process import tell
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
@@ -22,7 +23,6 @@ from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec
 from sweeper.tasks.sequences.chat import Chat
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.underway import Underway
 
 _TEMPERATURE = 0.7
 """As Self-Instruct samples (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""

@@ -41,7 +41,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
 from sweeper.trials import TrialConfig
-from sweeper.yaml_models import FileModel, checked
+from sweeper.yamlfile import FileModel, checked
 
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
 """Forms of rows that other trainers read."""

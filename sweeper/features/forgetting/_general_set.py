@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sweeper.backend import Underway
 from sweeper.cache import made_once
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
@@ -47,7 +48,6 @@ from sweeper.tasks.sequences.tokens import Encoded, document
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig
-from sweeper.underway import Underway
 
 _LEAST = 2
 TEXTS, RECORD = "texts.json", "sampling.json"

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sweeper.backend import Underway
 from sweeper.child_process import tell_progress
 from sweeper.data.examples import Example
 from sweeper.data.reading.read import read
@@ -17,7 +18,6 @@ from sweeper.errors import UsageError
 from sweeper.features.prediction._inputs import inputs
 from sweeper.features.prediction._request import PredictionRequest
 from sweeper.jsontext import object_of
-from sweeper.underway import Underway
 from sweeper.use.model import Model, Prediction, load
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
+from sweeper.backend import Underway
 from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
@@ -45,7 +46,6 @@ from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress, finite
 from sweeper.trials import TrialConfig
-from sweeper.underway import Underway
 
 RECORD = "first_stage.json"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.child_process import tell_progress
 from sweeper.data.examples import Dataset, digest
 from sweeper.data.prepared import unchanged
@@ -24,6 +23,7 @@ from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
+from sweeper.training.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob

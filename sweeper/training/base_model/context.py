@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
+from sweeper.backend import Underway
 from sweeper.data.examples import Dataset
 from sweeper.data.further_rows import chosen
 from sweeper.data.splits import part
@@ -30,7 +31,6 @@ from sweeper.tasks.classification import Classification
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
-from sweeper.underway import Underway
 
 
 class ModelContext:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sweeper.artifact import Record
-from sweeper.checkpoints import seal
 from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
@@ -16,6 +15,7 @@ from sweeper.features.refit._refit import TRAIN
 from sweeper.features.refit._request import RefitRequest
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
+from sweeper.training.checkpoints import seal
 from sweeper.training.trial import train
 from sweeper.use.model import load as load_model
 
