@@ -23,14 +23,13 @@ from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
     from_answers,
     from_decisions,
     written,
 )
-from sweeper.evaluation.written_answers import answer, item_metrics
+from sweeper.evaluation.written_answers import Sampling, answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of

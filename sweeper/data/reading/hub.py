@@ -19,7 +19,7 @@ from huggingface_hub import constants
 
 from sweeper.artifact import Record, write_text
 from sweeper.cache import home
-from sweeper.data.reading.hub_client import (
+from sweeper.data.hub_client import (
     SECONDS,
     answer_of,
     bar,

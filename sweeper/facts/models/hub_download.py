@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
-from sweeper.data.reading.hub_client import SECONDS, answer_of, bar, refusal
+from sweeper.data.hub_client import SECONDS, answer_of, bar, refusal
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
 from sweeper.spec import ModelSpec

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from sweeper.data.reading.hub_client import is_hub_id, switched_off
+from sweeper.data.hub_client import is_hub_id, switched_off
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture

@@ -18,8 +18,7 @@ from transformers import TrainerCallback, set_seed
 from sweeper.backend import Underway
 from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
-from sweeper.evaluation.evaluator import Evaluator
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.features.parts import MadeBase
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text

@@ -16,7 +16,7 @@ from sweeper.data.examples import Dataset, digest
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
 from sweeper.errors import SweeperError
-from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
+from sweeper.features.refit._refit import REFIT_RECORD, RefitRequest
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder

@@ -34,14 +34,14 @@ from sweeper.evaluation.task_scores import (
     trial_file,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._requests import (
+from sweeper.features.suite._scoring import (
     EvaluationRequest,
     TrialToScore,
     checked_file,
     model_key,
 )
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
+from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
 from sweeper.plans import half_of
 from sweeper.spec import ModelSpec

@@ -20,8 +20,7 @@ from sweeper.backend import Underway
 from sweeper.data.examples import Dataset
 from sweeper.data.further_rows import chosen
 from sweeper.data.splits import part
-from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit, autocast
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half

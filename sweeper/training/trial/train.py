@@ -31,7 +31,7 @@ from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Feature, Task
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
 from sweeper.training.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal

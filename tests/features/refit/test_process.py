@@ -11,8 +11,7 @@ from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.features.refit._process import _joined, _strength, refit
-from sweeper.features.refit._refit import TRAIN
-from sweeper.features.refit._request import RefitRequest
+from sweeper.features.refit._refit import TRAIN, RefitRequest
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.checkpoints import seal

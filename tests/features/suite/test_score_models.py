@@ -15,15 +15,15 @@ from transformers import AutoTokenizer  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
 from sweeper.features.suite import _score_models  # noqa: E402
-from sweeper.features.suite._facts import SuiteFacts  # noqa: E402
-from sweeper.features.suite._requests import (  # noqa: E402
+from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
+from sweeper.features.suite._scoring import (  # noqa: E402
     EvaluationRequest,
     TrialToScore,
+    _quantized,
     checked_file,
 )
-from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
-from sweeper.features.suite._scoring import _quantized  # noqa: E402
 from sweeper.features.suite._task_files import suite_facts  # noqa: E402
+from sweeper.features.suite.facts import SuiteFacts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
 from sweeper.planning.planner import make_plan  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
