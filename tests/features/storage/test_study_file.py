@@ -338,10 +338,10 @@ def test_trials_go_on_while_the_file_is_locked(tmp_path: Path) -> None:
     made = Sweeper(tmp_path / "runs" / "run")
     with ended_after(made):
         popen = made.start(5, 1, CURVE_QUICK="1", CURVE_STEP_SECONDS="0.01")
-        made.wait_for(lambda: made.lines("trained.log"))
+        made.wait_for(made.run.study.is_file)
         lock = sqlite3.connect(made.run.study, timeout=300)
         lock.execute("BEGIN IMMEDIATE")
-        made.wait_for(lambda: len(made.lines("trained.log")) == 5)
+        made.wait_for(lambda: len(made.lines("trained.log")) >= 5)
         lock.rollback()
         lock.close()
         _, errors = popen.communicate(timeout=300)
