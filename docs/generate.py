@@ -1,5 +1,5 @@
 """Writes the pages that are made from the program itself: rules, strategies, commands, fits,
-and the tables of data formats and codes of errors.
+the tables of data formats and codes of errors, and the picture of a plan.
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 from fits import fits_page
+from pictures import plan_picture
 from typer.main import get_command
 
 import sweeper
@@ -387,6 +388,7 @@ def main() -> int:
         "platforms.md": platforms_page(),
         "troubleshooting.md": troubleshooting_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
+        "pictures/plan.svg": plan_picture(),
     }
     stale = []
     folder = Path(sys.argv[sys.argv.index("--to") + 1]) if "--to" in sys.argv else DOCS
@@ -395,6 +397,7 @@ def main() -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     done = "out of date" if "--check" in sys.argv else "written"
     print(f"{done}: {', '.join(stale)}" if stale else "all pages are up to date")

@@ -18,7 +18,6 @@ from curve_backend import loss_at, make_plan, make_spec
 from optuna.trial import FrozenTrial
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.execution import coordinator
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.job import (
@@ -44,6 +43,7 @@ from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import SCORE, RunFolder
+from sweeper.training.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialResult
 
 RUNGS = 8

@@ -86,12 +86,6 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     loader.installed.cache_clear()
 
 
-@pytest.fixture(autouse=True)
-def _no_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the writer of the study, which every run has."""
-    monkeypatch.setattr("sweeper.features.storage.listener.wanted", lambda _: {})
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "runs" / "demo")

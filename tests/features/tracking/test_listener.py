@@ -68,8 +68,7 @@ def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypa
     ]
 
 
-def test_no_service_starts_no_process(folder, monkeypatch):
-    monkeypatch.setattr("sweeper.features.storage.listener.wanted", lambda _: {})
+def test_no_service_starts_no_process(folder):
     before = children()
     with Listeners(folder, tracked()) as listeners:
         assert children() <= before
