@@ -157,7 +157,7 @@ def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
         "error[nothing-fits]: Nothing fits 70B on one 2 GiB GPU; qlora needs least, "
     )
     assert "would fit" in ran.err
-    assert ran.err.count("error:") == 1
+    assert ran.err.count("error[") == 1
     assert "\n  lora cannot be used for 70B: needs" in ran.err
 
 
