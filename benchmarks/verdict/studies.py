@@ -210,7 +210,7 @@ def _item_deviations(
 
 def draw_once() -> None:
     """Draw the same resamples for each comparison in this process, which takes far less time."""
-    significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
+    significance.item_deviations = _item_deviations
 
 
 class _Simulation:

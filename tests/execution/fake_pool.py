@@ -37,7 +37,6 @@ from sweeper.execution.job import (
     read_message,
     read_order,
 )
-from sweeper.execution.owner import Owner
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
@@ -314,7 +313,6 @@ class Sweep:
     run: RunFolder
     pool: FakePool
     events: list[Event] = field(default_factory=list)
-    owner: Owner | None = None
 
     def go(self, trials: int, plan: Plan | None = None, **search: object) -> RunOutcome:
         """The whole command, once."""

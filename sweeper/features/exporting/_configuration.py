@@ -347,6 +347,14 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
             fix="Give the data as messages, or as prompt and completion, to a new sweep.",
             where=dataset.path,
         )
+    everything = (example for split in dataset.splits.values() for example in split)
+    if any(not turn.trained for example in everything for turn in example.messages):
+        raise UsageError(
+            "some answers in the rows have weight 0",
+            why=f"{target.title} would train on them.",
+            fix="Leave these rows out, or end them with the last answer before.",
+            where=dataset.path,
+        )
     if dataset.labels or any(example.messages for example in dataset.splits["train"]):
         form = target.rows[0]
         several = any(
