@@ -68,11 +68,6 @@ class EvaluationRequest(Artifact):
     run_generated_code: bool = False
 
 
-def checked_file(folder: Path) -> Path:
-    """The file with the size of a checked suite."""
-    return folder / "suite.json"
-
-
 def model_key(facts: ModelFacts, folder: Path, form: str) -> str:
     """One base model in one dtype: its revision, or size and age of its files if it has none.
 
@@ -121,18 +116,17 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         request = EvaluationRequest(
             suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
         )
-        score(request, lambda _line: None)
-        return SuiteFacts.model_validate_json(checked_file(Path(folder)).read_bytes())
+        return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> None:
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
     """Score what has not been scored yet.
 
     Args:
         work: Shows how far a task is; nothing if None.
 
     Returns:
-        The signal that ended it, or None if it is done.
+        What the suite asks of a model.
 
     Raises:
         SweeperError: The models or tasks cannot be used, or the process broke.
@@ -149,10 +143,10 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
     log = Path(request.folder) / "evaluate.log"
     with contextlib.closing(work or Hidden()) as shown:
-        in_child(
+        return in_child(
             FUNCTION,
             request,
-            Record,
+            SuiteFacts,
             what="the process that scores",
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
@@ -183,9 +177,8 @@ def request_for(
     first = plan.candidates[0]
     kinds = {facts.id: facts.kind for facts in plan.facts.models}
     if not chosen and kinds[first.model] != "decoder":
-        raise UsageError(
-            f"{first.model} writes no text", why="There is no general capability to score."
-        )
+        why = "There is no general capability to score."
+        raise UsageError(f"{first.model} writes no text", why)
     return EvaluationRequest(
         suite=suite,
         folder=str(evaluations(run)),

@@ -57,18 +57,16 @@ def score(suite, path, wrong, trial=None):
     tasks = (scores(suite, float(wrong)),)
     ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
     tell_event(what="scored", model=path.stem, task="facts", items=60, seconds=0.1)
-def evaluate(request: EvaluationRequest) -> None:
+def evaluate(request: EvaluationRequest) -> SuiteFacts:
     folder, suite = Path(request.folder), request.suite
     if "mistake" in Path(suite).read_text():
         raise UsageError("this is not a task file")
     if request.models:
         score(suite, base_file(folder, "k"), 0.0)
-    else:
-        found = SuiteFacts(tasks=(), measured_with="lm-eval")
-        checked_file(folder).write_text(found.model_dump_json())
     for trial in request.trials:
         wrong = (Path(trial.weights) / "wrong").read_text()
         score(suite, trial_file(folder, trial.number), wrong, trial.number)
+    return SuiteFacts(tasks=(), measured_with="lm-eval")
 """
 
 
@@ -185,7 +183,8 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
 
 
 def test_a_suite_is_checked_before_a_sweep(run, here):
-    scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
+    checked = scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
+    assert checked.measured_with == "lm-eval"
     Path("suite.yaml").write_text("a mistake")
     with pytest.raises(UsageError, match="not a task file"):
         scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
