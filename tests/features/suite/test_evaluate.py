@@ -16,6 +16,7 @@ from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
+from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
 from sweeper.findings.study.changes import gate, task_changes
@@ -178,7 +179,7 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
     ran = sweeper("evaluate", "suite", "mine", "--suite", "none.yaml")
     assert ran.code == 2
     assert "needs no_such_package, which is not installed" in ran.err
-    assert "pip install 'finetune-sweeper[suite]'" in ran.err
+    assert install_command("suite") in ran.err
     assert "there is no such suite" in ran.err
 
 
