@@ -27,6 +27,7 @@ from sweeper.features.suite.facts import SuiteFacts
 from sweeper.plans import Candidate, Plan, Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
+from sweeper.steps.winner import kept_weights
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
@@ -205,15 +206,7 @@ def _quantized(plan: Plan, model: str) -> Candidate | None:
 
 
 def _trial(run: RunFolder, number: int) -> TrialToScore:
-    folder = run.trial(number)
-    weights = folder / "weights"
-    if not weights.is_dir():
-        raise UsageError(
-            f"trial {number} has no weights",
-            why="Only completed trials keep them.",
-            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
-            where=str(weights),
-        )
+    weights = kept_weights(run, number)
     if not writes_text(run, number):
         raise UsageError(
             f"trial {number} ends in a classification head",
@@ -221,7 +214,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
             fix="Train with --classes-by generate, where the model writes the class's name.",
             where=str(weights),
         )
-    config = TrialConfig.read(folder / "config.json")
+    config = TrialConfig.read(run.trial(number) / "config.json")
     return TrialToScore(
         number=number, model=config.model, strategy=config.strategy, weights=str(weights)
     )

@@ -92,6 +92,7 @@ def weights(run, number, wrong="0", head=False):
     folder = run.trial(number) / "weights"
     folder.mkdir(exist_ok=True)
     (folder / "wrong").write_text(wrong)
+    (folder / "sweeper.json").touch()
     if head:
         (folder / "head.safetensors").write_text("")
 
