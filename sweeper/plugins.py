@@ -30,16 +30,16 @@ def _installed() -> Any:
 
     They are searched once. ``importlib.metadata`` takes 15 ms, and most machines have no such part.
     """
-    if not any(_may_have_parts(place) for place in sys.path):
+    if not any(_may_have_parts(folder) for folder in sys.path):
         return None
     from importlib.metadata import entry_points
 
     return entry_points()  # SelectableGroups before Python 3.12, EntryPoints since
 
 
-def _may_have_parts(place: str) -> bool:
+def _may_have_parts(entry: str) -> bool:
     """Whether packages in a place of ``sys.path`` may register parts; those of an archive may."""
-    folder = Path(place)
+    folder = Path(entry)
     if not folder.is_dir():
         return folder.exists()
     files = folder.glob("*-info/entry_points.txt")
@@ -54,8 +54,8 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
     """
     if (part := find_all(package, kind, group, name).get(name)) is not None:
         return part
-    known = find_all(package, kind, group)
-    raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, known))
+    parts = find_all(package, kind, group)
+    raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, parts))
 
 
 def find_all(

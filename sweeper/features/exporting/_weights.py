@@ -210,7 +210,9 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = (name for name in kept.names for one in _TOKENIZER if fnmatchcase(name, one))
+        tokenizer = (
+            name for name in kept.names for pattern in _TOKENIZER if fnmatchcase(name, pattern)
+        )
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}

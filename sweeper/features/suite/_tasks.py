@@ -157,7 +157,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     places = {name: entry.yaml_path for name, entry in index.task_index.items()}
 
     def file_of(*names: str) -> str:
-        return str(next((place for name in names if (place := places.get(name))), path))
+        return str(next((file for name in names if (file := places.get(name))), path))
 
     return [
         _prepared(child, {key: (task, file_of(key, child, name)) for key, task in tasks.items()})
