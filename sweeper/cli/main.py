@@ -95,7 +95,8 @@ def main() -> None:
         for number, problem in enumerate(error.problems):
             text = visible(shortened(str(problem)))
             part = number > 0 and isinstance(error, NothingFits)  # of the first one's reasons
-            _tell(indent(text, "  ") if part else f"error: {text}")
+            code = problem.code or error.code
+            _tell(indent(text, "  ") if part else f"error[{code}]: {text}")
         sys.exit(error.exit_code)
 
 
