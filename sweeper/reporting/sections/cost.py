@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -39,7 +40,6 @@ from sweeper.reporting.parts import (
     off_scale,
     strategy_cell,
     time_name,
-    trial_number,
 )
 from sweeper.trials import BaselineResult
 
@@ -190,12 +190,12 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
 
 def _gains(figures: Figures, findings: Findings) -> Table:
     metric = findings.objective
-    unit = words.column_unit(metric)
+    unit, score = words.column_unit(metric), partial(words.score, metric=metric)
     columns: list[Column[SearchGain]] = [
-        Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
-        Number("default", lambda g: _score(g.default, metric), "/default/value", unit),
-        Number("best found", lambda g: _score(g.best, metric), "/best/value", unit),
-        Number("best trial", lambda g: trial_number(g.best_trial), "/best_trial"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("default", "/default/value", score, unit),
+        Number.of("best found", "/best/value", score, unit),
+        Number.of("best trial", "/best_trial", "#{}".format),
         Number("seeds", lambda g: f"{g.default_seeds} and {g.best_seeds}"),
         Number(
             words.minus_of("default", "best", metric),
@@ -225,21 +225,12 @@ def _outcome(gain: SearchGain, margin_points: float) -> str:
     return "the default is the best" if same else words.DASH
 
 
-def _score(score: Interval | None, metric: Metric) -> str:
-    return words.score(score.value if score else None, metric)
-
-
 def _baselines(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [
-        Column("baseline", lambda b: b.title, "/title"),
-        Number(
-            "validation loss",
-            lambda b: words.loss(b.validation_loss),
-            "/validation_loss",
-            findings.loss_unit,
-        ),
+        Column.of("baseline", "/title"),
+        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
         title = f"validation {metric.title}"
@@ -250,7 +241,7 @@ def _baselines(report: Report) -> Table:
             lambda b: words.score(_test_figure(b, metric), metric),
             unit=words.column_unit(metric),
         ),
-        Number("time", lambda b: number_text(b.seconds), "/seconds", "s"),
+        Number.of("time", "/seconds", number_text, "s"),
         Column("note", lambda b: b.note or words.DASH, "/note"),
     ]
     caption = "Baselines: models to beat, without fine-tuning"

@@ -195,13 +195,13 @@ def _answer(finding: ParameterFinding) -> str:
 
 def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
     columns: list[Column[ParameterFinding]] = [
-        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
-        Column("parameter", lambda p: p.parameter, "/parameter"),
-        Number("best", lambda p: words.value(p.best), "/best"),
-        Number("default", lambda p: words.value(p.default), "/default"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Column.of("parameter", "/parameter"),
+        Number.of("best", "/best", words.value),
+        Number.of("default", "/default", words.value),
         Column("within noise of the best", _within),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
-        Number("completed trials", lambda p: str(p.trials), "/trials"),
+        Number.of("completed trials", "/trials"),
     ]
     if any(p.importance for p in parameters):
         unit = "share; range when a fifth of the trials is left out"

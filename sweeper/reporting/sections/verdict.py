@@ -90,12 +90,8 @@ def _comparisons(report: Report) -> Table:
         Column("in", lambda c: metric(c).title),
         Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
         Column("A against B", lambda c: _outcome(c, smallest), "/outcome"),
-        Number("p, Holm", _p_value, "/adjusted_p"),
-        Number(
-            "to settle it",
-            lambda c: words.more(c.more_items) if c.more_items else words.DASH,
-            "/more_items",
-        ),
+        Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
+        Number.of("to settle it", "/more_items", words.more),
     ]
     rows = placed(decided.comparisons, "/findings/verdict/comparisons")
     rows += placed(decided.in_loss, "/findings/verdict/in_loss")
@@ -119,11 +115,6 @@ def _outcome(comparison: Comparison, smallest: float) -> Cell:
         comparison.lacking,
     )
     return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
-
-
-def _p_value(comparison: Comparison) -> str:
-    p = comparison.adjusted_p
-    return words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def model_title(report: Report, name: str) -> str:
