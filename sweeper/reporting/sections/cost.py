@@ -7,15 +7,13 @@ from functools import partial
 from typing import Any
 
 import altair as alt
-from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Gain, Interval, Metric
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategies import (
@@ -50,7 +48,7 @@ _LATE_SHARE = 0.75
 HEADING = Heading(20, "cost", "Cost against quality")
 
 
-class SearchGain(Record):
+class SearchGain(Gain):
     """A strategy's default against the best that the search found, by the objective.
 
     ``default`` and ``best`` are means over all trainings of these trials, and ``gain`` is their
@@ -64,10 +62,6 @@ class SearchGain(Record):
     best: Interval | None = None
     default_seeds: int = 1
     best_seeds: int = 1
-    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
-    outcome: Outcome | None = Field(None, description="of the best against the default")
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
-    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
 class Figures(Record):
@@ -94,10 +88,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
         best=value_interval(best, seeds=True) if best else None,
         default_seeds=len(done.trainings()) if done else 1,
         best_seeds=len(best.trainings()) if best else 1,
-        gain=interval(comparison.estimate) if comparison else None,
-        outcome=comparison.turned().outcome(run.margin) if comparison else None,
-        lacking=comparison.lacking if comparison else None,
-        comparisons=comparison.comparisons if comparison else 1,
+        **(comparison.gain(run.margin) if comparison else {}),
     )
 
 
@@ -218,9 +209,8 @@ def _gains(figures: Figures, findings: Findings) -> Table:
 
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
-    if gain.outcome and gain.gain:
-        smallest = margin_points / 100
-        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
+    if gain.outcome:
+        return words.outcome(gain, margin_points / 100)
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if same else words.DASH
 

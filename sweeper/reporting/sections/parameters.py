@@ -125,12 +125,8 @@ def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
     """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
     metric = findings.objective
     for effect in figures.effects:
-        outcome = "not compared"
-        if effect.outcome is not None and effect.gain is not None:
-            smallest = findings.margin_points / 100
-            outcome = words.outcome(
-                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
-            )
+        outcome = words.outcome(effect, findings.margin_points / 100)
+        outcome = outcome if effect.outcome else "not compared"
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval covers the choice of items only"

@@ -107,14 +107,8 @@ def _comparisons(report: Report) -> Table:
 
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:
-    told = words.outcome(
-        comparison.outcome,
-        comparison.difference,
-        comparison.comparisons,
-        smallest,
-        comparison.lacking,
-    )
-    return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
+    css = f"o-{comparison.outcome.replace(' ', '-')}"
+    return Cell(words.outcome(comparison, smallest), css=css)
 
 
 def model_title(report: Report, name: str) -> str:
