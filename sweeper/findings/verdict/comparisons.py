@@ -249,23 +249,39 @@ def _pairs(
         and first.items.shape[1] == second.items.shape[1]
     }
     p_values = [*(estimate.p for estimate in estimates.values()), *asked]
-    found = {}
-    for (pair, estimate), p in zip(estimates.items(), holm(p_values), strict=False):
-        word = outcome(estimate, smallest, metric.higher_is_better, p)
-        unsettled = word == "within noise"
-        found[pair] = Comparison(
-            first=pair[0],
-            second=pair[1],
-            metric=metric.name,
-            difference=interval(estimate, difference_bounds(metric)),
-            outcome=word,
-            lacking=lacking(estimate),
-            adjusted_p=p,
-            comparisons=len(p_values),
-            more_items=items_to_settle(estimate, smallest) if unsettled else None,
-            seed_share=_seed_share(estimate),
-        )
-    return found
+    return {
+        pair: comparison_of(pair, metric, estimate, p, smallest, len(p_values))
+        for (pair, estimate), p in zip(estimates.items(), holm(p_values), strict=False)
+    }
+
+
+def comparison_of(
+    pair: tuple[str, str],
+    metric: Metric,
+    estimate: Estimate,
+    adjusted_p: float,
+    smallest: float,
+    comparisons: int,
+) -> Comparison:
+    """What the difference of two models shows.
+
+    Args:
+        adjusted_p: Holm's, over so many ``comparisons``.
+        smallest: The smallest difference that matters.
+    """
+    word = outcome(estimate, smallest, metric.higher_is_better, adjusted_p)
+    return Comparison(
+        first=pair[0],
+        second=pair[1],
+        metric=metric.name,
+        difference=interval(estimate, difference_bounds(metric)),
+        outcome=word,
+        lacking=lacking(estimate),
+        adjusted_p=adjusted_p,
+        comparisons=comparisons,
+        more_items=items_to_settle(estimate, smallest) if word == "within noise" else None,
+        seed_share=_seed_share(estimate),
+    )
 
 
 def _seed_share(estimate: Estimate) -> float | None:
