@@ -52,9 +52,10 @@ if TYPE_CHECKING:
     from sweeper.spec import DataSpec, Scalar, Spec
     from sweeper.strategies.base import Strategy
     from sweeper.training.base_model.bases import Bases
+    from sweeper.training.base_model.context import ModelContext
     from sweeper.training.loop.extension import Extension
     from sweeper.training.trial.trial_job import TrialJob
-    from sweeper.trials import TestSeal, TrialConfig, TrialResult
+    from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
 """Raised when a hook changes, so that a feature of another package can tell."""
@@ -457,6 +458,31 @@ trains on the model's own base. Only one feature may give a base for a trial.
 Args:
     bases: The model, its data, and what is held of its bases in memory.
 """
+
+
+class ComparedModel(Protocol):
+    """A model that is scored on the items of the study, and that no trial trains.
+
+    Attributes:
+        name: That of its files, which no other baseline has.
+    """
+
+    name: str
+
+    def on_validation(self) -> BaselineResult:
+        """Its scores, with ``reference`` where it is no reason against fine-tuning."""
+
+    def on_test(self) -> TestScore:
+        """Its scores on the test split, whose seal is open now."""
+
+
+class CompareWith(Protocol):
+    """Models to compare the trials with. Called once in each worker that scores baselines."""
+
+    def __call__(self, context: ModelContext) -> Iterable[ComparedModel]: ...
+
+
+BASELINES: Hook[CompareWith] = Hook("trial", "baselines")
 
 
 # phase.py: work after the test split was scored.
