@@ -32,6 +32,7 @@ from typing import Any
 import psutil
 
 from benchmarks import json_lines
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.state.attempts import attempts_of
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RESULT, RunFolder
@@ -214,7 +215,7 @@ class Sweep:
                     yield process
 
     def _workers(self) -> list[psutil.Process]:
-        return [one for one in self._marked() if "sweeper.execution.worker" in one.cmdline()]
+        return [one for one in self._marked() if WORKER in one.cmdline()]
 
     def _children(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
