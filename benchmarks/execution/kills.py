@@ -115,7 +115,7 @@ class Sweep:
         """Give the command."""
         self.starts += 1
         self._read_from = len(self._lines())
-        program = [sys.executable, "-m", "sweeper.cli.main", "run", *WORDS.split()]
+        program = [sys.executable, "-m", "sweeper", "run", *WORDS.split()]
         environment = {**os.environ, **surroundings(), _MARK: self.mark}
         if self.executor == "ray":
             self.nodes = self.nodes or Nodes(self.mark)

@@ -167,7 +167,7 @@ class Sweeper(Commands):
             f"--strategies {self.strategies} --finalists 1 --confirmation-seeds 1 --max-length 32 "
         )
         words += f"--backend curve_backend:make --trials {trials} --workers {workers} --seed {seed}"
-        program = [sys.executable, "-m", "sweeper.cli.main", "run", "--name", self.folder.name]
+        program = [sys.executable, "-m", "sweeper", "run", "--name", self.folder.name]
         return [*program, *words.split()]
 
     def write_rows(self) -> None:
