@@ -38,6 +38,7 @@ GPU_SETTINGS = {
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000
 _LINE_CHARACTERS = 300
+_ANSWER = f"import sys, {__name__} as child; child.answer(sys.argv[1], int(sys.argv[2]))"
 A = TypeVar("A", bound=Record)
 
 
@@ -62,7 +63,7 @@ def child_command(function: str) -> list[str]:
     Args:
         function: ``module:function``.
     """
-    return [sys.executable, "-m", "sweeper.child", function, str(os.getpid())]
+    return [sys.executable, "-c", _ANSWER, function, str(os.getpid())]
 
 
 def request_line(request: Record) -> bytes:
@@ -123,13 +124,13 @@ def in_child(
         ChildFailed: It broke, or took too long; with the last line that it wrote.
         SweeperError: What the function raised.
     """
-    found: dict[str, Any] | None = None
+    reply: dict[str, Any] | None = None
     late = threading.Event()
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile() if log is None else log.open("w+b") as said,
-        start_child(function, request, threads=threads, stderr=said) as process,
+        tempfile.TemporaryFile() if log is None else log.open("w+b") as errors_file,
+        start_child(function, request, threads=threads, stderr=errors_file) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
@@ -153,20 +154,20 @@ def in_child(
                 elif "event" in message:
                     hear(message["event"])
                 else:
-                    found = message or None
+                    reply = message or None
             status = process.wait()
         except BaseException:
             process.terminate()
             raise
         finally:
             timer.cancel()
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    if found is not None and "problems" in found:
-        kind: type[SweeperError] = getattr(errors, found["error"], SweeperError)
-        raise kind([Problem(**fields) for fields in found["problems"]])
-    if found is not None:
-        return answer.model_validate(found["answer"])
+        errors_file.seek(max(0, errors_file.seek(0, os.SEEK_END) - _LAST_BYTES))
+        last = errors_file.read().decode(errors="replace").strip().splitlines()[-1:]
+    if reply is not None and "problems" in reply:
+        kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
+        raise kind([Problem(**fields) for fields in reply["problems"]])
+    if reply is not None:
+        return answer.model_validate(reply["answer"])
     how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)
     said_last = f": {last[0].strip()[:_LINE_CHARACTERS]}" if last and not late.is_set() else ""
     failed = ChildFailed(f"{what} {how}{said_last}", fix=fix, where=where)
@@ -216,8 +217,8 @@ def answer(function: str, parent: int) -> None:
     try:
         call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
-        found = call(kind.model_validate(object_of(sys.stdin.readline())))
-        tell(answer={} if found is None else found.model_dump(mode="json"))
+        result = call(kind.model_validate(object_of(sys.stdin.readline())))
+        tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
         tell(error=type(error).__name__, problems=problems)
