@@ -163,7 +163,7 @@ def make_budget(
         cost_usd=_usd(held.seconds * devices, price),
         cost_low_usd=_usd(held.low * devices, price),
         cost_high_usd=_usd(held.high * devices, price),
-        timing=timing(facts.hardware, costs),
+        timing=timing(facts, costs),
         limit_notes=(
             *_without_price(limit, facts.hardware),
             *trial_notes,
