@@ -1,5 +1,5 @@
 """Writes the pages that are made from the program itself: rules, strategies, commands, fits,
-and the table of data formats.
+the table of data formats, and the picture of a plan.
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 from fits import fits_page
+from pictures import plan_picture
 from typer.main import get_command
 
 from sweeper import resources
@@ -354,6 +355,7 @@ def main() -> int:
         "export.md": export_page(),
         "platforms.md": platforms_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
+        "pictures/plan.svg": plan_picture(),
     }
     stale = []
     folder = Path(sys.argv[sys.argv.index("--to") + 1]) if "--to" in sys.argv else DOCS
@@ -362,6 +364,7 @@ def main() -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     done = "out of date" if "--check" in sys.argv else "written"
     print(f"{done}: {', '.join(stale)}" if stale else "all pages are up to date")

@@ -38,6 +38,7 @@ GPU_SETTINGS = {
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000
 _LINE_CHARACTERS = 300
+_ANSWER = f"import sys, {__name__} as child; child.answer(sys.argv[1], int(sys.argv[2]))"
 A = TypeVar("A", bound=Record)
 
 
@@ -62,7 +63,7 @@ def child_command(function: str) -> list[str]:
     Args:
         function: ``module:function``.
     """
-    return [sys.executable, "-m", "sweeper.child", function, str(os.getpid())]
+    return [sys.executable, "-c", _ANSWER, function, str(os.getpid())]
 
 
 def request_line(request: Record) -> bytes:

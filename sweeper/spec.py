@@ -38,8 +38,7 @@ from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
 from sweeper.traits.yaml_files import known_strategies
-from sweeper.yaml_models import fault, faults
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import Path_, fault, faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")

@@ -25,8 +25,7 @@ from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_ma
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
 from sweeper.traits.yaml_files import known_strategies
-from sweeper.yaml_models import problem_of
-from sweeper.yamlfile import Document, Path_, parse, read
+from sweeper.yamlfile import Document, Path_, parse, problem_of, read
 
 
 class FlaggedKey(NamedTuple):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.resampling import RESAMPLES, item_deviations
+from sweeper.evaluation.significance import RESAMPLES, item_deviations
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison

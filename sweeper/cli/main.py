@@ -19,9 +19,9 @@ import typer
 
 from sweeper import __version__
 from sweeper.cli.discovery import Commands
+from sweeper.data.progress import listen
 from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_problem
 from sweeper.features.loader import having
-from sweeper.progress import listen
 from sweeper.visible import shortened, visible
 
 _NO_MEMORY = Problem(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from sweeper.backend import Underway
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.evaluation.written_answers import Answered, answer, passed
@@ -17,7 +18,6 @@ from sweeper.metrics.base import item_values, metrics
 from sweeper.objective import Objective
 from sweeper.tasks.base import Evaluation, Floats, Task
 from sweeper.tasks.instruction import Instruction
-from sweeper.underway import Underway
 
 
 @dataclass(frozen=True)

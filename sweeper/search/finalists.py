@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.constraints import Limit, excess, is_beyond, order
-from sweeper.evaluation.resampling import SeedSpread, added, shared_spreads, t_quantile
+from sweeper.evaluation.significance import SeedSpread, added, shared_spreads, t_quantile
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
 

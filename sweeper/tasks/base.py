@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 import sweeper.tasks as folder
+from sweeper.backend import Underway
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.plugins import find
 from sweeper.spec import Scalar, Spec
 from sweeper.trials import EncodingNote, Fate
-from sweeper.underway import Underway
 
 ENTRY_POINTS = "sweeper.tasks"
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]

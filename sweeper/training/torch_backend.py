@@ -18,19 +18,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweeper.backend import Decision, Tell
+from sweeper.backend import Decision, Tell, Underway
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.generation import Sampling
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
     from_answers,
     from_decisions,
     written,
 )
-from sweeper.evaluation.written_answers import answer, item_metrics
+from sweeper.evaluation.written_answers import Sampling, answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
@@ -57,7 +56,6 @@ from sweeper.trials import (
     TrialConfig,
     TrialResult,
 )
-from sweeper.underway import Underway
 from sweeper.visible import TEXT_CHARACTERS, shortened
 
 # Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with

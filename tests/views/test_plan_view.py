@@ -209,24 +209,6 @@ def test_the_domain_is_told_with_every_measure_of_it(facts, said):
     assert domain_line(DomainFacts(distance="far", **facts)) == said
 
 
-def test_the_readmes_plan_is_what_is_printed(sweeper):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    command, _, rest = readme.split("$ sweeper plan ")[1].partition("\n")
-    ran = sweeper("plan", *command.split())
-    printed = [line.rstrip() for line in ran.out.splitlines()]
-    shown = [line for line in rest.split("```")[0].splitlines() if line.strip("`.")]
-    missing = [
-        line
-        for line in shown
-        if line not in printed
-        and not (
-            line.endswith("...") and any(p.startswith(line.removesuffix("...")) for p in printed)
-        )
-    ]
-    assert missing == []
-    assert len(shown) > 20
-
-
 def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
     (here / "suite.yaml").write_text("task: gsm8k\ndataset_path: hub\nmetadata: {limit: 9}\n")
     asked = ("plan", "--task", "instruction", "--examples", "200", "--model", "7B")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.constraints import Limit
-from sweeper.evaluation.resampling import weighted
+from sweeper.evaluation.significance import weighted
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now

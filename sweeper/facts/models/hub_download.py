@@ -11,9 +11,9 @@ from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
+from sweeper.data.hub_client import SECONDS, answer_of, bar, refusal
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
-from sweeper.hub import SECONDS, answer_of, bar, refusal
 from sweeper.spec import ModelSpec
 
 FILES = (

@@ -158,9 +158,12 @@ def _configuration(run: RunFolder, number: int, to: str, target: Path) -> Made:
 
 def _weights(run: RunFolder, number: int, to: str, target: Path, *, quiet: bool) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
-    from sweeper.features.exporting._configuration import must_be_new
-    from sweeper.features.exporting._kept_files import kept_files
-    from sweeper.features.exporting._weights import copy_adapter, copy_model
+    from sweeper.features.exporting._weights import (
+        copy_adapter,
+        copy_model,
+        kept_files,
+        must_be_new,
+    )
     from sweeper.findings.compute import compute
     from sweeper.plans import Plan
     from sweeper.steps.winner import as_trained, kept_weights
@@ -186,7 +189,7 @@ def _merged(weights: Path, target: Path, *, quiet: bool) -> Made:
     from sweeper.child_process import in_child
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require
-    from sweeper.features.exporting._merge_request import MergeRequest
+    from sweeper.features.exporting._weights import MergeRequest
 
     require("sweeper export --to merged", RUNS)
     request = MergeRequest(weights=str(weights), folder=str(target))

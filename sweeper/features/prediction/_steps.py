@@ -9,16 +9,32 @@ from contextlib import closing
 from pathlib import Path
 
 from sweeper import child_process
-from sweeper.artifact import Record, write_text
+from sweeper.artifact import Artifact, Record, write_text
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.formats.base import known_names
 from sweeper.errors import RunError, UsageError
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.features.prediction._request import PredictionRequest
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import kept_weights
 from sweeper.views.work_progress import work_progress
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
+
+
+class PredictionRequest(Artifact):
+    """Rows for one model, and where its predictions go.
+
+    Args:
+        weights: ``weights/`` of a trial.
+        data: A data file; None if ``text`` is given.
+        part: A file of JSON lines, one for each row that is done. What it holds is not done again.
+    """
+
+    weights: str
+    data: str | None = None
+    text: str | None = None
+    part: str
+    batch_size: int
+    max_new_tokens: int
 
 
 def predictions(

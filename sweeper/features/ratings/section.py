@@ -16,7 +16,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
 from sweeper.features.parts import Heading
-from sweeper.features.ratings._pairs import (
+from sweeper.features.ratings._page import (
     AllRatings,
     HumanPage,
     Ratings,

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from sweeper.artifact import write_text
+from sweeper.backend import Underway
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
@@ -33,14 +34,14 @@ from sweeper.evaluation.task_scores import (
     trial_file,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._requests import (
+from sweeper.features.suite._scoring import (
     EvaluationRequest,
     TrialToScore,
     checked_file,
     model_key,
 )
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
+from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
 from sweeper.plans import half_of
 from sweeper.spec import ModelSpec
@@ -49,7 +50,6 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import record_of
 from sweeper.training.trial.reload import reload
-from sweeper.underway import Underway
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048

@@ -16,7 +16,7 @@ from sweeper import yamlfile
 from sweeper.data.reading.read import read
 from sweeper.errors import DataError, SpecError, UsageError
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
-from sweeper.features.suite._facts import SuiteFacts, SuiteTaskFacts
+from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
 from sweeper.textfile import read_text
 
 # lm-eval's own defaults where a task file does not say.

@@ -30,9 +30,9 @@ from lm_eval.utils import handle_non_serializable
 from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.task_scores import TaskScores, Unit
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
-from sweeper.features.suite._facts import SuiteTaskFacts
-from sweeper.features.suite._requests import harness
+from sweeper.features.suite._scoring import harness
 from sweeper.features.suite._task_files import GUIDE, MAX_GEN_TOKS, members, name_of, task_file
+from sweeper.features.suite.facts import SuiteTaskFacts
 from sweeper.metrics import programs
 from sweeper.metrics.programs import refusal
 

@@ -6,7 +6,7 @@ import math
 
 from sweeper import units
 from sweeper.features.parts import record_of
-from sweeper.features.suite._facts import SuiteFacts, SuiteTaskFacts
+from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
     clock_of_base,

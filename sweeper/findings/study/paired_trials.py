@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
+    CONFIDENCE,
     Estimate,
     Scores,
     holm,

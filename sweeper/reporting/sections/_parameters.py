@@ -20,8 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.evaluation.resampling import t_quantile, weighted
-from sweeper.evaluation.significance import paired_error
+from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.findings.figures import Interval, Lacking, Outcome
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.paired_trials import (

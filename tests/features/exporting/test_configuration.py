@@ -200,6 +200,16 @@ def test_conversations_with_several_answers_keep_all_of_them(finished):
     assert not (run.path / "litgpt-0").exists()
 
 
+def test_answers_of_weight_0_are_refused(finished):
+    messages = [{"role": role, "content": role} for role in ("user", "assistant") * 2]
+    messages[1]["weight"] = 0
+    rows = [{"messages": [{"role": "system", "content": f"{n}"}, *messages]} for n in range(90)]
+    run = finished(rows, "--task", "instruction")
+    for to in ("trl", "axolotl", "llama-factory", "litgpt"):
+        with pytest.raises(UsageError, match="weight 0"):
+            export(run, to)
+
+
 def test_other_rows_and_a_folder_that_exists_are_refused(finished, questions):
     run = finished(questions, "--task", "instruction")
     made = export(run, "trl")

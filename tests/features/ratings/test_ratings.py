@@ -8,8 +8,14 @@ from section_figures import figures_of
 
 from sweeper.errors import UsageError
 from sweeper.features.ratings import section
-from sweeper.features.ratings._page import keep_ratings, write_page
-from sweeper.features.ratings._pairs import HumanPage, Ratings, key_file, ratings_file
+from sweeper.features.ratings._page import (
+    HumanPage,
+    Ratings,
+    keep_ratings,
+    key_file,
+    ratings_file,
+    write_page,
+)
 
 TEXT = {
     "task": "instruction",

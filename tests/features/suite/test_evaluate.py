@@ -36,8 +36,8 @@ from pathlib import Path
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
 from sweeper.evaluation.task_scores import *
-from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._requests import *
+from sweeper.features.suite.facts import SuiteFacts
+from sweeper.features.suite._scoring import *
 def scores(suite, wrong):
     keys = Path(suite).with_name("facts.txt").read_text().split()
     values = [float(i >= wrong * len(keys)) for i in range(len(keys))]

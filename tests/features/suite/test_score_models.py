@@ -15,15 +15,15 @@ from transformers import AutoTokenizer  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
 from sweeper.features.suite import _score_models  # noqa: E402
-from sweeper.features.suite._facts import SuiteFacts  # noqa: E402
-from sweeper.features.suite._requests import (  # noqa: E402
+from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
+from sweeper.features.suite._scoring import (  # noqa: E402
     EvaluationRequest,
     TrialToScore,
+    _quantized,
     checked_file,
 )
-from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
-from sweeper.features.suite._scoring import _quantized  # noqa: E402
 from sweeper.features.suite._task_files import suite_facts  # noqa: E402
+from sweeper.features.suite.facts import SuiteFacts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
 from sweeper.planning.planner import make_plan  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402
@@ -261,7 +261,7 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
 
 def test_progress_is_counted_in_items(request_for, tmp_path, monkeypatch):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
-    monkeypatch.setattr("sweeper.underway._EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("sweeper.backend._EVERY_SECONDS", 0.0)
     told = []
     monkeypatch.setattr(_score_models, "tell_progress", lambda *state: told.append(state))
     _Evaluation(request_for(), tmp_path).run()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.checkpoints import (
+from sweeper.training.checkpoints import (
     MANIFEST,
     UNFINISHED,
     Checkpoint,
@@ -121,5 +121,5 @@ def test_paged_states_are_saved_like_others() -> None:
 
 
 def test_looking_for_checkpoints_needs_no_torch() -> None:
-    code = "import sys, sweeper.checkpoints; sys.exit('torch' in sys.modules)"
+    code = "import sys, sweeper.training.checkpoints; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper import progress
+from sweeper.data import progress
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.backend import Interrupted
-from sweeper.underway import Underway
+from sweeper.backend import Interrupted, Underway
 
 
 class Clock:
