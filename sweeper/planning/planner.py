@@ -25,6 +25,7 @@ from sweeper.planning.candidates import (
     candidate_or_rejected,
     rated_model,
 )
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
@@ -94,6 +95,7 @@ def _plan(
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
     course = course_of(spec, facts, base.model, epochs, objective)
     budget = make_budget(spec, facts, costs, course, full_tokens, objective)
+    gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
         objective=objective,
@@ -114,7 +116,7 @@ def _plan(
         own_trials=own_trials,
         declared=spec.parameters,
         budget=budget,
-        search_gain=search_gain(budget.trials, new_head=bool(base.values["new_head"])),
+        search_gain=gain.widened(interval_factor(facts, "search-gain")),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
     )
