@@ -226,7 +226,7 @@ def _disk_of(path: str) -> str:
     return f"The disk at {disk} has {free.f_bavail * free.f_frsize >> 10:,} KiB free."
 
 
-def near_match(word: str, known: Iterable[str]) -> str:
+def near_match(word: str, candidates: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or all of them.
 
     >>> near_match("lroa", ["full", "lora"])
@@ -234,6 +234,6 @@ def near_match(word: str, known: Iterable[str]) -> str:
     >>> near_match("x", ["full", "lora"])
     'Known: full, lora.'
     """
-    names = sorted(known)
+    names = sorted(candidates)
     close = difflib.get_close_matches(word, names, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."

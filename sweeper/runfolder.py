@@ -106,8 +106,8 @@ class RunFolder:
             if (folder / "plan.json").is_file():
                 check_regular(folder)
                 return cls(folder)
-        known = [plan.parent.name for plan in root.glob("*/plan.json")]
-        fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
+        names = [plan.parent.name for plan in root.glob("*/plan.json")]
+        fix = near_match(str(run), names) if names else "Start one with 'sweeper run'."
         raise RunError(
             f"there is no run {str(run)!r} here",
             why=f"Neither {run} nor {root / run} has a plan.json.",
@@ -199,13 +199,13 @@ def check_regular(folder: Path) -> None:
         RunError: It contains a link, a pipe or a device.
     """
     refused = []
-    for place, folders, files in os.walk(folder):
-        for path in (Path(place, name) for name in (*folders, *files)):
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
             with suppress(FileNotFoundError):  # a run deletes files meanwhile
                 mode = path.lstat().st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                     refused.append(path.relative_to(folder).as_posix())
-        if place == str(folder) and "listeners" in folders:
+        if parent == str(folder) and "listeners" in folders:
             folders.remove("listeners")
     if refused:
         raise RunError(

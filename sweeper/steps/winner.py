@@ -23,9 +23,9 @@ def best_trial(findings: Findings, fix: str = "") -> int:
     """
     number = findings.verdict.best_trial
     if number is None:
-        place = findings.run.place
-        fix = fix or f"'sweeper report {shlex.quote(place)}' lists its trials."
-        raise UsageError("this run has no completed trial", fix=fix, where=place)
+        run = findings.run.place
+        fix = fix or f"'sweeper report {shlex.quote(run)}' lists its trials."
+        raise UsageError("this run has no completed trial", fix=fix, where=run)
     return number
 
 

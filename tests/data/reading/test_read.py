@@ -11,6 +11,7 @@ import pytest
 from sweeper.data import item_files
 from sweeper.data.reading.read import data_suffix, keys_of, read
 from sweeper.errors import DataError, NotInstalled
+from sweeper.extras import install_command
 
 ROWS = [{"text": "Wo ist mein Köfferchen?", "label": "a"}, {"text": "two\nlines", "label": "b"}]
 
@@ -414,7 +415,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
         read(tmp_path / name)
     (problem,) = refused.value.problems
     assert problem.where == str(tmp_path / name)
-    assert "finetune-sweeper[data]" in problem.fix
+    assert install_command("data") in problem.fix
 
 
 def test_missing_files_and_folders_in_their_place_are_errors(tmp_path):
