@@ -24,7 +24,6 @@ from pathlib import Path
 
 # What tests load is loaded once: they run in forks of this process.
 import huggingface_hub  # noqa: F401
-import hypothesis  # noqa: F401
 import optuna  # noqa: F401
 import pydantic  # noqa: F401
 import pytest
@@ -83,7 +82,7 @@ def changes(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, str]]:
                 case ast.Compare(ops=[operator]) if type(operator) in _NEGATED:
                     yield node, f"negate {ast.unparse(node)}"
                 case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                    yield node, f"{node.value} + 1"
+                    yield node, f"{node.value!r} + 1"
                 case ast.BoolOp():
                     yield node, f"exchange and, or in {ast.unparse(node)}"
                 case ast.If() | ast.IfExp():
