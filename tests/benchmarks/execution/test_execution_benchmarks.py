@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from benchmarks.execution.kills import PHASES, RAY_VICTIMS, VICTIMS, Kill, table, wishes
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("count", "victims"), [(50, VICTIMS), (20, RAY_VICTIMS)])
