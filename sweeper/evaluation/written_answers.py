@@ -218,9 +218,7 @@ def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
 
 
 def passed(
-    written: Sequence[Sequence[str]],
-    examples: Sequence[Example],
-    underway: Steps,
+    written: Sequence[Sequence[str]], examples: Sequence[Example], underway: Steps
 ) -> list[list[bool]]:
     """Whether each answer passes its item's tests, of the items that have tests.
 

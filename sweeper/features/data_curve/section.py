@@ -14,15 +14,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings, NextStep
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import (
-    Block,
-    Column,
-    Drawing,
-    Figure,
-    Number,
-    Table,
-    placed,
-)
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report

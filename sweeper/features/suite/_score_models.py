@@ -25,19 +25,9 @@ from sweeper.backend import Underway
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
-from sweeper.evaluation.task_scores import (
-    FOLDER,
-    ModelScores,
-    TaskScores,
-    base_file,
-    trial_file,
-)
+from sweeper.evaluation.task_scores import FOLDER, ModelScores, TaskScores, base_file, trial_file
 from sweeper.facts.record import ModelFacts
-from sweeper.features.suite._scoring import (
-    EvaluationRequest,
-    TrialToScore,
-    model_key,
-)
+from sweeper.features.suite._scoring import EvaluationRequest, TrialToScore, model_key
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION

@@ -158,13 +158,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
 
 def request_for(
-    run: RunFolder,
-    plan: Plan,
-    spec: Spec,
-    suite: str,
-    trials: Sequence[int],
-    *,
-    permitted: bool,
+    run: RunFolder, plan: Plan, spec: Spec, suite: str, trials: Sequence[int], *, permitted: bool
 ) -> EvaluationRequest:
     """The request to score these trials, each with its base; without trials, the first base.
 
