@@ -34,7 +34,7 @@ from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
-from sweeper.traits.yaml_files import strategy_files
+from sweeper.traits.traits import strategy_files
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent

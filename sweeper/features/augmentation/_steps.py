@@ -26,7 +26,7 @@ from sweeper.features.augmentation._endpoint import Endpoint
 from sweeper.features.augmentation._local_model import LocalModel
 from sweeper.features.augmentation._methods import METHODS, Method, NewRow
 from sweeper.features.augmentation._replies import Replies
-from sweeper.spec import DataSpec
+from sweeper.spec import DataSpec, Task
 from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
@@ -54,7 +54,7 @@ def prices(text: str) -> Prices:
 
 
 def training_rows(
-    output: Path, path: str, task: str | None, data_format: str, columns: list[str] | None
+    output: Path, path: str, task: Task | None, data_format: str, columns: list[str] | None
 ) -> Dataset:
     """The data set, split as a run splits it, if the new file can be written."""
     if missing := why_not():

@@ -42,8 +42,7 @@ from sweeper.plans import Half, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation, Feature
-from sweeper.tasks.sequences.chat import Chat
-from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.sequences.chat import Chat, Encoded, document
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig
