@@ -27,7 +27,7 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
-from sweeper.evaluation.written_answers import Sampling, generate
+from sweeper.evaluation.objective_values import Sampling, generate
 from sweeper.features.forgetting._general_data import (
     HELD_BACK_TOKENS,
     GeneralText,
