@@ -55,7 +55,11 @@ def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[P
     if (part := find_all(package, kind, group, name).get(name)) is not None:
         return part
     parts = find_all(package, kind, group)
-    raise UsageError(f"unknown {kind.__name__.lower()} {name!r}", fix=near_match(name, parts))
+    raise UsageError(
+        f"unknown {kind.__name__.lower()} {name!r}",
+        fix=near_match(name, parts),
+        code="unknown-plugin",
+    )
 
 
 def find_all(

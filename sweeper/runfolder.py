@@ -89,6 +89,7 @@ class RunFolder:
                 f"{name!r} cannot be the name of a run",
                 why="A name is a folder: letters, digits, '.', '_' and '-', at most 100.",
                 fix="Choose another --name.",
+                code="run-name",
             )
         check_regular(root / name)
         return cls(root / name)
@@ -177,6 +178,7 @@ class RunFolder:
                     why="Two commands on one run folder would overwrite each other's files.",
                     fix="Wait for it, or choose another --name.",
                     where=str(self.path),
+                    code="run-locked",
                 ) from error
             # Who holds it is for people to read; the lock holds on a full disk as well.
             with suppress(OSError):

@@ -73,7 +73,9 @@ def resolve(
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
-        raise SpecError("this file does not hold keys and values", "", fix, document.name)
+        raise SpecError(
+            "this file does not hold keys and values", "", fix, document.name, code="no-mapping"
+        )
     require_version("Spec", data, document.where(("schema_version",)))
     data = _spell_out(data, document.lines)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}

@@ -143,6 +143,7 @@ def parse(text: str, name: str) -> Document:
             f"this is not YAML: {error.problem or error.context}",
             fix="Check indentation, quotes and colons on this line and the one above.",
             where=f"{name}{line}",
+            code="no-yaml",
         ) from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist, as a key
         raise UsageError(f"this is not YAML: {error}", where=name) from error

@@ -52,9 +52,10 @@ if TYPE_CHECKING:
     from sweeper.spec import DataSpec, Scalar, Spec
     from sweeper.strategies.base import Strategy
     from sweeper.training.base_model.bases import Bases
+    from sweeper.training.base_model.context import ModelContext
     from sweeper.training.loop.extension import Extension
     from sweeper.training.trial.trial_job import TrialJob
-    from sweeper.trials import TestSeal, TrialConfig, TrialResult
+    from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
 """Raised when a hook changes, so that a feature of another package can tell."""
@@ -227,6 +228,24 @@ def without_passwords(spec: Spec) -> Spec:
         if flag.secret_url and (url := getattr(options, field)):
             changed[feature] = options.model_copy(update={field: without_password(url)})
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
+
+
+# corrections.py: what earlier runs teach about the intervals of a plan.
+
+
+class Widen(Protocol):
+    """A factor on the interval of a prediction, at least 1.
+
+    Pure: what it follows from is among the facts that the feature gathered.
+
+    Args:
+        prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
+    """
+
+    def __call__(self, facts: Facts, prediction: str) -> float: ...
+
+
+WIDEN: Hook[Widen] = Hook("corrections", "widen")
 
 
 # trial.py: what the feature adds to a training. Loaded by workers.
@@ -459,7 +478,41 @@ Args:
 """
 
 
-# phase.py: work after the test split was scored.
+class ComparedModel(Protocol):
+    """A model that is scored on the items of the study, and that no trial trains.
+
+    Attributes:
+        name: That of its files, which no other baseline has.
+    """
+
+    name: str
+
+    def on_validation(self) -> BaselineResult:
+        """Its scores, with ``reference`` where it is no reason against fine-tuning."""
+
+    def on_test(self) -> TestScore:
+        """Its scores on the test split, whose seal is open now."""
+
+
+class CompareWith(Protocol):
+    """Models to compare the trials with. Called once in each worker that scores baselines."""
+
+    def __call__(self, context: ModelContext) -> Iterable[ComparedModel]: ...
+
+
+BASELINES: Hook[CompareWith] = Hook("trial", "baselines")
+
+
+# phase.py: work before the first trial, and after the test split was scored.
+
+
+class Begin(Protocol):
+    """Work of the command itself before it trains anything, in every call. It takes no time."""
+
+    def __call__(self, run: RunFolder, spec: Spec, plan: Plan) -> None: ...
+
+
+BEGIN: Hook[Begin] = Hook("phase", "begin")
 
 
 class Study(Protocol):

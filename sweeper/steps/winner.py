@@ -44,6 +44,7 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
             why="Only the best completed trials keep them.",
             fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
             where=str(weights),
+            code="no-weights",
         )
     return weights
 

@@ -132,7 +132,10 @@ def must_be_new(folder: Path) -> None:
     """
     if folder.exists():
         raise UsageError(
-            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
+            "the folder exists",
+            fix="Delete it, or name another with --output.",
+            where=str(folder),
+            code="folder-exists",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
 
@@ -238,6 +241,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
+            code="base-in-run",
         )
 
 

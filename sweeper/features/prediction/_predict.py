@@ -138,6 +138,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
             why=listing(without, 4),
             fix="Repair or remove these rows.",
             where=table.name,
+            code="no-input",
         )
     return examples
 
