@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 from sweeper import units
 from sweeper.errors import SweeperError
-from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING
-from sweeper.reporting.blocks import Block, Empty, Page, Section, Text
+from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING, Hook
+from sweeper.reporting.blocks import Empty, Page, Section, Text
 from sweeper.reporting.discovery import sections as all_sections
 from sweeper.reporting.document import Report, failed
 
@@ -58,7 +59,7 @@ def _section(module: ModuleType, report: Report) -> Section | None:
         finding = finding_of(module, report)
         if FINDING.defined_in(module) and not finding:
             return None
-        blocks = tuple(_blocks(module, heading.id, report))
+        blocks = tuple(_asked(BLOCKS, module, report) or ())
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
@@ -68,15 +69,14 @@ def _section(module: ModuleType, report: Report) -> Section | None:
 
 def finding_of(module: ModuleType, report: Report) -> str:
     """The line of a section that is folded; empty for one that is open or has no figures."""
-    hook, kind = FINDING.defined_in(module), FIGURES.defined_in(module)
+    return str(_asked(FINDING, module, report) or "")
+
+
+def _asked(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
+    """What a section answers; None if it lacks the hook or its figures."""
+    ask, kind = hook.defined_in(module), FIGURES.defined_in(module)
     figures = report.figures(HEADING.required(module).id, kind) if kind else None
-    return hook(figures, report) if hook and (figures is not None or not kind) else ""
-
-
-def _blocks(module: ModuleType, name: str, report: Report) -> Iterable[Block]:
-    kind, blocks = FIGURES.defined_in(module), BLOCKS.defined_in(module)
-    figures = report.figures(name, kind) if kind else None
-    return blocks(figures, report) if blocks and (figures is not None or not kind) else ()
+    return ask(figures, report) if ask and (figures is not None or not kind) else None
 
 
 TERMS = {
