@@ -90,7 +90,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     scores, losses = test_scores(run), test_losses(run)
     grouped = entries(run)
     bounds = score_bounds(headline(run.plan, run.seal))
-    places = {number: place for place, number in enumerate(run.seal.order if run.seal else ())}
+    places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
         trial = grouped[name][0].trial
@@ -122,6 +122,6 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
 
 def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
     """Written answers, of the one training that wrote some."""
-    found = next((score.generated for score in scores if score.generated is not None), None)
+    answers = next((score.generated for score in scores if score.generated is not None), None)
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
-    return found and found.model_copy(update={"metrics": finite(found.metrics), **items})
+    return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

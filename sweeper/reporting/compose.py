@@ -56,18 +56,22 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
     run = read_run(folder, texts=texts)
     findings = findings_of(run)
     answers = [_answer(module, run, findings) for module in sections()]
-    limits = (*findings.limits, *(limit for one in answers for limit in one.limits))
+    limits = (*findings.limits, *(limit for answer in answers for limit in answer.limits))
     findings = findings.model_copy(update={"limits": limits})
-    step = next_step(findings, (one.step for one in answers if one.step))
+    step = next_step(findings, (answer.step for answer in answers if answer.step))
     return Report(
         sweeper_version=__version__,
         findings=findings.model_copy(update={"next_step": step}),
         plan=shown(run.plan),
-        sections={one.id: one.figures.model_dump(mode="json") for one in answers if one.figures},
-        missing={one.id: one.missing for one in answers if one.missing},
+        sections={
+            answer.id: answer.figures.model_dump(mode="json")
+            for answer in answers
+            if answer.figures
+        },
+        missing={answer.id: answer.missing for answer in answers if answer.missing},
         no_charts=no_charts,
         **{
-            name: tuple(text for one in answers for text in one.sentences.get(name, ()))
+            name: tuple(text for answer in answers for text in answer.sentences.get(name, ()))
             for name in _SENTENCES
         },
     )

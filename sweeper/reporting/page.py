@@ -19,10 +19,10 @@ from sweeper.reporting.document import Report, failed
 def page(report: Report) -> Page:
     """The whole page, in words."""
     run = report.findings.run
-    shown = [found for module in all_sections() if (found := _section(module, report))]
+    shown = [made for module in all_sections() if (made := _section(module, report))]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
-        shown = [_opened(one) if one.id == "failures" else one for one in shown]
+        shown = [_opened(part) if part.id == "failures" else part for part in shown]
         shown.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
     if missing := tuple(_missing(report)):
         names = units.joined([block.title.lower() for block in missing])

@@ -57,12 +57,12 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
-        found = _insufficient(run, summary, contest, lacking)
+        decided = _insufficient(run, summary, contest, lacking)
     else:
-        found = _decided(run, contest, contest.chosen)
+        decided = _decided(run, contest, contest.chosen)
     fallen = worsened(run, contest)
     update = {
-        "sentence": found.sentence + worsened_sentence(run, fallen),
+        "sentence": decided.sentence + worsened_sentence(run, fallen),
         "best_baseline": contest.baseline.name if contest.baseline else None,
         "comparisons": contest.comparisons,
         "in_loss": contest.in_loss,
@@ -70,7 +70,7 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
         "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
     }
-    return found.model_copy(update=update)
+    return decided.model_copy(update=update)
 
 
 def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
@@ -119,8 +119,8 @@ def _for_trial(
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
-    others = [one for one in finalists(run) if trial_name(one.trial) in tied]
-    if 0 in cheapest([_cost(one) for one in (chosen, *others)]):
+    others = [finalist for finalist in finalists(run) if trial_name(finalist.trial) in tied]
+    if 0 in cheapest([_cost(finalist) for finalist in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -162,18 +162,18 @@ def _pays(run: RunFiles, contest: Contest) -> str:
 def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
     """The baseline that comes nearest to the trial on the test split."""
     sign = 1 if contest.metric.higher_is_better else -1
-    against = ((one, contest.against(one.name)) for one in contest.compared)
+    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
-        ((one, c) for one, c in against if c is not None),
+        ((baseline, c) for baseline, c in against if c is not None),
         key=lambda pair: sign * pair[1].difference.value,
     )
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
     """The best baseline that the trial beats in loss alone."""
-    against = ((one, contest.against(one.name)) for one in contest.compared)
-    open_ones = (one for one, c in against if c is not None and c.outcome != "better")
-    return next((one for one in open_ones if contest.beats(one)), None)
+    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    open_ones = (baseline for baseline, c in against if c is not None and c.outcome != "better")
+    return next((baseline for baseline in open_ones if contest.beats(baseline)), None)
 
 
 def _for_baseline(
@@ -237,10 +237,10 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
     if summary.ended == 0:
         return "No trial has ended yet: there is a plan, and nothing to compare."
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
-    told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
+    cause = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
     return (
         f"No trial completed: of {units.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
-        f"and {summary.failed} failed{told}."
+        f"and {summary.failed} failed{cause}."
     )
 
 
@@ -253,8 +253,12 @@ def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()
     losses = contest.in_loss if contest.metric.higher_is_better else contest.comparisons
-    beaten = [one.second for one in losses if one.outcome == "better"]
-    headline = [one for one in map(contest.against, beaten) if one and one.outcome == "worse"]
+    beaten = [comparison.second for comparison in losses if comparison.outcome == "better"]
+    headline = [
+        comparison
+        for comparison in map(contest.against, beaten)
+        if comparison and comparison.outcome == "worse"
+    ]
     return (*headline, *_of_answers(run, trial_name(contest.chosen.trial), beaten))
 
 
@@ -262,12 +266,12 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
     """What got worse, each metric once; empty if nothing did."""
     if not fallen:
         return ""
-    by_metric = {one.metric: one for one in reversed(fallen)}
+    by_metric = {comparison.metric: comparison for comparison in reversed(fallen)}
     gaps = [
-        f"{metric.title} {words.difference(one.difference, metric)} against "
-        f"{model_title(run, one.second)}"
-        for one in reversed(by_metric.values())
-        for metric in (_metric(one.metric),)
+        f"{metric.title} {words.difference(comparison.difference, metric)} against "
+        f"{model_title(run, comparison.second)}"
+        for comparison in reversed(by_metric.values())
+        for metric in (_metric(comparison.metric),)
     ]
     return f" The test loss is better, but not what people read: {units.joined(gaps)}."
 
@@ -294,7 +298,7 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
 
 
 def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
-    return next((one.generated for one in scores if one.generated is not None), None)
+    return next((score.generated for score in scores if score.generated is not None), None)
 
 
 def _paired(
@@ -304,17 +308,18 @@ def _paired(
     if first is None or second is None or name not in second.item_metrics:
         return None
     values = [
-        dict(zip(one.places, one.item_metrics[name], strict=False)) for one in (first, second)
+        dict(zip(values_of.places, values_of.item_metrics[name], strict=False))
+        for values_of in (first, second)
     ]
     shared = sorted(set(values[0]).intersection(values[1]))
-    rows = [np.array([one[place] for place in shared]) for one in values]
+    rows = [np.array([values_of[item] for item in shared]) for values_of in values]
     if len(shared) < 2 or not np.isfinite(rows).all():
         return None
-    one, other = (Scores.of([row], trained=False) for row in rows)
-    return one, other
+    values_of, other = (Scores.of([row], trained=False) for row in rows)
+    return values_of, other
 
 
 def _metric(name: str) -> Metric:
-    known = metrics()[name]
-    unit = "points" if known.unit == "%" else ""
-    return Metric(name=name, title=known.title, higher_is_better=True, unit=unit)
+    description = metrics()[name]
+    unit = "points" if description.unit == "%" else ""
+    return Metric(name=name, title=description.title, higher_is_better=True, unit=unit)

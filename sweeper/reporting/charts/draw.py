@@ -220,7 +220,8 @@ def end_labels(
     """
     places = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
     placed = [
-        {**row, "pixel": (1 - place) * height - up} for row, place in zip(rows, places, strict=True)
+        {**row, "pixel": (1 - height_share) * height - up}
+        for row, height_share in zip(rows, places, strict=True)
     ]
     text = sheet.chart(placed).mark_text(**{"align": "left", "baseline": "middle", **style})
     return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
@@ -255,9 +256,9 @@ def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     """At the edge, an arrow for each row whose ``y`` lies beyond it."""
     edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _ARROW)
-    beyond = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
+    clipped_rows = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
-        sheet.chart(beyond)
+        sheet.chart(clipped_rows)
         .mark_point(filled=True, shape=shape, size=60, opacity=1)
         .encode(x=x, y=y, color=COLOR, description="trial:N")
     )
@@ -386,7 +387,10 @@ def _in_steps(line: str) -> str:
     >>> _in_steps("M0,10L10.04,12.5L20,11")
     'M0,10l10,2.5l10,-1.5'
     """
-    points = [[round(float(place), 1) for place in pair.split(",")] for pair in line[1:].split("L")]
+    points = [
+        [round(float(coordinate), 1) for coordinate in pair.split(",")]
+        for pair in line[1:].split("L")
+    ]
     steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
     return _rounded(
         f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)

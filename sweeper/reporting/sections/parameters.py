@@ -139,14 +139,14 @@ def _effect(run: RunFiles, name: str, pair: Pair, comparison: ComparedPair | Non
 
 def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFinding, ...]:
     """Every searched parameter of every strategy that has a completed trial."""
-    found: list[ParameterFinding] = []
+    findings: list[ParameterFinding] = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.ranked if trial.config.strategy == strategy]
         candidate = next((c for c in run.plan.candidates if c.strategy == strategy), None)
         if trials and candidate is not None:
             kept = list(filter(run.is_within, trials)) or trials
-            found += _of_strategy(trials, kept, candidate, pairs)
-    return tuple(found)
+            findings += _of_strategy(trials, kept, candidate, pairs)
+    return tuple(findings)
 
 
 def _of_strategy(
@@ -183,9 +183,9 @@ def _finding(
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
     near = [t.config.parameters[name] for t in tied if name in t.config.parameters]
     varied = len(set(values)) > 1
-    known, numeric = varied and len(near) > 1, parameter.kind != "categorical"
-    numbers = [float(one) for one in near if known and is_number(one)] if numeric else []
-    choices = sorted(set(near), key=str) if known and not numeric else []
+    comparable, numeric = varied and len(near) > 1, parameter.kind != "categorical"
+    numbers = [float(value) for value in near if comparable and is_number(value)] if numeric else []
+    choices = sorted(set(near), key=str) if comparable and not numeric else []
     low, high = parameter.bounds
     return ParameterFinding(
         strategy=strategy,
@@ -236,10 +236,10 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
     if low is None or high is None or not is_number(best) or high <= low:
         return None
     if parameter.log and low > 0:
-        place = math.log(float(best) / low) / math.log(high / low)
+        position = math.log(float(best) / low) / math.log(high / low)
     else:
-        place = (float(best) - low) / (high - low)
-    return "low" if place < NEAR_BOUND else "high" if place > 1 - NEAR_BOUND else None
+        position = (float(best) - low) / (high - low)
+    return "low" if position < NEAR_BOUND else "high" if position > 1 - NEAR_BOUND else None
 
 
 def importances(
@@ -261,12 +261,12 @@ def importances(
     names = [name for name in parameters if len({row.get(name) for row in rows}) > 1]
     if not names:
         return {}
-    known = {name: _distribution(rows, name, log=parameters[name]) for name in names}
-    whole = _shares(rows, losses, known)
+    distributions = {name: _distribution(rows, name, log=parameters[name]) for name in names}
+    whole = _shares(rows, losses, distributions)
     parts = []
     for fold in range(min(FOLDS, len(rows))):
         kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-        parts.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], known))
+        parts.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], distributions))
     return {
         name: Interval(
             value=whole.get(name, 0.0),
@@ -288,7 +288,7 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
 
 
 def _shares(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], known: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], distributions: Mapping[str, Any]
 ) -> dict[str, float]:
     # Not at the top: it loads scikit-learn, in 0.8 s, which a command without importances spares.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -296,14 +296,14 @@ def _shares(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     for row, loss in zip(rows, losses, strict=True):
-        params = {name: row[name] for name in known if name in row}
-        used = {name: known[name] for name in params}
+        params = {name: row[name] for name in distributions if name in row}
+        used = {name: distributions[name] for name in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=loss))
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        found = get_param_importances(study, evaluator=evaluator)
-    return {name: float(share) for name, share in found.items()}
+        shares = get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in shares.items()}
 
 
 # How many parameters of a strategy are drawn.
@@ -414,9 +414,9 @@ def _figure(
     trials = [t for t in findings.trials if t.strategy == strategy]
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
-    found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
+    drawings = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
     own = [p for p in parameters if p.strategy == strategy]
-    panels = drawn(*found, importance_panel(own))
+    panels = drawn(*drawings, importance_panel(own))
     if not panels:
         return None
     main = _main(chosen)
@@ -530,9 +530,9 @@ def importance_panel(own: list[ParameterFinding]) -> Drawing | None:
         return None
     shares.sort(key=lambda entry: (-entry[1].value, entry[0]))
     rows: list[dict[str, Any]] = [
-        {"label": name, "y": place, "zero": 0.0, "x": share.value}
+        {"label": name, "y": index, "zero": 0.0, "x": share.value}
         | {"low": share.ends[0], "high": share.ends[1]}
-        for place, (name, share) in enumerate(shares)
+        for index, (name, share) in enumerate(shares)
     ]
     sheet = draw.Sheet()
     scale = Scale(0.0, max(share.ends[1] for _, share in shares) or 1.0, log=False)
@@ -602,8 +602,8 @@ def _strip(
 ) -> Any:
     """One column for each value, with its median. Rows are users' texts: only ever data."""
     values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
-    place = {value: index for index, value in enumerate(values)}
-    rows = [_mark(t, finding, place[t.parameters[finding.parameter]]) for t in trials]
+    columns = {value: index for index, value in enumerate(values)}
+    rows = [_mark(t, finding, columns[t.parameters[finding.parameter]]) for t in trials]
     x = alt.X(
         "x:Q",
         scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),

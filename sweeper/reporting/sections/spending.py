@@ -98,13 +98,16 @@ def finding(figures: Figures, report: Report) -> str:
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
     """How many of the plan's predictions held, and which did not."""
-    checked = [one for one in figures.predictions if one.predicted]
-    missed = [one for one in checked if not one.low <= one.actual <= one.high]
+    checked = [row for row in figures.predictions if row.predicted]
+    missed = [row for row in checked if not row.low <= row.actual <= row.high]
     if not checked:
         return
     text = f"{len(checked) - len(missed)} of {len(checked)} predictions of the plan held"
     if missed:
-        worst = max(missed, key=lambda one: abs(math.log(max(one.actual, 1e-9) / one.predicted)))
+        worst = max(
+            missed,
+            key=lambda row: abs(math.log(max(row.actual, 1e-9) / row.predicted)),
+        )
         what = _what(worst, findings.run.device).removeprefix("of it, ")
         text += f"; furthest off: {what}, {_amount(worst, worst.actual)}, not {_range(worst)}"
     yield f"{text}."
@@ -122,9 +125,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield Text((f"{message}{f', confirmation {more} more' if more else ''}.",))
 
 
-def _table(found: Sequence[PredictedFigure], device: str) -> Table:
+def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
     caption = "Time, memory and money: planned and measured"
-    disturbed = max(one.disturbed for one in found)
+    disturbed = max(row.disturbed for row in predictions)
     if disturbed >= _DISTURBED:
         caption += (
             f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
@@ -138,7 +141,9 @@ def _table(found: Sequence[PredictedFigure], device: str) -> Table:
         Number.of("of trials", "/trials"),
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
-    return Table.of("predicted", caption, columns, placed(found, "/sections/spending/predictions"))
+    return Table.of(
+        "predicted", caption, columns, placed(predictions, "/sections/spending/predictions")
+    )
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
@@ -154,8 +159,8 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     if prediction.what == "trial":
         return f"a full trial of {name}"
     kind = "peak memory of" if device == "cuda" else "memory added by"
-    beside = f", without {prediction.beside}" if prediction.beside else ""
-    return f"{kind} the default of {name}{beside}"
+    overhead = f", without {prediction.beside}" if prediction.beside else ""
+    return f"{kind} the default of {name}{overhead}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -184,7 +189,7 @@ def took_sentence(predictions: Sequence[PredictedFigure]) -> str:
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """Every figure of the plan that this run has measured too."""
-    found = [*_sweep(run)]
+    predictions = [*_sweep(run)]
     for candidate in run.plan.candidates:
         trials = [
             trial
@@ -192,8 +197,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
             if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
         ]
         full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
-        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
-    return Figures(predictions=tuple(found))
+        predictions += [*_seconds(candidate, full), *_memory(candidate, trials)]
+    return Figures(predictions=tuple(predictions))
 
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
@@ -243,8 +248,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
 def _took(run: RunFiles) -> dict[str, float]:
     """Seconds of the phases, as far as known."""
     kept = run.status.get("phases")
-    found = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
+    phases = kept.items() if isinstance(kept, dict) else ()
+    took = {str(name): s for name, value in phases if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
@@ -298,15 +303,15 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
     if not peaks:
         return
     planned = candidate.memory
-    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
+    overhead, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
     yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
         unit="GiB",
-        predicted=planned.peak_gib - beside,
-        low=max(0.0, planned.low_gib - beside),
-        high=planned.high_gib - beside,
+        predicted=planned.peak_gib - overhead,
+        low=max(0.0, planned.low_gib - overhead),
+        high=planned.high_gib - overhead,
         actual=max(peaks),
-        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
+        beside=f"{units.gib(overhead)} for {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

@@ -142,8 +142,8 @@ def _tested(report: Report) -> Table:
     models, metric = findings.tested, findings.metric
     plain = [
         name
-        for name, known in metrics().items()
-        if known.of != "answers" and any(name in model.metrics for model in models)
+        for name, description in metrics().items()
+        if description.of != "answers" and any(name in model.metrics for model in models)
     ]
     columns: list[Column[TestedModel]] = [
         Column.of("model", "/title"),
@@ -196,8 +196,8 @@ def _written(models: tuple[TestedModel, ...]) -> list[str]:
     """Metrics of answers in writing, in the order of the table."""
     there = {name for model in models if model.generated for name in model.generated.metrics}
     passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
-    known = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
-    return [*(n for n in known if n in there), *passes]
+    shown = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    return [*(n for n in shown if n in there), *passes]
 
 
 def _score(score: Interval | None, metric: Metric) -> str:
@@ -209,8 +209,8 @@ def _loss(findings: Findings) -> Metric:
 
 
 def _metric(name: str, at: str) -> Column[TestedModel]:
-    known = metrics().get(name)
-    title, unit = (known.title, known.unit) if known else (name, "%")  # pass@k, of any k
+    metric = metrics().get(name)
+    title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
     return Number.of(title, f"{at}/{name}", percent if unit == "%" else number_text, unit)
 
 
@@ -219,13 +219,13 @@ def _note(models: tuple[TestedModel, ...]) -> str:
     note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
     if wrote:
         items = units.plural(wrote[0].items, "test item")
-        overlaps = (one for one in metrics().values() if one.of == "answers" and one.shown)
-        titles = ", ".join(one.title for one in overlaps)
+        overlaps = (entry for entry in metrics().values() if entry.of == "answers" and entry.shown)
+        titles = ", ".join(entry.title for entry in overlaps)
         note += (
             f" Text overlap ({titles}) is of answers to the first {items}, "
             f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
         )
-    if any(name.startswith("pass@") for one in wrote for name in one.metrics):
+    if any(name.startswith("pass@") for entry in wrote for name in entry.metrics):
         note += " pass@k: programs were run against the tests in the data, without network. "
         note += "Where tests compare two objects of a program's own class, the program decides."
     return note
