@@ -132,13 +132,13 @@ def in_child(
         ChildFailed: It broke, or took too long; with the last line that it wrote.
         SweeperError: What the function raised.
     """
-    found: dict[str, Any] | None = None
+    reply: dict[str, Any] | None = None
     late = threading.Event()
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile() if log is None else log.open("w+b") as said,
-        start_child(function, request, threads=threads, stderr=said) as process,
+        tempfile.TemporaryFile() if log is None else log.open("w+b") as errors_file,
+        start_child(function, request, threads=threads, stderr=errors_file) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
@@ -162,20 +162,20 @@ def in_child(
                 elif "event" in message:
                     hear(message["event"])
                 else:
-                    found = message or None
+                    reply = message or None
             status = process.wait()
         except BaseException:
             process.terminate()
             raise
         finally:
             timer.cancel()
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    if found is not None and "problems" in found:
-        kind: type[SweeperError] = getattr(errors, found["error"], SweeperError)
-        raise kind([Problem(**fields) for fields in found["problems"]])
-    if found is not None:
-        return answer.model_validate(found["answer"])
+        errors_file.seek(max(0, errors_file.seek(0, os.SEEK_END) - _LAST_BYTES))
+        last = errors_file.read().decode(errors="replace").strip().splitlines()[-1:]
+    if reply is not None and "problems" in reply:
+        kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
+        raise kind([Problem(**fields) for fields in reply["problems"]])
+    if reply is not None:
+        return answer.model_validate(reply["answer"])
     how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)
     said_last = f": {last[0].strip()[:_LINE_CHARACTERS]}" if last and not late.is_set() else ""
     failed = ChildFailed(f"{what} {how}{said_last}", fix=fix, where=where)
@@ -233,8 +233,8 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
         call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
         line = _first_line() if file is None else file.read_bytes()
-        found = call(kind.model_validate(object_of(line)))
-        tell(answer={} if found is None else found.model_dump(mode="json"))
+        result = call(kind.model_validate(object_of(line)))
+        tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
         tell(error=type(error).__name__, problems=problems)

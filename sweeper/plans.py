@@ -74,9 +74,9 @@ class Quality(Record):
         >>> Quality.pooled([Quality(mean=0.0, sd=1.0), Quality(mean=1.0, sd=1.0)])
         Quality(mean=0.5, sd=0.7071)
         """
-        found = list(estimates)
-        precision = math.fsum(one.sd**-2 for one in found)
-        mean = math.fsum(one.mean * one.sd**-2 for one in found) / precision
+        pool = list(estimates)
+        precision = math.fsum(estimate.sd**-2 for estimate in pool)
+        mean = math.fsum(estimate.mean * estimate.sd**-2 for estimate in pool) / precision
         return cls(mean=round(mean, 4), sd=round(precision**-0.5, 4))
 
     def plus(self, other: Self) -> Self:
@@ -84,6 +84,10 @@ class Quality(Record):
         return type(self)(
             mean=round(self.mean + other.mean, 4), sd=round(math.hypot(self.sd, other.sd), 4)
         )
+
+    def widened(self, factor: float) -> Self:
+        """The same mean with so many times the standard deviation."""
+        return self.model_copy(update={"sd": round(self.sd * factor, 4)})
 
     def probability_above(self, other: Self) -> float:
         """The probability that this quality is the higher one.

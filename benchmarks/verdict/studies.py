@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.resampling import RESAMPLES, item_deviations
-from sweeper.evaluation.significance import Scores
+from sweeper.evaluation.significance import RESAMPLES, Scores, item_deviations
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
@@ -211,7 +210,7 @@ def _item_deviations(
 
 def draw_once() -> None:
     """Draw the same resamples for each comparison in this process, which takes far less time."""
-    significance.item_deviations = _item_deviations  # type: ignore[attr-defined]
+    significance.item_deviations = _item_deviations
 
 
 class _Simulation:

@@ -6,6 +6,7 @@ It may be killed at any moment: what it knows it reads back from the run's folde
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
 from sweeper.execution.job import Briefing, WorkItem
 from sweeper.execution.next_attempt import configure
-from sweeper.execution.owner import Owner, Stopped
+from sweeper.execution.owner import STOP_SECONDS, Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
@@ -37,7 +38,7 @@ from sweeper.search import study_end
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal, TrialConfig, TrialResult
-from sweeper.units import plural
+from sweeper.units import duration, plural
 
 # What may go wrong once more while a run that failed is put down.
 _LOST_CAUSES = (disk.NoRoom, OSError, Stopped)
@@ -100,6 +101,8 @@ def run_sweep(
     with counted_signals() as signals:
         briefing = Briefing(spec=parts.without_passwords(spec), backend=backend)
         pool, fewer = pool_for(run, spec, plan, briefing)
+        progress = RunProgress(state, total, plan.workers(spec.search), dict(before or {}))
+        seconds = min(spec.search.timeout_seconds or math.inf, progress.of_budget - STOP_SECONDS)
         owner = Owner(
             state=state,
             search=Search(
@@ -110,12 +113,12 @@ def run_sweep(
                 limits=state.limits,
             ),
             pool=pool,
-            progress=RunProgress(state, total, plan.workers(spec.search), dict(before or {})),
+            progress=progress,
             signals=signals,
             on_event=on_event,
             on_trial_end=on_trial_end,
             on_tick=on_tick,
-            deadline=time.monotonic() + (spec.search.timeout_seconds or float("inf")),
+            deadline=time.monotonic() + seconds,
             least_bytes=disk_budget(plan, plan.workers(spec.search)).least,
         )
         if fewer:
@@ -191,6 +194,8 @@ class Coordinator:
             self.owner.stop_workers()
             if self.owner.signals.count:
                 return self._end("interrupted", "interrupted")
+            if self.owner.progress.of_budget <= STOP_SECONDS:
+                self.owner.warn("the budget is spent; a larger one goes on from here")
             return self._end("timeout", "timeout")
         return self._end("complete", "complete")
 
@@ -266,6 +271,7 @@ class Coordinator:
         ended = len(owner.state.results)
         if owner.progress.ending is None and ended != self._decided:
             owner.progress.ending = study_end.decide(owner.search, self.spec.search)
+            owner.progress.ending = owner.progress.ending or self._no_room()
         first, self._decided = self._decided != ended, ended
         if owner.progress.ending is None:
             return True
@@ -277,6 +283,17 @@ class Coordinator:
                 owner.say("search-ended", text=text)
                 owner.write_status()
         return False
+
+    def _no_room(self) -> study_end.Ending | None:
+        """The end of a search whose budget has no room for one more trial and what follows."""
+        left, most = self.owner.progress.of_budget, self.owner.progress.with_one_more()
+        if most <= left:
+            return None
+        because = (
+            f"{duration(max(left, 0.0))} are left of the budget, and one more trial with "
+            f"confirmation and test takes up to {duration(most)}"
+        )
+        return study_end.Ending(kind="budget", because=because, total=self.spec.search.trials)
 
     def _confirm_and_test(self) -> None:
         owner, finalists = self.owner, self.plan.budget.finalists

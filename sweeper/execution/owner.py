@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import drop_checkpoints
 from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
@@ -47,6 +46,7 @@ from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
 from sweeper.search.loss_model.untrained import of_baseline
 from sweeper.search.search import Search
+from sweeper.training.checkpoints import drop_checkpoints
 from sweeper.trials import (
     AttemptEndKind,
     BaselineResult,

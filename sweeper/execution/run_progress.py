@@ -23,6 +23,7 @@ from sweeper.trials import TrialConfig, TrialResult
 
 # Before two trials have ended there is nothing to correct the plan with.
 FEWEST = 2
+_BEFORE_WORKERS = ("download", "conversion")
 # In three sweeps confirmation and test took up to a quarter less than the search foretold.
 _LEAST_ERROR = 0.15
 
@@ -152,8 +153,6 @@ class RunProgress:
     median: Callable[[int, int], float | None] = lambda _number, _rung: None
     optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
     running: dict[str, Running] = field(default_factory=dict)
-    _begun: float = field(default_factory=time.monotonic)
-    _entered: float = field(default_factory=time.monotonic)
     _phase_jobs: int = 0
     _worked: bool = False
     _beat: int = 0
@@ -164,6 +163,7 @@ class RunProgress:
 
     def __post_init__(self) -> None:
         self.plan = self.state.plan
+        self._begun = self._entered = time.monotonic()
         begun = Status(phase=self.phase, trials=self.total, started_at=now(), updated_at=now())
         earlier = Status.read_or_none(self.state.run.status) or begun
         self.started_at, self.earlier_seconds = earlier.started_at, earlier.seconds
@@ -222,7 +222,7 @@ class RunProgress:
             running=() if ended else tuple(self.running.values()),
             best=self.state.best,
             default=self.state.best_default,
-            eta=None if ended else self._eta(),
+            eta=None if ended else self._eta(self.waiting + len(self.running) / 2),
             outlook=self._outlook,
             updated_at=now(),
             ended_at=now() if ended else "",
@@ -242,10 +242,21 @@ class RunProgress:
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
             asked = [one.seconds for one in budget.later.values() if not one.optional]
-            used = self._seconds(ended=False) + math.fsum(asked)
-            left["of the budget"] = budget.limit_seconds - used
+            left["of the budget"] = self.of_budget - math.fsum(asked)
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
+
+    @property
+    def of_budget(self) -> float:
+        """Seconds that are left of the user's budget; infinite without one."""
+        limit = self.plan.budget.limit_seconds
+        before = math.fsum(self.phases.get(name, 0.0) for name in _BEFORE_WORKERS)
+        return math.inf if limit is None else limit - before - self._seconds(ended=False)
+
+    def with_one_more(self) -> float:
+        """Seconds at most until the run ends after one more trial; 0 while that is not known."""
+        eta = self._eta(len(self.running) + 1)
+        return 0.0 if eta is None else eta.high
 
     def _seconds(self, *, ended: bool) -> float:
         # A call that found nothing to do does not make a finished run longer.
@@ -275,12 +286,12 @@ class RunProgress:
     def _trials(self) -> list[Took]:
         return [one for one in self._took.values() if one is not None]
 
-    def _eta(self) -> Eta | None:
+    def _eta(self, trials_left: float) -> Eta | None:
         return remaining(
             self.plan.budget,
             self._trials,
             phase=self.phase,
-            trials_left=self.waiting + len(self.running) / 2,
+            trials_left=trials_left,
             jobs_left=self.jobs - self.jobs_done,
             jobs=self._phase_jobs,
             workers=self.workers,

@@ -87,9 +87,9 @@ def _gain(coming: Outlook) -> str:
 class Ending(Record):
     """Why a search ended before its last trial."""
 
-    kind: Literal["target", "settled"] = Field(
+    kind: Literal["target", "settled", "budget"] = Field(
         description="target: the loss that was asked for is reached; settled: more "
-        "trials are expected to gain less than noise shows"
+        "trials are expected to gain less than noise shows; budget: it has no room for one more"
     )
     because: str
     total: int = Field(description="requested trials at that time")

@@ -354,9 +354,22 @@ def test_a_job_that_was_interrupted_by_somebody_else_goes_on(sweep: Sweep) -> No
     assert sweep.result(0).state == "COMPLETE"
 
 
-def test_the_time_limit_stops_workers_and_the_next_call_goes_on(two: Sweep) -> None:
+def test_the_time_limit_stops_workers_and_the_next_call_goes_on(
+    two: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[owner.Owner] = []
+    monkeypatch.setattr(
+        coordinator, "Owner", lambda **how: owners.append(owner.Owner(**how)) or owners[-1]
+    )
     two.pool.parts = {"trial-2/1": is_silent(2), "trial-3/1": is_silent(1)}
-    assert two.go(4, timeout_seconds=1.0).kind == "timeout"
+
+    def let_the_time_be_over() -> None:
+        if {"trial-2", "trial-3"} <= {job.name for job in two.pool.jobs}:
+            two.pool.on_poll = lambda: None
+            owners[0].deadline = 0.0
+
+    two.pool.on_poll = let_the_time_be_over
+    assert two.go(4, timeout_seconds=1000.0).kind == "timeout"
     assert two.ends("trials/2") == [("interrupted", "told to stop")]
     status = Status.read(two.run.status)
     assert (status.phase, status.running, status.process) == ("timeout", (), None)

@@ -215,12 +215,13 @@ def alike(computed: Learnt, wanted: Learnt, kind: str) -> Figures:
 def device(bench: Bench) -> Figures:
     """Driver, torch and plan mean the same device."""
     here, hardware = training_device(), hardware_facts(HardwareSpec())
-    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1)}
-    if here.kind == "cuda":
-        figures |= {"capability": here.capability, "gpus": torch.cuda.device_count()}
+    gpus = torch.cuda.device_count() if here.kind == "cuda" else 0
+    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1), "gpus": gpus}
+    if gpus:
+        figures["capability"] = here.capability
     if (problem := mismatch(hardware, here)) is not None:
         raise Failed(problem.what, **figures)
-    if here.kind == "cuda" and len(detected_gpus()) > torch.cuda.device_count():
+    if gpus and len(detected_gpus()) > gpus:
         raise Failed(f"the plan counts {len(detected_gpus())} GPUs", **figures)
     return figures
 

@@ -14,6 +14,7 @@ from augment_server import by_rules, fails, rows, says
 
 import sweeper as package
 from sweeper.data.load_large import load
+from sweeper.extras import install_command
 from sweeper.spec import DataSpec
 
 pytest.importorskip("openai")
@@ -149,4 +150,4 @@ def test_without_the_client_the_command_that_installs_it_is_named(
     monkeypatch.setitem(sys.modules, "openai", None)
     ran = sweeper(*command(server, "--yes"))
     assert ran.code == 2
-    assert "pip install 'finetune-sweeper[augment]'" in ran.err
+    assert install_command("augment") in ran.err

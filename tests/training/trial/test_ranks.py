@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.checkpoints import newest_checkpoint
 from sweeper.errors import UsageError
+from sweeper.training.checkpoints import newest_checkpoint
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
 from sweeper.training.loop.ranks_here import check_wrapped, gathered
 from sweeper.training.torch_backend import TorchBackend
