@@ -69,41 +69,18 @@ class Prior:
 
 def power_law(losses: Floats, rungs: int, prior: Prior) -> float:
     """Log of the expected loss at the last of so many rungs, from those so far."""
-    seen = np.arange(1, len(losses) + 1, dtype=float)
-    ends, weights = [], []
-    for exponent in EXPONENTS:
-        steps = seen**-exponent
-        for floor in FLOORS * losses.min():
-            scale = max(0.0, float((steps * (losses - floor)).sum() / (steps**2).sum()))
-            fitted = np.maximum(floor + scale * steps, 1e-9)
-            end = math.log(max(floor + scale * rungs**-exponent, 1e-9))
-            misfit = float((np.log(fitted / losses) ** 2).sum()) / NOISE**2
-            gain = (end - math.log(losses[-1]) - prior.mean) / prior.deviation
-            ends.append(end)
-            weights.append(-0.5 * (misfit + gain**2))
-    posterior = np.exp(np.asarray(weights) - max(weights))
+    rung = np.arange(1, len(losses) + 1, dtype=float)
+    exponents, floors = np.meshgrid(EXPONENTS, FLOORS * losses.min())
+    steps = rung ** -exponents[..., None]
+    scale = (steps * (losses - floors[..., None])).sum(-1) / (steps**2).sum(-1)
+    scale = np.maximum(scale, 0.0)
+    fitted = floors[..., None] + scale[..., None] * steps
+    ends = np.log(np.maximum(floors + scale * float(rungs) ** -exponents, 1e-9))
+    misfit = (np.log(np.maximum(fitted, 1e-9) / losses) ** 2).sum(-1) / NOISE**2
+    gain = (ends - math.log(losses[-1]) - prior.mean) / prior.deviation
+    weights = -0.5 * (misfit + gain**2)
+    posterior = np.exp(weights - weights.max())
     return float((posterior * ends).sum() / posterior.sum())
-
-
-def predictions(target: Curve, peers: Sequence[Curve], rung: int, prior: Prior) -> dict[str, float]:
-    """Log of the end by each method.
-
-    Args:
-        target: Known up to the rung.
-        peers: Trials that have ended.
-        prior: Of other tasks.
-    """
-    rungs, now = len(target.losses), float(target.losses[rung - 1])
-    pairs = [(float(one.losses[rung - 1]), float(one.losses[-1])) for one in peers]
-    ours = forecast(now, pairs, prior_doubt(1 - rung / rungs, 0.0))
-    assert ours is not None
-
-    def law(one: Curve) -> float:
-        return power_law(one.losses[:rung], rungs, prior)
-
-    error = float(np.mean([math.log(one.losses[-1]) - law(one) for one in peers]))
-    own = law(target)
-    return dict(zip(METHODS, (math.log(now), ours.log_end, own, own + error), strict=True))
 
 
 def groups(name: str) -> list[list[Curve]]:
@@ -124,16 +101,31 @@ def scores(curves: Sequence[Curve], rung: int, prior: Prior) -> dict[str, tuple[
     """Root mean square error of the log of the end, and rank correlation, by method."""
     rng = np.random.default_rng(0)
     errors, ranks = defaultdict(list), defaultdict(list)
+    rungs = len(curves[0].losses)
+    now = np.log([one.losses[rung - 1] for one in curves])
+    ends = np.log([one.losses[-1] for one in curves])
+    laws = np.asarray([power_law(one.losses[:rung], rungs, prior) for one in curves])
     for _ in range(DRAWS):
-        drawn = [curves[n] for n in rng.permutation(len(curves))[: PEERS + TARGETS]]
-        peers, targets = drawn[:PEERS], drawn[PEERS:]
-        made = [predictions(one, peers, rung, prior) for one in targets]
-        ends = np.asarray([math.log(one.losses[-1]) for one in targets])
-        for method in METHODS:
-            said = np.asarray([one[method] for one in made])
-            errors[method].append(float(((said - ends) ** 2).mean()))
-            ranks[method].append(float(stats.spearmanr(said, ends).statistic))
+        drawn = rng.permutation(len(curves))
+        peers, targets = drawn[:PEERS], drawn[PEERS : PEERS + TARGETS]
+        pairs = [(math.exp(now[n]), math.exp(ends[n])) for n in peers]
+        doubt = prior_doubt(1 - rung / rungs, 0.0)
+        made = {
+            "loss": now[targets],
+            "peers": [_log_end(math.exp(now[n]), pairs, doubt) for n in targets],
+            "power law": laws[targets],
+            "both": laws[targets] + (ends - laws)[peers].mean(),
+        }
+        for method, said in made.items():
+            errors[method].append(float(((said - ends[targets]) ** 2).mean()))
+            ranks[method].append(float(stats.spearmanr(said, ends[targets]).statistic))
     return {m: (math.sqrt(np.mean(errors[m])), float(np.nanmean(ranks[m]))) for m in METHODS}
+
+
+def _log_end(loss: float, pairs: Sequence[tuple[float, float]], doubt: float) -> float:
+    ours = forecast(loss, pairs, doubt)
+    assert ours is not None
+    return ours.log_end
 
 
 def peft_runs(clone: Path) -> Iterator[tuple[Curve, float]]:
