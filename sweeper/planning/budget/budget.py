@@ -323,8 +323,8 @@ def _of_part(part: int | None, facts: Facts) -> tuple[str, ...]:
     return (
         f"The search trains on {part:,} of {facts.data.train_rows:,} rows, and its verdict is "
         "about these. The winner is then trained once on all rows and scored once. In recorded "
-        f"searches on small sets, a quarter of the rows ordered {ORDERED_ALIKE:.0%} of pairs of trials as "
-        "all rows did. A larger --budget searches on all.",
+        f"searches on small sets, a quarter of the rows ordered {ORDERED_ALIKE:.0%} of pairs of "
+        "trials as all rows did. A larger --budget searches on all.",
     )
 
 

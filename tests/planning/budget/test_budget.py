@@ -127,7 +127,7 @@ def test_large_data_are_searched_on_a_part_and_the_winner_is_trained_on_all(
     assert budget.phases["refit"].seconds > 0.8 * share * plan.candidates[0].duration.seconds
     assert budget.full_tokens == pytest.approx(budget.epochs * budget.train_rows * 200, rel=0.01)
     assert (budget.trials, budget.finalists, budget.confirmation_seeds) == (20, 3, 3)
-    assert any("about that part" in note for note in budget.limit_notes)
+    assert any(f"{budget.train_rows:,}" in note for note in budget.limit_notes)
 
 
 @pytest.mark.parametrize(
