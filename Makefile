@@ -16,7 +16,7 @@ QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKEN
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest constraints check fix docs site bench size clean
+.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest constraints check fix docs pictures site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -78,6 +78,9 @@ fix: $(INSTALLED)  ## Format and repair what can be repaired
 
 docs: $(INSTALLED)  ## Pages that are generated from the rules and the command line
 	$(BIN)/python docs/generate.py
+
+pictures: $(INSTALLED)  ## Pictures of docs/ that need a run: two sweeps of the demo, in minutes
+	HF_HUB_OFFLINE=1 $(BIN)/python docs/pictures.py $(DEMO) --data $(ORDER) --trials 16
 
 site: $(INSTALLED)  ## The documentation site, in site/
 	$(BIN)/python -m sphinx -q -W -c docs . site

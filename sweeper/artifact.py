@@ -85,9 +85,11 @@ class Artifact(Record):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            what = f"{name} does not hold what it should: {key}: {first['msg']}"
+            errors = sorted(error.errors(), key=lambda each: each["type"] not in _OTHER_FIELDS)
+            key = ".".join(str(part) for part in errors[0]["loc"])
+            what = f"{name} does not hold what it should: {key}: {errors[0]['msg']}"
+            if errors[0]["type"] in _OTHER_FIELDS:
+                raise _other_version(what, where) from error
             raise _damaged(what, where) from error
 
     @classmethod
@@ -138,12 +140,17 @@ def require_version(name: str, fields: dict[str, Any], where: str) -> None:
         OtherVersion: It is not that of this sweeper.
     """
     if (version := fields.get("schema_version", VERSION)) != VERSION:
-        raise OtherVersion(
-            f"{name} has schema version {version!r}, and this sweeper reads version {VERSION}",
-            why="Another version of sweeper wrote it.",
-            fix="Start a new run (--new), or use the version of sweeper that wrote it.",
-            where=where,
-        )
+        what = f"{name} has schema version {version!r}, and this sweeper reads version {VERSION}"
+        raise _other_version(what, where)
+
+
+# Damage changes values; only another version adds fields or lacks them.
+_OTHER_FIELDS = ("extra_forbidden", "missing")
+
+
+def _other_version(what: str, where: str) -> OtherVersion:
+    fix = "Start a new run (--new), or use the version of sweeper that wrote it."
+    return OtherVersion(what, why="Another version of sweeper wrote it.", fix=fix, where=where)
 
 
 def _damaged(what: str, where: str) -> UsageError:

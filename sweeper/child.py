@@ -1,13 +1,17 @@
-"""``python -m sweeper.child MODULE:FUNCTION PARENT``: calls a function with a request.
+"""``python -m sweeper.child [--request FILE] MODULE:FUNCTION PARENT`` calls a function.
 
-The request is the first line on standard input. See ``sweeper.child_process``.
+The request is in FILE, or the first line on standard input. See ``sweeper.child_process``.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from sweeper.child_process import answer
 
 if __name__ == "__main__":
-    answer(sys.argv[1], int(sys.argv[2]))
+    words = sys.argv[1:]
+    file = Path(words[1]) if words[0] == "--request" else None
+    function, parent = words[2:4] if file else words[:2]
+    answer(function, int(parent), file)

@@ -1,4 +1,4 @@
-"""Reads YAML together with the line of every value.
+"""Reads YAML together with the line of every value, and checks it against pydantic models.
 
 Only plain data is built: a tag that would run code is a problem like any other. Floats such as
 ``2e-5`` are floats (YAML 1.1 alone reads them as text).
@@ -7,14 +7,16 @@ Only plain data is built: a tag that would run code is a problem like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from sweeper.errors import Problem, UsageError
+from sweeper.errors import Problem, UsageError, near_match
 from sweeper.textfile import read_text
 
 Path_ = tuple[str | int, ...]
@@ -76,8 +78,8 @@ class Document:
         inside = path[1:] if path and isinstance(path[0], int) else path
         key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
-            if place := self._place(path[:end]):
-                return f"{place} {key}".rstrip()
+            if position := self._place(path[:end]):
+                return f"{position} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
     def _place(self, path: Path_) -> str:
@@ -103,8 +105,8 @@ def read(path: Path) -> Document:
         raise UsageError("this is not a UTF-8 text file", where=str(path)) from error
     except OSError as error:
         fix = "Check the path, relative to the current folder." if not path.exists() else ""
-        told = f"cannot read this file ({error.strerror})"
-        raise UsageError(told, fix=fix, where=str(path)) from error
+        what = f"cannot read this file ({error.strerror})"
+        raise UsageError(what, fix=fix, where=str(path)) from error
     return parse(text, str(path))
 
 
@@ -141,6 +143,7 @@ def parse(text: str, name: str) -> Document:
             f"this is not YAML: {error.problem or error.context}",
             fix="Check indentation, quotes and colons on this line and the one above.",
             where=f"{name}{line}",
+            code="no-yaml",
         ) from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist, as a key
         raise UsageError(f"this is not YAML: {error}", where=name) from error
@@ -149,12 +152,12 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
-def _refused(place: yaml.Node, name: str, what: str) -> UsageError:
+def _refused(node: yaml.Node, name: str, what: str) -> UsageError:
     return UsageError(
         what,
         why="Files for sweeper are a few levels deep, and aliases are used for short values.",
         fix="Write the values out.",
-        where=f"{name}:{place.start_mark.line + 1}",
+        where=f"{name}:{node.start_mark.line + 1}",
     )
 
 
@@ -220,3 +223,172 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
         document.lines[child] = key_node.start_mark.line + 1
         result[key] = _build(loader, value_node, child, document)
     return result
+
+
+Checked = TypeVar("Checked")
+
+
+class FileModel(BaseModel):
+    """A mapping in a YAML file: unknown keys are refused, and no value is converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class Located(Protocol):
+    """Gives the file and line of each value, as a ``Document`` does."""
+
+    def where(self, path: Path_) -> str:
+        """``file:line key``."""
+
+
+def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
+    """What a validator raises: what is wrong, why, and what to do."""
+    return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
+
+
+def faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
+    """Raise several faults at once, each with its path below what is validated; none: do nothing.
+
+    Raises:
+        ValidationError: With all of them.
+    """
+    if problems:
+        lines = [InitErrorDetails(type=error, loc=path, input=None) for path, error in problems]
+        raise ValidationError.from_exception_data("faults", lines)
+
+
+def checked(
+    kind: TypeAdapter[Checked],
+    document: Document,
+    path: Path_,
+    problems: list[Problem],
+    context: object = None,
+) -> Checked | None:
+    """The value at one path of a document as ``kind``; None where it holds a problem.
+
+    Args:
+        problems: Every problem is appended here, with file, line and nearest known key.
+    """
+    data = document.data
+    for part in path:
+        data = data[part]
+    try:
+        return kind.validate_python(data, context=context)
+    except ValidationError as error:
+        described = (
+            problem_of(item, data, kind, document, path) for item in error.errors(include_url=False)
+        )
+        problems += dict.fromkeys(described)  # a union reports some twice
+        return None
+
+
+def problem_of(
+    item: ErrorDetails, data: object, kind: TypeAdapter[Any], places: Located, base: Path_ = ()
+) -> Problem:
+    """One error of pydantic as a problem.
+
+    Args:
+        places: The lines of values.
+        base: The path of ``data`` in it.
+    """
+    loc, context = item["loc"], item.get("ctx", {})
+    path = _path(data, loc, extra=item["type"] in ("missing", "extra_forbidden"))
+    where = places.where((*base, *path))
+    key = next((part for part in reversed((*base, *path)) if isinstance(part, str)), "the item")
+    shown = f"{key} = {_short(item['input'])}"
+    match item["type"]:
+        case "fault":
+            return Problem(context["what"], context["why"], context["fix"], where)
+        case "missing":
+            return Problem(f"{key} is missing", where=where)
+        case "union_tag_not_found":
+            name = context["discriminator"].strip("'")
+            return Problem(f"{name} is missing", where=where)
+        case "extra_forbidden":
+            candidates = [*_fields(kind, loc[:-1])]
+            return Problem(f"there is no key {key!r} here", "", near_match(key, candidates), where)
+        case "union_tag_invalid":
+            name, tag = context["discriminator"].strip("'"), context["tag"]
+            candidates = _quoted(context["expected_tags"])
+            where = places.where((*base, *path, name))
+            return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, candidates), where)
+        case "literal_error":
+            candidates = _quoted(context["expected"])
+            is_key = loc[-1] == "[key]"
+            what = f"there is no key {key!r} here" if is_key else f"{shown} is not known"
+            return Problem(what, "", near_match(str(item["input"]), candidates), where)
+        case "model_type":
+            return Problem(f"{shown} is not a mapping", "", _example(kind, loc), where)
+    return Problem(shown, f"{item['msg']}.", _example(kind, loc), where)
+
+
+def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
+    """The location without what only pydantic sees: tags of unions, marks of keys.
+
+    Args:
+        loc: Where in it, as pydantic says.
+        extra: Whether the last part is kept, though there is no such value.
+    """
+    path: list[str | int] = []
+    for number, part in enumerate(loc):
+        inside = part in data if isinstance(data, Mapping) else False
+        inside |= isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if inside or (extra and number == len(loc) - 1):
+            path.append(part)
+            data = data[part] if inside else None
+    return tuple(path)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _quoted(expected: str) -> list[str]:
+    return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
+
+
+def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
+    """The fields that a mapping at this place may have, by the name in the file."""
+    return {
+        field.alias or name: field
+        for model in _models_at(kind, loc)
+        for name, field in model.model_fields.items()
+        if not str(field.alias).startswith("*")
+    }
+
+
+def _example(kind: TypeAdapter[Any], loc: Path_) -> str:
+    """How the value at this place may be written, or what it is, where its field says so."""
+    for end in range(len(loc), 0, -1):
+        field = _fields(kind, loc[: end - 1]).get(str(loc[end - 1]))
+        if field is not None:
+            what = f"{loc[end - 1]}: {field.description}." if field.description else ""
+            return f"Write it as {field.examples[0]}." if field.examples else what
+    return ""
+
+
+def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
+    models = [*_models(kind._type)]
+    for part in loc:
+        fields = {f.alias or n: f for m in models for n, f in m.model_fields.items()}
+        if part in fields:
+            models = [*_models(fields[str(part)].annotation, *fields[str(part)].metadata)]
+        else:
+            tagged = [
+                model
+                for model in models
+                if any(part in get_args(field.annotation) for field in model.model_fields.values())
+            ]
+            models = tagged or models
+    return models
+
+
+def _models(*kinds: Any) -> Iterator[type[BaseModel]]:
+    """Every model that a type, or the metadata of a field, is made of."""
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield kind
+        yield from _models(*get_args(kind))
+        if hasattr(kind, "json_schema_input_type"):
+            yield from _models(kind.json_schema_input_type)

@@ -69,6 +69,21 @@ def test_another_version_is_refused_older_or_newer(tmp_path, version):
     assert "--new" in problem.fix
 
 
+@pytest.mark.parametrize("change", [{"colour": "red"}, {"seed": None}], ids=["more", "less"])
+def test_fields_of_another_version_are_no_damage(tmp_path, change):
+    fields = json.loads(a_config().to_json()) | change
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps({name: value for name, value in fields.items() if value is not None})
+    )
+    with pytest.raises(OtherVersion) as error:
+        TrialConfig.read(path)
+    (problem,) = error.value.problems
+    assert problem.where == str(path)
+    assert next(iter(change)) in problem.what
+    assert "--new" in problem.fix
+
+
 def test_a_request_of_another_version_is_refused_with_its_line(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text("task: code\nschema_version: 0\nmodel: 7B\nfields: of that version\n")
@@ -80,9 +95,10 @@ def test_a_request_of_another_version_is_refused_with_its_line(tmp_path):
 
 def test_a_damaged_file_names_file_and_field(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"schema_version": 1, "number": "three"}')
-    with pytest.raises(UsageError, match=r"config\.json.*number"):
+    path.write_text(json.dumps(json.loads(a_config().to_json()) | {"number": "three"}))
+    with pytest.raises(UsageError, match=r"config\.json.*number") as error:
         TrialConfig.read(path)
+    assert not isinstance(error.value, OtherVersion)
     path.write_text("{")
     with pytest.raises(UsageError, match="not a TrialConfig in JSON"):
         TrialConfig.read(path)

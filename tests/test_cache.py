@@ -63,7 +63,7 @@ def test_a_second_maker_waits_and_uses_what_the_first_made(tmp_path: Path) -> No
     assert waiting.is_alive()
     folder.mkdir()
     os.close(lock)
-    waiting.join(timeout=10)
+    waiting.join(timeout=300)
 
     assert not waiting.is_alive()
     assert made == []

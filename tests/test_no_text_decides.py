@@ -15,8 +15,14 @@ import pytest
 import sweeper
 
 ROOT = Path(sweeper.__file__).parent
-FOLDERS = ("planning", "search", "findings", "views", "reporting", "execution", "steps")
-TEXTS = {"reason", "effect", "text", "why", "note", "notes", "remedy", "stopped_because"}
+FOLDERS = (
+    "planning", "search", "findings", "views", "reporting", "execution", "steps", "strategies",
+    "training", "memory", "evaluation", "metrics", "processes", "use",
+)  # fmt: skip
+TEXTS = {
+    "reason", "effect", "text", "why", "note", "notes", "remedy", "stopped_because",
+    "pruned_because", "because", "detail",
+}  # fmt: skip
 SEARCHES = {
     "startswith", "endswith", "partition", "rpartition", "split", "rsplit", "find", "index",
     "removeprefix", "removesuffix",

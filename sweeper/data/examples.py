@@ -31,11 +31,17 @@ SPLIT_NAMES: dict[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. ``more`` is JSON of what it has beside its text: calls of tools, or the tools."""
+    """One turn of a conversation.
+
+    Args:
+        more: JSON of what it has besides its text: calls of tools, or the tools.
+        trained: Whether the loss includes it, if it is the assistant's (``weight`` of OpenAI).
+    """
 
     role: MessageRole
     content: str
     more: str = ""
+    trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Example:
         parts = [self.text, self.label or ""]
         for message in self.messages:
             parts += [message.role, message.content, *filter(None, (message.more,))]
+            parts += [] if message.trained else ["untrained"]
         return digest("\x1f".join(parts))
 
 

@@ -16,12 +16,12 @@ from sweeper.data.formats.base import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
+from sweeper.data.progress import told
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
 from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
 from sweeper.errors import DataError, near_match
-from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
@@ -171,6 +171,7 @@ def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> No
         why=listing(said, 4),
         fix="Repair these rows. If most rows were good, the others would be left out and listed.",
         where=skipped[0].path,
+        code="mixed-forms",
     )
 
 

@@ -35,11 +35,11 @@ from sweeper.data.load import (
     shares_taken,
     take_examples,
 )
+from sweeper.data.progress import told
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in, subset
 from sweeper.data.table import Stored
-from sweeper.progress import told
 from sweeper.spec import DataSpec, Task
 
 _PARTS = 256

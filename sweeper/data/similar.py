@@ -7,9 +7,9 @@ from functools import partial
 
 from sweeper.data.examples import SPLITS, Example
 from sweeper.data.near import NearTexts, Sketched
+from sweeper.data.progress import told
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
-from sweeper.progress import told
 
 MOST_ROWS = 200_000
 """Rows that are compared: the first so many."""

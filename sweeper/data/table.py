@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
+from sweeper.data.progress import told
 from sweeper.errors import Problem
-from sweeper.progress import told
 
 Fields = Mapping[str, object]
 Numbered = tuple[int, Fields]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweeper.data.examples import Message
@@ -48,6 +49,8 @@ def calls_of(value: object) -> list[dict[str, object]]:
             raise ValueError("no name")
         given = call.get("arguments", call.get("parameters", {}))
         arguments = value_of(given) if isinstance(given, str) and given.strip() else given or {}
+        if not isinstance(arguments, Mapping):
+            raise ValueError("arguments are no object")
         identity = {"id": one["id"]} if one.get("id") else {}
         function = {"name": call["name"], "arguments": arguments}
         found.append({**identity, "type": "function", "function": function})
@@ -106,7 +109,12 @@ def spelled(message: Message) -> str:
 def as_text(messages: Sequence[Message]) -> list[Message]:
     """The whole conversation for a template without tools."""
     return [
-        Message("user" if message.role == "tool" else message.role, spelled(message))
+        replace(
+            message,
+            role="user" if message.role == "tool" else message.role,
+            content=spelled(message),
+            more="",
+        )
         for message in messages
     ]
 

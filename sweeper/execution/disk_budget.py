@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.cache import home
-from sweeper.checkpoints import checkpoint_bytes
 from sweeper.execution.disk import RESERVE_BYTES, free_bytes, size
 from sweeper.execution.next_attempt import LONG_TRIAL_SECONDS
 from sweeper.plans import Candidate, Plan
+from sweeper.training.checkpoints import checkpoint_bytes
 
 
 def weights_bytes(candidate: Candidate) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweeper.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.execution.job import Job, WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
@@ -16,6 +15,7 @@ from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG
 from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
+from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.trials import RungReport, Trial, TrialBudget, TrialConfig
 
 # A trial that is expected to take longer saves checkpoints, and continues from the last one when

@@ -16,7 +16,7 @@ from sweeper.memory.linear_layers import (
 )
 from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
-from sweeper.traits.formula import Formula
+from sweeper.traits.traits import Formula
 
 #: Bytes a quantised weight takes: NF4 holds 4 bits and one float32 for 64 weights; double
 #: quantisation holds that float in 8 bits with one float32 for 256 of them (Dettmers et al.,

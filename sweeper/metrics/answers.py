@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from sweeper.data.examples import normalised
 from sweeper.metrics.base import TaskMetric
+
+
+def accuracy(predicted: Sequence[int], targets: Sequence[int]) -> float:
+    """The share of items whose class is predicted right, from 0 to 1."""
+    return sum(a == b for a, b in zip(predicted, targets, strict=True)) / len(targets)
+
+
+def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
+    """The mean over the classes of the harmonic mean of precision and recall, from 0 to 1.
+
+    A class that is never predicted counts as 0.
+    """
+    guessed, true = Counter(predicted), Counter(targets)
+    right = Counter(a for a, b in zip(predicted, targets, strict=True) if a == b)
+    classes = guessed.keys() | true.keys()
+    # 2 tp / (2 tp + fp + fn), of every class that is predicted or true.
+    return sum(2 * right[c] / (guessed[c] + true[c]) for c in sorted(classes)) / len(classes)
+
+
+ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, place=10, per_item=True)
+MACRO_F1 = TaskMetric("macro_f1", "macro-F1", "classes", "%", macro_f1, place=20)
 
 References = Sequence[Sequence[str]]
 """All accepted answers of each item."""
@@ -80,3 +103,26 @@ EXACT_MATCH = TaskMetric(
     "exact_match", "exact match", "answers", "%", exact_match, place=80, per_item=True
 )
 PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, place=90, per_item=True)
+
+_LARGEST = 700.0  # the exponential of more is no number
+
+
+def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
+    """The exponential of the loss per token: of models with one tokenizer only.
+
+    From the mean nats per token of each item, weighted by its tokens.
+    """
+    nats = sum(loss * count for loss, count in zip(losses, tokens, strict=True))
+    return math.exp(min(float(nats / sum(tokens)), _LARGEST))
+
+
+def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
+    """Bits per UTF-8 byte of the answers, by which models with other tokenizers can be compared.
+
+    From the nats of each item and the bytes of its answer.
+    """
+    return float(sum(nats) / math.log(2) / max(sum(answer_bytes), 1.0))
+
+
+PERPLEXITY = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, place=30)
+BITS_PER_BYTE = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, place=40)

@@ -21,8 +21,7 @@ from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import Duration, ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
-from sweeper.yaml_models import FileModel
-from sweeper.yamlfile import read
+from sweeper.yamlfile import FileModel, read
 
 # Models whose numbers of parameters differ by less than this are of one size.
 _SIZE = 1.5

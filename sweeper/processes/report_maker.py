@@ -1,4 +1,4 @@
-"""Has a run's report made by a child process, so that whoever runs the sweep never waits for it.
+"""Has report and ``study.db`` made by a child process, so that a sweep never waits for them.
 
 The child is started once and reused. It reads one line for each report on standard input
 (``gently`` while trials train, else ``now``) and answers each with one line of JSON; findings,
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -27,7 +28,11 @@ from sweeper.child_process import start_child, tell
 from sweeper.errors import SweeperError
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
+from sweeper.spec import Spec
 from sweeper.specfile import resolve
+
+if TYPE_CHECKING:
+    from sweeper.processes.study_file import StudyFile
 
 # Reports are made during at most this share of the time that passes while trials train.
 SHARE = 0.05
@@ -47,11 +52,13 @@ class ReportRequest(Record):
     Args:
         no_charts: Why no charts are drawn; empty where they are.
         texts: Whether the report shows rows and answers.
+        spec: Of the run's own command, which has ``study.db`` written too.
     """
 
     run: str
     no_charts: str
     texts: bool
+    spec: Spec | None = None
 
 
 class ReportAnswer(Record):
@@ -61,12 +68,14 @@ class ReportAnswer(Record):
         seconds: What it took, on the clock.
         notes: Why not, where the drawing engine refused without ending the process.
         error: Why there is no new report; None where there is one.
+        no_study: Why ``study.db`` could not be written.
     """
 
     seconds: float
     charts: bool = False
     notes: tuple[str, ...] = ()
     error: str | None = None
+    no_study: str = ""
 
 
 class ReportMaker:
@@ -74,18 +83,27 @@ class ReportMaker:
 
     Args:
         texts: Whether the report shows rows and answers.
+        spec: Given by the run's own command, which has ``study.db`` written too.
     """
 
     def __init__(
-        self, folder: RunFolder, clock: Callable[[], float] = time.monotonic, *, texts: bool = True
+        self,
+        folder: RunFolder,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        texts: bool = True,
+        spec: Spec | None = None,
     ):
-        self._folder, self._clock, self._texts = folder, clock, texts
+        self._clock = clock
+        self._folder, self._texts, self._spec = folder, texts, spec
         self._child: _Child | None = None
         self._wanted = False
         self._due = 0.0
         self._deaths = 0
         self.no_charts = ""
         """Why the last report has no charts; empty where it has."""
+        self.no_study = ""
+        """Why ``study.db`` could not be written the last time; empty where it was."""
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -156,12 +174,16 @@ class ReportMaker:
         try:
             if self._child is None or self._child.ended():
                 self.close()
-                self._child = _Child(self._folder, self.no_charts, self._clock, texts=self._texts)
+                self._child = _Child(self._request(), self._clock)
         except OSError:
             self._deaths += 1
             return False
         self._child.ask(gently=gently)
         return True
+
+    def _request(self) -> ReportRequest:
+        run, no_charts = str(self._folder.path), self.no_charts
+        return ReportRequest(run=run, no_charts=no_charts, texts=self._texts, spec=self._spec)
 
     def _await(self, timeout: float) -> ReportAnswer | None:
         """What a busy child answers; None if there is none, or if it died."""
@@ -178,6 +200,7 @@ class ReportMaker:
     def _heard(self, answer: ReportAnswer) -> None:
         self._due = self._clock() + answer.seconds / SHARE
         self._deaths = 0
+        self.no_study = answer.no_study
         if answer.charts:
             self.no_charts = ""
         elif answer.notes:
@@ -199,39 +222,69 @@ class ReportMaker:
     def _here(self) -> Report:
         """The report without a child process and without charts."""
         self.no_charts = self.no_charts or "the drawing process could not be started"
-        return _make(self._folder, self.no_charts, texts=self._texts)
+        request = self._request()
+        self.no_study = _Study(request).write()
+        return _make(request)
 
 
-def _make(folder: RunFolder, no_charts: str, *, texts: bool) -> Report:
+def _make(request: ReportRequest) -> Report:
     # Not at the top: the command's own process needs them for one way out alone.
     from sweeper.reporting.compose import report_of
     from sweeper.reporting.write import write_report
 
-    return write_report(folder, report_of(folder, no_charts, texts=texts))
+    folder = RunFolder(Path(request.run))
+    return write_report(folder, report_of(folder, request.no_charts, texts=request.texts))
 
 
-def _answer(request: ReportRequest) -> ReportAnswer:
+class _Study:
+    """Writes ``study.db`` again and again, if the request asks for it."""
+
+    def __init__(self, request: ReportRequest) -> None:
+        self._request = request
+        self._file: StudyFile | None = None
+
+    def write(self) -> str:
+        """Write it, and return why it could not be written."""
+        if self._request.spec is None:
+            return ""
+        # Not at the top: a report is also made where Optuna is not installed.
+        from sweeper.processes.study_file import StudyFile
+
+        try:
+            run = RunFolder(Path(self._request.run))
+            self._file = self._file or StudyFile(run, self._request.spec)
+            self._file.write()
+        except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
+            return _line(error)
+        return ""
+
+
+def _answer(request: ReportRequest, study: _Study) -> ReportAnswer:
     began = time.monotonic()
+    fields: dict[str, Any] = {"no_study": study.write()}
     try:
-        report = _make(RunFolder(Path(request.run)), request.no_charts, texts=request.texts)
+        report = _make(request)
+        fields["charts"] = not report.no_charts
+        fields["notes"] = (report.no_charts,) if report.no_charts and not request.no_charts else ()
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
-        expected = isinstance(error, (SweeperError, OSError))
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        return ReportAnswer(seconds=time.monotonic() - began, error=text)
-    notes = (report.no_charts,) if report.no_charts and not request.no_charts else ()
-    seconds = time.monotonic() - began
-    return ReportAnswer(seconds=seconds, charts=not report.no_charts, notes=notes)
+        fields["error"] = _line(error)
+    return ReportAnswer(seconds=time.monotonic() - began, **fields)
+
+
+def _line(error: Exception) -> str:
+    expected = isinstance(error, (SweeperError, OSError))
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def serve(request: ReportRequest) -> None:
     """Make reports until no more are asked for, in the child process."""
-    gentle = False
+    gentle, study = False, _Study(request)
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
             if line.strip() == "gently" and not gentle:
                 gentle = True
                 os.nice(NICENESS)
-            tell(**_answer(request).model_dump(mode="json"))
+            tell(**_answer(request, study).model_dump(mode="json"))
 
 
 def shows_texts(folder: RunFolder) -> bool:
@@ -255,13 +308,10 @@ def lost_charts(folder: RunFolder, why: str) -> str:
 class _Child:
     """One report process. ``gone`` once it has closed its output, which it does when it ends."""
 
-    def __init__(
-        self, folder: RunFolder, no_charts: str, clock: Callable[[], float], *, texts: bool
-    ):
+    def __init__(self, request: ReportRequest, clock: Callable[[], float]):
         self._clock = clock
         self.busy = self.gone = False
         self.asked_at = clock()
-        request = ReportRequest(run=str(folder.path), no_charts=no_charts, texts=texts)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         try:
             # Ctrl-C reaches the command alone.

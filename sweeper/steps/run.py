@@ -242,7 +242,8 @@ def sweep(
         plan = _frozen(prepared)
         listeners = held.enter_context(Listeners(folder, prepared.spec))
         show = listeners.with_warnings(_unheard_if_gone(view))
-        maker = ReportMaker(folder, texts=not prepared.spec.evaluation.no_texts)
+        texts = not prepared.spec.evaluation.no_texts
+        maker = ReportMaker(folder, texts=texts, spec=prepared.spec)
         try:
             outcome = run_sweep(
                 folder,
@@ -265,6 +266,12 @@ def sweep(
                 show(make_event("warning", text=note.text), outcome.status)
             if maker.no_charts:
                 text = lost_charts(folder, maker.no_charts)
+                show(make_event("warning", text=text), outcome.status)
+            if maker.no_study:
+                text = (
+                    f"study.db lacks a part of this run: {maker.no_study}. Give the same command "
+                )
+                text += "again to write it"
                 show(make_event("warning", text=text), outcome.status)
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)

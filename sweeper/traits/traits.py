@@ -4,18 +4,178 @@ Every strategy file states these under ``TRAIT_KEYS``; a file that extends anoth
 what it leaves out, except its own names and mark.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, Self
+import ast
+import operator
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.traits.formula import NOTHING, DeclaredFormula
+from sweeper.hyperparameters import Scalar
 from sweeper.traits.yaml_files import document as document_of
 from sweeper.traits.yaml_files import known_strategies, strategy_files
-from sweeper.yaml_models import FileModel, checked, fault
-from sweeper.yamlfile import Document
+from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults
+
+#: Sizes of a model that a formula may name, and the largest ones among its target layers.
+SHAPE = (
+    "hidden_size", "layers", "key_value_width", "vocabulary_size", "largest_inputs",
+    "largest_outputs",
+)  # fmt: skip
+#: Sizes of the layer that a formula is about.
+LAYER = ("inputs", "outputs")
+#: Linear layers by what they do, whatever an architecture calls them.
+Role = Literal["query", "key", "value", "projection", "gate", "up", "down"]
+#: What a formula is computed for, besides a list of roles.
+Place = Literal["model", "layer", "target_layer"]
+
+Values = Mapping[str, Scalar | None]
+
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: lambda over, under: max(1, over // under),
+}
+_NODES: tuple[type[ast.AST], ...] = (
+    *(ast.BinOp, ast.Add, ast.Mult, ast.FloorDiv, ast.BoolOp, ast.Or, ast.IfExp, ast.Compare),
+    *(ast.Eq, ast.Name, ast.Load, ast.Constant),
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One formula, computed for the model, each block, or each linear layer of some kind."""
+
+    each: Place | tuple[Role, ...]
+    text: str
+    formula: ast.expr = field(compare=False, repr=False)
+
+    def value(self, values: Values) -> int:
+        """Its value for one layer, block or model.
+
+        Raises:
+            LookupError: It names something that has no value.
+        """
+        return _number(self.formula, values)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Sizes and parameters that decide it."""
+        return _names(self.formula)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A number of parameters for any model: the whole base's, or the sum of some terms."""
+
+    terms: tuple[Term, ...] = ()
+    whole_base: bool = False
+
+    @cached_property
+    def parameters(self) -> frozenset[str]:
+        """Names of the strategy's parameters that decide the number."""
+        return frozenset().union(*(term.names for term in self.terms)) - {*SHAPE, *LAYER}
+
+
+#: Nothing but a new classification head, which is counted apart.
+NOTHING = Formula()
+
+
+def _names(formula: ast.expr) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(formula) if isinstance(node, ast.Name))
+
+
+def _number(formula: ast.expr, values: Values) -> int:
+    value = _value(formula, values)
+    if value is None:
+        raise LookupError(f"a formula names {ast.unparse(formula)!r}, which has no value")
+    return int(value)
+
+
+def _value(formula: ast.expr, values: Values) -> Scalar | None:
+    match formula:
+        case ast.Constant(value=int() | str() as constant):
+            return constant
+        case ast.Name(id=name):
+            return values.get(name)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _OPERATORS[type(op)](_number(left, values), _number(right, values))
+        case ast.BoolOp(values=options):
+            return next((value for option in options if (value := _value(option, values))), None)
+        case ast.IfExp(test=test, body=body, orelse=otherwise):
+            return _value(body if _value(test, values) else otherwise, values)
+        case ast.Compare(left=left, comparators=[right]):
+            return _value(left, values) == _value(right, values)
+    raise ValueError(f"{ast.unparse(formula)} cannot be computed")
+
+
+def _place(text: str) -> Place | tuple[Role, ...]:
+    places, roles = get_args(Place), get_args(Role)
+    if text in places:
+        return text  # type: ignore[return-value]
+    named = [role.strip() for role in text.split(",")]
+    if unknown := [role for role in named if role not in roles]:
+        raise fault(f"{unknown[0]!r} is no place", "", near_match(unknown[0], (*places, *roles)))
+    return tuple(named)  # type: ignore[arg-type]
+
+
+def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
+    """A formula, of known names if these are known."""
+    fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
+    try:
+        formula = ast.parse(str(text), mode="eval").body
+        odd = next((node for node in ast.walk(formula) if not isinstance(node, _NODES)), None)
+        if odd is not None:
+            raise ValueError("this is more than arithmetic")
+        names = _names(formula)
+        _number(formula, dict.fromkeys(names, 1))
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise fault(f"{text!r} is not a formula", f"{error}.", fix) from error
+    if names_allowed is not None and (unknown := sorted(names - {*names_allowed})):
+        raise fault(f"unknown name {unknown[0]!r}", "", near_match(unknown[0], names_allowed))
+    return formula
+
+
+def _declared(data: Any, info: ValidationInfo) -> Formula:
+    """The formula of a strategy file. The context of the validation is the file's parameters."""
+    if data in ("base", "head"):
+        return Formula(whole_base=data == "base")
+    if not isinstance(data, Mapping) or not data:
+        fix = "Write 'base', 'head', or formulas: {target_layer: r * (inputs + outputs)}."
+        raise fault("this is not a number of parameters", "", fix)
+    terms: list[Term] = []
+    wrong: list[tuple[Path_, PydanticCustomError]] = []
+    for key, text in data.items():
+        try:
+            each = _place(str(key))
+            sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
+            allowed = None if info.context is None else (*sizes, *info.context)
+            terms.append(Term(each, str(text), _parsed(text, allowed)))
+        except PydanticCustomError as error:
+            wrong.append(((str(key),), error))
+    faults(wrong)
+    return Formula(tuple(terms))
+
+
+#: As a strategy file gives it: ``base``, ``head``, or a formula for each place.
+DeclaredFormula = Annotated[
+    Formula,
+    PlainValidator(
+        _declared, json_schema_input_type=Literal["base", "head"] | dict[str, str | int]
+    ),
+]
 
 #: What a strategy puts into the base model, as far as activations and time depend on it.
 #:
@@ -124,17 +284,17 @@ def traits_of(name: str) -> Traits:
         UsageError: There is no such strategy; with the nearest name.
         RuleError: Its file holds mistakes.
     """
-    found = find(name)
-    if found is None:
-        known = known_strategies()
-        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, known))
-    return found
+    traits = find(name)
+    if traits is None:
+        names = known_strategies()
+        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, names))
+    return traits
 
 
 def quantized(name: str) -> tuple[Traits, ...]:
     """Installed strategies that do the same as this one on a quantised base."""
     every = [traits_of(other) for other in known_strategies()]
-    return tuple(one for one in every if one.extends == name and one.quantization)
+    return tuple(traits for traits in every if traits.extends == name and traits.quantization)
 
 
 @lru_cache(maxsize=64)
@@ -148,10 +308,10 @@ def find(name: str) -> Traits | None:
     if path is None:
         return None
     problems: list[Problem] = []
-    found = read_traits(document_of(path), problems)
+    traits = read_traits(document_of(path), problems)
     if problems:
         raise RuleError(problems)
-    return found
+    return traits
 
 
 class StrategyOnModel(NamedTuple):
@@ -198,7 +358,7 @@ def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
         problems: Every problem is appended here, with file and line.
     """
     data = document.data if isinstance(document.data, Mapping) else {}
-    named = [one.get("parameters") for one in (data, _parent(data))]
+    named = [mapping.get("parameters") for mapping in (data, _parent(data))]
     parameters = {str(name) for names in named if isinstance(names, Mapping) for name in names}
     return checked(TRAITS, document, (), problems, parameters)
 
@@ -207,5 +367,5 @@ def _parent(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the file of the strategy says that this one extends; empty if it extends none."""
     extends = data.get("extends")
     path = strategy_files().paths.get(str(extends)) if extends != data.get("strategy") else None
-    found = document_of(path).data if path is not None else {}
-    return found if isinstance(found, Mapping) else {}
+    content = document_of(path).data if path is not None else {}
+    return content if isinstance(content, Mapping) else {}

@@ -38,6 +38,8 @@ _MOST_CHARACTERS = 400
 _BROKEN = 3
 # Of a shortened conversation: the first question and answer, and the last ones.
 _MOST_PARTS = 7
+# A price of time that many times the stated one is not what a user may have meant.
+_LIKELY_PRICES = 10
 
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
@@ -369,8 +371,11 @@ def comparison_line(plan: Plan) -> str:
     name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
     price = plan.facts.aim.points_per_doubling
     turns = ""
-    if found.turns_at is not None:
-        turns = f" {name} comes first at {found.turns_at:g} points per doubling (now {price:g})."
+    if found.turns_at is not None and found.turns_at <= _LIKELY_PRICES * price:
+        turns = (
+            f" {name} comes first if twice the time must bring {found.turns_at:g} points instead "
+            f"of {price:g} (--points-per-doubling)."
+        )
     chance = f"{found.probability:.0%}, {found.points:+.1f} points expected"
     better = f"a toss-up: {lead.strategy} is better with" if found.toss_up else "better with"
     return (

@@ -5,8 +5,7 @@ import pytest
 
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.evaluation import baselines as module
-from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
-from sweeper.evaluation.linear_probe import fit_path
+from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf, fit_path
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification
 from tests.tasks.task_fixtures import TINY_FACTS

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sweeper.backend import Interrupted
+from sweeper.backend import Interrupted, Underway
 from sweeper.evaluation.evaluator import Evaluator
-from sweeper.underway import Underway
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from sweeper.evaluation.linear_probe import PATH, fit_path, nll
+from sweeper.evaluation.baselines import PATH, fit_path, nll
 
 
 def blobs(items, classes, width=12, noise=1.0, seed=0):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sweeper.evaluation.resampling import weighted
-from sweeper.evaluation.significance import Scores, mean_interval, paired_difference
+from sweeper.evaluation.significance import Scores, mean_interval, paired_difference, weighted
 
 WEIGHTS = np.array([1.0, 2.0, 30.0, 0.0, 7.0])
 ROWS = np.array([[1.0, 2.0, 3.0, 9.0, 5.0], [2.0, 1.0, 4.0, 8.0, 5.5]])

@@ -9,8 +9,8 @@ import pytest
 from sweeper import cache
 from sweeper.data.table import Stored
 from sweeper.errors import DataError
-from sweeper.evaluation import tokenized_items
-from sweeper.evaluation.tokenized_items import TokenizedSplit, fingerprint
+from sweeper.evaluation import evaluator
+from sweeper.evaluation.evaluator import TokenizedSplit, fingerprint
 
 
 @pytest.fixture(params=["llama", "bert"])
@@ -20,8 +20,8 @@ def context(request, make_shared):
 
 @pytest.fixture(autouse=True)
 def _every_split_is_large(monkeypatch):
-    monkeypatch.setattr(tokenized_items, "MAPPED_FROM", 0)
-    monkeypatch.setattr(tokenized_items, "_TOKENISED_TOGETHER", 7)
+    monkeypatch.setattr(evaluator, "MAPPED_FROM", 0)
+    monkeypatch.setattr(evaluator, "_TOKENISED_TOGETHER", 7)
 
 
 def test_features_lengths_and_notes_are_those_of_a_list(context):

@@ -14,6 +14,7 @@ from commands import (  # noqa: F401 - fixtures among them
     ended_after,
     workers_find_the_backend,
 )
+from training_fixtures import model_folders  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -279,6 +279,7 @@ class CurveBackend:
                     raise Interrupted
             _perhaps_crash(config, rung)
             faults.at_rung(config, rung)
+            faults.wait(config, rung, should_stop)
             loss = math.nan if faults.diverges(config, rung) else loss_at(config, rung)
             if not math.isfinite(loss):
                 return self._failed(config)

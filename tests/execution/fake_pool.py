@@ -18,7 +18,6 @@ from curve_backend import loss_at, make_plan, make_spec
 from optuna.trial import FrozenTrial
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.execution import coordinator
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.job import (
@@ -38,13 +37,13 @@ from sweeper.execution.job import (
     read_message,
     read_order,
 )
-from sweeper.execution.owner import Owner
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import SCORE, RunFolder
+from sweeper.training.checkpoints import UNFINISHED, Checkpoint, checkpoint_folder, seal
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialResult
 
 RUNGS = 8
@@ -314,7 +313,6 @@ class Sweep:
     run: RunFolder
     pool: FakePool
     events: list[Event] = field(default_factory=list)
-    owner: Owner | None = None
 
     def go(self, trials: int, plan: Plan | None = None, **search: object) -> RunOutcome:
         """The whole command, once."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sweeper.backend import Interrupted
 from sweeper.execution.job import JobEnded, Message, RungSaid
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.session import Session
@@ -33,6 +34,8 @@ _PASSES = {"train": (6, 30), "before report": (2, 6), "after report": (2, 6)}
 
 # "trial:rung:attempts:what,..." with what one of hang, stop, raise.
 AT_RUNG = os.environ.get("CURVE_AT_RUNG", "")
+# "trial:rung:attempts,...": training goes on for as long as it is left alone.
+WAITS = os.environ.get("CURVE_WAITS", "")
 # "trial:rung": the loss is not a number from there.
 DIVERGES = os.environ.get("CURVE_DIVERGES", "")
 # "micro:evaluation": larger batches do not fit.
@@ -112,6 +115,15 @@ def at_rung(config: TrialConfig, rung: int) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         else:
             raise RuntimeError("the accelerator fell off the bus")
+
+
+def wait(config: TrialConfig, rung: int, should_stop: Callable[[], bool]) -> None:
+    """Hold a trial that a test is to meet in the middle, until it is stopped or killed."""
+    for number, at, attempts in (fault.split(":") for fault in WAITS.split(",") if fault):
+        if (config.number, rung) == (int(number), int(at)) and config.attempt <= int(attempts):
+            while not should_stop():
+                time.sleep(0.01)
+            raise Interrupted
 
 
 def diverges(config: TrialConfig, rung: int) -> bool:

@@ -13,8 +13,7 @@ from optuna.trial import TrialState
 
 from sweeper.execution.state.status import Status
 
-SLOW = {"CURVE_STEP_SECONDS": "0.02"}
-FAST = {"CURVE_STEP_SECONDS": "0.002"}
+WAITS = {"CURVE_WAITS": "1:2:3"}
 
 
 def nothing_runs(sweeper: Sweeper) -> bool:
@@ -27,7 +26,7 @@ def training(sweeper: Sweeper, more: int) -> None:
 
 
 def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper: Sweeper) -> None:
-    popen = sweeper.start(6, 1, **SLOW)
+    popen = sweeper.start(6, 1, **WAITS)
     training(sweeper, 2)
     popen.send_signal(signal.SIGINT)
     out, errors = popen.communicate(timeout=300)
@@ -40,7 +39,7 @@ def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper:
     said = [event for event in sweeper.lines("events.jsonl") if "run-ended" in event]
     assert len(said) == 1
 
-    popen = sweeper.start(6, 1, **SLOW)
+    popen = sweeper.start(6, 1, **WAITS)
     training(sweeper, 1)
     popen.send_signal(signal.SIGTERM)
     popen.send_signal(signal.SIGINT)
@@ -51,7 +50,7 @@ def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper:
     lose_the_terminal(sweeper)
     assert nothing_runs(sweeper)
     assert Status.read(sweeper.run.status).phase == "interrupted"
-    sweeper.finish(6, 1, **FAST)
+    sweeper.finish(6)
     check_whole(sweeper, 6)
     reasons = [row["ended_attempts"] for row in sweeper.table().values() if row["ended_attempts"]]
     assert reasons
@@ -69,7 +68,7 @@ def lose_the_terminal(sweeper: Sweeper) -> None:
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={**os.environ, "PYTHONPATH": PATHS, **SLOW},
+        env={**os.environ, "PYTHONPATH": PATHS, **WAITS},
         start_new_session=True,
         preexec_fn=take_terminal,
     )

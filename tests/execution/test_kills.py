@@ -12,8 +12,7 @@ from sweeper.execution.state.attempts import attempts_of, crashes
 from sweeper.execution.state.status import Status
 from sweeper.trials import TestSeal
 
-FAST = {"CURVE_STEP_SECONDS": "0.001", "CURVE_QUICK": "1"}
-SLOW = {"CURVE_STEP_SECONDS": "0.03", "CURVE_QUICK": "1"}
+FAST = {"CURVE_QUICK": "1"}
 
 
 def kill_a_worker(commands) -> bool:
@@ -29,12 +28,12 @@ def kill_a_worker(commands) -> bool:
 def test_a_killed_command_leaves_no_orphan_and_resumes_to_the_same_total(
     commands, assert_whole: Callable[[int], None]
 ) -> None:
-    popen = commands.start(8, 1, **FAST)
+    popen = commands.start(8, 1, **FAST, CURVE_WAITS="2:2:1")
     commands.wait_for(lambda: len(commands.lines("trained.log")) > 2)
     popen.kill()
     popen.wait()
     commands.wait_for(lambda: not commands.workers())
-    popen = commands.start(8, 1, **SLOW)
+    popen = commands.start(8, 1, **FAST, CURVE_WAITS="4:2:1")
     commands.wait_for(lambda: len(commands.lines("trained.log")) > 5)
     assert kill_a_worker(commands)
     popen.kill()  # both at once
@@ -49,7 +48,7 @@ def test_a_signal_ends_the_run_well_and_the_trial_keeps_its_number(
 ) -> None:
     kept: dict[int, object] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
-        popen = commands.start(5, 1, **SLOW)
+        popen = commands.start(5, 1, **FAST, CURVE_WAITS="1:2:1,2:2:1")
         before = len(commands.lines("trained.log"))
         commands.wait_for(lambda before=before: len(commands.lines("trained.log")) >= before + 2)
         popen.send_signal(number)

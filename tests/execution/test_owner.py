@@ -30,7 +30,7 @@ from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready, RungSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
-from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
+from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.facts.machine.detect_hardware import Device
 from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
@@ -300,8 +300,8 @@ def test_a_silent_worker_is_ended_and_its_trial_goes_on(
     sweep.pool.parts = {"trial-0/1": is_silent(2)}
     sweep.pool.on_poll = lambda: now.__setitem__(0, now[0] + 2.0)
 
-    silence = Silence(limit=7.0, clock=lambda: now[0])
-    monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, silence=silence))
+    states = WorkerStates(limit=7.0, clock=lambda: now[0])
+    monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, workers=states))
     sweep.go(1)
     assert sweep.ends("trials/0") == [("crash", "its worker sent no message for 7 s")]
     assert sweep.result(0).attempt == 2
@@ -354,9 +354,22 @@ def test_a_job_that_was_interrupted_by_somebody_else_goes_on(sweep: Sweep) -> No
     assert sweep.result(0).state == "COMPLETE"
 
 
-def test_the_time_limit_stops_workers_and_the_next_call_goes_on(two: Sweep) -> None:
+def test_the_time_limit_stops_workers_and_the_next_call_goes_on(
+    two: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[owner.Owner] = []
+    monkeypatch.setattr(
+        coordinator, "Owner", lambda **how: owners.append(owner.Owner(**how)) or owners[-1]
+    )
     two.pool.parts = {"trial-2/1": is_silent(2), "trial-3/1": is_silent(1)}
-    assert two.go(4, timeout_seconds=1.0).kind == "timeout"
+
+    def let_the_time_be_over() -> None:
+        if {"trial-2", "trial-3"} <= {job.name for job in two.pool.jobs}:
+            two.pool.on_poll = lambda: None
+            owners[0].deadline = 0.0
+
+    two.pool.on_poll = let_the_time_be_over
+    assert two.go(4, timeout_seconds=1000.0).kind == "timeout"
     assert two.ends("trials/2") == [("interrupted", "told to stop")]
     status = Status.read(two.run.status)
     assert (status.phase, status.running, status.process) == ("timeout", (), None)

@@ -46,7 +46,7 @@ def test_a_loss_is_not_under_zero(few):
     found = compute(few)
     losses = [one.loss for one in found.tested] + [one.validation_loss for one in found.finalists]
     gains = figures_of(few, cost).gains
-    losses += [one for gain in gains for one in (gain.default_interval, gain.best_interval)]
+    losses += [one for gain in gains for one in (gain.default, gain.best)]
     assert all(0 <= loss.low <= loss.value <= loss.high for loss in losses)
     assert any(loss.low == 0 for loss in losses)
 

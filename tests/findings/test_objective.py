@@ -59,8 +59,8 @@ def test_trials_are_ordered_by_it_and_keep_their_loss(run):
     assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
     figures = figures_of(run, cost)
     gain = next(one for one in figures.gains if one.strategy == best.strategy)
-    assert gain.best_value > gain.default_value
-    assert gain.gain.value == pytest.approx(gain.best_mean - gain.default_mean)
+    assert gain.best.value > gain.default.value
+    assert gain.gain.value == pytest.approx(gain.best.value - gain.default.value)
     assert found.last_gain == 4
     assert found.verdict.comparisons[0].metric == "accuracy"
 

@@ -29,7 +29,7 @@ from transformers import (
 
 from sweeper.strategies.base import Setting, strategy
 from sweeper.strategies.loading import class_options, keep_trainable
-from sweeper.tasks.classifier import pool
+from sweeper.tasks.classification import pool
 
 _VOCABULARY = 97
 _SIZE = {"vocab_size": _VOCABULARY, "hidden_size": 64, "num_attention_heads": 4}

@@ -5,7 +5,7 @@ from torch import nn
 
 from sweeper.strategies.base import Setting, layers_above
 from sweeper.strategies.full import Full
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 
 
 @pytest.fixture

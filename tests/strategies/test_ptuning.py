@@ -6,7 +6,7 @@ import torch
 from sweeper.errors import UsageError
 from sweeper.strategies.base import Setting
 from sweeper.strategies.ptuning import PTuning
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 
 
 def trainable(tokens: int, inner: int, width: int = 64) -> int:

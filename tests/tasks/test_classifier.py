@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from sweeper.tasks.classifier import ClassificationHead, Classifier, pool
+from sweeper.tasks.classification import ClassificationHead, Classifier, pool
 
 STATES = torch.arange(2 * 4 * 2).float().view(2, 4, 2)
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])

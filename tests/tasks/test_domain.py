@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeper.data.examples import Example, Message
-from sweeper.evaluation import tokenized_items
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation import evaluator
+from sweeper.evaluation.evaluator import TokenizedSplit
 from sweeper.tasks.base import task as task_named
 from sweeper.tasks.domain import Domain
 
@@ -100,7 +100,7 @@ def test_the_pieces_of_many_texts_come_from_a_file(
     task = make_task(Domain, {"train": LONG}, task="domain", cap=24)
     kept = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
     assert len(kept) > 2
-    monkeypatch.setattr(tokenized_items, "MAPPED_FROM", 0)
+    monkeypatch.setattr(evaluator, "MAPPED_FROM", 0)
     mapped = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
 
     assert list(mapped.lengths) == list(kept.lengths)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeper.backend import Decision
+from sweeper.backend import Decision, Underway
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.objective import LOSS, Objective
@@ -23,7 +23,6 @@ from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import GeneratedAnswers, TestScore, TestSeal
-from sweeper.underway import Underway
 
 CLASSES = {"fruit": "apple", "metal": "zinc", "river": "rhine"}
 

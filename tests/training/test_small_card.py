@@ -92,6 +92,12 @@ def test_memory_that_runs_out_while_loading_is_no_reason_for_smaller_batches(
     assert raised.value.loading
 
 
+def test_memory_that_runs_out_in_a_step_halves_the_batch(four_bits, make_config, tmp_path):
+    result, config = train(four_bits, make_config, tmp_path / "attempt", 1_600_000)
+    assert (result.state, result.failure) == ("COMPLETE", None)
+    assert (config.micro_batch, result.micro_batch) == (8, 4)
+
+
 def test_an_error_that_stays_ends_the_attempt_as_what_it_is(four_bits, make_config, tmp_path):
     folder, model = tmp_path / "attempt", four_bits._plan.candidates[0].model
     folder.mkdir()

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sweeper.backend import Decision
+from sweeper.backend import Decision, Underway
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
 from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan
@@ -30,7 +30,6 @@ from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.torch_backend import make
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialBudget, TrialConfig
-from sweeper.underway import Underway
 
 TOPICS = {
     "fruit": ("apple", "pear", "plum", "cherry"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -183,17 +184,21 @@ def _conversation(
 
     Between an assistant's call and its answer stands what the tools return.
 
-    What follows the last answer is cut off, since nothing answers it.
+    What follows the last trained answer is cut off: no loss depends on it. In OpenAI's form the
+    assistant must have the last word, as its service demands; ShareGPT files often end otherwise.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
+    if messages and messages[-1].role != "assistant" and "role" in turns[-1]:
+        raise Unusable(f"the last message is of {messages[-1].role}, not of the assistant")
     if (system or tools) and not (messages and messages[0].role == "system"):
         messages.insert(0, Message("system", system))
     if tools:
         messages[0] = replace(messages[0], more=tools)
-    while messages and messages[-1].role != "assistant":
+    answered = any(message.role == "assistant" for message in messages)
+    while messages and not (messages[-1].role == "assistant" and messages[-1].trained):
         messages.pop()
     if not messages:
-        raise Unusable("no answer in the conversation")
+        raise Unusable("all weights are 0" if answered else "no answer in the conversation")
     spoken = messages[1:] if messages[0].role == "system" else messages
     expected: tuple[MessageRole, ...] = ("user",)
     for message in spoken:
@@ -203,7 +208,21 @@ def _conversation(
         expected = _NEXT[message.role]
         if message.role == "assistant" and message.more:
             expected = ("tool", "user")
+    _check_results(spoken)
     return tuple(messages)
+
+
+def _check_results(spoken: Sequence[Message]) -> None:
+    """Refuse a call with an id and without a result, unless it ends the conversation."""
+    waiting: set[str] = set()
+    for message in spoken:
+        more = json.loads(message.more) if message.more else {}
+        if message.role == "tool":
+            waiting.discard(str(more.get("tool_call_id")))
+        elif waiting:
+            raise Unusable("a tool call without a result")
+        else:
+            waiting = {str(call["id"]) for call in more.get("tool_calls", ()) if "id" in call}
 
 
 _NEXT: dict[MessageRole, tuple[MessageRole, ...]] = {
@@ -229,7 +248,11 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     except ValueError as error:
         raise Unusable("a tool call without a name and arguments in JSON") from error
     content = _content(said)
-    return Message(role, content, more) if content.strip() or role != "system" else None
+    if (weight := turn.get("weight")) not in (0, 1, None):
+        raise Unusable(f"a weight of {weight!r}; it must be 0 or 1")
+    trained = role != "assistant" or weight != 0
+    kept = content.strip() or role != "system"
+    return Message(role, content, more, trained) if kept else None
 
 
 def _content(value: object) -> str:

@@ -19,11 +19,18 @@ from huggingface_hub import constants
 
 from sweeper.artifact import Record, write_text
 from sweeper.cache import home
+from sweeper.data.hub_client import (
+    SECONDS,
+    answer_of,
+    bar,
+    is_hub_id,
+    refusal,
+    switched_off,
+)
 from sweeper.data.reading.layout import SplitFiles, layout
 from sweeper.data.reading.read import data_suffix
 from sweeper.errors import DataError, Problem, near_match
 from sweeper.features.parts import Options, named_data
-from sweeper.hub import SECONDS, answer_of, bar, is_hub_id, refusal, switched_off
 from sweeper.spec import DataSpec, SourceSpec, Spec
 from sweeper.textfile import read_text
 

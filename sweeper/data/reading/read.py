@@ -21,6 +21,7 @@ from sweeper.data.contents import (
     part_of,
 )
 from sweeper.data.item_files import collected
+from sweeper.data.progress import told
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
@@ -30,7 +31,6 @@ from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
-from sweeper.progress import told
 
 
 def read_paragraphs(text: TextFile, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:

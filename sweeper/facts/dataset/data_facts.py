@@ -193,6 +193,6 @@ def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
         if place < 0 or not said:
             continue
         cursor = place + len(said)
-        if turn.role == "assistant":
+        if turn.role == "assistant" and turn.trained:
             found.append((place, cursor))
     return tuple(found)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
+from sweeper.data.hub_client import SECONDS, answer_of, bar, refusal
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
-from sweeper.hub import SECONDS, answer_of, bar, refusal
 from sweeper.spec import ModelSpec
 
 FILES = (
@@ -92,5 +92,6 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
             why="Other formats can run code when they are opened, so they are not loaded.",
             fix="Choose another revision, or convert it and name the folder.",
             where="model",
+            code="unsafe-weights",
         )
     return Path(folder)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from sweeper.data.hub_client import is_hub_id, switched_off
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
@@ -26,7 +27,6 @@ from sweeper.facts.models.names import Meant
 from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
 from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import Missing, ModelFacts, ModelShape
-from sweeper.hub import is_hub_id, switched_off
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
@@ -190,6 +190,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
         why=found.why,
         fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
         where="model",
+        code="no-model-here",
     )
 
 

@@ -13,16 +13,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from sweeper.backend import Underway
 from sweeper.child_process import tell
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.evaluation.generation import Sampling, generate
+from sweeper.evaluation.written_answers import Sampling, generate
 from sweeper.facts.models.model import model_facts
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec
 from sweeper.tasks.sequences.chat import Chat
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.underway import Underway
 
 _TEMPERATURE = 0.7
 """As Self-Instruct samples (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""

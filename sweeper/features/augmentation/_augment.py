@@ -116,7 +116,10 @@ def fields_of(row: Example, method: str) -> Mapping[str, object]:
     """A new row as a file holds it, with its marks."""
     marks = {MADE_FROM: " ".join(row.made_from), METHOD: method}
     if row.messages:
-        turns = [{"role": m.role, "content": m.content} for m in row.messages]
+        turns = [
+            {"role": m.role, "content": m.content, **({} if m.trained else {"weight": 0})}
+            for m in row.messages
+        ]
         return {"messages": turns, **marks}
     label = {} if row.label is None else {"label": row.label}
     return {"text": row.text, **label, **marks}

@@ -43,8 +43,12 @@ def _one_answer(example: Example) -> Example:
 
 
 def _messages(example: Example) -> Row:
-    turns, tools = for_template(_turns(_one_answer(example)))
-    for turn in turns:
+    messages = _turns(_one_answer(example))
+    turns, tools = for_template(messages)
+    trained = [message.trained for message in messages if message.role == "assistant"]
+    answers = (turn for turn in turns if turn["role"] == "assistant")
+    for turn, weight in zip(answers, trained, strict=True):
+        turn.update({} if weight else {"weight": 0})
         for call in turn.get("tool_calls", ()):
             function = call["function"]
             function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
@@ -54,8 +58,15 @@ def _messages(example: Example) -> Row:
 _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 
+def _all_trained(example: Example) -> list[Message]:
+    turns = _turns(example)
+    if not all(turn.trained for turn in turns):
+        raise Unfit("answers of weight 0")
+    return turns
+
+
 def _sharegpt(example: Example) -> Row:
-    turns, tools = for_template(_turns(_one_answer(example)))
+    turns, tools = for_template(_all_trained(_one_answer(example)))
     conversation = []
     for turn in turns:
         if calls := turn.get("tool_calls"):
@@ -71,7 +82,7 @@ def _sharegpt(example: Example) -> Row:
 
 def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
     """The system prompt, and every question with its answer."""
-    turns = _turns(example)
+    turns = _all_trained(example)
     if any(turn.more or turn.role == "tool" for turn in turns):
         raise Unfit("tool calls")
     system = turns.pop(0).content if turns[0].role == "system" else ""

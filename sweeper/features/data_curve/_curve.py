@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.features.data_curve._sizes import part_sizes
+from sweeper.features.data_curve.facts import part_sizes
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.study.metric import loss_metric

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from sweeper.features.data_curve._sizes import curve_seeds, part_sizes
+from sweeper.features.data_curve.facts import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.metrics.objectives import objective_of
 from sweeper.planning.budget.candidate_costs import clock_of_default

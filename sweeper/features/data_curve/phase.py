@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import work_items
 from sweeper.execution.state.repair import confirmed
-from sweeper.features.data_curve._sizes import curve_seeds, part_sizes
+from sweeper.features.data_curve.facts import curve_seeds, part_sizes
 from sweeper.features.data_curve.options import Options
 from sweeper.features.parts import Study
 

@@ -1,7 +1,7 @@
 """A trial's configuration and rows as a folder that another trainer can start from.
 
 A folder in ``_targets/`` describes one trainer: ``target.yaml`` says what it can express, and one
-Jinja template for each file that it reads names settings (``_settings.py``) where their values
+Jinja template for each file that it reads names settings (``settings_of``) where their values
 belong. A setting with an effect that no template names is reported as lost.
 """
 
@@ -22,26 +22,139 @@ from sweeper import __version__, units, yamlfile
 from sweeper.artifact import replacing, write_text
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.further_rows import chosen
+from sweeper.data.further_rows import choosing_parameters, chosen
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
 from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
-from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import DataChange, ModelFacts
-from sweeper.features.exporting._kept_files import RECORD, kept_files
-from sweeper.features.exporting._settings import Settings, settings_of, with_effect
+from sweeper.features.exporting._weights import (
+    RECORD,
+    kept_files,
+    must_be_new,
+    nearest,
+    public_name,
+)
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.headline import figure_lines
+from sweeper.hyperparameters import (
+    ATTENTION,
+    PADDING_FREE,
+    TARGET_MODULES,
+    modules_of,
+)
 from sweeper.jsontext import object_of
-from sweeper.plans import Plan
+from sweeper.plans import Plan, autocast_dtype, half_of
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
+from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
-from sweeper.yaml_models import FileModel, checked
+from sweeper.yamlfile import FileModel, checked
+
+Settings = Mapping[str, Any]
+
+#: Values at which a setting changes nothing, so that no trainer needs a key for it.
+WITHOUT_EFFECT: Mapping[str, Any] = {
+    "quantization": None,
+    "revision": None,
+    "lr_scheduler_kwargs": {},
+    "use_rslora": False,
+    "use_dora": False,
+    "init_lora_weights": "default",
+    "loraplus_lr_ratio": 1.0,
+    "layerwise_lr_decay": 1.0,
+    "replay_share": 0.0,
+    "kl_weight": 0.0,
+    "class_weight": "none",
+    "source_weights": {},
+    "chat_template": False,
+}
+# Of a limit that only stops a training, or of how the same loss is computed on this machine.
+_LEFT_OUT = (
+    "early_stopping_patience",
+    *(PADDING_FREE, ATTENTION),
+)
+# How many rungs a trial reports at: the number of evaluations of an exported training.
+_EVALUATIONS = 8
+
+
+def settings_of(
+    config: TrialConfig,
+    facts: ModelFacts,
+    dataset: Dataset,
+    *,
+    model: str,
+    target_modules: tuple[str, ...] | None = None,
+    chat_template: bool = False,
+) -> Settings:
+    """Every value of one training, by the name that sweeper has for it.
+
+    Args:
+        config: What to train on one device, for as many epochs as the weights had seen.
+        target_modules: The layers that the trained adapter has; those that the configuration
+            names if None.
+        chat_template: Whether one lies beside the configuration.
+    """
+    parameters: dict[str, Any] = dict(config.parameters)
+    batch = config.micro_batch * config.gradient_accumulation_steps
+    steps = optimizer_steps(len(dataset.splits["train"]), batch, config.budget.epochs)
+    plan = schedule(parameters, steps)
+    for name in ("num_train_epochs", "per_device_train_batch_size", "warmup_ratio"):
+        parameters.pop(name, None)
+    if TARGET_MODULES in parameters:
+        named = target_modules or modules_of(str(parameters[TARGET_MODULES]))
+        parameters[TARGET_MODULES] = named if isinstance(named, str) else list(named)
+    # The rows that a parameter chose are written with the others.
+    left_out = (*_LEFT_OUT, *choosing_parameters())
+    kept = {name: value for name, value in parameters.items() if not name.startswith(left_out)}
+    return {
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        **kept,
+        "source_weights": dict(dataset.weights),
+        "model": model,
+        "chat_template": chat_template,
+        "revision": facts.revision,
+        "strategy": config.strategy,
+        "quantization": config.quantization,
+        "sequence_length": config.sequence_length,
+        "micro_batch": config.micro_batch,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "effective_batch": batch,
+        "evaluation_batch": config.evaluation_batch,
+        "epochs": config.budget.epochs,
+        "steps": steps,
+        "evaluation_steps": min(rung_steps(steps, _EVALUATIONS)),
+        "lr_scheduler_type": plan.kind,
+        "lr_scheduler_kwargs": dict(plan.options),
+        "warmup_steps": plan.warmup_steps,
+        "optimizer": config.optimizer,
+        "precision": config.precision,
+        "base_dtype": _base_dtype(config),
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "seed": config.seed,
+    }
+
+
+def _base_dtype(config: TrialConfig) -> str:
+    """The dtype of the base: fp32 if its weights train, unless all is bf16."""
+    half = half_of(config.precision)
+    trains_base, mixed = config.strategy == "full", autocast_dtype(config.precision) is not None
+    in_fp32 = config.precision == "fp32" or (trains_base and mixed)
+    return half if config.quantization or not in_fp32 else "float32"
+
+
+def with_effect(settings: Settings) -> dict[str, Any]:
+    """The settings that have an effect on this training."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in WITHOUT_EFFECT or value != WITHOUT_EFFECT[name]
+    }
+
 
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
 """Forms of rows that other trainers read."""
@@ -182,35 +295,15 @@ def _instruction(example: Example, turns: Sequence[Message]) -> dict[str, object
     return {"instruction": "\n\n".join(filter(None, asked)), "output": answer}
 
 
-def must_be_new(folder: Path) -> None:
-    """Check that there is no such folder, and make those that it lies in.
-
-    Raises:
-        UsageError: The folder exists.
-    """
-    if folder.exists():
-        raise UsageError(
-            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-
-
-def public_name(facts: ModelFacts) -> str:
-    """The base model as others can load it: a hub id, or a folder by its name alone.
-
-    A packaged model is named by the published one that it was made from.
-    """
-    if facts.id.startswith(PREFIX):
-        return packaged(facts.id).catalogue
-    return Path(facts.id).name if facts.source == "local" else facts.id
-
-
 def _target(to: str) -> Target:
     installed = targets()
     if to not in installed:
         names = [*installed, *WEIGHTS]
         raise UsageError(
-            f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
+            f"sweeper exports nothing to {to!r}",
+            fix=near_match(to, names),
+            where="--to",
+            code="unknown-trainer",
         )
     return installed[to]
 
@@ -245,16 +338,8 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
             why=f"{target.title} trains in one stage, and on the base model as it was published.",
             fix="'sweeper export RUN --to merged' gives the trained model.",
             where=f"--to {to}",
+            code="base-in-run",
         )
-
-
-def nearest(findings: Findings, strategies: Sequence[str]) -> str:
-    """The best completed trial that the trainer can train."""
-    fit = [trial for trial in findings.best_first() if trial.strategy in strategies]
-    if not fit:
-        return "No completed trial of this run used one of these."
-    best = fit[0]
-    return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
 
 
 def _form(target: Target, dataset: Dataset) -> RowForm:
@@ -264,6 +349,14 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
             "the rows already hold chat markers",
             why="Every trainer would add its own markers around them.",
             fix="Give the data as messages, or as prompt and completion, to a new sweep.",
+            where=dataset.path,
+        )
+    everything = (example for split in dataset.splits.values() for example in split)
+    if any(not turn.trained for example in everything for turn in example.messages):
+        raise UsageError(
+            "some answers in the rows have weight 0",
+            why=f"{target.title} would train on them.",
+            fix="Leave these rows out, or end them with the last answer before.",
             where=dataset.path,
         )
     if dataset.labels or any(example.messages for example in dataset.splits["train"]):

@@ -15,10 +15,10 @@ from sweeper.artifact import replacing, write_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
-from sweeper.features.exporting._merge_request import MERGE_RECORD, MergeRequest
+from sweeper.features.exporting._weights import MERGE_RECORD, MergeRequest
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
 from sweeper.training.trial.reload import reload
 from sweeper.use.model import Model, load

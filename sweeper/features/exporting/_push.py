@@ -10,7 +10,7 @@ from typing import Any
 from sweeper.errors import UsageError
 from sweeper.facts.models.packaged import PREFIX
 from sweeper.facts.record import ModelFacts
-from sweeper.features.exporting._configuration import public_name
+from sweeper.features.exporting._weights import public_name
 from sweeper.redaction import clean
 
 # As the hub writes it: an owner and a name.

@@ -4,31 +4,159 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sweeper.artifact import replacing, write_text
+from sweeper.artifact import Artifact, replacing, write_text
+from sweeper.data.private import PERSONAL, private_in
 from sweeper.errors import UsageError
+from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
-from sweeper.features.exporting._configuration import must_be_new, nearest, public_name
-from sweeper.features.exporting._kept_files import kept_files
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
+from sweeper.plans import Plan
 from sweeper.redaction import clean
+from sweeper.runfolder import RunFolder, check_regular
 from sweeper.textfile import read_text
+
+MERGE_RECORD = "merged.json"
+
+
+class MergeRequest(Artifact):
+    """An adapter to put into the weights of its base. Also a file beside what was made.
+
+    Args:
+        weights: ``weights/`` of a trial.
+        folder: What is made; it appears once it is whole.
+        chosen: What the models choose: ``class`` or ``token``.
+        difference: The largest difference of a logit from those of the trial, once it is known.
+        agreement: The share of places with the same likeliest class or token as in the trial.
+    """
+
+    weights: str
+    folder: str
+    chosen: str = "token"
+    difference: float | None = None
+    agreement: float | None = None
+
+    @property
+    def told(self) -> str:
+        """How far the two are from each other."""
+        places = "texts" if self.chosen == "class" else "positions"
+        return (
+            f"the most likely {self.chosen} is that of the trial at {self.agreement:.1%} of "
+            f"{places}; a logit differs by at most {self.difference:.2g}"
+        )
+
+
+RECORD, CARD = "sweeper.json", "README.md"
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """What a weights folder holds.
+
+    Args:
+        record: The content of ``sweeper.json``.
+        names: Files to copy, relative to the folder: those that the record names, record and card.
+        others: Files that sweeper did not write. They stay behind.
+    """
+
+    record: dict[str, Any]
+    names: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def kept_files(weights: Path) -> KeptFiles:
+    """List the files of a weights folder.
+
+    Raises:
+        UsageError: The folder or an entry in it is a link, pipe or device, or the record is damaged
+            or names a file that is not there, or a text file contains what looks like a secret.
+    """
+    check_regular(weights.parent)
+    files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}
+    try:
+        record = object_of(read_text(weights / RECORD))
+    except (OSError, ValueError) as error:
+        raise _damaged(weights, f"{RECORD} cannot be read: {error}") from error
+    named = record.get("files")
+    if not isinstance(named, list) or not named:
+        raise _damaged(weights, f"{RECORD} names no files.")
+    wanted = {str(name) for name in named}
+    if missing := sorted(wanted - files):
+        raise _damaged(weights, f"{missing[0]} is missing.")
+    names = files & {*wanted, RECORD, CARD}
+    for name in sorted(name for name in names if not name.endswith(".safetensors")):
+        text = (weights / name).read_text(encoding="utf-8", errors="replace")
+        if secrets := [kind for kind in private_in(text) if kind not in PERSONAL]:
+            raise UsageError(
+                f"this file contains what looks like a secret: {', '.join(secrets)}",
+                why="Whoever gets the model gets it, too.",
+                fix="Remove it from the file, and revoke it if others had the file.",
+                where=str(weights / name),
+            )
+    return KeptFiles(record, tuple(sorted(names)), tuple(sorted(files - names)))
+
+
+def _damaged(weights: Path, why: str) -> UsageError:
+    return UsageError(
+        "this folder of trained weights is damaged",
+        why=why,
+        fix="Copy the whole weights/ folder of the trial again.",
+        where=str(weights),
+    )
+
 
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT's own classes give the trial's answers for these alone.
 _FOR_PEFT = ("lora", "qlora")
 _TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab*",
-    "merges.txt",
-    "chat_template.jinja",
+    *("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template.jinja"),
 )
+
+
+def must_be_new(folder: Path) -> None:
+    """Check that there is no such folder, and make those that it lies in.
+
+    Raises:
+        UsageError: The folder exists.
+    """
+    if folder.exists():
+        raise UsageError(
+            "the folder exists",
+            fix="Delete it, or name another with --output.",
+            where=str(folder),
+            code="folder-exists",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def facts_of(run: RunFolder, model: str) -> ModelFacts:
+    """The facts of one of the run's models."""
+    return next(facts for facts in Plan.read(run.plan).facts.models if facts.id == model)
+
+
+def public_name(facts: ModelFacts) -> str:
+    """The base model as others can load it: a hub id, or a folder by its name alone.
+
+    A packaged model is named by the published one that it was made from.
+    """
+    if facts.id.startswith(PREFIX):
+        return packaged(facts.id).catalogue
+    return Path(facts.id).name if facts.source == "local" else facts.id
+
+
+def nearest(findings: Findings, strategies: Sequence[str]) -> str:
+    """The best completed trial that the trainer can train."""
+    fit = [trial for trial in findings.best_first() if trial.strategy in strategies]
+    if not fit:
+        return "No completed trial of this run used one of these."
+    best = fit[0]
+    return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
 
 
 def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
@@ -85,9 +213,9 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = [
-            n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)
-        ]
+        tokenizer = (
+            name for name in kept.names for pattern in _TOKENIZER if fnmatchcase(name, pattern)
+        )
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
@@ -96,7 +224,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         write_text(part / "README.md", clean(card))
 
 
-def _copy(source: Path, names: Sequence[str], to: Path) -> None:
+def _copy(source: Path, names: Iterable[str], to: Path) -> None:
     for name in names:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, to / name)
@@ -108,6 +236,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
+            code="base-in-run",
         )
 
 

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sweeper.backend import Underway
 from sweeper.cache import made_once
 from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
-from sweeper.evaluation.evaluator import Evaluator
-from sweeper.evaluation.generation import Sampling, generate
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
+from sweeper.evaluation.written_answers import Sampling, generate
 from sweeper.features.forgetting._general_data import (
     HELD_BACK_TOKENS,
     GeneralText,
@@ -47,7 +47,6 @@ from sweeper.tasks.sequences.tokens import Encoded, document
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig
-from sweeper.underway import Underway
 
 _LEAST = 2
 TEXTS, RECORD = "texts.json", "sampling.json"

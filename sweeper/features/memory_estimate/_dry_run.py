@@ -34,7 +34,7 @@ from sweeper.memory.setup import Setup
 from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.targets import linear_layers
-from sweeper.tasks.classifier import Classifier, pool
+from sweeper.tasks.classification import Classifier, pool
 from sweeper.training.probes.bare_models import base_of, config_of, dressed
 from sweeper.units import GIB
 

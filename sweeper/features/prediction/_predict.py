@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sweeper.backend import Underway
 from sweeper.child_process import tell_progress
+from sweeper.data.column_template import with_templates
+from sweeper.data.contents import while_memory_lasts
+from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
+from sweeper.data.formats.base import formats
+from sweeper.data.formats.turns import turns_of
+from sweeper.data.problems import listing
 from sweeper.data.reading.read import read
-from sweeper.errors import UsageError
-from sweeper.features.prediction._inputs import inputs
-from sweeper.features.prediction._request import PredictionRequest
+from sweeper.data.rows import example_or_reason
+from sweeper.data.table import Fields, RowTable
+from sweeper.errors import DataError, UsageError
+from sweeper.features.prediction._steps import PredictionRequest
 from sweeper.jsontext import object_of
-from sweeper.underway import Underway
 from sweeper.use.model import Model, Prediction, load
 
 
@@ -32,7 +40,7 @@ def predict(request: PredictionRequest) -> None:
     part = Path(request.part)
     head = {"of": _digest(request, model, examples)}
     done = _done(part, head)
-    missing = [place for place in range(len(examples)) if place not in done]
+    missing = [row for row in range(len(examples)) if row not in done]
     progress = Underway(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
@@ -40,12 +48,12 @@ def predict(request: PredictionRequest) -> None:
             file.write(json.dumps(head) + "\n")
         progress(ready, len(examples))
         for places, predictions in model.batches(
-            [examples[place] for place in missing],
+            [examples[row] for row in missing],
             batch_size=request.batch_size,
             max_new_tokens=request.max_new_tokens,
         ):
             rows = zip(places, predictions, strict=True)
-            file.writelines(_line(missing[place], prediction) for place, prediction in rows)
+            file.writelines(_line(missing[row], prediction) for row, prediction in rows)
             file.flush()
             ready += len(places)
             progress(ready, len(examples))
@@ -89,10 +97,104 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
     return done
 
 
-def _line(place: int, prediction: Prediction) -> str:
-    fields: dict[str, Any] = {"row": place + 1}
+def _line(row: int, prediction: Prediction) -> str:
+    fields: dict[str, Any] = {"row": row + 1}
     if prediction.label is not None:
         fields |= {"label": prediction.label, "probabilities": prediction.probabilities}
     else:
         fields |= {"text": prediction.text}
     return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+# Stands where training has an answer.
+_ANSWER = "?"
+_ANSWERS = ("label", "output", "completion")
+_QUESTIONS = ("instruction", "prompt", "question", "query", "input")
+
+
+def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> list[Example]:
+    """One example for each row, in order.
+
+    Args:
+        data_format: Of the data that the model was trained on.
+        columns: Role to column there; other usual names are found, too.
+
+    Raises:
+        DataError: No column holds the input, or rows have none; all of these are named.
+    """
+    table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWERS})
+    form = _form(table, data_format, columns)
+    examples: list[Example] = []
+    without: list[str] = []
+    for line, fields in while_memory_lasts(table.rows, table.name):
+        made = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
+        if isinstance(made, Example):
+            examples.append(made)
+        else:
+            without.append(f"line {line}: {made}")
+    if without:
+        raise DataError(
+            f"{len(without)} of {len(table.rows)} rows have no input",
+            why=listing(without, 4),
+            fix="Repair or remove these rows.",
+            where=table.name,
+            code="no-input",
+        )
+    return examples
+
+
+def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form:
+    asked = {role: name for role, name in columns.items() if role not in _ANSWERS}
+    answers = {role: f"\0{role}" for role in columns if role in _ANSWERS}
+    present = table.columns
+    if asked and set(asked.values()) <= set(present):
+        return Form(data_format, {**asked, **answers}, ())
+    if data_format not in ("text-label", "text"):
+        for name in present:
+            if name.lower() in _usual("messages"):
+                return Form("messages", {"messages": name}, ())
+    column = _column(table, data_format)
+    if data_format == "text":
+        return Form("text", {"text": column}, ())
+    if data_format == "text-label":
+        return Form("text-label", {"text": column, "label": "\0label"}, ())
+    return Form("prompt-completion", {"prompt": column, "completion": "\0completion"}, ())
+
+
+def _column(table: RowTable, data_format: str) -> str:
+    """The column of the input by its usual name, or the only one."""
+    written = (*_QUESTIONS, *_usual("text-label"))
+    usual = _usual(data_format) if data_format in ("text", "text-label") else written
+    by_name = {name.lower(): name for name in reversed(table.columns)}
+    for name in usual:
+        if name in by_name:
+            return by_name[name]
+    if len(table.columns) == 1:
+        return table.columns[0]
+    raise DataError(
+        "no column holds the input",
+        why=f"There are {listing([f'`{name}`' for name in table.columns])}.",
+        fix=f"Call it {listing([f'`{name}`' for name in usual], 3)}, "
+        "or as in the data that the model was trained on.",
+        where=table.name,
+    )
+
+
+def _usual(data_format: str) -> tuple[str, ...]:
+    """The names that the input's column may have; earlier ones win."""
+    return next(iter(formats()[data_format].shapes[-1].required.values()))
+
+
+def _with_answer(fields: Fields, form: Form) -> Fields:
+    filled: dict[str, object] = {
+        name: _ANSWER for role, name in form.columns.items() if role in _ANSWERS
+    }
+    if form.format == "messages":
+        column = form.columns["messages"]
+        turns = turns_of(fields.get(column))
+        if turns and (turns[-1].get("role") or turns[-1].get("from")) not in ("assistant", "gpt"):
+            last = {"role": "assistant", "content": _ANSWER}
+            if "from" in turns[-1]:
+                last = {"from": "gpt", "value": _ANSWER}
+            filled[column] = [*turns, last]
+    return {**fields, **filled}

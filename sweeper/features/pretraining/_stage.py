@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
+from sweeper.backend import Underway
 from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
-from sweeper.evaluation.evaluator import Evaluator
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.features.parts import MadeBase
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
@@ -45,7 +45,6 @@ from sweeper.training.loop.schedule import optimizer_steps
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress, finite
 from sweeper.trials import TrialConfig
-from sweeper.underway import Underway
 
 RECORD = "first_stage.json"
 # Continued pretraining by LoRA takes high ranks on all layers (arXiv:2405.09673, section 4).

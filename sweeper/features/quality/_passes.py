@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from sweeper.data.examples import SPLITS, Example, Split
+from sweeper.data.progress import told
 from sweeper.data.rows import FileRow
 from sweeper.data.table import Stored
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Compared, Fault, Kind
-from sweeper.progress import told
 
 BLOCK_ROWS = 20_000
 READ_ROWS = 1000

@@ -14,7 +14,7 @@ from torch import nn
 
 from sweeper.features.quality._ranking import SpreadRequest, SpreadRows
 from sweeper.tasks.base import padded
-from sweeper.tasks.classifier import pool
+from sweeper.tasks.classification import pool
 from sweeper.training.base_model.keeper import load_base
 
 Features = NDArray[np.float32]

@@ -46,8 +46,8 @@ def show_example(data: DataRows) -> None:
         label = "" if example.label is None else f" «{example.label}»"
         _line(f"  {redacted(example.text)}{label}")
     for turn in example.messages:
-        said = redacted(spelled(turn))
-        _line(f"  {turn.role}: {f'«{said}»' if turn.role == 'assistant' else said}")
+        said, learnt = redacted(spelled(turn)), turn.role == "assistant" and turn.trained
+        _line(f"  {turn.role}: {f'«{said}»' if learnt else said}")
 
 
 def _show(finding: FaultFinding, *, several: bool) -> None:

@@ -11,19 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.backend import Decision
-from sweeper.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.child_process import tell_progress
 from sweeper.data.examples import Dataset, digest
 from sweeper.data.prepared import unchanged
 from sweeper.data.splits import in_order
 from sweeper.errors import SweeperError
-from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
+from sweeper.features.refit._refit import REFIT_RECORD, RefitRequest
 from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.specfile import resolve
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
+from sweeper.training.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob

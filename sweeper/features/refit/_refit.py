@@ -6,15 +6,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweeper import units
+from sweeper.artifact import Artifact
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
-from sweeper.features.refit._request import REFIT_RECORD, RefitRequest
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import as_trained, best_trial
 from sweeper.trials import TrialConfig
+
+REFIT_RECORD = "refit.json"
+
+
+class RefitRequest(Artifact):
+    """One more training of a configuration, on more rows. Also a file beside what it made.
+
+    Args:
+        config: Configuration to train. No rows are left to choose a rung by.
+        folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
+        card: What is appended to the card of the weights.
+    """
+
+    run: str
+    config: TrialConfig
+    splits: tuple[Split, ...]
+    folder: str
+    card: str
+
 
 TRAIN = "sweeper.features.refit._process:refit"
 

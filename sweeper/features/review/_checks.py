@@ -74,7 +74,7 @@ def _warmup(case: Case) -> Iterator[Finding]:
             ("warmup_steps",) if count else ("warmup_ratio",),
             {"warmup_steps": max(round(0.05 * whole), 1)} if whole else {"warmup_ratio": 0.05},
             level="error" if share >= 1 else "warning",
-            share=f"{count:g} of {whole:,}" if whole else f"{share:.0%}",
+            share=f"{count:g} of {whole:,} steps" if whole else f"{share:.0%} of the steps",
             never=", so that it never gets to its value" if share >= 1 else "",
         )
 

@@ -14,7 +14,7 @@ from sweeper import yamlfile
 from sweeper.errors import UsageError
 from sweeper.features.review._record import LISTS, Finding, Given, Training, worded
 from sweeper.spec import Scalar
-from sweeper.yaml_models import FileModel
+from sweeper.yamlfile import FileModel
 
 _FOLDER = Path(__file__).parent / "_formats"
 #: A file that sets none of these trains nothing.

@@ -78,9 +78,15 @@ def show(
 
 @commands.command("list")
 def list_runs(
-    root: Annotated[Path, typer.Option("--runs", help="The folder that holds runs.")] = Path(
-        "runs"
-    ),
+    runs_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            help="The folder that holds runs. By default runs.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the runs here, with progress and verdict."""
@@ -89,7 +95,7 @@ def list_runs(
     from sweeper.features.run_status._listing import listed, shortened
     from sweeper.views.console import out, say, show_page, table
 
-    runs = []
+    runs, root = [], runs_folder or Path("runs")
     for plan in sorted(root.glob("*/plan.json")):
         try:
             runs.append(RunFolder.find(plan.parent))

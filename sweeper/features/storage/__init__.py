@@ -1,1 +1,1 @@
-"""The study of a run as Optuna has it: ``study.db``, and a copy elsewhere (``--storage``)."""
+"""A copy of the study in another Optuna storage (``--storage``)."""

@@ -1,14 +1,11 @@
-"""Writes the study of a run as Optuna has it: ``study.db``, and a copy in the user's storage.
+"""Copies ``study.db`` to the user's storage once, when the run ends.
 
-Dashboards and plain Optuna read ``study.db`` while the run goes on; nothing else does. The user's
-storage gets the study once, when the run ends. It is trusted with the study's name alone: a study
-of that name is replaced only if this run has written it.
+A study of the same name there is replaced only if this run has written it.
 """
 
 from __future__ import annotations
 
 import uuid
-from itertools import count
 from pathlib import Path
 
 import optuna
@@ -16,17 +13,11 @@ import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
 from sweeper.artifact import write_text
-from sweeper.constraints import limits_of
 from sweeper.errors import NotInstalled, RunError, SpecError
-from sweeper.execution.state.status import Status
-from sweeper.features.storage._study_file import StudyFile
 from sweeper.features.storage.options import Options
-from sweeper.plans import Plan
 from sweeper.redaction import without_password
-from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
-from sweeper.search.search import Search
+from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
-from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 NAME = "storage"
 # An attribute of the copy: a name that no other run's folder has.
@@ -38,14 +29,15 @@ _END_SECONDS = 120.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The writer of the study.
+    """The copier of the study.
 
     Raises:
         SpecError: Optuna cannot use the URL.
         NotInstalled: The storage's driver is missing.
     """
-    if (url := spec.features.of(Options).url) is not None:
-        _check(url)
+    if (url := spec.features.of(Options).url) is None:
+        return {}
+    _check(url)
     return {NAME: _END_SECONDS}
 
 
@@ -66,57 +58,29 @@ def _check(url: str) -> None:
         ) from error
 
 
-def listen(name: str, run: RunFolder, spec: Spec) -> StudyWriter:
-    """The writer of a run's study."""
-    return StudyWriter(run, spec)
+def listen(name: str, run: RunFolder, spec: Spec) -> StudyCopier:
+    """The copier of a run's study."""
+    url = spec.features.of(Options).url
+    assert url is not None  # else it is not wanted
+    return StudyCopier(run, url)
 
 
-class StudyWriter:
-    """Follows the trials of a run, and writes them as a study."""
+class StudyCopier:
+    """Copies the study of a run once it has ended."""
 
-    def __init__(self, run: RunFolder, spec: Spec) -> None:
-        self._run, self._url = run, spec.features.of(Options).url
-        self._search = Search(Plan.read(run.plan), limits=limits_of(spec))
-        self._file = StudyFile(run.study, run.path.resolve().name, self._search.study)
-        self._begun, self._ended = 0, set[int]()
+    def __init__(self, run: RunFolder, url: str) -> None:
+        self._run, self._url = run, url
 
     def catch_up(self) -> None:
-        """Write what has changed since the last call."""
-        self._read()
-        status = Status.read_or_none(self._run.status)
-        running = status.running if status is not None else ()
-        self._file.write([one.trial for one in running if not one.job])
+        """Nothing is copied before the end."""
 
     def end(self, state: str) -> None:
-        """Write the rest, and copy the study to the user's storage.
+        """Copy the study.
 
         Raises:
-            RunError: ``study.db`` cannot be written, or the storage holds another study of this
-                name.
+            RunError: The storage holds another study of this name.
         """
-        self._read()
-        self._file.write()
-        self._file.close()
-        if self._url is not None:
-            copy(self._run, self._url)
-
-    def _read(self) -> None:
-        """Read the trials that have not ended."""
-        for number in count():
-            folder = self._run.trial(number)
-            if number in self._ended:
-                continue
-            config = TrialConfig.read_or_none(folder / CONFIG)
-            if config is None:  # not begun, or about to be repaired
-                return
-            if number == self._begun:
-                self._search.restore(config)
-                self._begun += 1
-            self._search.restart(number, RungReport.read_lines(folder / RUNGS))
-            result = TrialResult.read_or_none(folder / RESULT)
-            if result is not None:
-                self._search.tell(number, result)
-                self._ended.add(number)
+        copy(self._run, self._url)
 
 
 def copy(run: RunFolder, url: str) -> None:

@@ -21,7 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import nn
 from transformers import AutoTokenizer
 
-from sweeper.artifact import write_text
+from sweeper.backend import Underway
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
@@ -33,14 +33,13 @@ from sweeper.evaluation.task_scores import (
     trial_file,
 )
 from sweeper.facts.record import ModelFacts
-from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._requests import (
+from sweeper.features.suite._scoring import (
     EvaluationRequest,
     TrialToScore,
-    checked_file,
     model_key,
 )
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
+from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
 from sweeper.plans import half_of
 from sweeper.spec import ModelSpec
@@ -49,7 +48,6 @@ from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import record_of
 from sweeper.training.trial.reload import reload
-from sweeper.underway import Underway
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
@@ -210,12 +208,8 @@ class _Evaluation:
             Path(request.suite), run_generated_code=request.run_generated_code, cache=data
         )
 
-    def run(self) -> None:
+    def run(self) -> SuiteFacts:
         """Score every model on every task that it has not been scored on."""
-        if not self._request.models:
-            sizes = tuple(task.size() for task in self._tasks)
-            sizes_of_tasks = SuiteFacts(tasks=sizes, measured_with="lm-eval")
-            write_text(checked_file(self._kept), sizes_of_tasks.model_dump_json())
         for subject in subjects(self._request):
             missing = self._missing(subject)
             if not missing:
@@ -233,6 +227,8 @@ class _Evaluation:
             gc.collect()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+        sizes = tuple(task.size() for task in self._tasks)
+        return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; scores of the same base from another run are reused."""
@@ -272,9 +268,9 @@ class _Evaluation:
         return scores.model_copy(update={"seconds": time.perf_counter() - started})
 
 
-def evaluate(request: EvaluationRequest) -> None:
-    """Score every model of a request on its suite."""
+def evaluate(request: EvaluationRequest) -> SuiteFacts:
+    """Score every model of a request on its suite, and give the sizes of its tasks."""
     if request.run_generated_code:
         os.environ[PERMISSION] = "1"
     with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
-        _Evaluation(request, Path(data)).run()
+        return _Evaluation(request, Path(data)).run()

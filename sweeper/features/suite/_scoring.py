@@ -6,30 +6,87 @@ Scoring itself needs torch and happens in a process of its own.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sweeper.artifact import Record
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
 from sweeper.child_process import in_child
 from sweeper.errors import Problem, SpecError, UsageError
 from sweeper.evaluation.task_scores import evaluations
 from sweeper.extras import install_command, missing
-from sweeper.features.suite._facts import SuiteFacts
-from sweeper.features.suite._requests import (
-    HARNESS,
-    EvaluationRequest,
-    TrialToScore,
-    checked_file,
-)
-from sweeper.plans import Candidate, Plan
+from sweeper.facts.models.model_folder import weights_state
+from sweeper.facts.record import ModelFacts
+from sweeper.features.suite.facts import SuiteFacts
+from sweeper.plans import Candidate, Plan, Precision
 from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
+from sweeper.spec import ModelSpec, Spec
+from sweeper.steps.winner import kept_weights
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
 from sweeper.views.work_progress import Hidden, WorkProgress
+
+HARNESS = "lm_eval"
+"""The name of lm-eval's package."""
+
+
+class TrialToScore(Record):
+    """One trained model."""
+
+    number: int
+    model: str
+    strategy: str
+    weights: str
+
+
+class EvaluationRequest(Artifact):
+    """The request to the evaluating process, on its standard input.
+
+    Args:
+        suite: Folder or file with the tasks.
+        models: Base models as they are found from here; ``facts`` are those of the plan, in order.
+        trials: Trained models to score; each one's base is scored in the same dtype before it.
+        bases: Ids of base models to score also where no trial asks for it.
+        quantized: By model, the strategy whose quantisation its base is loaded in.
+        run_generated_code: Whether the user allowed running code that a model wrote.
+    """
+
+    suite: str
+    folder: str
+    models: tuple[ModelSpec, ...]
+    facts: tuple[ModelFacts, ...]
+    trials: tuple[TrialToScore, ...] = ()
+    bases: tuple[str, ...] = ()
+    precision: Precision = "fp32"
+    quantized: dict[str, str] = Field(default_factory=dict)
+    run_generated_code: bool = False
+
+
+def model_key(facts: ModelFacts, folder: Path, form: str) -> str:
+    """One base model in one dtype: its revision, or size and age of its files if it has none.
+
+    Args:
+        form: The dtype, and the strategy whose quantisation it has.
+    """
+    content = [facts.id, facts.revision or weights_state(folder), form]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def harness() -> str:
+    """Name and version of the program that scores, empty if it is not installed."""
+    try:
+        return f"lm-eval {version(HARNESS)}"
+    except PackageNotFoundError:
+        return ""
+
 
 FUNCTION = "sweeper.features.suite._score_models:evaluate"
 
@@ -60,18 +117,17 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         request = EvaluationRequest(
             suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
         )
-        score(request, lambda _line: None)
-        return SuiteFacts.model_validate_json(checked_file(Path(folder)).read_bytes())
+        return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> None:
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
     """Score what has not been scored yet.
 
     Args:
         work: Shows how far a task is; nothing if None.
 
     Returns:
-        The signal that ended it, or None if it is done.
+        What the suite asks of a model.
 
     Raises:
         SweeperError: The models or tasks cannot be used, or the process broke.
@@ -88,10 +144,10 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
     log = Path(request.folder) / "evaluate.log"
     with contextlib.closing(work or Hidden()) as shown:
-        in_child(
+        return in_child(
             FUNCTION,
             request,
-            Record,
+            SuiteFacts,
             what="the process that scores",
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
@@ -122,9 +178,8 @@ def request_for(
     first = plan.candidates[0]
     kinds = {facts.id: facts.kind for facts in plan.facts.models}
     if not chosen and kinds[first.model] != "decoder":
-        raise UsageError(
-            f"{first.model} writes no text", why="There is no general capability to score."
-        )
+        why = "There is no general capability to score."
+        raise UsageError(f"{first.model} writes no text", why)
     return EvaluationRequest(
         suite=suite,
         folder=str(evaluations(run)),
@@ -151,15 +206,7 @@ def _quantized(plan: Plan, model: str) -> Candidate | None:
 
 
 def _trial(run: RunFolder, number: int) -> TrialToScore:
-    folder = run.trial(number)
-    weights = folder / "weights"
-    if not weights.is_dir():
-        raise UsageError(
-            f"trial {number} has no weights",
-            why="Only completed trials keep them.",
-            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
-            where=str(weights),
-        )
+    weights = kept_weights(run, number)
     if not writes_text(run, number):
         raise UsageError(
             f"trial {number} ends in a classification head",
@@ -167,7 +214,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
             fix="Train with --classes-by generate, where the model writes the class's name.",
             where=str(weights),
         )
-    config = TrialConfig.read(folder / "config.json")
+    config = TrialConfig.read(run.trial(number) / "config.json")
     return TrialToScore(
         number=number, model=config.model, strategy=config.strategy, weights=str(weights)
     )

@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
 from sweeper.facts.record import Facts
-from sweeper.features.suite._facts import SuiteFacts
 from sweeper.features.suite.options import Options
 from sweeper.spec import Spec
+
+
+class SuiteTaskFacts(Record):
+    """Items, prompts and outputs of one task of a suite.
+
+    Args:
+        name: Name of the task, or of a group whose members are not known.
+        output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
+        items: How many are scored; None if unknown.
+        limit: Items of each member at most, where ``items`` is unknown.
+        prompt_tokens: Mean prompt tokens of a request with solved examples; None if unknown.
+        requests: Forward passes for each item on average; None if unknown.
+        shots: Solved examples before each item.
+        max_new_tokens: The longest output; 0 where nothing is generated.
+    """
+
+    name: str
+    output_type: str = ""
+    items: int | None = None
+    limit: int | None = None
+    prompt_tokens: float | None = None
+    requests: float | None = None
+    shots: int = 0
+    max_new_tokens: int = 0
+
+
+class SuiteFacts(Record):
+    """The suite that the base and the finalists are scored by.
+
+    ``measured_with`` says who read the tasks: lm-eval knows them all, their files alone not what
+    lies on the hub.
+    """
+
+    tasks: tuple[SuiteTaskFacts, ...]
+    measured_with: Literal["lm-eval", "task files"]
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> SuiteFacts | None:

@@ -12,7 +12,13 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from sweeper.features.tracking._base import Tracker, final_figures, parameters, reason, rung_figures
+from sweeper.features.tracking._follower import (
+    Tracker,
+    final_figures,
+    parameters,
+    reason,
+    rung_figures,
+)
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import RungReport, TrialConfig, TrialResult

@@ -12,7 +12,13 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
 
-from sweeper.features.tracking._base import Tracker, final_figures, parameters, reason, rung_figures
+from sweeper.features.tracking._follower import (
+    Tracker,
+    final_figures,
+    parameters,
+    reason,
+    rung_figures,
+)
 from sweeper.plans import Plan
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RunFolder

@@ -6,8 +6,7 @@ import sys
 
 from sweeper.errors import NotInstalled
 from sweeper.extras import install_command, missing
-from sweeper.features.tracking._base import tracker_class
-from sweeper.features.tracking._follower import Follower
+from sweeper.features.tracking._follower import Follower, tracker_class
 from sweeper.features.tracking.options import Options
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder

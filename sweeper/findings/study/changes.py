@@ -18,8 +18,8 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
-from sweeper.evaluation.resampling import CONFIDENCE
 from sweeper.evaluation.significance import (
+    CONFIDENCE,
     Estimate,
     Scores,
     holm,

@@ -96,21 +96,25 @@ def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
     return next((trial for trial in own if trial.config.origin == "default"), None)
 
 
-def value_interval(trial: TrialFiles) -> Interval:
+def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
     Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
     is left between the two means (a run whose weights were not kept) moves the interval.
+
+    Args:
+        seeds: Whether of the mean over all trainings, with their spread; else of the one that the
+            search saw.
     """
-    scores = validation_losses(trial, seeds=False)
+    scores = validation_losses(trial, seeds=seeds)
     if scores is None:
         return Interval(value=trial.value)
     estimate = mean_interval(scores)
     if not math.isfinite(estimate.high):
         return Interval(value=trial.value)
-    moved = trial.cost - estimate.value
+    moved = 0.0 if seeds else trial.cost - estimate.value
     found = Interval(
-        value=trial.cost,
+        value=estimate.value + moved,
         low=estimate.low + moved,
         high=estimate.high + moved,
         n=estimate.items,

@@ -17,8 +17,7 @@ from pydantic_core import PydanticCustomError
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Fact, Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.yaml_models import fault, faults
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import Path_, fault, faults
 
 Fault = tuple[Path_, PydanticCustomError]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {

@@ -38,8 +38,7 @@ from sweeper.planning.rulebook.strategy_files import (
 from sweeper.plans import Quality
 from sweeper.spec import Scalar
 from sweeper.units import joined, setting
-from sweeper.yaml_models import FileModel, fault, faults
-from sweeper.yamlfile import Path_
+from sweeper.yamlfile import FileModel, Path_, fault, faults
 
 Question = Literal["full-or-lora", "learning-rate", "how-much-data", "fine-tune-at-all"]
 QUESTIONS: Mapping[Question, str] = {

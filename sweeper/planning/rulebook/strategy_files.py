@@ -36,8 +36,7 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import TRAIT_KEYS, Traits, find, read_traits
 from sweeper.traits.yaml_files import document as installed_file
 from sweeper.traits.yaml_files import strategy_files
-from sweeper.yaml_models import FileModel, checked, fault, faults
-from sweeper.yamlfile import Document, Path_, read, read_all
+from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults, read, read_all
 
 SHARED = "shared"
 

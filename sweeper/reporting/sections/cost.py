@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import altair as alt
-from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Gain, Interval, Metric
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.study.item_scores import interval
-from sweeper.findings.study.paired_trials import ComparedPairs, paired_scores
-from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.paired_trials import ComparedPairs
+from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategies import (
     best_of,
     default_against_best,
@@ -39,7 +38,6 @@ from sweeper.reporting.parts import (
     off_scale,
     strategy_cell,
     time_name,
-    trial_number,
 )
 from sweeper.trials import BaselineResult
 
@@ -50,28 +48,20 @@ _LATE_SHARE = 0.75
 HEADING = Heading(20, "cost", "Cost against quality")
 
 
-class SearchGain(Record):
+class SearchGain(Gain):
     """A strategy's default against the best that the search found, by the objective.
 
-    ``default_value`` and ``best_value`` are of the one training that the search saw, the means over
-    all trainings of these trials: ``gain`` is the difference of the means.
+    ``default`` and ``best`` are means over all trainings of these trials, and ``gain`` is their
+    difference.
     """
 
     strategy: str
     default_trial: int | None
-    default_value: float | None
     best_trial: int | None
-    best_value: float | None
-    default_interval: Interval | None = None
-    best_interval: Interval | None = None
-    default_mean: float | None = None
-    best_mean: float | None = None
-    default_seeds: int | None = None
-    best_seeds: int | None = None
-    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
-    outcome: Outcome | None = Field(None, description="of the best against the default")
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
-    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
+    default: Interval | None = None
+    best: Interval | None = None
+    default_seeds: int = 1
+    best_seeds: int = 1
 
 
 class Figures(Record):
@@ -88,39 +78,18 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
     best, default = best_of(run, strategy), default_of(run, strategy)
-    default_done = default if default is not None and default.completed else None
-    gain = SearchGain(
+    done = default if default is not None and default.completed else None
+    comparison = pairs.of(done, best) if done and best else None
+    return SearchGain(
         strategy=strategy,
         default_trial=default.config.number if default else None,
-        default_value=default_done.value if default_done else None,
         best_trial=best.config.number if best else None,
-        best_value=best.value if best else None,
-        default_interval=value_interval(default_done) if default_done else None,
-        best_interval=value_interval(best) if best else None,
+        default=value_interval(done, seeds=True) if done else None,
+        best=value_interval(best, seeds=True) if best else None,
+        default_seeds=len(done.trainings()) if done else 1,
+        best_seeds=len(best.trainings()) if best else 1,
+        **(comparison.gain(run.margin) if comparison else {}),
     )
-    if default_done is None or best is None:
-        return gain
-    compared = _compared(default_done, best, pairs, run.margin)
-    return gain.model_copy(update=compared)
-
-
-def _compared(
-    default: TrialFiles, best: TrialFiles, pairs: ComparedPairs, smallest: float
-) -> dict[str, object]:
-    """The figures of the comparison; none if the two were not compared."""
-    comparison, scores = pairs.of(default, best), paired_scores(default, best)
-    if comparison is None or scores is None:
-        return {}
-    return {
-        "default_mean": default.objective.value(scores[0].mean),
-        "best_mean": default.objective.value(scores[1].mean),
-        "default_seeds": scores[0].seeds,
-        "best_seeds": scores[1].seeds,
-        "gain": interval(comparison.estimate),
-        "outcome": comparison.turned().outcome(smallest),
-        "lacking": comparison.lacking,
-        "comparisons": comparison.comparisons,
-    }
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
@@ -189,11 +158,8 @@ def _figure(figures: Figures, report: Report) -> Figure:
 
 def search_sentence(figures: Figures, findings: Findings) -> str:
     """The gain of the search over the defaults, with its interval."""
-    best = min(
-        (g for g in figures.gains if g.best_value is not None),
-        key=lambda g: findings.objective.worse(g.best_value or 0.0),
-        default=None,
-    )
+    row = findings.trial(findings.verdict.best_trial)
+    best = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
     if best is None:
         return "No trial completed."
     name = words.sentence(words.strategy(best.strategy))
@@ -215,13 +181,13 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
 
 def _gains(figures: Figures, findings: Findings) -> Table:
     metric = findings.objective
-    unit = words.column_unit(metric)
+    unit, score = words.column_unit(metric), partial(words.score, metric=metric)
     columns: list[Column[SearchGain]] = [
-        Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
-        Number("default", lambda g: _mean(g.default_mean, g.default_value, g, metric), "", unit),
-        Number("best found", lambda g: _mean(g.best_mean, g.best_value, g, metric), "", unit),
-        Number("best trial", lambda g: trial_number(g.best_trial), "/best_trial"),
-        Number("seeds", lambda g: f"{g.default_seeds or 1} and {g.best_seeds or 1}"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("default", "/default/value", score, unit),
+        Number.of("best found", "/best/value", score, unit),
+        Number.of("best trial", "/best_trial", "#{}".format),
+        Number("seeds", lambda g: f"{g.default_seeds} and {g.best_seeds}"),
         Number(
             words.minus_of("default", "best", metric),
             lambda g: words.amount(g.gain, metric) if g.gain else words.DASH,
@@ -243,29 +209,18 @@ def _gains(figures: Figures, findings: Findings) -> Table:
 
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
-    if gain.outcome and gain.gain:
-        smallest = margin_points / 100
-        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
+    if gain.outcome:
+        return words.outcome(gain, margin_points / 100)
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if same else words.DASH
-
-
-def _mean(mean: float | None, value: float | None, gain: SearchGain, metric: Metric) -> str:
-    """A mean in the digits of the difference, so that the columns add up."""
-    return words.score(value if mean is None else mean, metric, gain.gain)
 
 
 def _baselines(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [
-        Column("baseline", lambda b: b.title, "/title"),
-        Number(
-            "validation loss",
-            lambda b: words.loss(b.validation_loss),
-            "/validation_loss",
-            findings.loss_unit,
-        ),
+        Column.of("baseline", "/title"),
+        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
         title = f"validation {metric.title}"
@@ -276,7 +231,7 @@ def _baselines(report: Report) -> Table:
             lambda b: words.score(_test_figure(b, metric), metric),
             unit=words.column_unit(metric),
         ),
-        Number("time", lambda b: number_text(b.seconds), "/seconds", "s"),
+        Number.of("time", "/seconds", number_text, "s"),
         Column("note", lambda b: b.note or words.DASH, "/note"),
     ]
     caption = "Baselines: models to beat, without fine-tuning"
@@ -291,8 +246,8 @@ def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
 
 
 def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:
-    """Default to best, one line a strategy, with the 95% intervals of the items."""
-    gains = [gain for gain in figures.gains if gain.best_value is not None]
+    """Default to best, one line a strategy, with their 95% intervals."""
+    gains = [gain for gain in figures.gains if gain.best is not None]
     if not gains:
         return None
     ends = [end for gain in gains for end in _ends(gain)]
@@ -317,14 +272,13 @@ def slope(figures: Figures, findings: Findings, description: str) -> Drawing | N
         + draw.dots(sheet, marks, x, y, 64)
         + draw.end_labels(sheet, labels, x, scale, draw.HEIGHT, color=draw.INK)
     )
-    title = "Default against best found, by strategy"
+    title = "Default against best found, means over seeds"
     return sheet.draw(chart, (_SLOPE_WIDTH, draw.HEIGHT), title, description)
 
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
     """(0 or 1, value, trial) of the default and of the best."""
-    default, best = gain.default_interval, gain.best_interval
-    found = [(0.0, default, gain.default_trial), (1.0, best, gain.best_trial)]
+    found = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
     return [(x, interval, trial) for x, interval, trial in found if interval is not None]
 
 
@@ -341,5 +295,5 @@ def _slope_rows(
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"
-        labels.append({"x": 1.27, "y": gain.best_value, "label": label})
+        labels.append({"x": 1.27, "y": gain.best.value if gain.best else 0.0, "label": label})
     return lines, marks, labels

@@ -125,12 +125,8 @@ def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
     """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
     metric = findings.objective
     for effect in figures.effects:
-        outcome = "not compared"
-        if effect.outcome is not None and effect.gain is not None:
-            smallest = findings.margin_points / 100
-            outcome = words.outcome(
-                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
-            )
+        outcome = words.outcome(effect, findings.margin_points / 100)
+        outcome = outcome if effect.outcome else "not compared"
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval covers the choice of items only"
@@ -151,7 +147,8 @@ def _figure(
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     found = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
-    panels = drawn(*found)
+    own = [p for p in parameters if p.strategy == strategy]
+    panels = drawn(*found, importance_panel(own))
     if not panels:
         return None
     main = _main(chosen)
@@ -162,6 +159,8 @@ def _figure(
         note += f" Line: running median over {window(len(values))} trials."
     if any(is_strip(p, trials) for p in chosen):
         note += " Bars: medians."
+    if any(p.importance for p in own):
+        note += " Importance: whiskers are its range when a fifth of the trials is left out."
     note += off_scale(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
@@ -192,13 +191,13 @@ def _answer(finding: ParameterFinding) -> str:
 
 def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
     columns: list[Column[ParameterFinding]] = [
-        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
-        Column("parameter", lambda p: p.parameter, "/parameter"),
-        Number("best", lambda p: words.value(p.best), "/best"),
-        Number("default", lambda p: words.value(p.default), "/default"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Column.of("parameter", "/parameter"),
+        Number.of("best", "/best", words.value),
+        Number.of("default", "/default", words.value),
         Column("within noise of the best", _within),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
-        Number("completed trials", lambda p: str(p.trials), "/trials"),
+        Number.of("completed trials", "/trials"),
     ]
     if any(p.importance for p in parameters):
         unit = "share; range when a fifth of the trials is left out"
@@ -254,6 +253,34 @@ def parameter_panel(
     chart = (_strip if is_strip(finding, trials) else _scatter)(sheet, trials, finding, y, scale)
     title = f"{words.short(finding.strategy)}: {named} by {finding.parameter}"
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description)
+
+
+def importance_panel(own: list[ParameterFinding]) -> Drawing | None:
+    """How much each parameter of one strategy matters; None under the trials that this needs."""
+    shares = [(p.parameter, p.importance) for p in own if p.importance is not None]
+    if not shares:
+        return None
+    shares.sort(key=lambda entry: (-entry[1].value, entry[0]))
+    rows: list[dict[str, Any]] = [
+        {"label": name, "y": place, "zero": 0.0, "x": share.value}
+        | {"low": share.ends[0], "high": share.ends[1]}
+        for place, (name, share) in enumerate(shares)
+    ]
+    sheet = draw.Sheet()
+    scale = Scale(0.0, max(share.ends[1] for _, share in shares) or 1.0, log=False)
+    along = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
+    bars = sheet.chart(rows).mark_bar(height=7, color=look(own[0].strategy).color, opacity=0.55)
+    whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
+    labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
+    chart = (
+        bars.encode(x=scale.x(4, title="importance (share)", grid=False), x2="zero:Q", y=y)
+        + whiskers.encode(x=along["low"], x2="high:Q", y=y)
+        + labels.encode(x=along["zero"], y=y, text="label:N")
+    )
+    title = f"{words.short(own[0].strategy)}: importance of parameters"
+    largest = f"{shares[0][0]} decides most whether a trial is among the best."
+    return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, largest)
 
 
 def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:

@@ -66,7 +66,7 @@ class Chat:
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Tokens of a whole conversation; trained on are the assistant's turns.
+        """Tokens of a whole conversation; trained on are the assistant's turns of weight 1.
 
         Raises:
             DataError: The template refuses the conversation, or nobody answers in it.
@@ -95,15 +95,15 @@ class Chat:
         text = self._render(turns)
         answers: list[tuple[int, int]] = []
         for number, turn in enumerate(turns):
-            if turn.role == "assistant" and number > 0:
-                place = self._place(text, turns, number)
-                if place is None and turn is turns[-1]:
+            if turn.role == "assistant" and turn.trained and number > 0:
+                span = self._place(text, turns, number)
+                if span is None and turn is turns[-1]:
                     return self._write_last_by_hand(turns)
-                answers += [place] if place else []
-        said = sum(turn.role == "assistant" for turn in turns)
+                answers += [span] if span else []
         if not answers:
             raise DataError("a conversation holds an answer but no question")
-        return Written(self._closed(text, answers), tuple(answers), said - len(answers))
+        rewritten = _trained_turns(turns) - len(answers)
+        return Written(self._closed(text, answers), tuple(answers), rewritten)
 
     def _place(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
         """The position of one assistant turn in the text; None if the template rewrites it."""
@@ -112,11 +112,11 @@ class Chat:
         through = text if last else self._render(turns[: number + 1])
         if not (through.startswith(before) and text.startswith(through.rstrip())):
             return None
-        said = turns[number].content.strip()
-        found = text.find(said, len(before), len(through))
-        if found < 0:
+        content = turns[number].content.strip()
+        start = text.find(content, len(before), len(through))
+        if start < 0:
             return None
-        end = found + len(said)
+        end = start + len(content)
         if turns[number].more:  # calls stand after the text, and may hold added tokens
             closed = through.rfind(self.end_of_turn.strip(), end)
             ended = closed + len(self.end_of_turn.strip()) if closed >= 0 else len(through.rstrip())
@@ -140,8 +140,7 @@ class Chat:
         """
         before = self._render(turns[:-1], open_turn=True)
         text = before + spelled(turns[-1]) + self.end_of_turn
-        said = sum(turn.role == "assistant" for turn in turns)
-        return Written(text, ((len(before), len(text)),), said - 1)
+        return Written(text, ((len(before), len(text)),), _trained_turns(turns) - 1)
 
     def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
         rows, tools = for_template(turns)
@@ -204,13 +203,17 @@ class Chat:
         return rest[: closing.end()] if closing else self.tokenizer.eos_token or ""
 
 
+def _trained_turns(turns: Sequence[Message]) -> int:
+    return sum(turn.role == "assistant" and turn.trained for turn in turns)
+
+
 def _merged(turns: Sequence[Message]) -> list[Message]:
     """Neighbouring turns of one role as one, since most templates demand that roles alternate."""
     merged: list[Message] = []
     for turn in turns:
         alike = merged and merged[-1].role == turn.role != "tool"
         if alike and not merged[-1].more and not turn.more:
-            merged[-1] = Message(turn.role, f"{merged[-1].content}\n\n{turn.content}")
+            merged[-1] = replace(turn, content=f"{merged[-1].content}\n\n{turn.content}")
         else:
             merged.append(turn)
     return merged

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
+from sweeper.backend import Underway
 from sweeper.data.examples import Dataset
 from sweeper.data.further_rows import chosen
 from sweeper.data.splits import part
-from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.tokenized_items import TokenizedSplit
+from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit, autocast
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half
@@ -30,7 +30,6 @@ from sweeper.tasks.classification import Classification
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
-from sweeper.underway import Underway
 
 
 class ModelContext:

@@ -13,6 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits
 from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
+from sweeper.backend import Steps, Underway
 from sweeper.cache import made_once
 from sweeper.child_process import tell_progress
 from sweeper.errors import ModelError
@@ -22,7 +23,6 @@ from sweeper.facts.models.packaged import PREFIX, converted_folder, package_fold
 from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import value_of
 from sweeper.spec import ModelSpec
-from sweeper.underway import Steps, Underway
 
 # Raised whenever the folder that a conversion writes changes; older folders are written anew.
 _FORMAT = 1

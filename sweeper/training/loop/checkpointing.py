@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sweeper.checkpoints import MANIFEST, Checkpoint
 from sweeper.errors import UsageError
+from sweeper.training.checkpoints import MANIFEST, Checkpoint
 from sweeper.training.loop.ranks_here import rank_here
 from sweeper.trials import TrialConfig
 

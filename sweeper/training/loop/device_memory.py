@@ -25,8 +25,8 @@ import psutil
 import torch
 from torch import nn
 
-from sweeper.checkpoints import Checkpoint
 from sweeper.errors import TooLarge
+from sweeper.training.checkpoints import Checkpoint
 from sweeper.trials import TrialConfig
 from sweeper.units import GIB
 

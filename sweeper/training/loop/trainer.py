@@ -21,7 +21,7 @@ from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Feature, Task
-from sweeper.tasks.classifier import head_names
+from sweeper.tasks.classification import head_names
 from sweeper.tasks.sequences.joined import joined
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, FurtherBatch

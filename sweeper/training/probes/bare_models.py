@@ -21,7 +21,7 @@ from sweeper.plans import half_of
 from sweeper.strategies.base import Setting, Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import class_options
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 
 
 def config_of(model: ModelFacts) -> PretrainedConfig:

@@ -34,7 +34,7 @@ from sweeper.spec import Task as TaskName
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Task
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
 from sweeper.trials import BaseRef

@@ -23,7 +23,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
-from sweeper.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.errors import SweeperError, TooLarge
 from sweeper.evaluation.evaluator import autocast
 from sweeper.features import parts
@@ -32,9 +31,10 @@ from sweeper.plans import autocast_dtype
 from sweeper.strategies.base import Strategy
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Feature, Task
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
 from sweeper.tasks.text import TextTask
+from sweeper.training.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
 from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
 from sweeper.training.loop.device_memory import (

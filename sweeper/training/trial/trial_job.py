@@ -21,7 +21,6 @@ import sweeper
 from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.cache import home
-from sweeper.checkpoints import Checkpoint
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
 from sweeper.plans import Half, Plan, autocast_dtype
@@ -35,6 +34,7 @@ from sweeper.training.base_model.bases import keep_in, remember
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.checkpoints import Checkpoint
 from sweeper.training.loop.checkpointing import Saved, usable
 from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.extension import ItemMeasure

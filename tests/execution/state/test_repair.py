@@ -22,8 +22,6 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 
-SLOW, FAST = {"CURVE_STEP_SECONDS": "0.05"}, {"CURVE_STEP_SECONDS": "0.01"}
-
 
 def cut(path: Path) -> None:
     """What a power cut leaves of a file: its first half, or as many zeros."""
@@ -36,7 +34,7 @@ def ended(sweeper: Sweeper, state: TrialState = TrialState.COMPLETE) -> list[int
 
 
 def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper) -> None:
-    popen = sweeper.start(6, 1, **SLOW)
+    popen = sweeper.start(6, CURVE_WAITS="3:2:1")
     sweeper.wait_for(lambda: sweeper.folder.exists() and sweeper.lines("trained.log")[3:])
     popen.kill()
     popen.communicate()
@@ -55,7 +53,7 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
         file.write(b"\0\0\0\n{}\n" + b'{"number": 1, "atte')
     cut(run.status)
 
-    sweeper.finish(6, 1, **FAST)
+    sweeper.finish(6)
     check_whole(sweeper, 6)
     now = sweeper.trials()
     assert {number: now[number].value for number in done} == losses

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from curve_backend import make_plan
@@ -18,10 +17,24 @@ from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
 
 
+class Clock:
+    """A clock that goes on only while somebody sleeps; ``then`` is what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.then: Callable[[], object] = lambda: None
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.then()
+
+
 @pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(second_command, "WATCH_SECONDS", 1.0)
-    monkeypatch.setattr(second_command, "_LOOK_SECONDS", 0.02)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    fake = SimpleNamespace(monotonic=lambda: made.now, sleep=made.sleep)
+    monkeypatch.setattr(second_command, "time", fake)
+    return made
 
 
 def a_status(beat: int, host: str = "elsewhere", process: int | None = 17) -> Status:
@@ -31,30 +44,18 @@ def a_status(beat: int, host: str = "elsewhere", process: int | None = 17) -> St
     )  # fmt: skip
 
 
-@contextmanager
-def beating(run: RunFolder) -> Iterator[None]:
-    """A command on another machine."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        for count in range(1, 1000):
-            a_status(count).write(run.status)
-            if ended.wait(0.05):
-                return
-
+def beats(run: RunFolder, clock: Clock) -> None:
+    """A command on another machine, which writes its status once a second."""
+    clock.then = lambda: a_status(int(clock.now)).write(run.status)
     a_status(0).write(run.status)
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
-def test_a_command_on_another_machine_is_not_joined_by_a_second_one(tmp_path: Path) -> None:
+def test_a_command_on_another_machine_is_not_joined_by_a_second_one(
+    tmp_path: Path, clock: Clock
+) -> None:
     run = RunFolder(tmp_path / "mine")
-    with beating(run), run.lock(), pytest.raises(RunError) as caught:
+    beats(run, clock)
+    with run.lock(), pytest.raises(RunError) as caught:
         frozen_plan(run, make_plan())
     said = str(caught.value)
     assert "a sweeper command on elsewhere is running this sweep (process 17)" in said
@@ -69,19 +70,17 @@ def test_a_command_on_another_machine_is_not_joined_by_a_second_one(tmp_path: Pa
         (a_status(5, process=None), 0.0),  # it ended
         (a_status(5, host=socket.gethostname()), 0.0),  # the folder's lock tells
         (a_status(5, host=""), 0.0),  # of a version that did not say
-        (a_status(5), 1.0),  # its machine is gone
+        (a_status(5), second_command.WATCH_SECONDS),  # its machine is gone
     ],
 )
 def test_a_stale_status_delays_a_start_by_the_time_of_one_look_at_most(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: Status | None, seconds: float
+    clock: Clock, tmp_path: Path, status: Status | None, seconds: float
 ) -> None:
-    run, now = RunFolder(tmp_path), [0.0]
+    run = RunFolder(tmp_path)
     if status is not None:
         status.write(run.status)
-    monkeypatch.setattr(second_command.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(second_command.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
     refuse_second(run)
-    assert now[0] == pytest.approx(seconds, abs=second_command._LOOK_SECONDS)
+    assert clock.now == pytest.approx(seconds, abs=second_command._LOOK_SECONDS)
     assert run_now([run]) == set()
 
 
@@ -92,20 +91,19 @@ def test_a_status_that_cannot_be_read_keeps_nobody_from_starting(tmp_path: Path)
     assert run_now([run]) == set()
 
 
-def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path) -> None:
+def test_it_is_known_which_of_many_runs_somebody_runs(tmp_path: Path, clock: Clock) -> None:
     here, there, dead, new = (RunFolder(tmp_path / n) for n in ("here", "there", "dead", "new"))
     a_status(3).write(dead.status)
-    with beating(there), here.lock():
+    beats(there, clock)
+    with here.lock():
         assert run_now([here, there, dead, new]) == {here.path, there.path}
 
 
-def test_one_that_ends_while_it_is_watched_is_not_running(tmp_path: Path) -> None:
+def test_one_that_ends_while_it_is_watched_is_not_running(tmp_path: Path, clock: Clock) -> None:
     run = RunFolder(tmp_path)
     a_status(3).write(run.status)
-    end = threading.Timer(0.2, lambda: a_status(4, process=None).write(run.status))
-    end.start()
+    clock.then = lambda: a_status(4, process=None).write(run.status)
     assert run_now([run]) == set()
-    end.join()
 
 
 def test_a_command_shows_where_it_runs_and_that_it_lives(

@@ -53,7 +53,7 @@ class Command:
         self.leave()
         for thread in threading.enumerate():
             if thread.name == "orders":
-                thread.join(20)
+                thread.join(300)
         os.close(self._theirs)
         self._ours.close()
 

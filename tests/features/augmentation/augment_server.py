@@ -104,13 +104,13 @@ def cut_off(handler: Handler, _: str) -> None:
     handler.close_connection = True
 
 
-def sleeps(seconds: float) -> Behaviour:
-    def behave(handler: Handler, text: str) -> None:
-        time.sleep(seconds)
-        if not handler.wfile.closed:
-            handler.say(by_rules(text))
-
-    return behave
+def waits_for_another(handler: Handler, text: str) -> None:
+    """No answer before the client asks again."""
+    bodies = handler.server.shared.bodies
+    before = len(bodies)
+    while len(bodies) == before:
+        time.sleep(0.01)
+    handler.say(by_rules(text))
 
 
 @dataclass

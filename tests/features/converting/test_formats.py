@@ -97,6 +97,13 @@ def test_tool_calls_with_arguments_that_differ_stay_what_they_are(tmp_path, suff
     ]  # fmt: skip
     source = read(write(tmp_path, "rows.jsonl", rows))
     assert said(read(converted(source, to, tmp_path / f"new{suffix}"))) == said(source)
+    if to == "messages":
+        for row in rows:
+            row["messages"][1]["weight"] = 0
+        source = read(write(tmp_path, "weights.jsonl", rows))
+        there = read(converted(source, to, tmp_path / f"weights-new{suffix}"))
+        trained = [[turn.trained for turn in row.example.messages] for row in there.rows]
+        assert trained == [[True, True, False, True, True]] * 20
 
 
 def test_classes_and_several_answers_are_kept(tmp_path):
@@ -115,6 +122,8 @@ SEVERAL = conversation(None, [("a", "b"), ("c", "d")])
 ONE = conversation(None, [("a", "b")])
 CALL = {"messages": [{"role": "user", "content": "q"}, {
     "role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}]}  # fmt: skip
+UNWEIGHTED = conversation(None, [("a", "b"), ("c", "d")])
+UNWEIGHTED["messages"][1]["weight"] = 0
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,8 @@ CALL = {"messages": [{"role": "user", "content": "q"}, {
         (SEVERAL, "prompt-completion", ".jsonl", "several turns", "--to messages"),
         (SEVERAL, "text-label", ".jsonl", "more than one text and one answer", "--to messages"),
         (CALL, "alpaca", ".jsonl", "tool calls", "--to messages"),
+        (UNWEIGHTED, "sharegpt", ".jsonl", "answers of weight 0", "--to messages"),
+        (UNWEIGHTED, "alpaca", ".jsonl", "answers of weight 0", "--to messages"),
         (ONE, "text", ".jsonl", "a question with an answer", "--to messages"),
         (
             conversation(None, [("a", "N/A")]),

@@ -1,6 +1,6 @@
 """The sizes of the parts."""
 
-from sweeper.features.data_curve._sizes import part_sizes
+from sweeper.features.data_curve.facts import part_sizes
 
 
 def test_parts_of_a_few_rows_are_left_out():

@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.cli.main import main
 from sweeper.errors import UsageError
-from sweeper.features.exporting._kept_files import kept_files
+from sweeper.features.exporting._weights import kept_files
 
 SECRET = "hf_planted_secret"
 FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "tokenizer.json")

@@ -10,9 +10,8 @@ from transformers import AutoModelForCausalLM
 import sweeper
 from sweeper.errors import UsageError
 from sweeper.features.exporting import _merge
-from sweeper.features.exporting._kept_files import kept_files
 from sweeper.features.exporting._merge import merge
-from sweeper.features.exporting._merge_request import MergeRequest
+from sweeper.features.exporting._weights import MergeRequest, kept_files
 from sweeper.training.trial.reload import reload
 
 

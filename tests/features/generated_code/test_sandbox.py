@@ -371,12 +371,14 @@ def test_time_ends_what_instructions_do_not() -> None:
 def test_a_program_leaves_no_thread_process_or_descriptor() -> None:
     run("")
     process = psutil.Process()
-    before = process.num_fds(), threading.active_count(), process.children()
+    before = process.num_fds(), threading.active_count(), set(process.children())
 
     for program in ("", "while True: pass", "x = bytearray(1 << 30)", "import os; os._exit(1)"):
         run(program)
 
-    assert (process.num_fds(), threading.active_count(), process.children()) == before
+    assert process.num_fds() <= before[0]
+    assert threading.active_count() <= before[1]
+    assert set(process.children()) <= before[2]
 
 
 def test_a_signal_ends_a_program() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.data.table import RowTable
 from sweeper.errors import DataError
-from sweeper.features.prediction._inputs import inputs
+from sweeper.features.prediction._predict import inputs
 
 CLASSES = {"text": "sentence", "label": "label"}
 ALPACA = {"instruction": "instruction", "input": "input", "output": "output"}

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.errors import UsageError
 from sweeper.features.prediction._predict import predict
-from sweeper.features.prediction._request import PredictionRequest
+from sweeper.features.prediction._steps import PredictionRequest
 
 
 def test_an_unfinished_output_goes_on_and_is_not_taken_for_other_rows(saved, tmp_path):

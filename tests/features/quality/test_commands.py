@@ -173,7 +173,7 @@ def test_a_page_is_written_beside_what_is_printed(sweeper, spoilt):
     assert "label-variants" in (spoilt.parent / "check.html").read_text()
     missing = sweeper("data", "check", "rows.jsonl", "--html", ".")
     assert missing.code == 2
-    assert missing.err.startswith("error: .: ")
+    assert missing.err.startswith("error[no-training-data]: .: ")
 
 
 def test_a_command_that_fixes_reads_the_rows_as_they_were_checked(here, sweeper):
@@ -195,3 +195,21 @@ def test_a_command_that_fixes_reads_the_rows_as_they_were_checked(here, sweeper)
         fixed = sweeper(*shlex.split(command.replace("NEW", kind))[1:])
         assert fixed.code == 0, fixed.err
     assert len((here / "evaluation-sets.jsonl").read_text().splitlines()) == 40
+
+
+def test_the_example_marks_only_what_is_learnt(sweeper, here):
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{n}?"},
+                {"role": "assistant", "content": "Perhaps.", "weight": 0},
+                {"role": "user", "content": "Sure?"},
+                {"role": "assistant", "content": "Yes."},
+            ]
+        }
+        for n in range(60)
+    ]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    shown = sweeper("data", "check", "rows.jsonl").out
+    assert "«Yes.»" in shown
+    assert "«Perhaps.»" not in shown

@@ -6,8 +6,13 @@ import time
 
 import pytest
 
-from sweeper.features.ratings._page import keep_ratings, rendered, write_page
-from sweeper.features.ratings._pairs import RATINGS_FORMAT, Ratings
+from sweeper.features.ratings._page import (
+    RATINGS_FORMAT,
+    Ratings,
+    keep_ratings,
+    rendered,
+    write_page,
+)
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,14 @@ from section_figures import figures_of
 
 from sweeper.errors import UsageError
 from sweeper.features.ratings import section
-from sweeper.features.ratings._page import keep_ratings, write_page
-from sweeper.features.ratings._pairs import HumanPage, Ratings, key_file, ratings_file
+from sweeper.features.ratings._page import (
+    HumanPage,
+    Ratings,
+    keep_ratings,
+    key_file,
+    ratings_file,
+    write_page,
+)
 
 TEXT = {
     "task": "instruction",
@@ -142,9 +148,11 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
         if score["generated"]:
             score["generated"]["said"] = {}
     run.test_seal.write_text(json.dumps(seal))
-    with pytest.raises(UsageError, match="kept no answers of two models"):
+    with pytest.raises(UsageError, check=lambda error: error.code == "no-answers"):
         write_page(run)
-    with pytest.raises(UsageError, match="kept no answers of two models"):  # nor can there be one
+    with pytest.raises(
+        UsageError, check=lambda error: error.code == "no-answers"
+    ):  # nor can there be one
         keep_ratings(run, [tmp_path / "ann.json"])
 
 

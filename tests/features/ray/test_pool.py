@@ -233,7 +233,7 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
     machine = {"CPU": 2, "memory": 6 * GIB, "object_store_memory": STORE}
     asked["RAY_OVERRIDE_RESOURCES"] = json.dumps(machine)
     command = commands.start(
-        8, 2, CURVE_STEP_SECONDS="0.05", HOME=str(tmp_path), PYTHONPATH=PATHS, **asked
+        8, 2, CURVE_WAITS="0:2:1,1:2:1", HOME=str(tmp_path), PYTHONPATH=PATHS, **asked
     )
     commands.wait_for(lambda: len(commands.lines("trained.log")) >= 2)
     (worker, *_) = commands.workers()

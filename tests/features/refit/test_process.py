@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 
 from sweeper.artifact import Record
-from sweeper.checkpoints import seal
 from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.features.refit._process import _joined, _strength, refit
-from sweeper.features.refit._refit import TRAIN
-from sweeper.features.refit._request import RefitRequest
+from sweeper.features.refit._refit import TRAIN, RefitRequest
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
+from sweeper.training.checkpoints import seal
 from sweeper.training.trial import train
 from sweeper.use.model import load as load_model
 

@@ -18,6 +18,12 @@ def test_an_empty_folder_says_how_to_start(sweeper):
     assert "No runs in runs. Start one with 'sweeper run'." in ran.out
 
 
+def test_a_folder_that_is_named_and_missing_is_a_mistake(sweeper, tmp_path):
+    ran = sweeper("list", "--runs", str(tmp_path / "nope"))
+    assert ran.code == 2
+    assert str(tmp_path / "nope") in "".join(ran.err.split())
+
+
 def test_each_run_has_a_line_and_a_damaged_one_hides_no_other(sweeper, make_run):
     done, planned = make_run(name="done", trials=6), make_run(name="planned", trials=3)
     broken, killed = make_run(name="broken", trials=3), make_run(name="killed", trials=3)

@@ -8,7 +8,7 @@ import pytest
 from scenes import make_scene as scene
 
 from sweeper.errors import NothingFits
-from sweeper.features.suite._facts import SuiteFacts, SuiteTaskFacts
+from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Budget, Duration
 

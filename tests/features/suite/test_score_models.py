@@ -15,14 +15,12 @@ from transformers import AutoTokenizer  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
 from sweeper.features.suite import _score_models  # noqa: E402
-from sweeper.features.suite._facts import SuiteFacts  # noqa: E402
-from sweeper.features.suite._requests import (  # noqa: E402
+from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
+from sweeper.features.suite._scoring import (  # noqa: E402
     EvaluationRequest,
     TrialToScore,
-    checked_file,
+    _quantized,
 )
-from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
-from sweeper.features.suite._scoring import _quantized  # noqa: E402
 from sweeper.features.suite._task_files import suite_facts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
 from sweeper.planning.planner import make_plan  # noqa: E402
@@ -223,9 +221,8 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
 
 def test_a_check_measures_what_the_plan_reads_from_the_files(request_for, suite, tmp_path):
     request = request_for()
-    _Evaluation(request.model_copy(update={"models": (), "facts": (), "bases": ()}), tmp_path).run()
-    kept = checked_file(Path(request.folder)).read_bytes()
-    checked = {task.name: task for task in SuiteFacts.model_validate_json(kept).tasks}
+    request = request.model_copy(update={"models": (), "facts": (), "bases": ()})
+    checked = {task.name: task for task in _Evaluation(request, tmp_path).run().tasks}
     read = {task.name: task for task in suite_facts(suite).tasks}
     assert checked.keys() == read.keys() == TASKS.keys()
     for name, task in checked.items():
@@ -261,7 +258,7 @@ def test_code_is_judged_by_its_tests_in_the_sandbox(request_for, tmp_path, suite
 
 def test_progress_is_counted_in_items(request_for, tmp_path, monkeypatch):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))  # nothing is scored there yet
-    monkeypatch.setattr("sweeper.underway._EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("sweeper.backend._EVERY_SECONDS", 0.0)
     told = []
     monkeypatch.setattr(_score_models, "tell_progress", lambda *state: told.append(state))
     _Evaluation(request_for(), tmp_path).run()

@@ -254,7 +254,7 @@ def test_validation_items_with_weight_0_are_left_out(make):
         path.write_text(json.dumps(kept | {"weights": weights}))
     gains = [gain for gain in figures_of(run, cost).gains if gain.gain]
     assert gains
-    assert {gain.gain.n for gain in gains} == {gain.best_interval.n for gain in gains} == {80}
+    assert {gain.gain.n for gain in gains} == {gain.best.n for gain in gains} == {80}
 
 
 def test_with_one_seed_nothing_is_better(make):

@@ -17,8 +17,7 @@ from sweeper.planning.rulebook.conditions import (
     parse_condition,
 )
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.yaml_models import checked
-from sweeper.yamlfile import Document, parse
+from sweeper.yamlfile import Document, checked, parse
 
 KNOWN: dict[str, Any] = dict.fromkeys(FACTS) | {
     "examples": 1000,

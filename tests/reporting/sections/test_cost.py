@@ -1,11 +1,15 @@
 """Did the search beat the default? The gains, and when more trials are advised."""
 
+import json
+
 import pytest
 from section_figures import figures_of
 
+from sweeper.findings import words
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings
+from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import cost
 from sweeper.reporting.sections.cost import Figures, SearchGain
 
@@ -52,7 +56,26 @@ def test_the_means_that_a_gain_compares_add_up(make):
     compared = [gain for gain in figures.gains if gain.gain]
     assert max(gain.best_seeds for gain in compared) == 3
     for gain in compared:
-        assert gain.default_mean - gain.best_mean == pytest.approx(gain.gain.value)
+        assert gain.default.value - gain.best.value == pytest.approx(gain.gain.value)
+
+
+def test_chart_and_table_show_the_means_that_the_gain_compares(make):
+    report = report_of(make(trials=9, prune=False, finalists=3), no_charts="not here")
+    figures = report.figures("cost", Figures)
+    (figure,) = cost.blocks(figures, report)
+    cells = {row.cells[0].text: row.cells for row in figure.tables[0].rows}
+    (panel,) = figure.panels
+    marks = [
+        row
+        for rows in json.loads(panel.spec)["datasets"].values()
+        for row in rows
+        if "strategy" in row and "low" in row
+    ]
+    for gain in figures.gains:
+        ends = {row["y"] for row in marks if row["strategy"] == gain.strategy}
+        assert ends == {gain.default.value, gain.best.value}
+        shown = cells[words.short(gain.strategy)]
+        assert shown[2].text == words.loss(gain.best.value)
 
 
 def test_last_useful_trial_is_the_last_that_lowered_the_best(make):
@@ -79,9 +102,9 @@ def test_a_search_that_still_gained_takes_more_trials_unless_it_is_noise(
     gain = SearchGain(
         strategy=row.strategy,
         default_trial=0,
-        default_value=0.5,
+        default=Interval(value=0.5),
         best_trial=row.number,
-        best_value=0.4,
+        best=Interval(value=0.4),
         gain=Interval(value=0.1, low=0.05, high=0.15),
         outcome=outcome,
     )

@@ -1,5 +1,7 @@
 """Which values of parameters can be told apart, which matter, and which lie at a bound."""
 
+import json
+
 import pytest
 from section_figures import figures_of
 
@@ -67,10 +69,22 @@ def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
 def test_importance_is_hidden_under_twenty_completed_trials(make):
     few = parameters_of(make(trials=19, strategies=("lora",), prune=False))
     assert all(p.importance is None for p in few)
+    assert parameters.importance_panel(few) is None
     many = parameters_of(make(name="b", trials=24, strategies=("lora",), prune=False))
-    shown = {p.parameter: p.importance for p in many}
+    shown = {p.parameter: p.importance for p in many if p.importance}
     assert shown["learning_rate"].n == 5
     assert shown["learning_rate"].low <= shown["learning_rate"].value
+    rows = next(iter(json.loads(parameters.importance_panel(many).spec)["datasets"].values()))
+    assert {row["label"]: row["x"] for row in rows} == {k: v.value for k, v in shown.items()}
+    assert rows == sorted(rows, key=lambda row: -row["x"])
+
+
+def test_the_bars_of_importance_stand_beside_the_scatters_of_their_strategy(make):
+    report = report_of(make(trials=24, strategies=("lora",), prune=False), no_charts="not here")
+    figures = report.figures("hparams", parameters.Figures)
+    figure = next(iter(parameters.blocks(figures, report)))
+    assert figure.panels[-1].title == "LoRA: importance of parameters"
+    assert len(figure.panels) > 1
 
 
 def test_importance_finds_what_the_loss_depends_on():

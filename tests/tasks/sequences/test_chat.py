@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -421,3 +422,16 @@ def test_a_system_prompt_of_the_sweep_joins_the_tools(make_tokenizer: MakeTokeni
         text = Chat(make_tokenizer(template, eos="<|im_end|>"), "Be kind.").write(CALLED).text
         assert "Be kind." in text
         assert "clock" in text
+
+
+@pytest.mark.parametrize("template", [TOOLS, CHATML, MISTRAL, CAPRICIOUS])
+def test_answers_of_weight_0_are_in_the_text_but_not_in_the_loss(
+    template: str, make_tokenizer: MakeTokenizer
+) -> None:
+    chat = Chat(make_tokenizer(template, eos="<|im_end|>"))
+    turns = [replace(turn, trained=number != 2) for number, turn in enumerate(CALLED)]
+    every, some = chat.write(CALLED), chat.write(turns)
+    assert some.text == every.text
+    assert some.answers == every.answers[-1:]
+    assert "clock" not in some.text[slice(*some.answers[0])]
+    assert some.rewritten == 0

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.backend import Decision, Interrupted
-from sweeper.checkpoints import MANIFEST, UNFINISHED, Checkpoint, newest_checkpoint
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
+from sweeper.training.checkpoints import MANIFEST, UNFINISHED, Checkpoint, newest_checkpoint
 from sweeper.training.loop import checkpointing
 from sweeper.training.loop.checkpointing import BEST, set_weights
 from sweeper.training.loop.training_progress import TrainingProgress

@@ -10,7 +10,7 @@ import torch
 import sweeper
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator
-from sweeper.tasks.classifier import Classifier
+from sweeper.tasks.classification import Classifier
 from sweeper.training.base_model.bases import base_state, local_base
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.trial import artifacts

@@ -1,0 +1,121 @@
+"""``study.db``: the study of a run as an Optuna storage, made from the run's files.
+
+Dashboards and plain Optuna read it; sweeper does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import sqlite3
+import time
+from itertools import count, takewhile
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.constraints import limits_of
+from sweeper.errors import RunError
+from sweeper.execution.state.status import Status
+from sweeper.plans import Plan
+from sweeper.runfolder import CONFIG, RESULT, RUNGS, RunFolder
+from sweeper.search.search import Search
+from sweeper.spec import Spec
+from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+# A reader or a backup may lock the file for a moment. SQLite would wait for ever.
+LOCKED_SECONDS = 1.0
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class StudyFile:
+    """The study of one run, brought up to date by each ``write``.
+
+    Trials that have ended are kept in a database in memory, whose copy replaces the file as one
+    transaction; Optuna then adds the other trials to the file.
+    """
+
+    def __init__(self, run: RunFolder, spec: Spec) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # It would print the stack of what is one line for the user.
+        logging.getLogger("optuna.storages").setLevel(logging.ERROR)
+        self._run = run
+        self._search = Search(Plan.read(run.plan), limits=limits_of(spec))
+        self._memory = RDBStorage("sqlite:///:memory:")
+        self._kept = optuna.create_study(
+            study_name=run.path.resolve().name,
+            storage=self._memory,
+            directions=self._search.study.directions,
+        )
+        self._begun, self._written, self._ended = 0, 0, set[int]()
+
+    def write(self) -> None:
+        """Write the trials as they are now.
+
+        Raises:
+            RunError: The file is locked.
+            sqlite3.Error: The disk is full.
+            OSError: Something that cannot be deleted lies in its place.
+        """
+        self._read()
+        trials = self._search.study.get_trials(deepcopy=False)[self._written :]
+        ended = list(takewhile(lambda trial: trial.state.is_finished(), trials))
+        self._kept.add_trials(ended)
+        self._written += len(ended)
+        path = self._run.study
+        try:
+            self._replace()
+        except sqlite3.DatabaseError:  # damaged, or the disk is full
+            for end in ("", "-wal", "-shm", "-journal"):
+                path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+            self._replace()
+        if rest := trials[len(ended) :]:
+            options = {"connect_args": {"timeout": LOCKED_SECONDS}}
+            storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
+            study = optuna.load_study(study_name=self._kept.study_name, storage=storage)
+            study.add_trials(self._waiting(rest))
+            storage.engine.dispose()
+
+    def _replace(self) -> None:
+        path, since = self._run.study, time.monotonic()
+        if path.exists() and not path.is_file():
+            path.unlink()
+
+        def refuse_locked(status: int, *_: int) -> None:
+            if status & 0xFF in _LOCKED and time.monotonic() > since + LOCKED_SECONDS:
+                raise RunError("the file is locked")
+
+        memory = self._memory.engine.raw_connection().driver_connection
+        assert memory is not None
+        with contextlib.closing(sqlite3.connect(path, LOCKED_SECONDS)) as file:
+            memory.backup(file, progress=refuse_locked)
+
+    def _waiting(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials, of which those that have not ended and that no worker has wait for one."""
+        status = Status.read_or_none(self._run.status)
+        running = {one.trial for one in status.running if not one.job} if status else set()
+        shown = [copy.copy(trial) for trial in trials]
+        for trial in shown:
+            if not trial.state.is_finished() and trial.number not in running:
+                trial.state = TrialState.WAITING
+        return shown
+
+    def _read(self) -> None:
+        """Read the trials that have not ended."""
+        for number in count():
+            folder = self._run.trial(number)
+            if number in self._ended:
+                continue
+            config = TrialConfig.read_or_none(folder / CONFIG)
+            if config is None:  # not begun, or about to be repaired
+                return
+            if number == self._begun:
+                self._search.restore(config)
+                self._begun += 1
+            self._search.restart(number, RungReport.read_lines(folder / RUNGS))
+            result = TrialResult.read_or_none(folder / RESULT)
+            if result is not None:
+                self._search.tell(number, result)
+                self._ended.add(number)

@@ -1,0 +1,45 @@
+"""Long work tells how far it is, seldom enough, and ends when it is told to."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeper.backend import Interrupted, Underway
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_piece_of_work_tells_at_once_and_then_twice_a_second() -> None:
+    told: list[tuple[str, int, int]] = []
+    clock = Clock()
+    underway = Underway(lambda *message: told.append(message), clock)
+    for step in range(40):
+        clock.now = step / 10
+        underway("scoring", step, 40)
+    assert told == [("scoring", step, 40) for step in range(0, 40, 5)]
+    underway("fitting", 0, 6)
+    assert told[-1] == ("fitting", 0, 6)
+
+
+def test_a_title_stands_before_the_work() -> None:
+    told: list[str] = []
+    underway = Underway(lambda what, _done, _of: told.append(what))
+    underway.title = "frozen probe"
+    underway.steps("computing features")(0, 3)
+    underway.title = ""
+    underway.steps("computing features")(1, 3)
+    assert told == ["frozen probe: computing features", "computing features"]
+
+
+def test_it_ends_work_that_is_to_stop_whether_it_is_told_of_or_not() -> None:
+    underway = Underway()
+    underway("scoring", 0, 2)
+    underway.should_stop = lambda: True
+    with pytest.raises(Interrupted):
+        underway("scoring", 1, 2)
