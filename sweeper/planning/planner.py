@@ -16,7 +16,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import make_budget, part_of, with_price
+from sweeper.planning.budget.budget import LEAST_PART, make_budget, part_of, with_price
 from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
@@ -70,10 +70,12 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
         try:
             plan = _plan(book, spec, facts, bases, objective, epochs, whole)
             part = part_of(spec, facts, plan.budget) if epochs == whole else None
-            if part is None:
-                return plan
             with contextlib.suppress(TooLong):
-                return _plan(book, spec, facts, bases, objective, epochs, whole, part)
+                while part is not None:
+                    plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
+                    smaller = max(part // 2, LEAST_PART)
+                    enough = plan.budget.trials == spec.search.trials
+                    part = None if enough or smaller == part else smaller
             return plan
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None

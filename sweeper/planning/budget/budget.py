@@ -146,11 +146,13 @@ def make_budget(
     study = study.of_trials(spec.search.trials)
     study, trials, trial_notes = _affordable(spec, study, share, seconds)
     core = _core(study, trials, share)
-    features: dict[str, PhaseCost] = {}
-    for name, cost in _features(spec, study).items():
-        # Within the budget at the upper end of both.
-        left = None if seconds is None else seconds / study.duration(1.0, cost.uncertainty).high
-        features[name] = _offered(cost, core, features, left) if cost.optional else cost
+    costs_of = _features(spec, study)
+    features = {name: cost for name, cost in costs_of.items() if not cost.optional}
+    for name, cost in costs_of.items():
+        if cost.optional:  # within the budget at the upper end of both
+            left = None if seconds is None else seconds / study.duration(1.0, cost.uncertainty).high
+            features[name] = _offered(cost, core, features, left)
+    features = {name: features[name] for name in costs_of}
     planned = {name: cost for name, cost in features.items() if cost.planned}
     timed = {n: study.duration(cost.seconds, cost.uncertainty) for n, cost in planned.items()}
     earlier = {name: timed[name] for name, cost in planned.items() if cost.in_search}
@@ -292,7 +294,7 @@ def _offered(
 
     Args:
         core: Seconds of the core's phases.
-        features: Phases of features that come before it.
+        features: Phases of features that are planned already.
     """
     the, off = f"The {cost.title}", f"--no-{cost.flag[2:]} leaves it out"
     takes = f"about {units.duration(cost.seconds)}"
