@@ -85,6 +85,10 @@ class Quality(Record):
             mean=round(self.mean + other.mean, 4), sd=round(math.hypot(self.sd, other.sd), 4)
         )
 
+    def widened(self, factor: float) -> Self:
+        """The same mean with so many times the standard deviation."""
+        return self.model_copy(update={"sd": round(self.sd * factor, 4)})
+
     def probability_above(self, other: Self) -> float:
         """The probability that this quality is the higher one.
 

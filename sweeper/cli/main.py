@@ -153,7 +153,3 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:  # a full disk: the exit code still tells
         _discard(sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -240,6 +240,7 @@ def sweep(
     with contextlib.ExitStack() as held:
         held.enter_context(folder.lock())
         plan = _frozen(prepared)
+        _begun(folder, prepared.spec, plan, tell)
         listeners = held.enter_context(Listeners(folder, prepared.spec))
         show = listeners.with_warnings(_unheard_if_gone(view))
         texts = not prepared.spec.evaluation.no_texts
@@ -285,6 +286,17 @@ def sweep(
             with contextlib.suppress(OSError):
                 view.close()
         return Ended(prepared.spec, folder, plan, outcome, report)
+
+
+def _begun(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
+    """What features do before the first trial. One that fails costs its own figures."""
+    for name, begin in parts.BEGIN.all():
+        try:
+            begin(folder, spec, plan)
+        except SweeperError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as at the end
+            tell(parts.failure(name, error))
 
 
 def _finished(

@@ -31,6 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
@@ -522,8 +523,7 @@ def sweep(bench: Bench) -> Figures:
 
 def _workers(command: int) -> list[int]:
     children = psutil.Process(command).children(recursive=True)
-    worker = "sweeper.execution.worker"
-    return [child.pid for child in children if worker in " ".join(child.cmdline())]
+    return [child.pid for child in children if WORKER in child.cmdline()]
 
 
 Check = Callable[[Bench], Figures]

@@ -61,9 +61,9 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
     for second in seconds:
         other = wrote.get(second)
         for name in own.item_metrics if own and other else ():
-            pair = _paired(name, own, other)
-            if pair is not None:
-                estimates[second, name] = paired_difference(*pair)
+            scores = _paired(name, own, other)
+            if scores is not None:
+                estimates[second, name] = paired_difference(*scores)
     adjusted = holm([estimate.p for estimate in estimates.values()])
     for ((second, name), estimate), p in zip(estimates.items(), adjusted, strict=True):
         metric = _metric(name)

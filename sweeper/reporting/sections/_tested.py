@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.figures import Metric
+from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import TestedModel, TrialRow
 from sweeper.metrics.base import metrics
 from sweeper.reporting.blocks import Column, Number, Table, placed
@@ -34,11 +34,13 @@ def _tested(report: Report) -> Table:
     ]
     if metric.name != "loss":
         unit = "%" if metric.unit == "points" else metric.unit
-        score = Number(metric.title, lambda m: _score(m, metric), "/score/value", unit)
+        score: Number[TestedModel] = Number(
+            metric.title, lambda m: _score(m, metric), "/score/value", unit
+        )
         columns += [score, Number("95% CI", lambda m: interval_text(m.score, metric), "", unit)]
     unit = findings.loss_unit
     columns += [
-        Number("loss", lambda m: words.loss(m.loss and m.loss.value, m.loss), "/loss/value", unit),
+        Number("loss", lambda m: _loss(m.loss), "/loss/value", unit),
         Number("95% CI", lambda m: interval_text(m.loss), "", unit),
         *(_metric(name, "/metrics") for name in plain if name != metric.name),
         *(_metric(n, "/generated/metrics") for n in _written(models) if n != metric.name),
@@ -79,6 +81,10 @@ def _written(models: tuple[TestedModel, ...]) -> list[str]:
     passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
     known = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
     return [*(n for n in known if n in there), *passes]
+
+
+def _loss(loss: Interval | None) -> str:
+    return words.loss(loss.value if loss else None, loss)
 
 
 def _score(model: TestedModel, metric: Metric) -> str:

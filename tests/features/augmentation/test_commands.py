@@ -81,7 +81,7 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
 
     server.usual = until_the_kill
     process = subprocess.Popen(
-        [sys.executable, "-m", "sweeper.cli.main", *command(server, "--yes", "--concurrency", "2")],
+        [sys.executable, "-m", "sweeper", *command(server, "--yes", "--concurrency", "2")],
         env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
