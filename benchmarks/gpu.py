@@ -94,7 +94,7 @@ def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProces
     """One sweeper command, as a user gives it."""
     around = os.environ | {"SWEEPER_HOME": str(home)}
     return subprocess.run(
-        [sys.executable, "-m", "sweeper.cli.main", *words], cwd=folder, env=around,
+        [sys.executable, "-m", "sweeper", *words], cwd=folder, env=around,
         capture_output=True, text=True, timeout=LONGEST, check=False,
     )  # fmt: skip
 

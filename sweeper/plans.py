@@ -74,9 +74,9 @@ class Quality(Record):
         >>> Quality.pooled([Quality(mean=0.0, sd=1.0), Quality(mean=1.0, sd=1.0)])
         Quality(mean=0.5, sd=0.7071)
         """
-        found = list(estimates)
-        precision = math.fsum(one.sd**-2 for one in found)
-        mean = math.fsum(one.mean * one.sd**-2 for one in found) / precision
+        pool = list(estimates)
+        precision = math.fsum(estimate.sd**-2 for estimate in pool)
+        mean = math.fsum(estimate.mean * estimate.sd**-2 for estimate in pool) / precision
         return cls(mean=round(mean, 4), sd=round(precision**-0.5, 4))
 
     def plus(self, other: Self) -> Self:

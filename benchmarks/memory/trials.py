@@ -73,7 +73,7 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
     """
     more = [str(data / word) if word.endswith(".jsonl") else word for word in work.more]
     command = [
-        *(sys.executable, "-m", "sweeper.cli.main", "run", "--name", "one"),
+        *(sys.executable, "-m", "sweeper", "run", "--name", "one"),
         *("--model", work.model, "--task", work.task, "--data", str(data / work.data), *more),
         *("--max-rows", str(work.rows), "--strategies", strategy, "--trials", "1"),
         *("--epochs", "1", "--finalists", "1", "--confirmation-seeds", "1"),

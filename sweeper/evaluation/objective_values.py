@@ -30,7 +30,7 @@ class ObjectiveScore:
 
     def costs(self, objective: Objective) -> Floats:
         """What is minimised, item by item."""
-        return np.asarray([objective.cost(one) for one in self.items.tolist()])
+        return np.asarray([objective.cost(value) for value in self.items.tolist()])
 
 
 def from_decisions(
@@ -42,36 +42,36 @@ def from_decisions(
         return None
     decided, examples = decided.only(evaluation.scored), evaluation.of_scored(examples)
     if objective.function:
-        said = [task.dataset.labels[number] for number in decided.predicted.tolist()]
-        return _of(*user_function.measured(objective, said, examples))
+        predicted = [task.dataset.labels[number] for number in decided.predicted.tolist()]
+        return _of(*user_function.measured(objective, predicted, examples))
     return _metric(objective, decided.predicted.tolist(), decided.true.tolist())
 
 
 def first(evaluation: Evaluation, count: int | None) -> Evaluation:
     """The decisions on the first ``count`` items, for ``from_decisions``; all if None."""
-    known = evaluation.decisions
-    if known is None or count is None or count >= len(known.true):
+    decisions = evaluation.decisions
+    if decisions is None or count is None or count >= len(decisions.true):
         return evaluation
-    first = np.arange(len(known.true)) < count
-    return replace(evaluation, weights=evaluation.weights[first], decisions=known.only(first))
+    first = np.arange(len(decisions.true)) < count
+    return replace(evaluation, weights=evaluation.weights[first], decisions=decisions.only(first))
 
 
 def from_answers(
-    objective: Objective, said: Answered, examples: Sequence[Example], underway: Underway
+    objective: Objective, answered: Answered, examples: Sequence[Example], underway: Underway
 ) -> ObjectiveScore:
     """The objective of answers in writing.
 
     Raises:
         UsageError: Programs are to pass tests, and no item has any.
     """
-    texts = [each[0] for each in said.answers]
+    texts = [each[0] for each in answered.answers]
     if objective.function:
         return _of(*user_function.measured(objective, texts, examples))
     if objective.of == "programs":
-        runs = passed(said.answers, examples, underway.steps("running programs"))
+        runs = passed(answered.answers, examples, underway.steps("running programs"))
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
-        right = [float(one[0]) for one in runs]
+        right = [float(passes[0]) for passes in runs]
         return _metric(objective, right, right)
     return _metric(objective, texts, [example.accepted for example in examples])
 
@@ -99,8 +99,8 @@ def written(
             f"{objective.name} compares answers, and items without a question have none",
             fix="Give data with questions and answers, or choose another objective.",
         )
-    said = answer(task, model, examples, prompt=prompt, underway=underway)
-    return from_answers(objective, said, examples, underway)
+    answered = answer(task, model, examples, prompt=prompt, underway=underway)
+    return from_answers(objective, answered, examples, underway)
 
 
 def _metric(objective: Objective, first: Sequence[Any], second: Sequence[Any]) -> ObjectiveScore:

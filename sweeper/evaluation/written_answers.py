@@ -130,7 +130,7 @@ def _left_padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 
 def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
-    end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+    end = next((position for position, token in enumerate(ids) if token in stops), len(ids))
     text: str = tokenizer.decode(
         ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
@@ -196,19 +196,19 @@ def answer(
     references = [example.accepted for example in examples]
     figures = computed("answers", [texts[0] for texts in written], references)
     if run_code:
-        told = underway.steps("running programs")
-        figures |= _pass_rates(passed(written, examples, told))
+        progress = underway.steps("running programs")
+        figures |= _pass_rates(passed(written, examples, progress))
     return Answered(tuple(map(tuple, written)), figures, most)
 
 
-def item_metrics(said: Answered, examples: Sequence[Example]) -> dict[str, tuple[float, ...]]:
+def item_metrics(answered: Answered, examples: Sequence[Example]) -> dict[str, tuple[float, ...]]:
     """One number an item for each metric of answers that tables show (see ``item_values``)."""
-    texts = [each[0] for each in said.answers]
+    texts = [each[0] for each in answered.answers]
     references = [example.accepted for example in examples]
     return {
-        name: tuple(item_values(one.compute, texts, references, per_item=one.per_item))
-        for name, one in metrics().items()
-        if one.of == "answers" and one.shown
+        name: tuple(item_values(metric.compute, texts, references, per_item=metric.per_item))
+        for name, metric in metrics().items()
+        if metric.of == "answers" and metric.shown
     }
 
 
@@ -227,19 +227,19 @@ def passed(
     The user has permitted to run code.
     """
     tested = [pair for pair in zip(written, examples, strict=True) if pair[1].tests]
-    found: list[list[bool]] = []
+    runs: list[list[bool]] = []
     for texts, example in tested:
-        underway(len(found), len(tested))
-        found.append([run_program(code_of(text), example.tests) for text in texts])
-    return found
+        underway(len(runs), len(tested))
+        runs.append([run_program(code_of(text), example.tests) for text in texts])
+    return runs
 
 
-def _pass_rates(found: Sequence[Sequence[bool]]) -> dict[str, float]:
-    if not found:
+def _pass_rates(runs: Sequence[Sequence[bool]]) -> dict[str, float]:
+    if not runs:
         return {}
-    samples = len(found[0])
+    samples = len(runs[0])
     ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
-    return {f"pass@{k}": pass_at_k(found, k) for k in ks}
+    return {f"pass@{k}": pass_at_k(runs, k) for k in ks}
 
 
 def code_of(answer: str) -> str:

@@ -58,8 +58,22 @@ class Comparison(Record):
     lacking: Lacking | None = Field(None, description="why nothing is claimed from it")
     adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
+    not_worse: bool | None = Field(
+        None,
+        description="whether the first is shown to be worse by less than the margin, if at all: "
+        "the interval's end says so; None if nothing is claimed",
+    )
     more_items: int | None = Field(None, description="further test items that would settle it")
     seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
+
+
+class Gain(Record):
+    """How much one of two trials gained over the other on the same validation items."""
+
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
+    outcome: Outcome | None = Field(None, description="of the trial that is to have gained")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
 
 
 class NotMeasured(Record):

@@ -15,7 +15,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import make_budget
+from sweeper.planning.budget.budget import make_budget, with_price
 from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
@@ -62,7 +62,7 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan of a given rule book; the budget may shorten its trials."""
-    objective = objective_of(spec)
+    objective, facts = objective_of(spec), with_price(spec, facts)
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     whole = epochs = epochs_of(spec, facts, bases[0])

@@ -34,11 +34,6 @@ def percent(value: float | None) -> str:
     return words.DASH if value is None else f"{100 * value:.1f}"
 
 
-def trial_number(number: int | None) -> str:
-    """A trial's number as tables show it."""
-    return words.DASH if number is None else f"#{number}"
-
-
 def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
     """An interval's ends: ``0.15 to 0.21``; of a share, in per cent."""
     if interval is None or interval.low is None or interval.high is None:

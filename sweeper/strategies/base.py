@@ -133,6 +133,7 @@ class Strategy(ABC):
             f"{self.name} cannot be merged",
             why="It does not change the base's own weights.",
             fix="Use the trained model with its parts: sweeper.load reads weights/ of the trial.",
+            code="no-merge",
         )
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:

@@ -32,9 +32,9 @@ FORMATS = (
 
 def fill_in_format(tokenizer: Any) -> FillIn | None:
     """The format that this tokenizer has tokens for, if any."""
-    known = set(tokenizer.get_vocab())
-    found = (f for f in FORMATS if {f.prefix, f.suffix, f.middle} <= known)
-    return next(found, None)
+    vocabulary = set(tokenizer.get_vocab())
+    formats = (f for f in FORMATS if {f.prefix, f.suffix, f.middle} <= vocabulary)
+    return next(formats, None)
 
 
 def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:

@@ -131,7 +131,7 @@ def _place(text: str) -> Place | tuple[Role, ...]:
     return tuple(named)  # type: ignore[arg-type]
 
 
-def _parsed(text: object, known: Collection[str] | None) -> ast.expr:
+def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
     """A formula, of known names if these are known."""
     fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
     try:
@@ -143,8 +143,8 @@ def _parsed(text: object, known: Collection[str] | None) -> ast.expr:
         _number(formula, dict.fromkeys(names, 1))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise fault(f"{text!r} is not a formula", f"{error}.", fix) from error
-    if known is not None and (unknown := sorted(names - {*known})):
-        raise fault(f"unknown name {unknown[0]!r}", "", near_match(unknown[0], known))
+    if names_allowed is not None and (unknown := sorted(names - {*names_allowed})):
+        raise fault(f"unknown name {unknown[0]!r}", "", near_match(unknown[0], names_allowed))
     return formula
 
 
@@ -161,8 +161,8 @@ def _declared(data: Any, info: ValidationInfo) -> Formula:
         try:
             each = _place(str(key))
             sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
-            known = None if info.context is None else (*sizes, *info.context)
-            terms.append(Term(each, str(text), _parsed(text, known)))
+            allowed = None if info.context is None else (*sizes, *info.context)
+            terms.append(Term(each, str(text), _parsed(text, allowed)))
         except PydanticCustomError as error:
             wrong.append(((str(key),), error))
     faults(wrong)
@@ -284,17 +284,17 @@ def traits_of(name: str) -> Traits:
         UsageError: There is no such strategy; with the nearest name.
         RuleError: Its file holds mistakes.
     """
-    found = find(name)
-    if found is None:
-        known = known_strategies()
-        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, known))
-    return found
+    traits = find(name)
+    if traits is None:
+        names = known_strategies()
+        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, names))
+    return traits
 
 
 def quantized(name: str) -> tuple[Traits, ...]:
     """Installed strategies that do the same as this one on a quantised base."""
     every = [traits_of(other) for other in known_strategies()]
-    return tuple(one for one in every if one.extends == name and one.quantization)
+    return tuple(traits for traits in every if traits.extends == name and traits.quantization)
 
 
 @lru_cache(maxsize=64)
@@ -308,10 +308,10 @@ def find(name: str) -> Traits | None:
     if path is None:
         return None
     problems: list[Problem] = []
-    found = read_traits(document_of(path), problems)
+    traits = read_traits(document_of(path), problems)
     if problems:
         raise RuleError(problems)
-    return found
+    return traits
 
 
 class StrategyOnModel(NamedTuple):
@@ -358,7 +358,7 @@ def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
         problems: Every problem is appended here, with file and line.
     """
     data = document.data if isinstance(document.data, Mapping) else {}
-    named = [one.get("parameters") for one in (data, _parent(data))]
+    named = [mapping.get("parameters") for mapping in (data, _parent(data))]
     parameters = {str(name) for names in named if isinstance(names, Mapping) for name in names}
     return checked(TRAITS, document, (), problems, parameters)
 
@@ -367,5 +367,5 @@ def _parent(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the file of the strategy says that this one extends; empty if it extends none."""
     extends = data.get("extends")
     path = strategy_files().paths.get(str(extends)) if extends != data.get("strategy") else None
-    found = document_of(path).data if path is not None else {}
-    return found if isinstance(found, Mapping) else {}
+    content = document_of(path).data if path is not None else {}
+    return content if isinstance(content, Mapping) else {}

@@ -43,8 +43,8 @@ def strategy_files() -> StrategyFiles:
     Where several are of one name, the last one counts.
     """
     entries = plugins.entries(STRATEGIES)
-    found = {entry.name: _beside(entry) for entry in entries}
-    paths = {name: path for name, path in found.items() if path is not None}
+    beside_class = {entry.name: _beside(entry) for entry in entries}
+    paths = {name: path for name, path in beside_class.items() if path is not None}
     for folder in (resources.search_spaces(), *installed_folders()):
         paths |= {path.stem: path for path in sorted(folder.glob("strategies/*.yaml"))}
     problems = []
@@ -84,8 +84,8 @@ def _beside(entry: EntryPoint) -> Path | None:
     if not package:
         spec = find_spec(entry.module)
         folders = [Path(spec.origin).parent] if spec and spec.origin else []
-    found = [folder / f"{entry.name}.yaml" for folder in folders]
-    return next((path for path in found if path.is_file()), None)
+    candidates = [folder / f"{entry.name}.yaml" for folder in folders]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _folders_of(package: str) -> list[Path]:
@@ -93,4 +93,4 @@ def _folders_of(package: str) -> list[Path]:
     top, _, rest = package.partition(".")
     spec = find_spec(top) if top else None
     places = list(spec.submodule_search_locations or ()) if spec else []
-    return [Path(place, *rest.split(".")) if rest else Path(place) for place in places]
+    return [Path(root, *rest.split(".")) if rest else Path(root) for root in places]

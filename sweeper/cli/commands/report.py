@@ -49,8 +49,8 @@ def report(
     require("sweeper report", REPORTS)
     from sweeper.views.verdict_view import verdict_lines  # which needs numpy
 
-    found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
-    folder, *others = found.values()
+    folders = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
+    folder, *others = folders.values()
     if len(runs) > 1 and not others:
         fix = "A comparison needs different runs. Name another one, or this one once."
         raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)

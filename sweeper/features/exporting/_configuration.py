@@ -300,7 +300,10 @@ def _target(to: str) -> Target:
     if to not in installed:
         names = [*installed, *WEIGHTS]
         raise UsageError(
-            f"sweeper exports nothing to {to!r}", fix=near_match(to, names), where="--to"
+            f"sweeper exports nothing to {to!r}",
+            fix=near_match(to, names),
+            where="--to",
+            code="unknown-trainer",
         )
     return installed[to]
 
@@ -335,6 +338,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
             why=f"{target.title} trains in one stage, and on the base model as it was published.",
             fix="'sweeper export RUN --to merged' gives the trained model.",
             where=f"--to {to}",
+            code="base-in-run",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,8 +17,9 @@ from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
+from sweeper.plans import Plan
 from sweeper.redaction import clean
-from sweeper.runfolder import check_regular
+from sweeper.runfolder import RunFolder, check_regular
 from sweeper.textfile import read_text
 
 MERGE_RECORD = "merged.json"
@@ -114,11 +115,7 @@ _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT's own classes give the trial's answers for these alone.
 _FOR_PEFT = ("lora", "qlora")
 _TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab*",
-    "merges.txt",
-    "chat_template.jinja",
+    *("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template.jinja"),
 )
 
 
@@ -130,9 +127,17 @@ def must_be_new(folder: Path) -> None:
     """
     if folder.exists():
         raise UsageError(
-            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
+            "the folder exists",
+            fix="Delete it, or name another with --output.",
+            where=str(folder),
+            code="folder-exists",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def facts_of(run: RunFolder, model: str) -> ModelFacts:
+    """The facts of one of the run's models."""
+    return next(facts for facts in Plan.read(run.plan).facts.models if facts.id == model)
 
 
 def public_name(facts: ModelFacts) -> str:
@@ -208,9 +213,9 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = [
-            n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)
-        ]
+        tokenizer = (
+            name for name in kept.names for pattern in _TOKENIZER if fnmatchcase(name, pattern)
+        )
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
@@ -219,7 +224,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         write_text(part / "README.md", clean(card))
 
 
-def _copy(source: Path, names: Sequence[str], to: Path) -> None:
+def _copy(source: Path, names: Iterable[str], to: Path) -> None:
     for name in names:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, to / name)
@@ -231,6 +236,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
+            code="base-in-run",
         )
 
 

@@ -59,25 +59,24 @@ def _card(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> VerdictCard:
     note = "Hollow: baseline. Bracket: a winner that cannot be told apart from another one."
     caption = f"{models.caption}."
     figure = Figure("forest", caption, note, (plot,), tables=(_runs(runs),)) if plot else None
-    lead, _, rest = pair_sentence(first, found).partition(": ")
+    lead, _, rest = pair_sentence(first).partition(": ")
     return VerdictCard(
         lead=lead.removesuffix("."),
         sentence=words.sentence(rest),
-        because=tuple(pair_sentence(pair, found) for pair in found if pair is not first)[:_PAIRS],
+        because=tuple(pair_sentence(pair) for pair in found if pair is not first)[:_PAIRS],
         forest=figure,
     )
 
 
-def pair_sentence(pair: Pair, found: Sequence[Pair]) -> str:
+def pair_sentence(pair: Pair) -> str:
     """One comparison in a sentence, or why there is none."""
     first, second = pair.first, pair.second
-    if pair.difference is None or pair.outcome is None:
+    if pair.comparison is None:
         why = units.joined([*pair.reasons])
         return f"{first.name} and {second.name} cannot be compared: {why}."
-    fair = sum(not one.reasons for one in found)
-    gap = words.difference(pair.difference, first.metric)
+    gap = words.difference(pair.comparison.difference, first.metric)
     points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
-    word = words.outcome(pair.outcome, pair.difference, fair, points / 100, pair.lacking)
+    word = words.outcome(pair.comparison, points / 100)
     return f"{first.name} − {second.name} = {gap}: {word}."
 
 
@@ -114,7 +113,7 @@ def _baseline_score(run: ComparedRun) -> str:
 def _pairs(found: Sequence[Pair]) -> Table:
     columns: list[Column[Pair]] = [
         Column("fair", lambda pair: "no" if pair.reasons else "yes"),
-        Column("what it says", lambda pair: pair_sentence(pair, found)),
+        Column("what it says", lambda pair: pair_sentence(pair)),
     ]
     return Table.of(
         "pair-table",

@@ -14,12 +14,10 @@ import yaml
 from sweeper.evaluation.significance import (
     Scores,
     holm,
-    lacking,
     mean_interval,
-    outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
@@ -29,9 +27,9 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
 )
-from sweeper.findings.study.metric import difference_bounds, score_bounds
+from sweeper.findings.study.metric import score_bounds
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.comparisons import Contest, comparison_of, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
@@ -109,24 +107,24 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
 
 @dataclass(frozen=True)
 class Pair:
-    """The winners of two runs; ``reasons`` say why they cannot be compared.
-
-    ``difference`` is first minus second on the same items, ``outcome`` that of the first.
-    """
+    """The winners of two runs, compared on the same items, or why they cannot be."""
 
     first: ComparedRun
     second: ComparedRun
     reasons: tuple[str, ...]
-    difference: Interval | None = None
-    outcome: Outcome | None = None
-    lacking: Lacking | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def tied(self) -> bool:
+        """Whether the two cannot be told apart."""
+        outcome = self.comparison.outcome if self.comparison else ""
+        return outcome in ("within noise", "equivalent")
 
 
 def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run, where the metric is that of the first run."""
     metric, models = runs[0].metric, []
-    near = [pair for pair in every_two if pair.outcome in ("within noise", "equivalent")]
-    tied = {run.name for pair in near for run in (pair.first, pair.second)}
+    tied = {run.name for pair in every_two if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
@@ -159,13 +157,9 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = max(run.files.margin for run in runs)
     for (place, estimate), p in zip(estimates.items(), adjusted, strict=True):
-        metric = found[place].first.metric
-        found[place] = replace(
-            found[place],
-            difference=interval(estimate, difference_bounds(metric)),
-            outcome=outcome(estimate, smallest, metric.higher_is_better, p),
-            lacking=lacking(estimate),
-        )
+        first, names = found[place].first, (found[place].first.name, found[place].second.name)
+        result = comparison_of(names, first.metric, estimate, p, smallest, len(estimates))
+        found[place] = replace(found[place], comparison=result)
     return found
 
 

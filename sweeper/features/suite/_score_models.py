@@ -21,7 +21,6 @@ from lm_eval.models.huggingface import HFLM
 from torch import nn
 from transformers import AutoTokenizer
 
-from sweeper.artifact import write_text
 from sweeper.backend import Underway
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
@@ -37,7 +36,6 @@ from sweeper.facts.record import ModelFacts
 from sweeper.features.suite._scoring import (
     EvaluationRequest,
     TrialToScore,
-    checked_file,
     model_key,
 )
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
@@ -210,12 +208,8 @@ class _Evaluation:
             Path(request.suite), run_generated_code=request.run_generated_code, cache=data
         )
 
-    def run(self) -> None:
+    def run(self) -> SuiteFacts:
         """Score every model on every task that it has not been scored on."""
-        if not self._request.models:
-            sizes = tuple(task.size() for task in self._tasks)
-            sizes_of_tasks = SuiteFacts(tasks=sizes, measured_with="lm-eval")
-            write_text(checked_file(self._kept), sizes_of_tasks.model_dump_json())
         for subject in subjects(self._request):
             missing = self._missing(subject)
             if not missing:
@@ -233,6 +227,8 @@ class _Evaluation:
             gc.collect()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+        sizes = tuple(task.size() for task in self._tasks)
+        return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; scores of the same base from another run are reused."""
@@ -272,9 +268,9 @@ class _Evaluation:
         return scores.model_copy(update={"seconds": time.perf_counter() - started})
 
 
-def evaluate(request: EvaluationRequest) -> None:
-    """Score every model of a request on its suite."""
+def evaluate(request: EvaluationRequest) -> SuiteFacts:
+    """Score every model of a request on its suite, and give the sizes of its tasks."""
     if request.run_generated_code:
         os.environ[PERMISSION] = "1"
     with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:
-        _Evaluation(request, Path(data)).run()
+        return _Evaluation(request, Path(data)).run()

@@ -27,6 +27,7 @@ from sweeper.features.suite.facts import SuiteFacts
 from sweeper.plans import Candidate, Plan, Precision
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
+from sweeper.steps.winner import kept_weights
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
@@ -66,11 +67,6 @@ class EvaluationRequest(Artifact):
     precision: Precision = "fp32"
     quantized: dict[str, str] = Field(default_factory=dict)
     run_generated_code: bool = False
-
-
-def checked_file(folder: Path) -> Path:
-    """The file with the size of a checked suite."""
-    return folder / "suite.json"
 
 
 def model_key(facts: ModelFacts, folder: Path, form: str) -> str:
@@ -121,18 +117,17 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
         request = EvaluationRequest(
             suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
         )
-        score(request, lambda _line: None)
-        return SuiteFacts.model_validate_json(checked_file(Path(folder)).read_bytes())
+        return score(request, lambda _line: None)
 
 
-def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> None:
+def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
     """Score what has not been scored yet.
 
     Args:
         work: Shows how far a task is; nothing if None.
 
     Returns:
-        The signal that ended it, or None if it is done.
+        What the suite asks of a model.
 
     Raises:
         SweeperError: The models or tasks cannot be used, or the process broke.
@@ -149,10 +144,10 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
     log = Path(request.folder) / "evaluate.log"
     with contextlib.closing(work or Hidden()) as shown:
-        in_child(
+        return in_child(
             FUNCTION,
             request,
-            Record,
+            SuiteFacts,
             what="the process that scores",
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
@@ -183,9 +178,8 @@ def request_for(
     first = plan.candidates[0]
     kinds = {facts.id: facts.kind for facts in plan.facts.models}
     if not chosen and kinds[first.model] != "decoder":
-        raise UsageError(
-            f"{first.model} writes no text", why="There is no general capability to score."
-        )
+        why = "There is no general capability to score."
+        raise UsageError(f"{first.model} writes no text", why)
     return EvaluationRequest(
         suite=suite,
         folder=str(evaluations(run)),
@@ -212,15 +206,7 @@ def _quantized(plan: Plan, model: str) -> Candidate | None:
 
 
 def _trial(run: RunFolder, number: int) -> TrialToScore:
-    folder = run.trial(number)
-    weights = folder / "weights"
-    if not weights.is_dir():
-        raise UsageError(
-            f"trial {number} has no weights",
-            why="Only completed trials keep them.",
-            fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
-            where=str(weights),
-        )
+    weights = kept_weights(run, number)
     if not writes_text(run, number):
         raise UsageError(
             f"trial {number} ends in a classification head",
@@ -228,7 +214,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
             fix="Train with --classes-by generate, where the model writes the class's name.",
             where=str(weights),
         )
-    config = TrialConfig.read(folder / "config.json")
+    config = TrialConfig.read(run.trial(number) / "config.json")
     return TrialToScore(
         number=number, model=config.model, strategy=config.strategy, weights=str(weights)
     )

@@ -65,15 +65,15 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     A base that an earlier run has scored is not scored again, which no plan sees.
     """
-    facts, costs, course = study.facts, study.costs, study.course
+    facts, costs, case = study.facts, study.costs, study.course
     batch = _BATCH[facts.hardware.device]
 
     def taken(clock: Clock) -> float:
         window = min(_WINDOW, clock.model.context_length)
         return BETWEEN_SECONDS + sum(_task(task, clock, batch, window) for task in suite.tasks)
 
-    tuned = [taken(clock_of_default(cost.candidate, facts, course)) for cost in costs]
-    base = taken(clock_of_base(costs[0].candidate, facts, course))
+    tuned = [taken(clock_of_default(cost.candidate, facts, case)) for cost in costs]
+    base = taken(clock_of_base(costs[0].candidate, facts, case))
     return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
 

@@ -59,7 +59,7 @@ class Tracker(ABC):
         """Begin the sweep, or go on with it.
 
         Args:
-            known: Its id from an earlier call. May be empty.
+            run_id: Its id from an earlier call. May be empty.
 
         Returns:
             Its id.
@@ -70,7 +70,7 @@ class Tracker(ABC):
         """Begin a trial with its parameters, or open it again.
 
         Args:
-            known: Its id from an earlier call. May be empty.
+            trial_id: Its id from an earlier call. May be empty.
 
         Returns:
             Its id.

@@ -144,7 +144,7 @@ def _pays(run: RunFiles, contest: Contest) -> str:
     all_of_them = f", and better than all {count} baselines" if count > 1 else ""
     return (
         f" Fine-tuning pays in loss: on the test split {lower} against {by_loss.title}"
-        f"{all_of_them}; in {contest.metric.title} {gap} is {_outcome(run, headline)}."
+        f"{all_of_them}; in {contest.metric.title} {gap} is {words.outcome(headline, run.margin)}."
     )
 
 
@@ -165,16 +165,6 @@ def _decided_in_loss(contest: Contest) -> BaselineResult | None:
     return next((one for one in open_ones if contest.beats(one)), None)
 
 
-def _outcome(run: RunFiles, comparison: Comparison) -> str:
-    return words.outcome(
-        comparison.outcome,
-        comparison.difference,
-        comparison.comparisons,
-        run.margin,
-        comparison.lacking,
-    )
-
-
 def _for_baseline(
     run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
 ) -> tuple[str, str]:
@@ -186,7 +176,7 @@ def _for_baseline(
     return "Fine-tuning is not shown to pay", (
         f"{trial} is not shown to be better than "
         f"{baseline.title}, which takes {units.duration(baseline.seconds)} to fit and score. "
-        f"On the test split {gap}: {_outcome(run, against)}."
+        f"On the test split {gap}: {words.outcome(against, run.margin)}."
     )
 
 

@@ -14,16 +14,13 @@ from sweeper.evaluation.significance import (
     Estimate,
     Scores,
     holm,
-    lacking,
-    outcome,
     paired_difference,
 )
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.study.item_scores import entries, interval, model_title, trial_name
-from sweeper.findings.study.metric import difference_bounds
+from sweeper.findings.study.item_scores import entries, model_title, trial_name
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import Contest
+from sweeper.findings.verdict.comparisons import Contest, comparison_of
 from sweeper.metrics.base import metrics
 from sweeper.trials import GeneratedAnswers, TestScore
 
@@ -64,25 +61,17 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
     for second in seconds:
         other = wrote.get(second)
         for name in own.item_metrics if own and other else ():
-            pair = _paired(name, own, other)
-            if pair is not None:
-                estimates[second, name] = paired_difference(*pair)
+            scores = _paired(name, own, other)
+            if scores is not None:
+                estimates[second, name] = paired_difference(*scores)
     adjusted = holm([estimate.p for estimate in estimates.values()])
     for ((second, name), estimate), p in zip(estimates.items(), adjusted, strict=True):
         metric = _metric(name)
         smallest = run.margin if metric.unit == "points" else 100 * run.margin
-        word = outcome(estimate, smallest, metric.higher_is_better, p)
-        if word == "worse":
-            yield Comparison(
-                first=first,
-                second=second,
-                metric=name,
-                difference=interval(estimate, difference_bounds(metric)),
-                outcome=word,
-                lacking=lacking(estimate),
-                adjusted_p=p,
-                comparisons=len(estimates),
-            )
+        pair, count = (first, second), len(estimates)
+        comparison = comparison_of(pair, metric, estimate, p, smallest, count)
+        if comparison.outcome == "worse":
+            yield comparison
 
 
 def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:

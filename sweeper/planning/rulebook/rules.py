@@ -101,7 +101,9 @@ class RuleBook(NamedTuple):
             if rule.id == name:
                 return rule
         ids = [rule.id for rule in self.rules]
-        raise UsageError(f"there is no rule {name!r}", fix=near_match(name, ids))
+        raise UsageError(
+            f"there is no rule {name!r}", fix=near_match(name, ids), code="unknown-rule"
+        )
 
 
 def rule_book(own: tuple[str, ...] = ()) -> RuleBook:

@@ -21,8 +21,7 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.evaluation.significance import paired_error, t_quantile, weighted
-from sweeper.findings.figures import Interval, Lacking, Outcome
-from sweeper.findings.study.item_scores import interval
+from sweeper.findings.figures import Gain, Interval
 from sweeper.findings.study.paired_trials import (
     ComparedPair,
     ComparedPairs,
@@ -77,7 +76,7 @@ class ParameterFinding(Record):
     varied: bool = True
 
 
-class EffectFinding(Record):
+class EffectFinding(Gain):
     """A trial with the effect of a parameter and one without, compared on validation."""
 
     strategy: str
@@ -85,10 +84,6 @@ class EffectFinding(Record):
     with_trial: int
     without_trial: int
     same_configuration: bool = Field(description="the two differ in nothing else")
-    gain: Interval | None = Field(None, description="positive is a gain of the trial with it")
-    outcome: Outcome | None = Field(None, description="of the trial with it against the other")
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
-    comparisons: int = Field(1, description="that Holm's correction was taken over")
 
 
 class Figures(Record):
@@ -117,10 +112,7 @@ def _effect(run: RunFiles, name: str, pair: Pair, comparison: ComparedPair | Non
         with_trial=with_it.config.number,
         without_trial=without.config.number,
         same_configuration=same_but_for(name, *pair),
-        gain=interval(comparison.estimate) if comparison else None,
-        outcome=comparison.turned().outcome(run.margin) if comparison else None,
-        lacking=comparison.lacking if comparison else None,
-        comparisons=comparison.comparisons if comparison else 1,
+        **(comparison.gain(run.margin) if comparison else {}),
     )
 
 

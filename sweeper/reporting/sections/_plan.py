@@ -25,15 +25,11 @@ def plan_blocks(report: Report) -> Iterator[Block]:
 def plan_table(report: Report) -> Table:
     """Every strategy that competes with its estimates."""
     columns: list[Column[PlannedStrategy]] = [
-        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
-        Number("memory", lambda p: _gib(p.memory.peak_gib), "/memory/peak_gib", "GiB"),
-        Number("of", lambda p: _gib(p.memory.limit_gib), "/memory/limit_gib", "GiB"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
+        Number.of("of", "/memory/limit_gib", _gib, "GiB"),
         Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
-        Number(
-            "trained parameters",
-            lambda p: units.count(p.trainable_parameters),
-            "/trainable_parameters",
-        ),
+        Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _spaces),
     ]
     rows = placed(report.plan.strategies, "/plan/strategies")

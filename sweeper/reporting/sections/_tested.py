@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from sweeper import units
 from sweeper.findings import words
+from sweeper.findings.figures import Interval, Metric
 from sweeper.findings.record import TestedModel, TrialRow
 from sweeper.metrics.base import metrics
 from sweeper.reporting.blocks import Column, Number, Table, placed
@@ -28,34 +29,21 @@ def _tested(report: Report) -> Table:
         if known.of != "answers" and any(name in model.metrics for model in models)
     ]
     columns: list[Column[TestedModel]] = [
-        Column("model", lambda m: m.title, "/title"),
-        Number("seeds", lambda m: str(m.seeds), "/seeds"),
+        Column.of("model", "/title"),
+        Number.of("seeds", "/seeds"),
     ]
     if metric.name != "loss":
         unit = "%" if metric.unit == "points" else metric.unit
-        columns += [
-            Number(
-                metric.title,
-                lambda m: words.score(m.score.value, metric, m.score).removesuffix("%"),
-                "/score/value",
-                unit,
-            ),
-            Number("95% CI", lambda m: interval_text(m.score, metric), "", unit),
-        ]
+        score: Number[TestedModel] = Number(
+            metric.title, lambda m: _score(m, metric), "/score/value", unit
+        )
+        columns += [score, Number("95% CI", lambda m: interval_text(m.score, metric), "", unit)]
+    unit = findings.loss_unit
     columns += [
-        Number(
-            "loss",
-            lambda m: words.loss(m.loss.value if m.loss else None, m.loss),
-            "/loss/value",
-            findings.loss_unit,
-        ),
-        Number("95% CI", lambda m: interval_text(m.loss), "", findings.loss_unit),
-        *(_metric(n, lambda m: m.metrics, "/metrics") for n in plain if n != metric.name),
-        *(
-            _metric(n, lambda m: m.generated.metrics if m.generated else {}, "/generated/metrics")
-            for n in _written(models)
-            if n != metric.name
-        ),
+        Number("loss", lambda m: _loss(m.loss), "/loss/value", unit),
+        Number("95% CI", lambda m: interval_text(m.loss), "", unit),
+        *(_metric(name, "/metrics") for name in plain if name != metric.name),
+        *(_metric(n, "/generated/metrics") for n in _written(models) if n != metric.name),
         *_costs(report),
     ]
     return Table.of(
@@ -83,7 +71,7 @@ def _costs(report: Report) -> list[Column[TestedModel]]:
         Number(f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.peak_memory_gib))),
         Number("weights on disk", of_trial(lambda t: units.size(t.weights_bytes))),
         Number("their base", of_trial(lambda t: units.size(t.base_bytes))),
-        Number("use", lambda m: number_text(m.seconds_per_thousand), unit="s per 1,000"),
+        Number.of("use", "/seconds_per_thousand", number_text, "s per 1,000"),
     ]
 
 
@@ -95,13 +83,18 @@ def _written(models: tuple[TestedModel, ...]) -> list[str]:
     return [*(n for n in known if n in there), *passes]
 
 
-def _metric(
-    name: str, scored: Callable[[TestedModel], Mapping[str, float]], at: str
-) -> Number[TestedModel]:
+def _loss(loss: Interval | None) -> str:
+    return words.loss(loss.value if loss else None, loss)
+
+
+def _score(model: TestedModel, metric: Metric) -> str:
+    return words.score(model.score.value, metric, model.score).removesuffix("%")
+
+
+def _metric(name: str, at: str) -> Column[TestedModel]:
     known = metrics().get(name)
     title, unit = (known.title, known.unit) if known else (name, "%")  # pass@k, of any k
-    shown = percent if unit == "%" else number_text
-    return Number(title, lambda model: shown(scored(model).get(name)), f"{at}/{name}", unit)
+    return Number.of(title, f"{at}/{name}", percent if unit == "%" else number_text, unit)
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:

@@ -25,6 +25,7 @@ HEADING = Heading(100, "by-class", "Classes")
 MATRIX = 15
 # Lines of a table of classes or confusions; report.json has all of them.
 LINES = 20
+_SHARES = ("precision", "recall", "F1")
 
 
 class ClassRow(Record):
@@ -108,12 +109,10 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 def _classes(found: Figures) -> Table:
     """The classes, those with the lowest F1 first."""
     columns: list[Column[ClassRow]] = [
-        Column("class", lambda row: row.label, "/label"),
-        Number("rows", lambda row: f"{row.rows:,}", "/rows"),
-        Number("test items", lambda row: f"{row.items:,}", "/items"),
-        Number("precision", lambda row: percent(row.precision), "/precision", "%"),
-        Number("recall", lambda row: percent(row.recall), "/recall", "%"),
-        Number("F1", lambda row: percent(row.f1), "/f1", "%"),
+        Column.of("class", "/label"),
+        Number.of("rows", "/rows", "{:,}".format),
+        Number.of("test items", "/items", "{:,}".format),
+        *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
     ]
     ranked = sorted(
         placed(found.classes, "/sections/by-class/classes"),

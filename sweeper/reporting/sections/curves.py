@@ -40,6 +40,7 @@ _WIDTH = 880
 _HEIGHT = 340
 _PRUNED = [3, 3]
 _TRAINING = [1, 2]
+LOSS = "/validation_loss"
 
 
 HEADING = Heading(60, "curves", "Curves")
@@ -184,12 +185,7 @@ def _table(report: Report) -> Table:
         Number("rung", lambda row: str(row[1].rung), "/rung"),
         Number("optimizer steps", lambda row: f"{row[1].optimizer_steps:,}", "/optimizer_steps"),
         Number("tokens", lambda row: f"{row[1].tokens:,}", "/tokens"),
-        Number(
-            "validation loss",
-            lambda row: words.loss(row[1].validation_loss),
-            "/validation_loss",
-            unit,
-        ),
+        Number("validation loss", lambda row: words.loss(row[1].validation_loss), LOSS, unit),
         Number("training loss", lambda row: words.loss(row[1].train_loss), "/train_loss", unit),
     ]
     rows = [

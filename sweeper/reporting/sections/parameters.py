@@ -125,12 +125,8 @@ def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
     """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
     metric = findings.objective
     for effect in figures.effects:
-        outcome = "not compared"
-        if effect.outcome is not None and effect.gain is not None:
-            smallest = findings.margin_points / 100
-            outcome = words.outcome(
-                effect.outcome, effect.gain, effect.comparisons, smallest, effect.lacking
-            )
+        outcome = words.outcome(effect, findings.margin_points / 100)
+        outcome = outcome if effect.outcome else "not compared"
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval covers the choice of items only"
@@ -195,13 +191,13 @@ def _answer(finding: ParameterFinding) -> str:
 
 def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
     columns: list[Column[ParameterFinding]] = [
-        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
-        Column("parameter", lambda p: p.parameter, "/parameter"),
-        Number("best", lambda p: words.value(p.best), "/best"),
-        Number("default", lambda p: words.value(p.default), "/default"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Column.of("parameter", "/parameter"),
+        Number.of("best", "/best", words.value),
+        Number.of("default", "/default", words.value),
         Column("within noise of the best", _within),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
-        Number("completed trials", lambda p: str(p.trials), "/trials"),
+        Number.of("completed trials", "/trials"),
     ]
     if any(p.importance for p in parameters):
         unit = "share; range when a fifth of the trials is left out"

@@ -269,9 +269,9 @@ def _sample(found: Figures, item: ShownItem) -> Sample:
 
 def _table(found: Figures, group: OutputGroup, pointer: str) -> Table:
     columns: list[Column[ShownItem]] = [
-        Number("row", lambda item: str(item.line), "/line"),
-        Column("input", lambda item: shortened(item.asked, _IN_TABLE), "/asked"),
-        Column("class in the data", lambda item: item.reference, "/reference"),
+        Number.of("row", "/line"),
+        Column.of("input", "/asked", partial(shortened, most=_IN_TABLE)),
+        Column.of("class in the data", "/reference"),
     ]
     columns += [
         Column(f"{model.role}: {model.title}", partial(_answer, place))

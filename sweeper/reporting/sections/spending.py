@@ -69,7 +69,7 @@ def _table(found: Sequence[PredictedFigure], device: str) -> Table:
         Number("planned", lambda p: _planned(p, _amount(p, p.predicted), "not planned")),
         Number("range", lambda p: _planned(p, _range(p), words.DASH)),
         Number("measured", lambda p: _amount(p, p.actual)),
-        Number("of trials", lambda p: str(p.trials), "/trials"),
+        Number.of("of trials", "/trials"),
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of("predicted", caption, columns, placed(found, "/sections/spending/predictions"))

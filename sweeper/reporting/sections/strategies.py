@@ -33,7 +33,6 @@ from sweeper.reporting.parts import (
     number_text,
     strategy_cell,
     time_name,
-    trial_number,
 )
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import find
@@ -182,8 +181,8 @@ def _table(report: Report) -> Table:
     metric, compared = findings.metric, findings.objective
     unit = words.column_unit(compared)
     columns: list[Column[StrategySummary]] = [
-        Column("strategy", lambda s: strategy_cell(s.strategy), "/strategy"),
-        Number("best trial", lambda s: trial_number(s.best_trial), "/best_trial"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("best trial", "/best_trial", "#{}".format),
         Number(
             words.on_validation(compared),
             lambda s: words.score(s.best_value, compared, s.best_interval),
@@ -206,7 +205,7 @@ def _table(report: Report) -> Table:
     )
     columns += [
         Number(f"{time_name(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
-        Number("peak memory", lambda s: number_text(s.peak_memory_gib), "/peak_memory_gib", "GiB"),
+        Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
         Number("trained", _trained, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import altair as alt
 
@@ -117,34 +118,20 @@ def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[TrialRow]] = [
-        Number("trial", lambda t: str(t.number), "/number"),
-        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
-        Column("state", lambda t: Cell(_WORDS[t.state], css="st-" + _WORDS[t.state]), "/state"),
-        Number(
-            "validation loss",
-            lambda t: words.loss(t.validation_loss),
-            "/validation_loss",
-            findings.loss_unit,
-        ),
+        Number.of("trial", "/number"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Column.of("state", "/state", lambda state: Cell(_WORDS[state], css=f"st-{_WORDS[state]}")),
+        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
-        columns.append(
-            Number(
-                metric.title,
-                lambda t: words.score(t.metrics.get(metric.name), metric),
-                f"/metrics/{metric.name}",
-            )
-        )
+        score = partial(words.score, metric=metric)
+        columns.append(Number.of(metric.title, f"/metrics/{metric.name}", score))
     columns += [
-        Number(
-            "learning rate",
-            lambda t: words.value(t.parameters.get("learning_rate")),
-            "/parameters/learning_rate",
-        ),
+        Number.of("learning rate", "/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
-        Number("peak", lambda t: number_text(t.peak_memory_gib), "/peak_memory_gib", "GiB"),
+        Number.of("peak", "/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]
     shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]

@@ -90,12 +90,8 @@ def _comparisons(report: Report) -> Table:
         Column("in", lambda c: metric(c).title),
         Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
         Column("A against B", lambda c: _outcome(c, smallest), "/outcome"),
-        Number("p, Holm", _p_value, "/adjusted_p"),
-        Number(
-            "to settle it",
-            lambda c: words.more(c.more_items) if c.more_items else words.DASH,
-            "/more_items",
-        ),
+        Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
+        Number.of("to settle it", "/more_items", words.more),
     ]
     rows = placed(decided.comparisons, "/findings/verdict/comparisons")
     rows += placed(decided.in_loss, "/findings/verdict/in_loss")
@@ -111,19 +107,8 @@ def _comparisons(report: Report) -> Table:
 
 
 def _outcome(comparison: Comparison, smallest: float) -> Cell:
-    told = words.outcome(
-        comparison.outcome,
-        comparison.difference,
-        comparison.comparisons,
-        smallest,
-        comparison.lacking,
-    )
-    return Cell(told, css="o-" + comparison.outcome.replace(" ", "-"))
-
-
-def _p_value(comparison: Comparison) -> str:
-    p = comparison.adjusted_p
-    return words.DASH if p is None else "<0.001" if p < 0.001 else f"{p:.2g}"
+    css = f"o-{comparison.outcome.replace(' ', '-')}"
+    return Cell(words.outcome(comparison, smallest), css=css)
 
 
 def model_title(report: Report, name: str) -> str:

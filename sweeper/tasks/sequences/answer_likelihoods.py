@@ -203,9 +203,9 @@ def _one_by_one(
         seen, labels = torch.zeros_like(whole), torch.full_like(whole, -100)
         for row, length in enumerate(mask.sum(1).tolist()):
             end = length + len(answer)
-            said = torch.tensor(answer, device=ids.device)
-            whole[row, :length], whole[row, length:end] = ids[row, :length], said
-            labels[row, length:end] = said
+            tokens = torch.tensor(answer, device=ids.device)
+            whole[row, :length], whole[row, length:end] = ids[row, :length], tokens
+            labels[row, length:end] = tokens
             seen[row, :end] = 1
         losses = answer_losses(model, _inputs(whole, seen, shown), labels)
         means, counts = by_row(losses, labels)

@@ -96,10 +96,10 @@ class Chat:
         answers: list[tuple[int, int]] = []
         for number, turn in enumerate(turns):
             if turn.role == "assistant" and turn.trained and number > 0:
-                place = self._place(text, turns, number)
-                if place is None and turn is turns[-1]:
+                span = self._place(text, turns, number)
+                if span is None and turn is turns[-1]:
                     return self._write_last_by_hand(turns)
-                answers += [place] if place else []
+                answers += [span] if span else []
         if not answers:
             raise DataError("a conversation holds an answer but no question")
         rewritten = _trained_turns(turns) - len(answers)
@@ -112,11 +112,11 @@ class Chat:
         through = text if last else self._render(turns[: number + 1])
         if not (through.startswith(before) and text.startswith(through.rstrip())):
             return None
-        said = turns[number].content.strip()
-        found = text.find(said, len(before), len(through))
-        if found < 0:
+        content = turns[number].content.strip()
+        start = text.find(content, len(before), len(through))
+        if start < 0:
             return None
-        end = found + len(said)
+        end = start + len(content)
         if turns[number].more:  # calls stand after the text, and may hold added tokens
             closed = through.rfind(self.end_of_turn.strip(), end)
             ended = closed + len(self.end_of_turn.strip()) if closed >= 0 else len(through.rstrip())

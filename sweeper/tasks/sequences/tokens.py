@@ -67,8 +67,8 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
     else:
         whole, places = _apart(tokenizer, text, cuts, whole, parts)
     spans = tuple(zip(places[::2], places[1::2], strict=True))
-    said = tuple(_said_bytes(tokenizer, text[start:end]) for start, end in answers)
-    return Encoded(whole, spans, rewritten, said)
+    answer_sizes = tuple(_said_bytes(tokenizer, text[start:end]) for start, end in answers)
+    return Encoded(whole, spans, rewritten, answer_sizes)
 
 
 def _said_bytes(tokenizer: Any, answer: str) -> int:
@@ -127,10 +127,10 @@ def _apart(
     return whole, [_common(whole, part) for part in parts]
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _common(first: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two sequences share at the front."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    pairs = zip(first, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(other)))
 
 
 def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
