@@ -23,9 +23,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o",
-            "--output",
-            help="File for the page. By default comparison.html for several runs.",
+            "-o", "--output", help="File for the page. By default comparison.html for several runs."
         ),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
