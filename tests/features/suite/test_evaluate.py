@@ -63,11 +63,12 @@ def evaluate(request: EvaluationRequest) -> SuiteFacts:
     folder, suite = Path(request.folder), request.suite
     if "mistake" in Path(suite).read_text():
         raise UsageError("this is not a task file")
-    if request.models:
-        score(suite, base_file(folder, "k"), 0.0)
-    for trial in request.trials:
-        wrong = (Path(trial.weights) / "wrong").read_text()
-        score(suite, trial_file(folder, trial.number), wrong, trial.number)
+    for subject in request.subjects:
+        if subject.trial is None:
+            score(suite, base_file(folder, "k"), 0.0)
+            continue
+        wrong = (Path(subject.weights) / "wrong").read_text()
+        score(suite, trial_file(folder, subject.trial), wrong, subject.trial)
     return SuiteFacts(tasks=(), measured_with="lm-eval")
 """
 
@@ -93,7 +94,7 @@ def weights(run, number, wrong="0", head=False):
     folder = run.trial(number) / "weights"
     folder.mkdir(exist_ok=True)
     (folder / "wrong").write_text(wrong)
-    (folder / "sweeper.json").touch()
+    (folder / "sweeper.json").write_text('{"base_dtype": "float32"}')
     if head:
         (folder / "head.safetensors").write_text("")
 

@@ -15,7 +15,7 @@ from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command
 from sweeper.features.tracking import listener
-from sweeper.features.tracking._follower import TrackingState
+from sweeper.features.tracking.listener import TrackingState
 from sweeper.features.tracking.options import Options
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.spec import Spec
