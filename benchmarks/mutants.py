@@ -82,8 +82,8 @@ def changes(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, str]]:
             match node:
                 case ast.Compare(ops=[operator]) if type(operator) in _NEGATED:
                     yield node, f"negate {ast.unparse(node)}"
-                case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                    yield node, f"{node.value} + 1"
+                case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                    yield node, f"{value} + 1"
                 case ast.BoolOp():
                     yield node, f"exchange and, or in {ast.unparse(node)}"
                 case ast.If() | ast.IfExp():
