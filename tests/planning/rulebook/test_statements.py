@@ -412,7 +412,3 @@ def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> Non
     assert said
     assert ("get about one each" in said) == (held_out == [1, 1])
     assert ("at least one split has none" in said) == (0 in held_out)
-
-
-def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
-    assert "the validation loss was 1.00 for the frozen model" in rule("head-start-few-rows").why
