@@ -66,13 +66,13 @@ def excess(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | 
 
     None where there is no limit, or nothing that one limits was measured.
     """
-    beyond = (
+    violations = (
         measure.change - limit.most
         for limit in limits
         for name, measure in measures.items()
         if limit.holds_for(name)
     )
-    return max(beyond, default=None)
+    return max(violations, default=None)
 
 
 def is_beyond(excess: float | None) -> bool:
@@ -82,13 +82,13 @@ def is_beyond(excess: float | None) -> bool:
 
 def cost_within(result: TrialResult, objective: Objective, limits: Sequence[Limit]) -> float | None:
     """The cost of a completed trial within the limits; None of another."""
-    beyond = result.state != "COMPLETE" or is_beyond(excess(result.measures, limits))
-    return None if beyond else objective.cost_of(result)
+    outside = result.state != "COMPLETE" or is_beyond(excess(result.measures, limits))
+    return None if outside else objective.cost_of(result)
 
 
 def titles_beyond(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> tuple[str, ...]:
     """The titles of the limits that a trial is beyond."""
-    return tuple(one.title for one in limits if is_beyond(excess(measures, [one])))
+    return tuple(limit.title for limit in limits if is_beyond(excess(measures, [limit])))
 
 
 def order(cost: float, excess: float | None) -> tuple[bool, float, float]:
