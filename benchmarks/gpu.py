@@ -42,7 +42,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._checks import byte_tokenizer
 from sweeper.spec import ModelSpec
 from sweeper.training.probes.bare_models import config_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 # Rows of instructions, and rounds of each contender.
 WHOLE, REDUCED = (2000, 3), (24, 1)
@@ -94,7 +94,7 @@ def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProces
     """One sweeper command, as a user gives it."""
     around = os.environ | {"SWEEPER_HOME": str(home)}
     return subprocess.run(
-        [sys.executable, "-m", "sweeper.cli.main", *words], cwd=folder, env=around,
+        [sys.executable, "-m", "sweeper", *words], cwd=folder, env=around,
         capture_output=True, text=True, timeout=LONGEST, check=False,
     )  # fmt: skip
 

@@ -390,6 +390,9 @@ class BaselineResult(Artifact):
     test_metrics: dict[str, float] = Field(default_factory=dict)
     seconds: float = 0.0
     note: str = ""
+    reference: bool = Field(
+        False, description="a model elsewhere, which is no reason against fine-tuning this one"
+    )
 
 
 class GeneratedAnswers(Record):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.significance import RESAMPLES, item_deviations
+from sweeper.evaluation.significance import RESAMPLES, Scores, item_deviations
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
@@ -27,7 +27,7 @@ from sweeper.findings.verdict.summary import run_summary
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Contender, choose, in_order, recommend
+from sweeper.search.finalists import Trainings, choose, in_order, recommend
 from sweeper.trials import BaselineResult, TestScore, TestSeal, Trial, TrialConfig, TrialResult
 
 Floats = NDArray[np.float64]
@@ -270,8 +270,8 @@ class _Simulation:
         finalists = choose(results, strategies, plan.budget.finalists)
         seeds = seeds_of(plan)
         again = {number: [self.train(number, seed) for seed in seeds] for number in finalists}
-        contenders = [self._contender(number) for number in finalists]
-        ordered = tuple(one.trial for one in in_order(contenders))
+        trained = [self._trainings(n, [results[n], *again[n]]) for n in finalists]
+        ordered = tuple(one.trial for one in in_order(trained))
         defaults = [one.number for one in configs if one.origin == "default"]
         scored = [(n, plan.seed) for n in dict.fromkeys([*ordered, *defaults])]
         scored += [(number, seed) for number in ordered for seed in seeds]
@@ -280,7 +280,7 @@ class _Simulation:
         scores += [self._score(f"trial-{n}", self.trained[n, s], n, s) for n, s in scored]
         seal = TestSeal(
             order=ordered,
-            recommended=recommend(contenders),
+            recommended=recommend(trained),
             opened_at="",
             headline_metric="accuracy" if self.world.accuracy else "loss",
             higher_is_better=self.world.accuracy,
@@ -306,10 +306,9 @@ class _Simulation:
             ),
         )
 
-    def _contender(self, number: int) -> Contender:
+    def _trainings(self, number: int, results: list[TrialResult]) -> Trainings:
         rows = [self._validation(odds) for (n, _), odds in self.trained.items() if n == number]
-        means = tuple(float(row.mean()) for row in rows)
-        return Contender(number, means, np.stack(rows), 0.0, float(self.seconds[number]))
+        return Trainings(number, results, Scores.of(rows))
 
     def _baseline(self) -> BaselineResult:
         found = self._validation(self.baseline)

@@ -69,7 +69,7 @@ class Job(WorkItem):
 
 
 class Briefing(Record):
-    """The first line for a worker.
+    """What all workers of a command have in common.
 
     Args:
         spec: What was asked, without passwords.
@@ -78,6 +78,18 @@ class Briefing(Record):
 
     spec: Spec
     backend: str
+
+
+class WorkerRequest(Briefing):
+    """The request to a worker's process.
+
+    Args:
+        run: The run's folder, as the worker's machine sees it.
+        worker: Its name.
+    """
+
+    run: str
+    worker: str
 
 
 class Do(Record):

@@ -58,6 +58,11 @@ class Comparison(Record):
     lacking: Lacking | None = Field(None, description="why nothing is claimed from it")
     adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
     comparisons: int = Field(1, description="that Holm's correction was taken over")
+    not_worse: bool | None = Field(
+        None,
+        description="whether the first is shown to be worse by less than the margin, if at all: "
+        "the interval's end says so; None if nothing is claimed",
+    )
     more_items: int | None = Field(None, description="further test items that would settle it")
     seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
 

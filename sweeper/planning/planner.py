@@ -15,7 +15,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import make_budget
+from sweeper.planning.budget.budget import make_budget, with_price
 from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
@@ -25,6 +25,7 @@ from sweeper.planning.candidates import (
     candidate_or_rejected,
     rated_model,
 )
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
@@ -61,7 +62,7 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan of a given rule book; the budget may shorten its trials."""
-    objective = objective_of(spec)
+    objective, facts = objective_of(spec), with_price(spec, facts)
     bases = [rated_model(book, spec, facts, model) for model in facts.models]
     check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
     whole = epochs = epochs_of(spec, facts, bases[0])
@@ -94,6 +95,7 @@ def _plan(
     full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
     course = course_of(spec, facts, base.model, epochs, objective)
     budget = make_budget(spec, facts, costs, course, full_tokens, objective)
+    gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
         objective=objective,
@@ -114,7 +116,7 @@ def _plan(
         own_trials=own_trials,
         declared=spec.parameters,
         budget=budget,
-        search_gain=search_gain(budget.trials, new_head=bool(base.values["new_head"])),
+        search_gain=gain.widened(interval_factor(facts, "search-gain")),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
     )

@@ -23,9 +23,9 @@ def best_trial(findings: Findings, fix: str = "") -> int:
     """
     number = findings.verdict.best_trial
     if number is None:
-        place = findings.run.place
-        fix = fix or f"'sweeper report {shlex.quote(place)}' lists its trials."
-        raise UsageError("this run has no completed trial", fix=fix, where=place)
+        run = findings.run.place
+        fix = fix or f"'sweeper report {shlex.quote(run)}' lists its trials."
+        raise UsageError("this run has no completed trial", fix=fix, where=run)
     return number
 
 
@@ -44,6 +44,7 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
             why="Only the best completed trials keep them.",
             fix=f"'sweeper report {run.quoted}' lists the trials that completed.",
             where=str(weights),
+            code="no-weights",
         )
     return weights
 

@@ -9,8 +9,8 @@ import gc
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
+    Sampling,
+    answer,
     from_answers,
     from_decisions,
+    item_metrics,
     written,
 )
-from sweeper.evaluation.written_answers import Sampling, answer, item_metrics
 from sweeper.facts.record import Split
+from sweeper.features import parts
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
 from sweeper.runfolder import WEIGHTS, RunFolder
@@ -153,6 +156,8 @@ class TorchBackend:
         return SharedModel(context)
 
     def baselines(self) -> Iterator[BaselineResult]:
+        for compared in self._compared.values():
+            yield compared.on_validation()
         for baseline in self.shared(self._plan.candidates[0].model).baselines:
             start = time.perf_counter()
             self._underway.title = baseline.title
@@ -172,6 +177,12 @@ class TorchBackend:
                 seconds=time.perf_counter() - start,
                 note=baseline.note,
             )
+
+    @cached_property
+    def _compared(self) -> dict[str, parts.ComparedModel]:
+        """Models that features compare with, by name."""
+        context = self.shared(self._plan.candidates[0].model).context
+        return {one.name: one for _, hook in parts.BASELINES.all() for one in hook(context)}
 
     def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
         return {self._plan.objective.metric: score.value} if score else {}
@@ -218,6 +229,8 @@ class TorchBackend:
         Raises:
             KeyError: There is no baseline of that name.
         """
+        if config is None and name in self._compared:
+            return self._compared[name].on_test()
         if config is None or folder is None:
             shared = self.shared(self._plan.candidates[0].model)
             known = {baseline.name: baseline for baseline in shared.baselines}
@@ -296,15 +309,19 @@ def scored(
         item_scores=tuple(map(float, items)),
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
-        items_sha256=hashlib.sha256(
-            "".join(example.content_hash() for example in tests).encode()
-        ).hexdigest(),
+        items_sha256=items_sha256(tests),
         confusion=decided.only(evaluation.scored).confusion if decided else (),
         predicted=tuple(decided.predicted.tolist()) if decided else (),
         confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),
         texts=_texts(shared, evaluation),
         notes=shared.context.notes("test"),
     )
+
+
+def items_sha256(examples: Sequence[Example]) -> str:
+    """SHA-256 over the content of items, in item order."""
+    hashes = "".join(example.content_hash() for example in examples)
+    return hashlib.sha256(hashes.encode()).hexdigest()
 
 
 def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:

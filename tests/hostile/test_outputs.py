@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(call, arguments, tmp_path
 
     done = call(*arguments, preexec_fn=small)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: new"), done.stderr
+    assert done.stderr.startswith("error[run-folder]: new"), done.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -132,7 +132,8 @@ def test_a_full_disk_keeps_earlier_results(call, command, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert re.match(
-        r"error: runs/x/[^.].*: No space left on device\n  The disk at .*/disk has 0 KiB",
+        r"error\[run-folder\]: runs/x/[^.].*: No space left on device\n"
+        r"  The disk at .*/disk has 0 KiB",
         done.stderr,
     )
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text() != ""

@@ -10,7 +10,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
 from sweeper.spec import Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}
 SCENES: list[dict[str, Any]] = [

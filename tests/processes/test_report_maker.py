@@ -228,7 +228,7 @@ def limited() -> None:
 
 
 def sweeper_command(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeper.cli.main", *arguments]
+    command = [sys.executable, "-m", "sweeper", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 

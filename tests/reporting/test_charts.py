@@ -18,8 +18,7 @@ from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 from sweeper.reporting.sections import curves, parameters
-from sweeper.traits.traits import COLORS, Shape, traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 
 @pytest.mark.parametrize("module", [cost, curves, draw, scales, parameters])

@@ -15,7 +15,7 @@ from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
 from sweeper.reporting.sections.cost import Figures
 from sweeper.reporting.write import html
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 SHAPES = (
     "zero", "one", "all-failed", "none-pruned", "not-finite", "constant", "running", "mixed",

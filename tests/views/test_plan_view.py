@@ -153,7 +153,9 @@ def test_a_plan_writes_nothing_unless_asked(sweeper, here):
 def test_nothing_fits_exits_with_3_and_says_what_would(sweeper):
     ran = sweeper(*SIZE[:-1], "70B", "--gpu-memory", "2")
     assert ran.code == 3
-    assert ran.err.startswith("error: Nothing fits 70B on one 2 GiB GPU; qlora needs least, ")
+    assert ran.err.startswith(
+        "error[nothing-fits]: Nothing fits 70B on one 2 GiB GPU; qlora needs least, "
+    )
     assert "would fit" in ran.err
     assert ran.err.count("error:") == 1
     assert "\n  lora cannot be used for 70B: needs" in ran.err
@@ -250,7 +252,7 @@ def test_ten_mistakes_in_parameters_are_told_at_once_with_their_lines(sweeper, h
     )
     ran = sweeper("plan", "sweep.yaml")
     assert ran.code == 2
-    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    lines = [line for line in ran.err.splitlines() if line.startswith("error[")]
     places = [line.split("sweep.yaml:")[1].split(" ")[0] for line in lines]
     assert places == ["6", "7", "8", "9", "10", "12", "13", "15", "17", "18"]
     assert "Traceback" not in ran.err

@@ -190,6 +190,7 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
         why=found.why,
         fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
         where="model",
+        code="no-model-here",
     )
 
 

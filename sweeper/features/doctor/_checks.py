@@ -31,6 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
@@ -214,12 +215,13 @@ def alike(computed: Learnt, wanted: Learnt, kind: str) -> Figures:
 def device(bench: Bench) -> Figures:
     """Driver, torch and plan mean the same device."""
     here, hardware = training_device(), hardware_facts(HardwareSpec())
-    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1)}
-    if here.kind == "cuda":
-        figures |= {"capability": here.capability, "gpus": torch.cuda.device_count()}
+    gpus = torch.cuda.device_count() if here.kind == "cuda" else 0
+    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1), "gpus": gpus}
+    if gpus:
+        figures["capability"] = here.capability
     if (problem := mismatch(hardware, here)) is not None:
         raise Failed(problem.what, **figures)
-    if here.kind == "cuda" and len(detected_gpus()) > torch.cuda.device_count():
+    if gpus and len(detected_gpus()) > gpus:
         raise Failed(f"the plan counts {len(detected_gpus())} GPUs", **figures)
     return figures
 
@@ -503,8 +505,7 @@ def sweep(bench: Bench) -> Figures:
 
 def _workers(command: int) -> list[int]:
     children = psutil.Process(command).children(recursive=True)
-    worker = "sweeper.execution.worker"
-    return [child.pid for child in children if worker in " ".join(child.cmdline())]
+    return [child.pid for child in children if WORKER in child.cmdline()]
 
 
 Check = Callable[[Bench], Figures]

@@ -81,10 +81,12 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     named = {"data": data.path, "validation": data.validation, "test": data.test}
     named |= {f"source {source.title}": source.path for source in data.sources}
     named |= {one.option: one.path for one in parts.named_data(spec.features)}
-    adding = {feature.name for feature in loader.having("rows")}
+    reading = {feature.name for part in ("rows", "trial") for feature in loader.having(part)}
     for (_, feature, key), flag in parts.flags().items():
-        if flag.is_path and feature in adding:
-            named[f"{feature}.{key}"] = getattr(getattr(spec.features, feature), key)
+        if flag.is_path and feature in reading:
+            value = getattr(getattr(spec.features, feature), key)
+            paths = value if isinstance(value, tuple) else (value,)
+            named |= {f"{feature}.{key}.{number}": path for number, path in enumerate(paths)}
     for name, path in named.items():
         if path is None or Path(path).exists():
             continue

@@ -49,7 +49,7 @@ class Contest:
         rivals: The other finalists, the best on validation first.
         default: The default trial of the chosen one's strategy, if that is another trial.
         baselines: Those that have a test score, or all before there are any; the best on validation
-            first.
+            first. Models elsewhere (``reference``) are only compared.
         in_loss: Where the headline is no loss: the chosen one against its default and the baselines
             in test loss. Right or wrong throws away how sure a model was, so that a difference
             which accuracy leaves open is often clear in the loss. It is a second answer to the
@@ -117,13 +117,16 @@ def hold_contest(run: RunFiles) -> Contest:
     default = _default(run, chosen)
     tests = test_scores(run)
     rivals = [trial_name(model.trial) for model in others]
-    scored = [baseline for baseline in run.baselines if baseline.name in tests.by_name]
-    baselines = _ranked(scored or run.baselines, metric, run.plan.objective)
+    own = [baseline for baseline in run.baselines if not baseline.reference]
+    scored = [baseline for baseline in own if baseline.name in tests.by_name]
+    baselines = _ranked(scored or own, metric, run.plan.objective)
+    references = [baseline.name for baseline in run.baselines if baseline.reference]
     names = [model.name for model in baselines]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     compared = (
         *_compare(run, metric, tests, chosen, trials),
         *_compare(run, metric, tests, chosen, names, rivals),
+        *_compare(run, metric, tests, chosen, references),
     )
     in_loss = (
         *_in_loss(run, metric, compared, [chosen, *others], names, names),
@@ -279,9 +282,17 @@ def comparison_of(
         lacking=lacking(estimate),
         adjusted_p=adjusted_p,
         comparisons=comparisons,
+        not_worse=_not_worse(estimate, smallest, metric),
         more_items=items_to_settle(estimate, smallest) if word == "within noise" else None,
         seed_share=_seed_share(estimate),
     )
+
+
+def _not_worse(estimate: Estimate, margin: float, metric: Metric) -> bool | None:
+    """Non-inferiority: the end of the interval that is worse lies within the margin."""
+    if lacking(estimate) is not None:
+        return None
+    return estimate.low > -margin if metric.higher_is_better else estimate.high < margin
 
 
 def _seed_share(estimate: Estimate) -> float | None:

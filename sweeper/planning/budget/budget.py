@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.errors import SpecError, TooLong
+from sweeper.facts.machine.gpus import list_price
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features import parts
 from sweeper.objective import Objective
@@ -127,7 +128,7 @@ def make_budget(
     side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
     study = StudyPhases(facts, costs, course, spec.search, side_by_side)
     study = study.of_trials(spec.search.trials)
-    study, trials, trial_notes = _affordable(spec, study, share, limit, seconds)
+    study, trials, trial_notes = _affordable(spec, study, share, seconds)
     core = _core(study, trials, share)
     features: dict[str, PhaseCost] = {}
     for name, cost in _features(spec, study).items():
@@ -139,9 +140,10 @@ def make_budget(
     earlier = {name: timed[name] for name, cost in planned.items() if cost.in_search}
     work = {**earlier, **{name: study.duration(one) for name, one in core.items()}, **timed}
     phases = {**before_workers(facts), **work}
-    held, sweep = Duration.sum(work.values()), Duration.sum(phases.values())
+    sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
-    devices = groups * sum(c.gpus for c in candidates) / len(candidates)
+    # A rented machine is paid from its start, so that downloads count too.
+    device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     return Budget(
         trials=trials,
@@ -159,13 +161,13 @@ def make_budget(
         sweep=sweep,
         finalists=study.search.finalists,
         confirmation_seeds=study.search.confirmation_seeds,
-        gpu_hours=round(held.seconds * devices / 3600, 4),
-        cost_usd=_usd(held.seconds * devices, price),
-        cost_low_usd=_usd(held.low * devices, price),
-        cost_high_usd=_usd(held.high * devices, price),
-        timing=timing(facts.hardware, costs),
+        gpu_hours=round(sweep.seconds * device_hours, 4),
+        cost_usd=_usd(sweep.seconds * device_hours, price),
+        cost_low_usd=_usd(sweep.low * device_hours, price),
+        cost_high_usd=_usd(sweep.high * device_hours, price),
+        timing=timing(facts, costs),
         limit_notes=(
-            *_without_price(limit, facts.hardware),
+            *_list_price(limit, facts.hardware),
             *trial_notes,
             *_too_long(sweep, limit, facts, costs[0]),
         ),
@@ -178,8 +180,8 @@ def make_budget(
     )
 
 
-def _usd(seconds: float, price: float | None) -> float | None:
-    return None if price is None else round(seconds / 3600 * price, 2)
+def _usd(hours: float, price: float | None) -> float | None:
+    return None if price is None else round(hours * price, 2)
 
 
 def _features(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
@@ -207,7 +209,7 @@ def _core(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
 
 
 def _affordable(
-    spec: Spec, study: StudyPhases, share: float, limit: UserBudget | None, seconds: float | None
+    spec: Spec, study: StudyPhases, share: float, seconds: float | None
 ) -> tuple[StudyPhases, int, tuple[str, ...]]:
     """The largest study whose upper end lies within the budget, and its trials.
 
@@ -221,8 +223,7 @@ def _affordable(
         study = study.confirming(1, 1)  # one good run
     if seconds is None:
         return study, wanted, ()
-    clock = limit is not None and limit.unit == "h"
-    outside = sum(one.high for one in before_workers(study.facts).values()) if clock else 0.0
+    outside = sum(one.high for one in before_workers(study.facts).values())
 
     def upper(study: StudyPhases, trials: int) -> float:
         core = study.duration(math.fsum(_core(study, trials, share).values())).high
@@ -255,6 +256,11 @@ def _affordable(
         f"The budget buys {units.plural(most, 'trial')} of the {wanted} requested, and "
         f"{units.plural(confirmed[0], 'finalist')} with {units.plural(confirmed[1], 'seed')}."
     )
+    if min(confirmed) == 1:
+        note += (
+            " With one finalist or one seed nothing is recommended: the report then names the best "
+            "on validation, which may be luck. A larger budget buys a recommendation."
+        )
     return best, most, (note,)
 
 
@@ -318,7 +324,8 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
     if limit.unit == "gpuh":
         return limit.amount * 3600 / devices
     price = facts.hardware.price_per_gpu_hour
-    return None if not price else limit.amount / price * 3600 / devices
+    assert price is not None  # ``with_price`` found it
+    return limit.amount / price * 3600 / devices
 
 
 def _scored_rungs(course: Course) -> tuple[str, ...]:
@@ -331,9 +338,28 @@ def _scored_rungs(course: Course) -> tuple[str, ...]:
     )
 
 
-def _without_price(limit: UserBudget | None, hardware: HardwareFacts) -> tuple[str, ...]:
+def with_price(spec: Spec, facts: Facts) -> Facts:
+    """The facts with the card's list price, where a budget in US dollars lacks a price.
+
+    Raises:
+        SpecError: No price is known, so that the budget would limit nothing.
+    """
+    limit, hardware = parse_budget(spec.aim.budget), facts.hardware
     if limit is None or limit.unit != "usd" or hardware.price_per_gpu_hour:
+        return facts
+    known = list_price(hardware.name) if hardware.gpus else None
+    if known is None:
+        why = f"no price of {hardware.name} is known" if hardware.gpus else "there is no GPU to pay"
+        do = "Give --price USD, the price of a GPU for an hour" if hardware.gpus else "Give a time"
+        raise SpecError(
+            f"budget = {spec.aim.budget!r}", f"It limits nothing: {why}.", f"{do}.", "--budget"
+        )
+    update = {"price_per_gpu_hour": known.usd, "price_source": known.source}
+    return facts.model_copy(update={"hardware": hardware.model_copy(update=update)})
+
+
+def _list_price(limit: UserBudget | None, hardware: HardwareFacts) -> tuple[str, ...]:
+    if limit is None or not hardware.price_source:
         return ()
-    why = "no price per GPU-hour is known" if hardware.gpus else "there is no GPU to pay for"
-    do = "give --price USD" if hardware.gpus else "give a time, such as --budget 2h"
-    return (f"The budget is in US dollars but {why}, so it limits nothing; {do}.",)
+    price = f"{hardware.price_per_gpu_hour:g} USD an hour for {hardware.name}"
+    return (f"The budget is counted at {price} ({hardware.price_source}); --price gives yours.",)

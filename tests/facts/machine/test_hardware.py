@@ -148,11 +148,7 @@ def driver(monkeypatch, tmp_path):
     def answer(text, torch=()):
         device_file.touch()
 
-        def run(command, env=None, **_):
-            if command[0] != "nvidia-smi":
-                seen = torch.get(env.get("CUDA_VISIBLE_DEVICES"), ()) if torch else ()
-                lines = "".join(device.model_dump_json() + "\n" for device in seen)
-                return subprocess.CompletedProcess(command, 0, stdout=lines)
+        def run(command, **_):
             if text is None:
                 raise FileNotFoundError(command[0])
             file = ANSWERS / text
@@ -161,7 +157,12 @@ def driver(monkeypatch, tmp_path):
             said = file.read_text() if file.suffix == ".csv" else text
             return subprocess.CompletedProcess(command, 0, stdout=said)
 
+        def in_child(_function, request, *_, **__):
+            visible = ",".join(request.chosen) or None
+            return detect_hardware.Devices(gpus=tuple(dict(torch).get(visible, ())))
+
         monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(detect_hardware, "in_child", in_child)
 
     return answer
 

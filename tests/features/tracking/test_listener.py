@@ -13,8 +13,9 @@ from sweeper import extras
 from sweeper.errors import NotInstalled
 from sweeper.execution.state.events import make_event
 from sweeper.execution.state.status import Status
+from sweeper.extras import install_command
 from sweeper.features.tracking import listener
-from sweeper.features.tracking._follower import TrackingState
+from sweeper.features.tracking.listener import TrackingState
 from sweeper.features.tracking.options import Options
 from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.spec import Spec
@@ -62,9 +63,9 @@ def test_a_missing_client_is_an_error_with_the_command_that_installs_it(monkeypa
         wanted_listeners(tracked("mlflow", "wandb", "tensorboard"))
     assert str(caught.value).splitlines() == [
         "--track wandb needs wandb, which is not installed",
-        "  pip install 'finetune-sweeper[wandb]'",
+        f"  {install_command('wandb')}",
         "--track tensorboard needs tensorboardX, which is not installed",
-        "  pip install 'finetune-sweeper[tensorboard]'",
+        f"  {install_command('tensorboard')}",
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import NothingFits, SpecError
+from sweeper.facts.machine.gpus import list_prices
 from sweeper.planning.budget.budget import first_rung, parse_budget, searched_share
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
@@ -116,9 +117,39 @@ def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
     assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
 
 
-def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
-    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.limit_notes
-    assert any("no price" in note and "--price" in note for note in notes)
+def test_dollars_without_a_price_are_refused(scene: Any) -> None:
+    for facts in ({}, {"gpu_gib": None}):
+        with pytest.raises(SpecError) as error:
+            make_plan(*scene(aim={"budget": "30usd"}, **facts))
+        assert error.value.problems[0].where == "--budget"
+
+
+def test_dollars_are_counted_at_the_dated_price_of_a_card_unless_the_user_has_one(
+    scene: Any,
+) -> None:
+    spec, facts = scene(aim={"budget": "3usd"})
+    card = facts.hardware.model_copy(update={"name": "NVIDIA GeForce RTX 4090"})
+    plan = make_plan(spec, facts.model_copy(update={"hardware": card}))
+    hardware = plan.facts.hardware
+    assert hardware.price_per_gpu_hour == list_prices()["RTX 4090"].usd
+    assert hardware.price_source in plan.budget.limit_notes[0]
+    assert plan.budget.limit_seconds == pytest.approx(3 / list_prices()["RTX 4090"].usd * 3600)
+    mine = card.model_copy(update={"price_per_gpu_hour": 1.0})
+    budget = make_plan(spec, facts.model_copy(update={"hardware": mine})).budget
+    assert budget.limit_seconds == 3 * 3600
+
+
+def test_a_budget_that_buys_no_recommendation_says_so(scene: Any) -> None:
+    said = {}
+    for share in (0.1, 0.2, 0.4, 0.8, 1.6):
+        whole = make_plan(*scene(rows=2_000)).budget.sweep.seconds / 3600
+        try:
+            budget = make_plan(*scene(rows=2_000, aim={"budget": f"{share * whole}h"})).budget
+        except NothingFits:
+            continue
+        bare = min(budget.finalists, budget.confirmation_seeds) == 1
+        said[bare] = any("nothing is recommended" in note for note in budget.limit_notes)
+    assert said == {True: True, False: False}
 
 
 def test_more_gpus_run_more_trials_at_once(scene: Any) -> None:

@@ -15,7 +15,7 @@ from sweeper.planning.rulebook.apply_rules import fired
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
 from sweeper.spec import Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 # Statements of common practice, in short, and the rules that say them here.
 STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (

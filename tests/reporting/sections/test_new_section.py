@@ -11,7 +11,7 @@ def test_a_new_figure_is_in_page_and_document(make, read, tmp_path):
     made = make(trials=6)
     copy = copied(tmp_path / "copy")
     add(copy, PATH, recipes()[PATH])
-    run(copy, "-m", "sweeper.cli.main", "report", str(made.path))
+    run(copy, "-m", "sweeper", "report", str(made.path))
     document = json.loads((made.path / "report.json").read_text())
     found = document["sections"]["seed-spread"]["trials"]
     assert [one["seeds"] for one in found] == [3, 3, 3]
@@ -26,7 +26,7 @@ def test_where_it_is_not_measured_the_section_says_so(make, read, tmp_path):
     made = make(trials=2, seeds=1, seal=False)
     copy = copied(tmp_path / "copy")
     add(copy, PATH, recipes()[PATH])
-    run(copy, "-m", "sweeper.cli.main", "report", str(made.path))
+    run(copy, "-m", "sweeper", "report", str(made.path))
     document = json.loads((made.path / "report.json").read_text())
     assert "seed-spread" not in document["sections"]
     reason = document["missing"]["seed-spread"]["reason"]

@@ -56,7 +56,7 @@ def _ranks() -> dict[int, int]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             rank = process.environ().get("RANK")
-            if rank is not None and "sweeper.training.rank" in process.cmdline():
+            if rank is not None and "sweeper.training.rank:train" in process.cmdline():
                 found[int(rank)] = process.pid
     return found
 
@@ -264,9 +264,10 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
     code += "; die_with(int(sys.argv[-1]))"
     code += f"; {began}; {WAIT}"
     start = (
-        "import os, subprocess, sys, time;"
-        "launch = [sys.executable, '-m', 'sweeper.training.launch', '2', str(os.getpid())];"
-        f"subprocess.Popen([*launch, {str(tmp_path)!r}, '-c', {code!r}], start_new_session=True);"
+        "import time; from sweeper.child_process import start_child;"
+        "from sweeper.training.launch import LaunchRequest;"
+        f"request = LaunchRequest(ranks=2, folder={str(tmp_path)!r}, command=('-c', {code!r}));"
+        "start_child('sweeper.training.launch:launch', request, start_new_session=True);"
         "time.sleep(3000)"
     )
     worker = subprocess.Popen([sys.executable, "-c", start])

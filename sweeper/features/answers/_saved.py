@@ -1,0 +1,142 @@
+"""Saved answers, matched with rows by the content of their prompts, and the prompts to answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeper.artifact import Record
+from sweeper.data.examples import Dataset, Message, Split
+from sweeper.data.problems import listing
+from sweeper.data.reading.layout import SplitFiles
+from sweeper.data.reading.read import read
+from sweeper.data.rows import read_rows
+from sweeper.data.tools import calls_of, for_template, packed, spelled
+from sweeper.errors import DataError
+from sweeper.spec import DataSpec, Spec
+
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+_ID = "custom_id"
+"""The name of a request in a file of OpenAI's Batch API; here the key of its prompt."""
+
+
+class SavedAnswers(Record):
+    """The answers of one model.
+
+    Args:
+        name: Of its files in a run.
+        title: That of the model for people.
+        sha256: Of the answers.
+    """
+
+    name: str
+    title: str
+    path: str
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, path: str) -> SavedAnswers:
+        """Those in a file, which is not read yet."""
+        title = Path(path).name.partition(".jsonl")[0]
+        return cls(name=f"answers-{title}", title=title, path=path)
+
+    def to(self, dataset: Dataset, spec: Spec, *splits: Split) -> list[str]:
+        """The answer to each example of these splits.
+
+        Raises:
+            DataError: The file cannot be read, or lacks answers.
+        """
+        answers = _read(self.path, spec)
+        missing: dict[str, list[int]] = {}
+        for split in splits:
+            for example in dataset.splits[split]:
+                if example.key not in answers:
+                    missing.setdefault(split, []).append(example.line)
+        if missing:
+            count = sum(map(len, missing.values()))
+            rows = sum(len(dataset.splits[split]) for split in splits)
+            lines = [
+                f"line {listing([str(line) for line in sorted(numbers)])} of {split}"
+                for split, numbers in missing.items()
+            ]
+            raise DataError(
+                f"{count:,} of {rows:,} answers are missing",
+                why=f"Nothing answers the rows in {' and '.join(lines)}.",
+                fix="'sweeper data prompts' writes all prompts that must be answered.",
+                where=self.path,
+            )
+        return [answers[example.key] for split in splits for example in dataset.splits[split]]
+
+    def checked(self, dataset: Dataset, spec: Spec) -> SavedAnswers:
+        """The same with the digest of its answers, all of which are there.
+
+        Raises:
+            DataError: See ``to``.
+        """
+        answers = json.dumps(self.to(dataset, spec, *HELD_OUT))
+        digest = hashlib.sha256(answers.encode("utf-8", "surrogatepass"))
+        return self.model_copy(update={"sha256": digest.hexdigest()})
+
+
+def _read(path: str, spec: Spec) -> Mapping[str, str]:
+    """From the key of a prompt to its answer.
+
+    The file is what OpenAI's Batch API gives for the file of ``write_prompts``, or has the rows of
+    the data with the model's answers in place of their own.
+
+    Raises:
+        DataError: It cannot be read, or has several answers to one prompt.
+    """
+    table = read(Path(path))
+    if any(_ID in fields for fields in table.sample(1)):
+        pairs: Iterator[tuple[int, str, str]] = (
+            (line, str(fields.get(_ID)), answer)
+            for line, fields in table.rows
+            if (answer := _of_batch(fields)) is not None
+        )
+    else:
+        named = DataSpec(path=path, format=spec.data.format, columns=spec.data.columns)
+        rows = read_rows(named, spec.task, SplitFiles({"train": (Path(path),)})).rows
+        pairs = ((row.line, row.example.key, row.example.answer) for row in rows if row.example)
+    answers: dict[str, str] = {}
+    for line, key, answer in pairs:
+        if answers.setdefault(key, answer) != answer:
+            raise DataError(
+                "two answers to the same prompt",
+                why="Only one of them can be compared.",
+                fix="Leave one answer to each prompt.",
+                where=f"{path}:{line}",
+            )
+    return answers
+
+
+def _of_batch(fields: Mapping[str, object]) -> str | None:
+    """The answer in a line of the Batch API; None where the request failed."""
+    try:
+        answer: Any = fields["response"]
+        answer = answer["body"]["choices"][0]["message"]
+        calls = (
+            packed(tool_calls=calls_of(answer["tool_calls"])) if answer.get("tool_calls") else ""
+        )
+        return spelled(Message("assistant", answer.get("content") or "", calls))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def prompts(dataset: Dataset, model: str) -> Iterator[dict[str, object]]:
+    """A request of the Batch API for each prompt of validation and test, without its answer."""
+    asked: set[str] = set()
+    for example in (example for split in HELD_OUT for example in dataset.splits[split]):
+        if example.key in asked:
+            continue
+        asked.add(example.key)
+        turns = example.messages[:-1] or (Message("user", example.text),)
+        messages, tools = for_template(turns)
+        for turn in messages:
+            for call in turn.get("tool_calls", ()):
+                call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
+        body = {"model": model, "messages": messages, **({"tools": tools} if tools else {})}
+        yield {_ID: example.key, "method": "POST", "url": "/v1/chat/completions", "body": body}

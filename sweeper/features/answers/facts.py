@@ -1,0 +1,55 @@
+"""Checks that saved answers can be compared, and that none is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sweeper.artifact import Record
+from sweeper.data.examples import Dataset
+from sweeper.errors import Problem
+from sweeper.facts.record import Facts
+from sweeper.features import parts
+from sweeper.features.answers._saved import SavedAnswers
+from sweeper.features.answers.options import Options
+from sweeper.metrics.objectives import fitting
+from sweeper.objective import LOSS
+from sweeper.spec import Spec
+
+
+class AnswersFacts(Record):
+    """The models whose answers are compared."""
+
+    models: tuple[SavedAnswers, ...]
+
+
+def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
+    """Whether the objective can be computed from answers, and models have names of their own."""
+    saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
+    where = spec.places.where(("features", "answers", "files"))
+    for title, count in Counter(model.title for model in saved).items():
+        if count > 1:
+            fix = "Give the files different names: a model is called by the name of its file."
+            yield Problem(f"{count} files are called {title}", "", fix, where)
+    if saved and spec.task != "classification" and spec.objective.name == LOSS.name:
+        fitted = ", ".join(name for name in fitting(spec.task) if name != LOSS.name)
+        yield Problem(
+            "saved answers have no loss",
+            "Trials are compared by validation loss here.",
+            f"Add --objective with a metric of answers: {fitted}.",
+            where,
+        )
+
+
+def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> AnswersFacts | None:
+    """The models, after a look at every answer."""
+    saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
+    if not saved or dataset is None:
+        return None
+    return AnswersFacts(models=tuple(model.checked(dataset, spec) for model in saved))
+
+
+def identity(spec: Spec, facts: Facts) -> object:
+    """The digests of the answers: a later call of the run must compare with the same."""
+    known = parts.record_of(facts.features, "answers", AnswersFacts)
+    return [[model.name, model.sha256] for model in known.models] if known else None

@@ -1,0 +1,94 @@
+"""Is a trial as good as the model elsewhere? Whether it is worse by less than the margin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.artifact import Record
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.figures import Comparison, Metric
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
+from sweeper.reporting.blocks import Block, Column, Table, placed
+from sweeper.reporting.document import Report
+
+HEADING = Heading(15, "answers", "Saved answers")
+
+
+class ReferenceComparison(Record):
+    """The best trial against one model elsewhere, on the test split.
+
+    Args:
+        title: The model.
+        comparison: First minus second is trial minus model.
+    """
+
+    title: str
+    comparison: Comparison
+
+
+class Figures(Record):
+    """The comparison with every model elsewhere."""
+
+    models: tuple[ReferenceComparison, ...]
+    margin_points: float
+    metric: Metric
+
+
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
+    """The comparisons of the verdict with models whose answers were saved."""
+    titles = {one.name: one.title for one in findings.baselines if one.reference}
+    models = tuple(
+        ReferenceComparison(title=titles[comparison.second], comparison=comparison)
+        for comparison in findings.verdict.comparisons
+        if comparison.second in titles
+    )
+    if not models:
+        return None
+    return Figures(models=models, margin_points=findings.margin_points, metric=findings.metric)
+
+
+def sentence(model: ReferenceComparison, figures: Figures) -> str:
+    """What the test split says about the trial and one model."""
+    comparison = model.comparison
+    trial = comparison.first.replace("-", " ")
+    gap = words.difference(comparison.difference, figures.metric)
+    margin = f"by more than {words.points(figures.margin_points)}"
+    if comparison.outcome == "better":
+        answer = f"{trial} is better than {model.title}"
+    elif comparison.outcome == "worse":
+        answer = f"{trial} is worse than {model.title}"
+    elif comparison.not_worse:
+        answer = f"{trial} is not worse than {model.title} {margin}"
+    else:
+        answer = f"the test split cannot tell whether {trial} is worse than {model.title} {margin}"
+    return f"{words.sentence(answer)}: {gap}."
+
+
+def because(figures: Figures, findings: Findings) -> Iterator[str]:
+    """One sentence for each model."""
+    return (sentence(model, figures) for model in figures.models)
+
+
+card = because
+
+
+def finding(figures: Figures, report: Report) -> str:
+    """The first model's sentence."""
+    return sentence(figures.models[0], figures)
+
+
+def blocks(figures: Figures, report: Report) -> Iterator[Block]:
+    """A table, one line a model."""
+    columns: list[Column[ReferenceComparison]] = [
+        Column("model", lambda row: row.title, "/title"),
+        Column(
+            "difference",
+            lambda row: words.difference(row.comparison.difference, figures.metric),
+            "/comparison/difference",
+        ),
+        Column("result", lambda row: sentence(row, figures), "/comparison/not_worse"),
+    ]
+    rows = placed(figures.models, "/sections/answers/models")
+    yield Table.of("answers-table", "Trial minus model, on the test split", columns, rows)

@@ -1,0 +1,124 @@
+"""Scores saved answers on the items that trials are scored on, by the same metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sweeper.data.examples import Example, Split, normalised
+from sweeper.evaluation.objective_values import Answered, from_answers, item_metrics
+from sweeper.features.answers._saved import SavedAnswers
+from sweeper.features.answers.options import Options
+from sweeper.metrics import user_function
+from sweeper.metrics.base import computed, item_values, metrics
+from sweeper.tasks.classification import ClassDecisions
+from sweeper.training.base_model.context import ModelContext
+from sweeper.training.torch_backend import items_sha256
+from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
+
+
+def baselines(context: ModelContext) -> Iterator[ReferenceModel]:
+    """The models of the request."""
+    for path in context.spec.features.of(Options).files:
+        yield ReferenceModel(SavedAnswers.of(path), context)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of saved answers: of the items with a weight, as trials have them.
+
+    Args:
+        items: One for each scored item.
+        value: Their mean, in the headline metric.
+    """
+
+    weights: tuple[float, ...]
+    items: Sequence[float]
+    value: float
+    metrics: dict[str, float]
+    generated: GeneratedAnswers | None = field(default=None)
+
+
+class ReferenceModel:
+    """A model elsewhere, of which there are only answers."""
+
+    def __init__(self, saved: SavedAnswers, context: ModelContext) -> None:
+        self.name = saved.name
+        self._saved = saved
+        self._context = context
+
+    def on_validation(self) -> BaselineResult:
+        """Its scores; a model that only answers has no loss."""
+        scores, objective = self._scores("validation"), self._context.objective
+        return BaselineResult(
+            name=self.name,
+            title=self._saved.title,
+            objective=None if objective.is_loss else scores.value,
+            metrics=scores.metrics,
+            note="Saved answers of a model elsewhere.",
+            reference=True,
+        )
+
+    def on_test(self) -> TestScore:
+        """Its scores on the test split."""
+        scores = self._scores("test")
+        values = iter(scores.items)
+        return TestScore(
+            name=self.name,
+            metrics=scores.metrics,
+            item_scores=tuple(next(values) if weight else 0.0 for weight in scores.weights),
+            item_weights=scores.weights,
+            items_sha256=items_sha256(self._context.dataset.splits["test"]),
+            generated=scores.generated,
+        )
+
+    def _scores(self, split: Split) -> _Scores:
+        examples, items = self._context.dataset.splits[split], self._context.items(split)
+        texts = self._saved.to(self._context.dataset, self._context.spec, split)
+        weights = tuple(float("dropped" not in item["fates"]) for item in items.fates)
+        answers = [text for text, weight in zip(texts, weights, strict=True) if weight]
+        asked = [example for example, weight in zip(examples, weights, strict=True) if weight]
+        if isinstance(self._context.task, ClassDecisions):
+            return self._of_classes(self._context.task, weights, answers, asked)
+        return self._of_texts(weights, answers, asked)
+
+    def _of_classes(
+        self,
+        task: ClassDecisions,
+        weights: tuple[float, ...],
+        answers: list[str],
+        examples: list[Example],
+    ) -> _Scores:
+        """An answer that names no class is wrong."""
+        objective = self._context.objective
+        numbers = {normalised(label): place for place, label in enumerate(task.dataset.labels)}
+        decided = [numbers.get(normalised(text), -1) for text in answers]
+        true = task.targets(examples)
+        if objective.function:
+            value, items = user_function.measured(objective, answers, examples)
+        else:
+            metric = metrics()["accuracy" if objective.is_loss else objective.metric]
+            items = item_values(metric.compute, decided, true, per_item=metric.per_item)
+            value = metric.compute(decided, true)
+        figures = computed("classes", decided, true)
+        figures |= {} if objective.is_loss else {objective.metric: value}
+        return _Scores(weights, items, value, figures)
+
+    def _of_texts(
+        self, weights: tuple[float, ...], answers: list[str], examples: list[Example]
+    ) -> _Scores:
+        context = self._context
+        tokens = max(len(ids) for ids in context.tokenizer(answers)["input_ids"])
+        figures = computed("answers", answers, [example.accepted for example in examples])
+        written = Answered(tuple((text,) for text in answers), figures, tokens)
+        score = from_answers(context.objective, written, examples, context.underway)
+        places = tuple(place for place, weight in enumerate(weights) if weight)
+        generated = GeneratedAnswers(
+            items=len(places),
+            metrics=figures,
+            places=places,
+            item_metrics=item_metrics(written, examples),
+            most_tokens=tokens,
+        )
+        figures = figures | {context.objective.metric: score.value}
+        return _Scores(weights, score.items.tolist(), score.value, figures, generated)
