@@ -1,5 +1,5 @@
 """Writes the pages that are made from the program itself: rules, strategies, commands, fits,
-the table of data formats, and the picture of a plan.
+the tables of data formats and codes of errors, and the picture of a plan.
 
 python docs/generate.py            write the pages
 python docs/generate.py --check    exit with 1 if one of them is out of date
@@ -10,9 +10,10 @@ Strategies of installed packages are part of the pages.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from fits import fits_page
 from pictures import plan_picture
 from typer.main import get_command
 
-from sweeper import resources
+import sweeper
+from sweeper import errors, resources
 from sweeper.cli.main import app
 from sweeper.data.formats.base import formats
+from sweeper.errors import SweeperError
 from sweeper.features.doctor._results import Results
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
@@ -34,7 +37,7 @@ from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
-from sweeper.traits.yaml_files import strategy_files
+from sweeper.traits.traits import strategy_files
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent
@@ -145,7 +148,7 @@ def _parameters(
         declared: From a parameter's name to its fields, or to the word that it is shared.
         shared: The groups of shared parameters.
     """
-    own = {name: one for name, one in declared.items() if isinstance(one, dict)}
+    own = {name: entry for name, entry in declared.items() if isinstance(entry, dict)}
     group = {name: title for title, fields in shared.items() for name in fields}
     titles = {name: name if name in shared else group[name] for name in declared.keys() - own}
     links = [f"[{name}](#{titles[name]}-shared)" for name in declared if name in titles]
@@ -154,33 +157,33 @@ def _parameters(
     if own:
         yield from ("", "| parameter | range | allowed | default | unit | searched |")
         yield "|---|---|---|---|---|---|"
-        for name, one in own.items():
-            base = shared[group[name]][name] if SHARED in one else {}
-            yield f"| `{name}` | {' | '.join(_cells(base | one))} |"
-    for name, one in own.items():
-        why, source = one.get("why"), one.get("source")
+        for name, entry in own.items():
+            base = shared[group[name]][name] if SHARED in entry else {}
+            yield f"| `{name}` | {' | '.join(_cells(base | entry))} |"
+    for name, entry in own.items():
+        why, source = entry.get("why"), entry.get("source")
         if why or source:
-            told = [str(why)] if why else []
-            told += [f"Source: {source}."] if source else []
-            yield from ("", f"- `{name}`: {' '.join(told)}")
+            parts = [str(why)] if why else []
+            parts += [f"Source: {source}."] if source else []
+            yield from ("", f"- `{name}`: {' '.join(parts)}")
 
 
-def _cells(one: dict[str, Any]) -> Iterator[str]:
+def _cells(fields: dict[str, Any]) -> Iterator[str]:
     """Range, allowed range, default, unit, and whether it is searched."""
     for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
-        if bounds in one:
-            low, high = one[bounds]
-            yield f"{value_text(low)} to {value_text(high)}{' (log)' if one.get('log') else ''}"
-        elif choices in one:
-            yield ", ".join(str(value_text(value)) for value in one[choices])
+        if bounds in fields:
+            low, high = fields[bounds]
+            yield f"{value_text(low)} to {value_text(high)}{' (log)' if fields.get('log') else ''}"
+        elif choices in fields:
+            yield ", ".join(str(value_text(value)) for value in fields[choices])
         else:
             yield "same as range" if bounds == "allowed" else ""
-    yield str(value_text(one["default"])) if "default" in one else ""
-    yield str(one.get("unit", ""))
-    if one.get("optional"):
+    yield str(value_text(fields["default"])) if "default" in fields else ""
+    yield str(fields.get("unit", ""))
+    if fields.get("optional"):
         yield "only if declared"
     else:
-        yield "no" if one.get("searched") is False else "yes"
+        yield "no" if fields.get("searched") is False else "yes"
 
 
 def commands_page() -> str:
@@ -248,13 +251,15 @@ def _options(parameters: list[Any]) -> list[str]:
 
 def _rows(parameters: list[Any]) -> list[str]:
     rows = []
-    for one in parameters:
-        if getattr(one, "hidden", False) or one.name == "help":
+    for option in parameters:
+        if getattr(option, "hidden", False) or option.name == "help":
             continue
-        names = [*one.opts, *one.secondary_opts]
-        words = ", ".join(f"`{name}`" for name in names) if names[0][0] == "-" else f"`{one.name}`"
-        meaning = (getattr(one, "help", "") or "").replace("|", "\\|")
-        rows.append(f"| {words} | {meaning} | {_default(one)} |")
+        names = [*option.opts, *option.secondary_opts]
+        words = (
+            ", ".join(f"`{name}`" for name in names) if names[0][0] == "-" else f"`{option.name}`"
+        )
+        meaning = (getattr(option, "help", "") or "").replace("|", "\\|")
+        rows.append(f"| {words} | {meaning} | {_default(option)} |")
     return rows
 
 
@@ -274,18 +279,23 @@ def _default(parameter: Any) -> str:
     return f"`{value_text(value) if isinstance(value, float) else value}`"
 
 
+def _between(name: str, mark: str, lines: Iterable[str]) -> str:
+    """A page with these lines between ``<!-- MARK`` and ``<!-- end of MARK``."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    before, rest = page.split(f"<!-- {mark}", 1)
+    note, after = rest.split("\n", 1)
+    after = after[after.index(f"<!-- end of {mark}") :]
+    return f"{before}<!-- {mark}{note}\n" + "\n".join(["", *lines, "", ""]) + after
+
+
 def data_page() -> str:
-    """The page on data, with the table of row formats between its two marks."""
-    page = (DOCS / "data.md").read_text(encoding="utf-8")
-    before, rest = page.split("<!-- formats", 1)
-    mark, after = rest.split("\n", 1)
-    after = after[after.index("<!-- end of formats") :]
+    """The page on data, with the table of row formats."""
     rows = [
-        f"| {one.name} | {one.columns} | {', '.join(one.tasks) or 'refused'} |"
-        for one in formats().values()
+        f"| {format_.name} | {format_.columns} | {', '.join(format_.tasks) or 'refused'} |"
+        for format_ in formats().values()
     ]
-    table = "\n".join(["", "| format | columns | used for |", "|---|---|---|", *rows, "", ""])
-    return f"{before}<!-- formats{mark}\n{table}{after}"
+    head = ["| format | columns | used for |", "|---|---|---|"]
+    return _between("data.md", "formats", [*head, *rows])
 
 
 def _yes(holds: bool) -> str:
@@ -293,55 +303,79 @@ def _yes(holds: bool) -> str:
 
 
 def data_quality_page() -> str:
-    """The page on data quality, with the table of kinds of faults between its two marks."""
-    page = (DOCS / "data-quality.md").read_text(encoding="utf-8")
-    before, rest = page.split("<!-- kinds", 1)
-    mark, after = rest.split("\n", 1)
-    after = after[after.index("<!-- end of kinds") :]
+    """The page on data quality, with the table of kinds of faults."""
     lines = [
-        "",
         "| kind | rows that ... | severity | what `fix` does | safe |",
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{one.name}` | {one.title} | {one.severity} | {one.remedy} | {_yes(one.safe)} |"
-        for one in kinds().values()
+        f"| `{kind.name}` | {kind.title} | {kind.severity} | {kind.remedy} | {_yes(kind.safe)} |"
+        for kind in kinds().values()
     ]
-    return f"{before}<!-- kinds{mark}\n" + "\n".join([*lines, "", ""]) + after
+    return _between("data-quality.md", "kinds", lines)
 
 
 def export_page() -> str:
-    """The page on exports, with the table of trainers between its two marks."""
-    page = (DOCS / "export.md").read_text(encoding="utf-8")
-    before, rest = page.split("<!-- targets", 1)
-    mark, after = rest.split("\n", 1)
-    after = after[after.index("<!-- end of targets") :]
-    lines = ["", "| `--to` | strategies | set differently | not supported |", "|---|---|---|---|"]
+    """The page on exports, with the table of trainers."""
+    lines = ["| `--to` | strategies | set differently | not supported |", "|---|---|---|---|"]
     for name, target in targets().items():
         differs = [f"`{setting}`: {why}" for setting, why in target.differs.items()]
         lost = [f"`{setting}`: {why}" for setting, why in target.lost.items()]
         lost += [f"task {task}: {why}" for task, why in target.tasks_left_out.items()]
         cells = (", ".join(target.strategies), "<br>".join(differs) or "-", "<br>".join(lost))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return f"{before}<!-- targets{mark}\n" + "\n".join([*lines, "", ""]) + after
+    return _between("export.md", "targets", lines)
 
 
 def platforms_page(results: Path = DOCS / "tried_on") -> str:
-    """The page on platforms, with the table of GPUs on which the checks ran between its marks."""
-    page = (DOCS / "platforms.md").read_text(encoding="utf-8")
-    before, rest = page.split("<!-- tried on", 1)
-    mark, after = rest.split("\n", 1)
-    after = after[after.index("<!-- end of tried on") :]
-    lines = ["", "| device | driver, torch | works | fails |", "|---|---|---|---|"]
+    """The page on platforms, with the table of GPUs on which the checks ran."""
+    lines = ["| device | driver, torch | works | fails |", "|---|---|---|---|"]
     for path in sorted(results.glob("*.json")):
         checks = Results.read(path)
         versions = ", ".join(checks.versions.get(name, "none") for name in ("driver", "torch"))
         works = f"{len(checks.named('ok'))} checks of {len(checks.results)}"
         device = f"{checks.device.get('name')}, {checks.device.get('gib')} GiB"
         lines.append(f"| {device} | {versions} | {works} | {', '.join(checks.named('failed'))} |")
-    if len(lines) == 3:
-        lines = ["", "Nobody has sent results yet."]
-    return f"{before}<!-- tried on{mark}\n" + "\n".join([*lines, "", ""]) + after
+    if len(lines) == 2:
+        lines = ["Nobody has sent results yet."]
+    return _between("platforms.md", "tried on", lines)
+
+
+def error_codes() -> dict[str, tuple[int, str]]:
+    """Exit code and meaning of each code of an error: of the classes, then of single cases."""
+    classes = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    kinds_of_error = {n: kind for n, kind in classes.items() if issubclass(kind, SweeperError)}
+    codes = {
+        kind.code: (
+            kind.exit_code,
+            (kind.__doc__ or "").split("\n")[0].split(";")[0].rstrip(".").replace("``", "`"),
+        )
+        for kind in kinds_of_error.values()
+    }
+    for path in sorted(Path(sweeper.__file__).parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in kinds_of_error:
+                case = [each.value for each in call.keywords if each.arg == "code"]
+                if case and isinstance(case[0], ast.Constant):
+                    kind = kinds_of_error[ast.unparse(call.func)]
+                    said = _words(call.args[0]) or f"see `{kind.code}`"
+                    codes.setdefault(str(case[0].value), (kind.exit_code, said))
+    return codes
+
+
+def _words(message: ast.expr) -> str:
+    """A message with "..." for its values; empty if it is made elsewhere."""
+    if isinstance(message, ast.Constant):
+        return str(message.value)
+    parts = message.values if isinstance(message, ast.JoinedStr) else []
+    return "".join(str(p.value) if isinstance(p, ast.Constant) else "..." for p in parts)
+
+
+def troubleshooting_page() -> str:
+    """The page on messages, with the table of the codes of errors."""
+    lines = ["| code | exit code | meaning |", "|---|---|---|"]
+    lines += [f"| `{code}` | {status} | {what} |" for code, (status, what) in error_codes().items()]
+    return _between("troubleshooting.md", "codes", lines)
 
 
 def main() -> int:
@@ -354,6 +388,7 @@ def main() -> int:
         "data-quality.md": data_quality_page(),
         "export.md": export_page(),
         "platforms.md": platforms_page(),
+        "troubleshooting.md": troubleshooting_page(),
         "fits.md": fits_page(rule_book(), NOTE.format(source="docs/fits.py")),
         "pictures/plan.svg": plan_picture(),
     }

@@ -344,12 +344,12 @@ def _request(
     sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
 ) -> Spec:
     """The request from file or mapping and keywords."""
-    known = [*(name for name in _PATHS if name != "name"), "set", "features"]
-    unknown = [name for name in keywords if name not in (*known, "name")]
+    accepted = [*(name for name in _PATHS if name != "name"), "set", "features"]
+    unknown = [name for name in keywords if name not in (*accepted, "name")]
     if unknown:
         raise SpecError(
             [
-                Problem(f"there is no keyword {name!r}", fix=near_match(name, known))
+                Problem(f"there is no keyword {name!r}", fix=near_match(name, accepted))
                 for name in unknown
             ]
         )

@@ -85,7 +85,7 @@ class Artifact(Record):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            errors = sorted(error.errors(), key=lambda one: one["type"] not in _OTHER_FIELDS)
+            errors = sorted(error.errors(), key=lambda each: each["type"] not in _OTHER_FIELDS)
             key = ".".join(str(part) for part in errors[0]["loc"])
             what = f"{name} does not hold what it should: {key}: {errors[0]['msg']}"
             if errors[0]["type"] in _OTHER_FIELDS:

@@ -146,8 +146,8 @@ class Underway:
         what = f"{self.title}: {what}" if self.title else what
         now = self._clock()
         if self._last is not None:
-            last, told = self._last
-            if what == last and now - told < _EVERY_SECONDS:
+            last, told_at = self._last
+            if what == last and now - told_at < _EVERY_SECONDS:
                 return
         self._last = what, now
         self._tell(what, done, of)

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, get_type_hints
+from typing import Any, BinaryIO, TextIO, TypeVar, get_type_hints
 
 from sweeper import errors
 from sweeper.artifact import Record
@@ -31,14 +31,10 @@ _PR_SET_PDEATHSIG = 1
 GPU_SHARE = "SWEEPER_GPU_SHARE"
 # For processes that load torch, unless the user sets another value: GPUs are numbered as nvidia-smi
 # numbers them, and freed blocks are not lost to later tensors of another size.
-GPU_SETTINGS = {
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-}
+GPU_SETTINGS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000
 _LINE_CHARACTERS = 300
-_ANSWER = f"import sys, {__name__} as child; child.answer(sys.argv[1], int(sys.argv[2]))"
 A = TypeVar("A", bound=Record)
 
 
@@ -57,13 +53,14 @@ def quiet_threads(threads: int | None) -> dict[str, str]:
     }
 
 
-def child_command(function: str) -> list[str]:
+def child_command(function: str, *shown: str) -> list[str]:
     """The command of a process that calls a function, and ends with this one.
 
     Args:
         function: ``module:function``.
+        shown: Words by which people tell one such process from another.
     """
-    return [sys.executable, "-c", _ANSWER, function, str(os.getpid())]
+    return [sys.executable, "-m", "sweeper.child", function, str(os.getpid()), *shown]
 
 
 def request_line(request: Record) -> bytes:
@@ -72,19 +69,27 @@ def request_line(request: Record) -> bytes:
 
 
 def start_child(
-    function: str, request: Record, *, threads: int | None = 1, **options: Any
+    function: str,
+    request: Record,
+    *,
+    threads: int | None = 1,
+    env: Mapping[str, str] | None = None,
+    shown: Sequence[str] = (),
+    **options: Any,
 ) -> subprocess.Popen[bytes]:
     """A process that has got its request; it may read more, and answers by lines.
 
     Args:
         threads: For torch; all cores if None.
+        env: Its environment, in place of this one with the settings for torch.
+        shown: As in ``child_command``.
         options: Further arguments of ``Popen``.
     """
     process = subprocess.Popen(
-        child_command(function),
+        child_command(function, *shown),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**GPU_SETTINGS, **os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
+        env=env or {**GPU_SETTINGS, **os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
         **options,
     )
     assert process.stdin is not None
@@ -124,13 +129,13 @@ def in_child(
         ChildFailed: It broke, or took too long; with the last line that it wrote.
         SweeperError: What the function raised.
     """
-    found: dict[str, Any] | None = None
+    reply: dict[str, Any] | None = None
     late = threading.Event()
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryFile() if log is None else log.open("w+b") as said,
-        start_child(function, request, threads=threads, stderr=said) as process,
+        tempfile.TemporaryFile() if log is None else log.open("w+b") as errors_file,
+        start_child(function, request, threads=threads, stderr=errors_file) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
@@ -154,20 +159,20 @@ def in_child(
                 elif "event" in message:
                     hear(message["event"])
                 else:
-                    found = message or None
+                    reply = message or None
             status = process.wait()
         except BaseException:
             process.terminate()
             raise
         finally:
             timer.cancel()
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_BYTES))
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    if found is not None and "problems" in found:
-        kind: type[SweeperError] = getattr(errors, found["error"], SweeperError)
-        raise kind([Problem(**fields) for fields in found["problems"]])
-    if found is not None:
-        return answer.model_validate(found["answer"])
+        errors_file.seek(max(0, errors_file.seek(0, os.SEEK_END) - _LAST_BYTES))
+        last = errors_file.read().decode(errors="replace").strip().splitlines()[-1:]
+    if reply is not None and "problems" in reply:
+        kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
+        raise kind([Problem(**fields) for fields in reply["problems"]])
+    if reply is not None:
+        return answer.model_validate(reply["answer"])
     how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)
     said_last = f": {last[0].strip()[:_LINE_CHARACTERS]}" if last and not late.is_set() else ""
     failed = ChildFailed(f"{what} {how}{said_last}", fix=fix, where=where)
@@ -191,6 +196,12 @@ def tell(**message: Any) -> None:
         print(json.dumps(message), file=_pipe, flush=True)
 
 
+def message_pipe() -> BinaryIO:
+    """The pipe to the parent, for a function with messages of its own."""
+    assert _pipe is not None
+    return _pipe.buffer
+
+
 def tell_event(**event: Any) -> None:
     """Tell the parent what has happened."""
     tell(event=event)
@@ -201,12 +212,13 @@ def tell_progress(what: str, done: int, of: int) -> None:
     tell(progress=[what, done, of])
 
 
-def answer(function: str, parent: int) -> None:
+def answer(function: str, parent: int, file: Path | None = None) -> None:
     """Answer the parent's request, and end this process.
 
     Args:
         function: ``module:function``. Its errors are told to the parent.
         parent: The process that this one ends with.
+        file: Holds the request; the first line on standard input if None.
     """
     global _pipe
     die_with(parent)
@@ -217,8 +229,9 @@ def answer(function: str, parent: int) -> None:
     try:
         call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
-        found = call(kind.model_validate(object_of(sys.stdin.readline())))
-        tell(answer={} if found is None else found.model_dump(mode="json"))
+        line = _first_line() if file is None else file.read_bytes()
+        result = call(kind.model_validate(object_of(line)))
+        tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
         tell(error=type(error).__name__, problems=problems)
@@ -228,6 +241,14 @@ def answer(function: str, parent: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # taking torch apart takes long, and a client's threads may wait for ever
+
+
+def _first_line() -> bytes:
+    # Read byte by byte: what comes behind the request belongs to the function.
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
 
 
 def die_with(parent: int) -> None:

@@ -16,6 +16,9 @@
     └── GateFailed                   5      --fail-under or a limit was not met
 
 Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
+
+Each error has a ``code``, which stays the same when its words change: that of its case, else of its
+class.
 """
 
 from __future__ import annotations
@@ -37,12 +40,14 @@ class Problem:
         why: Why that is a problem, with the bound that it breaks. May be empty.
         fix: What the user can do about it. May be empty.
         where: ``file:line key``, a flag, or a path. May be empty.
+        code: The case. Empty where the class of the error says enough.
     """
 
     what: str
     why: str = ""
     fix: str = ""
     where: str = ""
+    code: str = ""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -55,44 +60,63 @@ class SweeperError(Exception):
     Args:
         what: What happened, or the list of all problems that were found.
         where: File and line, flag or path.
+        code: The case of the problem; without one, the error's code is that of its class.
     """
 
     exit_code = 1
+    code = "failure"
 
     def __init__(
-        self, what: str | Sequence[Problem], why: str = "", fix: str = "", where: str = ""
+        self,
+        what: str | Sequence[Problem],
+        why: str = "",
+        fix: str = "",
+        where: str = "",
+        code: str = "",
     ) -> None:
         if isinstance(what, str):
-            self.problems: tuple[Problem, ...] = (Problem(what, why, fix, where),)
+            self.problems: tuple[Problem, ...] = (Problem(what, why, fix, where, code),)
         else:
             self.problems = tuple(what)
+        self.code = next((p.code for p in self.problems if p.code), type(self).code)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class UsageError(SweeperError):
     """The command line or a file that it names cannot be used."""
 
+    code = "usage"
     exit_code = 2
 
 
 class SpecError(UsageError):
     """``sweep.yaml`` or the flags hold mistakes; all of them are listed."""
 
+    code = "request"
+
 
 class OtherVersion(UsageError):
     """A file was written by another version of sweeper, older or newer."""
+
+    code = "other-version"
 
 
 class RuleError(UsageError):
     """A rule file or a strategy space holds mistakes; all of them are listed."""
 
+    code = "rule-file"
+
 
 class DataError(UsageError):
     """A data set cannot be used as it is."""
 
+    code = "data"
+
 
 class ModelError(UsageError):
     """A model cannot be found, reached or read."""
+
+    code = "model"
 
 
 class TooLarge(UsageError):
@@ -105,6 +129,8 @@ class TooLarge(UsageError):
         loading: It ran out while a model was loaded.
     """
 
+    code = "too-large"
+
     def __init__(
         self, detail: str, needed_gib: float | None, had_gib: float, *, loading: bool = False
     ) -> None:
@@ -115,9 +141,13 @@ class TooLarge(UsageError):
 class NotInstalled(UsageError):
     """An optional package is missing or cannot be loaded; the error says how to install it."""
 
+    code = "not-installed"
+
 
 class RunError(UsageError):
     """A run folder cannot be used: locked by another command, foreign, or not writable."""
+
+    code = "run-folder"
 
 
 class ChildFailed(SweeperError):
@@ -126,12 +156,14 @@ class ChildFailed(SweeperError):
     ``status`` is its exit status, negative for a signal; None where it took too long.
     """
 
+    code = "process-failed"
     status: int | None = None
 
 
 class NothingFits(SweeperError):
     """No strategy fits the hardware. ``plan`` is all that is known, as JSON; empty if unknown."""
 
+    code = "nothing-fits"
     exit_code = 3
     plan = ""
 
@@ -139,16 +171,20 @@ class NothingFits(SweeperError):
 class TooLong(NothingFits):
     """No trial ends within the budget, or in a reasonable time."""
 
+    code = "too-long"
+
 
 class NoTrialCompleted(SweeperError):
     """The sweep ended without a single completed trial."""
 
+    code = "no-trial-completed"
     exit_code = 4
 
 
 class GateFailed(SweeperError):
     """A limit that the user set was not kept."""
 
+    code = "limit-exceeded"
     exit_code = 5
 
 
@@ -190,7 +226,7 @@ def _disk_of(path: str) -> str:
     return f"The disk at {disk} has {free.f_bavail * free.f_frsize >> 10:,} KiB free."
 
 
-def near_match(word: str, known: Iterable[str]) -> str:
+def near_match(word: str, candidates: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or all of them.
 
     >>> near_match("lroa", ["full", "lora"])
@@ -198,6 +234,6 @@ def near_match(word: str, known: Iterable[str]) -> str:
     >>> near_match("x", ["full", "lora"])
     'Known: full, lora.'
     """
-    names = sorted(known)
+    names = sorted(candidates)
     close = difflib.get_close_matches(word, names, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."

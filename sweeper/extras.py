@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sweeper.errors import NotInstalled, Problem
@@ -14,6 +15,7 @@ from sweeper.errors import NotInstalled, Problem
 DISTRIBUTION = "finetune-sweeper"
 """The name for pip. The package ``sweeper`` on PyPI is another program."""
 
+_CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = ("torch", "transformers", "peft", "accelerate", "safetensors")
 REPORTS = ("numpy", "scipy", "optuna", "altair", "vl_convert")
 RUNS = (*REPORTS, "sklearn", "threadpoolctl", *TRAINING)
@@ -26,11 +28,11 @@ What only some runs import is left out: bitsandbytes, pyarrow, and the metrics o
 def install_command(*extras: str) -> str:
     """The command that adds extras to the sweeper that is installed.
 
-    pip keeps an installed sweeper that came from a checkout or a wheel, and adds what is missing.
-
-    >>> install_command("train", "ray")
-    "pip install 'finetune-sweeper[train,ray]'"
+    A checkout is named by its folder. For an installed wheel, pip needs no index to find the
+    package: it keeps what is installed, and adds what is missing.
     """
+    if (_CHECKOUT / "pyproject.toml").is_file():
+        return f"pip install -e '{_CHECKOUT}[{','.join(extras)}]'"
     return f"pip install '{DISTRIBUTION}[{','.join(extras)}]'"
 
 

@@ -50,14 +50,14 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def near_parameter(name: str, known: Collection[str]) -> str:
+def near_parameter(name: str, candidates: Collection[str]) -> str:
     """The known hyperparameter that a name most likely means, as a sentence.
 
     >>> near_parameter("rank", ["r", "lora_alpha"]), near_parameter("lora_alhpa", ["lora_alpha"])
     ("Did you mean 'r'?", "Did you mean 'lora_alpha'?")
     """
     called = _CALLED.get(name)
-    return f"Did you mean {called!r}?" if called in known else near_match(name, known)
+    return f"Did you mean {called!r}?" if called in candidates else near_match(name, candidates)
 
 
 #: The choices of ``target_modules`` as PEFT names the layers.

@@ -94,12 +94,12 @@ class Objective(Record):
         """
         return -cost if self.higher_is_better and not self.at_rungs else self.value(cost)
 
-    def measured(self, one: Compared) -> float | None:
+    def measured(self, compared: Compared) -> float | None:
         """The value of a result, a report or a baseline; None if it has none."""
-        return one.validation_loss if self.is_loss else one.objective
+        return compared.validation_loss if self.is_loss else compared.objective
 
-    def cost_of(self, one: Compared) -> float | None:
-        value = self.measured(one)
+    def cost_of(self, compared: Compared) -> float | None:
+        value = self.measured(compared)
         return None if value is None else self.cost(value)
 
 

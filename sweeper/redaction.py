@@ -113,15 +113,15 @@ def _secrets() -> Iterator[_Rule]:
 def _secret_values() -> Iterator[str]:
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name):
-            found = [value.strip()]
+            secrets = [value.strip()]
             if "TOKENS" in name.upper():
-                found += [part.strip() for part in value.split(",")]
+                secrets += [part.strip() for part in value.split(",")]
         elif name.lower().endswith("_proxy"):
             secret = _proxy_password(value)
-            found = [secret, unquote(secret)]
+            secrets = [secret, unquote(secret)]
         else:
             continue
-        yield from (one for one in found if len(one) >= _LEAST_SECRET)
+        yield from (candidate for candidate in secrets if len(candidate) >= _LEAST_SECRET)
 
 
 def _proxy_password(url: str) -> str:
@@ -134,9 +134,9 @@ def _proxy_password(url: str) -> str:
 def _places_and_names() -> Iterator[_Rule]:
     """Install paths first: they may lie in the home folder."""
     prefix = Path(sys.prefix)
-    for place in dict.fromkeys((prefix, prefix.resolve(), Path(__file__).parents[1])):
-        if place not in _SYSTEM_PREFIXES:
-            yield _path(place), "PREFIX"
+    for folder in dict.fromkeys((prefix, prefix.resolve(), Path(__file__).parents[1])):
+        if folder not in _SYSTEM_PREFIXES:
+            yield _path(folder), "PREFIX"
     with contextlib.suppress(RuntimeError):  # nobody's home is known
         if Path.home() != Path("/"):
             yield _path(Path.home()), "~"
@@ -149,8 +149,8 @@ def _places_and_names() -> Iterator[_Rule]:
         yield from _word(name, "HOST")
 
 
-def _path(place: Path) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.~-]){re.escape(str(place))}(?![\w-]|\.\w)")
+def _path(folder: Path) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.~-]){re.escape(str(folder))}(?![\w-]|\.\w)")
 
 
 def _login(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:

@@ -89,6 +89,7 @@ class RunFolder:
                 f"{name!r} cannot be the name of a run",
                 why="A name is a folder: letters, digits, '.', '_' and '-', at most 100.",
                 fix="Choose another --name.",
+                code="run-name",
             )
         check_regular(root / name)
         return cls(root / name)
@@ -105,8 +106,8 @@ class RunFolder:
             if (folder / "plan.json").is_file():
                 check_regular(folder)
                 return cls(folder)
-        known = [plan.parent.name for plan in root.glob("*/plan.json")]
-        fix = near_match(str(run), known) if known else "Start one with 'sweeper run'."
+        names = [plan.parent.name for plan in root.glob("*/plan.json")]
+        fix = near_match(str(run), names) if names else "Start one with 'sweeper run'."
         raise RunError(
             f"there is no run {str(run)!r} here",
             why=f"Neither {run} nor {root / run} has a plan.json.",
@@ -177,6 +178,7 @@ class RunFolder:
                     why="Two commands on one run folder would overwrite each other's files.",
                     fix="Wait for it, or choose another --name.",
                     where=str(self.path),
+                    code="run-locked",
                 ) from error
             # Who holds it is for people to read; the lock holds on a full disk as well.
             with suppress(OSError):
@@ -197,13 +199,13 @@ def check_regular(folder: Path) -> None:
         RunError: It contains a link, a pipe or a device.
     """
     refused = []
-    for place, folders, files in os.walk(folder):
-        for path in (Path(place, name) for name in (*folders, *files)):
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
             with suppress(FileNotFoundError):  # a run deletes files meanwhile
                 mode = path.lstat().st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                     refused.append(path.relative_to(folder).as_posix())
-        if place == str(folder) and "listeners" in folders:
+        if parent == str(folder) and "listeners" in folders:
             folders.remove("listeners")
     if refused:
         raise RunError(

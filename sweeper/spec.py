@@ -37,7 +37,7 @@ from sweeper.features import loader
 from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 from sweeper.yamlfile import Path_, fault, faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
@@ -52,15 +52,15 @@ _ELSEWHERE = {
 }
 
 
-def _names(known: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
+def _names(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
     """Metadata of a text that must be one of these names."""
 
     def check(name: str) -> str:
-        if name not in (names := tuple(known())):
+        if name not in (names := tuple(candidates())):
             raise fault(f"there is no {kind} {name!r}", fix=near_match(name, names))
         return name
 
-    listed = Field(json_schema_extra=lambda schema: schema.update(enum=[*known()]))
+    listed = Field(json_schema_extra=lambda schema: schema.update(enum=[*candidates()]))
     return AfterValidator(check), listed
 
 
@@ -212,33 +212,33 @@ class DataSpec(_Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        found: list[tuple[Path_, PydanticCustomError]] = []
+        wrong: list[tuple[Path_, PydanticCustomError]] = []
         if self.examples is not None and self.named is not None:
             why = "A number of examples replaces data; here there are data."
             fix = f"Leave it out; to use at most so many, give --max-rows {self.examples}."
             what = f"examples = {self.examples} beside {self.named}"
-            found.append((("examples",), fault(what, why, fix)))
+            wrong.append((("examples",), fault(what, why, fix)))
         for key in ("path", "validation", "test") if self.sources else ():
             if getattr(self, key) is not None:
                 fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
-                found.append(((key,), fault(f"{key} beside sources", "", fix)))
+                wrong.append(((key,), fault(f"{key} beside sources", "", fix)))
         titles = [source.title for source in self.sources]
         weighted = any(source.weight is not None for source in self.sources)
-        for place, source in enumerate(self.sources):
-            at: Path_ = ("sources", place, "path")
-            if source.title in titles[:place]:
+        for number, source in enumerate(self.sources):
+            at: Path_ = ("sources", number, "path")
+            if source.title in titles[:number]:
                 what = f"two sources are called {source.title!r}"
-                found.append((at, fault(what, "", "Give each source a name of its own: alias.")))
+                wrong.append((at, fault(what, "", "Give each source a name of its own: alias.")))
             if weighted and source.weight is None:
                 fix = "Give every source a weight, or none."
-                found.append((at, fault(f"{source.title!r} has no weight", "", fix)))
-        faults(found)
+                wrong.append((at, fault(f"{source.title!r} has no weight", "", fix)))
+        faults(wrong)
         return self
 
     @property
     def commits(self) -> dict[str, str]:
         """From sources of the hub to their commits."""
-        pairs = [(one.path, one.revision) for one in self.sources]
+        pairs = [(source.path, source.revision) for source in self.sources]
         return {path: commit for path, commit in pairs if commit}
 
     @property
@@ -421,7 +421,7 @@ class ParameterSpec(_Keys):
     def _consistent(self) -> Self:
         low = -math.inf if self.low is None else self.low
         high, default = math.inf if self.high is None else self.high, self.default
-        ranged = any(one is not None for one in (self.low, self.high, self.log, self.step))
+        ranged = any(part is not None for part in (self.low, self.high, self.log, self.step))
         wrong = {
             "it declares nothing": self.choices == ()
             or not (ranged or self.choices or default is not None),
@@ -582,8 +582,8 @@ class Spec(_Keys, Artifact):
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
         """Declarations for a strategy, by parameter, with their paths; ``all`` included."""
-        found: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
+        declarations: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
-            for name, one in self.parameters.get(key, {}).items():
-                found[name] = (one, ("parameters", key, name))
-        return found
+            for name, declaration in self.parameters.get(key, {}).items():
+                declarations[name] = (declaration, ("parameters", key, name))
+        return declarations

@@ -24,7 +24,7 @@ from sweeper.artifact import require_version
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 from sweeper.yamlfile import Document, Path_, parse, problem_of, read
 
 
@@ -37,9 +37,9 @@ class FlaggedKey(NamedTuple):
 
 def _flagged(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
     for key, field in kind.model_fields.items():
-        for one in field.metadata:
-            if isinstance(one, parts.Flag) and one.name:
-                yield (*path, key), FlaggedKey(one, field)
+        for flag in field.metadata:
+            if isinstance(flag, parts.Flag) and flag.name:
+                yield (*path, key), FlaggedKey(flag, field)
         several = get_origin(field.annotation) is tuple
         inner = get_args(field.annotation)[0] if several else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -73,7 +73,9 @@ def resolve(
     data = document.data if document.data is not None else {}
     if not isinstance(data, dict):
         fix = "Start it with 'task:', 'model:' and 'data:'."
-        raise SpecError("this file does not hold keys and values", "", fix, document.name)
+        raise SpecError(
+            "this file does not hold keys and values", "", fix, document.name, code="no-mapping"
+        )
     require_version("Spec", data, document.where(("schema_version",)))
     data = _spell_out(data, document.lines)
     moved = _found_from_here(data, file) if isinstance(file, Path) else {}
@@ -110,14 +112,14 @@ def _read(file: Path) -> Document:
     try:
         return read(file)
     except UsageError as error:
-        runs = [one / "sweep.yaml" for one in (file, Path("runs", file))]
-        if run := next((one for one in runs if one.is_file()), None):
+        runs = [each / "sweep.yaml" for each in (file, Path("runs", file))]
+        if run := next((each for each in runs if each.is_file()), None):
             fix = f"It is a run. Give its request: {run}"
         elif file.suffix in (".yaml", ".yml"):
             raise
         else:
             fix = "Give a sweep.yaml here, and data with --data FILE."
-        raise UsageError([replace(one, fix=fix) for one in error.problems]) from error
+        raise UsageError([replace(each, fix=fix) for each in error.problems]) from error
 
 
 _P = ParamSpec("_P")
@@ -132,7 +134,7 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
         try:
             return step(spec, *args, **keywords)
         except SweeperError as error:
-            error.problems = tuple(_in_request(one, spec) for one in error.problems)
+            error.problems = tuple(_in_request(problem, spec) for problem in error.problems)
             error.args = ("\n".join(map(str, error.problems)),)
             raise
 
@@ -145,11 +147,11 @@ _IN_FILE = re.compile(r":\d+ ")
 def _in_request(problem: Problem, spec: Spec) -> Problem:
     """The problem with file and line, and with what to do if a path is meant from that file."""
     where = _located(problem.where, spec)
-    beside = Path(where.partition(":")[0]).parent / problem.where
+    sibling = Path(where.partition(":")[0]).parent / problem.where
     fix = problem.fix
     with suppress(OSError):  # a name may be too long for a file
-        if where != problem.where and not Path(problem.where).exists() and beside.exists():
-            fix = f"Paths are relative to the current folder: write {beside}."
+        if where != problem.where and not Path(problem.where).exists() and sibling.exists():
+            fix = f"Paths are relative to the current folder: write {sibling}."
     return replace(problem, where=where, fix=fix)
 
 
@@ -158,12 +160,12 @@ def _located(where: str, spec: Spec) -> str:
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
-        place = spec.places.where(path)
-        return place if _IN_FILE.search(place) or place.startswith("-") else where
+        position = spec.places.where(path)
+        return position if _IN_FILE.search(position) or position.startswith("-") else where
     for path, value in _leaves(spec.model_dump()):
         if where and where in (given := str(value), os.path.normpath(given)):
-            place = spec.places.where(path)
-            return f"{place}: {where}" if _IN_FILE.search(place) else where
+            position = spec.places.where(path)
+            return f"{position}: {where}" if _IN_FILE.search(position) else where
     return where
 
 
@@ -237,31 +239,31 @@ def _path_of(name: str, flag: str) -> Path_:
         return ("models", 0, *(rest or ("id",)))
     if first == "data" and not rest:
         return ("data", "path")
-    known = [key for key in (*Spec.model_fields, "model") if key != "schema_version"]
+    keys = [key for key in (*Spec.model_fields, "model") if key != "schema_version"]
     strategies = (*known_strategies(), EVERY_STRATEGY)
     sections: dict[str, Any] = {name: Spec.model_fields[name].annotation for name in _SECTIONS}
     inside = {key: name for name, kind in sections.items() for key in kind.model_fields}
-    if first in known:
+    if first in keys:
         return (first, *rest)
     if rest and first in strategies:
         return ("parameters", first, *rest)
     if first in inside:
         return (inside[first], first, *rest)
-    fix = near_match(str(first), [*known, *(strategies if rest else inside)])
+    fix = near_match(str(first), [*keys, *(strategies if rest else inside)])
     raise SpecError(f"there is no key {str(first)!r}", "", fix, flag)
 
 
-def laid_over(flags: Mapping[Path_, Any], found: Mapping[Path_, SetItem]) -> dict[Path_, Any]:
+def laid_over(flags: Mapping[Path_, Any], settled: Mapping[Path_, SetItem]) -> dict[Path_, Any]:
     """The flags with what ``--set`` gives.
 
     Raises:
         SpecError: A key has one value by a flag and another by ``--set``.
     """
-    for path, one in found.items():
-        if path in flags and flags[path] != one.value:
+    for path, item in settled.items():
+        if path in flags and flags[path] != item.value:
             what = f"{FLAGS[path]} says {flags[path]!r}"
-            raise SpecError(what, "One of them would be ignored.", "", one.flag)
-    return {**flags, **found}
+            raise SpecError(what, "One of them would be ignored.", "", item.flag)
+    return {**flags, **settled}
 
 
 def to_yaml(spec: Spec) -> str:
@@ -288,7 +290,7 @@ def _spell_out(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, A
         lines[("models", 0)] = lines.get(("model",), 1)
     if isinstance(models := data.get("models"), str | list):
         models = [models] if isinstance(models, str) else models
-        data["models"] = [{"id": one} if isinstance(one, str) else one for one in models]
+        data["models"] = [{"id": model} if isinstance(model, str) else model for model in models]
     for key, inside in (("data", "path"), ("objective", "name")):
         if isinstance(data.get(key), str):
             data[key] = {inside: data[key]}

@@ -78,8 +78,8 @@ class Document:
         inside = path[1:] if path and isinstance(path[0], int) else path
         key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
-            if place := self._place(path[:end]):
-                return f"{place} {key}".rstrip()
+            if position := self._place(path[:end]):
+                return f"{position} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
     def _place(self, path: Path_) -> str:
@@ -105,8 +105,8 @@ def read(path: Path) -> Document:
         raise UsageError("this is not a UTF-8 text file", where=str(path)) from error
     except OSError as error:
         fix = "Check the path, relative to the current folder." if not path.exists() else ""
-        told = f"cannot read this file ({error.strerror})"
-        raise UsageError(told, fix=fix, where=str(path)) from error
+        what = f"cannot read this file ({error.strerror})"
+        raise UsageError(what, fix=fix, where=str(path)) from error
     return parse(text, str(path))
 
 
@@ -143,6 +143,7 @@ def parse(text: str, name: str) -> Document:
             f"this is not YAML: {error.problem or error.context}",
             fix="Check indentation, quotes and colons on this line and the one above.",
             where=f"{name}{line}",
+            code="no-yaml",
         ) from error
     except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist, as a key
         raise UsageError(f"this is not YAML: {error}", where=name) from error
@@ -151,12 +152,12 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
-def _refused(place: yaml.Node, name: str, what: str) -> UsageError:
+def _refused(node: yaml.Node, name: str, what: str) -> UsageError:
     return UsageError(
         what,
         why="Files for sweeper are a few levels deep, and aliases are used for short values.",
         fix="Write the values out.",
-        where=f"{name}:{place.start_mark.line + 1}",
+        where=f"{name}:{node.start_mark.line + 1}",
     )
 
 
@@ -245,14 +246,14 @@ def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
 
 
-def faults(found: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
+def faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
     """Raise several faults at once, each with its path below what is validated; none: do nothing.
 
     Raises:
         ValidationError: With all of them.
     """
-    if found:
-        lines = [InitErrorDetails(type=error, loc=path, input=None) for path, error in found]
+    if problems:
+        lines = [InitErrorDetails(type=error, loc=path, input=None) for path, error in problems]
         raise ValidationError.from_exception_data("faults", lines)
 
 
@@ -274,10 +275,10 @@ def checked(
     try:
         return kind.validate_python(data, context=context)
     except ValidationError as error:
-        found = (
+        described = (
             problem_of(item, data, kind, document, path) for item in error.errors(include_url=False)
         )
-        problems += dict.fromkeys(found)  # a union reports some twice
+        problems += dict.fromkeys(described)  # a union reports some twice
         return None
 
 
@@ -304,18 +305,18 @@ def problem_of(
             name = context["discriminator"].strip("'")
             return Problem(f"{name} is missing", where=where)
         case "extra_forbidden":
-            known = [*_fields(kind, loc[:-1])]
-            return Problem(f"there is no key {key!r} here", "", near_match(key, known), where)
+            candidates = [*_fields(kind, loc[:-1])]
+            return Problem(f"there is no key {key!r} here", "", near_match(key, candidates), where)
         case "union_tag_invalid":
             name, tag = context["discriminator"].strip("'"), context["tag"]
-            known = _quoted(context["expected_tags"])
+            candidates = _quoted(context["expected_tags"])
             where = places.where((*base, *path, name))
-            return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, known), where)
+            return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, candidates), where)
         case "literal_error":
-            known = _quoted(context["expected"])
+            candidates = _quoted(context["expected"])
             is_key = loc[-1] == "[key]"
             what = f"there is no key {key!r} here" if is_key else f"{shown} is not known"
-            return Problem(what, "", near_match(str(item["input"]), known), where)
+            return Problem(what, "", near_match(str(item["input"]), candidates), where)
         case "model_type":
             return Problem(f"{shown} is not a mapping", "", _example(kind, loc), where)
     return Problem(shown, f"{item['msg']}.", _example(kind, loc), where)
@@ -329,10 +330,10 @@ def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
         extra: Whether the last part is kept, though there is no such value.
     """
     path: list[str | int] = []
-    for place, part in enumerate(loc):
+    for number, part in enumerate(loc):
         inside = part in data if isinstance(data, Mapping) else False
         inside |= isinstance(data, list) and isinstance(part, int) and part < len(data)
-        if inside or (extra and place == len(loc) - 1):
+        if inside or (extra and number == len(loc) - 1):
             path.append(part)
             data = data[part] if inside else None
     return tuple(path)

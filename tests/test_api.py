@@ -172,7 +172,7 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
         assert [str(number) for number in frame["trial"]] == [row["trial"] for row in table]
     losses = run.trials.set_index("trial")["validation_loss"]
     assert losses.min() == min(t.validation_loss for t in found.trials if t.validation_loss)
-    with pytest.raises(UsageError, match="has no weights"):
+    with pytest.raises(UsageError, check=lambda error: error.code == "no-weights"):
         run.winner()
 
 
@@ -265,11 +265,18 @@ sweeper.plan(executor="ray")
 sweeper.load_run("x").verdict + 1
 sweeper.load("x").predict(["a"]).label
 """
-# Following these takes a minute, and what the script sees is not theirs.
-CONFIG = """[mypy]
+# Of what the script does not see, following it takes a minute.
+UNSEEN = (
+    "torch", "pandas", "numpy", "typer", "click", "rich", "yaml", "huggingface_hub",
+    *(f"sweeper.{room}" for room in (
+        "cli", "data", "evaluation", "execution", "facts.dataset", "facts.machine", "facts.models",
+        "features", "memory", "metrics", "planning", "processes", "reporting", "steps",
+        "strategies", "tasks", "training", "traits", "views",
+    )),
+)  # fmt: skip
+CONFIG = f"""[mypy]
 strict = true
-[mypy-torch.*,pandas.*,numpy.*,sweeper.steps.*,sweeper.views.*,sweeper.training.*,sweeper.tasks.*,\
-sweeper.evaluation.*,sweeper.reporting.*,sweeper.findings.compute]
+[mypy-sweeper.findings.compute,{",".join(f"{name}.*" for name in UNSEEN)}]
 follow_imports = skip
 ignore_missing_imports = true
 """

@@ -39,7 +39,7 @@ def works(request: ModelSpec) -> None:
     print("to the log", file=sys.stderr)
 
 def refuses(request: Record) -> None:
-    raise DataError([Problem("what", "why", "fix", "where"), Problem("more")])
+    raise DataError([Problem("what", "why", "fix", "where", "case"), Problem("more")])
 
 def breaks(request: Record) -> None:
     raise SystemExit("no torch here")
@@ -93,7 +93,8 @@ def test_an_error_keeps_its_type_and_all_its_problems() -> None:
     with pytest.raises(DataError) as caught:
         in_child("called:refuses", Record(), Record, what="it")
     first, second = (vars(problem) for problem in caught.value.problems)
-    assert first == {name: name for name in ("what", "why", "fix", "where")}
+    assert first == {name: name for name in ("what", "why", "fix", "where")} | {"code": "case"}
+    assert caught.value.code == "case"
     assert second["what"] == "more"
 
 

@@ -44,6 +44,13 @@ def test_a_broken_package_is_named_with_its_reason(error):
         raise error
 
 
+def test_a_checkout_is_installed_from_its_folder_and_a_wheel_by_its_name(monkeypatch, tmp_path):
+    checkout = Path(extras.__file__).parents[1]
+    assert extras.install_command("train", "ray") == f"pip install -e '{checkout}[train,ray]'"
+    monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)  # where a wheel lies, without pyproject.toml
+    assert extras.install_command("train") == "pip install 'finetune-sweeper[train]'"
+
+
 def test_an_import_of_our_own_that_fails_stays_a_bug():
     with pytest.raises(ModuleNotFoundError), extras.needed_for("A sweep", "pip install it"):
         import sweeper.no_such_module  # noqa: F401

@@ -127,12 +127,12 @@ def test_a_tag_that_would_run_code_is_refused_and_does_not_run(tmp_path):
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just words\n"])
 def test_a_file_without_keys_says_how_to_start(tmp_path, text):
-    with pytest.raises(SpecError, match="does not hold keys"):
+    with pytest.raises(SpecError, check=lambda error: error.code == "no-mapping"):
         resolve({}, written(tmp_path, text))
 
 
 def test_broken_yaml_names_the_line(tmp_path):
-    with pytest.raises(SweeperError, match=r"sweep\.yaml:2: this is not YAML"):
+    with pytest.raises(SweeperError, check=lambda error: error.code == "no-yaml"):
         resolve({}, written(tmp_path, "task: code\n  model: [7B\n"))
 
 

@@ -130,7 +130,7 @@ def test_the_base_install_plans_and_says_what_more_is_needed(unpacked, base):
     assert "start-with-lora" in done.stdout
     told = done.stderr.splitlines()
     assert [line.split()[:3] for line in told[::2]] == [
-        ["error:", "sweeper", "run"], ["error:", "sweeper", "report"],
+        ["error[not-installed]:", "sweeper", "run"], ["error[not-installed]:", "sweeper", "report"],
     ]  # fmt: skip
     assert all("needs numpy, scipy, optuna, altair, vl_convert" in line for line in told[::2])
     assert told[1::2] == ["  pip install 'finetune-sweeper[train]'"] * 2
@@ -139,9 +139,9 @@ def test_the_base_install_plans_and_says_what_more_is_needed(unpacked, base):
 def test_the_wheel_writes_a_report_with_its_own_assets(unpacked, base):
     where = run(unpacked, "-c", "import sweeper; print(sweeper.__file__)")
     assert where.stdout.startswith(str(unpacked))
-    done = run(unpacked, "-m", "sweeper.cli.main", *PLAN)
+    done = run(unpacked, "-m", "sweeper", *PLAN)
     assert done.returncode == 0, done.stderr
-    done = run(unpacked, "-m", "sweeper.cli.main", "report", "planned")
+    done = run(unpacked, "-m", "sweeper", "report", "planned")
     assert done.returncode == 0, done.stderr
     html = (unpacked.parent / "runs/planned/report.html").read_text()
     assert "<style" in html

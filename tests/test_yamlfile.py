@@ -58,5 +58,5 @@ def test_an_empty_file_is_none():
 
 
 def test_what_is_not_yaml_says_so_with_the_line():
-    with pytest.raises(UsageError, match=r"f\.yaml:3: this is not YAML"):
+    with pytest.raises(UsageError, check=lambda error: error.code == "no-yaml"):
         parse("a: 1\nb: [\n", "f.yaml")

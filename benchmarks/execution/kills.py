@@ -32,6 +32,7 @@ from typing import Any
 import psutil
 
 from benchmarks import json_lines
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.state.attempts import attempts_of
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RESULT, RunFolder
@@ -114,7 +115,7 @@ class Sweep:
         """Give the command."""
         self.starts += 1
         self._read_from = len(self._lines())
-        program = [sys.executable, "-m", "sweeper.cli.main", "run", *WORDS.split()]
+        program = [sys.executable, "-m", "sweeper", "run", *WORDS.split()]
         environment = {**os.environ, **surroundings(), _MARK: self.mark}
         if self.executor == "ray":
             self.nodes = self.nodes or Nodes(self.mark)
@@ -214,7 +215,7 @@ class Sweep:
                     yield process
 
     def _workers(self) -> list[psutil.Process]:
-        return [one for one in self._marked() if "sweeper.execution.worker" in one.cmdline()]
+        return [one for one in self._marked() if WORKER in one.cmdline()]
 
     def _children(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import json_lines
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 #: Agreement: within this share of the measured figure, or within so many GiB.
 SHARE, GIB = 0.2, 0.2
@@ -73,7 +73,7 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
     """
     more = [str(data / word) if word.endswith(".jsonl") else word for word in work.more]
     command = [
-        *(sys.executable, "-m", "sweeper.cli.main", "run", "--name", "one"),
+        *(sys.executable, "-m", "sweeper", "run", "--name", "one"),
         *("--model", work.model, "--task", work.task, "--data", str(data / work.data), *more),
         *("--max-rows", str(work.rows), "--strategies", strategy, "--trials", "1"),
         *("--epochs", "1", "--finalists", "1", "--confirmation-seeds", "1"),

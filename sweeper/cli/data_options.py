@@ -10,13 +10,13 @@ import typer
 from sweeper.cli.options import columns as column_map
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.write_rows import changes_path, target
-from sweeper.errors import DataError, UsageError, near_match
-from sweeper.spec import TASKS, DataSpec, Task
+from sweeper.errors import DataError, UsageError
+from sweeper.spec import DataSpec, Task
 from sweeper.views.console import say
 
 RowsPath = Annotated[str, typer.Argument(help="File, folder with splits, or id of the hub.")]
 TaskName = Annotated[
-    str | None,
+    Task | None,
     typer.Option(
         "--task",
         help="classification, instruction, code or domain; by default recognised from the rows.",
@@ -37,7 +37,7 @@ DataName = Annotated[
 
 def rows_of(
     path: str,
-    task: str | None,
+    task: Task | None,
     data_format: str,
     columns: list[str] | None,
     name: str | None = None,
@@ -54,21 +54,12 @@ def rows_of(
         DataError: The data cannot be read or recognised.
     """
     spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
-    rows = read_rows(spec, _task(task))
+    rows = read_rows(spec, task)
     for caution in rows.cautions if not quiet else ():
         say(f"Check this: {caution}")
     if not any(row.example for row in rows.rows):
         raise DataError("no row can be trained on", fix="Is this the right file?", where=path)
     return rows
-
-
-def _task(name: str | None) -> Task | None:
-    for task in TASKS:
-        if task == name:
-            return task
-    if name is not None:
-        raise UsageError(f"{name!r} is not a task", fix=near_match(name, TASKS), where="--task")
-    return None
 
 
 def must_be_new(output: Path, rows: DataRows) -> None:

@@ -73,7 +73,7 @@ class Commands(TyperGroup):
 
     @cached_property
     def _files(self) -> list[tuple[str, Path]]:
-        return [file for place in self.places() for file in _modules(place)]
+        return [file for package in self.places() for file in _modules(package)]
 
     def _read(self, wanted: str | None = None) -> None:
         """Add the commands of the files; stop early when a wanted command was added.
@@ -152,16 +152,16 @@ def _refuse(name: str, file: CommandFile, present: Any) -> None:
     )
 
 
-def _modules(place: str) -> Iterator[tuple[str, Path]]:
+def _modules(package: str) -> Iterator[tuple[str, Path]]:
     """The module itself, or each public module of a package, with its file."""
-    spec = find_spec(place)
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"No module named {place!r}", name=place)
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     if spec.submodule_search_locations is None:
-        yield place, Path(spec.origin)
+        yield package, Path(spec.origin)
     for folder in spec.submodule_search_locations or ():
         for path in sorted(Path(folder).glob("[!_]*.py")):
-            yield f"{place}.{path.stem}", path
+            yield f"{package}.{path.stem}", path
 
 
 @cache

@@ -95,7 +95,8 @@ def main() -> None:
         for number, problem in enumerate(error.problems):
             text = visible(shortened(str(problem)))
             part = number > 0 and isinstance(error, NothingFits)  # of the first one's reasons
-            _tell(indent(text, "  ") if part else f"error: {text}")
+            code = problem.code or error.code
+            _tell(indent(text, "  ") if part else f"error[{code}]: {text}")
         sys.exit(error.exit_code)
 
 
@@ -152,7 +153,3 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:  # a full disk: the exit code still tells
         _discard(sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -35,6 +35,7 @@ def check_seen(parts: Parts, name: str) -> None:
             why="A class without training rows cannot be learnt, so every such row is wrong.",
             fix="Add rows with these labels to train, or remove them from the other splits.",
             where=name,
+            code="unknown-labels",
         )
 
 

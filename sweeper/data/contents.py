@@ -87,6 +87,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             why="A pipe or a device may never end.",
             fix="Write its content to a file, and give that.",
             where=str(path),
+            code="no-file",
         )
     with os.fdopen(handle, "rb") as file:
         if not path.name.lower().endswith(".gz"):
@@ -101,6 +102,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
                 why="Its name ends in .gz, but its content is not (all of) a gzip file.",
                 fix="Download it again, or rename it if it is not compressed.",
                 where=str(path),
+                code="damaged-file",
             ) from error
 
 

@@ -434,6 +434,7 @@ def _unrecognised(
         fix=f"Name the columns: {' '.join(f'--column {role}=COLUMN' for role in roles)}, or in "
         f"sweep.yaml under data: columns: {{{', '.join(f'{role}: COLUMN' for role in roles)}}}.",
         where=table.name,
+        code="unrecognised-form",
     )
 
 

@@ -180,6 +180,7 @@ def label_changes(
             fix="Add rows with other labels to train, or name another column: "
             "data.columns: {label: COLUMN}.",
             where=name,
+            code="single-class",
         )
     for split, found in seen.items():
         unseen = {
@@ -220,7 +221,7 @@ def _check(rows: Counter[str], name: str) -> None:
         fix = "Add rows with the other labels, or merge these."
     else:
         return
-    raise DataError(what, why=why, fix=fix, where=name)
+    raise DataError(what, why=why, fix=fix, where=name, code="too-many-classes")
 
 
 def _unseen(
@@ -241,6 +242,7 @@ def _unseen(
             f"{listing([repr(label) for label in sorted(known)])}.",
             fix="Give all splits the same labels.",
             where=name,
+            code="unknown-labels",
         )
     where = _places(split, found, unseen)[:_LISTED]
     more = f" and {lost - len(where)} more" if lost > len(where) else ""

@@ -171,6 +171,7 @@ def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> No
         why=listing(said, 4),
         fix="Repair these rows. If most rows were good, the others would be left out and listed.",
         where=skipped[0].path,
+        code="mixed-forms",
     )
 
 

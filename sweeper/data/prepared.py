@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sweeper.data import checks
 from sweeper.data.changes import ListedChange, applied, read_changes
@@ -188,7 +189,7 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     changes: list[ListedChange] = []
     sources: list[DataRows] = []
 
-    def changed(rows: DataRows, hook: parts.Hook[parts.ChangeRows]) -> DataRows:
+    def changed(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
         late = hook is parts.AFTER_SPLIT
         if known is not None:
             listed = [c for c in known if c.after_split == late and c.path in rows.forms]

@@ -1,4 +1,8 @@
-"""Scores a model on the items of a split, the same way in every trial and for every baseline."""
+"""Scores a model on the items of a split, the same way in every trial and for every baseline.
+
+Items are tokenised once for every trial, in padded batches of like lengths; those of a large split
+lie in files.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +59,10 @@ def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
         *(task.facts.model_dump_json(), task.spec.training.model_dump_json()),
         *(len(task.spec.models), task.dataset.labels, task.dataset.path),
     )
-    found = hashlib.blake2b(repr(about).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     for example in examples:
-        found.update(repr(example).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
+        digest.update(repr(example).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
@@ -116,7 +120,7 @@ class TokenizedSplit:
         if not self._divided:
             return self._examples
         rows = self._about[:, 1]
-        return Stored(len(rows), lambda place: self._examples[int(rows[place])])
+        return Stored(len(rows), lambda item: self._examples[int(rows[item])])
 
     @cached_property
     def _folder(self) -> Path | None:
@@ -150,8 +154,8 @@ class TokenizedSplit:
         return np.array([_about(feature) for feature in self.features], np.int64).reshape(-1, 3)
 
     def _told(self) -> Iterator[Example]:
-        for place, example in enumerate(self._examples):
-            if not place % _TOKENISED_TOGETHER:
+        for number, example in enumerate(self._examples):
+            if not number % _TOKENISED_TOGETHER:
                 self._underway(0, len(self._examples))
             yield example
 
@@ -177,7 +181,7 @@ class TokenizedSplit:
         marks = self._about[:, 2]
         return Stored(
             len(marks),
-            lambda place: {_FATES: [f for bit, f in enumerate(FATES) if marks[place] >> bit & 1]},
+            lambda item: {_FATES: [f for bit, f in enumerate(FATES) if marks[item] >> bit & 1]},
         )
 
     @cached_property

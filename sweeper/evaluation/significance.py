@@ -119,20 +119,20 @@ def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
     >>> shared_spreads([SeedSpread(1.0, 2), SeedSpread(3.0, 2), SeedSpread(5.0, 2)])[0]
     SeedSpread(variance=2.3333333333333335, freedom=6)
     """
-    known = [one for one in own if one.variance > 0 and one.freedom > 0]
-    freedom = math.fsum(one.freedom for one in known)
-    if len(known) < 2:
+    measured = [spread for spread in own if spread.variance > 0 and spread.freedom > 0]
+    freedom = math.fsum(spread.freedom for spread in measured)
+    if len(measured) < 2:
         return list(own)
-    mean = math.fsum(one.variance * one.freedom for one in known) / freedom
+    mean = math.fsum(spread.variance * spread.freedom for spread in measured) / freedom
 
-    def shared(one: SeedSpread) -> SeedSpread:
-        if one.freedom > 0 and one.variance == 0:
-            return one
-        whole = SHARED_FREEDOM + one.freedom
-        variance = (SHARED_FREEDOM * mean + one.freedom * one.variance) / whole
+    def shared(spread: SeedSpread) -> SeedSpread:
+        if spread.freedom > 0 and spread.variance == 0:
+            return spread
+        whole = SHARED_FREEDOM + spread.freedom
+        variance = (SHARED_FREEDOM * mean + spread.freedom * spread.variance) / whole
         return SeedSpread(variance, min(whole, freedom))
 
-    return [shared(one) for one in own]
+    return [shared(spread) for spread in own]
 
 
 def added(spreads: Sequence[SeedSpread], most: float = math.inf) -> SeedSpread:
@@ -141,11 +141,11 @@ def added(spreads: Sequence[SeedSpread], most: float = math.inf) -> SeedSpread:
     Args:
         most: Estimates that share trainings have no more than one of them.
     """
-    parts = [one for one in spreads if one.variance > 0]
+    parts = [spread for spread in spreads if spread.variance > 0]
     if not parts:
         return SeedSpread(0.0, 0.0)
-    variance = math.fsum(one.variance for one in parts)
-    free = variance**2 / math.fsum(one.variance**2 / one.freedom for one in parts)
+    variance = math.fsum(spread.variance for spread in parts)
+    free = variance**2 / math.fsum(spread.variance**2 / spread.freedom for spread in parts)
     return SeedSpread(variance, min(free, most))
 
 
@@ -225,12 +225,12 @@ def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     standard errors. Models of one task and one kind vary alike, so that each of them adds to what
     is known of the others.
     """
-    trained = {name: one for name, one in models.items() if one.trained}
-    known = [one.seed_spread or SeedSpread(0.0, 0.0) for one in trained.values()]
-    if sum(one.freedom > 0 and one.variance > 0 for one in known) < 2:
+    trained = {name: scores for name, scores in models.items() if scores.trained}
+    own = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained.values()]
+    if sum(scores.freedom > 0 and scores.variance > 0 for scores in own) < 2:
         return dict(models)
-    spreads = dict(zip(trained, shared_spreads(known), strict=True))
-    return {name: replace(one, shared=spreads.get(name)) for name, one in models.items()}
+    spreads = dict(zip(trained, shared_spreads(own), strict=True))
+    return {name: replace(scores, shared=spreads.get(name)) for name, scores in models.items()}
 
 
 @dataclass(frozen=True)
@@ -417,15 +417,15 @@ def _of_both(
 ) -> SeedSpread | None:
     """The seeds' part of a difference; a model trained once borrows the other's variance."""
     models = ((first, first_factor), (second, second_factor))
-    known = [one.seed_spread for one, _ in models if one.trained]
-    borrowed = next((spread for spread in known if spread is not None), None)
+    spreads = [scores.seed_spread for scores, _ in models if scores.trained]
+    borrowed = next((spread for spread in spreads if spread is not None), None)
     parts = []
     for model, factor in models:
         spread = model.seed_spread or borrowed
         if spread is None:
             return None
         parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
-    alone = all(one.shared is None and one.seed_spread is not None for one, _ in models)
+    alone = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
     return added(parts, math.inf if alone else max(part.freedom for part in parts))
 
 

@@ -54,8 +54,8 @@ class ModelScores(Artifact):
 
     def task(self, name: str, digest: str) -> TaskScores | None:
         """Its scores on exactly this task."""
-        found = (t for t in self.tasks if t.task == name and t.digest == digest)
-        return next(found, None)
+        matches = (t for t in self.tasks if t.task == name and t.digest == digest)
+        return next(matches, None)
 
     def adding(self, scores: TaskScores) -> ModelScores:
         """A copy with one more task, which replaces an older version of the same task."""

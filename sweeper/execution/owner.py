@@ -41,7 +41,7 @@ from sweeper.execution.state.events import Event, EventKind, make_event
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Phase, Status
-from sweeper.execution.strikes import Silence, Strikes
+from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
 from sweeper.search.loss_model.untrained import of_baseline
@@ -91,15 +91,10 @@ class Owner:
     deadline: float = float("inf")
     least_bytes: int = disk.RESERVE_BYTES
     may_ask: Callable[[], bool] = lambda: False
-    silence: Silence = field(default_factory=Silence)
+    workers: WorkerStates = field(default_factory=WorkerStates)
     _todo: deque[WorkItem] = field(default_factory=deque)
     _heard: deque[Said | WorkerGone] = field(default_factory=deque)
-    _busy: dict[str, Job] = field(default_factory=dict)
     _idle: dict[str, None] = field(default_factory=dict)
-    _carried: dict[str, int] = field(default_factory=dict)
-    _anew: set[str] = field(default_factory=set)
-    _strikes: Strikes = field(default_factory=Strikes)
-    _silenced: set[str] = field(default_factory=set)
     _stopping: bool = False
     _wrote: float = 0.0
     _last_gone: str = "0"
@@ -131,7 +126,7 @@ class Owner:
     @property
     def open(self) -> int:
         """How many work items wait or are under way."""
-        return len(self._todo) + len(self._busy)
+        return len(self._todo) + self.workers.busy
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Keep workers busy until ``reached`` returns true.
@@ -147,9 +142,9 @@ class Owner:
         while not reached():
             if self.signals.count or time.monotonic() > self.deadline:
                 raise Stopped
-            self.pool.start(len(self._busy) + len(self._todo) + self.askable)
+            self.pool.start(self.open + self.askable)
             self._tick()
-            if self._strikes.out():
+            if self.workers.strikes >= STRIKES_ALLOWED:
                 raise self._broken()
 
     def _tick(self) -> None:
@@ -160,7 +155,7 @@ class Owner:
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
             if isinstance(heard, Said):
-                self.silence.heard(heard.worker)
+                self.workers[heard.worker].silent_seconds = 0.0
                 if isinstance(heard.message, RungSaid):
                     self._answer(heard.worker, heard.message.report)
         if self._heard:
@@ -171,8 +166,8 @@ class Owner:
                 self._hear(heard.worker, heard.message)
         elif self._can_hand_out:
             self._hand_out()
-        for worker in self.silence.look(self.pool.workers):
-            self._silenced.add(worker)
+        for worker in self.workers.look(self.pool.workers):
+            self.workers[worker].silenced = True
             self.pool.kill(worker)
         for text in self.pool.notices():
             self.warn(text)
@@ -209,10 +204,9 @@ class Owner:
         """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
         job = next_attempt(self.state, self.fitted, item)
         self.pool.send(worker, Do(job=job))
-        self._busy[worker] = job
-        self._carried[worker] = job.rungs[-1].rung if job.rungs else 0
-        self._anew.discard(worker)
-        self._strikes.got_job(worker)
+        state = self.workers[worker]
+        state.job, state.anew, state.worked = job, False, True
+        state.carried = job.rungs[-1].rung if job.rungs else 0
         if job.kind != "trial":
             self._say(worker, "job-started", job)
             return
@@ -242,7 +236,7 @@ class Owner:
         elif isinstance(message, RungSaid):
             self._rung(worker, message.report)
         elif isinstance(message, BaselineSaid):
-            self._strikes.got_on(worker)
+            self.workers[worker].productive = True
             self._baseline(worker, message.result)
         elif isinstance(message, ProgressSaid):
             self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
@@ -251,15 +245,16 @@ class Owner:
 
     def _answer(self, worker: str, report: RungReport) -> None:
         """Answer a trial's report: go on or end; this comes before any file is written."""
-        if worker not in self._busy:
+        state = self.workers[worker]
+        if state.job is None:
             return
         decision, because = Decision.CONTINUE, ""
-        trains = self._busy[worker].kind == "trial"
-        if report.rung <= self._carried.pop(worker, 0):
-            # Its checkpoint was of no use: it trains from clean weights.
-            self._anew.add(worker)
+        trains = state.job.kind == "trial"
+        if report.rung <= state.carried:
+            state.anew = True
             if trains:
                 self.search.restart(report.number)
+        state.carried = 0
         if trains:
             pruning = self.search.report(report.number, report)
             if pruning.prune:
@@ -268,12 +263,13 @@ class Owner:
 
     def _rung(self, worker: str, report: RungReport) -> None:
         """Record a rung that was answered."""
-        if worker not in self._busy:
+        state = self.workers[worker]
+        job = state.job
+        if job is None:
             return
-        job = self._busy[worker]
-        self._strikes.got_on(worker)
-        if worker in self._anew and job.config is not None:
-            self._anew.discard(worker)
+        state.productive = True
+        if state.anew and job.config is not None:
+            state.anew = False
             attempts.begin(self._home(job), job.config)
         attempts.add_rung(self._home(job), report)
         names = {"rung", "optimizer_steps", "validation_loss", "objective"}
@@ -295,11 +291,12 @@ class Owner:
         self.search.learn(of_baseline(self.plan, known))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
-        if worker not in self._busy:
+        state = self.workers[worker]
+        job, state.job = state.job, None
+        if job is None:
             return
-        job = self._busy.pop(worker)
         if ended.done or ended.end == "refused":  # its process is sound
-            self._strikes.got_on(worker)
+            state.productive = True
             self._idle[worker] = None
         if not ended.done:
             self._broke_off(worker, job, ended.end or "error", ended.detail)
@@ -314,20 +311,20 @@ class Owner:
     def _worker_gone(self, gone: WorkerGone) -> None:
         worker = self._last_gone = gone.worker
         self._idle.pop(worker, None)
+        state = self.workers[worker]
         # One that was told to end says so before; status 0 in the middle of a job is no such end.
-        left = gone.status == 0 and worker not in self._busy
+        left = gone.status == 0 and state.job is None
         excused = self._stopping or gone.lost or left
         why = str(gone)
-        if worker in self._silenced:
-            self._silenced.discard(worker)
-            why = f"its worker sent no message for {self.silence.limit:g} s"
-        if worker in self._busy:
-            job = self._busy.pop(worker)
+        if state.silenced:
+            why = f"its worker sent no message for {self.workers.limit:g} s"
+        job, state.job = state.job, None
+        if job is not None:
             kind: AttemptEndKind = "interrupted" if excused else "crash"
             if gone.out_of_memory and job.config is not None and not self._stopping:
                 kind = "out-of-memory"  # without batches to halve it is a crash like any other
             self._take(worker, job, kind, why)
-        self._strikes.ended(worker, excused=excused, starved=gone.out_of_memory)
+        self.workers.ended(worker, excused=excused, starved=gone.out_of_memory)
         self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
 
     # Taking in
@@ -473,7 +470,7 @@ class Owner:
         self._stopping = True
         self.pool.start(0)
         for worker in self.pool.workers:
-            self.pool.send(worker, Stop() if worker in self._busy else Close())
+            self.pool.send(worker, Stop() if self.workers[worker].job else Close())
         limit = time.monotonic() + STOP_SECONDS
         while (
             (self.pool.workers or self._heard)

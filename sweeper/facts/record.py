@@ -359,6 +359,7 @@ class HardwareFacts(Record):
     cpu_cores: int | None = None
     ram_gib: float | None = None
     price_per_gpu_hour: float | None = None
+    price_source: str = Field("", description="of a list price; empty for the user's")
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     flash_attention: Literal[2, 3] | None = Field(
         None, description="version that is installed and runs on these GPUs"
@@ -366,6 +367,7 @@ class HardwareFacts(Record):
     joins_rows: bool = Field(
         False, description="a kernel for rows of several lengths is installed and runs there"
     )
+    fused_kernels: bool = Field(False, description="liger-kernel is installed and runs there")
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 

@@ -18,8 +18,8 @@ from sweeper.plugins import entries
 
 GROUP = "sweeper.features"
 PARTS = frozenset({
-    "commands", "comparison", "constraint", "cost", "facts", "listener", "metric", "options",
-    "phase", "pool", "remedies", "rows", "section", "starts", "trial",
+    "commands", "comparison", "constraint", "corrections", "cost", "facts", "listener", "metric",
+    "options", "phase", "pool", "remedies", "rows", "section", "starts", "trial",
 })  # fmt: skip
 """Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
 FOLDERS = frozenset({"rules", "parameters"})
@@ -91,14 +91,14 @@ def find(name: str, part: str) -> Feature:
     Raises:
         UsageError: No installed feature has; the installed ones that have it are named.
     """
-    known = {feature.name: feature for feature in having(part)}
-    if name not in known:
+    features = {feature.name: feature for feature in having(part)}
+    if name not in features:
         raise UsageError(
             f"there is no feature {name!r} with a {part}",
-            f"Installed: {', '.join(known) or 'none'}.",
-            near_match(name, known),
+            f"Installed: {', '.join(features) or 'none'}.",
+            near_match(name, features),
         )
-    return known[name]
+    return features[name]
 
 
 def _parts(folder: Path) -> frozenset[str]:
@@ -107,7 +107,7 @@ def _parts(folder: Path) -> frozenset[str]:
     Raises:
         UsageError: A file is neither a part nor a helper.
     """
-    found: set[str] = set()
+    parts: set[str] = set()
     for path in folder.iterdir():
         name = path.stem if path.suffix == ".py" else path.name
         if name.startswith(("_", ".")):
@@ -119,8 +119,8 @@ def _parts(folder: Path) -> frozenset[str]:
                 near_match(name, PARTS | FOLDERS),
                 str(path),
             )
-        found.add(name)
-    return frozenset(found)
+        parts.add(name)
+    return frozenset(parts)
 
 
 def _after(package: str) -> tuple[str, ...]:
@@ -130,7 +130,9 @@ def _after(package: str) -> tuple[str, ...]:
 def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
     waiting = dict(sorted(features.items()))
     while waiting:
-        ready = [name for name, one in waiting.items() if not set(one.after) & waiting.keys()]
+        ready = [
+            name for name, feature in waiting.items() if not set(feature.after) & waiting.keys()
+        ]
         if not ready:
             names = ", ".join(waiting)
             raise UsageError(f"features wait for each other: {names}", fix="Change their AFTER.")

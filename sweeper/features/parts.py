@@ -1,10 +1,11 @@
 """The contract between the core and features: the parts of a feature, and who calls them when.
 
 A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
-defines any of the hooks that are listed here for it, and what they need. A hook is a function that
-the core calls with these parameters, or a value that it reads. The core imports a part when it
-calls its first hook, so that ``--help`` and a plan stay fast; only ``trial.py`` and helper files
-may load torch. A feature imports the core, never another feature: what two features share is core.
+defines any of the hooks that are listed here for it, and what they need. A hook is a value that the
+core reads, or a function that it calls; the text below it begins with its parameters. The core
+imports a part when it calls its first hook, so that ``--help`` and a plan stay fast; only
+``trial.py`` and helper files may load torch. A feature imports the core, never another feature:
+what two features share is core.
 
 When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
 its own figure, and a warning names it. Anything else ends the command.
@@ -229,135 +230,114 @@ def without_passwords(spec: Spec) -> Spec:
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
 
 
-# trial.py: what the feature adds to a training. Loaded by workers.
+# corrections.py: what earlier runs teach about the intervals of a plan.
 
 
-class Extend(Protocol):
-    """What the feature adds to one training; None for nothing.
+class Widen(Protocol):
+    """A factor on the interval of a prediction, at least 1.
 
-    Called before any base is loaded, with the first batches and again with smaller ones.
+    Pure: what it follows from is among the facts that the feature gathered.
 
-    Raises:
-        SweeperError: What was asked for cannot be done, so that the trial fails.
+    Args:
+        prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
     """
 
-    def __call__(self, job: TrialJob, strategy: Strategy) -> Extension | None: ...
+    def __call__(self, facts: Facts, prediction: str) -> float: ...
 
 
-EXTEND: Hook[Extend] = Hook("trial", "extend")
+WIDEN: Hook[Widen] = Hook("corrections", "widen")
+
+
+# trial.py: what the feature adds to a training. Loaded by workers.
+
+EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")
+"""``extend(job, strategy)``: what the feature adds to one training; None for nothing.
+
+Called before any base is loaded, with the first batches and again with smaller ones.
+
+Raises:
+    SweeperError: What was asked for cannot be done, so that the trial fails.
+"""
 
 
 # constraint.py: limits on what trials are measured by besides their loss.
 
-
-class Limits(Protocol):
-    """The limits that a request sets. Every reader of a limit, in every process, asks here."""
-
-    def __call__(self, spec: Spec) -> Iterable[Limit]: ...
-
-
-CONSTRAINTS: Hook[Limits] = Hook("constraint", "limits")
+CONSTRAINTS: Hook[Callable[[Spec], Iterable[Limit]]] = Hook("constraint", "limits")
+"""``limits(spec)``: the limits that a request sets. Every reader of a limit, in every process, asks
+here.
+"""
 
 
 # facts.py: what the feature must know before a plan is made.
 
 
-class Check(Protocol):
-    """Checks a request before anything is read or trained.
-
-    Args:
-        for_run: Whether it will be trained here, not only planned.
-    """
-
-    def __call__(self, spec: Spec, for_run: bool) -> Iterable[Problem]: ...
-
-
-class CheckHardware(Protocol):
-    """The detected hardware, without what does not work on it.
-
-    Args:
-        for_run: Whether it will be trained here, so that a process may load torch.
-    """
-
-    def __call__(self, hardware: HardwareFacts, for_run: bool) -> HardwareFacts: ...
-
-
-class Gather(Protocol):
-    """The facts that the feature adds, kept under its name in ``Facts.features``.
-
-    Args:
-        facts: Those of the core.
-        dataset: The rows of the task; None in a plan without data.
-        for_run: Whether it will be trained here, so that a process may load torch.
-
-    Raises:
-        SweeperError: What the request names cannot be used.
-    """
-
-    def __call__(
-        self, spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool
-    ) -> Record | None: ...
-
-
-class Identify(Protocol):
-    """What is part of a run's identity besides options, such as the digest of a text.
-
-    It is made of what JSON knows. A later call of the run must give the same.
-    """
-
-    def __call__(self, spec: Spec, facts: Facts) -> object: ...
-
-
-class Warnings(Protocol):
-    """Sentences among the plan's warnings about the data."""
-
-    def __call__(self, spec: Spec, facts: Facts) -> Iterable[str]: ...
-
-
-class Doctor(Protocol):
-    """What works on this machine, for ``sweeper doctor``."""
-
-    def __call__(self) -> Iterable[MachineCheck]: ...
-
-
 # Facts by which conditions of rules may decide, besides those of the core. A flag whose name ends
 # in _wanted is true where the user declares the parameter that it is a condition of.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
-CHECK: Hook[Check] = Hook("facts", "check")
-HARDWARE: Hook[CheckHardware] = Hook("facts", "hardware")
-GATHER: Hook[Gather] = Hook("facts", "gather")
-IDENTITY: Hook[Identify] = Hook("facts", "identity")
-WARNINGS: Hook[Warnings] = Hook("facts", "warnings")
-DOCTOR: Hook[Doctor] = Hook("facts", "doctor")
+CHECK: Hook[Callable[[Spec, bool], Iterable[Problem]]] = Hook("facts", "check")
+"""``check(spec, for_run)``: checks a request before anything is read or trained.
+
+Args:
+    for_run: Whether it will be trained here, not only planned.
+"""
+
+HARDWARE: Hook[Callable[[HardwareFacts, bool], HardwareFacts]] = Hook("facts", "hardware")
+"""``hardware(hardware, for_run)``: the detected hardware, without what does not work on it.
+
+Args:
+    for_run: Whether it will be trained here, so that a process may load torch.
+"""
+
+GATHER: Hook[Callable[[Spec, Facts, Dataset | None, bool], Record | None]] = Hook("facts", "gather")
+"""``gather(spec, facts, dataset, for_run)``: the facts that the feature adds, kept under its name
+in ``Facts.features``.
+
+Args:
+    facts: Those of the core.
+    dataset: The rows of the task; None in a plan without data.
+    for_run: Whether it will be trained here, so that a process may load torch.
+
+Raises:
+    SweeperError: What the request names cannot be used.
+"""
+
+IDENTITY: Hook[Callable[[Spec, Facts], object]] = Hook("facts", "identity")
+"""``identity(spec, facts)``: what is part of a run's identity besides options, such as the digest
+of a text.
+
+It is made of what JSON knows. A later call of the run must give the same.
+"""
+
+WARNINGS: Hook[Callable[[Spec, Facts], Iterable[str]]] = Hook("facts", "warnings")
+"""``warnings(spec, facts)``: sentences among the plan's warnings about the data."""
+
+DOCTOR: Hook[Callable[[], Iterable[MachineCheck]]] = Hook("facts", "doctor")
+"""``doctor()``: what works on this machine, for ``sweeper doctor``."""
 
 
 # rows.py: what becomes of the rows of the data.
 
 
-class ChangeRows(Protocol):
-    """The changes to make to rows, as a list.
-
-    Called if the feature's options are not all their defaults. The run's folder keeps the list, and
-    a resumed run applies it without a further call.
-
-    Raises:
-        UsageError: A change that the request asks for cannot be made.
-    """
-
-    def __call__(self, spec: Spec, rows: DataRows) -> Iterable[ListedChange]: ...
-
-
-class FindFaults(Protocol):
-    """Faults that the core does not look for, found in seconds: each plan warns of them."""
-
-    def __call__(self, spec: Spec, dataset: Dataset) -> Iterable[DataFault]: ...
-
-
 # Before the split, of the rows of one source; after it, of the rows of all splits, of which only
 # those of train may change.
-BEFORE_SPLIT: Hook[ChangeRows] = Hook("rows", "before_split")
-AFTER_SPLIT: Hook[ChangeRows] = Hook("rows", "after_split")
-FAULTS: Hook[FindFaults] = Hook("rows", "faults")
+BEFORE_SPLIT: Hook[Callable[[Spec, DataRows], Iterable[ListedChange]]] = Hook(
+    "rows", "before_split"
+)
+AFTER_SPLIT: Hook[Callable[[Spec, DataRows], Iterable[ListedChange]]] = Hook("rows", "after_split")
+"""``before_split(spec, rows)``, ``after_split(spec, rows)``: the changes to make to rows, as a
+list.
+
+Called if the feature's options are not all their defaults. The run's folder keeps the list, and
+a resumed run applies it without a further call.
+
+Raises:
+    UsageError: A change that the request asks for cannot be made.
+"""
+
+FAULTS: Hook[Callable[[Spec, Dataset], Iterable[DataFault]]] = Hook("rows", "faults")
+"""``faults(spec, dataset)``: faults that the core does not look for, found in seconds: each plan
+warns of them.
+"""
 
 
 class Marks(NamedTuple):
@@ -379,22 +359,19 @@ class FurtherRows(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class OfTrain(Protocol):
-    """Rows that trials may train on besides, after the split. Called wherever rows are loaded.
-
-    Args:
-        dataset: The three splits, so that held-out rows can be left out, and as ``further_rows``
-            the marked rows of train.
-
-    Raises:
-        DataError: What the request names cannot be used.
-    """
-
-    def __call__(self, spec: Spec, dataset: Dataset) -> FurtherRows: ...
-
-
 MARKS: Hook[Marks] = Hook("rows", "MARKS")
-OF_TRAIN: Hook[OfTrain] = Hook("rows", "of_train")
+OF_TRAIN: Hook[Callable[[Spec, Dataset], FurtherRows]] = Hook("rows", "of_train")
+"""``of_train(spec, dataset)``: rows that trials may train on besides, after the split. Called
+wherever rows are loaded.
+
+Args:
+    dataset: The three splits, so that held-out rows can be left out, and as ``further_rows``
+        the marked rows of train.
+
+Raises:
+    DataError: What the request names cannot be used.
+"""
+
 # Parameters that choose among further rows, each with whether a trial with such a value trains on
 # those of a source. An epoch has as many rows as there are originals, and each row is seen equally
 # often on average.
@@ -403,94 +380,69 @@ SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT
 
 # remedies.py: what mends the data.
 
+MEND_FAULTS: Hook[Callable[[DataSpec, str], str]] = Hook("remedies", "mend_faults")
+"""``mend_faults(data, kind)``: the command that removes the faults of this kind from a data set;
+empty if none does.
+"""
 
-class MendFaults(Protocol):
-    """The command that removes the faults of this kind from a data set; empty if none does."""
-
-    def __call__(self, data: DataSpec, kind: str) -> str: ...
-
-
-class MendError(Protocol):
-    """What makes the data usable in spite of an error, as advice; None if nothing does."""
-
-    def __call__(self, spec: Spec, error: DataError) -> Problem | None: ...
-
-
-MEND_FAULTS: Hook[MendFaults] = Hook("remedies", "mend_faults")
-MEND_ERROR: Hook[MendError] = Hook("remedies", "mend_error")
+MEND_ERROR: Hook[Callable[[Spec, DataError], Problem | None]] = Hook("remedies", "mend_error")
+"""``mend_error(spec, error)``: what makes the data usable in spite of an error, as advice; None if
+nothing does.
+"""
 
 
 # cost.py: what the feature adds to candidates and to a study's time.
 
+PLAN_PHASE: Hook[Callable[[Spec, StudyPhases], PhaseCost | None]] = Hook("cost", "plan_phase")
+"""``plan_phase(spec, study)``: the cost of the feature's phase in such a study; None where it has
+none.
 
-class PlanPhase(Protocol):
-    """The cost of the feature's phase in such a study; None where it has none.
+The core decides whether an optional phase is planned. Called for each number of trials that
+the planner considers.
+"""
 
-    The core decides whether an optional phase is planned. Called for each number of trials that
-    the planner considers.
-    """
+WITH_STAGE: Hook[Callable[[Spec, Facts, ModelFacts, Candidate, Setup], Candidate]] = Hook(
+    "cost", "with_stage"
+)
+"""``with_stage(spec, facts, model, candidate, setup)``: a candidate with what the feature does
+before its trials, if it does anything.
 
-    def __call__(self, spec: Spec, study: StudyPhases) -> PhaseCost | None: ...
+It may leave only those choices of the feature's parameters that fit the device, and add a
+``Stage`` and notes on it.
 
+Args:
+    setup: The set-up in which the candidate trains the task.
+"""
 
-class WithStage(Protocol):
-    """A candidate with what the feature does before its trials, if it does anything.
+STEP: Hook[Callable[[Mapping[str, Scalar]], StepExtra]] = Hook("cost", "step")
+"""``step(parameters)``: what the feature adds to each training step of a trial with these
+parameters.
+"""
 
-    It may leave only those choices of the feature's parameters that fit the device, and add a
-    ``Stage`` and notes on it.
-
-    Args:
-        setup: The set-up in which the candidate trains the task.
-    """
-
-    def __call__(
-        self, spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
-    ) -> Candidate: ...
-
-
-class Step(Protocol):
-    """What the feature adds to each training step of a trial with these parameters."""
-
-    def __call__(self, parameters: Mapping[str, Scalar]) -> StepExtra: ...
-
-
-class ScoredTokens(Protocol):
-    """Tokens that a trial is scored on for the feature: at each scored rung, and at its end.
-
-    Args:
-        cap: The most tokens of an example.
-    """
-
-    def __call__(self, spec: Spec, cap: int) -> tuple[int, int]: ...
-
-
-PLAN_PHASE: Hook[PlanPhase] = Hook("cost", "plan_phase")
-WITH_STAGE: Hook[WithStage] = Hook("cost", "with_stage")
-STEP: Hook[Step] = Hook("cost", "step")
 # The parameters that ``step`` depends on.
 STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
-SCORED_TOKENS: Hook[ScoredTokens] = Hook("cost", "scored_tokens")
+SCORED_TOKENS: Hook[Callable[[Spec, int], tuple[int, int]]] = Hook("cost", "scored_tokens")
+"""``scored_tokens(spec, cap)``: tokens that a trial is scored on for the feature: at each scored
+rung, and at its end.
+
+Args:
+    cap: The most tokens of an example.
+"""
 
 
 # starts.py: configurations to try before the search chooses.
 
+PROPOSE: Hook[Callable[[Spec, Plan, Callable[[str], None]], Iterable[ProposedTrial]]] = Hook(
+    "starts", "propose"
+)
+"""``propose(spec, plan, tell)``: trials for a plan, at most one a candidate. ``tell`` shows a line
+to the user.
+"""
 
-class Propose(Protocol):
-    """Trials for a plan, at most one a candidate. ``tell`` shows a line to the user."""
-
-    def __call__(
-        self, spec: Spec, plan: Plan, tell: Callable[[str], None]
-    ) -> Iterable[ProposedTrial]: ...
-
-
-class Remember(Protocol):
-    """Keeps what a later study may use, at the end of a complete run. May raise ``OSError``."""
-
-    def __call__(self, run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None: ...
-
-
-PROPOSE: Hook[Propose] = Hook("starts", "propose")
-REMEMBER: Hook[Remember] = Hook("starts", "remember")
+REMEMBER: Hook[Callable[[RunFolder, Spec, Plan, str], None]] = Hook("starts", "remember")
+"""``remember(run, spec, plan, ended_at)``: keeps what a later study may use, at the end of a
+complete run. May raise ``OSError``.
+"""
 
 
 # trial.py: what the feature does in a worker, where torch is loaded.
@@ -511,21 +463,19 @@ class MadeBase(NamedTuple):
     seconds: float
 
 
-class Prepare(Protocol):
-    """Gives bases for trials of one model, which several processes may ask for at once.
+PREPARE: Hook[Callable[[Bases], Callable[[TrialConfig, int], MadeBase | None]]] = Hook(
+    "trial", "prepare"
+)
+"""``prepare(bases)``: gives bases for trials of one model, which several processes may ask for at
+once.
 
-    It is called once in each worker. The function that it returns is called before each training,
-    with the trial and the micro-batch that its memory has room for; it gives None where the trial
-    trains on the model's own base. Only one feature may give a base for a trial.
+It is called once in each worker. The function that it returns is called before each training,
+with the trial and the micro-batch that its memory has room for; it gives None where the trial
+trains on the model's own base. Only one feature may give a base for a trial.
 
-    Args:
-        bases: The model, its data, and what is held of its bases in memory.
-    """
-
-    def __call__(self, bases: Bases) -> Callable[[TrialConfig, int], MadeBase | None]: ...
-
-
-PREPARE: Hook[Prepare] = Hook("trial", "prepare")
+Args:
+    bases: The model, its data, and what is held of its bases in memory.
+"""
 
 
 class ComparedModel(Protocol):
@@ -553,7 +503,16 @@ class CompareWith(Protocol):
 BASELINES: Hook[CompareWith] = Hook("trial", "baselines")
 
 
-# phase.py: work after the test split was scored.
+# phase.py: work before the first trial, and after the test split was scored.
+
+
+class Begin(Protocol):
+    """Work of the command itself before it trains anything, in every call. It takes no time."""
+
+    def __call__(self, run: RunFolder, spec: Spec, plan: Plan) -> None: ...
+
+
+BEGIN: Hook[Begin] = Hook("phase", "begin")
 
 
 class Study(Protocol):
@@ -597,30 +556,24 @@ class Study(Protocol):
         """
 
 
-class AfterTest(Protocol):
-    """Gives workers further work. Called again where it was interrupted, and goes on then."""
+AFTER_TEST: Hook[Callable[[Study], None]] = Hook("phase", "after_test")
+"""``after_test(study)``: gives workers further work. Called again where it was interrupted, and
+goes on then.
+"""
 
-    def __call__(self, study: Study) -> None: ...
+FINISH: Hook[Callable[[RunFolder, Spec, Plan, Callable[[str], None]], None]] = Hook(
+    "phase", "finish"
+)
+"""``finish(run, spec, plan, say)``: work of the command itself, after workers and search have
+ended, on a complete run.
 
+It is called at the end of every complete call, also when nothing was left to train, and the
+time limit of the search does not apply. ``steps.winner`` finds the winner and its weights.
 
-class Finish(Protocol):
-    """Work of the command itself, after workers and search have ended, on a complete run.
-
-    It is called at the end of every complete call, also when nothing was left to train, and the
-    time limit of the search does not apply. ``steps.winner`` finds the winner and its weights.
-
-    Args:
-        say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
-            of the run; without a ``cost.py`` the report calls that phase unplanned.
-    """
-
-    def __call__(
-        self, run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]
-    ) -> None: ...
-
-
-AFTER_TEST: Hook[AfterTest] = Hook("phase", "after_test")
-FINISH: Hook[Finish] = Hook("phase", "finish")
+Args:
+    say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
+        of the run; without a ``cost.py`` the report calls that phase unplanned.
+"""
 
 
 # commands.py: besides the commands, which need no hook.
@@ -654,134 +607,92 @@ class Heading:
     title: str
 
 
-class Compute(Protocol):
-    """The figures of the section. None leaves the section out; a reason is shown in its place.
-
-    Args:
-        run: The files of the study; ``findings.study.tables`` makes four tables of them.
-        findings: The verdict and what else the core found. What sections add comes later.
-    """
-
-    def __call__(self, run: RunFiles, findings: Findings) -> Record | NotMeasured | None: ...
-
-
-class StateFinding(Protocol):
-    """What the section found, in one line. An empty one leaves the section out.
-
-    A section that has this hook is folded under the line, which ``report.md`` has as well.
-
-    Args:
-        figures: As for ``blocks``.
-    """
-
-    def __call__(self, figures: Any, report: Report) -> str: ...
-
-
-class Blocks(Protocol):
-    """What the page shows.
-
-    Args:
-        figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
-        report: The verdict and the plan. A section reads no other section's figures.
-    """
-
-    def __call__(self, figures: Any, report: Report) -> Iterable[Block]: ...
-
-
-class Sentences(Protocol):
-    """Sentences made of the section's figures."""
-
-    def __call__(self, figures: Any, findings: Findings) -> Iterable[str]: ...
-
-
-class FindLimits(Protocol):
-    """Reasons to trust the verdict less, each with the action that removes it."""
-
-    def __call__(self, figures: Any, findings: Findings) -> Iterable[Limitation]: ...
-
-
-class Advise(Protocol):
-    """The one thing that would help next, as far as this section can tell; None for nothing.
-
-    Sections are asked in the order of their places, after what hinders a verdict.
-    """
-
-    def __call__(self, figures: Any, findings: Findings) -> NextStep | None: ...
-
-
 HEADING: Hook[Heading] = Hook("section", "HEADING")
 FIGURES: Hook[type[Record]] = Hook("section", "Figures")
-COMPUTE: Hook[Compute] = Hook("section", "compute")
-BLOCKS: Hook[Blocks] = Hook("section", "blocks")
-FINDING: Hook[StateFinding] = Hook("section", "finding")
+COMPUTE: Hook[Callable[[RunFiles, Findings], Record | NotMeasured | None]] = Hook(
+    "section", "compute"
+)
+"""``compute(run, findings)``: the figures of the section. None leaves the section out; a reason is
+shown in its place.
+
+Args:
+    run: The files of the study; ``findings.study.tables`` makes four tables of them.
+    findings: The verdict and what else the core found. What sections add comes later.
+"""
+
+BLOCKS: Hook[Callable[[Any, Report], Iterable[Block]]] = Hook("section", "blocks")
+"""``blocks(figures, report)``: what the page shows.
+
+Args:
+    figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
+    report: The verdict and the plan. A section reads no other section's figures.
+"""
+
+FINDING: Hook[Callable[[Any, Report], str]] = Hook("section", "finding")
+"""``finding(figures, report)``: what the section found, in one line. An empty one leaves the
+section out.
+
+A section that has this hook is folded under the line, which ``report.md`` has as well.
+
+Args:
+    figures: As for ``blocks``.
+"""
+
 # Sentences that decide, below the verdict on the page, on the terminal and in report.md; on how
 # sure the verdict is, among its limits; in MODEL_CARD.md.
-BECAUSE: Hook[Sentences] = Hook("section", "because")
-CONFIDENCE: Hook[Sentences] = Hook("section", "confidence")
-CARD: Hook[Sentences] = Hook("section", "card")
+BECAUSE: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "because")
+CONFIDENCE: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "confidence")
+CARD: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "card")
+"""``because(figures, findings)``, ``confidence(figures, findings)``, ``card(figures, findings)``:
+sentences made of the section's figures.
+"""
+
 # Among the limits of the verdict; as the next step.
-LIMITS: Hook[FindLimits] = Hook("section", "limits")
-ADVISE: Hook[Advise] = Hook("section", "advise")
+LIMITS: Hook[Callable[[Any, Findings], Iterable[Limitation]]] = Hook("section", "limits")
+"""``limits(figures, findings)``: reasons to trust the verdict less, each with the action that
+removes it.
+"""
+
+ADVISE: Hook[Callable[[Any, Findings], NextStep | None]] = Hook("section", "advise")
+"""``advise(figures, findings)``: the one thing that would help next, as far as this section can
+tell; None for nothing.
+
+Sections are asked in the order of their places, after what hinders a verdict.
+"""
 
 
 # comparison.py: what becomes of several runs that are named at once.
 
-
-class Compare(Protocol):
-    """Writes a page that compares runs. Returns a line on each two of them."""
-
-    def __call__(self, runs: Sequence[RunFolder], path: Path) -> Sequence[str]: ...
-
-
-COMPARE: Hook[Compare] = Hook("comparison", "compare")
+COMPARE: Hook[Callable[[Sequence[RunFolder], Path], Sequence[str]]] = Hook("comparison", "compare")
+"""``compare(runs, path)``: writes a page that compares runs. Returns a line on each two of them."""
 
 
 # metric.py: a metric that needs more than answers and references.
 
+SAMPLES: Hook[Callable[[Spec], int]] = Hook("metric", "samples")
+"""``samples(spec)``: answers to each item whose programs are run; 0 where the request does not
+allow that.
+"""
 
-class CountSamples(Protocol):
-    """Answers to each item whose programs are run; 0 where the request does not allow that."""
+RUN_PROGRAM: Hook[Callable[[str, Sequence[str]], bool]] = Hook("metric", "run_program")
+"""``run_program(program, tests)``: whether a program that a model wrote passes its tests.
 
-    def __call__(self, spec: Spec) -> int: ...
-
-
-class RunProgram(Protocol):
-    """Whether a program that a model wrote passes its tests.
-
-    Raises:
-        RunError: This machine cannot isolate a program; nothing was run.
-    """
-
-    def __call__(self, program: str, tests: Sequence[str]) -> bool: ...
-
-
-class Refusal(Protocol):
-    """Why this machine cannot isolate a program; None if it can."""
-
-    def __call__(self) -> Problem | None: ...
-
-
-SAMPLES: Hook[CountSamples] = Hook("metric", "samples")
-RUN_PROGRAM: Hook[RunProgram] = Hook("metric", "run_program")
-REFUSAL: Hook[Refusal] = Hook("metric", "refusal")
+Raises:
+    RunError: This machine cannot isolate a program; nothing was run.
+"""
 
 
 # pool.py: a place for workers, named by search.executor.
 
+CONNECT: Hook[Callable[[RunFolder, Spec, Plan, Briefing], tuple[Pool, str]]] = Hook(
+    "pool", "connect"
+)
+"""``connect(run, spec, plan, briefing)``: the pool, without workers yet, and why there will be
+fewer than asked for (or nothing).
 
-class Connect(Protocol):
-    """The pool, without workers yet, and why there will be fewer than asked for (or nothing).
-
-    Raises:
-        SweeperError: It cannot be used here.
-    """
-
-    def __call__(
-        self, run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing
-    ) -> tuple[Pool, str]: ...
-
-
-CONNECT: Hook[Connect] = Hook("pool", "connect")
+Raises:
+    SweeperError: It cannot be used here.
+"""
 
 
 # listener.py: hears a run from a process of its own, which reads the run's folder.
@@ -801,28 +712,20 @@ class Listener(Protocol):
         """
 
 
-class Wanted(Protocol):
-    """The listeners that a request asks for; each gets a process. Called before the plan is made.
+WANTED: Hook[Callable[[Spec], Mapping[str, float]]] = Hook("listener", "wanted")
+"""``wanted(spec)``: the listeners that a request asks for; each gets a process. Called before the
+plan is made.
 
-    Returns:
-        The seconds that each may take at the end of a run, by its name.
+Returns:
+    The seconds that each may take at the end of a run, by its name.
 
-    Raises:
-        SweeperError: One of them cannot work here, or what it needs is missing.
-    """
+Raises:
+    SweeperError: One of them cannot work here, or what it needs is missing.
+"""
 
-    def __call__(self, spec: Spec) -> Mapping[str, float]: ...
+LISTEN: Hook[Callable[[str, RunFolder, Spec], Listener]] = Hook("listener", "listen")
+"""``listen(name, run, spec)``: a listener, by one of the names. Called in its process.
 
-
-class Listen(Protocol):
-    """A listener, by one of the names. Called in its process.
-
-    It keeps files in ``listeners/FEATURE/`` of the run's folder. ``spec`` has the passwords that
-    the folder's ``sweep.yaml`` lacks.
-    """
-
-    def __call__(self, name: str, run: RunFolder, spec: Spec) -> Listener: ...
-
-
-WANTED: Hook[Wanted] = Hook("listener", "wanted")
-LISTEN: Hook[Listen] = Hook("listener", "listen")
+It keeps files in ``listeners/FEATURE/`` of the run's folder. ``spec`` has the passwords that
+the folder's ``sweep.yaml`` lacks.
+"""

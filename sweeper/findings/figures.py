@@ -67,6 +67,15 @@ class Comparison(Record):
     seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
 
 
+class Gain(Record):
+    """How much one of two trials gained over the other on the same validation items."""
+
+    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
+    outcome: Outcome | None = Field(None, description="of the trial that is to have gained")
+    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
+    comparisons: int = Field(1, description="that Holm's correction was taken over")
+
+
 class NotMeasured(Record):
     """A section without numbers, with the reason and the command that would measure it."""
 

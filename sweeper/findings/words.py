@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper import units
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Comparison, Gain, Interval, Metric
 from sweeper.plans import Reason
 from sweeper.traits.traits import StrategyOnModel
 
@@ -20,9 +20,9 @@ def strategy(name: str) -> str:
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    one = StrategyOnModel.of(name)
-    told = one.traits.in_a_sentence if one.traits else one.strategy
-    return f"{told} of {base_model(one.model)}" if one.model else told
+    named = StrategyOnModel.of(name)
+    text = named.traits.in_a_sentence if named.traits else named.strategy
+    return f"{text} of {base_model(named.model)}" if named.model else text
 
 
 def base_model(name: str) -> str:
@@ -40,9 +40,9 @@ def short(name: str) -> str:
     >>> short("full"), short("qlora"), short("lora@packaged:minilm")
     ('full', 'QLoRA', 'LoRA minilm')
     """
-    one = StrategyOnModel.of(name)
-    label = one.traits.label if one.traits else one.strategy
-    return f"{label} {base_model(one.model)}" if one.model else label
+    named = StrategyOnModel.of(name)
+    label = named.traits.label if named.traits else named.strategy
+    return f"{label} {base_model(named.model)}" if named.model else label
 
 
 def sentence(text: str) -> str:
@@ -206,37 +206,32 @@ def minus_of(first: str, second: str, metric: Metric) -> str:
 _LACKING = {"items": "too few items", "seeds": "one seed each"}
 
 
-def outcome(
-    word: Outcome,
-    interval: Interval,
-    comparisons: int,
-    smallest: float,
-    lacking: Lacking | None = None,
-) -> str:
+def outcome(compared: Comparison | Gain, smallest: float) -> str:
     """An outcome, with the reason where it differs from what the interval suggests.
 
     Args:
-        interval: Interval of the difference, in the metric's own unit.
-        comparisons: How many Holm's correction was taken over.
         smallest: The margin, in the same unit as the interval.
-        lacking: Why nothing is claimed from the difference.
 
     >>> clear = Interval(value=0.08, low=0.01, high=0.16)
-    >>> outcome("within noise", clear, 7, 0.01)
+    >>> outcome(Gain(gain=clear, outcome="within noise", comparisons=7), 0.01)
     'within noise after correcting for 7 comparisons'
-    >>> outcome("within noise", clear, 7, 0.1)
+    >>> outcome(Gain(gain=clear, outcome="within noise", comparisons=7), 0.1)
     'within noise (smaller than the margin)'
-    >>> outcome("within noise", clear, 1, 0.01, "seeds")
+    >>> outcome(Gain(gain=clear, outcome="within noise", lacking="seeds"), 0.01)
     'within noise (one seed each)'
     """
-    if lacking:
-        return f"{word} ({_LACKING[lacking]})"
-    low, high = interval.low, interval.high
+    word = compared.outcome
+    difference = compared.gain if isinstance(compared, Gain) else compared.difference
+    if word is None or difference is None:
+        return DASH
+    if compared.lacking:
+        return f"{word} ({_LACKING[compared.lacking]})"
+    low, high = difference.low, difference.high
     if word != "within noise" or low is None or high is None or low <= 0 <= high:
         return word
-    if abs(interval.value) < smallest:
+    if abs(difference.value) < smallest:
         return f"{word} (smaller than the margin)"
-    return f"{word} after correcting for {comparisons} comparisons"
+    return f"{word} after correcting for {compared.comparisons} comparisons"
 
 
 def loss(value: float | None, interval: Interval | None = None) -> str:

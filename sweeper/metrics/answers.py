@@ -1,4 +1,4 @@
-"""Metrics of answers in writing, each against all its accepted references, and of programs."""
+"""Metrics of classes, of losses on text, of answers against all their references, of programs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
 
     A class that is never predicted counts as 0.
     """
-    said, true = Counter(predicted), Counter(targets)
+    guessed, true = Counter(predicted), Counter(targets)
     right = Counter(a for a, b in zip(predicted, targets, strict=True) if a == b)
-    classes = said.keys() | true.keys()
+    classes = guessed.keys() | true.keys()
     # 2 tp / (2 tp + fp + fn), of every class that is predicted or true.
-    return sum(2 * right[c] / (said[c] + true[c]) for c in sorted(classes)) / len(classes)
+    return sum(2 * right[c] / (guessed[c] + true[c]) for c in sorted(classes)) / len(classes)
 
 
 ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, place=10, per_item=True)

@@ -44,8 +44,8 @@ class TaskMetric(NamedTuple):
 @cache
 def metrics() -> dict[str, TaskMetric]:
     """All metrics by name, in their order."""
-    found = [value for value in values_in(folder) if type(value) is TaskMetric]
-    return {one.name: one for one in sorted(found, key=lambda one: one.place)}
+    every = [value for value in values_in(folder) if type(value) is TaskMetric]
+    return {metric.name: metric for metric in sorted(every, key=lambda metric: metric.place)}
 
 
 def computed(of: Of, first: Sequence[Any], second: Sequence[Any]) -> dict[str, float]:
@@ -91,9 +91,9 @@ def item_values(
         return [whole] * count
     left_out = []
     for group in range(groups):
-        kept = [place for place in range(count) if place % groups != group]
+        kept = [item for item in range(count) if item % groups != group]
         left_out.append(compute([first[i] for i in kept], [second[i] for i in kept]))
     mean, stretch = sum(left_out) / groups, (groups - 1) * (count / groups) ** 0.5
-    apart = [stretch * (mean - left_out[place % groups]) for place in range(count)]
+    apart = [stretch * (mean - left_out[item % groups]) for item in range(count)]
     moved = whole - sum(apart) / count
-    return [moved + one for one in apart]
+    return [moved + distance for distance in apart]

@@ -27,29 +27,29 @@ def objective_of(spec: Spec) -> Objective:
     given, where = spec.objective, spec.places.where(("objective", "name"))
     problems: list[Problem] = []
     if given.name == LOSS.name:
-        found = LOSS
+        objective = LOSS
     elif ":" in given.name:
-        found = _function(spec, where, problems)
+        objective = _function(spec, where, problems)
     else:
-        found = _metric(spec, where, problems)
+        objective = _metric(spec, where, problems)
 
     def refuse(section: str, key: str, what: str, why: str, fix: str = "Leave it out.") -> None:
         problems.append(Problem(what, why, fix, spec.places.where((section, key))))
 
-    known = "maximize" if found.higher_is_better else "minimize"
-    fixed = not found.function and not problems
-    if fixed and given.direction not in (None, known):
-        what = f"direction = {given.direction!r}, but of {given.name} {found.direction}"
-        refuse("objective", "direction", what, "", f"Leave it out, or write {known}.")
+    direction = "maximize" if objective.higher_is_better else "minimize"
+    fixed = not objective.function and not problems
+    if fixed and given.direction not in (None, direction):
+        what = f"direction = {given.direction!r}, but of {given.name} {objective.direction}"
+        refuse("objective", "direction", what, "", f"Leave it out, or write {direction}.")
     compared = f"rials are compared by {given.name} here."
-    if spec.search.target_loss is not None and not found.is_loss:
+    if spec.search.target_loss is not None and not objective.is_loss:
         refuse("search", "target_loss", "a target loss beside another objective", f"T{compared}")
-    if spec.search.stop_when_settled and not found.is_loss:
+    if spec.search.stop_when_settled and not objective.is_loss:
         why = f"What more trials gain is known for losses; t{compared}"
         refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
     if problems:
         raise SpecError(problems)
-    return found
+    return objective
 
 
 def fitting(task: str) -> list[str]:
@@ -72,9 +72,14 @@ def _fits(metric: TaskMetric, task: str) -> bool:
 
 
 def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
-    name, known = spec.objective.name, {spelled(one.name): one for one in metrics().values()}
+    name, by_name = (
+        spec.objective.name,
+        {spelled(metric_type.name): metric_type for metric_type in metrics().values()},
+    )
     usable = {
-        key: one for key, one in known.items() if one.of in get_args(From) and one.unit == "%"
+        key: metric_type
+        for key, metric_type in by_name.items()
+        if metric_type.of in get_args(From) and metric_type.unit == "%"
     }
     choices = fitting(spec.task)
     if name not in usable:

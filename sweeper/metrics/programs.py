@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from sweeper.errors import Problem, UsageError
+from sweeper.errors import Problem, SweeperError, UsageError
 from sweeper.features import parts
 from sweeper.spec import Spec
 
@@ -45,10 +45,12 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
 
 
 def refusal() -> Problem | None:
-    """Why no program can be run here; None if it can."""
-    for _, refused in parts.REFUSAL.all():
-        return refused()
-    return Problem("no installed feature runs programs", fix="Leave pass@k out.")
+    """Why no program can be run here, and what to install; None if it can."""
+    try:
+        run_program("", ())
+    except SweeperError as error:
+        return error.problems[0]
+    return None
 
 
 def pass_at_1(

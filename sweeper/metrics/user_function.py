@@ -59,10 +59,10 @@ def measured(
     )
     what = f"the objective {objective.name}"
     try:
-        found = in_child(f"{__name__}:answer", request, ItemValues, what=what, seconds=SECONDS)
+        values = in_child(f"{__name__}:answer", request, ItemValues, what=what, seconds=SECONDS)
     except ChildFailed as error:
         raise SpecError(error.problems[0].what, fix="It may take a minute.") from error
-    return found.value, list(found.items)
+    return values.value, list(values.items)
 
 
 def check(objective: Objective, examples: Sequence[Example]) -> float:
@@ -89,16 +89,16 @@ class _Unfit(Exception):
 def _called(
     function: Callable[..., Any], predictions: list[Any], references: list[Any], rows: list[Any]
 ) -> float | list[float]:
-    found = function(predictions, references, rows)
-    if isinstance(found, str | bytes | dict | None):
-        raise _Unfit(f"it returned {found!r:.60}, which is no number")
+    returned = function(predictions, references, rows)
+    if isinstance(returned, str | bytes | dict | None):
+        raise _Unfit(f"it returned {returned!r:.60}, which is no number")
     try:
-        numbers = float(found)
+        numbers = float(returned)
     except (TypeError, ValueError):
-        each = [float(one) for one in found]
+        each = [float(number) for number in returned]
         if len(each) != len(predictions):
-            told = f"it returned {len(each)} numbers for {len(predictions)} items"
-            raise _Unfit(told) from None
+            what = f"it returned {len(each)} numbers for {len(predictions)} items"
+            raise _Unfit(what) from None
         _check_finite(each)
         return each
     _check_finite([numbers])
@@ -106,7 +106,7 @@ def _called(
 
 
 def _check_finite(numbers: Sequence[float]) -> None:
-    odd = next((one for one in numbers if not math.isfinite(one)), None)
+    odd = next((number for number in numbers if not math.isfinite(number)), None)
     if odd is not None:
         raise _Unfit(f"it returned {odd}")
 
@@ -134,18 +134,18 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         if isinstance(whole, list):
             return ItemValues(value=math.fsum(whole) / len(whole), items=tuple(whole))
 
-        def compute(said: Sequence[Any], kept: Sequence[Any]) -> float:
-            known, places = [one for one, _ in kept], [place for _, place in kept]
-            part = _called(function, list(said), known, [rows[place] for place in places])
+        def compute(predicted: Sequence[Any], kept: Sequence[Any]) -> float:
+            expected, places = [reference for reference, _ in kept], [row for _, row in kept]
+            part = _called(function, list(predicted), expected, [rows[row] for row in places])
             return part if isinstance(part, float) else math.fsum(part) / len(part)
 
-        placed = [(one, place) for place, one in enumerate(references)]
+        placed = [(reference, row) for row, reference in enumerate(references)]
         items = item_values(compute, predictions, placed, per_item=False)
     except _Unfit as error:
         raise _refused(request, str(error), _definition(function) or file.__file__ or "") from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise _refused(request, said, _line(error)) from None
+        predicted = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise _refused(request, predicted, _line(error)) from None
     return ItemValues(value=whole, items=tuple(items))
 
 
@@ -169,7 +169,11 @@ def _line(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [one for one in frames if one.filename != __file__ and "importlib" not in one.filename]
+    theirs = [
+        frame
+        for frame in frames
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
     if not theirs:
         return ""
     return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}".removesuffix(_OUTSIDE)

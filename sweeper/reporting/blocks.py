@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from sweeper.findings import words
 from sweeper.findings.record import Limitation
 from sweeper.findings.verdict.headline import HeadlineFigure
 
@@ -45,6 +46,24 @@ class Column(Generic[Item]):
     cell: Callable[[Item], Cell | str]
     pointer: str = ""
     unit: str = ""
+
+    @classmethod
+    def of(
+        cls, title: str, pointer: str, text: Callable[[Any], Cell | str] = str, unit: str = ""
+    ) -> Column[Any]:
+        """The column of one field, a dash where it is None.
+
+        Args:
+            pointer: The path of the field, ``/failure/kind``: attributes and keys.
+        """
+
+        def cell(item: Any) -> Cell | str:
+            for name in pointer.split("/")[1:]:
+                if item is not None:
+                    item = item.get(name) if isinstance(item, Mapping) else getattr(item, name)
+            return words.DASH if item is None else text(item)
+
+        return cls(title, cell, pointer, unit)
 
 
 class Number(Column[Item]):
@@ -95,7 +114,7 @@ class Table(Block):
         rows = []
         for pointer, item in items:
             cells = [column.cell(item) for column in columns]
-            shown = tuple(Cell(one) if isinstance(one, str) else one for one in cells)
+            shown = tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
             rows.append(Row(shown, trial(item), pointer))
         return cls(name, caption, tuple(columns), tuple(rows), **more)
 

@@ -6,19 +6,14 @@ Everything is decided on validation, before the test split is opened.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sweeper.constraints import Limit, excess, is_beyond, order
-from sweeper.evaluation.significance import SeedSpread, added, shared_spreads, t_quantile
+from sweeper.evaluation.significance import Scores, paired_difference, with_shared_seeds
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
-
-Costs = NDArray[np.float64]
-NO_ITEMS: Costs = np.empty((0, 0))
 
 # Costs that differ by no more than this share are alike: the seeds of one configuration took times
 # that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials. Memory that a
@@ -71,59 +66,49 @@ def cost_of(result: TrialResult, objective: Objective = LOSS) -> float:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A finalist with all that its seeds showed.
+class Trainings:
+    """All trainings of one finalist that completed.
 
     Args:
-        costs: Mean cost of each seed.
-        items: Likewise of each validation item, one row a seed; shape ``(seeds, items)``. NaN for
-            items that were not scored; empty if they were not kept.
-        memory_gib: Peak memory, 0 where unknown.
-        excess: By how much it is beyond the limits, mean over the seeds; None where unknown.
+        scores: Costs of single validation items, one row a training; None if they were not kept.
     """
 
     trial: int
-    costs: tuple[float, ...]
-    items: Costs
-    memory_gib: float
-    seconds: float
-    excess: float | None = None
-
-    @classmethod
-    def of(
-        cls,
-        trial: int,
-        results: Sequence[TrialResult],
-        objective: Objective,
-        limits: Sequence[Limit],
-        items: Costs = NO_ITEMS,
-    ) -> Contender:
-        """A finalist with the results of its trainings that completed."""
-        measured = (excess(one.measures, limits) for one in results)
-        beyond = [one for one in measured if one is not None]
-        seconds = [one.training_seconds + one.evaluation_seconds for one in results]
-        return cls(
-            trial=trial,
-            costs=tuple(cost_of(one, objective) for one in results),
-            items=items,
-            # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
-            memory_gib=min((one.peak_memory_gib or 0.0 for one in results), default=0.0),
-            seconds=float(np.mean(seconds)) if seconds else 0.0,
-            excess=float(np.mean(beyond)) if beyond else None,
-        )
+    results: Sequence[TrialResult]
+    scores: Scores | None = None
+    objective: Objective = LOSS
+    limits: Sequence[Limit] = ()
 
     @property
     def cost(self) -> float:
-        """Mean over the seeds."""
-        return float(np.mean(self.costs))
+        """Mean over the trainings."""
+        return statistics.fmean(cost_of(one, self.objective) for one in self.results)
+
+    @property
+    def excess(self) -> float | None:
+        """By how much it is beyond the limits, on average; None where unknown."""
+        measured = [excess(one.measures, self.limits) for one in self.results]
+        known = [one for one in measured if one is not None]
+        return statistics.fmean(known) if known else None
+
+    @property
+    def memory_gib(self) -> float:
+        # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
+        return min(one.peak_memory_gib or 0.0 for one in self.results)
+
+    @property
+    def seconds(self) -> float:
+        return statistics.fmean(
+            one.training_seconds + one.evaluation_seconds for one in self.results
+        )
 
 
-def in_order(contenders: Sequence[Contender]) -> list[Contender]:
-    """Best first, by the means over all seeds."""
-    return sorted(contenders, key=lambda one: (order(one.cost, one.excess), one.trial))
+def in_order(finalists: Sequence[Trainings]) -> list[Trainings]:
+    """Best first, by the means over all trainings."""
+    return sorted(finalists, key=lambda one: (order(one.cost, one.excess), one.trial))
 
 
-def recommend(contenders: Sequence[Contender]) -> int | None:
+def recommend(finalists: Sequence[Trainings]) -> int | None:
     """The finalist that is cheapest to train of those close to the best.
 
     Of those that take about the same it is the one with the lowest cost.
@@ -131,15 +116,15 @@ def recommend(contenders: Sequence[Contender]) -> int | None:
     Only those within the limits count. Where none is, it is the nearest to them, and whoever
     reports it must say so.
     """
-    if not contenders:
+    if not finalists:
         return None
-    ranked = in_order(contenders)
+    ranked = in_order(finalists)
     within = [one for one in ranked if not is_beyond(one.excess)]
     if not within:
         return ranked[0].trial
     best, *others = within
-    others = [one for one in others if not told_apart(best, one, within)]
-    top = [best, *others]
+    shared = with_shared_seeds({str(one.trial): one.scores for one in within if one.scores})
+    top = [best, *(one for one in others if not told_apart(best, one, shared))]
     return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
 
 
@@ -155,43 +140,15 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
     return [place for place, (used, one) in enumerate(costs) if used <= memory and one <= seconds]
 
 
-def told_apart(better: Contender, worse: Contender, among: Sequence[Contender] = ()) -> bool:
+def told_apart(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:
     """Whether the data say that ``worse`` has the higher cost, at 95% confidence.
 
-    The items are the same for both, so their share of the doubt is that of the paired differences;
-    the share of the seeds is added, and Student's t taken at the degrees of freedom of both
-    together. Seeds that hardly differ thus cost no certainty.
+    Without the same items of both, the means decide.
 
     Args:
-        among: All finalists, of which each tells how much trainings of the others vary.
+        scores: Of the finalists, by the trial's number, with what each tells of the others' seeds.
     """
-    difference = worse.cost - better.cost
-    items = _item_part(better.items, worse.items)
-    doubt = added([*items, _seed_part(better, worse, among)])
-    if doubt.variance == 0.0:
-        return difference > 0.0
-    return difference > t_quantile(doubt.freedom) * math.sqrt(doubt.variance)
-
-
-def _item_part(first: Costs, second: Costs) -> list[SeedSpread]:
-    """Variance of the mean difference by the choice of items, with its degrees of freedom."""
-    if first.size == 0 or second.size == 0 or first.shape[1] != second.shape[1]:
-        return []
-    differences = second.mean(axis=0) - first.mean(axis=0)
-    differences = differences[np.isfinite(differences)]
-    count = len(differences)
-    return [SeedSpread(float(differences.var()) / count, count - 1)] if count > 1 else []
-
-
-def _seed_part(first: Contender, second: Contender, among: Sequence[Contender]) -> SeedSpread:
-    """Variance of the mean difference by the choice of seeds."""
-    rest = [one for one in among if one.trial not in (first.trial, second.trial)]
-    own = [
-        SeedSpread(float(np.var(one.costs, ddof=1)), len(one.costs) - 1)
-        if len(one.costs) > 1
-        else SeedSpread(0.0, 0.0)
-        for one in (first, second, *rest)
-    ]
-    both = zip(shared_spreads(own), (first, second), strict=False)
-    parts = [SeedSpread(one.variance / len(of.costs), one.freedom) for one, of in both]
-    return added(parts, max(part.freedom for part in parts))
+    first, second = scores.get(str(worse.trial)), scores.get(str(better.trial))
+    if first is None or second is None or first.items.shape[1] != second.items.shape[1]:
+        return worse.cost > better.cost
+    return paired_difference(first, second).low > 0.0

@@ -239,6 +239,7 @@ def find_sites(model: nn.Module, hidden_size: int) -> Sites:
             f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
             f"{experts[0]!r} is a mixture of experts: it has no single output projection.",
             "Use LoRA on this model.",
+            code="mixture-of-experts",
         )
     if not attention:
         raise ModelError(
@@ -332,6 +333,7 @@ class BottleneckModel(BaseTuner):
             "A bottleneck adapter cannot be merged into the base model.",
             "It changes a projection's output by a non-linear function: no weights equal that.",
             "Keep base model and adapter apart, or use LoRA where one merged model is needed.",
+            code="no-merge",
         )
 
 

@@ -32,6 +32,7 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
             raise ModelError(
                 f"modules_to_save = {name!r}: {type(model).__name__} has no such module",
                 fix=near_match(name, {one for one in known if not one.isdigit()}),
+                code="unknown-module",
             )
     return list(names) or None
 

@@ -96,6 +96,7 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
             f"target_modules = {wish!r}: {type(model).__name__} has no such layers",
             why=f"Its linear layers are {', '.join(kinds) or 'nothing that is known'}.",
             fix="Use all-linear, or name some of these layers with commas between them.",
+            code="unknown-module",
         )
     return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
 

@@ -119,7 +119,7 @@ class Decisions:
     def confusion(self) -> tuple[tuple[int, int, int], ...]:
         """(true class, predicted class, items) of every pair that occurred, in this order."""
         pairs = Counter(zip(self.true.tolist(), self.predicted.tolist(), strict=True))
-        return tuple((true, said, pairs[true, said]) for true, said in sorted(pairs))
+        return tuple((true, predicted, pairs[true, predicted]) for true, predicted in sorted(pairs))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Evaluation:
         """The examples of the scored items, from those of all items."""
         if self.scored.all():
             return examples
-        return [examples[place] for place in np.flatnonzero(self.scored).tolist()]
+        return [examples[item] for item in np.flatnonzero(self.scored).tolist()]
 
     def placed(self, values: Floats) -> Floats:
         """``(items,)`` with one value for each scored item, and 0 for the others."""
@@ -312,17 +312,17 @@ class Task(ABC):
     def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
         """What became of the examples of a split on their way into these features, where a
         reader must know it."""
-        found = Counter(fate for feature in features for fate in feature.get("fates", ()))
+        counts = Counter(note for feature in features for note in feature.get("fates", ()))
         return tuple(
             EncodingNote(
                 split=split,
                 kind=kind,
-                count=found[kind],
+                count=counts[kind],
                 of=len(features),
                 tokens=self.sequence_length,
             )
             for kind in FATES
-            if found[kind]
+            if counts[kind]
         )
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:

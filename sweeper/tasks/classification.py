@@ -1,4 +1,4 @@
-"""Classification of a text into one of several classes, with a linear head."""
+"""Classification of a text into one of several classes, with a linear head on pooled states."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Classification(ClassDecisions):
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
         # A tokenizer without special tokens makes nothing of an empty text.
         rows = [ids or [self.padding] for ids in encoded["input_ids"]]
-        cut = [bool(one.overflowing) for one in encoded.encodings or ()] or [
+        cut = [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [
             len(ids) >= self.sequence_length for ids in rows
         ]
         triples = zip(rows, self.targets(examples), cut, strict=True)
@@ -242,7 +242,7 @@ class Classification(ClassDecisions):
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    logits: Tensor = model(**{name: one for name, one in batch.items() if name != "labels"})
+    logits: Tensor = model(**{name: tensor for name, tensor in batch.items() if name != "labels"})
     return logits
 
 
@@ -281,8 +281,8 @@ def class_weights(how: str, targets: Sequence[int], classes: int) -> Floats | No
     """
     power = next((value for name, value in CLASS_WEIGHT_POWERS.items() if name == how), None)
     if power is None:
-        known = ", ".join(CLASS_WEIGHT_POWERS)
-        raise UsageError(f"class_weight = {how!r} is not known", fix=f"Use one of {known}.")
+        names = ", ".join(CLASS_WEIGHT_POWERS)
+        raise UsageError(f"class_weight = {how!r} is not known", fix=f"Use one of {names}.")
     if not power:
         return None
     rows = np.bincount(np.asarray(targets), minlength=classes).astype(np.float64)

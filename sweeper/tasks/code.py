@@ -10,7 +10,7 @@ from typing import Any
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.tokens import Encoded, completed, document, tokenise
+from sweeper.tasks.sequences.chat import Encoded, completed, document, tokenise
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ FORMATS = (
 
 def fill_in_format(tokenizer: Any) -> FillIn | None:
     """The format that this tokenizer has tokens for, if any."""
-    known = set(tokenizer.get_vocab())
-    found = (f for f in FORMATS if {f.prefix, f.suffix, f.middle} <= known)
-    return next(found, None)
+    vocabulary = set(tokenizer.get_vocab())
+    formats = (f for f in FORMATS if {f.prefix, f.suffix, f.middle} <= vocabulary)
+    return next(formats, None)
 
 
 def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:

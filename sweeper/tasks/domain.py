@@ -10,7 +10,7 @@ from sweeper.data.examples import Example
 from sweeper.tasks.base import Baseline, BaselineContext, Feature
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
+from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
 
 
 class Domain(Instruction):
@@ -34,22 +34,24 @@ class Domain(Instruction):
         seen of each can be counted. The end-of-text token lies between texts. An item is one text
         for a model, since not every strategy (prefixes, for example) can read texts apart.
         """
-        found: list[list[Feature]] = [[] for _ in examples]
+        items: list[list[Feature]] = [[] for _ in examples]
         rests: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
-        for place, example in enumerate(examples):
+        for number, example in enumerate(examples):
             if not _is_plain(example):
-                found[place] = self.encode([example])
+                items[number] = self.encode([example])
                 continue
             pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
-            found[place] = [_item([one]) for one in pieces if len(one) == self.sequence_length]
-            shorter = (one for one in pieces if len(one) < self.sequence_length)
-            rests[example.source] += [(place, one) for one in shorter]
+            items[number] = [
+                _item([piece]) for piece in pieces if len(piece) == self.sequence_length
+            ]
+            shorter = (piece for piece in pieces if len(piece) < self.sequence_length)
+            rests[example.source] += [(number, piece) for piece in shorter]
             if len(pieces) > 1:
-                found[place][0]["fates"] = ("divided",)
+                items[number][0]["fates"] = ("divided",)
         for rest in rests.values():
             for block in shared_blocks([len(ids) for _, ids in rest], self.sequence_length):
-                found[rest[block[0]][0]].append(_item([rest[one][1] for one in block]))
-        return found
+                items[rest[block[0]][0]].append(_item([rest[piece][1] for piece in block]))
+        return items
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         if any(example.messages for example in self.dataset.splits["train"]):
@@ -71,14 +73,14 @@ def shared_blocks(lengths: Sequence[int], length: int) -> list[list[int]]:
     """Places of pieces that share a block, none of them longer than ``length``."""
     blocks: list[list[int]] = []
     room: list[tuple[int, int]] = []
-    for place, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
+    for number, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
         fullest = bisect_left(room, (size, -1))
         if fullest == len(room):
             blocks.append([])
             left, block = length, len(blocks) - 1
         else:
             left, block = room.pop(fullest)
-        blocks[block].append(place)
+        blocks[block].append(number)
         insort(room, (left - size, block))
     return blocks
 
@@ -87,6 +89,6 @@ def packed(pieces: Sequence[Sequence[int]]) -> Feature:
     """A block of pieces, with positions that begin anew in each."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
-        "position_ids": [place for piece in pieces for place in range(len(piece))],
+        "position_ids": [position for piece in pieces for position in range(len(piece))],
         "labels": [token for piece in pieces for token in [-100, *piece[1:]]],
     }

@@ -19,8 +19,8 @@ from sweeper.tasks.base import Baseline, BaselineContext, Batch, Feature, ItemSc
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix
-from sweeper.tasks.sequences.tokens import Encoded
+from sweeper.tasks.sequences.answer_logits import CachedPrefix
+from sweeper.tasks.sequences.chat import Encoded
 from sweeper.tasks.text import TextTask
 
 
@@ -41,9 +41,9 @@ class GenerateLabel(ClassDecisions, TextTask):
     def encode_one(self, example: Example) -> Encoded:
         """The prompt, then the name's tokens: the very ones that validation scores."""
         prompt = self.chat.prompt([class_question(example.text, self.dataset.labels)])
-        said = self.tree.answers[self.targets([example])[0]]
-        span = len(prompt), len(prompt) + len(said)
-        return Encoded([*prompt, *said], (span,), answer_bytes=(len(str(example.label).encode()),))
+        name = self.tree.answers[self.targets([example])[0]]
+        span = len(prompt), len(prompt) + len(name)
+        return Encoded([*prompt, *name], (span,), answer_bytes=(len(str(example.label).encode()),))
 
     def turns(self, example: Example) -> list[Message]:
         return list(class_turns(example, self.dataset.labels))
@@ -61,9 +61,9 @@ class GenerateLabel(ClassDecisions, TextTask):
     def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
         return self._scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
 
-    def _scores(self, said: Tensor, batch: Batch) -> ItemScores:
+    def _scores(self, likelihoods: Tensor, batch: Batch) -> ItemScores:
         """The scores of a batch; weight 0 where the name does not fit, so nothing was asked."""
-        scores = self.class_scores(said, batch["targets"])
+        scores = self.class_scores(likelihoods, batch["targets"])
         fits = batch["labels"].ne(-100).any(1).to(scores.losses)
         return replace(scores, losses=scores.losses * fits, weights=fits)
 

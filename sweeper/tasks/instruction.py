@@ -10,7 +10,7 @@ from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.tokens import Answers, Encoded, completed, tokenise
+from sweeper.tasks.sequences.chat import Answers, Encoded, completed, tokenise
 from sweeper.tasks.text import TextTask
 
 
@@ -125,12 +125,12 @@ FAMILIES = (
 
 def family(text: str) -> Markers | None:
     """The family of templates that wrote this text, or None."""
-    return next((known for known in FAMILIES if re.search(known.opens, text)), None)
+    return next((markers for markers in FAMILIES if re.search(markers.opens, text)), None)
 
 
 def opens_answer(prompt: str) -> bool:
     """Whether a prompt ends at the start of the assistant's turn, so it was templated before."""
-    return any(re.search(rf"(?:{known.opens})\s*\Z", prompt) for known in FAMILIES)
+    return any(re.search(rf"(?:{markers.opens})\s*\Z", prompt) for markers in FAMILIES)
 
 
 def answers(text: str, markers: Markers) -> Answers:

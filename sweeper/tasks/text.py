@@ -21,11 +21,15 @@ from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
 from sweeper.metrics.base import computed
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
-from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
-from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.answer_logits import (
+    CachedPrefix,
+    answer_losses,
+    answer_rows,
+    by_row,
+    divergence,
+)
+from sweeper.tasks.sequences.chat import Chat, Encoded, shorten
 from sweeper.tasks.sequences.joined import INPUTS
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix
-from sweeper.tasks.sequences.tokens import Encoded, shorten
 from sweeper.trials import Fate
 
 _BITS_PER_NAT = 1 / math.log(2)
@@ -85,8 +89,12 @@ class TextTask(Task):
             left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
             return {**left, "fates": (*fates, "dropped")}
         fates += ["shortened"] if len(short.ids) < len(encoded.ids) else []
-        said = sum(short.answer_bytes)
-        kept: Feature = {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": said}
+        answer_bytes = sum(short.answer_bytes)
+        kept: Feature = {
+            "input_ids": short.ids,
+            "labels": short.labels(),
+            "answer_bytes": answer_bytes,
+        }
         return {**kept, "fates": tuple(fates)} if fates else kept
 
     def _beginning(self, document: Encoded) -> Encoded:
@@ -95,15 +103,15 @@ class TextTask(Task):
         if len(document.ids) <= cap:
             return document
         kept = document.ids[:cap]
-        said = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
+        text_bytes = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
         start = document.answers[-1][0]
-        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(said,))
+        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(text_bytes,))
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         """Padded on the right to the longest of these features."""
         labels = padded([feature["labels"] for feature in features], -100)
-        said = torch.tensor([feature["answer_bytes"] for feature in features])
-        return {**self.padded(features), "labels": labels, "answer_bytes": said}
+        answer_bytes = torch.tensor([feature["answer_bytes"] for feature in features])
+        return {**self.padded(features), "labels": labels, "answer_bytes": answer_bytes}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
         return LossSum(answer_losses(model, _inputs(batch), batch["labels"]).sum())
@@ -136,11 +144,13 @@ class TextTask(Task):
     def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
         """Scores of the items of a batch from the losses of all its answer tokens."""
         means, counts = (part.cpu() for part in by_row(losses, batch["labels"]))
-        said = batch["answer_bytes"].cpu()
-        outputs = {"answer_bytes": said}
+        answer_bytes = batch["answer_bytes"].cpu()
+        outputs = {"answer_bytes": answer_bytes}
         if self.per_byte:
             bits = means * counts * _BITS_PER_NAT
-            return ItemScores(bits / said.clamp(min=1), said.to(counts.dtype), outputs)
+            return ItemScores(
+                bits / answer_bytes.clamp(min=1), answer_bytes.to(counts.dtype), outputs
+            )
         return ItemScores(means, counts, outputs)
 
     def metrics(
@@ -149,8 +159,10 @@ class TextTask(Task):
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
         if self.per_byte:  # a perplexity is of tokens, which do not compare
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
-        said = scores.outputs["answer_bytes"].numpy()
-        figures = computed("tokens", losses, weights) | computed("bytes", losses * weights, said)
+        answer_bytes = scores.outputs["answer_bytes"].numpy()
+        figures = computed("tokens", losses, weights) | computed(
+            "bytes", losses * weights, answer_bytes
+        )
         return figures, losses
 
 

@@ -1,8 +1,6 @@
-"""torch's own launcher, tied to the process that asked for it.
+"""torch's own launcher, in a process of its own.
 
-``python -m sweeper.training.launch RANKS PARENT FOLDER ARGUMENTS`` runs Python with ARGUMENTS and
-this process's id as each of the RANKS. Where one of them fails, torch ends the others, and the
-first failure is written into FOLDER.
+Where a rank fails, torch ends the others, and the first failure is written into the folder.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from sweeper.artifact import Artifact
-from sweeper.child_process import die_with
+from sweeper.artifact import Artifact, Record
 
 FAILURE, LOGS = "failure.json", "logs"
 # How long ranks may take to end by themselves once they were told to.
@@ -30,14 +27,28 @@ class RankFailure(Artifact):
     status: int
 
 
-def main(arguments: list[str]) -> int:
-    """Run all ranks; 0 if all of them ended well, a negative number if it was told to end."""
-    ranks, parent, folder, *command = arguments
-    die_with(int(parent))
+class LaunchRequest(Record):
+    """The ranks to run.
+
+    Args:
+        command: Arguments of Python; the launcher's process id is added.
+    """
+
+    ranks: int
+    folder: str
+    command: tuple[str, ...]
+
+
+def launch(request: LaunchRequest) -> None:
+    """Run all ranks, and end this process with 0 if all of them ended well."""
+    os._exit(_launch(Path(request.folder), request))
+
+
+def _launch(folder: Path, request: LaunchRequest) -> int:
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=int(ranks),
+        nproc_per_node=request.ranks,
         run_id="trial",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",  # any free port
@@ -45,18 +56,14 @@ def main(arguments: list[str]) -> int:
         max_restarts=0,
         monitor_interval=0.1,
         shutdown_timeout=SHUTDOWN_SECONDS,
-        logs_specs=DefaultLogsSpecs(log_dir=str(Path(folder) / LOGS), redirects=Std.ALL),
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder / LOGS), redirects=Std.ALL),
     )
     try:
-        elastic_launch(config, sys.executable)(*command, str(os.getpid()))
+        elastic_launch(config, sys.executable)(*request.command, str(os.getpid()))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        RankFailure(rank=rank, status=failure.exitcode).write(Path(folder) / FAILURE)
+        RankFailure(rank=rank, status=failure.exitcode).write(folder / FAILURE)
         return 1
     except SignalException as error:
-        return -int(error.sigval)
+        return -int(error.sigval) % 256
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,5 @@
 """One of several processes that train a trial together.
 
-``python -m sweeper.training.rank FOLDER PARENT``, PARENT being the process that it ends with.
-
 The environment that torch's launcher sets says which process it is. The first one reports, reads
 decisions and saves weights.
 """
@@ -21,7 +19,6 @@ import torch.distributed as dist
 
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
-from sweeper.child_process import die_with
 from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.device_memory import Batching, is_out_of_memory, shortage
 from sweeper.training.torch_backend import TorchBackend
@@ -29,7 +26,6 @@ from sweeper.training.trial.ranks import (
     LOOK_EVERY_SECONDS,
     PROGRESS,
     REPORT,
-    REQUEST,
     RESULT,
     RankRequest,
     decision_file,
@@ -82,11 +78,17 @@ def _device() -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
-def main(arguments: list[str]) -> int:
-    """Train this rank's part; 0 if the trial completed or was pruned."""
-    die_with(int(arguments[1]))
-    folder, rank = Path(arguments[0]), int(os.environ["RANK"])
-    request = RankRequest.read(folder / REQUEST)
+def train(request: RankRequest) -> None:
+    """Train this rank's part, and end this process with 0 if the trial completed or was pruned."""
+    status = _train(request)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Other ranks may have ended already; taking the process group apart would wait for them.
+    os._exit(status)
+
+
+def _train(request: RankRequest) -> int:
+    folder, rank = Path(request.folder), int(os.environ["RANK"])
     device = _device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -108,11 +110,3 @@ def main(arguments: list[str]) -> int:
         return 1
     dist.barrier()
     return 0
-
-
-if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Other ranks may have ended already; taking the process group apart would wait for them.
-    os._exit(status)

@@ -1,7 +1,9 @@
 """The traits of a strategy: names, chart mark, trained weights, cost.
 
 Every strategy file states these under ``TRAIT_KEYS``; a file that extends another one inherits
-what it leaves out, except its own names and mark.
+what it leaves out, except its own names and mark. Files of installed packages are found without an
+import: reading them must not run code. So are formulas for numbers of parameters: they are parsed,
+checked and computed node by node, by ``memory.states`` for the layers of a model.
 """
 
 import ast
@@ -9,7 +11,9 @@ import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     ConfigDict,
@@ -23,11 +27,91 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from sweeper import plugins, resources
 from sweeper.errors import Problem, RuleError, UsageError, near_match
 from sweeper.hyperparameters import Scalar
-from sweeper.traits.yaml_files import document as document_of
-from sweeper.traits.yaml_files import known_strategies, strategy_files
-from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults
+from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults, read
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+#: Entry points that name a strategy's class; its YAML lies beside the class's module.
+STRATEGIES = "sweeper.strategies"
+#: Entry points that name a package whose folder is laid out like ``search_spaces``.
+SEARCH_SPACES = "sweeper.search_spaces"
+
+
+class StrategyFiles(NamedTuple):
+    """The file of every strategy by name, and classes that lack theirs."""
+
+    paths: Mapping[str, Path]
+    problems: tuple[Problem, ...] = ()
+
+
+def known_strategies() -> tuple[str, ...]:
+    """Names of all strategies, those of installed packages included."""
+    return tuple(sorted(strategy_files().paths))
+
+
+@lru_cache(maxsize=1)
+def strategy_files() -> StrategyFiles:
+    """Every strategy's file: beside classes, then the project's, then those of packages' folders.
+
+    Where several are of one name, the last one counts.
+    """
+    entries = plugins.entries(STRATEGIES)
+    beside_class = {entry.name: _beside(entry) for entry in entries}
+    paths = {name: path for name, path in beside_class.items() if path is not None}
+    for folder in (resources.search_spaces(), *installed_folders()):
+        paths |= {path.stem: path for path in sorted(folder.glob("strategies/*.yaml"))}
+    problems = []
+    for entry in entries:
+        if entry.name not in paths:
+            name = f"{entry.name}.yaml"
+            what = f"the strategy {entry.name!r} has no {name}"
+            why = "The planner reads a strategy's parameters and costs from it."
+            fix = f"Put {name} next to the module {entry.module}, as package data."
+            problems.append(Problem(what, why, fix, f"entry point {entry.value}"))
+    return StrategyFiles(paths, tuple(problems))
+
+
+@lru_cache(maxsize=128)
+def document_of(path: Path) -> Document:
+    """The file of an installed strategy, read once in a process.
+
+    Raises:
+        UsageError: It cannot be read, or it is not YAML.
+    """
+    return read(path)
+
+
+@lru_cache(maxsize=1)
+def installed_folders() -> tuple[Path, ...]:
+    """Folders of installed packages with rules or further strategy files."""
+    folders: list[Path] = []
+    for entry in plugins.entries(SEARCH_SPACES):
+        folders += _folders_of(entry.module)
+    return tuple(folders)
+
+
+def _beside(entry: "EntryPoint") -> Path | None:
+    """``<name>.yaml`` in the folder of the entry point's module."""
+    package, _, _ = entry.module.rpartition(".")
+    folders = _folders_of(package)
+    if not package:
+        spec = find_spec(entry.module)
+        folders = [Path(spec.origin).parent] if spec and spec.origin else []
+    candidates = [folder / f"{entry.name}.yaml" for folder in folders]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _folders_of(package: str) -> list[Path]:
+    """Folders of a package; its top level alone is looked up, which imports nothing."""
+    top, _, rest = package.partition(".")
+    spec = find_spec(top) if top else None
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return [Path(root, *rest.split(".")) if rest else Path(root) for root in places]
+
 
 #: Sizes of a model that a formula may name, and the largest ones among its target layers.
 SHAPE = (
@@ -131,7 +215,7 @@ def _place(text: str) -> Place | tuple[Role, ...]:
     return tuple(named)  # type: ignore[arg-type]
 
 
-def _parsed(text: object, known: Collection[str] | None) -> ast.expr:
+def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
     """A formula, of known names if these are known."""
     fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
     try:
@@ -143,8 +227,8 @@ def _parsed(text: object, known: Collection[str] | None) -> ast.expr:
         _number(formula, dict.fromkeys(names, 1))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise fault(f"{text!r} is not a formula", f"{error}.", fix) from error
-    if known is not None and (unknown := sorted(names - {*known})):
-        raise fault(f"unknown name {unknown[0]!r}", "", near_match(unknown[0], known))
+    if names_allowed is not None and (unknown := sorted(names - {*names_allowed})):
+        raise fault(f"unknown name {unknown[0]!r}", "", near_match(unknown[0], names_allowed))
     return formula
 
 
@@ -161,8 +245,8 @@ def _declared(data: Any, info: ValidationInfo) -> Formula:
         try:
             each = _place(str(key))
             sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
-            known = None if info.context is None else (*sizes, *info.context)
-            terms.append(Term(each, str(text), _parsed(text, known)))
+            allowed = None if info.context is None else (*sizes, *info.context)
+            terms.append(Term(each, str(text), _parsed(text, allowed)))
         except PydanticCustomError as error:
             wrong.append(((str(key),), error))
     faults(wrong)
@@ -284,17 +368,17 @@ def traits_of(name: str) -> Traits:
         UsageError: There is no such strategy; with the nearest name.
         RuleError: Its file holds mistakes.
     """
-    found = find(name)
-    if found is None:
-        known = known_strategies()
-        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, known))
-    return found
+    traits = find(name)
+    if traits is None:
+        names = known_strategies()
+        raise UsageError(f"there is no strategy {name!r}", fix=near_match(name, names))
+    return traits
 
 
 def quantized(name: str) -> tuple[Traits, ...]:
     """Installed strategies that do the same as this one on a quantised base."""
     every = [traits_of(other) for other in known_strategies()]
-    return tuple(one for one in every if one.extends == name and one.quantization)
+    return tuple(traits for traits in every if traits.extends == name and traits.quantization)
 
 
 @lru_cache(maxsize=64)
@@ -308,10 +392,10 @@ def find(name: str) -> Traits | None:
     if path is None:
         return None
     problems: list[Problem] = []
-    found = read_traits(document_of(path), problems)
+    traits = read_traits(document_of(path), problems)
     if problems:
         raise RuleError(problems)
-    return found
+    return traits
 
 
 class StrategyOnModel(NamedTuple):
@@ -358,7 +442,7 @@ def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
         problems: Every problem is appended here, with file and line.
     """
     data = document.data if isinstance(document.data, Mapping) else {}
-    named = [one.get("parameters") for one in (data, _parent(data))]
+    named = [mapping.get("parameters") for mapping in (data, _parent(data))]
     parameters = {str(name) for names in named if isinstance(names, Mapping) for name in names}
     return checked(TRAITS, document, (), problems, parameters)
 
@@ -367,5 +451,5 @@ def _parent(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the file of the strategy says that this one extends; empty if it extends none."""
     extends = data.get("extends")
     path = strategy_files().paths.get(str(extends)) if extends != data.get("strategy") else None
-    found = document_of(path).data if path is not None else {}
-    return found if isinstance(found, Mapping) else {}
+    content = document_of(path).data if path is not None else {}
+    return content if isinstance(content, Mapping) else {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast, to_device
-from sweeper.evaluation.written_answers import generate
+from sweeper.evaluation.objective_values import generate
 from sweeper.plans import autocast_dtype
 from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text
@@ -86,8 +86,8 @@ class Model:
         for places, batch in self.batches(
             examples, batch_size=batch_size, max_new_tokens=max_new_tokens
         ):
-            for place, prediction in zip(places, batch, strict=True):
-                predictions[place] = prediction
+            for index, prediction in zip(places, batch, strict=True):
+                predictions[index] = prediction
         return cast(list[Prediction], predictions)
 
     def example(self, text: str) -> Example:
@@ -121,11 +121,11 @@ class Model:
         """
         rows: list[Any] = self._features(examples) if self.classes else self._prompts(examples)
         lengths = [len(row["input_ids"]) if self.classes else len(row) for row in rows]
-        order = sorted(range(len(rows)), key=lambda place: (-lengths[place], place))
+        order = sorted(range(len(rows)), key=lambda index: (-lengths[index], index))
         start = 0
         while start < len(order):
             places = order[start : start + batch_size]
-            chosen = [rows[place] for place in places]
+            chosen = [rows[index] for index in places]
             try:
                 predictions = (
                     self._classify(chosen) if self.classes else self._write(chosen, max_new_tokens)
@@ -209,7 +209,7 @@ def load(path: str | Path, device: str | None = None) -> Model:
         UsageError: The folder is damaged, or its base model is gone or another one.
     """
     folder = Path(path).expanduser()
-    if any((place / "plan.json").is_file() for place in (folder, Path("runs", path))):
+    if any((parent / "plan.json").is_file() for parent in (folder, Path("runs", path))):
         fix = f"Load its recommended trial: sweeper.load_run({str(path)!r}).winner()"
         raise UsageError(f"{path} is a run, and holds several models", fix=fix)
     if not (folder / "sweeper.json").is_file() and (folder / "weights").is_dir():

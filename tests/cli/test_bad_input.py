@@ -64,7 +64,7 @@ def test_bad_data_is_explained_with_its_place(sweeper, here, command, name, cont
     (here / name).write_bytes(content)
     ran = sweeper(command, *BASE, "--data", name)
     assert ran.code == 2
-    assert ran.err.startswith("error: ")
+    assert ran.err.startswith("error[")
     for word in says:
         assert word in ran.err
     assert "Traceback" not in ran.err

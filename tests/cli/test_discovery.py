@@ -107,7 +107,7 @@ def test_a_file_that_is_added_to_a_copy_is_a_command(tmp_path):
     (tmp_path / "sweeper/cli/commands/praise.py").write_text(text)
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "sweeper.cli.main", *words]
+        command = [sys.executable, "-m", "sweeper", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout
 

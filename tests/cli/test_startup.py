@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from sweeper import extras
+from sweeper.extras import install_command
 
 # Parts of "huggingface_hub" and its network client are installed, and loaded for a download alone.
 HEAVY = (
@@ -140,7 +141,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     ran = sweeper(*arguments)
     assert ran.code == 2
     assert f"needs {missing}, which" in ran.err
-    assert "pip install 'finetune-sweeper[train]'" in ran.err
+    assert install_command("train") in ran.err
 
 
 def test_help_names_every_exit_code(sweeper):

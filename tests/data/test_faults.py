@@ -94,7 +94,7 @@ def test_labels_that_are_spelt_in_several_ways_are_a_fault(tmp_path: Path) -> No
 
 def test_a_command_is_named_only_where_a_feature_has_one(tmp_path: Path, monkeypatch: Any) -> None:
     path = written(tmp_path / "rows.jsonl", [*rows(60), *rows(3), {"text": "x", "label": "once"}])
-    hook: parts.Hook[parts.MendFaults] = parts.Hook("remedies", "missing")
+    hook: parts.Hook[Any] = parts.Hook("remedies", "missing")
     monkeypatch.setattr(parts, "MEND_FAULTS", hook)
     found = faults(path)
     assert found["duplicates"].action == "Correct these rows in the file."

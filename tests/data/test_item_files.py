@@ -146,7 +146,7 @@ def test_batches_are_read_as_a_list_of_them_is(tmp_path, monkeypatch, kind):
     _same(listed, stored)
     assert listed.label_names == {"label": ("no", "yes")}
     path.write_bytes(path.read_bytes()[:-60] if kind == "parquet" else path.read_bytes()[:900])
-    with pytest.raises(DataError, match="not a whole"):
+    with pytest.raises(DataError, check=lambda error: error.code == "damaged-file"):
         read(path)
 
 
@@ -202,7 +202,7 @@ def test_an_excel_sheet_is_read_as_a_list_of_it_is(tmp_path):
 
 def test_damaged_gzip_is_refused(tmp_path):
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(CONTENT)[:-20])
-    with pytest.raises(DataError, match="cannot be unpacked"):
+    with pytest.raises(DataError, check=lambda error: error.code == "damaged-file"):
         read(tmp_path / "x.jsonl.gz")
 
 

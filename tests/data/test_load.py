@@ -189,7 +189,7 @@ def test_rows_of_another_form_are_left_out_and_listed_unless_most_are(tmp_path):
     assert "a turn of tool where one of assistant should come (line 12)" in said
     for number in range(12, 42):
         rows[number]["messages"] = [*turns, turns[1]]
-    with pytest.raises(DataError, match="32 of 60 rows do not have the form that was") as error:
+    with pytest.raises(DataError, check=lambda error: error.code == "mixed-forms") as error:
         loaded(write(tmp_path / "rows.jsonl", rows), "instruction")
     assert "31 rows, first line 11" in str(error.value)
 
@@ -304,7 +304,7 @@ def test_a_train_split_of_one_class_is_refused_even_if_validation_has_two(tmp_pa
     write(tmp_path / "train.jsonl", [{"text": f"t {n}", "label": "x"} for n in range(40)])
     rows = [{"text": f"u {n}", "label": "xxy"[n % 3]} for n in range(30)]
     write(tmp_path / "validation.jsonl", rows)
-    with pytest.raises(DataError, match="all rows of train have the same label, 'x'"):
+    with pytest.raises(DataError, check=lambda error: error.code == "single-class"):
         loaded(tmp_path)
 
 
@@ -453,25 +453,16 @@ def test_columns_without_usual_names_are_told_by_their_values(tmp_path):
 def test_most_labels_that_train_does_not_have_are_refused(tmp_path):
     write(tmp_path / "train.jsonl", questions(40))
     write(tmp_path / "test.jsonl", [{"text": f"n {n}", "label": "new"} for n in range(4)])
-    with pytest.raises(
-        DataError, match="4 of 4 rows of test have labels that train does not"
-    ) as error:
+    with pytest.raises(DataError, check=lambda error: error.code == "unknown-labels") as error:
         loaded(tmp_path)
     assert "Train has 'class 0', 'class 1'" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ((), "the folder has no data file"),
-        (("README.md", "LICENSE.txt"), "the folder has no data file"),
-        (("test.jsonl", "extra.csv"), "no file for training, only extra.csv, test.jsonl"),
-    ],
-)
-def test_a_folder_without_data_for_training_is_refused(tmp_path, names, said):
+@pytest.mark.parametrize("names", [(), ("README.md", "LICENSE.txt"), ("test.jsonl", "extra.csv")])
+def test_a_folder_without_data_for_training_is_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("x")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, check=lambda error: error.code == "no-training-data"):
         loaded(tmp_path)
 
 

@@ -22,6 +22,7 @@ from configs import trials_of
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.cli import main as command_line
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.state.attempts import RESULT, attempts_of
 from sweeper.processes.report_maker import ReportMaker
 from sweeper.runfolder import RunFolder
@@ -112,7 +113,7 @@ class Commands:
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
-            ours = "sweeper.execution.worker" in words and str(self.folder) in words
+            ours = WORKER in words and str(self.folder) in words
             if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process)
         return found
@@ -166,7 +167,7 @@ class Sweeper(Commands):
             f"--strategies {self.strategies} --finalists 1 --confirmation-seeds 1 --max-length 32 "
         )
         words += f"--backend curve_backend:make --trials {trials} --workers {workers} --seed {seed}"
-        program = [sys.executable, "-m", "sweeper.cli.main", "run", "--name", self.folder.name]
+        program = [sys.executable, "-m", "sweeper", "run", "--name", self.folder.name]
         return [*program, *words.split()]
 
     def write_rows(self) -> None:

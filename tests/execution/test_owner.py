@@ -30,7 +30,7 @@ from sweeper.execution import coordinator, owner
 from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready, RungSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
-from sweeper.execution.strikes import STRIKES_ALLOWED, Silence
+from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.facts.machine.detect_hardware import Device
 from sweeper.objective import Objective
 from sweeper.runfolder import RunFolder
@@ -300,8 +300,8 @@ def test_a_silent_worker_is_ended_and_its_trial_goes_on(
     sweep.pool.parts = {"trial-0/1": is_silent(2)}
     sweep.pool.on_poll = lambda: now.__setitem__(0, now[0] + 2.0)
 
-    silence = Silence(limit=7.0, clock=lambda: now[0])
-    monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, silence=silence))
+    states = WorkerStates(limit=7.0, clock=lambda: now[0])
+    monkeypatch.setattr(coordinator, "Owner", functools.partial(owner.Owner, workers=states))
     sweep.go(1)
     assert sweep.ends("trials/0") == [("crash", "its worker sent no message for 7 s")]
     assert sweep.result(0).attempt == 2

@@ -42,7 +42,7 @@ def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     assert "The charts could not be drawn" in page.read_text()
     assert "<svg" not in page.read_text()
 
-    command = [sys.executable, "-m", "sweeper.cli.main", "report", "run"]
+    command = [sys.executable, "-m", "sweeper", "report", "run"]
     whole = subprocess.run(command, cwd=limited.place, check=True, capture_output=True)
     assert whole.stderr == b""
     assert json.loads((limited.folder / "report.json").read_text())["no_charts"] == ""

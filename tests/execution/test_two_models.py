@@ -30,7 +30,7 @@ class TwoModels(Sweeper):
     def command(self, trials: int, workers: int, seed: int) -> list[str]:
         (self.folder.parents[1] / "sweep.yaml").write_text(SPEC)
         words = "run sweep.yaml --progress plain --backend curve_backend:make"
-        return [sys.executable, "-m", "sweeper.cli.main", *words.split()]
+        return [sys.executable, "-m", "sweeper", *words.split()]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import typing
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,25 @@ FREE = {"commands", "metric"}
 HEAVY = {"torch", "transformers", "peft", "datasets", "bitsandbytes", "accelerate", "lm_eval"}
 
 
-def hooks() -> dict[str, dict[str, Any]]:
-    """The protocol or type of every hook, by part and name."""
-    found: dict[str, dict[str, Any]] = {}
-    names = vars(parts) | dict.fromkeys(_only_for_types(), Any)
-    for name, annotation in parts.__annotations__.items():
-        hook = getattr(parts, name)
+def hooks() -> dict[str, dict[str, list[str] | None]]:
+    """The parameters of every hook, by part and name; None of a value."""
+    source = inspect.getsource(parts)
+    found: dict[str, dict[str, list[str] | None]] = {}
+    for hook in vars(parts).values():
         if isinstance(hook, parts.Hook):
-            kind = eval(annotation, names)
-            found.setdefault(hook.part, {})[hook.name] = typing.get_args(kind)[0]
+            found.setdefault(hook.part, {})[hook.name] = None
+    for node in ast.parse(source).body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
+                hook, kind = getattr(parts, name), ast.unparse(annotation)
+                if isinstance(hook, parts.Hook) and kind.startswith("Hook[Callable["):
+                    stated = re.findall(rf"``{hook.name}\(([^)]*)\)``", source)
+                    named = [one.split(", ") if one else [] for one in stated]
+                    types = annotation.slice.slice.elts[0].elts  # type: ignore[attr-defined]
+                    found[hook.part][hook.name] = next(
+                        names for names in named if len(names) == len(types)
+                    )
     return found
-
-
-def _only_for_types() -> Iterator[str]:
-    tree = ast.parse(inspect.getsource(parts))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names if not hasattr(parts, alias.name))
 
 
 HOOKS = hooks()
@@ -57,13 +59,13 @@ def public(module: Any) -> dict[str, Any]:
     }
 
 
-def test_there_are_features_and_every_part_has_a_protocol() -> None:
+def test_there_are_features_and_every_part_has_hooks() -> None:
     assert len(MODULES) > len(OURS) > 2
     assert set(HOOKS) | FREE == loader.PARTS
 
 
 @pytest.mark.parametrize(("name", "part"), MODULES)
-def test_a_part_defines_hooks_of_its_protocol(name: str, part: str) -> None:
+def test_a_part_defines_its_hooks(name: str, part: str) -> None:
     feature = next(one for one in OURS if one.name == name)
     module, known = feature.load(part), HOOKS.get(part, {})
     if part in FREE:
@@ -72,11 +74,9 @@ def test_a_part_defines_hooks_of_its_protocol(name: str, part: str) -> None:
     defined = {hook for hook in known if hasattr(module, hook)}
     assert defined, f"{module.__name__} defines none of {sorted(known)}"
     for hook in defined:
-        protocol, value = known[hook], getattr(module, hook)
-        if not getattr(protocol, "_is_protocol", False):
-            continue
-        wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
-        assert list(inspect.signature(value).parameters) == wanted, f"{module.__name__}.{hook}"
+        if (wanted := known[hook]) is not None:
+            value = getattr(module, hook)
+            assert list(inspect.signature(value).parameters) == wanted, f"{module.__name__}.{hook}"
 
 
 @pytest.mark.parametrize("feature", OURS, ids=lambda feature: feature.name)

@@ -182,7 +182,7 @@ def test_the_worst_file_of_each_reader_is_read_or_refused_in_little_memory(tmp_p
     (tmp_path / name).write_bytes(content)
     ran = subprocess.run(
         ["sh", "-c", f'ulimit -v {MEMORY_KIB}; exec "$@"', "sh", sys.executable, "-c", READ, name],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ran.stderr == ""
@@ -221,5 +221,5 @@ def test_a_line_without_end_is_named(tmp_path, monkeypatch):
 
 def test_too_many_classes_are_refused_before_they_are_split():
     rows = [Example(key=f"{n}", line=n, text=f"t {n}", label=f"c{n // 2}") for n in range(30_000)]
-    with pytest.raises(DataError, match="15,000 different labels"):
+    with pytest.raises(DataError, check=lambda error: error.code == "too-many-classes"):
         reconciled({"train": rows}, DataSpec(path="x.jsonl"))

@@ -32,7 +32,7 @@ def call(tmp_path):
     def run(*arguments, **options):
         command = [sys.executable, "-m", "sweeper", *arguments]
         defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path}
-        return subprocess.run(command, text=True, timeout=60, **(defaults | options))
+        return subprocess.run(command, text=True, timeout=600, **(defaults | options))
 
     return run
 
@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(call, arguments, tmp_path
 
     done = call(*arguments, preexec_fn=small)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: new"), done.stderr
+    assert done.stderr.startswith("error[run-folder]: new"), done.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -128,11 +128,12 @@ def test_a_full_disk_keeps_earlier_results(call, command, tmp_path):
         pytest.skip("this user cannot mount a disk")
     done = subprocess.run(
         [*shell, script, "sh", sys.executable, "-m", "sweeper", *command],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert re.match(
-        r"error: runs/x/[^.].*: No space left on device\n  The disk at .*/disk has 0 KiB",
+        r"error\[run-folder\]: runs/x/[^.].*: No space left on device\n"
+        r"  The disk at .*/disk has 0 KiB",
         done.stderr,
     )
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text() != ""

@@ -31,7 +31,7 @@ def test_a_metric_is_one_file(copy, make, read):
         if score.get("generated"):
             score["generated"]["metrics"]["first_word"] = 0.625
     tested.write_text(json.dumps(test))
-    run(copy, "-m", "sweeper.cli.main", "report", str(made.path))
+    run(copy, "-m", "sweeper", "report", str(made.path))
     table = read(made).one("table", id="tested")
     assert "first word" in table.text
     assert "62.5" in table.text
@@ -44,7 +44,7 @@ def test_a_data_format_is_one_file(copy, tmp_path):
     data.write_text("\n".join(rows))
     path = "sweeper/data/formats/choices.py"
     add(copy, path, recipes()[path])
-    words = ("-m", "sweeper.cli.main", "plan", "--task", "instruction", "--model", "7B")
+    words = ("-m", "sweeper", "plan", "--task", "instruction", "--model", "7B")
     said = " ".join(run(copy, *words, "--data", str(data), "--verbose").split())
     assert "Format choices (" in said
     assert "`question` is the question, `choices` is the choices" in said

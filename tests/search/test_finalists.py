@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
+from numpy.typing import ArrayLike
 
 from sweeper.constraints import Limit
-from sweeper.search.finalists import Contender, choose, in_order, recommend, told_apart
+from sweeper.evaluation.significance import Scores, with_shared_seeds
+from sweeper.search.finalists import Trainings, choose, in_order, recommend, told_apart
 from sweeper.trials import Measure, TrialResult
 
 
@@ -25,7 +27,7 @@ def test_the_best_of_each_strategy_comes_before_the_second_best_of_any() -> None
     assert choose({5: results[5]}, strategies, 3) == []
 
 
-def contender(
+def finalist(
     trial: int,
     loss: float,
     *,
@@ -34,52 +36,68 @@ def contender(
     memory: float = 1.0,
     seconds: float = 1.0,
     seeds: int = 3,
-) -> Contender:
+    over: float | None = None,
+) -> Trainings:
+    """Three trainings, whose means are ``spread`` apart; ``over`` a limit by so much."""
     generator = np.random.default_rng(trial)
     items = np.random.default_rng(99).exponential(1.0, 200) + generator.normal(0, noise, 200)
     items += loss - items.mean()
-    losses = tuple(loss + spread * (seed - (seeds - 1) / 2) for seed in range(seeds))
-    return Contender(trial, losses, np.tile(items, (seeds, 1)), memory, seconds)
+    losses = [loss + spread * (seed - (seeds - 1) / 2) for seed in range(seeds)]
+    rows = [items + own - loss for own in losses]
+    return trained(trial, rows, memory, seconds, over)
+
+
+def trained(
+    trial: int,
+    rows: Sequence[ArrayLike],
+    memory: float = 1.0,
+    seconds: float = 1.0,
+    over: float | None = None,
+) -> Trainings:
+    measures = {} if over is None else {"general": Measure(title="", unit="", value=over, base=0.0)}
+    results = [
+        result(trial, float(np.mean(row))).model_copy(
+            update={
+                "peak_memory_gib": memory, "training_seconds": seconds, "measures": measures,
+            }
+        )
+        for row in rows
+    ]  # fmt: skip
+    return Trainings(trial, results, Scores.of(rows), limits=limit(0.0))
+
+
+def apart(*finalists: Trainings) -> bool:
+    """Whether the first two are told apart among all of them."""
+    shared = with_shared_seeds({str(one.trial): one.scores for one in finalists if one.scores})
+    return told_apart(finalists[0], finalists[1], shared)
 
 
 def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_not() -> None:
     # The paired differences have a standard error of about 0.3 * sqrt(2) / sqrt(200) = 0.03.
-    best = contender(1, 0.30)
-    assert told_apart(best, contender(2, 0.45))
-    assert not told_apart(best, contender(2, 0.32))
-
-
-def test_items_that_were_not_scored_do_not_sharpen_a_comparison() -> None:
-    best, worse = contender(1, 0.30), contender(2, 0.40)
-    few, other = (replace(one, items=one.items[:, :12]) for one in (best, worse))
-    unscored = np.full((3, 188), np.nan)
-    padded = [replace(one, items=np.hstack([one.items, unscored])) for one in (few, other)]
-    assert told_apart(best, worse)
-    assert told_apart(*padded) == told_apart(few, other) is False
+    best = finalist(1, 0.30)
+    assert apart(best, finalist(2, 0.45))
+    assert not apart(best, finalist(2, 0.32))
 
 
 def test_seeds_that_disagree_widen_the_doubt() -> None:
-    best = contender(1, 0.30, spread=0.1)
-    assert not told_apart(best, contender(2, 0.45, spread=0.1))
+    best = finalist(1, 0.30, spread=0.1)
+    assert not apart(best, finalist(2, 0.45, spread=0.1))
 
 
 def test_finalists_tell_how_much_the_seeds_of_the_others_vary() -> None:
     # Two means of three seeds alone have to differ by more than a third finalist leaves open.
-    none = np.empty((0, 0))
     first, second, third = (
-        Contender(trial, (loss - 0.1, loss, loss + 0.1), none, 1.0, 1.0)
-        for trial, loss in enumerate((0.30, 0.51, 0.52))
+        finalist(trial, loss, spread=0.1, noise=0.0) for trial, loss in enumerate((0.3, 0.51, 0.52))
     )
-    assert not told_apart(first, second)
-    assert told_apart(first, second, [first, second, third])
-    wild = replace(third, costs=(0.1, 0.5, 0.9))
-    assert not told_apart(first, second, [first, second, wild])
+    assert not apart(first, second)
+    assert apart(first, second, third)
+    assert not apart(first, second, finalist(2, 0.5, spread=0.4, noise=0.0))
 
 
 def test_the_cheapest_that_cannot_be_told_apart_is_recommended() -> None:
-    best = contender(1, 0.30, memory=4.0)
-    near = contender(2, 0.31, memory=1.0)
-    bad = contender(3, 0.60, memory=0.1)
+    best = finalist(1, 0.30, memory=4.0)
+    near = finalist(2, 0.31, memory=1.0)
+    bad = finalist(3, 0.60, memory=0.1)
     assert [one.trial for one in in_order([bad, near, best])] == [1, 2, 3]
     assert recommend([best, near, bad]) == 2
     assert recommend([best, bad]) == 1
@@ -87,24 +105,22 @@ def test_the_cheapest_that_cannot_be_told_apart_is_recommended() -> None:
 
 
 def test_time_decides_where_memory_is_the_same() -> None:
-    slow, fast = contender(1, 0.30, seconds=9), contender(2, 0.31, seconds=3)
+    slow, fast = finalist(1, 0.30, seconds=9), finalist(2, 0.31, seconds=3)
     assert recommend([slow, fast]) == 2
 
 
 def test_costs_that_differ_as_repeats_do_leave_the_choice_to_the_loss() -> None:
-    best = contender(1, 0.30, memory=1.04, seconds=12)
-    near = contender(2, 0.31, memory=1.0, seconds=10)
+    best = finalist(1, 0.30, memory=1.04, seconds=12)
+    near = finalist(2, 0.31, memory=1.0, seconds=10)
     assert recommend([near, best]) == 1
-    assert recommend([near, replace(best, memory_gib=1.2)]) == 2
-    assert recommend([near, replace(best, seconds=14.0)]) == 2
+    assert recommend([near, finalist(1, 0.30, memory=1.2, seconds=12)]) == 2
+    assert recommend([near, finalist(1, 0.30, memory=1.04, seconds=14)]) == 2
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_without_item_losses_the_seeds_alone_decide(seeds: int) -> None:
-    none = np.empty((0, 0))
-    first = Contender(1, (0.30, 0.31, 0.29)[:seeds], none, 1.0, 1.0)
-    second = Contender(2, (0.80, 0.81, 0.79)[:seeds], none, 1.0, 1.0)
-    assert told_apart(first, second)
+def test_without_item_losses_the_means_alone_decide() -> None:
+    first, second = (replace(finalist(n, loss), scores=None) for n, loss in ((1, 0.3), (2, 0.8)))
+    assert apart(first, second)
+    assert not apart(second, first)
 
 
 def test_seeds_that_hardly_differ_do_not_blur_a_difference_that_the_items_show() -> None:
@@ -113,9 +129,8 @@ def test_seeds_that_hardly_differ_do_not_blur_a_difference_that_the_items_show()
     seeds = np.array([[-0.01], [0.0], [0.01]])
     low = 2.0 + seeds + np.zeros((3, 12))
     high = low + gaps
-    better = Contender(1, tuple(low.mean(axis=1)), low, 4.1, 77.0)
-    worse = Contender(0, tuple(high.mean(axis=1)), high, 2.8, 70.0)
-    assert told_apart(better, worse)
+    better, worse = trained(1, low, 4.1, 77.0), trained(0, high, 2.8, 70.0)
+    assert apart(better, worse)
     assert recommend([worse, better]) == 1
 
 
@@ -140,9 +155,9 @@ def test_trials_that_keep_to_the_limit_are_confirmed_before_those_that_do_not() 
 
 
 def test_the_recommendation_obeys_the_limits() -> None:
-    best, kept, unknown = contender(1, 0.30), contender(2, 0.60), contender(3, 0.90)
+    best, kept, unknown = finalist(1, 0.30), finalist(2, 0.60), finalist(3, 0.90)
     assert recommend([best, kept, unknown]) == 1
-    best, kept = replace(best, excess=4.0), replace(kept, excess=-0.5)
+    best, kept = finalist(1, 0.30, over=4.0), finalist(2, 0.60, over=-0.5)
     assert recommend([best, kept, unknown]) == 2
-    assert recommend([best, replace(kept, excess=3.0)]) == 2
+    assert recommend([best, finalist(2, 0.60, over=3.0)]) == 2
     assert [one.trial for one in in_order([best, kept, unknown])] == [2, 3, 1]

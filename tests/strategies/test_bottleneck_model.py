@@ -150,7 +150,7 @@ def test_each_adapter_is_saved_alone(tiny_base, tmp_path):
 @pytest.mark.parametrize("merge", ["merge_and_unload", "merge_adapter"])
 def test_merging_is_refused_with_the_reason(tiny_base, merge):
     model = adapted(tiny_base("llama"))
-    with pytest.raises(UsageError, match=r"cannot be merged[\s\S]*non-linear"):
+    with pytest.raises(UsageError, check=lambda error: error.code == "no-merge"):
         getattr(model, merge)()
     assert not any(m.merged for m in model.modules() if isinstance(m, BottleneckLayer))
 

@@ -33,7 +33,7 @@ def test_layers_that_share_weights_are_one_site(tiny_base):
 
 
 def test_mixture_of_experts_is_refused_with_its_name(tiny_base):
-    with pytest.raises(ModelError, match=r"model\.layers\.0\.mlp\.experts.*mixture of experts"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "mixture-of-experts"):
         find_sites(tiny_base("mixtral"), 64)
 
 

@@ -76,7 +76,7 @@ def test_tied_embeddings_stay_tied(tiny_base: Any) -> None:
 
 
 def test_a_module_that_is_not_there_is_named(tiny_base: Any) -> None:
-    with pytest.raises(ModelError, match="Did you mean 'embed_tokens'"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "unknown-module"):
         adapted("lora", tiny_base("llama"), "embed_token")
 
 

@@ -23,9 +23,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o",
-            "--output",
-            help="File for the page. By default comparison.html for several runs.",
+            "-o", "--output", help="File for the page. By default comparison.html for several runs."
         ),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
@@ -50,8 +48,8 @@ def report(
     require("sweeper report", REPORTS)
     from sweeper.views.verdict_view import verdict_lines  # which needs numpy
 
-    found = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
-    folder, *others = found.values()
+    folders = {folder.path.resolve(): folder for folder in map(RunFolder.find, runs)}
+    folder, *others = folders.values()
     if len(runs) > 1 and not others:
         fix = "A comparison needs different runs. Name another one, or this one once."
         raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)

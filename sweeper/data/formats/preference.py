@@ -52,4 +52,5 @@ class Preference(RowFormat):
             "For those there are TRL's trainers (DPOTrainer, KTOTrainer, RewardTrainer).",
             fix=fix,
             where=table.name,
+            code="preference-data",
         )

@@ -47,6 +47,7 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
             f"this is not a whole {suffix[1:].capitalize()} file ({reason})",
             fix="Download or export it again.",
             where=notes.name,
+            code="damaged-file",
         ) from error
 
 

@@ -49,6 +49,7 @@ def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbe
             f"this is not a whole Excel workbook ({error})",
             fix="Save it again as .xlsx, or as CSV (UTF-8).",
             where=notes.name,
+            code="damaged-file",
         ) from error
     filled = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
     if not filled:

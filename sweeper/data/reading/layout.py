@@ -71,6 +71,7 @@ def layout(
             f"the folder has no data file ({listing(SUFFIXES)})",
             fix="Name a file, or put train.jsonl (and validation.jsonl, test.jsonl) there.",
             where=where,
+            code="no-training-data",
         )
     configs, default = _of_card(card, files)
     configs = configs or _converted(files)
@@ -102,6 +103,7 @@ def must_be_one(names: Sequence[str], split: str, where: str) -> None:
             why="They may hold the same rows, or rows that do not belong together.",
             fix="Keep one of them, or join them into one.",
             where=where,
+            code="ambiguous-split",
         )
 
 
@@ -282,4 +284,5 @@ def _meant(
         fix="Rename the file for training to train.*, name one file instead of the folder, or "
         f"name the split to train on: --data-split {next(iter(named))}.",
         where=where,
+        code="no-training-data",
     )

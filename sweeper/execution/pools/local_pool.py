@@ -8,7 +8,6 @@ import re
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sweeper.child_process import GPU_SETTINGS, GPU_SHARE
-from sweeper.execution.job import Briefing, Message, Order, line_of, read_message
+from sweeper.child_process import GPU_SETTINGS, GPU_SHARE, start_child
+from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import Said, WorkerGone
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
@@ -26,6 +25,7 @@ from sweeper.runfolder import RunFolder
 # what was counted longer ago was somebody else's.
 REMEMBERED_SECONDS = 60.0
 _NEAR_END_SECONDS = 0.02
+WORKER = "sweeper.execution.worker.process:work"
 # Lines of a worker's log that an error quotes.
 _LOG_LINES = 5
 # What bitsandbytes writes before it ends the process where the GPU's memory runs out.
@@ -170,21 +170,19 @@ class LocalPool:
         self._ready.register(process.messages, selectors.EVENT_READ)
 
     def _launch(self, name: str) -> Process:
-        command = [sys.executable, "-m", "sweeper.execution.worker"]
-        command += ["--run", str(self.run.path.resolve())]
-        command += ["--worker-id", name, "--parent", str(os.getpid())]
+        run = str(self.run.path.resolve())
+        request = WorkerRequest.taken_from(self.briefing, run=run, worker=name)
         with log_of(self.run, name).open("ab") as log:
-            popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
+            popen = start_child(
+                WORKER,
+                request,
+                shown=(run, name),
                 env=self._environment(name),
+                stderr=log,
+                bufsize=0,
                 start_new_session=True,  # Ctrl-C reaches the command alone, which tells workers
             )
-        process = Process(popen)
-        _write(process.orders, self.briefing.model_dump_json().encode() + b"\n")
-        return process
+        return Process(popen)
 
     def _environment(self, name: str) -> dict[str, str]:
         placed = dict(self.placed[int(name) - self.first])

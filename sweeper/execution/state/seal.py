@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 
 from sweeper.constraints import Limit
-from sweeper.evaluation.significance import weighted
+from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
 from sweeper.execution.state.repair import baselines, confirmed, read_frozen
 from sweeper.execution.state.run_state import RunState
-from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
-from sweeper.search.finalists import NO_ITEMS, Contender, Costs, in_order, recommend
+from sweeper.search.finalists import Trainings, in_order, recommend
 from sweeper.trials import TestSeal
 
 
@@ -26,24 +22,16 @@ def seeds_of(plan: Plan) -> list[int]:
     return [plan.seed + extra for extra in range(1, plan.budget.confirmation_seeds)]
 
 
-def contender(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Contender:
-    """A finalist with what its own run and its confirmation runs showed on validation."""
+def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
+    """A finalist's own run and its confirmation runs, as far as they completed."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
     results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
     complete = {f: one for f, one in results.items() if plan.objective.cost_of(one) is not None}
-    items = [_item_costs(folder, plan.objective) for folder in complete]
-    same = np.stack(items) if len({row.shape for row in items}) == 1 else NO_ITEMS
-    return Contender.of(number, list(complete.values()), plan.objective, limits, same)
-
-
-def _item_costs(folder: Path, objective: Objective) -> Costs:
-    """Costs of items, whose mean is that of the trial; NaN for items that were not scored."""
-    items = attempts.read_items(folder / ITEM_LOSSES, objective)
-    if items is None:
-        return np.empty(0)  # not kept, or damaged: its items cannot be paired
-    costs = np.full_like(items.losses, np.nan)
-    costs[items.weights > 0] = weighted(items.losses, items.weights)
-    return costs
+    items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
+    scores, kept = None, [one for one in items if one is not None]
+    if len(kept) == len(items) and len({one.losses.shape for one in kept}) == 1:
+        scores = Scores.of([one.losses for one in kept], weights=kept[0].weights)
+    return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 
 def read_seal(run: RunFolder) -> TestSeal:
@@ -61,13 +49,13 @@ def open_seal(
     """
     if run.test_seal.exists():
         return read_seal(run)
-    contenders = [contender(run, plan, number, limits) for number in finalists]
+    trained = [trainings(run, plan, number, limits) for number in finalists]
     tests = next((s.rows for s in plan.facts.data.splits if s.name == "test"), 0)
     classification, objective = plan.facts.task == "classification", plan.objective
     usual = "accuracy" if classification else "loss"
     seal = TestSeal(
-        order=tuple(one.trial for one in in_order(contenders)),
-        recommended=recommend(contenders),
+        order=tuple(one.trial for one in in_order(trained)),
+        recommended=recommend(trained),
         opened_at=now(),
         headline_metric=usual if objective.is_loss else objective.metric,
         higher_is_better=classification if objective.is_loss else objective.higher_is_better,

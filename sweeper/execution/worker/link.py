@@ -25,7 +25,7 @@ from sweeper.execution.job import (
     read_order,
 )
 
-# Twelve beats before a worker is taken for dead, whatever limit was set for that (strikes.py).
+# Twelve beats before a worker counts as silent, whatever limit was set (worker_states.py).
 BEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
 # How often whoever waits for an answer shows that it does.
 _WAIT_SECONDS = 1.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sweeper.artifact import Record
-from sweeper.child_process import GPU_SETTINGS
+from sweeper.child_process import in_child
+from sweeper.errors import SweeperError
 
 _QUERY = (
     "nvidia-smi",
@@ -31,7 +31,7 @@ BF16_CAPABILITY = 8.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
-_TORCH = (sys.executable, "-m", "sweeper.training.probes.device")
+_SEEN = "sweeper.training.probes.device:seen"
 _TORCH_SECONDS = 120.0
 _LEAST_SHARE = 0.5
 """GPUs with less than this share of the largest free memory are left out: a card for the display,
@@ -57,6 +57,18 @@ class Device(Record):
     free_gib: float = 0.0
     total_gib: float = 0.0
     capability: float = 0.0
+
+
+class Visible(Record):
+    """The GPUs to look at, by their names; all if empty."""
+
+    chosen: tuple[str, ...] = ()
+
+
+class Devices(Record):
+    """The GPUs that torch sees."""
+
+    gpus: tuple[Device, ...] = ()
 
 
 class DetectedGpu(NamedTuple):
@@ -152,20 +164,12 @@ def _of_torch(chosen: tuple[str, ...] | None) -> tuple[DetectedGpu, ...]:
 
 
 def _seen_by_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
-    shown = {VISIBLE: ",".join(chosen)} if chosen else {}
+    request, what = Visible(chosen=chosen), "looking for GPUs"
     try:
-        answer = subprocess.run(
-            _TORCH,
-            capture_output=True,
-            text=True,
-            timeout=_TORCH_SECONDS,
-            check=True,
-            env={**GPU_SETTINGS, **os.environ, **shown},
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        devices = in_child(_SEEN, request, Devices, what=what, seconds=_TORCH_SECONDS)
+    except (OSError, SweeperError):
         return
-    for number, line in enumerate(answer.stdout.splitlines()):
-        gpu = Device.model_validate_json(line)
+    for number, gpu in enumerate(devices.gpus):
         handle = chosen[number] if number < len(chosen) else str(number)
         bf16 = gpu.capability >= BF16_CAPABILITY
         yield DetectedGpu(gpu.name, gpu.free_gib, bf16, gpu.capability, handle)
@@ -185,6 +189,11 @@ def joins_rows(capability: float) -> bool:
     folders = (torch and torch.submodule_search_locations) or ()
     own = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
     return flash_attention(capability) is not None or (own and capability >= BF16_CAPABILITY)
+
+
+def fused_kernels(capability: float) -> bool:
+    """Whether liger-kernel is installed, and Triton compiles for a GPU of this capability."""
+    return capability >= BF16_CAPABILITY and find_spec("liger_kernel") is not None
 
 
 def processor() -> Processor:

@@ -41,6 +41,31 @@ def table() -> Mapping[str, Gpu]:
     return {name: Gpu(name=name, **fields) for name, fields in entries.items()}
 
 
+class ListPrice(Record):
+    """What renting a card costs, in US dollars an hour."""
+
+    usd: float = Field(gt=0)
+    source: str
+
+
+@lru_cache(maxsize=1)
+def list_prices() -> Mapping[str, ListPrice]:
+    """Prices of cards by their names in the table; see ``search_spaces/prices.yaml``."""
+    entries = resources.table("prices.yaml")
+    source = f"{entries['source']}, {entries['date']}"
+    prices = entries["usd_per_gpu_hour"]
+    return {name: ListPrice(usd=usd, source=source) for name, usd in prices.items()}
+
+
+def list_price(name: str) -> ListPrice | None:
+    """The list price of the card that a name means; None where it is not known."""
+    try:
+        gpu = find(name)
+    except UsageError:  # several cards
+        return None
+    return list_prices().get(gpu.name) if gpu else None
+
+
 def words(name: str) -> frozenset[str]:
     """The words of a name that distinguish cards.
 

@@ -92,5 +92,6 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
             why="Other formats can run code when they are opened, so they are not loaded.",
             fix="Choose another revision, or convert it and name the folder.",
             where="model",
+            code="unsafe-weights",
         )
     return Path(folder)

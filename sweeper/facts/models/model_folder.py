@@ -44,7 +44,7 @@ def _no_config(folder: Path) -> ModelError:
     else:
         what, why = "the model folder has no config.json", "Everything planned follows from it."
     fix = "Name a folder that save_pretrained() wrote, or a hub id (owner/name)."
-    return ModelError(what, why=why, fix=fix, where=str(folder))
+    return ModelError(what, why=why, fix=fix, where=str(folder), code="no-model")
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -31,6 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.child_process import tell_event
 from sweeper.evaluation.evaluator import autocast
+from sweeper.execution.pools.local_pool import WORKER
 from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
@@ -48,6 +49,7 @@ from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
 from sweeper.training.probes.device import training_device
@@ -214,12 +216,13 @@ def alike(computed: Learnt, wanted: Learnt, kind: str) -> Figures:
 def device(bench: Bench) -> Figures:
     """Driver, torch and plan mean the same device."""
     here, hardware = training_device(), hardware_facts(HardwareSpec())
-    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1)}
-    if here.kind == "cuda":
-        figures |= {"capability": here.capability, "gpus": torch.cuda.device_count()}
+    gpus = torch.cuda.device_count() if here.kind == "cuda" else 0
+    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1), "gpus": gpus}
+    if gpus:
+        figures["capability"] = here.capability
     if (problem := mismatch(hardware, here)) is not None:
         raise Failed(problem.what, **figures)
-    if here.kind == "cuda" and len(detected_gpus()) > torch.cuda.device_count():
+    if gpus and len(detected_gpus()) > gpus:
         raise Failed(f"the plan counts {len(detected_gpus())} GPUs", **figures)
     return figures
 
@@ -253,6 +256,23 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
         batch = joined(bench.rows())
         computed = learnt(bench.trained("lora", kind, attention), batch, kind)
         differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in differences.items()}
+    return figures
+
+
+def fused_kernels(bench: Bench) -> Figures:
+    """Fused kernels give the loss and the gradient of transformers' own operations."""
+    if bench.device.type != "cuda" or not find_spec("liger_kernel"):
+        raise NotRun("liger-kernel is not installed, or there is no GPU")
+    batch, figures = padded(bench.rows()), Figures()
+    kinds: tuple[Precision, ...] = ("fp32", half_precision(bench.device))
+    # All of these before: rotary positions change for each model of the process.
+    wanted = [learnt(bench.trained("lora", kind), batch, kind) for kind in kinds]
+    for kind, expected in zip(kinds, wanted, strict=True):
+        model: Any = bench.trained("lora", kind)
+        fuse(model.get_base_model())
+        computed = learnt(model, batch, kind)
+        differences = alike(computed, expected, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in differences.items()}
     return figures
 
@@ -503,8 +523,7 @@ def sweep(bench: Bench) -> Figures:
 
 def _workers(command: int) -> list[int]:
     children = psutil.Process(command).children(recursive=True)
-    worker = "sweeper.execution.worker"
-    return [child.pid for child in children if worker in " ".join(child.cmdline())]
+    return [child.pid for child in children if WORKER in child.cmdline()]
 
 
 Check = Callable[[Bench], Figures]
@@ -522,6 +541,7 @@ QUICK: dict[str, Check] = {
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
+    "fused kernels": fused_kernels,
 }
 CHECKS: dict[str, Check] = {
     **QUICK,

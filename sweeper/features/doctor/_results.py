@@ -141,8 +141,10 @@ def markdown(checked: Results) -> str:
     """The results as one block of Markdown."""
     device = ", ".join(f"{key} {value}" for key, value in checked.device.items())
     packages = ", ".join(f"{name} {value}" for name, value in checked.versions.items())
-    lines = [f"**{device or 'no device'}**; {packages}", "", "| check | state | figures |"]
-    lines.append("|---|---|---|")
+    lines = [f"**{device or 'no device'}**; {packages}", ""]
+    if checked.device.get("gpus") == 0:
+        lines += ["torch sees no GPU: the checks ran on the CPU.", ""]
+    lines += ["| check | state | figures |", "|---|---|---|"]
     for result in checked.results:
         figures = ", ".join(f"{name} {_shown(value)}" for name, value in result.figures.items())
         text = "; ".join(filter(None, (result.detail, figures))).replace("|", "\\|")

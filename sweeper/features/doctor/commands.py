@@ -21,7 +21,7 @@ import typer
 from sweeper import cache
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
-from sweeper.errors import ChildFailed
+from sweeper.errors import ChildFailed, UsageError
 from sweeper.extras import RUNS, TRAINING, MachineCheck, missing, require
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
@@ -164,6 +164,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Try what sweeper needs on this machine; exit with 2 if nothing can be trained here."""
+    if quick and not gpu:
+        raise UsageError("--quick is for --gpu", fix="Use sweeper doctor --gpu --quick.")
     if gpu:
         require("sweeper doctor --gpu", RUNS)
         tried = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))

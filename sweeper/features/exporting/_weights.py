@@ -1,10 +1,15 @@
-"""The kept weights of a trial as a folder of their own: as they are, or as an adapter for PEFT."""
+"""The kept weights of a trial as a folder: as they are, as an adapter for PEFT, or on the hub.
+
+A run from others can hold links to files that are not part of it: what ``push`` uploads must not
+contain those. Nor may a tokenizer or template, which came with the base, contain a secret.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,8 +22,9 @@ from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.findings.record import Findings
 from sweeper.jsontext import object_of
+from sweeper.plans import Plan
 from sweeper.redaction import clean
-from sweeper.runfolder import check_regular
+from sweeper.runfolder import RunFolder, check_regular
 from sweeper.textfile import read_text
 
 MERGE_RECORD = "merged.json"
@@ -114,11 +120,7 @@ _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # PEFT's own classes give the trial's answers for these alone.
 _FOR_PEFT = ("lora", "qlora")
 _TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab*",
-    "merges.txt",
-    "chat_template.jinja",
+    *("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template.jinja"),
 )
 
 
@@ -130,9 +132,17 @@ def must_be_new(folder: Path) -> None:
     """
     if folder.exists():
         raise UsageError(
-            "the folder exists", fix="Delete it, or name another with --output.", where=str(folder)
+            "the folder exists",
+            fix="Delete it, or name another with --output.",
+            where=str(folder),
+            code="folder-exists",
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def facts_of(run: RunFolder, model: str) -> ModelFacts:
+    """The facts of one of the run's models."""
+    return next(facts for facts in Plan.read(run.plan).facts.models if facts.id == model)
 
 
 def public_name(facts: ModelFacts) -> str:
@@ -208,9 +218,9 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = [
-            n for n in kept.names if any(fnmatchcase(n, pattern) for pattern in _TOKENIZER)
-        ]
+        tokenizer = (
+            name for name in kept.names for pattern in _TOKENIZER if fnmatchcase(name, pattern)
+        )
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
@@ -219,7 +229,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         write_text(part / "README.md", clean(card))
 
 
-def _copy(source: Path, names: Sequence[str], to: Path) -> None:
+def _copy(source: Path, names: Iterable[str], to: Path) -> None:
     for name in names:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, to / name)
@@ -231,6 +241,7 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             "these weights need a base that was made for them, which is in the run's folder",
             fix="'sweeper export RUN --to merged' writes a model that needs no base.",
             where=str(weights),
+            code="base-in-run",
         )
 
 
@@ -266,3 +277,106 @@ def _card(strategy: str, base: str, dtype: str, facts: ModelFacts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+# As the hub writes it: an owner and a name.
+_REPO = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
+_PIPELINES = {"classification": "text-classification"}
+
+
+def check_repo(repo: str) -> None:
+    """Refuse what cannot be the name of a repository.
+
+    Raises:
+        UsageError: It is not OWNER/NAME.
+    """
+    if not _REPO.fullmatch(repo):
+        raise UsageError(
+            f"expected OWNER/NAME, got {repo!r}",
+            fix="For example --repo my-team/support-intents.",
+            where="--repo",
+        )
+
+
+def hub_card(
+    readme: str, draft: str, facts: ModelFacts, task: str, library: str, licence: str | None
+) -> str:
+    """The card of a repository: metadata for the hub, and the figures of the sweep.
+
+    Args:
+        readme: The card in the folder of the weights.
+        draft: ``MODEL_CARD.md`` of the run; may be empty.
+        library: What loads the folder: ``transformers``, ``peft`` or ``sweeper``.
+        licence: The hub's name of a licence; the base model's if None.
+
+    Raises:
+        UsageError: The licence is not known.
+    """
+    licence = licence or facts.license
+    if licence is None:
+        raise UsageError(
+            f"the licence of {facts.id} is not known",
+            why="The licence of the base decides how a model may be shared.",
+            fix="Look it up, and name it as the hub does: --license apache-2.0.",
+            where="--license",
+        )
+    fields: dict[str, Any] = {
+        "license": licence,
+        "library_name": library,
+        "pipeline_tag": _PIPELINES.get(task, "text-generation"),
+        "tags": ["sweeper"],
+    }
+    if facts.source in ("hub", "catalogue") or facts.id.startswith(PREFIX):
+        fields["base_model"] = public_name(facts)
+        fields["base_model_relation"] = "adapter" if library == "peft" else "finetune"
+    front = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
+    if readme.startswith("---\n"):
+        readme = readme.split("---\n", 2)[-1]
+    body = draft.replace(": draft of a model card", "").strip()
+    demoted = re.sub(r"(?m)^#", "##", body)  # since the page has a title already
+    return clean("\n".join(["---", *front, "---", "", readme.strip(), "", demoted, ""]))
+
+
+def upload(folder: Path, repo: str, *, private: bool) -> str:
+    """Create the repository if it is not there, and put the folder into it as one commit.
+
+    Args:
+        private: Whether a new repository is private; an existing one is not changed.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UsageError: The hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi()
+    try:
+        made = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model from a sweep")
+    except HfHubHTTPError as error:
+        raise _refusal(error.response.status_code, repo, str(error)) from error
+    except Exception as error:  # also the errors of the client's network library
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise UsageError(
+            f"the upload failed: {reason[0]}",
+            fix="Check the network and HF_ENDPOINT, and try again: uploaded files are kept.",
+            where=constants.ENDPOINT,
+        ) from error
+    return str(made)
+
+
+def _refusal(status: int, repo: str, text: str) -> UsageError:
+    if status == 401:
+        return UsageError(
+            "the hub does not know who you are",
+            why="Uploading needs a token that may write.",
+            fix="Set HF_TOKEN, or log in with `hf auth login`.",
+        )
+    if status in (403, 404):
+        fix = "Use a token with write access to that owner, or another owner."
+        return UsageError(f"your token may not write to {repo}", fix=fix, where="--repo")
+    why = text.strip().splitlines()[0]
+    return UsageError(f"the hub answered {status}", why=why, fix="Try again.", where=repo)

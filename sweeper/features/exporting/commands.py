@@ -34,7 +34,6 @@ def export(
         typer.Option("--output", "-o", help="A new folder; RUN/exports/TO if not given."),
     ] = None,
     as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> None:
     """Write the winner as a model to serve, or its configuration and rows for another trainer.
 
@@ -53,7 +52,7 @@ def export(
     number = best_trial(compute(folder)) if trial is None else trial
     target = output or folder.path / "exports" / to
     if to in WEIGHTS:
-        made, lines = _weights(folder, number, to, target, quiet=quiet)
+        made, lines = _weights(folder, number, to, target)
     else:
         made, lines = _configuration(folder, number, to, target)
     if as_json:
@@ -92,10 +91,9 @@ def push(
 
     from sweeper import units
     from sweeper.errors import UsageError, near_match
-    from sweeper.features.exporting import _push as hub
+    from sweeper.features.exporting import _weights as hub
     from sweeper.features.exporting._configuration import WEIGHTS
     from sweeper.findings.compute import compute
-    from sweeper.plans import Plan
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import as_trained, best_trial
     from sweeper.views.console import show_line
@@ -106,18 +104,12 @@ def push(
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     config = as_trained(folder, number)
-    facts = next(
-        model_facts
-        for model_facts in Plan.read(folder.plan).facts.models
-        if model_facts.id == config.model
-    )
+    facts = hub.facts_of(folder, config.model)
     draft = folder.path / "MODEL_CARD.md"
-    described = ""
-    if draft.is_file() and trial is None:
-        described = draft.read_text(encoding="utf-8")
+    described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
-        _, lines = _weights(folder, number, form, model, quiet=quiet)
+        _, lines = _weights(folder, number, form, model)
         writes = (model / "config.json").is_file() and not (model / "head.safetensors").is_file()
         library = "peft" if form == "peft" else "transformers" if writes else "sweeper"
         card = model / "README.md"
@@ -156,36 +148,27 @@ def _configuration(run: RunFolder, number: int, to: str, target: Path) -> Made:
     return fields, [*lost, f"train: cd {target} && {made.command}"]
 
 
-def _weights(run: RunFolder, number: int, to: str, target: Path, *, quiet: bool) -> Made:
+def _weights(run: RunFolder, number: int, to: str, target: Path) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
-    from sweeper.features.exporting._weights import (
-        copy_adapter,
-        copy_model,
-        kept_files,
-        must_be_new,
-    )
+    from sweeper.features.exporting import _weights as files
     from sweeper.findings.compute import compute
-    from sweeper.plans import Plan
     from sweeper.steps.winner import as_trained, kept_weights
 
     weights = kept_weights(run, number)
-    must_be_new(target)
+    files.must_be_new(target)
     if to == "merged":
-        kept_files(weights)
-        return _merged(weights, target, quiet=quiet)
+        files.kept_files(weights)
+        return _merged(weights, target)
     if to == "model":
-        left_out = copy_model(weights, target)
+        left_out = files.copy_model(weights, target)
         lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
         return {"not_copied": left_out}, lines
-    model = as_trained(run, number).model
-    facts = next(
-        model_facts for model_facts in Plan.read(run.plan).facts.models if model_facts.id == model
-    )
-    copy_adapter(weights, target, compute(run), facts)
+    facts = files.facts_of(run, as_trained(run, number).model)
+    files.copy_adapter(weights, target, compute(run), facts)
     return {}, []
 
 
-def _merged(weights: Path, target: Path, *, quiet: bool) -> Made:
+def _merged(weights: Path, target: Path) -> Made:
     from sweeper.child_process import in_child
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require

@@ -8,8 +8,9 @@ from dataclasses import replace
 from sweeper.errors import Problem
 from sweeper.extras import MachineCheck, is_installed
 from sweeper.facts.record import Facts
-from sweeper.features.generated_code.metric import NEEDED, refusal
+from sweeper.features.generated_code.metric import NEEDED
 from sweeper.features.generated_code.options import Options
+from sweeper.metrics.programs import refusal
 from sweeper.spec import Spec
 
 

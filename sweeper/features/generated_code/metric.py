@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.errors import Problem, SweeperError
 from sweeper.extras import install_command, require
 from sweeper.features.generated_code.options import Options
 from sweeper.spec import Spec
@@ -30,12 +29,3 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
     from sweeper.features.generated_code import _sandbox  # plans do without
 
     return _sandbox.failure(program, tests) is None
-
-
-def refusal() -> Problem | None:
-    """Why this machine cannot isolate a program, and what to install; None if it can."""
-    try:
-        run_program("", ())
-    except SweeperError as error:
-        return error.problems[0]
-    return None

@@ -40,7 +40,7 @@ def predict(request: PredictionRequest) -> None:
     part = Path(request.part)
     head = {"of": _digest(request, model, examples)}
     done = _done(part, head)
-    missing = [place for place in range(len(examples)) if place not in done]
+    missing = [row for row in range(len(examples)) if row not in done]
     progress = Underway(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
@@ -48,12 +48,12 @@ def predict(request: PredictionRequest) -> None:
             file.write(json.dumps(head) + "\n")
         progress(ready, len(examples))
         for places, predictions in model.batches(
-            [examples[place] for place in missing],
+            [examples[row] for row in missing],
             batch_size=request.batch_size,
             max_new_tokens=request.max_new_tokens,
         ):
             rows = zip(places, predictions, strict=True)
-            file.writelines(_line(missing[place], prediction) for place, prediction in rows)
+            file.writelines(_line(missing[row], prediction) for row, prediction in rows)
             file.flush()
             ready += len(places)
             progress(ready, len(examples))
@@ -97,8 +97,8 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
     return done
 
 
-def _line(place: int, prediction: Prediction) -> str:
-    fields: dict[str, Any] = {"row": place + 1}
+def _line(row: int, prediction: Prediction) -> str:
+    fields: dict[str, Any] = {"row": row + 1}
     if prediction.label is not None:
         fields |= {"label": prediction.label, "probabilities": prediction.probabilities}
     else:
@@ -124,12 +124,12 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     """
     table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWERS})
     form = _form(table, data_format, columns)
-    found: list[Example] = []
+    examples: list[Example] = []
     without: list[str] = []
     for line, fields in while_memory_lasts(table.rows, table.name):
         made = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
         if isinstance(made, Example):
-            found.append(made)
+            examples.append(made)
         else:
             without.append(f"line {line}: {made}")
     if without:
@@ -138,8 +138,9 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
             why=listing(without, 4),
             fix="Repair or remove these rows.",
             where=table.name,
+            code="no-input",
         )
-    return found
+    return examples
 
 
 def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form:

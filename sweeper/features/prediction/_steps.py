@@ -25,30 +25,25 @@ class PredictionRequest(Artifact):
 
     Args:
         weights: ``weights/`` of a trial.
-        data: A data file; None if ``text`` is given.
+        data: A data file, or - for standard input; None if ``text`` is given.
         part: A file of JSON lines, one for each row that is done. What it holds is not done again.
     """
 
-    weights: str
+    weights: str = ""
     data: str | None = None
     text: str | None = None
-    part: str
+    part: str = ""
     batch_size: int
     max_new_tokens: int
 
 
 def predictions(
-    model: str,
-    trial: int | None,
-    output: Path | None,
-    quiet: bool,
-    *,
-    text: str | None,
-    data: str | None,
-    batch_size: int,
-    max_new_tokens: int,
+    model: str, trial: int | None, output: Path | None, asked: PredictionRequest, *, quiet: bool
 ) -> list[str]:
     """A line of JSON for each row, in their order; written into the output, if one is named.
+
+    Args:
+        asked: Rows and settings, without weights and part.
 
     Raises:
         UsageError: The model or the rows cannot be used, or the output cannot be written.
@@ -58,14 +53,9 @@ def predictions(
     weights = weights_of(model, trial)
     with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
         part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
-        request = PredictionRequest(
-            weights=str(weights),
-            data=str(piped(Path(folder))) if data == "-" else data,
-            text=text,
-            part=str(part),
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-        )
+        data = str(piped(Path(folder))) if asked.data == "-" else asked.data
+        places = {"weights": str(weights), "data": data, "part": str(part)}
+        request = asked.model_copy(update=places)
         kept = " The same command continues where it stopped." if output else ""
         with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
             function = "sweeper.features.prediction._predict:predict"

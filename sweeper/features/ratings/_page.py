@@ -1,4 +1,4 @@
-"""The page for raters: written as one file, and the files that they send back."""
+"""Blind pairs of answers: their page for raters, one file, and the files that they send back."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _nothing_to_rate(run: RunFiles, winner: str, writers: int) -> UsageError:
         what = "this run kept no answers of two models that could be compared"
         why = f"{writers} of its models kept some. It ran with --no-texts or --generate-items 0."
         fix = "Run it again with --new and without these options."
-    return UsageError(what, why=why, fix=fix, where=str(run.folder.path))
+    return UsageError(what, why=why, fix=fix, where=str(run.folder.path), code="no-answers")
 
 
 _ASSETS = Path(__file__).parent / "_assets"

@@ -177,7 +177,7 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
 
 def finding(figures: Figures, report: Report) -> str:
     """The win rate against each other model."""
-    rates = [f"{one.title} {words.in_percent(one.win_rate)}" for one in figures.preferences]
+    rates = [f"{rate.title} {words.in_percent(rate.win_rate)}" for rate in figures.preferences]
     return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
 
 

@@ -14,12 +14,10 @@ import yaml
 from sweeper.evaluation.significance import (
     Scores,
     holm,
-    lacking,
     mean_interval,
-    outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
@@ -29,9 +27,9 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
 )
-from sweeper.findings.study.metric import difference_bounds, score_bounds
+from sweeper.findings.study.metric import score_bounds
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.comparisons import Contest, hold_contest
+from sweeper.findings.verdict.comparisons import Contest, comparison_of, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
@@ -72,8 +70,8 @@ class ComparedRun:
 
     def score(self, name: str = "") -> Interval | None:
         """Of a model by its name; of the winner without one."""
-        found = self._scores.get(name or self._winner)
-        return interval(mean_interval(found), score_bounds(self.metric)) if found else None
+        scores = self._scores.get(name or self._winner)
+        return interval(mean_interval(scores), score_bounds(self.metric)) if scores else None
 
     @property
     def test_items(self) -> str:
@@ -86,7 +84,7 @@ class ComparedRun:
         """What may differ: figures of data and machine, versions, and every key of sweep.yaml."""
         again = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
-        found = {
+        facts = {
             "rows of each split": ", ".join(f"{k} {v:,}" for k, v in again.split_rows.items()),
             "data (SHA-256)": (again.data_sha256 or "")[:12],
             "test rows (SHA-256)": self.test_items[:12],
@@ -96,7 +94,7 @@ class ComparedRun:
             **{f"version of {name}": value for name, value in again.versions.items()},
             **dict(_flat(spec)),
         }
-        return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in found.items()}
+        return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in facts.items()}
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -109,24 +107,24 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
 
 @dataclass(frozen=True)
 class Pair:
-    """The winners of two runs; ``reasons`` say why they cannot be compared.
-
-    ``difference`` is first minus second on the same items, ``outcome`` that of the first.
-    """
+    """The winners of two runs, compared on the same items, or why they cannot be."""
 
     first: ComparedRun
     second: ComparedRun
     reasons: tuple[str, ...]
-    difference: Interval | None = None
-    outcome: Outcome | None = None
-    lacking: Lacking | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def tied(self) -> bool:
+        """Whether the two cannot be told apart."""
+        outcome = self.comparison.outcome if self.comparison else ""
+        return outcome in ("within noise", "equivalent")
 
 
 def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run, where the metric is that of the first run."""
     metric, models = runs[0].metric, []
-    near = [pair for pair in every_two if pair.outcome in ("within noise", "equivalent")]
-    tied = {run.name for pair in near for run in (pair.first, pair.second)}
+    tied = {run.name for pair in every_two if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
@@ -144,29 +142,28 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     """Facts and settings that are not the same in all runs, with the value in each."""
     names = dict.fromkeys(name for run in runs for name in run.facts)
-    found = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+    values_of = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
+    return {name: values for name, values in values_of.items() if len(set(values)) > 1}
 
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
     """Every two runs; Holm's correction is taken over those that can be compared."""
-    found = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
+    every_two = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
     estimates = {
-        place: paired_difference(pair.first.scores, pair.second.scores)
-        for place, pair in enumerate(found)
+        index: paired_difference(pair.first.scores, pair.second.scores)
+        for index, pair in enumerate(every_two)
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = max(run.files.margin for run in runs)
-    for (place, estimate), p in zip(estimates.items(), adjusted, strict=True):
-        metric = found[place].first.metric
-        found[place] = replace(
-            found[place],
-            difference=interval(estimate, difference_bounds(metric)),
-            outcome=outcome(estimate, smallest, metric.higher_is_better, p),
-            lacking=lacking(estimate),
+    for (index, estimate), p in zip(estimates.items(), adjusted, strict=True):
+        first, names = (
+            every_two[index].first,
+            (every_two[index].first.name, every_two[index].second.name),
         )
-    return found
+        result = comparison_of(names, first.metric, estimate, p, smallest, len(estimates))
+        every_two[index] = replace(every_two[index], comparison=result)
+    return every_two
 
 
 def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
@@ -175,13 +172,13 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     if first.scores is None or second.scores is None:
         yield f"no winner has been scored on the test split of {' and '.join(unscored)}"
         return
-    one, other = first.metric, second.metric
+    own_metric, other_metric = first.metric, second.metric
     if first.summary.task != second.summary.task:
         yield f"the tasks differ: {first.summary.task} and {second.summary.task}"
-    if (one.name, one.unit) != (other.name, other.unit):
-        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (one, other)]
+    if (own_metric.name, own_metric.unit) != (other_metric.name, other_metric.unit):
+        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (own_metric, other_metric)]
         yield f"the metrics differ: {' and '.join(names)}"
-    elif one.unit == "nats/token" and first.summary.models != second.summary.models:
+    elif own_metric.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
     own, others = scored_items(first.files), scored_items(second.files)
     counts = int(own.sum()), int(others.sum())

@@ -17,4 +17,4 @@ def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
     compared = [ComparedRun(run) for run in runs]
     every_two = pairs(compared)
     write_text(path, render(runs_page(compared, every_two)))
-    return [pair_sentence(pair, every_two) for pair in every_two]
+    return [pair_sentence(pair) for pair in every_two]

@@ -101,8 +101,8 @@ def list_runs(
             runs.append(RunFolder.find(plan.parent))
         except RunError as error:
             say(f"Left out: {error}")
-    known = statuses(runs)
-    rows = [listed(run, known.get(run.path)) for run in runs]
+    by_folder = statuses(runs)
+    rows = [listed(run, by_folder.get(run.path)) for run in runs]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

@@ -38,10 +38,10 @@ def suite_facts(path: Path) -> SuiteFacts:
     """
     path = path.resolve()
     if not path.exists():
-        raise UsageError("there is no such suite", fix=GUIDE, where=str(path))
+        raise UsageError("there is no such suite", fix=GUIDE, where=str(path), code="no-suite")
     chosen = _task_files([path] if path.is_file() else sorted(path.rglob("*.yaml")))
     if not chosen:
-        raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
+        raise SpecError("there are no task files here", fix=GUIDE, where=str(path), code="no-suite")
     available = chosen
     if path.is_file() and any(members(config) for _, config in chosen.values()):
         # lm-eval finds the members of a group in its folder, too.

@@ -41,6 +41,10 @@ _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
 # A file that is read wrongly has as many mistakes as rows; more than this would hide the first.
 _MOST_PROBLEMS = 5
 
+_OUR_METRIC = (
+    "Copy its file into the suite and score it by 'metric: !function "
+    f"{programs.__name__}.pass_at_1'; examples/suites/local/code.yaml does."
+)
 Task = Any
 """lm-eval's tasks have no types."""
 Config = dict[str, Any]
@@ -102,9 +106,8 @@ class SuiteTask:
     def max_new_tokens(self) -> int:
         """The longest output that it asks for; 0 if nothing is generated."""
         writing = [t.config for t in self.tasks.values() if t.OUTPUT_TYPE == "generate_until"]
-        return max(
-            (c.generation_kwargs.get("max_gen_toks", MAX_GEN_TOKS) for c in writing), default=0
-        )
+        caps = (c.generation_kwargs.get("max_gen_toks", MAX_GEN_TOKS) for c in writing)
+        return max(caps, default=0)
 
     def size(self) -> SuiteTaskFacts:
         """The estimated tokens of its requests, since there is no tokenizer."""
@@ -154,18 +157,10 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     places = {name: entry.yaml_path for name, entry in index.task_index.items()}
 
     def file_of(*names: str) -> str:
-        return str(
-            next((path_of_name for name in names if (path_of_name := places.get(name))), path)
-        )
+        return str(next((file for name in names if (file := places.get(name))), path))
 
     return [
-        _prepared(
-            child,
-            {
-                task_name: (task, file_of(task_name, child, name))
-                for task_name, task in tasks.items()
-            },
-        )
+        _prepared(child, {key: (task, file_of(key, child, name)) for key, task in tasks.items()})
         for name in names
         for child, tasks in _loaded(name, index, folder, cache, apart=path.is_file())
     ]
@@ -250,29 +245,18 @@ def _require_sandbox(
         for leaf, config in _leaves(index, name):
             ours = programs.__name__ in str((config or {}).get("metric_list"))
             if not ours and (config or {}).get("unsafe_code"):
-                problems.append(
-                    Problem(
-                        f"{leaf} would run generated code outside the sandbox",
-                        why="Its metric is not sweeper's.",
-                        fix="Copy its file into the suite and score it by 'metric: !function "
-                        f"{programs.__name__}.pass_at_1'; examples/suites/local/code.yaml does.",
-                        where=str(path),
-                    )
-                )
+                what = f"{leaf} would run generated code outside the sandbox"
+                problems.append(Problem(what, "Its metric is not sweeper's.", _OUR_METRIC))
             writing = writing or ours
     if writing and not run_generated_code:
-        problems.append(
-            Problem(
-                "this suite runs code that a model wrote, which needs permission",
-                why="Nobody has checked this code. It runs on this machine, with limits.",
-                fix="Allow it with --run-generated-code, or leave its code tasks out.",
-                where=str(path),
-            )
-        )
+        what = "this suite runs code that a model wrote, which needs permission"
+        why = "Nobody has checked this code. It runs on this machine, with limits."
+        fix = "Allow it with --run-generated-code, or leave its code tasks out."
+        problems.append(Problem(what, why, fix))
     elif writing and (refused := refusal()) is not None:
-        problems.append(replace(refused, where=str(path)))
+        problems.append(refused)
     if problems:
-        raise SpecError(problems)
+        raise SpecError([replace(problem, where=str(path)) for problem in problems])
 
 
 def _loaded(
@@ -297,9 +281,8 @@ def _loaded(
             where=str(folder),
         ) from error
     except Exception as error:  # a task file may name any function
-        raise SpecError(
-            f"lm-eval cannot load {name}", f"{type(error).__name__}: {error}", where=str(folder)
-        ) from error
+        what = f"lm-eval cannot load {name}"
+        raise SpecError(what, _raised(error), where=str(folder)) from error
     if not loaded["groups"]:
         return [(child, {child: task}) for child, task in loaded["tasks"].items()]
     if not apart:
@@ -338,7 +321,8 @@ def _absolute(files: Any, folder: Path) -> Any:
 def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     """A task or group with its items, after every request has been built once.
 
-    ``found`` maps names to lm-eval's task objects, each with its file.
+    Args:
+        loaded: From names to lm-eval's task objects, each with its file.
     """
     rows: dict[str, list[int]] = {}
     content: list[Any] = [harness()]
@@ -361,11 +345,8 @@ def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
         try:
             task.build_all_requests(samples=rows[task_name])
         except Exception as error:  # a sampler may raise anything
-            raise DataError(
-                f"the requests of {task_name} cannot be built",
-                why=f"{type(error).__name__}: {error}",
-                where=where,
-            ) from error
+            what, why = f"the requests of {task_name} cannot be built", _raised(error)
+            raise DataError(what, why, where=where) from error
         keys = ("output_type", "metric_list", "filter_list", "process_results", "repeats")
         content += [task_name, chat, [task.config[key] for key in keys]]
         content += [instance.args for instance in task.instances]
@@ -411,11 +392,15 @@ def _mistakes(
                 task.doc_to_text(docs[row])
                 why = _wrong_answer(task, docs[row])
             except Exception as error:  # noqa: BLE001 - a template may call anything
-                why = f"{type(error).__name__}: {error}"
+                why = _raised(error)
         if why:
             what = f"row {row + 1} of {name} does not fit the task's templates"
             problems.append(Problem(what, why, where=where))
     return problems
+
+
+def _raised(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _wrong_answer(task: Task, doc: Doc) -> str:
@@ -480,9 +465,10 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
 
 
 def _metric(task: SuiteTask, samples: Sequence[Mapping[str, Any]]) -> str:
-    lower = {
-        m for member in task.tasks.values() for m, up in member.higher_is_better().items() if not up
-    }
+    directions = [
+        item for member in task.tasks.values() for item in member.higher_is_better().items()
+    ]
+    lower = {metric for metric, higher in directions if not higher}
     metric: str
     for metric in (*_METRICS, *samples[0]["metrics"]):
         if metric not in lower and all(_is_share(sample.get(metric)) for sample in samples):

@@ -129,33 +129,13 @@ def _show(
 
 
 def _print_tasks(changes: list[TaskChange], numbers: list[int]) -> None:
-    from rich import box
-    from rich.table import Table
+    from sweeper.features.suite.section import COLUMNS
+    from sweeper.findings.study.changes import noise_sentence
+    from sweeper.views.console import out, show_line, table
 
-    from sweeper.findings import words
-    from sweeper.findings.study.changes import (
-        amount,
-        figure,
-        lost,
-        noise_sentence,
-        scored_on,
-    )
-    from sweeper.views.console import out, show_line
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("trial", "task", "base", "tuned", "lost (95% CI)", "detectable", ""):
-        right = title not in ("trial", "task", "")
-        table.add_column(title, justify="right" if right else "left", no_wrap=title != "task")
-    for task in changes:
-        table.add_row(
-            f"#{task.trial} {words.short(task.strategy)}",
-            f"{task.task}, {scored_on(task)}",
-            figure(task, task.base),
-            figure(task, task.tuned),
-            lost(task.lost, task.unit),
-            amount(task.detectable_points, task.unit),
-            task.outcome,
-        )
-    out().print(table)
+    left_out = ("scored by", "shots", "items", "unit of these")
+    shown = [column for column in COLUMNS if column.title not in left_out]
+    rows = [[str(column.cell(task)) for column in shown] for task in changes]
+    out().print(table([column.title for column in shown], rows))
     for number in numbers:
         show_line(noise_sentence(changes, number))

@@ -7,11 +7,7 @@ import math
 from sweeper import units
 from sweeper.features.parts import record_of
 from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
-from sweeper.planning.budget.candidate_costs import (
-    BETWEEN_SECONDS,
-    clock_of_base,
-    clock_of_default,
-)
+from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_base, clock_of_default
 from sweeper.planning.budget.study_phases import StudyPhases
 from sweeper.planning.costs.trial_seconds import Clock
 from sweeper.plans import PhaseCost
@@ -65,15 +61,15 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     A base that an earlier run has scored is not scored again, which no plan sees.
     """
-    facts, costs, course = study.facts, study.costs, study.course
+    facts, costs, case = study.facts, study.costs, study.course
     batch = _BATCH[facts.hardware.device]
 
     def taken(clock: Clock) -> float:
         window = min(_WINDOW, clock.model.context_length)
         return BETWEEN_SECONDS + sum(_task(task, clock, batch, window) for task in suite.tasks)
 
-    tuned = [taken(clock_of_default(cost.candidate, facts, course)) for cost in costs]
-    base = taken(clock_of_base(costs[0].candidate, facts, course))
+    tuned = [taken(clock_of_default(cost.candidate, facts, case)) for cost in costs]
+    base = taken(clock_of_base(costs[0].candidate, facts, case))
     return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
 

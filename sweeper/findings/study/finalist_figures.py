@@ -19,7 +19,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.study.trial_rows import finite, known, trial_seconds
-from sweeper.search.finalists import Contender, in_order
+from sweeper.search.finalists import Trainings, in_order
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
@@ -37,9 +37,16 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     if run.seal:
         numbers = list(run.seal.order)
     else:
-        objective, confirmed = run.plan.objective, [one for one in run.ranked if one.seeds]
-        results = {t.config.number: [r.result for r in t.trainings()] for t in confirmed}
-        made = [Contender.of(n, own, objective, run.limits) for n, own in results.items()]
+        made = [
+            Trainings(
+                one.config.number,
+                [training.result for training in one.trainings()],
+                objective=run.plan.objective,
+                limits=run.limits,
+            )
+            for one in run.ranked
+            if one.seeds
+        ]
         numbers = [one.trial for one in in_order(made)]
     trials = [run.trial(number) for number in numbers]
     return [trial for trial in trials if trial is not None and trial.completed]

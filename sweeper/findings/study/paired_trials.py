@@ -19,8 +19,8 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.findings.figures import Lacking, Outcome
-from sweeper.findings.study.item_scores import validation_losses
+from sweeper.findings.figures import Outcome
+from sweeper.findings.study.item_scores import interval, validation_losses
 from sweeper.findings.study.reading import TrialFiles
 
 Pair = tuple[TrialFiles, TrialFiles]
@@ -47,10 +47,14 @@ class ComparedPair:
         """The outcome for the first trial against the second: a lower loss is better."""
         return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
 
-    @property
-    def lacking(self) -> Lacking | None:
-        """Why nothing is claimed from the difference."""
-        return lacking(self.estimate)
+    def gain(self, smallest: float) -> dict[str, object]:
+        """The fields of a ``Gain`` of the second trial over the first."""
+        return {
+            "gain": interval(self.estimate),
+            "outcome": self.turned().outcome(smallest),
+            "lacking": lacking(self.estimate),
+            "comparisons": self.comparisons,
+        }
 
     def turned(self) -> ComparedPair:
         """The second trial minus the first: the same interval from the other end."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.plans import Parameter
+from sweeper.plans import Candidate, Parameter
 from sweeper.reporting.blocks import Block, Code, Column, Number, Table, placed
-from sweeper.reporting.document import PlannedStrategy, Report
+from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
 
 
@@ -24,16 +24,12 @@ def plan_blocks(report: Report) -> Iterator[Block]:
 
 def plan_table(report: Report) -> Table:
     """Every strategy that competes with its estimates."""
-    columns: list[Column[PlannedStrategy]] = [
-        Column("strategy", lambda p: strategy_cell(p.strategy), "/strategy"),
-        Number("memory", lambda p: _gib(p.memory.peak_gib), "/memory/peak_gib", "GiB"),
-        Number("of", lambda p: _gib(p.memory.limit_gib), "/memory/limit_gib", "GiB"),
+    columns: list[Column[Candidate]] = [
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
+        Number.of("of", "/memory/limit_gib", _gib, "GiB"),
         Column("a trial", lambda p: units.span(p.duration.low, p.duration.high)),
-        Number(
-            "trained parameters",
-            lambda p: units.count(p.trainable_parameters),
-            "/trainable_parameters",
-        ),
+        Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _spaces),
     ]
     rows = placed(report.plan.strategies, "/plan/strategies")
@@ -44,7 +40,7 @@ def _gib(size: float) -> str:
     return units.gib(size).removesuffix(" GiB")
 
 
-def _spaces(planned: PlannedStrategy) -> str:
+def _spaces(planned: Candidate) -> str:
     return " · ".join(
         f"{name} {space_of(planned.parameters[name])}"
         for name in KEY_PARAMETERS

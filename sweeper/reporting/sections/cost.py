@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import altair as alt
-from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Interval, Lacking, Metric, Outcome
+from sweeper.findings.figures import Gain, Interval, Metric
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategies import (
@@ -39,7 +38,6 @@ from sweeper.reporting.parts import (
     off_scale,
     strategy_cell,
     time_name,
-    trial_number,
 )
 from sweeper.trials import BaselineResult
 
@@ -50,7 +48,7 @@ _LATE_SHARE = 0.75
 HEADING = Heading(20, "cost", "Cost against quality")
 
 
-class SearchGain(Record):
+class SearchGain(Gain):
     """A strategy's default against the best that the search found, by the objective.
 
     ``default`` and ``best`` are means over all trainings of these trials, and ``gain`` is their
@@ -64,10 +62,6 @@ class SearchGain(Record):
     best: Interval | None = None
     default_seeds: int = 1
     best_seeds: int = 1
-    gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
-    outcome: Outcome | None = Field(None, description="of the best against the default")
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
-    comparisons: int = Field(1, description="Holm's correction is taken over strategies")
 
 
 class Figures(Record):
@@ -94,10 +88,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
         best=value_interval(best, seeds=True) if best else None,
         default_seeds=len(done.trainings()) if done else 1,
         best_seeds=len(best.trainings()) if best else 1,
-        gain=interval(comparison.estimate) if comparison else None,
-        outcome=comparison.turned().outcome(run.margin) if comparison else None,
-        lacking=comparison.lacking if comparison else None,
-        comparisons=comparison.comparisons if comparison else 1,
+        **(comparison.gain(run.margin) if comparison else {}),
     )
 
 
@@ -147,13 +138,13 @@ def _figure(figures: Figures, report: Report) -> Figure:
     ]
     drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
     scale = cost_scale(findings)
-    beyond = [
+    off_chart = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
         if b.objective is not None and scale.off(b.objective)
     ]
     note = "Large: best of a strategy. Stepped line: no trial is both cheaper and better."
-    note += f" Off the chart: {units.joined(beyond)}." if beyond else ""
+    note += f" Off the chart: {units.joined(off_chart)}." if off_chart else ""
     return Figure(
         id="cost-quality",
         finding=finding,
@@ -183,19 +174,19 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
     if best.outcome == "better":
         word = metric.direction.split()[0]
         return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    told = _outcome(best, findings.margin_points)
+    outcome = _outcome(best, findings.margin_points)
     ending = "" if best.lacking else " The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {told}.{ending}"
+    return f"{name}: {pairing} = {gap}: {outcome}.{ending}"
 
 
 def _gains(figures: Figures, findings: Findings) -> Table:
     metric = findings.objective
-    unit = words.column_unit(metric)
+    unit, score = words.column_unit(metric), partial(words.score, metric=metric)
     columns: list[Column[SearchGain]] = [
-        Column("strategy", lambda g: strategy_cell(g.strategy), "/strategy"),
-        Number("default", lambda g: _score(g.default, metric), "/default/value", unit),
-        Number("best found", lambda g: _score(g.best, metric), "/best/value", unit),
-        Number("best trial", lambda g: trial_number(g.best_trial), "/best_trial"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("default", "/default/value", score, unit),
+        Number.of("best found", "/best/value", score, unit),
+        Number.of("best trial", "/best_trial", "#{}".format),
         Number("seeds", lambda g: f"{g.default_seeds} and {g.best_seeds}"),
         Number(
             words.minus_of("default", "best", metric),
@@ -218,28 +209,18 @@ def _gains(figures: Figures, findings: Findings) -> Table:
 
 
 def _outcome(gain: SearchGain, margin_points: float) -> str:
-    if gain.outcome and gain.gain:
-        smallest = margin_points / 100
-        return words.outcome(gain.outcome, gain.gain, gain.comparisons, smallest, gain.lacking)
+    if gain.outcome:
+        return words.outcome(gain, margin_points / 100)
     same = gain.best_trial is not None and gain.best_trial == gain.default_trial
     return "the default is the best" if same else words.DASH
-
-
-def _score(score: Interval | None, metric: Metric) -> str:
-    return words.score(score.value if score else None, metric)
 
 
 def _baselines(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[BaselineResult]] = [
-        Column("baseline", lambda b: b.title, "/title"),
-        Number(
-            "validation loss",
-            lambda b: words.loss(b.validation_loss),
-            "/validation_loss",
-            findings.loss_unit,
-        ),
+        Column.of("baseline", "/title"),
+        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
         title = f"validation {metric.title}"
@@ -250,7 +231,7 @@ def _baselines(report: Report) -> Table:
             lambda b: words.score(_test_figure(b, metric), metric),
             unit=words.column_unit(metric),
         ),
-        Number("time", lambda b: number_text(b.seconds), "/seconds", "s"),
+        Number.of("time", "/seconds", number_text, "s"),
         Column("note", lambda b: b.note or words.DASH, "/note"),
     ]
     caption = "Baselines: models to beat, without fine-tuning"
@@ -297,8 +278,8 @@ def slope(figures: Figures, findings: Findings, description: str) -> Drawing | N
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
     """(0 or 1, value, trial) of the default and of the best."""
-    found = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
-    return [(x, interval, trial) for x, interval, trial in found if interval is not None]
+    ends = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
+    return [(x, interval, trial) for x, interval, trial in ends if interval is not None]
 
 
 def _slope_rows(
@@ -308,8 +289,8 @@ def _slope_rows(
     for index, gain in enumerate(gains):
         # Side by side, so that whiskers of several strategies do not lie on one another.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
-        for x, found, trial in _ends(gain):
-            at = {"x": x + shift, "y": found.value, **draw.clipped_ends(found, scale)}
+        for x, interval, trial in _ends(gain):
+            at = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
             mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})

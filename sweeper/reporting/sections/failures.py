@@ -51,28 +51,14 @@ def _kind(trial: TrialRow) -> str:
 def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
     columns: list[Column[TrialRow]] = [
         Column("class", lambda t: words.failure(_kind(t)), "/failure/kind"),
-        Number("trial", lambda t: str(t.number), "/number"),
-        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
-        Number(
-            "needed",
-            lambda t: units.number(t.failure.needed_gib if t.failure else None),
-            "/failure/needed_gib",
-            "GiB",
-        ),
-        Number(
-            "had",
-            lambda t: units.number(t.failure.had_gib if t.failure else None),
-            "/failure/had_gib",
-            "GiB",
-        ),
-        Column(
-            "last line of the error",
-            lambda t: t.failure.detail if t.failure else words.DASH,
-            "/failure/detail",
-        ),
+        Number.of("trial", "/number"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Number.of("needed", "/failure/needed_gib", units.number, "GiB"),
+        Number.of("had", "/failure/had_gib", units.number, "GiB"),
+        Column.of("last line of the error", "/failure/detail"),
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
-    ordered = sorted(failed, key=lambda place: (_kind(place[1]), place[1].number))
+    ordered = sorted(failed, key=lambda entry: (_kind(entry[1]), entry[1].number))
     return Table.of(
         "failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import altair as alt
 
@@ -117,34 +118,20 @@ def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
     columns: list[Column[TrialRow]] = [
-        Number("trial", lambda t: str(t.number), "/number"),
-        Column("strategy", lambda t: strategy_cell(t.strategy), "/strategy"),
-        Column("state", lambda t: Cell(_WORDS[t.state], css="st-" + _WORDS[t.state]), "/state"),
-        Number(
-            "validation loss",
-            lambda t: words.loss(t.validation_loss),
-            "/validation_loss",
-            findings.loss_unit,
-        ),
+        Number.of("trial", "/number"),
+        Column.of("strategy", "/strategy", strategy_cell),
+        Column.of("state", "/state", lambda state: Cell(_WORDS[state], css=f"st-{_WORDS[state]}")),
+        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
-        columns.append(
-            Number(
-                metric.title,
-                lambda t: words.score(t.metrics.get(metric.name), metric),
-                f"/metrics/{metric.name}",
-            )
-        )
+        score = partial(words.score, metric=metric)
+        columns.append(Number.of(metric.title, f"/metrics/{metric.name}", score))
     columns += [
-        Number(
-            "learning rate",
-            lambda t: words.value(t.parameters.get("learning_rate")),
-            "/parameters/learning_rate",
-        ),
+        Number.of("learning rate", "/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
-        Number("peak", lambda t: number_text(t.peak_memory_gib), "/peak_memory_gib", "GiB"),
+        Number.of("peak", "/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]
     shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]
@@ -154,7 +141,7 @@ def _table(report: Report) -> Table:
         columns,
         sorted(
             placed(findings.trials, "/findings/trials"),
-            key=lambda place: _order(place[1], findings.objective),
+            key=lambda entry: _order(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,
         sortable=True,
@@ -180,19 +167,19 @@ def _steps(trial: TrialRow) -> str:
 
 
 def _remark(trial: TrialRow) -> str:
-    told = []
+    remarks = []
     if trial.origin != "search":
-        told.append("default" if trial.origin == "default" else "yours")
+        remarks.append("default" if trial.origin == "default" else "yours")
     if trial.loss_note:
-        told.append(trial.loss_note)
+        remarks.append(trial.loss_note)
     if trial.stopped_at_rung is not None:
         kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
-        told.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
+        remarks.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
     if trial.base is not None:
-        told.append(
+        remarks.append(
             f"{'made and trained on' if trial.preparing_seconds else 'trained on'} "
             f"{trial.base.folder}"
         )
     if trial.attempts > 1:
-        told.append(f"attempt {trial.attempts}")
-    return "; ".join(told)
+        remarks.append(f"attempt {trial.attempts}")
+    return "; ".join(remarks)

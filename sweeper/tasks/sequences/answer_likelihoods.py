@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeper.tasks.sequences.answer_logits import answer_losses, by_row, logits_at
+from sweeper.tasks.sequences.answer_logits import (
+    CachedPrefix,
+    answer_losses,
+    by_row,
+    cacheable,
+    logits_at,
+)
 from sweeper.tasks.sequences.joined import BY_TEXT
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512
@@ -203,9 +208,9 @@ def _one_by_one(
         seen, labels = torch.zeros_like(whole), torch.full_like(whole, -100)
         for row, length in enumerate(mask.sum(1).tolist()):
             end = length + len(answer)
-            said = torch.tensor(answer, device=ids.device)
-            whole[row, :length], whole[row, length:end] = ids[row, :length], said
-            labels[row, length:end] = said
+            tokens = torch.tensor(answer, device=ids.device)
+            whole[row, :length], whole[row, length:end] = ids[row, :length], tokens
+            labels[row, length:end] = tokens
             seen[row, :end] = 1
         losses = answer_losses(model, _inputs(whole, seen, shown), labels)
         means, counts = by_row(losses, labels)

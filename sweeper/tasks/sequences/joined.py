@@ -11,11 +11,7 @@ from warnings import catch_warnings
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    DataCollatorWithFlattening,
-)
+from transformers import AttentionInterface, AttentionMaskInterface, DataCollatorWithFlattening
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -66,7 +62,7 @@ def reads_apart(model: nn.Module) -> bool:
         return False
     device = next(model.parameters()).device
     training = [module for module in model.modules() if module.training]
-    said = []
+    outputs = []
     try:
         for module in training:  # not eval(), for which quantised layers repack their weights
             module.training = False
@@ -77,13 +73,13 @@ def reads_apart(model: nn.Module) -> bool:
                 moved = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
                 batch |= moved
                 logits = model(**{n: batch[n] for n in INPUTS}, use_cache=False).logits
-                said.append(logits[0, -len(_PROBE[2]) :].float())
+                outputs.append(logits[0, -len(_PROBE[2]) :].float())
     except TypeError:  # its forward() takes no ends of texts
         return False
     finally:
         for module in training:
             module.training = True
-    return bool((said[0] - said[1]).abs().max() <= _ROUNDING * said[0].std())
+    return bool((outputs[0] - outputs[1]).abs().max() <= _ROUNDING * outputs[0].std())
 
 
 def _by_text(

@@ -1,14 +1,13 @@
-"""What torch sees of this machine's devices: ``python -m sweeper.training.probes.device``.
-
-Prints a line of JSON for each GPU.
-"""
+"""What torch sees of this machine's devices."""
 
 from __future__ import annotations
+
+import os
 
 import psutil
 import torch
 
-from sweeper.facts.machine.detect_hardware import Device, processor
+from sweeper.facts.machine.detect_hardware import VISIBLE, Device, Devices, Visible, processor
 from sweeper.units import GIB
 
 
@@ -41,6 +40,8 @@ def training_device() -> Device:
     )
 
 
-if __name__ == "__main__":
-    for number in range(torch.cuda.device_count()):
-        print(gpu(number).model_dump_json())
+def seen(request: Visible) -> Devices:
+    """The GPUs of this process, which has used none before."""
+    if request.chosen:
+        os.environ[VISIBLE] = ",".join(request.chosen)
+    return Devices(gpus=tuple(map(gpu, range(torch.cuda.device_count()))))

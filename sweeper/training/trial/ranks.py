@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,11 +18,12 @@ import torch
 
 from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
+from sweeper.child_process import start_child
 from sweeper.errors import UsageError
 from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
-from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, RankFailure
+from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, LaunchRequest, RankFailure
 from sweeper.training.loop.device_memory import Batching
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
@@ -41,14 +41,15 @@ _LAUNCHER_LOG = "launcher.log"
 class RankRequest(Artifact):
     """What the ranks are to train, and in which run.
 
-    ``planned`` is the configuration with the batches of the plan, ``attempt`` the folder for
-    checkpoints, ``checkpoint`` one to continue from.
+    ``planned`` is the configuration with the batches of the plan, ``folder`` what the ranks share,
+    ``attempt`` the folder for checkpoints, ``checkpoint`` one to continue from.
     """
 
     plan: Plan
     spec: Spec
     config: TrialConfig
     planned: TrialConfig
+    folder: str
     attempt: str
     run: str | None = None
     checkpoint: str | None = None
@@ -114,6 +115,7 @@ class Ranks:
             spec=job.context.spec,
             config=job.config.model_copy(update=asdict(batching)),
             planned=job.config,
+            folder=str(place.resolve()),
             attempt=str(job.folder.resolve()),
             run=run,
             checkpoint=str(saved.folder.resolve()) if saved else None,
@@ -129,13 +131,12 @@ class Ranks:
 
     def _start(self, place: Path) -> subprocess.Popen[bytes]:
         ranks, folder = self.job.config.gpus, str(place.resolve())
-        launch = [sys.executable, "-m", "sweeper.training.launch", str(ranks), str(os.getpid())]
+        command = tuple(rank_command(folder))
         with (place / _LAUNCHER_LOG).open("wb") as log:
-            return subprocess.Popen(
-                [*launch, folder, *rank_command(folder)],
+            return start_child(
+                "sweeper.training.launch:launch",
+                LaunchRequest(ranks=ranks, folder=folder, command=command),
                 env=_environment(ranks),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C is for the worker to handle
             )
@@ -220,7 +221,8 @@ def _together(results: Sequence[TrialResult]) -> dict[str, Seen]:
 
 def rank_command(folder: str) -> list[str]:
     """The command of each rank, as arguments of Python."""
-    return ["-m", "sweeper.training.rank", folder]
+    request = str(Path(folder) / REQUEST)
+    return ["-m", "sweeper.child", "--request", request, "sweeper.training.rank:train"]
 
 
 def _end(launcher: subprocess.Popen[bytes]) -> None:
@@ -232,6 +234,9 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         launcher.kill()
         launcher.wait()
+    for pipe in (launcher.stdin, launcher.stdout):
+        assert pipe is not None
+        pipe.close()
 
 
 def _output(place: Path, rank: int) -> list[Path]:

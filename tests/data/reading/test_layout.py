@@ -31,7 +31,7 @@ def test_splits_by_names(names, splits):
 
 
 def test_files_that_could_be_the_same_split_are_not_joined():
-    with pytest.raises(DataError, match="no file for training"):
+    with pytest.raises(DataError, check=lambda error: error.code == "no-training-data"):
         layout(Path(), ["train_a.csv", "train_b.csv"], "folder")
 
 
@@ -65,7 +65,7 @@ def test_two_files_of_one_name_are_not_joined(names):
 def test_two_keys_for_one_split_are_not_joined(tmp_path):
     path = tmp_path / "all.json"
     path.write_text(json.dumps({"train": ROWS, "val": ROWS[:5], "dev": ROWS[:5]}))
-    with pytest.raises(DataError, match="`dev`, `val`"):
+    with pytest.raises(DataError, check=lambda error: error.code == "ambiguous-split"):
         load(DataSpec(path=str(path)), "classification")
 
 
@@ -117,5 +117,5 @@ def test_an_arrow_file_of_either_kind_is_read(tmp_path):
         assert load(DataSpec(path=str(path)), "classification").rows == 40
     broken = tmp_path / "broken.arrow"
     broken.write_bytes(b"ARROW1 and no more")
-    with pytest.raises(DataError, match="not a whole Arrow file"):
+    with pytest.raises(DataError, check=lambda error: error.code == "damaged-file"):
         load(DataSpec(path=str(broken)), "classification")

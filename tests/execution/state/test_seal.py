@@ -3,16 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
+import pytest
 from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.seal import contender, seeds_of
+from sweeper.execution.state.seal import seeds_of, trainings
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult
 
 
-def test_a_contender_has_the_least_memory_of_its_trainings(tmp_path: Path) -> None:
+def test_a_finalist_has_the_least_memory_of_its_trainings(tmp_path: Path) -> None:
     run, plan = RunFolder(tmp_path), make_plan()
     # The first training of a process also grows by what its libraries keep.
     folders = [run.trial(3), *(run.seed(3, seed) for seed in seeds_of(plan))]
@@ -22,10 +22,10 @@ def test_a_contender_has_the_least_memory_of_its_trainings(tmp_path: Path) -> No
             number=3, attempt=1, seed=0, state="COMPLETE", validation_loss=0.5,
             peak_memory_gib=peak,
         ).write(folder / attempts.RESULT)  # fmt: skip
-    assert contender(run, plan, 3).memory_gib == 0.09
+    assert trainings(run, plan, 3).memory_gib == 0.09
 
 
-def test_items_without_weight_are_not_among_those_of_a_contender(tmp_path: Path) -> None:
+def test_items_without_weight_are_not_among_those_of_a_finalist(tmp_path: Path) -> None:
     run, plan = RunFolder(tmp_path), make_plan()
     for folder in (run.trial(0), *(run.seed(0, seed) for seed in seeds_of(plan))):
         folder.mkdir(parents=True)
@@ -34,6 +34,7 @@ def test_items_without_weight_are_not_among_those_of_a_contender(tmp_path: Path)
         TrialResult(
             number=0, attempt=1, seed=0, state="COMPLETE", validation_loss=0.3,
         ).write(folder / attempts.RESULT)  # fmt: skip
-    items = contender(run, plan, 0).items
-    assert np.isnan(items).tolist() == 3 * [[False, True, False]]
-    assert np.nanmean(items) == 0.3
+    scores = trainings(run, plan, 0).scores
+    assert scores is not None
+    assert scores.items.shape == (3, 2)
+    assert scores.mean == pytest.approx(0.3)

@@ -6,15 +6,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from curve_backend import make_plan, make_spec
 
+from sweeper.child_process import start_child
 from sweeper.errors import NotInstalled, RunError
-from sweeper.execution.job import Briefing, Close, Do, Job, line_of
-from sweeper.execution.worker.__main__ import load_backend
+from sweeper.execution.job import Close, Do, Job, WorkerRequest, line_of
+from sweeper.execution.pools.local_pool import WORKER
+from sweeper.execution.worker.process import load_backend
 from sweeper.runfolder import RunFolder
 
 # A backend that leaves word of what its process has loaded by the end of its first job.
@@ -42,18 +43,8 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def start(run: RunFolder, backend: str) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "sweeper.execution.worker", "--run", str(run.path)]
-    popen = subprocess.Popen(
-        [*program, "--parent", str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    told = Briefing(spec=make_spec(1), backend=backend)
-    assert popen.stdin is not None
-    popen.stdin.write(told.model_dump_json().encode() + b"\n")
-    popen.stdin.flush()
-    return popen
+    request = WorkerRequest(spec=make_spec(1), backend=backend, run=str(run.path), worker="0")
+    return start_child(WORKER, request, env=os.environ, stderr=subprocess.PIPE)
 
 
 def said(popen: subprocess.Popen[bytes]) -> dict[str, object]:

@@ -148,11 +148,7 @@ def driver(monkeypatch, tmp_path):
     def answer(text, torch=()):
         device_file.touch()
 
-        def run(command, env=None, **_):
-            if command[0] != "nvidia-smi":
-                seen = torch.get(env.get("CUDA_VISIBLE_DEVICES"), ()) if torch else ()
-                lines = "".join(device.model_dump_json() + "\n" for device in seen)
-                return subprocess.CompletedProcess(command, 0, stdout=lines)
+        def run(command, **_):
             if text is None:
                 raise FileNotFoundError(command[0])
             file = ANSWERS / text
@@ -161,7 +157,12 @@ def driver(monkeypatch, tmp_path):
             said = file.read_text() if file.suffix == ".csv" else text
             return subprocess.CompletedProcess(command, 0, stdout=said)
 
+        def in_child(_function, request, *_, **__):
+            visible = ",".join(request.chosen) or None
+            return detect_hardware.Devices(gpus=tuple(dict(torch).get(visible, ())))
+
         monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(detect_hardware, "in_child", in_child)
 
     return answer
 
@@ -209,6 +210,15 @@ def test_without_a_drivers_file_torch_is_not_asked(driver, monkeypatch):
 def test_flash_attention_3_is_for_hopper_alone(monkeypatch, capability, version):
     monkeypatch.setattr(detect_hardware, "find_spec", lambda name: name)
     assert detect_hardware.flash_attention(capability) == version
+
+
+@pytest.mark.parametrize(
+    ("capability", "installed", "expected"),
+    [(8.0, True, True), (8.0, False, False), (7.5, True, False)],
+)
+def test_fused_kernels_need_their_package_and_ampere(monkeypatch, capability, installed, expected):
+    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: installed or None)
+    assert detect_hardware.fused_kernels(capability) is expected
 
 
 def line(name, mebibytes, capability):

@@ -72,7 +72,7 @@ def test_a_refusal_of_the_hub_is_said_in_words(hub, model_id, said):
 
 def test_a_hub_that_does_not_listen_is_named(hub, endpoint):
     endpoint("http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=r"the hub cannot be reached \(.*refused"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "no-model-here"):
         facts("acme/tiny")
 
 
@@ -80,7 +80,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
     given_up = threading.Event()
     monkeypatch.setattr("sweeper.facts.models.hub_download.SECONDS", 0.2)
     monkeypatch.setattr("sweeper.facts.models.hub_download._request", lambda *_: given_up.wait(300))
-    with pytest.raises(ModelError, match=r"did not answer within 0\.2 seconds"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "no-model-here"):
         facts("acme/tiny")
     given_up.set()
 
@@ -116,7 +116,7 @@ def test_code_comes_only_where_it_was_allowed(hub):
 
 
 def test_a_model_without_safe_weights_is_refused(hub):
-    with pytest.raises(ModelError, match="no weights in safetensors format"):
+    with pytest.raises(ModelError, check=lambda error: error.code == "unsafe-weights"):
         download(ModelSpec(id="acme/unsafe"))
 
 

@@ -14,6 +14,7 @@ from augment_server import by_rules, fails, rows, says
 
 import sweeper as package
 from sweeper.data.load_large import load
+from sweeper.extras import install_command
 from sweeper.spec import DataSpec
 
 pytest.importorskip("openai")
@@ -80,7 +81,7 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
 
     server.usual = until_the_kill
     process = subprocess.Popen(
-        [sys.executable, "-m", "sweeper.cli.main", *command(server, "--yes", "--concurrency", "2")],
+        [sys.executable, "-m", "sweeper", *command(server, "--yes", "--concurrency", "2")],
         env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -149,4 +150,4 @@ def test_without_the_client_the_command_that_installs_it_is_named(
     monkeypatch.setitem(sys.modules, "openai", None)
     ran = sweeper(*command(server, "--yes"))
     assert ran.code == 2
-    assert "pip install 'finetune-sweeper[augment]'" in ran.err
+    assert install_command("augment") in ran.err

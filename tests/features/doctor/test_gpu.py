@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
+from sweeper.errors import UsageError
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, result
@@ -184,6 +185,19 @@ def test_the_command_succeeds_where_nothing_failed(monkeypatch: pytest.MonkeyPat
     assert asked == [True]
     assert done.exit_code == 0
     assert json.loads(done.stdout)["results"][0]["figures"] == {"name": "A card", "gib": 8.0}
+
+
+def test_quick_checks_without_the_flag_for_a_gpu_are_a_usage_error() -> None:
+    assert isinstance(CliRunner().invoke(app, ["doctor", "--quick"]).exception, UsageError)
+
+
+def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: Bench) -> None:
+    checked = result("device", bench)
+    assert checked.figures["gpus"] == 0
+    note = "torch sees no GPU"
+    assert note in markdown(Results(versions={}, results=(checked,)))
+    card = checked.model_copy(update={"figures": {"name": "A card", "gpus": 1}})
+    assert note not in markdown(Results(versions={}, results=(card,)))
 
 
 @pytest.mark.slow

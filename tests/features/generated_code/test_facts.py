@@ -8,6 +8,7 @@ import pytest
 from scenes import make_scene
 
 from sweeper.errors import NotInstalled, RunError
+from sweeper.extras import install_command
 from sweeper.features.generated_code import _sandbox, metric
 from sweeper.features.generated_code.facts import doctor, warnings
 from sweeper.spec import FeatureOptions
@@ -34,7 +35,7 @@ def test_a_missing_package_is_named(module: str, monkeypatch: pytest.MonkeyPatch
     (check,) = doctor()
     assert (check.state, check.needed) == ("not installed", False)
     assert module in check.detail
-    assert check.fix == "pip install 'finetune-sweeper[code]'"
+    assert check.fix == install_command("code")
     with pytest.raises(NotInstalled):
         metric.run_program("", ())
 

@@ -148,9 +148,11 @@ def test_a_run_without_answers_or_page_is_told_so(make_run, tmp_path):
         if score["generated"]:
             score["generated"]["said"] = {}
     run.test_seal.write_text(json.dumps(seal))
-    with pytest.raises(UsageError, match="kept no answers of two models"):
+    with pytest.raises(UsageError, check=lambda error: error.code == "no-answers"):
         write_page(run)
-    with pytest.raises(UsageError, match="kept no answers of two models"):  # nor can there be one
+    with pytest.raises(
+        UsageError, check=lambda error: error.code == "no-answers"
+    ):  # nor can there be one
         keep_ratings(run, [tmp_path / "ann.json"])
 
 

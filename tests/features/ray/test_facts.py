@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from sweeper.extras import install_command
 from sweeper.features.ray.facts import doctor
 
 
@@ -13,4 +14,4 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)
     (check,) = doctor()
     assert check.state == "not installed"
-    assert "pip install 'finetune-sweeper[ray]'" in check.fix
+    assert install_command("ray") in check.fix

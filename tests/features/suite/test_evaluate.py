@@ -1,6 +1,7 @@
 """``sweeper evaluate suite`` with a process in the models' place that scores without torch."""
 
 import json
+import math
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, UsageError
 from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
+from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
 from sweeper.findings.study.changes import gate, task_changes
@@ -57,18 +59,17 @@ def score(suite, path, wrong, trial=None):
     tasks = (scores(suite, float(wrong)),)
     ModelScores(model="m", dtype="float32", trial=trial, strategy="lora", tasks=tasks).write(path)
     tell_event(what="scored", model=path.stem, task="facts", items=60, seconds=0.1)
-def evaluate(request: EvaluationRequest) -> None:
+def evaluate(request: EvaluationRequest) -> SuiteFacts:
     folder, suite = Path(request.folder), request.suite
     if "mistake" in Path(suite).read_text():
         raise UsageError("this is not a task file")
-    if request.models:
-        score(suite, base_file(folder, "k"), 0.0)
-    else:
-        found = SuiteFacts(tasks=(), measured_with="lm-eval")
-        checked_file(folder).write_text(found.model_dump_json())
-    for trial in request.trials:
-        wrong = (Path(trial.weights) / "wrong").read_text()
-        score(suite, trial_file(folder, trial.number), wrong, trial.number)
+    for subject in request.subjects:
+        if subject.trial is None:
+            score(suite, base_file(folder, "k"), 0.0)
+            continue
+        wrong = (Path(subject.weights) / "wrong").read_text()
+        score(suite, trial_file(folder, subject.trial), wrong, subject.trial)
+    return SuiteFacts(tasks=(), measured_with="lm-eval")
 """
 
 
@@ -93,6 +94,7 @@ def weights(run, number, wrong="0", head=False):
     folder = run.trial(number) / "weights"
     folder.mkdir(exist_ok=True)
     (folder / "wrong").write_text(wrong)
+    (folder / "sweeper.json").write_text('{"base_dtype": "float32"}')
     if head:
         (folder / "head.safetensors").write_text("")
 
@@ -114,6 +116,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     weights(run, 0, "0.5")
     arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
+    monkeypatch.setattr(work_progress, "LINE_SECONDS", math.inf)
     assert "progress" not in sweeper(*arguments).err
     monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
     said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]
@@ -180,12 +183,13 @@ def test_without_lm_eval_the_remedy_is_named(sweeper, run, monkeypatch):
     ran = sweeper("evaluate", "suite", "mine", "--suite", "none.yaml")
     assert ran.code == 2
     assert "needs no_such_package, which is not installed" in ran.err
-    assert "pip install 'finetune-sweeper[suite]'" in ran.err
+    assert install_command("suite") in ran.err
     assert "there is no such suite" in ran.err
 
 
 def test_a_suite_is_checked_before_a_sweep(run, here):
-    scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
+    checked = scoring.check_suite(Path("suite.yaml"), run_generated_code=False)
+    assert checked.measured_with == "lm-eval"
     Path("suite.yaml").write_text("a mistake")
     with pytest.raises(UsageError, match="not a task file"):
         scoring.check_suite(Path("suite.yaml"), run_generated_code=False)

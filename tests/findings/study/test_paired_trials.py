@@ -8,7 +8,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
+from sweeper.findings.figures import Gain, Interval
 from sweeper.findings.study.paired_trials import compare_pairs
 from sweeper.findings.study.reading import read_run
 from sweeper.reporting.compose import report_of
@@ -130,5 +130,6 @@ def test_an_interval_without_0_is_never_followed_by_a_bare_within_noise(make):
     ],
 )  # fmt: skip
 def test_noise_says_why_where_its_interval_does_not(interval, comparisons, text):
-    assert words.outcome("within noise", interval, comparisons, 0.01) == text
-    assert words.outcome("equivalent", interval, comparisons, 0.01) == "equivalent"
+    gain = Gain(gain=interval, outcome="within noise", comparisons=comparisons)
+    assert words.outcome(gain, 0.01) == text
+    assert words.outcome(gain.model_copy(update={"outcome": "equivalent"}), 0.01) == "equivalent"

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from sweeper.errors import NothingFits, SpecError
-from sweeper.planning.budget.budget import first_rung, parse_budget, searched_share
+from sweeper.facts.machine.gpus import list_prices
+from sweeper.planning.budget.budget import (
+    LEAST_PART,
+    first_rung,
+    parse_budget,
+    searched_share,
+)
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
 
@@ -107,18 +113,75 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
     )
 
 
-def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
-    def shortens(**given: Any) -> bool:
-        return any("--max-rows" in n for n in make_plan(*scene(**given)).budget.limit_notes)
+@pytest.mark.parametrize("rows", [200_000, 1_000_000])
+def test_large_data_are_searched_on_a_part_and_the_winner_is_trained_on_all(
+    scene: Any, rows: int
+) -> None:
+    plan = make_plan(*scene(rows=rows, gpu_gib=24.0))
+    budget, whole = plan.budget, plan.facts.data.train_rows
+    assert budget.train_rows is not None
+    assert LEAST_PART <= budget.train_rows <= whole / 2
+    assert plan.searched_rows == budget.train_rows
+    assert budget.phases["search"].seconds < 2 * 24 * 3600
+    share = whole / budget.train_rows
+    assert budget.phases["refit"].seconds > 0.8 * share * plan.candidates[0].duration.seconds
+    assert budget.full_tokens == pytest.approx(budget.epochs * budget.train_rows * 200, rel=0.01)
+    assert (budget.trials, budget.finalists, budget.confirmation_seeds) == (20, 3, 3)
+    assert any(f"{budget.train_rows:,}" in note for note in budget.limit_notes)
 
-    assert not shortens()
-    assert shortens(rows=1_000_000)
-    assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
+
+@pytest.mark.parametrize(
+    ("facts", "part"),
+    [
+        ({"rows": 4_000}, False),
+        ({"rows": 200_000, "search": {"trials": 1}}, False),
+        ({"rows": 200_000, "aim": {"budget": "9000h"}}, False),
+        ({"rows": 200_000, "aim": {"budget": "120h"}}, True),
+    ],
+)
+def test_a_part_is_searched_only_where_all_rows_cannot_be_in_time(
+    scene: Any, facts: dict[str, Any], part: bool
+) -> None:
+    budget = make_plan(*scene(gpu_gib=24.0, **facts)).budget
+    assert (budget.train_rows is not None) is part
+    assert ("refit" in budget.phases) is part
+    if budget.limit_seconds:
+        assert budget.sweep.high <= budget.limit_seconds
 
 
-def test_dollars_without_a_price_are_said_to_be_unknown(scene: Any) -> None:
-    notes = make_plan(*scene(aim={"budget": "30usd"})).budget.limit_notes
-    assert any("no price" in note and "--price" in note for note in notes)
+def test_dollars_without_a_price_are_refused(scene: Any) -> None:
+    for facts in ({}, {"gpu_gib": None}):
+        with pytest.raises(SpecError) as error:
+            make_plan(*scene(aim={"budget": "30usd"}, **facts))
+        assert error.value.problems[0].where == "--budget"
+
+
+def test_dollars_are_counted_at_the_dated_price_of_a_card_unless_the_user_has_one(
+    scene: Any,
+) -> None:
+    spec, facts = scene(aim={"budget": "3usd"})
+    card = facts.hardware.model_copy(update={"name": "NVIDIA GeForce RTX 4090"})
+    plan = make_plan(spec, facts.model_copy(update={"hardware": card}))
+    hardware = plan.facts.hardware
+    assert hardware.price_per_gpu_hour == list_prices()["RTX 4090"].usd
+    assert hardware.price_source in plan.budget.limit_notes[0]
+    assert plan.budget.limit_seconds == pytest.approx(3 / list_prices()["RTX 4090"].usd * 3600)
+    mine = card.model_copy(update={"price_per_gpu_hour": 1.0})
+    budget = make_plan(spec, facts.model_copy(update={"hardware": mine})).budget
+    assert budget.limit_seconds == 3 * 3600
+
+
+def test_a_budget_that_buys_no_recommendation_says_so(scene: Any) -> None:
+    said = {}
+    for share in (0.1, 0.2, 0.4, 0.8, 1.6):
+        whole = make_plan(*scene(rows=2_000)).budget.sweep.seconds / 3600
+        try:
+            budget = make_plan(*scene(rows=2_000, aim={"budget": f"{share * whole}h"})).budget
+        except NothingFits:
+            continue
+        bare = min(budget.finalists, budget.confirmation_seeds) == 1
+        said[bare] = any("nothing is recommended" in note for note in budget.limit_notes)
+    assert said == {True: True, False: False}
 
 
 def test_more_gpus_run_more_trials_at_once(scene: Any) -> None:

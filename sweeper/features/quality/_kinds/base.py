@@ -107,7 +107,9 @@ def remedies(asked: list[Kind], all_safe: bool, data: CheckedRows, where: str) -
     """
     for kind in asked:
         if why := kind.missing(data) if kind.mends else kind.consequence:
-            raise UsageError(f"{kind.name} cannot be mended in these rows", why, where=where)
+            raise UsageError(
+                f"{kind.name} cannot be mended in these rows", why, where=where, code="no-remedy"
+            )
     return [kind for kind in kinds().values() if kind in asked or (all_safe and kind.safe)]
 
 
@@ -128,6 +130,9 @@ def named(names: Iterable[str], flag: str) -> list[Kind]:
     wanted = set(names)
     for name in sorted(wanted - known.keys()):
         raise UsageError(
-            f"{name!r} is not a kind of fault", fix=near_match(name, known), where=flag
+            f"{name!r} is not a kind of fault",
+            fix=near_match(name, known),
+            where=flag,
+            code="unknown-fault",
         )
     return [one for name, one in known.items() if name in wanted]

@@ -1,0 +1,83 @@
+"""The worker process: started by a pool, which sends orders and hears messages over its pipes.
+
+The backend is imported by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import cast
+
+from sweeper.backend import TRAINING, MakeBackend
+from sweeper.child_process import message_pipe
+from sweeper.errors import RunError, near_match
+from sweeper.execution.job import Hello, Ready, WorkerRequest
+from sweeper.execution.worker.link import Link
+from sweeper.execution.worker.session import UNSOUND, Session
+from sweeper.extras import install_command, needed_for
+from sweeper.facts.machine.detect_hardware import Device
+from sweeper.plans import Plan
+from sweeper.redaction import without_secrets
+from sweeper.runfolder import RunFolder
+
+
+def load_backend(name: str) -> MakeBackend:
+    """The factory that ``module:function`` names.
+
+    Raises:
+        RunError: There is none.
+        NotInstalled: A package that it imports is missing.
+    """
+    module_name, _, function = name.partition(":")
+    with needed_for(f"The training backend {name}", install_command("train")):
+        module = importlib.import_module(module_name)
+    if not hasattr(module, function):
+        raise RunError(f"{module_name} has no {function!r}", fix=near_match(function, vars(module)))
+    return cast(MakeBackend, getattr(module, function))
+
+
+def work(request: WorkerRequest) -> None:
+    """Do jobs until there are none, then end this process."""
+    link = Link(0, message_pipe())
+    try:
+        link.listen()
+        status = _work(request, link)
+    except BrokenPipeError:
+        status = 1  # whoever listened is gone; the files say how far this came
+    except Exception:  # noqa: BLE001 - the last line of the log says why the worker ended
+        print(without_secrets(traceback.format_exc()), file=sys.stderr)
+        status = 1
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    # Taking a process with torch apart takes longer than a short trial; all that it held is closed
+    # or belongs to the operating system.
+    os._exit(status)
+
+
+def _work(request: WorkerRequest, link: Link) -> int:
+    link.say(Hello(host=socket.gethostname(), process=os.getpid()))
+    run = RunFolder(Path(request.run))
+    plan = Plan.read(run.plan)
+    session = Session(run, plan, link, request.worker)
+    backend = load_backend(request.backend)(run, plan, request.spec, session.tell)
+    try:
+        link.say(Ready(device=_device() if request.backend == TRAINING else None))
+        while (job := link.job()) is not None:
+            if not session.do(backend, job):
+                return UNSOUND
+    finally:
+        backend.close()
+    return 0
+
+
+def _device() -> Device:
+    """Where the backend that really trains does so."""
+    module = importlib.import_module("sweeper.training.probes.device")
+    device: Device = module.training_device()
+    return device

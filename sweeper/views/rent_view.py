@@ -1,0 +1,46 @@
+"""The efficient cards to rent, for people to read."""
+
+from __future__ import annotations
+
+from rich.console import Group
+
+from sweeper import units
+from sweeper.planning.renting import Offers
+from sweeper.views.console import sections, show_page, table
+
+_HEADS = ("card", "USD an hour", "strategy", "points", "a run", "trials", "sweep", "USD")
+
+
+def show(offers: Offers) -> None:
+    """Print the efficient cards as a table, and the others in one line each."""
+    efficient = [one for one in offers.offers if one.efficient]
+    others = [one.gpu for one in offers.offers if not one.efficient]
+    rows = [
+        (
+            one.gpu,
+            f"{one.usd_per_gpu_hour:.2f}",
+            one.strategy,
+            f"{one.points:+.1f}",
+            units.duration(one.run.seconds),
+            str(one.trials),
+            units.duration(one.sweep.seconds),
+            f"{one.cost_usd:.2f}",
+        )
+        for one in efficient
+    ]
+    sources = dict.fromkeys(one.price_source for one in offers.offers)
+    better = "A card of the table is as cheap, as fast and as good as each of these"
+    refused = [f"{card}: {why}." for card, why in offers.refused.items()]
+    page = Group(
+        table(_HEADS, rows),
+        sections(
+            [
+                ("Points", ["Expected quality after the search, against a run of LoRA's default."]),
+                ("Others", [f"{', '.join(others)}. {better}."] if others else []),
+                ("Refused", refused),
+                ("Prices", [f"{'; '.join(sources)}. --rent-price CARD=USD gives yours."]),
+                ("Next", ["--gpu CARD --price USD shows the plan of one of them."]),
+            ]
+        ),
+    )
+    show_page(page)
