@@ -114,7 +114,7 @@ class FirstItems(Record):
         shares = weights if weights is not None else [1.0] * len(losses)
         mean = math.fsum(shares) / len(shares)
         scaled = [loss * share / mean for loss, share in zip(losses, shares, strict=True)]
-        each = tuple(float(f"{one:.{ITEM_DIGITS}g}") for one in scaled[:MOST_ITEMS])
+        each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MOST_ITEMS])
         return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
@@ -183,12 +183,12 @@ class RungReport(Artifact):
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
         """The reports in a ``rungs.jsonl``; lines that were cut off or damaged are left out."""
-        found: list[RungReport] = []
+        reports: list[RungReport] = []
         with suppress(OSError):
             for line in read_text(path, errors="replace").split("\n"):
                 with suppress(UsageError):
-                    found.append(cls.from_json(line))
-        return found
+                    reports.append(cls.from_json(line))
+        return reports
 
 
 class BaseRef(Record):

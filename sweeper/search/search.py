@@ -114,10 +114,10 @@ class Search:
         """
         key = optuna_space.candidate_key(self.space, trial)
         params = optuna_space.named(key, self._searched(trial))
-        known = {name: self._distributions[name] for name in params}
+        distributions = {name: self._distributions[name] for name in params}
         origin = {ORIGIN: trial.origin}
         running = create_trial(
-            state=TrialState.RUNNING, params=params, distributions=known, user_attrs=origin
+            state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=origin
         )
         self.study.add_trial(running)
         self._begin(trial)
@@ -195,8 +195,8 @@ class Search:
     def median(self, number: int, rung: int) -> float | None:
         """The median of what the candidate's other trials reported at a rung, if any did."""
         own, objective = self._by_loss[number], self.objective
-        others = [one for one in self._by_loss.values() if one.key == own.key and one is not own]
-        costs = [one.reported[rung] for one in others if one.has(rung)]
+        same = [trial for trial in self._by_loss.values() if trial.key == own.key]
+        costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
         if not costs or not own.has(rung):
             return None
         middle = statistics.median(costs)
@@ -222,8 +222,8 @@ class Search:
             trial.user_attrs[FAILURE] = result.failure.kind
         if not self.objective.is_loss and result.validation_loss is not None:
             trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
-        if ended.excess is not None:
-            trial.system_attrs[CONSTRAINT] = ended.excess
+        if ended.violation is not None:
+            trial.system_attrs[CONSTRAINT] = ended.violation
         value = None if ended.cost is None else self.objective.study_value(ended.cost)
         if ended.complete:
             value = self.objective.measured(result)
@@ -257,11 +257,11 @@ class Search:
     def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """The searched parameters of a start, by the study's names, and values of others."""
         key = optuna_space.candidate_key(self.space, start)
-        known = self.candidates[key].parameters
+        parameters = self.candidates[key].parameters
         overrides = {
             name: value
             for name, value in start.parameters.items()
-            if name in known and not known[name].searched
+            if name in parameters and not parameters[name].searched
         }
         return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
 
@@ -269,7 +269,7 @@ class Search:
         """The values that the search chose, by plain name."""
         key = optuna_space.candidate_key(self.space, trial)
         parameters = self.candidates[key].parameters.items()
-        names = [name for name, one in parameters if one.searched and name in trial.parameters]
+        names = [name for name, each in parameters if each.searched and name in trial.parameters]
         return {name: trial.parameters[name] for name in names}
 
 
@@ -280,18 +280,18 @@ def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
     """
     own = [
         Trial(
-            strategy=one.strategy,
-            model=plan.candidate(one.strategy, one.model).model,
-            parameters=one.parameters,
+            strategy=item.strategy,
+            model=plan.candidate(item.strategy, item.model).model,
+            parameters=item.parameters,
             origin="user",
         )
-        for one in plan.own_trials
+        for item in plan.own_trials
     ]
     without = list(_without(plan)) if total > 1 else []
     first = plan.candidates[: max(1, total - len(own) - len(without))]
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
-    for one in sorted(first, key=optuna_space.searchable):
-        yield Trial(strategy=one.strategy, model=one.model)
+    for item in sorted(first, key=optuna_space.searchable):
+        yield Trial(strategy=item.strategy, model=item.model)
     yield from without
     yield from own
 
@@ -299,12 +299,13 @@ def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
 def _without(plan: Plan) -> Iterator[Trial]:
     """For each parameter that can be off, the first default that has it, without it."""
     compared: set[str] = set()
-    for one in plan.candidates:
-        for name, parameter in one.parameters.items():
+    for candidate in plan.candidates:
+        for name, parameter in candidate.parameters.items():
             off, varies = parameter.off_value, parameter.searched and name not in compared
             if varies and off is not None and off != parameter.default:
                 compared.add(name)
-                yield Trial(strategy=one.strategy, model=one.model, parameters={name: off})
+                strategy, model = candidate.strategy, candidate.model
+                yield Trial(strategy=strategy, model=model, parameters={name: off})
 
 
 def useful_total(plan: Plan, total: int) -> int:

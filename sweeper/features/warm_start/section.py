@@ -47,7 +47,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """A sentence for each warm start."""
-    return " ".join(_sentence(one, report.findings.objective) for one in figures.starts)
+    return " ".join(_sentence(start, report.findings.objective) for start in figures.starts)
 
 
 def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:

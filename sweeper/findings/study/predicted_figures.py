@@ -118,8 +118,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
 def _took(run: RunFiles) -> dict[str, float]:
     """Seconds of the phases, as far as known."""
     kept = run.status.get("phases")
-    found = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
+    items = kept.items() if isinstance(kept, dict) else ()
+    took = {str(name): s for name, value in items if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
@@ -176,15 +176,15 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
     if not peaks:
         return
     planned = candidate.memory
-    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
+    overhead, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
     yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
         unit="GiB",
-        predicted=planned.peak_gib - beside,
-        low=max(0.0, planned.low_gib - beside),
-        high=planned.high_gib - beside,
+        predicted=planned.peak_gib - overhead,
+        low=max(0.0, planned.low_gib - overhead),
+        high=planned.high_gib - overhead,
         actual=max(peaks),
-        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
+        beside=f"{units.gib(overhead)} for {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

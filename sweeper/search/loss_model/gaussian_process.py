@@ -71,8 +71,10 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
 def _level(losses: Vector, whose: Whose, variance: float) -> float:
     # How much the levels of candidates vary: what their medians show, and a share of the spread.
     middle = float(np.median(losses[whose == 0]))
-    apart = [middle - float(np.median(losses[whose == one])) for one in set(whose.tolist()) - {0}]
-    return max([LEVEL_SHARE**2 * variance, *(one**2 for one in apart)]) if apart else 0.0
+    apart = [
+        middle - float(np.median(losses[whose == level])) for level in set(whose.tolist()) - {0}
+    ]
+    return max([LEVEL_SHARE**2 * variance, *(level**2 for level in apart)]) if apart else 0.0
 
 
 @dataclass(frozen=True)

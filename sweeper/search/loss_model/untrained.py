@@ -56,12 +56,12 @@ class Untrained:
             candidates: Candidates of the study, by key.
             seen: The trials of each.
         """
-        heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
+        heads = [(key, item.model) for key, item in candidates.items() if item.one_trial]
         ended = {
-            model: one.cost
+            model: item.cost
             for key, model in heads
-            for one in seen.get(key, ())
-            if one.complete and one.cost is not None
+            for item in seen.get(key, ())
+            if item.complete and item.cost is not None
         }
         return self | Untrained(ended)
 
@@ -94,7 +94,7 @@ class Untrained:
             low, usual = head.practice[0], head.unit(head.parameter.default)
             point[HEAD_RATE] = head.value((low + usual) / 2)
         chosen = {**constants, **point}
-        held = {name: one for name, one in point.items() if holds(axes[name].parameter, chosen)}
+        held = {name: value for name, value in point.items() if holds(axes[name].parameter, chosen)}
         return Observation(
             number=NUMBER,
             key=key,
@@ -110,12 +110,13 @@ class Untrained:
 NOTHING = Untrained()
 
 
-def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
+def of_baseline(plan: Plan, baseline: BaselineResult) -> Untrained:
     """The loss of a baseline that is an untrained model; none for other baselines."""
-    loss, model = plan.objective.cost_of(known), plan.candidates[0].model
+    loss, model = plan.objective.cost_of(baseline), plan.candidates[0].model
     # After a stage, trials do not begin as the base model is.
     if loss is None or any(candidate.stages for candidate in plan.candidates):
         return NOTHING
     return Untrained(
-        {model: loss} if known.name == PROBE else {}, {model: loss} if known.name == BASE else {}
+        {model: loss} if baseline.name == PROBE else {},
+        {model: loss} if baseline.name == BASE else {},
     )

@@ -158,19 +158,19 @@ def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() 
 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:
     points = np.asarray([[0.0], [0.5], [1.0], [1.5]])
-    excess = np.asarray([-0.2, -0.1, 0.3, 0.8])
-    chances = np.exp(log_within_limit(points, excess, np.asarray([[0.1], [0.7], [1.4]])))
+    violation = np.asarray([-0.2, -0.1, 0.3, 0.8])
+    chances = np.exp(log_within_limit(points, violation, np.asarray([[0.1], [0.7], [1.4]])))
     assert chances[0] > 0.9
     assert 0.1 < chances[1] < 0.9
     assert chances[2] < 0.05
 
 
-def observed(number: int, loss: float, excess: float | None) -> Observation:
+def observed(number: int, loss: float, violation: float | None) -> Observation:
     curve = {rung: loss + 0.1 * (8 - rung) for rung in range(1, 9)}
     parameters = {"learning_rate": 2e-4, "replay_share": 0.0}
     return Observation(
         number, "lora", parameters, loss, complete=True, running=False, failed=False,
-        origin="search", curve=curve, reported=curve, seconds=1.0, excess=excess,
+        origin="search", curve=curve, reported=curve, seconds=1.0, violation=violation,
     )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
     result = ended("COMPLETE", 0.5, measures=beyond(0.1))
     limits = [LIMIT._replace(most=math.inf)]
     trial = observation(Trial(strategy="lora"), "lora", {}, {}, result, SPACE, limits)
-    assert trial.excess is None
+    assert trial.violation is None
     assert trial.keeps
 
 
