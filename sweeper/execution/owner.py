@@ -44,7 +44,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
-from sweeper.search.loss_model.untrained import of_baseline
+from sweeper.search.cost_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.training.checkpoints import drop_checkpoints
 from sweeper.trials import (

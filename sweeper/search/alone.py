@@ -16,7 +16,7 @@ from sweeper import objective as objectives
 from sweeper.constraints import Limit, cost_within
 from sweeper.plans import RungCount, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar

@@ -18,7 +18,7 @@ from scipy import special
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Space
-from sweeper.search.loss_model.observations import START, Observation, best_so_far, lowest_final
+from sweeper.search.cost_model.observations import START, Observation, best_so_far, lowest_final
 from sweeper.search.optuna_space import candidates
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
@@ -201,7 +201,7 @@ def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The predicted final loss of a trial, as a log.
+    """The predicted final cost of a trial, as a log.
 
     Args:
         log_end: The mean.
@@ -227,18 +227,18 @@ def prior_doubt(left: float, luck: float) -> float:
     return math.hypot(DOUBT_OF_LEFT * left, luck)
 
 
-def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a loss by the mean gain of the trials that ended; None if none did.
+def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
+    """Extrapolate a cost by the mean gain of the trials that ended; None if none did.
 
-    A straight line through their logs saved less in replays, and no loss was lower for it.
+    A straight line through their logs saved less in replays, and no cost was lower for it.
 
     Args:
-        loss: At the rung.
-        pairs: (loss at the rung, final loss) of completed trials.
+        cost: At the rung.
+        pairs: (cost at the rung, final cost) of completed trials.
         prior: Doubt before any have ended, as a standard deviation.
     """
     logs = [(math.log(early), math.log(end)) for early, end in pairs if early > 0 and end > 0]
-    if not logs or loss <= 0:
+    if not logs or cost <= 0:
         return None
     count = len(logs)
     rests = [end - early for early, end in logs]
@@ -247,7 +247,7 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
-    return Forecast(mean + math.log(loss), doubt, usual)
+    return Forecast(mean + math.log(cost), doubt, usual)
 
 
 def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
@@ -320,7 +320,7 @@ class View:
 
     @property
     def now(self) -> float:
-        """The trial's loss at this rung."""
+        """The trial's cost at this rung."""
         return self.own.reported[self.rung]
 
     def decide(self) -> PruningDecision:

@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 
 from sweeper.plans import Parameter, Space
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axes import (
+from sweeper.search.cost_model.axes import (
     Axis,
     ChoiceAxis,
     Point,
@@ -33,10 +33,10 @@ from sweeper.search.loss_model.axes import (
     numbers,
     truncated,
 )
-from sweeper.search.loss_model.gaussian_process import Vector, one_thread
-from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
-from sweeper.search.loss_model.observations import Observation, lowest_final
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.cost_model import CostModel, Promise, StudyCosts, Trials
+from sweeper.search.cost_model.gaussian_process import Vector, one_thread
+from sweeper.search.cost_model.observations import Observation, lowest_final
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
@@ -201,7 +201,7 @@ class _Situation:
 
     by_key: Mapping[str, Sequence[Observation]]
     trials: Mapping[str, Trials]
-    known: StudyLosses
+    known: StudyCosts
     generator: np.random.Generator
 
     def of(self, key: str) -> Sequence[Observation]:
@@ -209,12 +209,12 @@ class _Situation:
         return self.by_key.get(key, ())
 
 
-def known_of(seen: Sequence[Observation]) -> StudyLosses:
-    """Figures over the trials of all candidates: spread and best loss."""
+def known_of(seen: Sequence[Observation]) -> StudyCosts:
+    """Figures over the trials of all candidates: spread and best cost."""
     done = sorted(trial.cost for trial in seen if trial.complete and trial.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    return StudyLosses(spread, lowest_final(seen))
+    return StudyCosts(spread, lowest_final(seen))
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
@@ -308,7 +308,7 @@ class Proposals:
         own: Its trials, and its searched parameters in the plan's order.
         generator: The only source of chance.
         constants: Values of the parameters that are not searched, which conditions may name.
-        known: What all candidates' trials say about losses and costs.
+        known: What all candidates' trials say about costs and seconds.
         earlier: What an earlier study found best, beside the rules' prior.
         others: Other candidates of the study.
     """
@@ -316,13 +316,13 @@ class Proposals:
     own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    known: StudyLosses = field(default_factory=StudyLosses)
+    known: StudyCosts = field(default_factory=StudyCosts)
     earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Promise:
         """The configuration to try next."""
-        model = LossModel(self.own, self.log_priors, self.known, self.others)
+        model = CostModel(self.own, self.log_priors, self.known, self.others)
         if self.own.ended:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw

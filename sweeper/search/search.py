@@ -22,8 +22,8 @@ from sweeper.constraints import Limit
 from sweeper.objective import Objective
 from sweeper.plans import Plan, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.observations import Observation, as_costs, observation
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.observations import Observation, as_costs, observation
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, shown
 from sweeper.search.sampler import SweeperSampler
@@ -82,7 +82,7 @@ class Search:
     _trials: list[Trial] = field(default_factory=list)
     _reports: list[dict[int, RungReport]] = field(default_factory=list)
     _observed: dict[int, Observation] = field(default_factory=dict)
-    _by_loss: dict[int, Observation] = field(default_factory=dict)
+    _for_pruner: dict[int, Observation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -163,10 +163,10 @@ class Search:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, report)
         if isinstance(self._pruner, SweeperPruner):
-            return self._pruner.decide(self._by_loss[number], list(self._by_loss.values()))
+            return self._pruner.decide(self._for_pruner[number], list(self._for_pruner.values()))
         # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss
         # against the first rungs of all trials after it.
-        own, trial = self._by_loss[number], self._frozen(number)
+        own, trial = self._for_pruner[number], self._frozen(number)
         if self.candidates[own.key].one_trial or not self._pruner.prune(self.study, trial):
             return GO_ON
         name, title = type(self._pruner).__name__, rung_title(self.objective)
@@ -194,8 +194,8 @@ class Search:
 
     def median(self, number: int, rung: int) -> float | None:
         """The median of what the candidate's other trials reported at a rung, if any did."""
-        own, objective = self._by_loss[number], self.objective
-        same = [trial for trial in self._by_loss.values() if trial.key == own.key]
+        own, objective = self._for_pruner[number], self.objective
+        same = [trial for trial in self._for_pruner.values() if trial.key == own.key]
         costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
         if not costs or not own.has(rung):
             return None
@@ -211,7 +211,7 @@ class Search:
         """Keep a report."""
         self._reports[number][report.rung] = report
         self._observe(number)
-        cost = self._by_loss[number].reported[report.rung]
+        cost = self._for_pruner[number].reported[report.rung]
         self._frozen(number).intermediate_values[report.rung] = self.objective.study_value(cost)
 
     def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
@@ -238,9 +238,9 @@ class Search:
         key = optuna_space.candidate_key(self.space, trial)
         searched, reports = self._searched(trial), self._reports[number]
         view = observation(trial, key, searched, reports, result, self.space, self.limits)
-        self._observed[number] = self._by_loss[number] = view
+        self._observed[number] = self._for_pruner[number] = view
         if result is not None and view.complete and not self.objective.at_rungs:
-            self._by_loss[number] = replace(view, cost=result.validation_loss)
+            self._for_pruner[number] = replace(view, cost=result.validation_loss)
 
     def _frozen(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it: in memory, it is the trial itself."""

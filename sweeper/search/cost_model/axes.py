@@ -1,4 +1,4 @@
-"""Parameters as numbers for draws and loss models.
+"""Parameters as numbers for draws and cost models.
 
 An axis is one parameter on the unit interval of its allowed range, with best practice and prior on
 it. Rows are configurations, scaled so that the correlation length is 1; also another candidate's,
@@ -19,7 +19,7 @@ from scipy import special
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Parameter
-from sweeper.search.loss_model.gaussian_process import Matrix, Vector
+from sweeper.search.cost_model.gaussian_process import Matrix, Vector
 from sweeper.spec import Scalar
 
 Range = tuple[float, float]

@@ -1,4 +1,4 @@
-"""A model of the loss of one candidate's untried configurations, from its trials.
+"""A model of the cost of one candidate's untried configurations, from its trials.
 
 A Gaussian process over the searched parameters, asked where an improvement is most likely, with
 the rules' prior on its side for as long as trials are few. What other candidates' trials say about
@@ -20,15 +20,15 @@ import numpy as np
 from scipy import special
 
 from sweeper.plans import RungCount
-from sweeper.search.loss_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
-from sweeper.search.loss_model.gaussian_process import (
+from sweeper.search.cost_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
+from sweeper.search.cost_model.gaussian_process import (
     GaussianProcess,
     Matrix,
     Vector,
     clipped,
 )
-from sweeper.search.loss_model.observations import START, Observation
-from sweeper.search.loss_model.untrained import UNTRAINED
+from sweeper.search.cost_model.observations import START, Observation
+from sweeper.search.cost_model.untrained import UNTRAINED
 
 INCUMBENTS = 3
 # A model is told of so many trials at most, its own and others': what it costs grows with their
@@ -41,10 +41,10 @@ EDGE_SHARE = 0.25
 # Fewer trials cannot show that the best one lies at the edge by more than chance.
 FEWEST_TRIALS = 3
 
-# Noise of one loss, as a share of the best. In replays the noise that the curves showed was no
+# Noise of one cost, as a share of the best. In replays the noise that the curves showed was no
 # better.
 NOISE_SHARE = 0.01
-# Losses are taken to vary by this share of the best at least, however alike the first few are.
+# Costs are taken to vary by this share of the best at least, however alike the first few are.
 LEAST_SPREAD = 0.1
 # piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
 # synthetic curves: 1 was as good as or better than 2, at little noise and at much.
@@ -58,10 +58,10 @@ DOUBT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ModelInput:
-    """Trials and their losses, as input of a loss model."""
+    """Trials and their costs, as input of a cost model."""
 
     trials: Sequence[Observation]
-    losses: Vector
+    costs: Vector
 
     def thinned(self, most: int) -> ModelInput:
         """At most this many of them."""
@@ -70,7 +70,7 @@ class ModelInput:
         if most not in self._thinned:
             places = telling_places(self.trials, most)
             trials = [self.trials[index] for index in places]
-            self._thinned[most] = ModelInput(trials, self.losses[places])
+            self._thinned[most] = ModelInput(trials, self.costs[places])
         return self._thinned[most]
 
     @cached_property
@@ -80,7 +80,7 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Trials:
-    """One candidate's trials, as input of its own and other candidates' loss models.
+    """One candidate's trials, as input of its own and other candidates' cost models.
 
     Args:
         axes: Its searched parameters.
@@ -93,7 +93,7 @@ class Trials:
     full: RungCount
 
     def tells(self, axes: Axes) -> bool:
-        """Whether its losses inform about another candidate: both have a rate of the same name."""
+        """Whether its costs inform about another candidate: both have a rate of the same name."""
         rates = (
             name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_log_float
         )
@@ -128,7 +128,7 @@ class Trials:
 
     @cached_property
     def trained(self) -> int:
-        """The number of trials that were trained and ended with a loss."""
+        """The number of trials that were trained and ended with a cost."""
         return sum(1 for trial in self.seen if trial.cost is not None and trial.origin != UNTRAINED)
 
     @cached_property
@@ -223,12 +223,12 @@ def telling_places(trials: Sequence[Observation], most: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class StudyLosses:
+class StudyCosts:
     """Figures over the trials of all candidates.
 
     Args:
-        spread: How much the better losses differ.
-        best: The lowest final loss of those that keep to the user's limit.
+        spread: How much the better costs differ.
+        best: The lowest final cost of those that keep to the user's limit.
     """
 
     spread: float = 0.0
@@ -241,10 +241,10 @@ class Promise:
 
     Args:
         point: The configuration.
-        log_gain: Log of the expected improvement on the best loss of all. Where trials may break
+        log_gain: Log of the expected improvement on the best cost of all. Where trials may break
             a limit, of the improvement times the probability of keeping to it; of that alone
             where no trial has kept to it yet.
-        log_seconds: Log of what a full trial costs; 0 where nothing was timed.
+        log_seconds: Log of what a full trial takes; 0 where nothing was timed.
     """
 
     point: Point
@@ -258,19 +258,19 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class LossModel:
-    """The model of one candidate's losses, made for one decision.
+class CostModel:
+    """The model of one candidate's costs, made for one decision.
 
     Args:
         own: The candidate's trials.
         log_priors: Log densities of configurations under the rules' prior.
         known: What all candidates' trials say.
-        others: Other candidates, whose losses tell in which direction to go.
+        others: Other candidates, whose costs tell in which direction to go.
     """
 
     own: Trials
     log_priors: Callable[[Sequence[Point]], Vector]
-    known: StudyLosses = field(default_factory=StudyLosses)
+    known: StudyCosts = field(default_factory=StudyCosts)
     others: Sequence[Trials] = ()
 
     @cached_property
@@ -337,19 +337,19 @@ class LossModel:
     @cached_property
     def _fitted(self) -> GaussianProcess:
         own, others = self._inputs
-        lowest = abs(float(own.losses.min()))
+        lowest = abs(float(own.costs.min()))
         noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
         rows = [self._rows.matrix([trial.parameters for trial in own.trials])]
-        losses, whose = [own.losses], [np.zeros(len(own.losses), dtype=np.int64)]
+        costs, whose = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
         for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
             points = [trial.parameters for trial in theirs.trials]
             rows.append(self._rows.seen_from_here(other.axes, points, which))
-            losses.append(theirs.losses)
+            costs.append(theirs.costs)
             whose.append(np.full(len(points), which + 1))
 
         def fit() -> GaussianProcess:
-            costs, owners = np.concatenate(losses), np.concatenate(whose)
-            return GaussianProcess.fit(np.vstack(rows), costs, noise, spread, owners)
+            joined, owners = np.concatenate(costs), np.concatenate(whose)
+            return GaussianProcess.fit(np.vstack(rows), joined, noise, spread, owners)
 
         fitted = fit()
         running = [trial.parameters for trial in self.own.few if trial.running and trial.parameters]
@@ -357,7 +357,7 @@ class LossModel:
             return fitted
         # What runs now is believed to end as predicted, so that others differ from it.
         rows.append(self._rows.matrix(running))
-        losses.append(fitted.predict(rows[-1])[0])
+        costs.append(fitted.predict(rows[-1])[0])
         whose.append(np.zeros(len(running), dtype=np.int64))
         return fit()
 
@@ -372,8 +372,8 @@ class LossModel:
 def log_within_limit(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
     """Log probability of staying within the user's limit, shape ``(m,)``.
 
-    What is over it is modelled apart from the loss: a penalty would need a rate of exchange between
-    the two, and would bend the model of the loss where the trials are that know it best.
+    What is over it is modelled apart from the cost: a penalty would need a rate of exchange between
+    the two, and would bend the model of the cost where the trials are that know it best.
 
     Expected improvement is weighed with it: Schonlau, Welch and Jones 1998, Global versus local
     search in constrained optimization; Gardner et al. 2014, Bayesian optimization with inequality

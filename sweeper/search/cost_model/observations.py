@@ -208,13 +208,13 @@ def lowest_final(trials: Iterable[Observation]) -> float:
     return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
 
 
-def best_so_far(losses: dict[int, float]) -> dict[int, float]:
-    """The lowest finite loss up to each rung; its best one counts in the end."""
+def best_so_far(costs: dict[int, float]) -> dict[int, float]:
+    """The lowest finite cost up to each rung; its best one counts in the end."""
     lowest = math.inf
     curve: dict[int, float] = {}
-    for rung in sorted(losses):
-        if math.isfinite(losses[rung]):
-            lowest = min(lowest, losses[rung])
+    for rung in sorted(costs):
+        if math.isfinite(costs[rung]):
+            lowest = min(lowest, costs[rung])
         if math.isfinite(lowest):
             curve[rung] = lowest
     return curve
