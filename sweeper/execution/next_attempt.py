@@ -68,8 +68,8 @@ def _checkpoint(home: Path) -> Path | None:
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     changes: dict[str, object] = {}
-    if item.rows is not None:  # only its loss is of use
-        changes |= {"train_rows": item.rows, "keep_weights": False}
+    if item.rows is not None:  # of a training on fewer rows only the loss is of use
+        changes |= {"train_rows": item.rows, "keep_weights": item.keep}
     if item.seed is not None:
         changes["seed"] = item.seed
     return configure(state.plan, state.configs[item.trial], attempt).model_copy(update=changes)
@@ -100,6 +100,7 @@ def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
         gradient_accumulation_steps=accumulation,
         optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
         keep_weights=True,
+        train_rows=plan.budget.train_rows,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )
 

@@ -576,6 +576,18 @@ Args:
 """
 
 
+# commands.py: besides the commands, which need no hook.
+
+
+class AnswerTypes(Protocol):
+    """From a command, such as ``data check``, to the type of what it prints with ``--json``."""
+
+    def __call__(self) -> Mapping[str, Any]: ...
+
+
+ANSWERS: Hook[AnswerTypes] = Hook("commands", "answers")
+
+
 # section.py: a part of the report, from the files of a study to its figures and blocks. The
 # core's own sections, in sweeper/reporting/sections/, have the same form.
 

@@ -73,13 +73,16 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 def _table(scored: Sequence[Scored]) -> Table:
     columns: list[Column[Scored]] = [
         Column("prediction", _what),
-        Number("expected", _expected),
-        Number("90% interval", lambda one: _interval(one) or words.DASH),
-        Number("observed", lambda one: words.DASH if one.observed is None else _amount(one)),
+        Number("expected", lambda one: _figure(one, one.value)),
+        Number("90% interval", _interval),
+        Number("observed", lambda one: _figure(one, one.observed)),
         Column("outcome", _outcome),
     ]
     caption = "Predictions of the plan, written before the first trial"
-    note = "Times are judged without those of other programs, differences with their noise."
+    note = (
+        "Times are judged without those of other programs; differences are in points, and judged "
+    )
+    note += "with their noise. An event has a probability, and is observed with 100% or 0%."
     rows = placed(scored, "/sections/predictions/scored")
     return Table.of("predictions", caption, columns, rows, note=note)
 
@@ -99,30 +102,22 @@ def _what(scored: Scored) -> str:
     }[scored.kind]
 
 
-def _figure(scored: Scored, value: float) -> str:
+def _figure(scored: Scored, value: float | None) -> str:
+    if value is None:
+        return words.DASH
+    if scored.unit == "probability":
+        return words.share(value)
     if scored.unit == "s":
         return units.duration(value)
     if scored.unit == "points":
-        return words.minus(f"{value:+.1f} points")
-    return units.gib(value) if scored.unit == "GiB" else f"{value:.3g} {scored.unit}"
-
-
-def _expected(scored: Scored) -> str:
-    if scored.unit == "probability":
-        return words.share(scored.value)
-    return _figure(scored, scored.value)
+        return words.minus(f"{value:+.1f}")
+    return f"{units.number(value)} {scored.unit}"
 
 
 def _interval(scored: Scored) -> str:
-    if scored.low is None or scored.high is None:
-        return ""
+    if scored.low is None:
+        return words.DASH
     return f"{_figure(scored, scored.low)} to {_figure(scored, scored.high)}"
-
-
-def _amount(scored: Scored) -> str:
-    if scored.unit == "probability":
-        return "yes" if scored.observed else "no"
-    return _figure(scored, scored.observed or 0.0)
 
 
 def _outcome(scored: Scored) -> str:
