@@ -85,6 +85,10 @@ class Quality(Record):
             mean=round(self.mean + other.mean, 4), sd=round(math.hypot(self.sd, other.sd), 4)
         )
 
+    def widened(self, factor: float) -> Self:
+        """The same mean with so many times the standard deviation."""
+        return self.model_copy(update={"sd": round(self.sd * factor, 4)})
+
     def probability_above(self, other: Self) -> float:
         """The probability that this quality is the higher one.
 
@@ -134,7 +138,7 @@ class Prior(Record):
     weights: tuple[float, ...] | None = None
 
 
-class Parameter(Record):
+class Parameter(ParameterRange):
     """One hyperparameter, named as transformers and peft name it.
 
     ``low``/``high``/``choices`` are the best-practice range that the search starts in;
@@ -144,29 +148,23 @@ class Parameter(Record):
     """
 
     kind: Literal["float", "int", "categorical"]
-    low: float | None = None
-    high: float | None = None
     log: bool = False
-    choices: tuple[Scalar, ...] | None = None
     allowed_low: float | None = None
     allowed_high: float | None = None
     allowed_choices: tuple[Scalar, ...] | None = None
-    default: Scalar
     prior: Prior | None = None
     condition: Condition | None = None
     unit: str = ""
     source: str
     why: str = ""
     off_value: Scalar | None = Field(None, description="the value with which it has no effect")
-    searched: bool = True
     step: float | None = Field(None, description="distance between two values of the range")
     shipped: str = Field("", description="the rule book's range, where the user declared another")
 
     @property
     def range(self) -> ParameterRange:
         """Where the search starts."""
-        fields = {name: getattr(self, name) for name in ParameterRange.model_fields}
-        return ParameterRange(**fields)
+        return ParameterRange.taken_from(self)
 
     @property
     def allowed(self) -> tuple[Scalar, ...]:

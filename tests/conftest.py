@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -88,6 +89,8 @@ def sweeper_home(_session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache folder of this test run; ``SWEEPER_TEST_HOME`` names one that outlives it."""
     home = Path(os.environ.get("SWEEPER_TEST_HOME", _session_home))
     monkeypatch.setenv("SWEEPER_HOME", str(home))
+    # Scores of many earlier tests would widen the intervals of later plans.
+    shutil.rmtree(home / "ledger", ignore_errors=True)
     if not calibration.path_of(MACHINE.processor, MACHINE.cores).exists():
         calibration.write(MACHINE)
     return home

@@ -101,7 +101,7 @@ def test_the_example_of_sweep_yaml_shows_the_defaults(example):
 
 NOT_RUN = re.compile(r"<!-- not run by tests: [^>]+ -->\n\Z")
 # What needs training, a browser or another machine is read by the command line's own parser only.
-TRIED = ("plan", "run", "memory", "rules", "schema", "explain", "list", "show")
+TRIED = ("plan", "run", "memory", "rules", "schema", "explain", "list", "show", "ledger")
 
 
 def command_lines():

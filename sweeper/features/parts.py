@@ -230,6 +230,24 @@ def without_passwords(spec: Spec) -> Spec:
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
 
 
+# corrections.py: what earlier runs teach about the intervals of a plan.
+
+
+class Widen(Protocol):
+    """A factor on the interval of a prediction, at least 1.
+
+    Pure: what it follows from is among the facts that the feature gathered.
+
+    Args:
+        prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
+    """
+
+    def __call__(self, facts: Facts, prediction: str) -> float: ...
+
+
+WIDEN: Hook[Widen] = Hook("corrections", "widen")
+
+
 # trial.py: what the feature adds to a training. Loaded by workers.
 
 EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")
@@ -497,7 +515,16 @@ class CompareWith(Protocol):
 BASELINES: Hook[CompareWith] = Hook("trial", "baselines")
 
 
-# phase.py: work after the test split was scored.
+# phase.py: work before the first trial, and after the test split was scored.
+
+
+class Begin(Protocol):
+    """Work of the command itself before it trains anything, in every call. It takes no time."""
+
+    def __call__(self, run: RunFolder, spec: Spec, plan: Plan) -> None: ...
+
+
+BEGIN: Hook[Begin] = Hook("phase", "begin")
 
 
 class Study(Protocol):
@@ -559,6 +586,18 @@ Args:
     say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
         of the run; without a ``cost.py`` the report calls that phase unplanned.
 """
+
+
+# commands.py: besides the commands, which need no hook.
+
+
+class AnswerTypes(Protocol):
+    """From a command, such as ``data check``, to the type of what it prints with ``--json``."""
+
+    def __call__(self) -> Mapping[str, Any]: ...
+
+
+ANSWERS: Hook[AnswerTypes] = Hook("commands", "answers")
 
 
 # section.py: a part of the report, from the files of a study to its figures and blocks. The

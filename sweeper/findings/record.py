@@ -309,22 +309,22 @@ class Findings(Artifact):
 
     def finalist(self, number: int | None) -> Finalist | None:
         """A trial as a finalist, if it was one."""
-        return next((one for one in self.finalists if one.trial == number), None)
+        return next((finalist for finalist in self.finalists if finalist.trial == number), None)
 
     def tested_trial(self, number: int | None) -> TestedModel | None:
         """A trial on the opened test split, if it was scored there."""
-        found = (model for model in self.tested if model.trial is not None)
-        return next((model for model in found if model.trial == number), None)
+        trials = (model for model in self.tested if model.trial is not None)
+        return next((model for model in trials if model.trial == number), None)
 
     def baseline(self, name: str | None) -> BaselineResult | None:
         """A baseline by its name."""
-        return next((one for one in self.baselines if one.name == name), None)
+        return next((baseline for baseline in self.baselines if baseline.name == name), None)
 
     @property
     def decisive_limit(self) -> Limitation | None:
         """The limit that could change the verdict; of several, the one with most test items."""
-        found = [limit for limit in self.limits if limit.could_change_verdict]
-        return max(found, key=lambda limit: limit.share or 0.0, default=None)
+        decisive = [limit for limit in self.limits if limit.could_change_verdict]
+        return max(decisive, key=lambda limit: limit.share or 0.0, default=None)
 
     @property
     def last_gain(self) -> int | None:
@@ -338,9 +338,9 @@ class Findings(Artifact):
 
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""
-        known = [
+        ranked = [
             (self.objective.worse(trial.objective), trial.number, trial)
             for trial in self.trials
             if trial.objective is not None
         ]
-        return [trial for _, _, trial in sorted(known, key=lambda one: one[:2])]
+        return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]

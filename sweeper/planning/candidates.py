@@ -13,6 +13,7 @@ from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import course_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
@@ -84,7 +85,7 @@ def candidate_or_rejected(
     if not found.fits:
         return too_large(rated.strategy, base.model, found, facts.hardware)
     parameters = widened_within(parameters, found, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts.hardware, parameters, found)
+    candidate = _candidate(base, rated, facts, parameters, found)
     for _, with_stage in parts.WITH_STAGE.all():
         candidate = with_stage(spec, facts, base.model, candidate, found.setup)
     return candidate
@@ -224,16 +225,17 @@ def _rejected(
 def _candidate(
     base: RatedModel,
     rated: RatedStrategy,
-    hardware: HardwareFacts,
+    facts: Facts,
     parameters: dict[str, Parameter],
     found: Fit,
 ) -> Candidate:
     setup, strategy = found.setup, rated.strategy
+    quality = rated.quality.plus(setup_loss(setup))
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
         model=base.model.id,
-        quality=rated.quality.plus(setup_loss(setup)),
+        quality=quality.widened(interval_factor(facts, "strategy-gap")),
         risk=risk_of(found.heaviest),
         reasons=followed(rated.reasons, parameters),
         cautions=followed(rated.cautions, parameters),
@@ -245,7 +247,7 @@ def _candidate(
         trainable_parameters=found.trainable,
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
-        setup_notes=_setup_notes(base, strategy, hardware, found),
+        setup_notes=_setup_notes(base, strategy, facts.hardware, found),
         parameters=parameters,
     )
 

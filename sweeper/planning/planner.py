@@ -26,6 +26,7 @@ from sweeper.planning.candidates import (
     candidate_or_rejected,
     rated_model,
 )
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import (
     check_declared,
     declared_epochs,
@@ -104,6 +105,7 @@ def _plan(
     course = course_of(spec, facts, base.model, epochs, objective, part)
     full_tokens = round(epochs * course.train_rows * base.cap.mean)
     budget = make_budget(spec, facts, costs, course, full_tokens, objective, part)
+    gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
         objective=objective,
@@ -124,7 +126,7 @@ def _plan(
         own_trials=own_trials,
         declared=spec.parameters,
         budget=budget,
-        search_gain=search_gain(budget.trials, new_head=bool(base.values["new_head"])),
+        search_gain=gain.widened(interval_factor(facts, "search-gain")),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
     )

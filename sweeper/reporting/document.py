@@ -17,34 +17,9 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import (
-    Budget,
-    Duration,
-    MemoryEstimate,
-    Parameter,
-    Plan,
-    Reason,
-    Rejected,
-)
+from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected
 
 R = TypeVar("R", bound=Record)
-
-
-class PlannedStrategy(Record):
-    """One strategy as it was planned: fields of its ``plans.Candidate``."""
-
-    strategy: str
-    model: str
-    memory: MemoryEstimate
-    duration: Duration
-    micro_batch: int
-    gradient_accumulation_steps: int
-    precision: str
-    trainable_parameters: int
-    expected_quality: str
-    parameters: dict[str, Parameter]
-    reasons: tuple[Reason, ...]
-    cautions: tuple[Reason, ...]
 
 
 class PlannedData(Record):
@@ -70,7 +45,7 @@ class PlanShown(Record):
     hardware: str
     memory_limit_gib: float
     data: PlannedData
-    strategies: tuple[PlannedStrategy, ...]
+    strategies: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
     warnings: tuple[Reason, ...]
     budget: Budget
@@ -117,7 +92,7 @@ def shown(plan: Plan) -> PlanShown:
             classes=len(data.labels),
             changes=tuple(change.said for change in data.changes),
         ),
-        strategies=tuple(map(PlannedStrategy.taken_from, plan.candidates)),
+        strategies=plan.candidates,
         objective=plan.objective.model_copy(update={"folder": ""}),
     )
 

@@ -240,6 +240,7 @@ def sweep(
     with contextlib.ExitStack() as held:
         held.enter_context(folder.lock())
         plan = _frozen(prepared)
+        _begun(folder, prepared.spec, plan, tell)
         listeners = held.enter_context(Listeners(folder, prepared.spec))
         show = listeners.with_warnings(_unheard_if_gone(view))
         texts = not prepared.spec.evaluation.no_texts
@@ -262,16 +263,13 @@ def sweep(
             outcome = _finished(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             report = maker.finish(try_charts=outcome.signal is None)
-            for note in report.findings.notes:
-                show(make_event("warning", text=note.text), outcome.status)
-            if maker.no_charts:
-                text = lost_charts(folder, maker.no_charts)
-                show(make_event("warning", text=text), outcome.status)
-            if maker.no_study:
-                text = (
-                    f"study.db lacks a part of this run: {maker.no_study}. Give the same command "
-                )
-                text += "again to write it"
+            lacking = f"study.db lacks a part of this run: {maker.no_study}"
+            warnings = [
+                *(note.text for note in report.findings.notes),
+                lost_charts(folder, maker.no_charts) if maker.no_charts else "",
+                f"{lacking}. Give the same command again to write it" if maker.no_study else "",
+            ]
+            for text in filter(None, warnings):
                 show(make_event("warning", text=text), outcome.status)
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)
@@ -285,6 +283,17 @@ def sweep(
             with contextlib.suppress(OSError):
                 view.close()
         return Ended(prepared.spec, folder, plan, outcome, report)
+
+
+def _begun(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
+    """What features do before the first trial. One that fails costs its own figures."""
+    for name, begin in parts.BEGIN.all():
+        try:
+            begin(folder, spec, plan)
+        except SweeperError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as at the end
+            tell(parts.failure(name, error))
 
 
 def _finished(

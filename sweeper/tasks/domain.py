@@ -10,7 +10,7 @@ from sweeper.data.examples import Example
 from sweeper.tasks.base import Baseline, BaselineContext, Feature
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
+from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
 
 
 class Domain(Instruction):

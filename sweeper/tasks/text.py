@@ -21,11 +21,15 @@ from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
 from sweeper.metrics.base import computed
 from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
-from sweeper.tasks.sequences.answer_logits import answer_losses, answer_rows, by_row, divergence
-from sweeper.tasks.sequences.chat import Chat
+from sweeper.tasks.sequences.answer_logits import (
+    CachedPrefix,
+    answer_losses,
+    answer_rows,
+    by_row,
+    divergence,
+)
+from sweeper.tasks.sequences.chat import Chat, Encoded, shorten
 from sweeper.tasks.sequences.joined import INPUTS
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix
-from sweeper.tasks.sequences.tokens import Encoded, shorten
 from sweeper.trials import Fate
 
 _BITS_PER_NAT = 1 / math.log(2)

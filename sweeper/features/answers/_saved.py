@@ -126,6 +126,14 @@ def _of_batch(fields: Mapping[str, object]) -> str | None:
         return None
 
 
+class PromptsFile(Record):
+    """A file with prompts: how many, and of how many rows of each split."""
+
+    output: str
+    prompts: int
+    rows: dict[str, int]
+
+
 def prompts(dataset: Dataset, model: str) -> Iterator[dict[str, object]]:
     """A request of the Batch API for each prompt of validation and test, without its answer."""
     asked: set[str] = set()

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.data.examples import Example, Split, normalised
-from sweeper.evaluation.objective_values import from_answers
-from sweeper.evaluation.written_answers import Answered, item_metrics
+from sweeper.evaluation.objective_values import Answered, from_answers, item_metrics
 from sweeper.features.answers._saved import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics import user_function

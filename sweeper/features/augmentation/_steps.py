@@ -11,7 +11,7 @@ import typer
 
 from sweeper import units
 from sweeper.artifact import write_text
-from sweeper.cli.data_options import must_be_new, rows_of
+from sweeper.cli.data_options import TaskName, must_be_new, rows_of
 from sweeper.cli.options import columns as column_map
 from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset
@@ -54,7 +54,7 @@ def prices(text: str) -> Prices:
 
 
 def training_rows(
-    output: Path, path: str, task: str | None, data_format: str, columns: list[str] | None
+    output: Path, path: str, task: TaskName, data_format: str, columns: list[str] | None
 ) -> Dataset:
     """The data set, split as a run splits it, if the new file can be written."""
     if missing := why_not():

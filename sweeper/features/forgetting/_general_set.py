@@ -27,7 +27,7 @@ from sweeper.data.corpus import held_out, unquoted
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
-from sweeper.evaluation.written_answers import Sampling, generate
+from sweeper.evaluation.objective_values import Sampling, generate
 from sweeper.features.forgetting._general_data import (
     HELD_BACK_TOKENS,
     GeneralText,
@@ -42,8 +42,7 @@ from sweeper.plans import Half, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Strategy
 from sweeper.tasks.base import Evaluation, Feature
-from sweeper.tasks.sequences.chat import Chat
-from sweeper.tasks.sequences.tokens import Encoded, document
+from sweeper.tasks.sequences.chat import Chat, Encoded, document
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig

@@ -51,3 +51,10 @@ def review(
     count = sum(finding.level in levels[fail_on] for some in made for finding in some.findings)
     if count:
         raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))
+
+
+def answers() -> dict[str, Any]:
+    """The type of what the command prints with ``--json``."""
+    from sweeper.features.review._record import Review
+
+    return {"review": tuple[Review, ...]}

@@ -12,7 +12,6 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategies import best_of, default_of
 from sweeper.plans import ProposedTrial
 from sweeper.reporting.document import Report
-from sweeper.spec import Scalar
 
 HEADING = Heading(76, "warm-start", "Warm starts")
 
@@ -21,14 +20,12 @@ class WarmStartResult(Record):
     """The warm start of one candidate from an earlier study, and its result here.
 
     ``trial`` is the one that tried it, None where none has yet; losses are values of the
-    objective, the earlier one on another data set.
+    objective.
     """
 
     strategy: str
     study: str
     similarity: float
-    parameters: dict[str, Scalar]
-    earlier_loss: float
     trial: int | None = None
     loss: float | None = None
     default_loss: float | None = None
@@ -62,8 +59,6 @@ def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
         strategy=strategy,
         study=warm.record["study"],
         similarity=warm.record["similarity"],
-        parameters=warm.parameters,
-        earlier_loss=run.plan.objective.value(warm.record["loss"]),
         trial=tried.config.number if tried else None,
         loss=tried.value if tried and tried.completed else None,
         default_loss=default.value if default and default.completed else None,

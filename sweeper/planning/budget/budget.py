@@ -184,7 +184,7 @@ def make_budget(
         cost_usd=_usd(sweep.seconds * device_hours, price),
         cost_low_usd=_usd(sweep.low * device_hours, price),
         cost_high_usd=_usd(sweep.high * device_hours, price),
-        timing=timing(facts.hardware, costs),
+        timing=timing(facts, costs),
         limit_notes=(
             *_list_price(limit, facts.hardware),
             *trial_notes,

@@ -28,6 +28,7 @@ from sweeper.planning.budget.trial_budget import (
     scored_rungs,
     scoring_tokens,
 )
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import (
@@ -156,7 +157,9 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
     cards = machines(of_one_worker(hardware, course.processes))
     each = [clock_of(default.model, setup, one).whole(course) for one in cards]
     low, high = default.speed.spread
-    duration = Duration(seconds=whole, low=min(whole, *each) * low, high=max(whole, *each) * high)
+    wider = interval_factor(facts, "trial-time")
+    ends = min(whole, *each) * low / wider, max(whole, *each) * high * wider
+    duration = Duration(seconds=whole, low=ends[0], high=ends[1])
     source = default.learned.source
     return Priced(
         candidate=candidate.model_copy(

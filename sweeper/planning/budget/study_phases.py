@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sweeper import units
-from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.budget.candidate_costs import (
     BETWEEN_SECONDS,
     START_SECONDS,
@@ -15,6 +15,7 @@ from sweeper.planning.budget.candidate_costs import (
     baseline_scoring,
     baseline_seconds,
 )
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Course
 from sweeper.plans import Duration
 from sweeper.spec import SearchSpec
@@ -32,8 +33,9 @@ _BYTES = {"float32": 4, "float64": 8, "float8_e4m3fn": 1, "int8": 1}
 _CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 2 * 36.8))
 
 
-def timing(hardware: HardwareFacts, costs: Sequence[Priced]) -> tuple[str, ...]:
+def timing(facts: Facts, costs: Sequence[Priced]) -> tuple[str, ...]:
     """The sources of the plan's times, as text."""
+    hardware, wider = facts.hardware, interval_factor(facts, "trial-time")
     learned = [f"{cost.candidate.strategy}: {cost.source}" for cost in costs if cost.source]
     if hardware.calibrated:
         base = f"this machine was calibrated on {hardware.calibrated}"
@@ -41,6 +43,10 @@ def timing(hardware: HardwareFacts, costs: Sequence[Priced]) -> tuple[str, ...]:
         base = "this machine is not calibrated: sweeper run does it once, in seconds"
     else:
         base = "the card's data sheet and published measurements of such cards"
+    if wider > 1:
+        learned.append(
+            f"earlier runs here missed such times: the ends are {wider:.2g} times as far"
+        )
     return (base, *dict.fromkeys(learned))
 
 
@@ -76,6 +82,7 @@ class StudyPhases:
         Args:
             uncertainty: Factor on both ends.
         """
+        uncertainty *= interval_factor(self.facts, "sweep-time")
         each = [cost.candidate.duration for cost in self.costs]
         whole = [one for one in each if one.seconds > 0]
         low = min((one.low / one.seconds for one in whole), default=1.0) * _COUNTS[0] / uncertainty

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.machine.measured import shape_of
-from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, Measured, ModelFacts
+from sweeper.features import parts
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import Speed, step_seconds
@@ -21,6 +22,11 @@ from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.costs.step_work import evaluation
 from sweeper.plans import MemoryEstimate
 from sweeper.traits.traits import find
+
+
+def interval_factor(facts: Facts, prediction: str) -> float:
+    """The factor on the interval of a prediction that features give, 1 or more."""
+    return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
 
 
 class Correction(NamedTuple):

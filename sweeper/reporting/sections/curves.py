@@ -116,8 +116,8 @@ def _finding(report: Report) -> str:
     rising = [t for t in rows if _rise(t) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
-        told = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
-        return f"Validation loss rose again, beyond noise: {told}."
+        trials = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        return f"Validation loss rose again, beyond noise: {trials}."
     if diverged and rows:
         return (
             f"{units.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
@@ -131,7 +131,7 @@ def _finding(report: Report) -> str:
 
 def _noise(findings: Findings) -> float:
     """Twice the standard deviation between seeds of a finalist; infinite where it is not known."""
-    losses = [[seed.validation_loss for seed in one.seeds] for one in findings.finalists]
+    losses = [[seed.validation_loss for seed in finalist.seeds] for finalist in findings.finalists]
     variances = [statistics.variance(some) for some in losses if len(some) > 1]
     return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
 
@@ -206,13 +206,13 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
         return ()
     by_it, metric = report.plan.objective.at_rungs, report.findings.objective
     title = words.on_validation(metric) if by_it else "validation loss"
-    told = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
+    parts = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
     if figures.median_prune_step is not None:
         which = "at" if run.pruned == 1 else "half of them by"
-        told.append(f"{which} optimizer step {figures.median_prune_step:,}")
+        parts.append(f"{which} optimizer step {figures.median_prune_step:,}")
     if figures.saved_seconds is not None:
-        told.append(f"which saved {units.duration(figures.saved_seconds)} of training")
-    return (", ".join(told) + ".", "Pruned trials have no final score.")
+        parts.append(f"which saved {units.duration(figures.saved_seconds)} of training")
+    return (", ".join(parts) + ".", "Pruned trials have no final score.")
 
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
@@ -268,11 +268,11 @@ def curve_scale(findings: Findings) -> Scale | None:
     Training losses do not widen it.
     """
     losses = [[p.validation_loss for p in t.curve] for t in drawn_trials(findings)]
-    known = [kept for trial in losses if (kept := [loss for loss in trial if loss is not None])]
-    if not known:
+    curves = [kept for trial in losses if (kept := [loss for loss in trial if loss is not None])]
+    if not curves:
         return None
-    last = focus([trial[-1] for trial in known])
-    return fit([loss for trial in known if trial[-1] <= last.high for loss in trial])
+    last = focus([trial[-1] for trial in curves])
+    return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
 
 
 def _batches_differ(trials: Sequence[TrialRow]) -> bool:
@@ -300,10 +300,10 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
     >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
     [(0.5, 4.0), (1, 0.0)]
     """
-    found: list[Point] = []
+    line: list[Point] = []
     for number, (x, y) in enumerate(points):
         if y is None or (scale.log and y <= 0):
-            found.append((x, None))
+            line.append((x, None))
             continue
         before = points[number - 1] if number else (x, None)
         if before[1] is not None and not (scale.log and before[1] <= 0):
@@ -311,12 +311,12 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
             edges = [edge for edge in (0.0, 1.0) if min(start, end) < edge < max(start, end)]
             for edge in sorted(edges, reverse=start > end):
                 share = (edge - start) / (end - start)
-                found.append((before[0] + share * (x - before[0]), scale.value(edge)))
+                line.append((before[0] + share * (x - before[0]), scale.value(edge)))
         if scale.low <= y <= scale.high:
-            found.append((x, y))
-        elif found and found[-1][1] is not None:
-            found.append((x, None))
-    return found
+            line.append((x, y))
+        elif line and line[-1][1] is not None:
+            line.append((x, None))
+    return line
 
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
@@ -334,9 +334,9 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     ended above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
-        known = [p for p in trial.curve if p.validation_loss is not None]
-        if known:
-            ends.setdefault(trial.state, []).append(_sign(axes, trial, known[-1]))
+        points = [p for p in trial.curve if p.validation_loss is not None]
+        if points:
+            ends.setdefault(trial.state, []).append(_sign(axes, trial, points[-1]))
     look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
@@ -344,10 +344,10 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     crosses = axes.sheet.chart(draw.inside(ends["FAIL"], axes.scale)).mark_point(
         filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75
     )
-    beyond = draw.arrows(
+    arrows = draw.arrows(
         axes.sheet, [row for of in ends.values() for row in of], axes.x, axes.y, axes.scale
     )
-    return ticks.encode(**look_) + crosses.encode(**look_) + beyond
+    return ticks.encode(**look_) + crosses.encode(**look_) + arrows
 
 
 def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:

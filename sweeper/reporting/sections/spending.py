@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import Field
+from collections.abc import Iterator, Sequence
 
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.record import Findings
-from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
-from sweeper.hyperparameters import BATCH, TARGET_MODULES
-from sweeper.memory.estimate import trial_gib
-from sweeper.plans import Candidate, Duration
+from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
+from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import time_name
-from sweeper.spec import Scalar
 
 _TITLES = {
     "sweep": "the sweep, elapsed time",
@@ -40,43 +31,6 @@ _DISTURBED = 0.05
 HEADING = Heading(130, "spending", "Cost in detail")
 
 
-_OWN = ("download", "conversion")
-"""Phases that the command does itself, so that workers' time does not hold them."""
-
-
-class PredictedFigure(Record):
-    """A figure of the plan beside what was measured.
-
-    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
-    that the command does itself; phases of features have their names; ``trial`` is a full trial,
-    the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of itself;
-    ``money`` is that of the devices while the sweep held them.
-    """
-
-    what: str
-    title: str = ""
-    strategy: str = ""
-    unit: Literal["s", "GiB", "USD"]
-    predicted: float
-    low: float
-    high: float
-    actual: float
-    trials: int
-    beside: str = Field(
-        "", description="what the plan's figure of memory has besides: the process, the driver"
-    )
-    disturbed: float = Field(
-        0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
-    )
-
-    @property
-    def factor(self) -> float | None:
-        """Measured over predicted, as on an idle machine; None where nothing was predicted."""
-        own = self.actual * (1 - self.disturbed)
-        return own / self.predicted if self.predicted > 0 else None
-
-
 class Figures(Record):
     """The figures of the plan that were measured too."""
 
@@ -88,20 +42,6 @@ def finding(figures: Figures, report: Report) -> str:
     seconds = report.findings.run.seconds
     used = f"The trials took {units.duration(seconds)}." if seconds is not None else ""
     return took_sentence(figures.predictions) or used
-
-
-def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """How many of the plan's predictions held, and which did not."""
-    checked = [one for one in figures.predictions if one.predicted]
-    missed = [one for one in checked if not one.low <= one.actual <= one.high]
-    if not checked:
-        return
-    text = f"{len(checked) - len(missed)} of {len(checked)} predictions of the plan held"
-    if missed:
-        worst = max(missed, key=lambda one: abs(math.log(max(one.actual, 1e-9) / one.predicted)))
-        what = _what(worst, findings.run.device).removeprefix("of it, ")
-        text += f"; furthest off: {what}, {_amount(worst, worst.actual)}, not {_range(worst)}"
-    yield f"{text}."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -116,9 +56,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield Text((f"{message}{f', confirmation {more} more' if more else ''}.",))
 
 
-def _table(found: Sequence[PredictedFigure], device: str) -> Table:
+def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
     caption = "Time, memory and money: planned and measured"
-    disturbed = max(one.disturbed for one in found)
+    disturbed = max(row.disturbed for row in predictions)
     if disturbed >= _DISTURBED:
         caption += (
             f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
@@ -132,7 +72,9 @@ def _table(found: Sequence[PredictedFigure], device: str) -> Table:
         Number.of("of trials", "/trials"),
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
-    return Table.of("predicted", caption, columns, placed(found, "/sections/spending/predictions"))
+    return Table.of(
+        "predicted", caption, columns, placed(predictions, "/sections/spending/predictions")
+    )
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
@@ -148,8 +90,8 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     if prediction.what == "trial":
         return f"a full trial of {name}"
     kind = "peak memory of" if device == "cuda" else "memory added by"
-    beside = f", without {prediction.beside}" if prediction.beside else ""
-    return f"{kind} the default of {name}{beside}"
+    overhead = f", without {prediction.beside}" if prediction.beside else ""
+    return f"{kind} the default of {name}{overhead}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:
@@ -178,134 +120,4 @@ def took_sentence(predictions: Sequence[PredictedFigure]) -> str:
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """Every figure of the plan that this run has measured too."""
-    found = [*_sweep(run)]
-    for candidate in run.plan.candidates:
-        trials = [
-            trial
-            for trial in run.trials
-            if (trial.config.strategy, trial.config.model) == (candidate.strategy, candidate.model)
-        ]
-        full = [trial for trial in trials if is_full(trial, run.plan.budget.rungs)]
-        found += [*_seconds(candidate, full), *_memory(candidate, trials)]
-    return Figures(predictions=tuple(found))
-
-
-def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The sweep and its phases, without phases that were not planned; then the money."""
-    budget, seconds = run.plan.budget, _number(run.status.get("seconds"))
-    if run.status.get("phase") != "complete" or seconds is None:
-        return
-    took, features, planned = _took(run), budget.features, budget.phases
-    within = {name: cost for name, cost in features.items() if cost.in_search}
-    waited = math.fsum(result.waited_seconds for result in run.results)
-    whole = math.fsum(map(result_seconds, run.results))
-    share = min(waited / whole, 0.99) if whole > 0 else 0.0
-
-    def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
-        return PredictedFigure(
-            what=what,
-            title=f"of the search, {within[what].title}" if what in within else "",
-            unit=unit,
-            predicted=phase.seconds,
-            low=phase.low,
-            high=phase.high,
-            actual=actual,
-            trials=len([trial for trial in run.trials if trial.result]),
-            disturbed=0.0 if what in _OWN else share,
-        )
-
-    # The first trials run beside the baselines, and wait for what features do in the search.
-    begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
-    phases = planned | {"search": Duration.sum(begun)}
-    phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
-    own = math.fsum(took[name] for name in phases if name in _OWN)
-    later = {name: s for name, s in took.items() if name not in (*planned, *_OWN)}
-    # The sweep is compared without phases that were only planned or only made.
-    made = [p for name, p in planned.items() if name in took or name not in features]
-    yield figure("sweep", Duration.sum(made), seconds + own - math.fsum(later.values()))
-    for name, phase in phases.items():
-        if phase.seconds > 0:
-            yield figure(name, phase, took[name])
-    for name, actual in later.items():
-        yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
-    low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
-    if usd is not None and low is not None and high is not None:
-        held = math.fsum(p.seconds for name, p in planned.items() if name not in _OWN)
-        yield figure(
-            "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
-        )
-
-
-def _took(run: RunFiles) -> dict[str, float]:
-    """Seconds of the phases, as far as known."""
-    kept = run.status.get("phases")
-    found = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
-    if "search" in took:  # the first trials run beside the baselines
-        took["search"] += took.get("baselines", 0.0)
-    for trial in run.trials:
-        for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
-            took[name] = took.get(name, 0.0) + seconds
-    return took
-
-
-def _number(value: object) -> float | None:
-    """Of a file that may be damaged: a number above 0, or None."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None
-
-
-def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """Full trials; those of the default's batch and modules where there are any."""
-    default = _timed(candidate.defaults())
-    alike = [trial for trial in full if _timed(trial.config.parameters) == default]
-    chosen = alike or full
-    timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
-    if not timed:
-        return
-    waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
-    planned = candidate.duration
-    yield PredictedFigure(
-        what="trial",
-        strategy=candidate.strategy,
-        unit="s",
-        predicted=planned.seconds,
-        low=planned.low,
-        high=planned.high,
-        actual=statistics.median(s for _, s in timed),
-        trials=len(timed),
-        disturbed=min(statistics.median(waited), 0.99),
-    )
-
-
-def _timed(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
-    """The parameters on which the time of a trial depends most."""
-    return tuple(parameters.get(name) for name in (BATCH, TARGET_MODULES))
-
-
-def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The default's peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU.
-
-    The plan's estimate is of the default; other ranks, modules and batches need other amounts.
-    """
-    peaks = [
-        peak
-        for trial in trials
-        if trial.config.origin == "default"
-        and trial.result
-        and (peak := known(trial.result.peak_memory_gib)) is not None
-    ]
-    if not peaks:
-        return
-    planned = candidate.memory
-    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
-    yield PredictedFigure(
-        what="memory",
-        strategy=candidate.strategy,
-        unit="GiB",
-        predicted=planned.peak_gib - beside,
-        low=max(0.0, planned.low_gib - beside),
-        high=planned.high_gib - beside,
-        actual=max(peaks),
-        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
-        trials=len(peaks),
-    )
+    return Figures(predictions=tuple(predicted_figures(run)))

@@ -15,7 +15,7 @@ from sweeper.planning.rulebook.apply_rules import fired
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
 from sweeper.spec import Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 # Statements of common practice, in short, and the rules that say them here.
 STATEMENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -412,7 +412,3 @@ def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> Non
     assert said
     assert ("get about one each" in said) == (held_out == [1, 1])
     assert ("at least one split has none" in said) == (0 in held_out)
-
-
-def test_losses_are_not_told_as_if_they_were_accuracies() -> None:
-    assert "the validation loss was 1.00 for the frozen model" in rule("head-start-few-rows").why

@@ -42,17 +42,6 @@ def test_the_line_of_a_sweep_has_what_it_took_and_what_was_planned():
     assert "25%" in took_sentence([busy])
 
 
-@pytest.mark.parametrize(("actual", "held"), [(599, 1), (601, 0)])
-def test_a_prediction_holds_within_its_range(make, actual, held):
-    figure = PredictedFigure(
-        what="sweep", unit="s", predicted=300, low=150, high=600, actual=actual, trials=20
-    )
-    figures = spending.Figures(predictions=(figure,))
-    (line,) = spending.confidence(figures, compute(make(trials=3)))
-    assert line.startswith(f"{held} of 1 predictions")
-    assert ("not 2-10 min" in line) is not bool(held)
-
-
 def test_a_sweep_took_what_its_planned_phases_took(make):
     run = make()
     plan, status = (json.loads(path.read_text()) for path in (run.plan, run.status))

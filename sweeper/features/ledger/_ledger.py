@@ -1,0 +1,214 @@
+"""The scores of all runs on this machine, in the cache folder: a file each, written once.
+
+They hold no names, texts or paths: strategies and rules of users are ``other``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, median
+from typing import Literal
+
+from pydantic import Field
+
+from sweeper import __version__
+from sweeper.artifact import Artifact, Record
+from sweeper.cache import home
+from sweeper.errors import UsageError
+from sweeper.facts.machine.measured import path_of
+from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.features.ledger._predictions import Scored
+from sweeper.spec import Task
+
+FOLDER = "ledger"
+OTHER = "other"
+# Fewer runs tell nothing of the ninth in ten.
+LEAST_RUNS = 10
+# A plan reads so many files, in milliseconds each.
+MOST_RUNS = 200
+
+
+class Entry(Artifact):
+    """The scores of one run.
+
+    Args:
+        machine: Digest of the processor or card.
+    """
+
+    sweeper_version: str
+    machine: str = ""
+    device: Literal["cpu", "cuda"]
+    task: Task
+    train_rows: int
+    trials: int
+    scored: tuple[Scored, ...]
+
+
+class KindSummary(Record):
+    """How the predictions of one kind by one version did on this machine.
+
+    Args:
+        judged: Predictions with an outcome.
+        stated: The mean probability with which they should hold.
+        hit_rate: The share that held; None without any.
+        clock_hit_rate: The same with times as the clock had them, other programs included.
+        width: Median width of an interval: high over low of an amount, else points.
+        widened: Factor on the intervals of plans that this machine makes now.
+    """
+
+    kind: str
+    version: str
+    runs: int
+    predictions: int
+    judged: int
+    held: int
+    stated: float | None = None
+    hit_rate: float | None = None
+    clock_hit_rate: float | None = None
+    width: float | None = None
+    width_unit: Literal["factor", "points", ""] = ""
+    widened: float = 1.0
+
+
+class Summary(Artifact):
+    """``sweeper ledger --json``."""
+
+    runs: int
+    damaged: tuple[str, ...] = Field((), description="files that were left out, and why")
+    kinds: tuple[KindSummary, ...] = ()
+
+
+class Export(Artifact):
+    """``sweeper ledger --export``: the entries without the digest of the machine."""
+
+    entries: tuple[Entry, ...]
+
+
+def machine_of(hardware: HardwareFacts) -> str:
+    """A digest of the processor or card."""
+    cores = (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
+    return path_of(hardware.name, cores).stem
+
+
+def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
+    """Keep the scores of a run, unless they are kept already.
+
+    Raises:
+        OSError: The folder for caches cannot be written.
+    """
+    path = home() / FOLDER / f"{run}.json"
+    if path.exists():
+        return
+    entry = Entry(
+        sweeper_version=__version__,
+        machine=machine_of(facts.hardware),
+        device=facts.hardware.device,
+        task=facts.task,
+        train_rows=facts.data.train_rows,
+        trials=trials,
+        scored=tuple(_nameless(scored)),
+    )
+    entry.write(path)
+
+
+def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
+    """The scores without names that a user may have given."""
+    from sweeper.planning.rulebook.rules import rule_book  # asks features for their facts
+
+    book = rule_book()
+    rules = {rule.id for rule in book.rules}
+    for one in scored:
+        own, against = (name.partition("@")[0] for name in (one.strategy, one.against))
+        yield one.model_copy(
+            update={
+                "strategy": own if own in book.strategies or not own else OTHER,
+                "against": against if against in book.strategies or not against else OTHER,
+                "rule": one.rule if one.rule in rules or not one.rule else OTHER,
+            }
+        )
+
+
+def entries(most: int | None = None) -> tuple[list[Entry], list[str]]:
+    """The entries that can be read, the newest first, and why others cannot.
+
+    Args:
+        most: How many files are read; all if None.
+    """
+    read, damaged = [], []
+    paths = sorted((home() / FOLDER).glob("*.json"), key=lambda path: -path.stat().st_mtime)
+    for path in paths[:most]:
+        try:
+            read.append(Entry.read(path))
+        except (OSError, UsageError) as error:
+            damaged.append(str(error))
+    return read, damaged
+
+
+def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> dict[str, float]:
+    """By kind, the factor on its interval with which as many would have held as should have.
+
+    Only of kinds that need more than 1, and that so many runs on this machine have judged.
+    """
+    wider: dict[str, float] = {}
+    own = [one for one in kept if (one.machine, one.sweeper_version) == (machine, version)]
+    for kind in dict.fromkeys(scored.kind for entry in own for scored in entry.scored):
+        needs: list[float] = []
+        runs = 0
+        for entry in own:
+            of_run = [s.need for s in entry.scored if s.kind == kind and s.need is not None]
+            needs += of_run
+            runs += bool(of_run)
+        stated = [s.stated for e in own for s in e.scored if s.kind == kind]
+        rank = math.ceil((len(needs) + 1) * fmean(stated))
+        if runs >= LEAST_RUNS and rank <= len(needs) and (need := sorted(needs)[rank - 1]) > 1:
+            wider[kind] = round(need, 2)
+    return wider
+
+
+def summary(kept: Sequence[Entry], damaged: Sequence[str], machine: str) -> Summary:
+    """Hit rate and width of every kind, by version."""
+    own = [entry for entry in kept if entry.machine == machine]
+    by_kind: dict[tuple[str, str], dict[int, list[Scored]]] = {}
+    for run, entry in enumerate(own):
+        for scored in entry.scored:
+            of_kind = by_kind.setdefault((scored.kind, entry.sweeper_version), {})
+            of_kind.setdefault(run, []).append(scored)
+    now = factors(own, machine)
+    kinds = tuple(
+        _of_kind(kind, version, runs, now.get(kind, 1.0) if version == __version__ else 1.0)
+        for (kind, version), runs in sorted(by_kind.items())
+    )
+    return Summary(runs=len(own), damaged=tuple(damaged), kinds=kinds)
+
+
+def _of_kind(
+    kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widened: float
+) -> KindSummary:
+    scored = [one for of_run in runs.values() for one in of_run]
+    judged = [one for one in scored if one.held is not None]
+    held = sum(bool(one.held) for one in judged)
+    points = any(one.unit == "points" for one in scored)
+    ends = [(s.low, s.high) for s in scored if s.low is not None and s.high is not None]
+    widths = [high - low if points else high / low for low, high in ends if points or low > 0]
+    clock = [_held_on_the_clock(one) for one in judged]
+    return KindSummary(
+        kind=kind,
+        version=version,
+        runs=len(runs),
+        predictions=len(scored),
+        judged=len(judged),
+        held=held,
+        stated=fmean(one.stated for one in judged) if judged else None,
+        hit_rate=held / len(judged) if judged else None,
+        clock_hit_rate=fmean(clock) if judged else None,
+        width=median(widths) if widths else None,
+        width_unit=("points" if points else "factor") if widths else "",
+        widened=widened,
+    )
+
+
+def _held_on_the_clock(scored: Scored) -> bool:
+    if not scored.disturbed or scored.low is None or scored.high is None:
+        return bool(scored.held)
+    return scored.low <= (scored.observed or 0.0) <= scored.high

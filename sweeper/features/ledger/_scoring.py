@@ -1,0 +1,86 @@
+"""From predictions and the files of a run to their scores: what was observed, and what held."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from sweeper.evaluation.significance import paired_difference
+from sweeper.features.ledger._predictions import DEVIATIONS, Prediction, Scored
+from sweeper.findings.study.item_scores import test_scores, trial_name, validation_scores
+from sweeper.findings.study.metric import headline
+from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
+from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.strategies import best_of, default_of
+
+_FIGURES = {"memory": "memory", "trial-time": "trial", "sweep-time": "sweep", "money": "money"}
+# From the 95% interval of a difference to its standard error.
+_OF_95 = 1.96
+
+
+def scores_of(predictions: Sequence[Prediction], run: RunFiles) -> Iterator[Scored]:
+    """Every prediction with what this complete run observed of it."""
+    figures = {(figure.what, figure.strategy): figure for figure in predicted_figures(run)}
+    for prediction in predictions:
+        if prediction.kind in _FIGURES:
+            figure = figures.get((_FIGURES[prediction.kind], prediction.strategy))
+            yield _of_amount(prediction, figure)
+        elif prediction.unit == "probability":
+            yield _of_event(prediction, run)
+        else:
+            yield _of_points(prediction, run)
+
+
+def _of_amount(prediction: Prediction, figure: PredictedFigure | None) -> Scored:
+    if figure is None:
+        return Scored.taken_from(prediction, open="not-measured")
+    scored = Scored.taken_from(prediction, observed=figure.actual, disturbed=figure.disturbed)
+    if not math.isclose(figure.predicted, prediction.value, rel_tol=0.01, abs_tol=0.01):
+        return scored.model_copy(update={"open": "other-work"})
+    assert scored.low is not None
+    assert scored.high is not None
+    return scored.model_copy(update={"held": scored.low <= scored.own <= scored.high})
+
+
+def _of_event(prediction: Prediction, run: RunFiles) -> Scored:
+    """Whether the best trial of the one strategy has the lower cost on validation."""
+    first, second = best_of(run, prediction.strategy), best_of(run, prediction.against)
+    if first is None or second is None:
+        return Scored.taken_from(prediction, open="not-measured")
+    occurred = first.cost < second.cost
+    held = occurred == (prediction.value >= 0.5)
+    return Scored.taken_from(prediction, observed=float(occurred), held=held)
+
+
+def _of_points(prediction: Prediction, run: RunFiles) -> Scored:
+    """The difference of two trials in points: on the test split, else on validation."""
+    searched = prediction.kind == "search-gain"
+    first = best_of(run, prediction.strategy)
+    second = (default_of if searched else best_of)(run, prediction.against or prediction.strategy)
+    if first is None or second is None or not second.completed:
+        return Scored.taken_from(prediction, open="not-measured")
+    if headline(run.plan, run.seal).unit != "points":
+        return Scored.taken_from(prediction, open="no-points")
+    if (difference := _difference(first, second, run)) is None:
+        return Scored.taken_from(prediction, open="not-measured")
+    observed, error = difference
+    assert prediction.low is not None
+    assert prediction.high is not None
+    room = math.hypot((prediction.high - prediction.low) / 2, DEVIATIONS * error)
+    held = abs(observed - prediction.value) <= room
+    return Scored.taken_from(prediction, observed=observed, error=error, held=held)
+
+
+def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[float, float] | None:
+    """The first trial minus the second with its standard error; None where they share no items."""
+    if first is second:
+        return 0.0, 0.0
+    tested = test_scores(run).by_name
+    tests = [tested.get(trial_name(trial.config.number)) for trial in (first, second)]
+    one, other = tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
+    if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
+        return None
+    difference = paired_difference(one, other)
+    if not math.isfinite(difference.high - difference.low):
+        return None
+    return 100 * difference.value, 100 * (difference.high - difference.low) / 2 / _OF_95

@@ -1,0 +1,65 @@
+"""``sweeper ledger``: how often the predictions of plans held on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from sweeper.features.ledger._ledger import KindSummary
+
+ORDER = 155
+commands = typer.Typer()
+
+
+@commands.command("ledger")
+def ledger(
+    as_json: AsJson = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write all scores to this file, without names, texts and paths."),
+    ] = None,
+) -> None:
+    """Show how often the predictions of plans held on this machine."""
+    from sweeper.facts.machine.hardware import hardware_facts
+    from sweeper.features.ledger._ledger import Export, entries, machine_of, summary
+    from sweeper.spec import HardwareSpec
+    from sweeper.views.console import out, say, show_page, table
+
+    kept, damaged = entries()
+    for message in damaged:
+        say(f"Left out: {message}")
+    if export is not None:
+        nameless = tuple(entry.model_copy(update={"machine": ""}) for entry in kept)
+        Export(entries=nameless).write(export)
+        return
+    shown = summary(kept, damaged, machine_of(hardware_facts(HardwareSpec())))
+    if as_json:
+        typer.echo(shown.to_json(), nl=False)
+    elif not shown.runs:
+        out().print("No run on this machine has scored its predictions. A complete run does.")
+    else:
+        heads = ("prediction", "version", "runs", "judged", "held", "stated", "width", "now wider")
+        show_page(table(heads, map(_row, shown.kinds)))
+
+
+def _row(kind: KindSummary) -> tuple[str, ...]:
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.0%}"
+
+    width = "–" if kind.width is None else f"{kind.width:.2g}"
+    unit = {"factor": "×", "points": " points", "": ""}[kind.width_unit]
+    return (
+        kind.kind,
+        kind.version,
+        str(kind.runs),
+        f"{kind.judged} of {kind.predictions}",
+        share(kind.hit_rate),
+        share(kind.stated),
+        f"{width}{unit}",
+        "" if kind.widened == 1 else f"×{kind.widened:.2g}",
+    )

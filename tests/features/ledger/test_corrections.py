@@ -1,0 +1,91 @@
+"""Plans have wider intervals where the ledger says that earlier ones were too narrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ledger_scores import gap, time
+
+from sweeper.facts.gather import gather
+from sweeper.features.ledger._ledger import add
+from sweeper.features.ledger._predictions import Scored, predictions_of
+from sweeper.features.ledger.corrections import widen
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Plan
+from sweeper.spec import HardwareSpec, Spec
+
+FIELDS = {
+    "task": "classification",
+    "models": [{"id": "packaged:minilm"}],
+    "data": {"examples": 900},
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def plan_of(**fields: object) -> Plan:
+    spec = Spec.model_validate(FIELDS | fields)
+    return make_plan(spec, gather(spec))
+
+
+def teach(*scored: Scored) -> None:
+    facts = plan_of().facts
+    for run in range(10):
+        add(f"{run:032x}", facts, 5, scored)
+
+
+def ratios(plan: Plan) -> tuple[float, float]:
+    """How far the ends of the first trial's time and of the sweep's lie apart."""
+    first, sweep = plan.candidates[0].duration, plan.budget.sweep
+    return first.high / first.low, sweep.high / sweep.low
+
+
+def test_times_get_wider_and_the_plan_says_why() -> None:
+    before = plan_of()
+    teach(time(60.0))
+    after = plan_of()
+    assert after.facts.features["ledger"] == {"factors": {"trial-time": 3.0}}
+    for narrow, wide in zip(ratios(before), ratios(after), strict=True):
+        assert wide == pytest.approx(9 * narrow, rel=1e-3)
+    assert after.candidates[0].duration.seconds == before.candidates[0].duration.seconds
+    assert len(after.budget.timing) == len(before.budget.timing) + 1
+    written = {(one.kind, one.strategy): one.widened for one in predictions_of(after)}
+    assert written["sweep-time", ""] == written["trial-time", "lora"] == 3.0
+    assert written["memory", "lora"] == 1.0
+
+
+def test_a_sweep_is_widened_by_what_its_trials_do_not_explain() -> None:
+    before = plan_of()
+    teach(time(40.0), time(120.0, kind="sweep-time", strategy=""))
+    after = plan_of()
+    assert [widen(after.facts, kind) for kind in ("trial-time", "sweep-time")] == [2, 3]
+    assert ratios(after)[1] == pytest.approx(36 * ratios(before)[1], rel=1e-3)
+
+
+def test_qualities_get_wider_and_keep_their_means() -> None:
+    before = plan_of()
+    teach(gap(6.0), gap(6.0, kind="search-gain", against=""))
+    after = plan_of()
+    assert after.search_gain.mean == before.search_gain.mean
+    assert after.search_gain.sd == pytest.approx(2.5 * before.search_gain.sd)
+    for one, other in zip(after.candidates, before.candidates, strict=True):
+        assert one.quality.mean == other.quality.mean
+        assert one.quality.sd == pytest.approx(2.5 * other.quality.sd, rel=0.01)
+
+
+def test_stated_hardware_has_no_past_here() -> None:
+    stated = {"hardware": HardwareSpec(gpu_memory_gib=24).model_dump()}
+    before = plan_of(**stated)
+    teach(time(60.0))
+    assert plan_of(**stated) == before
+
+
+def test_without_scores_nothing_changes() -> None:
+    plan = plan_of()
+    assert "ledger" not in plan.facts.features
+    assert widen(plan.facts, "trial-time") == 1.0

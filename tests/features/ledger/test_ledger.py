@@ -1,0 +1,146 @@
+"""The scores of a machine: what is kept, what they teach, and what damaged files do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ledger_scores import gap, time
+from make_plan import Shape, make_plan
+
+from sweeper import __version__
+from sweeper.features.ledger import _ledger
+from sweeper.features.ledger._ledger import Entry, add, entries, factors, machine_of, summary
+from sweeper.features.ledger._predictions import Scored
+
+FACTS = make_plan(Shape()).facts
+HERE = machine_of(FACTS.hardware)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def entry(*scored: Scored, **changes: object) -> Entry:
+    fields = {
+        "sweeper_version": __version__, "machine": HERE, "device": "cpu", "task": "classification",
+        "train_rows": 560, "trials": 5, "scored": scored,
+    }  # fmt: skip
+    return Entry(**(fields | changes))
+
+
+def test_a_run_is_kept_once_and_never_overwritten(home: Path) -> None:
+    add("a" * 32, FACTS, 5, [time(8.0)])
+    add("a" * 32, FACTS, 5, [time(80.0)])
+    ((kept,), _) = entries()
+    assert [one.observed for one in kept.scored] == [8.0]
+    assert [path.name for path in (home / "ledger").iterdir()] == [f"{'a' * 32}.json"]
+
+
+def test_names_of_users_are_not_kept(home: Path) -> None:
+    add("a" * 32, FACTS, 5, [
+        time(8.0, strategy="secret-method@/home/me/model"),
+        gap(0.0, rule="secret-rule", strategy="full@private"),
+        gap(0.0, rule="full-of-small-encoders"),
+    ])  # fmt: skip
+    text = next((home / "ledger").iterdir()).read_text()
+    assert "secret" not in text
+    assert "private" not in text
+    ((kept,), _) = entries()
+    assert [(one.strategy, one.rule) for one in kept.scored] == [
+        ("other", ""), ("full", "other"), ("full", "full-of-small-encoders"),
+    ]  # fmt: skip
+
+
+DAMAGED = {
+    "empty": b"",
+    "no-json": b"\xff\xfe{",
+    "version": b'{"schema_version": 99}',
+    "fields": b'{"schema_version": 1, "device": "tpu"}',
+    "not-finite": entry(time(8.0)).to_json().replace("20.0", "NaN").encode(),
+    "endless": entry(time(8.0)).to_json().replace("20.0", "1e999").encode(),
+    "list": b"[1]",
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_named_and_the_others_count(home: Path, name: str) -> None:
+    add("a" * 32, FACTS, 5, [time(8.0)])
+    (home / "ledger" / "b.json").write_bytes(DAMAGED[name])
+    kept, damaged = entries()
+    assert len(kept) == 1
+    (message,) = damaged
+    assert str(home / "ledger" / "b.json") in message
+
+
+def test_the_newest_runs_are_read_first(home: Path) -> None:
+    for number in range(3):
+        add(str(number) * 32, FACTS, number, [])
+        os.utime(home / "ledger" / f"{str(number) * 32}.json", (number, number))
+    assert [one.trials for one in entries(2)[0]] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("scored", "need"),
+    [
+        (time(10.0), 0.5),
+        (time(30.0), 1.5),
+        (time(2.5), 2.0),
+        (time(60.0, disturbed=0.5), 1.5),
+        (time(30.0, widened=2.0), 3.0),  # what the interval would need without its factor
+        (time(None), None),
+        (gap(1.0), 0.0),
+        (gap(6.0), 2.5),
+        (gap(-4.0), 2.5),
+        (gap(6.0, widened=2.0), 5.0),
+        (gap(6.0, error=2 / 1.645), 2.5 / 2**0.5),
+    ],
+)
+def test_what_an_interval_needs_to_hold(scored: Scored, need: float | None) -> None:
+    assert scored.need == (None if need is None else pytest.approx(need))
+
+
+def test_the_factor_is_that_with_which_nine_in_ten_hold() -> None:
+    # Needs of 0.25 to 5; the 18th of 19 or 20 is the quantile of the next observation.
+    kept = [entry(time(5.0 * number)) for number in range(1, 21)]
+    assert factors(kept, HERE) == {"trial-time": 4.75}
+    assert factors(kept[:9], HERE) == {}  # too few runs
+    assert factors(kept, "another machine") == {}
+    assert factors(kept, HERE, "0.0.0") == {}
+    assert factors([entry(time(8.0))] * 20, HERE) == {}  # they hold already
+
+
+def test_several_predictions_of_a_run_are_one_run() -> None:
+    assert factors([entry(*[time(40.0)] * 20)], HERE) == {}
+    assert factors([entry(*[time(40.0)] * 2)] * 10, HERE) == {"trial-time": 2.0}
+
+
+def test_the_summary_counts_by_kind_and_version_on_this_machine() -> None:
+    kept = [
+        entry(time(8.0), time(30.0), time(None), gap(0.0)),
+        entry(time(40.0, disturbed=0.5)),
+        entry(time(8.0), sweeper_version="0.0.9"),
+        entry(time(8.0), machine="other"),
+    ]
+    found = {(one.kind, one.version): one for one in summary(kept, ["b.json"], HERE).kinds}
+    assert set(found) == {
+        ("trial-time", __version__), ("trial-time", "0.0.9"), ("strategy-gap", __version__),
+    }  # fmt: skip
+    times = found["trial-time", __version__]
+    counts = (times.runs, times.predictions, times.judged, times.held)
+    assert counts == (2, 4, 3, 1)
+    rates = (times.hit_rate, times.clock_hit_rate, times.stated)
+    assert rates == pytest.approx((1 / 3, 1 / 3, 0.9))
+    assert (times.width, times.width_unit) == (4, "factor")
+    gaps = found["strategy-gap", __version__]
+    assert (gaps.width, gaps.width_unit, gaps.hit_rate) == (4, "points", 1)
+
+
+def test_a_summary_says_how_much_wider_plans_are_now() -> None:
+    kept = [entry(time(40.0))] * 10
+    assert [one.widened for one in summary(kept, [], HERE).kinds] == [2.0]
+    assert _ledger.LEAST_RUNS == 10
