@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sweeper.features.data_curve._curve import LEVEL, fit
+
+from sweeper.features.data_curve.section import LEVEL, fit
 
 Floats = NDArray[np.float64]
 # (rows, seeds, errors, all rows, generator) -> low and high end of the error on all rows
