@@ -116,7 +116,9 @@ def code_of(mutant: Mutant) -> CodeType:
     for code in inside:  # grows
         if isinstance(code, CodeType):
             inside += code.co_consts
-    return next(c for c in inside if getattr(c, "co_qualname", "") == mutant.function)
+    code = next(c for c in inside if getattr(c, "co_qualname", "") == mutant.function)
+    assert isinstance(code, CodeType)
+    return code
 
 
 def function_of(mutant: Mutant) -> FunctionType:
@@ -182,10 +184,11 @@ def main() -> None:
         pytest.main(["-q", "-p", "no:cacheprovider", tests_of(module), module], plugins=[forks])
         print(f"\n{json.dumps(forks.outcomes)}")
         return
+    before, after = asked.versions
     rows: list[tuple[str, str]] = []
-    for mutants in drawn(*asked.versions, asked.seed, asked.most):
+    for mutants in drawn(before, after, asked.seed, asked.most):
         if mutants and len(rows) < asked.count:
-            old, new = (outcomes(version, mutants)[1:] for version in asked.versions)
+            old, new = (outcomes(version, mutants)[1:] for version in (before, after))
             if old and new:  # else the tests fail without a mutant
                 rows += zip(old, new, strict=True)
                 for mutant, *row in zip(mutants, old, new, strict=True):
