@@ -116,9 +116,11 @@ def code_of(mutant: Mutant) -> CodeType:
     for code in inside:  # grows
         if isinstance(code, CodeType):
             inside += code.co_consts
-    code = next(c for c in inside if getattr(c, "co_qualname", "") == mutant.function)
-    assert isinstance(code, CodeType)
-    return code
+    return next(
+        code
+        for code in inside
+        if isinstance(code, CodeType) and code.co_qualname == mutant.function
+    )
 
 
 def function_of(mutant: Mutant) -> FunctionType:
@@ -184,11 +186,11 @@ def main() -> None:
         pytest.main(["-q", "-p", "no:cacheprovider", tests_of(module), module], plugins=[forks])
         print(f"\n{json.dumps(forks.outcomes)}")
         return
-    before, after = asked.versions
     rows: list[tuple[str, str]] = []
+    before, after = asked.versions
     for mutants in drawn(before, after, asked.seed, asked.most):
         if mutants and len(rows) < asked.count:
-            old, new = (outcomes(version, mutants)[1:] for version in (before, after))
+            old, new = (outcomes(version, mutants)[1:] for version in asked.versions)
             if old and new:  # else the tests fail without a mutant
                 rows += zip(old, new, strict=True)
                 for mutant, *row in zip(mutants, old, new, strict=True):
