@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.spec import Scalar, Task
+from sweeper.spec import Task
 from sweeper.trials import BaselineResult, EncodingNote, EndedTrial, GeneratedAnswers, Trial
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
@@ -32,12 +32,9 @@ class Finalist(Record):
     trial: int
     strategy: str
     order: int = Field(description="1 is best on validation, fixed before the test was opened")
-    parameters: dict[str, Scalar]
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
-    objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
-    test_metrics: dict[str, float] = Field(default_factory=dict)
     peak_memory_gib: float | None = Field(None, description="median of its trainings")
     seconds: float
 
@@ -148,6 +145,11 @@ class TrialRow(Trial, EndedTrial):
     memory_note: str = Field("", description="why the batches are smaller than planned")
     seconds: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def losses(self) -> list[float]:
+        """The validation losses at its rungs, those that are finite."""
+        return [p.validation_loss for p in self.curve if p.validation_loss is not None]
 
 
 class MeasuredTrials(Record):
@@ -272,6 +274,11 @@ class Findings(Artifact):
     def trial(self, number: int | None) -> TrialRow | None:
         """The row of a trial."""
         return next((trial for trial in self.trials if trial.number == number), None)
+
+    @property
+    def best_trials(self) -> set[int]:
+        """The best completed trial of each strategy."""
+        return {best for row in self.strategies if (best := row.best_trial) is not None}
 
     def finalist(self, number: int | None) -> Finalist | None:
         """A trial as a finalist, if it was one."""
