@@ -141,12 +141,6 @@ def test_expected_quality_names_its_source(scene: Any) -> None:
         assert candidate.trainable_parameters > 0
 
 
-def test_noisy_data_is_warned_about_in_numbers(scene: Any) -> None:
-    data = {"duplicate_rows": 571, "conflicting_rows": 400}
-    warned = {w.rule: w.why for w in make_plan(*scene(data=data)).warnings}
-    assert "14.3% of the rows repeat" in warned["quality-over-quantity"]
-
-
 def test_no_text_of_a_plan_has_an_unfilled_slot(scene: Any) -> None:
     for facts in SCENES:
         plan = make_plan(*scene(**facts))

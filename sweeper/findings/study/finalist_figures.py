@@ -26,7 +26,7 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     ordered = _order(run)
     bounds = score_bounds(headline(run.plan, run.seal))
     return tuple(
-        _finalist(trial, place, tests, bounds) for place, trial in enumerate(ordered, start=1)
+        _finalist(trial, order, tests, bounds) for order, trial in enumerate(ordered, start=1)
     )
 
 
@@ -37,20 +37,20 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     else:
         made = [
             Trainings(
-                one.config.number,
-                [training.result for training in one.trainings()],
+                finalist.config.number,
+                [training.result for training in finalist.trainings()],
                 objective=run.plan.objective,
                 limits=run.limits,
             )
-            for one in run.ranked
-            if one.seeds
+            for finalist in run.ranked
+            if finalist.seeds
         ]
-        numbers = [one.trial for one in in_order(made)]
+        numbers = [finalist.trial for finalist in in_order(made)]
     trials = [run.trial(number) for number in numbers]
     return [trial for trial in trials if trial is not None and trial.completed]
 
 
-def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
+def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) -> Finalist:
     number, name = trial.config.number, trial_name(trial.config.number)
     trainings = [run for run in trial.trainings() if _loss(run) is not None]
     mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
@@ -59,7 +59,7 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
     return Finalist(
         trial=number,
         strategy=trial.config.strategy,
-        order=place,
+        order=order,
         seeds=tuple(
             SeedScore(
                 seed=run.seed,

@@ -173,7 +173,7 @@ def test_a_page_is_written_beside_what_is_printed(sweeper, spoilt):
     assert "label-variants" in (spoilt.parent / "check.html").read_text()
     missing = sweeper("data", "check", "rows.jsonl", "--html", ".")
     assert missing.code == 2
-    assert missing.err.startswith("error[no-training-data]: .: ")
+    assert missing.err.startswith("error[run-folder]: .: ")
 
 
 def test_a_command_that_fixes_reads_the_rows_as_they_were_checked(here, sweeper):

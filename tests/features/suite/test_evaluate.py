@@ -1,6 +1,7 @@
 """``sweeper evaluate suite`` with a process in the models' place that scores without torch."""
 
 import json
+import math
 import os
 import signal
 import threading
@@ -115,6 +116,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     weights(run, 0, "0.5")
     arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
+    monkeypatch.setattr(work_progress, "LINE_SECONDS", math.inf)
     assert "progress" not in sweeper(*arguments).err
     monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
     said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]

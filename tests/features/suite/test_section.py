@@ -13,7 +13,6 @@ from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, t
 from sweeper.features.suite import section
 from sweeper.features.suite.section import Figures
 from sweeper.reporting.charts import draw
-from sweeper.reporting.markdown import markdown
 from sweeper.reporting.write import html
 
 
@@ -151,8 +150,3 @@ def test_names_of_tasks_are_text_and_nothing_else(make_run):
     part = page.one("section", id="suite")
     assert mark in part.text
     assert not [b for b in part.all("b") if b.text == "mmlu"]
-
-
-def test_the_markdown_says_it_in_a_sentence(make_run):
-    report = measured(make_run(trials=12))
-    assert "lost more than noise explains: gsm8k" in markdown(report)
