@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.evaluation.task_scores import Unit
 from sweeper.features.forgetting._figures import (
     Figures,
     TrialForgetting,
@@ -15,7 +16,6 @@ from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.changes import (
-    Unit,
     amount,
     ends,
 )
