@@ -36,7 +36,7 @@ from benchmarks import json_lines
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap, rates
-from benchmarks.throughput.contenders import COMPLETE_LOGITS, NAMES
+from benchmarks.throughput.contenders import COMPLETE_LOGITS, FUSED_KERNELS, NAMES
 from sweeper.facts.models.catalogue import parse_size
 from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._checks import byte_tokenizer
@@ -57,6 +57,7 @@ SWITCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("lora", "joined, FlashAttention 2",
      {"padding_free": True, "attn_implementation": "flash_attention_2"}),
     ("lora", "complete logits", {COMPLETE_LOGITS: True}),
+    ("lora", "without fused kernels", {FUSED_KERNELS: False}),
     ("full", "as planned", {}),
     *(("full", name, {"optimizer": name}) for name in ("adamw_torch", "adamw_bnb_8bit")),
 )  # fmt: skip

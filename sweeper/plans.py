@@ -360,6 +360,9 @@ class Budget(RungCount):
     )
     epochs: float
     full_tokens: int
+    train_rows: int | None = Field(
+        None, description="rows of the part that the search trains on; None for all"
+    )
     trials_at_once: int = 1
     phases: dict[str, Duration]
     sweep: Duration
@@ -538,6 +541,11 @@ class Plan(Space, Artifact):
         Quality(mean=0.0, sd=0.0), description="of the best trial over one default"
     )
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
+
+    @property
+    def searched_rows(self) -> int:
+        """The rows that a trial of the search trains on."""
+        return self.budget.train_rows or self.facts.data.train_rows
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
         """The candidate of that strategy (and model, where several compete).

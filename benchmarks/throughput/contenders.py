@@ -49,6 +49,8 @@ _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
 COMPLETE_LOGITS = "complete_logits"
 """Switches to the loss of all logits together, which no plan asks for."""
+FUSED_KERNELS = "fused_kernels"
+"""Switches liger-kernel off, which plans use where it is installed."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,11 @@ def planned(
         ),
         0,
     )
+    if FUSED_KERNELS in switched:
+        change = {FUSED_KERNELS: switched.pop(FUSED_KERNELS)}
+        hardware = plan.facts.hardware.model_copy(update=change)
+        facts = plan.facts.model_copy(update={"hardware": hardware})
+        plan = plan.model_copy(update={"facts": facts})
     own = {name: switched.pop(name) for name in TrialConfig.model_fields if name in switched}
     parameters = {**config.parameters, **switched}
     changes = {"keep_weights": False, "parameters": parameters, **own}

@@ -44,7 +44,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
-from sweeper.search.loss_model.untrained import of_baseline
+from sweeper.search.cost_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.training.checkpoints import drop_checkpoints
 from sweeper.trials import (
@@ -277,18 +277,19 @@ class Owner:
         rungs = job.config.budget.rungs if job.config else None
         self._say(worker, "rung", job, rungs=rungs, **figures)
 
-    def _baseline(self, worker: str, known: BaselineResult) -> None:
-        self.learn(known)
-        path = self.run.baselines / f"{known.name}.json"
+    def _baseline(self, worker: str, baseline: BaselineResult) -> None:
+        self.learn(baseline)
+        path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
             return  # one that is there may hold test figures too
-        known.write(path)
-        figures = known.model_dump(include={"validation_loss", "objective", "seconds"})
-        event = make_event("baseline", worker=worker, job=known.name, text=known.title, **figures)
+        baseline.write(path)
+        figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
+        name, title = baseline.name, baseline.title
+        event = make_event("baseline", worker=worker, job=name, text=title, **figures)
         self._publish(event)
 
-    def learn(self, known: BaselineResult) -> None:
-        self.search.learn(of_baseline(self.plan, known))
+    def learn(self, baseline: BaselineResult) -> None:
+        self.search.learn(of_baseline(self.plan, baseline))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         state = self.workers[worker]

@@ -367,6 +367,7 @@ class HardwareFacts(Record):
     joins_rows: bool = Field(
         False, description="a kernel for rows of several lengths is installed and runs there"
     )
+    fused_kernels: bool = Field(False, description="liger-kernel is installed and runs there")
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 

@@ -19,7 +19,7 @@ from sweeper.plugins import entries
 GROUP = "sweeper.features"
 PARTS = frozenset({
     "commands", "comparison", "constraint", "corrections", "cost", "facts", "listener", "metric",
-    "options", "phase", "pool", "remedies", "rows", "section", "starts", "trial",
+    "options", "phase", "plan_output", "pool", "remedies", "rows", "section", "starts", "trial",
 })  # fmt: skip
 """Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
 FOLDERS = frozenset({"rules", "parameters"})

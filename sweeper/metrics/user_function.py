@@ -67,7 +67,7 @@ def measured(
 
 def check(objective: Objective, examples: Sequence[Example]) -> float:
     """What the function says of a few references in place of predictions."""
-    sample = [one for one in examples if one.answer][:_SAMPLE]
+    sample = [item for item in examples if item.answer][:_SAMPLE]
     return measured(objective, [example.answer for example in sample], sample)[0]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
@@ -34,16 +34,6 @@ _OF_RUNG = tuple(CurvePoint.model_fields)
 
 Table = tuple[Sequence[str], list[list[object]]]
 """Names of columns, and rows."""
-
-
-def trials_csv(findings: Findings) -> str:
-    """``trials_table`` as text."""
-    return _text(*trials_table(findings))
-
-
-def curves_csv(findings: Findings) -> str:
-    """``curves_table`` as text."""
-    return _text(*curves_table(findings))
 
 
 def trials_table(findings: Findings) -> Table:
@@ -85,7 +75,9 @@ def _cell(row: TrialRow | CurvePoint, column: str) -> object:
     return None if value == "" else value
 
 
-def _text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(table: Table) -> str:
+    """A table as the text of a file."""
+    head, rows = table
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([harmless(name) for name in head])

@@ -79,23 +79,23 @@ class TextTask(Task):
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
         """The example at most ``sequence_length`` long; without answer if that does not fit."""
-        fates: list[Fate] = ["rewritten"] if encoded.rewritten else []
+        kinds: list[Fate] = ["rewritten"] if encoded.rewritten else []
         answered = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, answered=answered) != "shortened":
             whole, encoded = encoded, self._beginning(encoded)
-            fates += ["cut"] if encoded is not whole else []
+            kinds += ["cut"] if encoded is not whole else []
         short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
         if short is None:
             left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
-            return {**left, "fates": (*fates, "dropped")}
-        fates += ["shortened"] if len(short.ids) < len(encoded.ids) else []
+            return {**left, "fates": (*kinds, "dropped")}
+        kinds += ["shortened"] if len(short.ids) < len(encoded.ids) else []
         answer_bytes = sum(short.answer_bytes)
         kept: Feature = {
             "input_ids": short.ids,
             "labels": short.labels(),
             "answer_bytes": answer_bytes,
         }
-        return {**kept, "fates": tuple(fates)} if fates else kept
+        return {**kept, "fates": tuple(kinds)} if kinds else kept
 
     def _beginning(self, document: Encoded) -> Encoded:
         """The first tokens of a text that has no prompt in front of it."""

@@ -152,6 +152,7 @@ class TorchBackend:
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
+            fused=self._device.type == "cuda" and self._plan.facts.hardware.fused_kernels,
         )
         return SharedModel(context)
 

@@ -191,6 +191,11 @@ def joins_rows(capability: float) -> bool:
     return flash_attention(capability) is not None or (own and capability >= BF16_CAPABILITY)
 
 
+def fused_kernels(capability: float) -> bool:
+    """Whether liger-kernel is installed, and Triton compiles for a GPU of this capability."""
+    return capability >= BF16_CAPABILITY and find_spec("liger_kernel") is not None
+
+
 def processor() -> Processor:
     """Processor and memory, with the limits of a container taken into account."""
     described = _cpuinfo()

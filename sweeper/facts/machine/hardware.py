@@ -10,6 +10,7 @@ from sweeper.facts.machine.detect_hardware import (
     DetectedGpu,
     detected_gpus,
     flash_attention,
+    fused_kernels,
     joins_rows,
     processor,
 )
@@ -96,6 +97,7 @@ def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFac
             "ram_gib": cpu.memory_gib,
             "flash_attention": flash_attention(capability),
             "joins_rows": joins_rows(capability),
+            "fused_kernels": fused_kernels(capability),
         }
     )
 

@@ -63,6 +63,14 @@ def sentence(model: ReferenceComparison, figures: Figures) -> str:
         answer = f"{trial} is not worse than {model.title} {margin}"
     else:
         answer = f"the test split cannot tell whether {trial} is worse than {model.title} {margin}"
+        outcome = words.outcome(
+            comparison.outcome,
+            comparison.difference,
+            comparison.comparisons,
+            figures.margin_points / 100,
+            comparison.lacking,
+        )
+        gap = f"{gap}, {outcome}"
     return f"{words.sentence(answer)}: {gap}."
 
 

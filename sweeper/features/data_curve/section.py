@@ -193,7 +193,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
             reason=f"Trials are compared by {run.plan.objective.title}, of which single items have "
             "no score. A data curve needs a loss or such scores."
         )
-    rows = run.plan.facts.data.train_rows
+    rows = run.plan.searched_rows
     curves = [curve for trial in wanted if (curve := _curve(trial, rows, metric)) is not None]
     if not part_sizes(rows):
         return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")

@@ -49,6 +49,7 @@ from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
 from sweeper.training.probes.device import training_device
@@ -255,6 +256,23 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
         batch = joined(bench.rows())
         computed = learnt(bench.trained("lora", kind, attention), batch, kind)
         differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in differences.items()}
+    return figures
+
+
+def fused_kernels(bench: Bench) -> Figures:
+    """Fused kernels give the loss and the gradient of transformers' own operations."""
+    if bench.device.type != "cuda" or not find_spec("liger_kernel"):
+        raise NotRun("liger-kernel is not installed, or there is no GPU")
+    batch, figures = padded(bench.rows()), Figures()
+    kinds: tuple[Precision, ...] = ("fp32", half_precision(bench.device))
+    # All of these before: rotary positions change for each model of the process.
+    wanted = [learnt(bench.trained("lora", kind), batch, kind) for kind in kinds]
+    for kind, expected in zip(kinds, wanted, strict=True):
+        model: Any = bench.trained("lora", kind)
+        fuse(model.get_base_model())
+        computed = learnt(model, batch, kind)
+        differences = alike(computed, expected, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in differences.items()}
     return figures
 
@@ -523,6 +541,7 @@ QUICK: dict[str, Check] = {
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
+    "fused kernels": fused_kernels,
 }
 CHECKS: dict[str, Check] = {
     **QUICK,

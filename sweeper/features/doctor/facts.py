@@ -40,7 +40,12 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     if f"flash_attention_{version}" in failed:
         version = None
     joins = version is not None or (hardware.joins_rows and "joined rows" not in failed)
-    changed: dict[str, Any] = {"flash_attention": version, "joins_rows": joins}
+    fused = hardware.fused_kernels and "fused kernels" not in failed
+    changed: dict[str, Any] = {
+        "flash_attention": version,
+        "joins_rows": joins,
+        "fused_kernels": fused,
+    }
     if "bf16-mixed" in failed:
         changed |= {"bf16": False, "bf16_tflops": None}
     if "fp16-mixed" in failed:

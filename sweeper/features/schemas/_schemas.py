@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from sweeper.features import parts
+from sweeper.findings.record import Findings
 from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
+from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.traits.traits import TRAIT_KEYS, Traits
 
@@ -75,6 +78,19 @@ def strategy_schema() -> dict[str, Any]:
 def parameters_schema() -> dict[str, Any]:
     """The schema of a file of shared parameters."""
     return _schema(dict[str, BookParameter], "Shared parameters of sweeper")
+
+
+def answers() -> dict[str, Any]:
+    """From each command to the type of what it prints with ``--json``."""
+    return {"plan": Plan, "run": Findings, "report": Findings} | {
+        command: kind for _, hook in parts.ANSWERS.all() for command, kind in hook().items()
+    }
+
+
+def answer_schema(command: str) -> dict[str, Any]:
+    """The schema of what a command prints with ``--json``."""
+    schema = TypeAdapter(answers()[command]).json_schema(mode="serialization")
+    return {"$schema": _DRAFT, **schema, "title": f"sweeper {command} --json"}
 
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class Bases:
             context = self.context
             # The name that PEFT writes into an adapter: where its base lies in the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
-            keeper = BaseKeeper(folder, context.task.task_type, context.device, name=name)
+            kind, fused = context.task.task_type, context.keeper.fused
+            keeper = BaseKeeper(folder, kind, context.device, name=name, fused=fused)
             self._held = folder, keeper
         return self._held[1]
 

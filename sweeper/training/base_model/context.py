@@ -42,6 +42,7 @@ class ModelContext:
         underway: Called with the progress of long work; raises an error to end it.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Its quantisation, where only a quantised base fits the device.
+        fused: Whether bases compute with fused kernels.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ModelContext:
         objective: Objective = LOSS,
         base_dtype: torch.dtype = torch.float32,
         quantization_config: Any = None,
+        fused: bool = False,
     ) -> None:
         self.objective = objective
         self.underway = underway or Underway()
@@ -80,6 +82,7 @@ class ModelContext:
             device,
             model.trust_remote_code,
             name=loadable(model.id, folder),
+            fused=fused,
         )
         self._items: dict[Split, TokenizedSplit] = {}
         self._further: dict[frozenset[str], TokenizedSplit] = {}

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from sweeper.errors import ModelError
 from sweeper.strategies.base import TaskType
 from sweeper.strategies.loading import class_options, keep_trainable, quiet_library
+from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.loop.device_memory import bytes_of, loading_a_model
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,13 @@ def load_base(
     trust_remote_code: bool = False,
     name: str = "",
     config: Any = None,
+    fused: bool = False,
 ) -> nn.Module:
     """A base model from a local folder: frozen, in evaluation mode, without a cache.
 
     The dtype is always said: transformers would load most models in the dtype they were saved
     in, and a trial would train in pure bf16 without anybody having asked for it. ``config`` is
-    that of the folder if None.
+    that of the folder if None. ``fused``: with the kernels of ``fused_kernels``.
 
     Raises:
         TooLarge: The device does not hold it.
@@ -62,6 +64,8 @@ def load_base(
         if quantization_config is None:
             model.to(device)
     keep_trainable(model)
+    if fused:
+        fuse(model)
     if name:
         # What PEFT writes into an adapter as its base: a name that means the same elsewhere.
         model.name_or_path = name
@@ -133,6 +137,7 @@ class BaseKeeper:
         folder: Config and safetensors weights.
         task_type: Which head transformers puts on it.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
+        fused: Whether to compute with fused kernels.
     """
 
     def __init__(
@@ -142,12 +147,14 @@ class BaseKeeper:
         device: torch.device,
         trust_remote_code: bool = False,
         name: str = "",
+        fused: bool = False,
     ) -> None:
         self._folder = folder
         self._task_type = task_type
         self._device = device
         self._trust = trust_remote_code
         self._name = name
+        self.fused = fused
         self._held: dict[str, _Held] = {}
         self._there = ""
         self._returns = 0
@@ -171,6 +178,7 @@ class BaseKeeper:
                 quantization_config,
                 self._trust,
                 self._name,
+                fused=self.fused,
             )
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
             self._held[key], self._there = _Held(model, sums), key

@@ -212,6 +212,15 @@ def test_flash_attention_3_is_for_hopper_alone(monkeypatch, capability, version)
     assert detect_hardware.flash_attention(capability) == version
 
 
+@pytest.mark.parametrize(
+    ("capability", "installed", "expected"),
+    [(8.0, True, True), (8.0, False, False), (7.5, True, False)],
+)
+def test_fused_kernels_need_their_package_and_ampere(monkeypatch, capability, installed, expected):
+    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: installed or None)
+    assert detect_hardware.fused_kernels(capability) is expected
+
+
 def line(name, mebibytes, capability):
     return f"{name}, {FIRST}, {mebibytes}, {mebibytes}, {capability}, [N/A]\n"
 

@@ -26,7 +26,9 @@ def tried(monkeypatch: pytest.MonkeyPatch, sweeper_home: Any, tmp_path: Any) -> 
     """What was tried on the card of this machine, in whose checks nothing fails yet."""
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
     monkeypatch.setattr(hardware, "detected_gpus", lambda: (CARD,))
-    monkeypatch.setattr(detect_hardware, "find_spec", lambda name: name == "flash_attn")
+    monkeypatch.setattr(
+        detect_hardware, "find_spec", lambda name: name in ("flash_attn", "liger_kernel")
+    )
     monkeypatch.setattr(hardware, "joins_rows", lambda _capability: True)
     return []
 
@@ -56,7 +58,8 @@ def lora(plan: Plan) -> dict[str, Any]:
     candidate = next(one for one in plan.candidates if one.strategy == "lora")
     values = candidate.defaults()
     shown = ("padding_free", "attn_implementation")
-    return {"precision": candidate.precision} | {name: values.get(name) for name in shown}
+    fused = {"fused_kernels": plan.facts.hardware.fused_kernels}
+    return fused | {"precision": candidate.precision} | {name: values.get(name) for name in shown}
 
 
 @pytest.mark.parametrize(
@@ -70,12 +73,13 @@ def lora(plan: Plan) -> dict[str, Any]:
             {"attn_implementation": None, "padding_free": None},
         ),
         (("bf16-mixed",), {"precision": "fp32"}),
+        (("fused kernels",), {"fused_kernels": False}),
     ],
 )
 def test_what_fails_is_not_planned(
     plan: Try, failed: tuple[str, ...], changed: dict[str, Any]
 ) -> None:
-    usual = {
+    usual = {"fused_kernels": True} | {
         "precision": "bf16-mixed", "padding_free": True, "attn_implementation": "flash_attention_2"
     }  # fmt: skip
     made = plan(*failed)

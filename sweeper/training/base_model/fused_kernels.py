@@ -1,0 +1,28 @@
+"""liger-kernel's kernels for norms, rotary positions and gated layers of a model on a GPU."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import PreTrainedModel
+
+# Losses are computed a part of the tokens at a time without it (``answer_logits``).
+_KERNELS = {
+    "rope": True,
+    "rms_norm": True,
+    "swiglu": True,
+    "cross_entropy": False,
+    "fused_linear_cross_entropy": False,
+}
+
+
+def fuse(model: nn.Module) -> None:
+    """Compute with fused kernels where liger-kernel has them for the architecture.
+
+    Weights and names stay. Rotary positions change for all models of the architecture in this
+    process.
+    """
+    # It loads Triton, which machines without a GPU lack.
+    from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+    assert isinstance(model, PreTrainedModel)
+    _apply_liger_kernel_to_instance(model=model, **_KERNELS)
