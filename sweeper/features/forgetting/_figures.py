@@ -15,12 +15,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.front import front_of
 from sweeper.findings.record import Verdict
-from sweeper.findings.study.changes import (
-    TaskChange,
-    lost,
-    measure_points,
-    task_changes,
-)
+from sweeper.findings.study.changes import TaskChange, lost, measure_points, task_changes
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 
 _TEXT_UNIT: Unit = "nats/token"

@@ -15,10 +15,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
-from sweeper.findings.study.changes import (
-    amount,
-    ends,
-)
+from sweeper.findings.study.changes import amount, ends
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,

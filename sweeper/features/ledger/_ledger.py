@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean, median
 from typing import Literal
 
@@ -136,13 +137,19 @@ def entries(most: int | None = None) -> tuple[list[Entry], list[str]]:
         most: How many files are read; all if None.
     """
     read, damaged = [], []
-    paths = sorted((home() / FOLDER).glob("*.json"), key=lambda path: -path.stat().st_mtime)
-    for path in paths[:most]:
+    for path in sorted((home() / FOLDER).glob("*.json"), key=_age)[:most]:
         try:
             read.append(Entry.read(path))
         except (OSError, UsageError) as error:
             damaged.append(str(error))
     return read, damaged
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # it was deleted just now, or is a link to nowhere
+        return 0.0
 
 
 def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> dict[str, float]:
