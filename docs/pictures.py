@@ -66,7 +66,7 @@ def running(folder: RunFolder) -> str | None:
     status = Status.read_or_none(folder.status)
     if status is None or status.phase != "search" or status.done < _ENDED:
         return None
-    if not status.running or any(job.validation_loss is None for job in status.running):
+    if len(status.running) < 2 or any(job.validation_loss is None for job in status.running):
         return None
     screen, ended = Screen(Plan.read(folder.plan), folder), []
     for line in folder.events.read_text(encoding="utf-8").splitlines():
