@@ -205,8 +205,8 @@ def _tried(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
     except SweeperError as error:
         tell(f"{what} was not probed: {error.problems[0].what}")
         return False
-    seconds = f"{measurement.seconds_per_step:.3g} s a step"
-    outcome = "does not fit" if measurement.out_of_memory else seconds
+    seconds = measurement.seconds_per_step
+    outcome = "does not fit" if measurement.out_of_memory else f"{seconds:.3g} s a step"
     tell(f"Probed {what} at {setup.micro_batch} examples: {outcome}.")
     return True
 
