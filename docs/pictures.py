@@ -33,6 +33,8 @@ PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 100
 # rich names fonts of another host, which a page must not ask.
 _FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+# Without a size of its own, a picture in a table shrinks to nothing.
+_FORMAT = _FORMAT.replace("<svg ", '<svg width="{width}" height="{height}" ', 1)
 _PLAN = "plan --task classification --examples 2000 --gpu-memory 24 --model 7B"
 # The picture of a run shows it when so many trials have ended, with their last lines.
 _ENDED, _LINES = 9, 6
