@@ -430,6 +430,18 @@ Args:
 """
 
 
+# plan_output.py: what sweeper plan prints in place of a plan.
+
+
+class ShowInPlace(Protocol):
+    """Prints something else, if the feature's options ask for it. Returns whether they do."""
+
+    def __call__(self, spec: Spec, *, as_json: bool) -> bool: ...
+
+
+PLAN_OUTPUT: Hook[ShowInPlace] = Hook("plan_output", "show")
+
+
 # starts.py: configurations to try before the search chooses.
 
 PROPOSE: Hook[Callable[[Spec, Plan, Callable[[str], None]], Iterable[ProposedTrial]]] = Hook(

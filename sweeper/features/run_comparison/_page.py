@@ -43,7 +43,7 @@ def runs_page(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Page:
                 "differences",
                 "Differences",
                 (_differ(runs, differing),),
-                f"{units.plural(len(differing), 'setting')} and facts differ.",
+                f"{units.plural(len(differing), 'setting differs', 'settings differ')}.",
             ),
         ),
         sweeper_version=__version__,

@@ -15,7 +15,6 @@ from pydantic import Field
 from scipy import special
 
 from sweeper import units
-from sweeper.artifact import Record
 from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.significance import (
@@ -28,7 +27,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
+from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, Unit, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import MeasuredTrials
@@ -43,8 +42,6 @@ from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 POWER = 0.8
 
 Retention = Literal["kept", "lost", "unresolved"]
-
-Unit = Literal["points", "nats/token"]
 
 
 class MeasureChange(NamedTuple):
@@ -145,22 +142,14 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
         raise GateFailed(problems)
 
 
-class TaskChange(Record):
+class TaskChange(ScoredTask):
     """One trial against its base on one task that it was not trained for, on the same items.
 
     ``lost`` is in points, with its interval over items (one training). ``detectable_points`` is the
     smallest true loss that these items would show in four of five studies.
     """
 
-    task: str
-    kind: str
-    metric: str
-    unit: Unit
-    higher_is_better: bool
-    harness: str
-    shots: int | None = None
     items: int
-    total_items: int
     trial: int
     strategy: str
     base: Interval

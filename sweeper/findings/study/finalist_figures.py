@@ -10,15 +10,13 @@ from sweeper.findings.record import Finalist, SeedScore
 from sweeper.findings.study.item_scores import TestScores, interval, test_scores, trial_name
 from sweeper.findings.study.metric import (
     LOSS,
-    SHARE,
-    UNBOUNDED,
     Bounds,
     bounded,
     headline,
     score_bounds,
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.study.trial_rows import finite, known, trial_seconds
+from sweeper.findings.study.trial_rows import known, trial_seconds
 from sweeper.search.finalists import Trainings, in_order
 
 
@@ -62,7 +60,6 @@ def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) 
         trial=number,
         strategy=trial.config.strategy,
         order=order,
-        parameters={key: trial.config.parameters[key] for key in sorted(trial.config.parameters)},
         seeds=tuple(
             SeedScore(
                 seed=run.seed,
@@ -72,9 +69,7 @@ def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) 
             for run in trainings
         ),
         validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
-        objective=_objective(trial, trainings),
         test_score=interval(mean_interval(scores), bounds) if scores else None,
-        test_metrics=finite(tests.metrics.get(name, {})),
         peak_memory_gib=median(peaks) if peaks else None,
         seconds=trial_seconds(trial) or 0.0,
     )
@@ -82,13 +77,3 @@ def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) 
 
 def _loss(run: SeedRun) -> float | None:
     return known(run.result.validation_loss)
-
-
-def _objective(trial: TrialFiles, trainings: list[SeedRun]) -> Interval | None:
-    """The objective over the seeds, where it is another than the loss."""
-    values = [value for run in trainings if (value := known(run.result.objective)) is not None]
-    if trial.objective.is_loss or not values:
-        return None
-    mean, low, high = t_interval(values)
-    bounds = SHARE if trial.objective.best == 1.0 else UNBOUNDED
-    return bounded(Interval(value=mean, low=low, high=high, n=len(values)), bounds)

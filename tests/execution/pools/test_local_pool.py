@@ -76,7 +76,7 @@ def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
     pool: LocalPool, run: RunFolder
 ) -> None:
     pool.start(1)
-    hello = hear(pool, is_a(Hello))[0].message
+    hello = hear(pool, is_a(Hello))[-1].message
     assert hello.process in [process.popen.pid for process in pool._processes.values()]
     assert hello.problems == ()
     hear(pool, is_a(Ready))
@@ -239,5 +239,5 @@ def test_half_a_line_and_noise_of_a_killed_worker_say_nothing(pool: LocalPool) -
 
 def test_the_parents_signals_are_not_the_workers(pool: LocalPool) -> None:
     pool.start(1)
-    hello = hear(pool, is_a(Hello))[0].message
+    hello = hear(pool, is_a(Hello))[-1].message
     assert os.getpgid(hello.process) != os.getpgid(0)

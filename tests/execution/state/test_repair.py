@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import Sweeper, check_whole
+from commands import Commands, Sweeper, check_whole
 from curve_backend import make_plan
+from fake_pool import make_sweep
 from optuna.trial import TrialState
 
 from sweeper.errors import RunError
+from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
 from sweeper.execution.state.continuation import frozen_plan
+from sweeper.execution.state.events import Event
 from sweeper.execution.state.repair import cut_half_line, read_frozen
 from sweeper.execution.state.seal import open_seal
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialResult
+from sweeper.trials import BaselineResult, TrialResult
 
 
 def cut(path: Path) -> None:
@@ -66,6 +69,63 @@ def test_every_file_of_a_run_may_be_cut_off_and_the_run_goes_on(sweeper: Sweeper
     trained = [line.split()[0] for line in sweeper.lines("trained.log")]
     counts = {number: trained.count(str(number)) for number in done}
     assert counts == dict.fromkeys(done, 1) | {second: 2}
+
+
+FAST = {"CURVE_STEP_SECONDS": "0", "CURVE_QUICK": "1"}
+
+
+def test_damaged_baselines_are_made_again_and_nothing_else_is(commands: Commands) -> None:
+    run = commands.run
+    commands.finish(3, 1, **FAST)
+    names = ("majority", "tfidf")
+    whole = {name: BaselineResult.read(run.baselines / f"{name}.json") for name in names}
+    assert all(one.test_loss is not None for one in whole.values())
+    logs = {log: commands.lines(log) for log in ("trained.log", "tested.log")}
+    cut(run.baselines / "majority.json")
+    (run.baselines / "tfidf.json").write_bytes(b"\xff\xfe{}")
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    # Of another schema, while the other one is whole and is not written again.
+    (run.baselines / "tfidf.json").write_text('{"schema_version": 1, "title": "x"}')
+    kept = (run.baselines / "majority.json").stat().st_ino
+    commands.finish(3, 1, **FAST)
+    assert {n: BaselineResult.read(run.baselines / f"{n}.json") for n in names} == whole
+    assert (run.baselines / "majority.json").stat().st_ino == kept
+    events = [Event.model_validate_json(line) for line in commands.lines("events.jsonl")]
+    said = [event.text for event in events if event.kind == "warning"]
+    assert said == [
+        f"baselines/{name}.json was damaged, and is made again" for name in (*names, "tfidf")
+    ]
+    assert [event.job for event in events if event.kind == "baseline"][2:] == [*names, "tfidf"]
+    assert {log: commands.lines(log) for log in logs} == logs
+    check_whole(commands, 3)
+
+
+def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(tmp_path, monkeypatch)
+    plan = make_plan(2)
+    sweep.go(2, plan)
+    run, scored = sweep.run, work_items.scoring(0)
+    assert work_items.is_done(run, scored)
+    cut(work_items.score_file(run, scored))
+    assert not work_items.is_done(run, scored)
+    work_items.take_over(run, scored)  # its attempt has a copy
+    assert work_items.is_done(run, scored)
+    cut(work_items.score_file(run, scored))
+    cut(run.path / scored.home / "attempts" / "1" / "score.json")
+    work_items.take_over(run, scored)
+    assert not work_items.is_done(run, scored)
+
+    confirmed = work_items.confirm(0, 1)
+    result = TrialResult(number=0, attempt=1, seed=1, state="COMPLETE", validation_loss=0.5)
+    for folder in (run.seed(0, 1), run.seed(0, 1) / "attempts" / "1"):
+        result.write(folder / RESULT)
+    cut(run.seed(0, 1) / RESULT)
+    assert not work_items.is_done(run, confirmed)
+    work_items.take_over(run, confirmed)
+    assert work_items.is_done(run, confirmed)
 
 
 def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:

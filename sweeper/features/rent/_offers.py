@@ -1,8 +1,8 @@
-"""Cards that can be rented, compared by money, time and quality: ``sweeper plan --rent``."""
+"""Plans for cards that can be rented, and which of them are efficient."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -50,7 +50,7 @@ class Offers(Record):
     refused: dict[str, str] = Field(default_factory=dict)
 
 
-def own_prices(stated: list[str]) -> dict[str, ListPrice]:
+def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
     """The user's prices, by the names of cards in the table.
 
     Raises:

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.errors import NothingFits, SpecError, UsageError
 from sweeper.facts.machine.gpus import list_prices, table
-from sweeper.planning.renting import Offer, offers, own_prices
+from sweeper.features.rent._offers import Offer, offers, own_prices
 
 
 def test_every_card_with_a_price_is_in_the_table_of_cards() -> None:
