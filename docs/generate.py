@@ -75,11 +75,10 @@ def rules_page(book: RuleBook) -> str:
         title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
-            changes = isinstance(rule, Rule)
-            title = f": {rule.title}" if changes else ""
+            title = f": {rule.title}" if isinstance(rule, Rule) else ""
             lines += ["", f"### `{rule.id}`{title}", "", f"*When* `{rule.when}`:", ""]
             lines += [f"- {line.replace('<', '&lt;')}" for line in rule.lines({})]
-            lines += ["", rule.why] if changes else []
+            lines += ["", rule.why] if isinstance(rule, Rule) else []
             lines += ["", f"*Source:* {rule.source}"] if rule.source != "common practice" else []
     return "\n".join(lines) + "\n"
 

@@ -21,7 +21,7 @@ from sweeper.artifact import write_text
 from sweeper.cli.options import spec_flags
 from sweeper.errors import NothingFits, RunError, UsageError
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.csvfiles import curves_csv, trials_csv
+from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.specfile import FLAGS
 
 ROOT = Path(__file__).parents[1]
@@ -166,8 +166,8 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
     assert run.sections["cost"]["gains"]
     assert run.verdict == found.verdict.sentence
     assert repr(run) == f"<Run {folder.path}: {run.verdict}>"
-    for frame, text in ((run.trials, trials_csv(found)), (run.curves, curves_csv(found))):
-        table = list(csv.DictReader(text.splitlines()))
+    for frame, made in ((run.trials, trials_table(found)), (run.curves, curves_table(found))):
+        table = list(csv.DictReader(csv_text(made).splitlines()))
         assert list(frame.columns) == list(table[0])
         assert [str(number) for number in frame["trial"]] == [row["trial"] for row in table]
     losses = run.trials.set_index("trial")["validation_loss"]

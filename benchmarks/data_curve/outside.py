@@ -67,8 +67,8 @@ def main() -> None:
     print("| forecast | curves | holds | too low | too high | width | interval score |")
     print("|---|---|---|---|---|---|---|")
     for name, forecast in FORECASTS.items():
-        groups = [drawn, *([one for one in drawn if one.group == g] for g in GROUPS)]
-        ends = {id(one): _ends(forecast, one, place) for place, one in enumerate(drawn)}
+        groups = [drawn, *([curve for curve in drawn if curve.group == g] for g in GROUPS)]
+        ends = {id(curve): _ends(forecast, curve, number) for number, curve in enumerate(drawn)}
         for title, members in zip(("all", *GROUPS), groups, strict=True):
             print(f"| {name} | {title} ({len(members)}) | {_cells(members, ends)} |")
 
@@ -121,8 +121,8 @@ def _ends(forecast: Forecast, curve: Known, number: int) -> tuple[float, float]:
 
 def _cells(curves: Sequence[Known], ends: Mapping[int, tuple[float, float]]) -> str:
     """Share of intervals that hold, that lie too low and too high; width and score in points."""
-    low, high = np.array([ends[id(one)] for one in curves]).T
-    truth = np.array([one.truth for one in curves])
+    low, high = np.array([ends[id(curve)] for curve in curves]).T
+    truth = np.array([curve.truth for curve in curves])
     below, above = truth < low, truth > high
     width = 100 * (high - low)
     # Gneiting and Raftery 2007, section 6.2: the width, and 2 / 0.1 of the distance of a miss.
@@ -197,8 +197,8 @@ def _least_squares(shapes: Floats, at: Floats, errors: Floats) -> tuple[Floats, 
     slope, level = np.where(level < 0, alone, slope), np.maximum(level, 0.0)
     fitted = level[:, :, None] + slope[:, :, None] * x
     best = ((errors[:, None, :] - fitted) ** 2).sum(axis=2).argmin(axis=1)
-    place = np.arange(len(errors))
-    return level[place, best] + slope[place, best] * at[best], fitted[place, best]
+    repeat = np.arange(len(errors))
+    return level[repeat, best] + slope[repeat, best] * at[best], fitted[repeat, best]
 
 
 GROUPS = ("linear", "neural network", "others")

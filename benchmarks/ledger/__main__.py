@@ -77,12 +77,12 @@ def data_sets(given: Path, out: Path) -> dict[str, dict[str, list[Row]]]:
             program = [sys.executable, str(ROOT / "examples" / "stdlib.py")]
             subprocess.run([*program, name, "-o", str(out / target)], check=True)
     folders = [out / "order", *(path.parent for path in given.glob("*/train.jsonl"))]
-    found = {folder.name: splits_of(folder) for folder in folders}
+    sets = {folder.name: splits_of(folder) for folder in folders}
     rows = json_lines.read(out / "modules.jsonl")
     random.Random(0).shuffle(rows)
-    found["modules"] = {"validation": rows[:60], "test": rows[60:260], "train": rows[260:]}
+    sets["modules"] = {"validation": rows[:60], "test": rows[60:260], "train": rows[260:]}
     classified = {"text", "label"}
-    return {name: s for name, s in found.items() if classified <= s["train"][0].keys()}
+    return {name: s for name, s in sets.items() if classified <= s["train"][0].keys()}
 
 
 def splits_of(folder: Path) -> dict[str, list[Row]]:
@@ -95,7 +95,7 @@ def splits_of(folder: Path) -> dict[str, list[Row]]:
 
 def sweeps(data: list[str], count: int) -> Iterator[Sweep]:
     """So many different sweeps, in a shuffled order."""
-    every = [Sweep(*one) for one in itertools.product(data, SIZES, STRATEGIES, TRIALS)]
+    every = [Sweep(*chosen) for chosen in itertools.product(data, SIZES, STRATEGIES, TRIALS)]
     random.Random(0).shuffle(every)
     yield from every[:count]
 
@@ -128,7 +128,7 @@ def table(summary: dict[str, Any]) -> str:
     ]
     for kind in summary["kinds"]:
         shares = [kind[name] for name in ("hit_rate", "clock_hit_rate", "stated")]
-        held, clock, stated = ("–" if one is None else f"{one:.0%}" for one in shares)
+        held, clock, stated = ("–" if share is None else f"{share:.0%}" for share in shares)
         width = "–" if kind["width"] is None else f"{kind['width']:.2g} {kind['width_unit']}"
         lines.append(
             f"| `{kind['kind']}` | {kind['judged']} | {held} | {clock} | {stated} | {width} |"

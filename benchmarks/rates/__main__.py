@@ -46,7 +46,7 @@ def main() -> None:
     sweeps = all_sweeps(records(arguments.quality))
     leagues = {}
     for strategy in CONSTANTS:
-        own = [one for one in sweeps if one.strategy == strategy]
+        own = [sweep for sweep in sweeps if sweep.strategy == strategy]
         leagues[strategy] = league(own, strategy)
         print(f"{table(leagues[strategy] | {WHOLE: whole_book(own)}, own, strategy)}\n")
     if arguments.chart:
@@ -56,11 +56,11 @@ def main() -> None:
 def league(sweeps: Sequence[Sweep], strategy: str) -> dict[str, dict[str, float]]:
     """The mean regret of every rule by source, the best rule over its sources first."""
     scores: dict[str, dict[str, float]] = defaultdict(dict)
-    for source in dict.fromkeys(one.source for one in sweeps):
-        here = [one for one in sweeps if one.source == source]
-        elsewhere = [one for one in sweeps if one.source != source]
+    for source in dict.fromkeys(sweep.source for sweep in sweeps):
+        here = [sweep for sweep in sweeps if sweep.source == source]
+        elsewhere = [sweep for sweep in sweeps if sweep.source != source]
         for name, rule in rules(strategy, source, elsewhere).items():
-            rates = [(one, rate) for one in here if (rate := rule(one)) is not None]
+            rates = [(sweep, rate) for sweep in here if (rate := rule(sweep)) is not None]
             if rates:
                 scores[name][source] = mean_regret(rates)
     return dict(sorted(scores.items(), key=lambda item: _overall(item[1], scores)))
@@ -70,7 +70,7 @@ def _overall(of_rule: Mapping[str, float], scores: Scores) -> float:
     """The mean rank over the sources where the rule is scored, from 0 for the best to 1."""
     ranks = []
     for source, regret in of_rule.items():
-        others = [one[source] for one in scores.values() if source in one]
+        others = [rival[source] for rival in scores.values() if source in rival]
         ranks.append(sum(other < regret for other in others) / max(len(others) - 1, 1))
     return fmean(ranks)
 
@@ -91,9 +91,11 @@ def rules(strategy: str, source: str, elsewhere: Sequence[Sweep]) -> dict[str, R
 def whole_book(sweeps: Sequence[Sweep]) -> dict[str, float]:
     """The mean regret of sweeper's default by source, with nothing left out."""
     book = rule_book()
-    sources = dict.fromkeys(one.source for one in sweeps)
+    sources = dict.fromkeys(sweep.source for sweep in sweeps)
     return {
-        source: mean_regret((one, one.planned(book)) for one in sweeps if one.source == source)
+        source: mean_regret(
+            (sweep, sweep.planned(book)) for sweep in sweeps if sweep.source == source
+        )
         for source in sources
     }
 
@@ -107,7 +109,7 @@ def formula(sweep: Sweep) -> float:
 
 def best_constant(sweeps: Sequence[Sweep]) -> float | None:
     """The rate with the lowest mean regret over sources; None without any."""
-    sources = {one.source for one in sweeps}
+    sources = {sweep.source for sweep in sweeps}
     if not sources:
         return None
 
@@ -128,9 +130,10 @@ def mean_regret(rates: Iterable[tuple[Sweep, float]]) -> float:
 
 def table(scores: Scores, sweeps: Sequence[Sweep], strategy: str) -> str:
     """Regrets in percent, as Markdown."""
-    sources = list(dict.fromkeys(one.source for one in sweeps))
+    sources = list(dict.fromkeys(sweep.source for sweep in sweeps))
     counts = {
-        source: len({one.group for one in sweeps if one.source == source}) for source in sources
+        source: len({sweep.group for sweep in sweeps if sweep.source == source})
+        for source in sources
     }
     heads = [f"{TITLES[source]} ({counts[source]})" for source in sources]
     lines = [f"| {strategy} | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]

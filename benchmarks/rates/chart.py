@@ -55,9 +55,9 @@ def _x(percent: float) -> float:
 
 def _legend(titles: Mapping[str, str]) -> str:
     marks = [
-        f'<circle cx="{_LEFT + 110 * place}" cy="16" r="5" fill="{color}"/>'
-        + _text(_LEFT + 10 + 110 * place, 20, title)
-        for place, (color, title) in enumerate(zip(_MARKS, titles.values(), strict=False))
+        f'<circle cx="{_LEFT + 110 * number}" cy="16" r="5" fill="{color}"/>'
+        + _text(_LEFT + 10 + 110 * number, 20, title)
+        for number, (color, title) in enumerate(zip(_MARKS, titles.values(), strict=False))
     ]
     return "\n".join(marks)
 

@@ -65,14 +65,14 @@ class Sweep:
 
         What a rate costs there is then at least this much.
         """
-        rates = [one for one, _ in self.curve.points]
-        found = self.curve.regret(min(max(rate, rates[0]), rates[-1]))
-        assert found is not None
-        return found
+        rates = [swept for swept, _ in self.curve.points]
+        regret = self.curve.regret(min(max(rate, rates[0]), rates[-1]))
+        assert regret is not None
+        return regret
 
     def outside(self, rate: float) -> bool:
         """Whether a rate was not swept."""
-        rates = [one for one, _ in self.curve.points]
+        rates = [swept for swept, _ in self.curve.points]
         return not rates[0] * 0.999 <= rate <= rates[-1] * 1.001
 
 
@@ -112,7 +112,7 @@ def _recorded() -> Iterator[Sweep]:
         facts = recorded.plan.facts
         spec = Spec(task=facts.task, models=(ModelSpec(id=facts.models[0].id),), aim=facts.aim)
         for strategy in ("lora", "full"):
-            trials = [one for one in recorded.of(strategy) if one.complete]
+            trials = [trial for trial in recorded.of(strategy) if trial.complete]
             if len(trials) >= _FEWEST:
                 curve = Curve({}, _smoothed(trials))
                 hidden = facts.models[0].hidden_size
@@ -127,11 +127,11 @@ def _smoothed(trials: Sequence[table.Recorded]) -> tuple[tuple[float, float], ..
     effect of every other parameter. The worst tenth of the trials counts as its best one, or a few
     that diverged would decide.
     """
-    losses = np.log([one.loss for one in trials])
+    losses = np.log([trial.loss for trial in trials])
     losses = np.minimum(losses, np.quantile(losses, 0.9))
-    rates = np.log10([float(one.parameters["learning_rate"]) for one in trials])
+    rates = np.log10([float(trial.parameters["learning_rate"]) for trial in trials])
     low, high = np.quantile(rates, (0.02, 0.98))
-    others = _others([one.parameters for one in trials])
+    others = _others([trial.parameters for trial in trials])
     bends = np.arange(math.ceil(low / _BEND) * _BEND, high, _BEND)
 
     def columns(at: Floats) -> Floats:
@@ -140,21 +140,21 @@ def _smoothed(trials: Sequence[table.Recorded]) -> tuple[tuple[float, float], ..
     design = np.column_stack([np.ones(len(trials)), columns(rates), others])
     ridge = _RIDGE * len(trials) * np.eye(design.shape[1])
     ridge[:2] = 0.0
-    found = np.linalg.solve(design.T @ design + ridge, design.T @ losses)
+    weights = np.linalg.solve(design.T @ design + ridge, design.T @ losses)
     grid = np.arange(low, high + _GRID / 2, _GRID)
-    fitted = np.exp(columns(grid) @ found[1 : 2 + len(bends)])
+    fitted = np.exp(columns(grid) @ weights[1 : 2 + len(bends)])
     return tuple(zip((10**grid).tolist(), fitted.tolist(), strict=True))
 
 
 def _others(parameters: Sequence[Mapping[str, Scalar]]) -> Floats:
     """Every other parameter that was varied, standardised; numbers by their logarithm."""
     columns = []
-    for name in sorted({key for one in parameters for key in one} - {"learning_rate"}):
-        values = [one.get(name) for one in parameters]
+    for name in sorted({key for values_of in parameters for key in values_of} - {"learning_rate"}):
+        values = [values_of.get(name) for values_of in parameters]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             columns.append(np.log1p(np.array(values, dtype=np.float64) * 1e3))
         else:
             kinds = sorted(map(str, set(values)))[1:]
             columns += [np.array([str(v) == kind for v in values], dtype=float) for kind in kinds]
-    spread = [(one - one.mean()) / one.std() for one in columns if one.std() > 0]
+    spread = [(column - column.mean()) / column.std() for column in columns if column.std() > 0]
     return np.column_stack(spread) if spread else np.zeros((len(parameters), 0))

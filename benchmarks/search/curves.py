@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.search.table import TABLES, Floats, read
-from sweeper.search.loss_model.observations import START
+from sweeper.search.cost_model.observations import START
 from sweeper.search.pruner import forecast, prior_doubt
 
 PEERS, TARGETS, DRAWS = 5, 10, 40

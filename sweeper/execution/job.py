@@ -194,9 +194,9 @@ _ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def line_of(said: Order | Message) -> bytes:
+def line_of(message: Order | Message) -> bytes:
     """One order or message as a line."""
-    return said.model_dump_json().encode() + b"\n"
+    return message.model_dump_json().encode() + b"\n"
 
 
 def read_order(line: bytes) -> Order:

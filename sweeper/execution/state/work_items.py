@@ -87,8 +87,8 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
     """Whether the complete result of a work item exists."""
     if item.kind == "baselines":
         scored = run.path / item.home / _SCORED
-        known = {name for name, one in repair.baselines(run).items() if one is not None}
-        return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= known
+        names = {name for name, baseline in repair.baselines(run).items() if baseline is not None}
+        return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= names
     if item.kind == "test":
         return attempts.read_score(score_file(run, item)) is not None
     home = run.path / item.home

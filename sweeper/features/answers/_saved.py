@@ -11,9 +11,6 @@ from typing import Any
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset, Message, Split
 from sweeper.data.problems import listing
-from sweeper.data.reading.layout import SplitFiles
-from sweeper.data.reading.read import read
-from sweeper.data.rows import read_rows
 from sweeper.data.tools import calls_of, for_template, packed, spelled
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Spec
@@ -90,6 +87,11 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     Raises:
         DataError: It cannot be read, or has several answers to one prompt.
     """
+    # Not at the top: every plan loads this module, and only one with answers reads rows here.
+    from sweeper.data.reading.layout import SplitFiles
+    from sweeper.data.reading.read import read
+    from sweeper.data.rows import read_rows
+
     table = read(Path(path))
     if any(_ID in fields for fields in table.sample(1)):
         pairs: Iterator[tuple[int, str, str]] = (

@@ -117,7 +117,7 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
     """Every prediction that a plan states as a value."""
     own, pairs = plan.candidates, by_pair(plan)[0].candidates
     names = {
-        (one.strategy, one.model): named.strategy for one, named in zip(own, pairs, strict=True)
+        (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }
     for candidate, named in zip(own, pairs, strict=True):
         yield _memory(named)
@@ -137,11 +137,11 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
         yield _event(
             "best-strategy", second.probability, first, names[second.strategy, second.model]
         )
-    frozen = [one for one in own if not changes_base(one.strategy)]
-    trained = [one for one in own if changes_base(one.strategy) and one.model == own[0].model]
+    frozen = [each for each in own if not changes_base(each.strategy)]
+    trained = [each for each in own if changes_base(each.strategy) and each.model == own[0].model]
     if frozen and trained:
         probability = trained[0].quality.probability_above(frozen[0].quality)
-        of, against = (names[one.strategy, one.model] for one in (trained[0], frozen[0]))
+        of, against = (names[each.strategy, each.model] for each in (trained[0], frozen[0]))
         yield _event("fine-tuning-pays", probability, of, against)
 
 

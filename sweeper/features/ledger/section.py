@@ -33,7 +33,7 @@ class Figures(Record):
     @property
     def judged(self) -> list[Scored]:
         """Those with an outcome."""
-        return [one for one in self.scored if one.held is not None]
+        return [scored for scored in self.scored if scored.held is not None]
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
@@ -59,7 +59,7 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
 
 
 def _sentence(judged: Sequence[Scored]) -> str:
-    missed = [_what(one) for one in judged if not one.held]
+    missed = [_what(scored) for scored in judged if not scored.held]
     held = len(judged) - len(missed)
     text = f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
     return f"{text}; missed: {units.joined(missed)}." if missed else f"{text}."
@@ -73,9 +73,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 def _table(scored: Sequence[Scored]) -> Table:
     columns: list[Column[Scored]] = [
         Column("prediction", _what),
-        Number("expected", lambda one: _figure(one, one.value)),
+        Number("expected", lambda row: _figure(row, row.value)),
         Number("90% interval", _interval),
-        Number("observed", lambda one: _figure(one, one.observed)),
+        Number("observed", lambda row: _figure(row, row.observed)),
         Column("outcome", _outcome),
     ]
     caption = "Predictions of the plan, written before the first trial"

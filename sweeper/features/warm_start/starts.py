@@ -45,8 +45,8 @@ class RememberedBest(Record):
     strategy: str
     model: RememberedModel
     parameters: dict[str, Scalar]
-    loss: float
-    default_loss: float | None = None
+    cost: float
+    default_cost: float | None = None
 
 
 class Remembered(Artifact):
@@ -118,8 +118,8 @@ def _best(
         strategy=candidate.strategy,
         model=RememberedModel.taken_from(facts, name=facts.id.rstrip("/").rpartition("/")[2]),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
-        loss=cost_of(result, measured),
-        default_loss=defaults[0] if defaults else None,
+        cost=cost_of(result, measured),
+        default_cost=defaults[0] if defaults else None,
     )
 
 
@@ -217,8 +217,8 @@ def _text(
     objective: Objective,
 ) -> str:
     """The line of the run's log about a warm start."""
-    reached, title = objective.value(best.loss), "loss" if objective.is_loss else objective.title
-    default = None if best.default_loss is None else objective.value(best.default_loss)
+    reached, title = objective.value(best.cost), "loss" if objective.is_loss else objective.title
+    default = None if best.default_cost is None else objective.value(best.default_cost)
     against = "" if default is None else f" (its default {default:.4g})"
     dropped = sorted(set(best.parameters) - set(fits))
     without = f", without {', '.join(dropped)}" if dropped else ""

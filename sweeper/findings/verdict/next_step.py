@@ -208,8 +208,4 @@ def twice_the_trials(findings: Findings, because: str) -> NextStep:
 
 
 def _run(findings: Findings) -> str:
-    return f"sweeper run {_place(findings)}/sweep.yaml"
-
-
-def _place(findings: Findings) -> str:
-    return shlex.quote(findings.run.place)
+    return f"sweeper run {shlex.quote(findings.run.place)}/sweep.yaml"

@@ -110,8 +110,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _finding(report: Report) -> str:
     findings = report.findings
-    best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
-    rows = [t for t in findings.trials if t.number in best and t.curve]
+    rows = [t for t in findings.trials if t.number in findings.best_trials and t.curve]
     noise = _noise(findings)
     rising = [t for t in rows if _rise(t) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
@@ -138,8 +137,7 @@ def _noise(findings: Findings) -> float:
 
 def _rise(trial: TrialRow) -> float:
     """The last loss minus the lowest one."""
-    losses = [p.validation_loss for p in trial.curve if p.validation_loss is not None]
-    return losses[-1] - min(losses) if losses else 0.0
+    return trial.losses[-1] - min(trial.losses) if trial.losses else 0.0
 
 
 def _note(report: Report, items: int | None) -> str:
@@ -167,8 +165,7 @@ def _off_range(report: Report) -> str:
     scale, shown = curve_scale(report.findings), drawn_trials(report.findings)
     if scale is None:
         return ""
-    losses = [[p.validation_loss for p in t.curve if p.validation_loss is not None] for t in shown]
-    cut = sum(any(loss > scale.high for loss in curve) for curve in losses)
+    cut = sum(any(loss > scale.high for loss in trial.losses) for trial in shown)
     leave = units.plural(cut, "curve leaves", "curves leave")
     return (
         f" {leave} the drawn range at its top; an arrow marks those that end there." if cut else ""
@@ -178,7 +175,7 @@ def _off_range(report: Report) -> str:
 def _table(report: Report) -> Table:
     """The curves of the best trials; the rest is in curves.csv."""
     unit = report.findings.loss_unit
-    best = {s.best_trial for s in report.findings.strategies if s.best_trial is not None}
+    best = report.findings.best_trials
     columns: list[Column[tuple[TrialRow, CurvePoint]]] = [
         Number("trial", lambda row: f"#{row[0].number}"),
         Column("strategy", lambda row: strategy_cell(row[0].strategy)),
@@ -220,7 +217,7 @@ def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
     trials = [t for t in findings.trials if t.curve]
     if len(trials) <= MOST_CURVES:
         return tuple(trials)
-    best = {s.best_trial for s in findings.strategies}
+    best = findings.best_trials
     ordered = sorted(trials, key=lambda t: (t.strategy, t.number))
     every = math.ceil(len(ordered) / (MOST_CURVES - len(best)))
     kept = {t.number for t in ordered[::every]} | best
@@ -244,7 +241,7 @@ class _Axes:
 def curves(findings: Findings, description: str) -> Drawing | None:
     """All curves: best of each strategy thick with its training loss thin, others faint."""
     trials = drawn_trials(findings)
-    best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
+    best = findings.best_trials
     y_scale = curve_scale(findings)
     if y_scale is None:
         return None
@@ -267,8 +264,7 @@ def curve_scale(findings: Findings) -> Scale | None:
 
     Training losses do not widen it.
     """
-    losses = [[p.validation_loss for p in t.curve] for t in drawn_trials(findings)]
-    curves = [kept for trial in losses if (kept := [loss for loss in trial if loss is not None])]
+    curves = [trial.losses for trial in drawn_trials(findings) if trial.losses]
     if not curves:
         return None
     last = focus([trial[-1] for trial in curves])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -163,37 +164,33 @@ def _changed(
     ]
 
 
+@dataclass(frozen=True)
 class _Shown:
     """Makes groups of items from the scores and texts of a run."""
 
-    def __init__(
-        self,
-        scores: Sequence[TestScore],
-        labels: Sequence[str],
-        texts: dict[int, ItemText],
-        counted: Sequence[int],
-    ) -> None:
-        self._scores, self._labels, self._texts = scores, labels, texts
-        self.counted = counted
+    scores: Sequence[TestScore]
+    labels: Sequence[str]
+    texts: dict[int, ItemText]
+    counted: Sequence[int]
 
     def group(self, kind: GroupKind, places: Sequence[int], of: int) -> OutputGroup:
         most = _SUSPECTS if kind == "suspect" else _SHOWN
         return OutputGroup(kind=kind, items=tuple(map(self._item, places[:most])), of=of)
 
     def _item(self, item: int) -> ShownItem:
-        text = self._texts[item]
+        text = self.texts[item]
         return ShownItem(
             item=int(item),
             line=text.line,
             asked=text.asked,
             reference=text.reference,
-            answers=tuple(self._answer(score, int(item)) for score in self._scores),
+            answers=tuple(self._answer(score, int(item)) for score in self.scores),
         )
 
     def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
         loss = score.item_losses[item]
         if score.predicted:
-            label = self._labels[score.predicted[item]]
+            label = self.labels[score.predicted[item]]
             return ShownAnswer(text=label, loss=loss, confidence=score.confidence[item])
         text = score.generated.said.get(item) if score.generated else None
         return None if text is None else ShownAnswer(text=text, loss=loss)

@@ -40,7 +40,7 @@ def test_without_a_warm_start_nothing_is_said(make_run) -> None:
         ({}, "from earlier, 50% alike: not tried yet."),
         ({"trial": 4}, "trial 4 tried it and was not completed."),
         (
-            {"trial": 4, "loss": 0.41, "default_loss": 0.5, "best_loss": 0.4},
+            {"trial": 4, "value": 0.41, "default_value": 0.5, "best_value": 0.4},
             "trial 4 reached 0.410 nats/decision, its default 0.500, the best of all 0.400.",
         ),
     ],

@@ -16,7 +16,7 @@ from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search import optuna_space
 from sweeper.search.alone import RungCount, Space, StopCondition, StrategySpace, search
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.cost_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.trials import Measure, TrialResult
 
@@ -89,7 +89,7 @@ def test_a_study_leaves_its_bests_and_no_trace_of_its_data(tmp_path: Path) -> No
     kept = Remembered.read(path)
     assert [best.strategy for best in kept.bests] == ["lora", "full"]
     lora = kept.bests[0]
-    assert (lora.loss, lora.default_loss) == (0.4, 0.5)
+    assert (lora.cost, lora.default_cost) == (0.4, 0.5)
     assert lora.parameters["learning_rate"] == 1e-3
     assert "lora_dropout" not in lora.parameters  # it was not searched
     assert str(tmp_path) not in path.read_text()

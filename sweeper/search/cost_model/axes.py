@@ -1,4 +1,4 @@
-"""Parameters as numbers for draws and loss models.
+"""Parameters as numbers for draws and cost models.
 
 An axis is one parameter on the unit interval of its allowed range, with best practice and prior on
 it. Rows are configurations, scaled so that the correlation length is 1; also another candidate's,
@@ -19,7 +19,7 @@ from scipy import special
 
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Parameter
-from sweeper.search.loss_model.gaussian_process import Matrix, Vector
+from sweeper.search.cost_model.gaussian_process import Matrix, Vector
 from sweeper.spec import Scalar
 
 Range = tuple[float, float]
@@ -193,8 +193,8 @@ class ChoiceAxis:
     def log_priors(self, values: Sequence[Scalar | None]) -> Vector:
         """Log weights of choices, small outside of best practice; not a number for None."""
         logs: dict[Scalar | None, float] = {None: math.nan}
-        for one in self.choices:
-            logs[one] = math.log(max(self.weights.get(one, 0.0), 0.01))
+        for choice in self.choices:
+            logs[choice] = math.log(max(self.weights.get(choice, 0.0), 0.01))
         return np.asarray([logs[value] for value in values])
 
     @cached_property
@@ -215,7 +215,7 @@ class ChoiceAxis:
 def cumulated(weights: Sequence[float]) -> list[float]:
     """Weights added up, to 1."""
     sums = np.cumsum(weights)
-    return [float(one) for one in sums / sums[-1]]
+    return [float(share) for share in sums / sums[-1]]
 
 
 def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
@@ -223,11 +223,11 @@ def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
     return bisect.bisect_right(sums, generator.random())
 
 
-def axis_of(name: str, parameter: Parameter, known: BaseDistribution) -> Axis | ChoiceAxis:
+def axis_of(name: str, parameter: Parameter, distribution: BaseDistribution) -> Axis | ChoiceAxis:
     """The axis of a parameter under its registered distribution."""
-    if isinstance(known, CategoricalDistribution):
-        return ChoiceAxis(name, parameter, tuple(known.choices))  # type: ignore[arg-type]
-    low, high = float(known.low), float(known.high)  # type: ignore[attr-defined]
+    if isinstance(distribution, CategoricalDistribution):
+        return ChoiceAxis(name, parameter, tuple(distribution.choices))  # type: ignore[arg-type]
+    low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
     return Axis(name, parameter, low, high)
 
 
@@ -293,21 +293,21 @@ class Rows:
 
 
 def _numbers(axis: Axis, values: Values) -> Matrix:
-    known = numbers(values)
+    values_as_numbers = numbers(values)
     # Where its condition does not hold: the centre, and apart from all that have it.
-    without = np.isnan(known)
-    units = np.where(without, axis.prior[0], axis.units(known))
+    without = np.isnan(values_as_numbers)
+    units = np.where(without, axis.prior[0], axis.units(values_as_numbers))
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
 
 
 def _choices(axis: ChoiceAxis, values: Values) -> Matrix:
-    known = {value: _choice_row(axis, value) for value in {*values}}
+    rows = {value: _choice_row(axis, value) for value in {*values}}
     width = len(_choice_row(axis, None))
-    return np.asarray([known[value] for value in values], dtype=float).reshape(-1, width)
+    return np.asarray([rows[value] for value in values], dtype=float).reshape(-1, width)
 
 
 def _choice_row(axis: ChoiceAxis, value: Scalar | None) -> list[float]:
-    if all(isinstance(one, int | float) and one > 0 for one in axis.choices):
+    if all(isinstance(each, int | float) and each > 0 for each in axis.choices):
         octave = LENGTH_DISTANCE if axis.name == EPOCHS else OCTAVE_DISTANCE
         return [octave * math.log2(float(value or axis.parameter.default))]
     return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]

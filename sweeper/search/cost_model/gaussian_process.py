@@ -1,9 +1,9 @@
 """A Gaussian process over one candidate's parameters, small enough to be exact.
 
-It may be told of other candidates' losses too, each with a level of its own that is not known: a
+It may be told of other candidates' costs too, each with a level of its own that is not known: a
 multi-task kernel as in Bonilla, Chai and Williams 2008 (Multi-task Gaussian process prediction),
 with the covariance of tasks fixed. Inputs are axes scaled so that a distance of 1 is as far as
-losses are taken to be related; pure.
+costs are taken to be related; pure.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Whose = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
 # How far the levels of candidates are taken to lie apart at least, as a share of how far one
-# candidate's losses spread. In replays of four formulas 0.5, 1 and 2 could not be told apart.
+# candidate's costs spread. In replays of four formulas 0.5, 1 and 2 could not be told apart.
 LEVEL_SHARE = 1.0
-# Losses further above the best than this many times the median's distance are all just bad: a
+# Costs further above the best than this many times the median's distance are all just bad: a
 # diverged trial would otherwise flatten all differences that matter.
 CLIP_FACTOR = 4.0
 
@@ -46,10 +46,10 @@ def one_thread() -> AbstractContextManager[object]:
     return context
 
 
-def clipped(losses: Vector) -> Vector:
-    """Losses, with bad ones cut to a limit beyond which they carry no information."""
-    best, middle = float(losses.min()), float(np.median(losses))
-    return np.minimum(losses, best + CLIP_FACTOR * (middle - best)) if middle > best else losses
+def clipped(costs: Vector) -> Vector:
+    """Costs, with bad ones cut to a limit beyond which they carry no information."""
+    best, middle = float(costs.min()), float(np.median(costs))
+    return np.minimum(costs, best + CLIP_FACTOR * (middle - best)) if middle > best else costs
 
 
 def matern(first: Matrix, second: Matrix) -> Matrix:
@@ -68,11 +68,13 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
     return kernel
 
 
-def _level(losses: Vector, whose: Whose, variance: float) -> float:
+def _level(costs: Vector, whose: Whose, variance: float) -> float:
     # How much the levels of candidates vary: what their medians show, and a share of the spread.
-    middle = float(np.median(losses[whose == 0]))
-    apart = [middle - float(np.median(losses[whose == one])) for one in set(whose.tolist()) - {0}]
-    return max([LEVEL_SHARE**2 * variance, *(one**2 for one in apart)]) if apart else 0.0
+    middle = float(np.median(costs[whose == 0]))
+    apart = [
+        middle - float(np.median(costs[whose == level])) for level in set(whose.tolist()) - {0}
+    ]
+    return max([LEVEL_SHARE**2 * variance, *(level**2 for level in apart)]) if apart else 0.0
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class GaussianProcess:
     """A fitted process.
 
     Args:
-        points: Where losses are known, shape ``(n, d)``.
+        points: Where costs are known, shape ``(n, d)``.
         whose: The candidate that each is of, 0 for the one that is asked about; shape ``(n,)``.
-        mean: The loss far from all of them.
-        variance: How much losses vary over the space.
+        mean: The cost far from all of them.
+        variance: How much costs vary over the space.
         level: How much candidates' levels vary, as a variance; 0 where there is one.
         factor: Cholesky factor of the kernel matrix with its noise.
-        weights: Kernel matrix inverse times (losses - mean).
+        weights: Kernel matrix inverse times (costs - mean).
     """
 
     points: Matrix
@@ -101,35 +103,35 @@ class GaussianProcess:
     def fit(
         cls,
         points: Matrix,
-        losses: Vector,
+        costs: Vector,
         noise: float,
         spread: float = 0.0,
         whose: Whose | None = None,
     ) -> GaussianProcess:
-        """Fit to losses.
+        """Fit to costs.
 
         Args:
             points: Shape ``(n, d)``.
-            losses: Shape ``(n,)``.
+            costs: Shape ``(n,)``.
             noise: Standard deviation of independent noise.
-            spread: Losses are taken to vary by this much at least.
-            whose: The candidate that each loss is of, 0 for the one that is asked about; all are
+            spread: Costs are taken to vary by this much at least.
+            whose: The candidate that each cost is of, 0 for the one that is asked about; all are
                 its own if not given.
         """
-        of = np.zeros(len(losses), dtype=np.int64) if whose is None else whose
-        own = losses[of == 0]
+        of = np.zeros(len(costs), dtype=np.int64) if whose is None else whose
+        own = costs[of == 0]
         variance = max(float(np.var(own)), (2 * noise) ** 2, spread**2, 1e-10)
-        level = _level(losses, of, variance)
+        level = _level(costs, of, variance)
         mean = float(np.median(own))
         kernel = variance * matern(points, points)
         kernel += level * (of[:, None] == of[None, :])
         kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
         factor = linalg.cho_factor(kernel, lower=True, overwrite_a=True)
-        weights = linalg.cho_solve(factor, losses - mean)
+        weights = linalg.cho_solve(factor, costs - mean)
         return cls(points, of, mean, variance, level, factor, weights)
 
     def predict(self, at: Matrix) -> tuple[Vector, Vector]:
-        """Mean and standard deviation of the loss, shape ``(m,)`` each."""
+        """Mean and standard deviation of the cost, shape ``(m,)`` each."""
         cross = self.variance * matern(at, self.points)
         cross += self.level * (self.whose == 0)
         mean = self.mean + cross @ self.weights

@@ -1,7 +1,7 @@
-"""Losses of untrained models, as information about trials that begin with them.
+"""Costs of untrained models, as information about trials that begin with them.
 
-A trial with a learning rate of 0 would end with the loss that it begins with: that of the base
-model, or, if it starts from the probe, that of the frozen base with a linear head. These losses are
+A trial with a learning rate of 0 would end with the cost that it begins with: that of the base
+model, or, if it starts from the probe, that of the frozen base with a linear head. These costs are
 known before anything is trained. They tell the sampler whether rates are too low, and whether to
 start from the probe.
 """
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.plans import Plan, StrategySpace
-from sweeper.search.loss_model.axes import Axes, Axis, ChoiceAxis
-from sweeper.search.loss_model.observations import START, Observation
+from sweeper.search.cost_model.axes import Axes, Axis, ChoiceAxis
+from sweeper.search.cost_model.observations import START, Observation
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
@@ -32,11 +32,11 @@ NUMBER, UNTRAINED = -1, "untrained"
 
 @dataclass(frozen=True)
 class Untrained:
-    """Validation losses of models that were not trained, by base model.
+    """Validation costs of models that were not trained, by base model.
 
     Args:
-        probes: Losses of a linear head on the frozen base.
-        bases: Losses of the untrained base model, if it writes texts.
+        probes: Costs of a linear head on the frozen base.
+        bases: Costs of the untrained base model, if it writes texts.
     """
 
     probes: Mapping[str, float] = field(default_factory=dict)
@@ -50,25 +50,25 @@ class Untrained:
         candidates: Mapping[str, StrategySpace],
         seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
-        """A copy with the losses of heads that were trials, which the study compares.
+        """A copy with the costs of heads that were trials, which the study compares.
 
         Args:
             candidates: Candidates of the study, by key.
             seen: The trials of each.
         """
-        heads = [(key, one.model) for key, one in candidates.items() if one.one_trial]
+        heads = [(key, item.model) for key, item in candidates.items() if item.one_trial]
         ended = {
-            model: one.cost
+            model: item.cost
             for key, model in heads
-            for one in seen.get(key, ())
-            if one.complete and one.cost is not None
+            for item in seen.get(key, ())
+            if item.complete and item.cost is not None
         }
         return self | Untrained(ended)
 
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
     ) -> Observation | None:
-        """The expected loss of a candidate's trial at the lowest rate; None if unknown.
+        """The expected cost of a candidate's trial at the lowest rate; None if unknown.
 
         Args:
             key: The candidate's.
@@ -81,11 +81,11 @@ class Untrained:
             return None
         from_probe = isinstance(start, ChoiceAxis) and PROBE in start.choices
         if from_probe:
-            loss = self.probes.get(candidate.model)
+            cost = self.probes.get(candidate.model)
         else:
             as_base = candidate.begins_as_base and START not in candidate.parameters
-            loss = self.bases.get(candidate.model) if as_base else None
-        if loss is None:
+            cost = self.bases.get(candidate.model) if as_base else None
+        if cost is None:
             return None
         point = {name: axis.parameter.default for name, axis in axes.items()}
         point |= {RATE: rate.value(0.0)} | ({START: PROBE} if from_probe else {})
@@ -94,12 +94,12 @@ class Untrained:
             low, usual = head.practice[0], head.unit(head.parameter.default)
             point[HEAD_RATE] = head.value((low + usual) / 2)
         chosen = {**constants, **point}
-        held = {name: one for name, one in point.items() if holds(axes[name].parameter, chosen)}
+        held = {name: value for name, value in point.items() if holds(axes[name].parameter, chosen)}
         return Observation(
             number=NUMBER,
             key=key,
             parameters=held,
-            cost=loss,
+            cost=cost,
             complete=True,
             running=False,
             failed=False,
@@ -110,12 +110,13 @@ class Untrained:
 NOTHING = Untrained()
 
 
-def of_baseline(plan: Plan, known: BaselineResult) -> Untrained:
-    """The loss of a baseline that is an untrained model; none for other baselines."""
-    loss, model = plan.objective.cost_of(known), plan.candidates[0].model
+def of_baseline(plan: Plan, baseline: BaselineResult) -> Untrained:
+    """The cost of a baseline that is an untrained model; none for other baselines."""
+    cost, model = plan.objective.cost_of(baseline), plan.candidates[0].model
     # After a stage, trials do not begin as the base model is.
-    if loss is None or any(candidate.stages for candidate in plan.candidates):
+    if cost is None or any(candidate.stages for candidate in plan.candidates):
         return NOTHING
     return Untrained(
-        {model: loss} if known.name == PROBE else {}, {model: loss} if known.name == BASE else {}
+        {model: cost} if baseline.name == PROBE else {},
+        {model: cost} if baseline.name == BASE else {},
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeper.plans import Parameter
-from sweeper.search.loss_model.axes import CANDIDATE_DISTANCE, Axes, Rows, axis_of, is_repeat
+from sweeper.search.cost_model.axes import CANDIDATE_DISTANCE, Axes, Rows, axis_of, is_repeat
 
 CHOICES = ("random", "probe")
 

@@ -19,10 +19,10 @@ from sweeper.search.alone import (
     StrategySpace,
     search,
 )
-from sweeper.search.loss_model.axes import axis_of
-from sweeper.search.loss_model.loss_model import Trials
-from sweeper.search.loss_model.observations import Observation
-from sweeper.search.loss_model.untrained import NUMBER, Untrained, of_baseline
+from sweeper.search.cost_model.axes import axis_of
+from sweeper.search.cost_model.cost_model import Trials
+from sweeper.search.cost_model.observations import Observation
+from sweeper.search.cost_model.untrained import NUMBER, Untrained, of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import BaselineResult
 

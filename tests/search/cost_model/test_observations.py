@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.cost_model.observations import Observation
 
 
 def test_a_perfect_trial_ranks_first() -> None:

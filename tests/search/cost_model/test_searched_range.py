@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from curve_backend import LORA
 
-from sweeper.search.loss_model.axes import Axis, axis_of
-from sweeper.search.loss_model.loss_model import searched_range
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.cost_model.axes import Axis, axis_of
+from sweeper.search.cost_model.cost_model import searched_range
+from sweeper.search.cost_model.observations import Observation
 from sweeper.search.optuna_space import distribution
 
 

@@ -16,17 +16,17 @@ from sweeper.search.alone import (
     StrategySpace,
     search,
 )
-from sweeper.search.loss_model.axes import axis_of
-from sweeper.search.loss_model.loss_model import (
+from sweeper.search.cost_model.axes import axis_of
+from sweeper.search.cost_model.cost_model import (
     LEAST_TOLD,
     MOST_TOLD,
-    LossModel,
-    StudyLosses,
+    CostModel,
+    StudyCosts,
     Trials,
     log_within_limit,
     thinned,
 )
-from sweeper.search.loss_model.observations import Observation, observation
+from sweeper.search.cost_model.observations import Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import known_of
 from sweeper.trials import Trial
@@ -49,11 +49,11 @@ def trials(count: int, key: str = "lora") -> list[Observation]:
     ]  # fmt: skip
 
 
-def model(own: int, *others: int) -> LossModel:
-    return LossModel(
+def model(own: int, *others: int) -> CostModel:
+    return CostModel(
         Trials(RATE_AXES, trials(own), SPACE.budget),
         lambda points: np.zeros(len(points)),
-        StudyLosses(),
+        StudyCosts(),
         [Trials(RATE_AXES, trials(count, "full"), SPACE.budget) for count in others],
     )
 
@@ -70,7 +70,7 @@ def test_few_trials_are_all_told_and_of_many_the_best_the_last_and_an_even_rest(
 
 
 def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
-    def told(made: LossModel) -> list[int]:
+    def told(made: CostModel) -> list[int]:
         own, others = made._inputs
         return [len(own.trials), *(len(one.trials) for one in others)]
 
@@ -158,19 +158,19 @@ def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() 
 
 def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> None:
     points = np.asarray([[0.0], [0.5], [1.0], [1.5]])
-    excess = np.asarray([-0.2, -0.1, 0.3, 0.8])
-    chances = np.exp(log_within_limit(points, excess, np.asarray([[0.1], [0.7], [1.4]])))
+    violation = np.asarray([-0.2, -0.1, 0.3, 0.8])
+    chances = np.exp(log_within_limit(points, violation, np.asarray([[0.1], [0.7], [1.4]])))
     assert chances[0] > 0.9
     assert 0.1 < chances[1] < 0.9
     assert chances[2] < 0.05
 
 
-def observed(number: int, loss: float, excess: float | None) -> Observation:
+def observed(number: int, loss: float, violation: float | None) -> Observation:
     curve = {rung: loss + 0.1 * (8 - rung) for rung in range(1, 9)}
     parameters = {"learning_rate": 2e-4, "replay_share": 0.0}
     return Observation(
         number, "lora", parameters, loss, complete=True, running=False, failed=False,
-        origin="search", curve=curve, reported=curve, seconds=1.0, excess=excess,
+        origin="search", curve=curve, reported=curve, seconds=1.0, violation=violation,
     )  # fmt: skip
 
 
@@ -190,13 +190,13 @@ def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
     result = ended("COMPLETE", 0.5, measures=beyond(0.1))
     limits = [LIMIT._replace(most=math.inf)]
     trial = observation(Trial(strategy="lora"), "lora", {}, {}, result, SPACE, limits)
-    assert trial.excess is None
+    assert trial.violation is None
     assert trial.keeps
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
     seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
-    model = LossModel(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
+    model = CostModel(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
     assert (model._log_within_limit([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_within_limit([], rows) == 0.0).all()

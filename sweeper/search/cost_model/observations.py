@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from sweeper.constraints import Limit, excess, is_beyond, order
+from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.objective import Objective
 from sweeper.plans import Space
 from sweeper.search.optuna_space import rungs_of
@@ -37,7 +37,7 @@ class Observation:
         reported: The costs as they were reported, by rung.
         losses: The validation losses that were reported with them.
         seconds: What it took, 0 where that is not known.
-        excess: How far it is over the user's limit, up to 0 where it keeps to it; None where
+        violation: How far it is over the user's limit, up to 0 where it keeps to it; None where
             there is no limit or nothing was measured.
         items: The first validation items at each rung, where that was told.
         rungs: How many it has when it trains to its end.
@@ -55,7 +55,7 @@ class Observation:
     reported: dict[int, float] = field(default_factory=dict)
     losses: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
-    excess: float | None = None
+    violation: float | None = None
     items: dict[int, FirstItems] = field(default_factory=dict)
     rungs: int = 8
 
@@ -66,7 +66,7 @@ class Observation:
     @property
     def keeps(self) -> bool:
         """Whether it is within the limit, as far as known."""
-        return not is_beyond(self.excess)
+        return not is_beyond(self.violation)
 
     @property
     def final(self) -> float | None:
@@ -96,7 +96,7 @@ class Observation:
         if self.rungs in self.items and self.rungs in self.reported:
             return self.reported[self.rungs] - self.items[self.rungs].loss
         # It completed before its last rung, with the weights of its best one.
-        return self.cost - min(one.loss for one in self.items.values())
+        return self.cost - min(items.loss for items in self.items.values())
 
     @cached_property
     def rank(self) -> tuple[bool, float, float, float]:
@@ -104,7 +104,7 @@ class Observation:
         by their last rung."""
         cost = math.inf if self.cost is None else self.cost
         if self.complete:
-            return False, *order(cost, self.excess)
+            return False, *order(cost, self.violation)
         return True, -max(self.curve, default=0), cost, 0.0
 
 
@@ -129,13 +129,13 @@ def observation(
     """
     objective, state = space.objective, result.state if result else None
     reported = {rung: _cost(report, objective) for rung, report in reports.items()}
-    cost, beyond = None, None
+    cost, measured = None, None
     if result is not None and state == "COMPLETE":
         cost = objective.cost_of(result)
     elif state == "PRUNED" and reported and math.isfinite(last := reported[max(reported)]):
         cost = last
     if result is not None and state != "FAIL":
-        beyond = excess(result.measures, limits)
+        measured = violation(result.measures, limits)
     failure = result.failure if result else None
     return Observation(
         number=trial.number,
@@ -149,10 +149,10 @@ def observation(
         curve=best_so_far(reported),
         reported=reported,
         losses={rung: report.validation_loss for rung, report in reports.items()},
-        items={rung: one.first_items for rung, one in reports.items() if one.first_items},
+        items={rung: rep.first_items for rung, rep in reports.items() if rep.first_items},
         seconds=result.seconds if result else 0.0,
         # A limit of infinity is none.
-        excess=beyond if beyond is not None and math.isfinite(beyond) else None,
+        violation=measured if measured is not None and math.isfinite(measured) else None,
         rungs=rungs_of(searched, space.budget),
     )
 
@@ -174,47 +174,47 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
     loss, by a straight line (never a falling one) through them; while they are too few for a line,
     with the highest of theirs. So do the losses of curves.
     """
-    known = [
-        (min(one.curve.values()), one.cost)
-        for one in seen
-        if one.complete and one.cost is not None and one.curve
+    pairs = [
+        (min(trial.curve.values()), trial.cost)
+        for trial in seen
+        if trial.complete and trial.cost is not None and trial.curve
     ]
-    costs = [cost for _, cost in known]
+    costs = [cost for _, cost in pairs]
 
     def cost_at(loss: float) -> float:
-        if len(known) < _FEWEST_COMPLETE or len({early for early, _ in known}) < 2:
+        if len(pairs) < _FEWEST_COMPLETE or len({early for early, _ in pairs}) < 2:
             return max(costs)
-        line = statistics.linear_regression(*zip(*known, strict=True))
+        line = statistics.linear_regression(*zip(*pairs, strict=True))
         return statistics.fmean(costs) + max(0.0, line.slope) * (
-            loss - statistics.fmean(early for early, _ in known)
+            loss - statistics.fmean(early for early, _ in pairs)
         )
 
     if not costs:
-        return [replace(one, curve={}, reported={}, items={}) for one in seen]
+        return [replace(trial, curve={}, reported={}, items={}) for trial in seen]
     return [
         replace(
-            one,
-            cost=one.cost if one.complete or one.cost is None else cost_at(one.cost),
-            curve={rung: cost_at(loss) for rung, loss in one.curve.items()},
-            reported={rung: cost_at(loss) for rung, loss in one.reported.items()},
+            trial,
+            cost=trial.cost if trial.complete or trial.cost is None else cost_at(trial.cost),
+            curve={rung: cost_at(loss) for rung, loss in trial.curve.items()},
+            reported={rung: cost_at(loss) for rung, loss in trial.reported.items()},
             items={},
         )
-        for one in seen
+        for trial in seen
     ]
 
 
 def lowest_final(trials: Iterable[Observation]) -> float:
     """The lowest final cost: one that was bought by breaking the user's limit does not count."""
-    return min((one.final for one in trials if one.final is not None), default=math.inf)
+    return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
 
 
-def best_so_far(losses: dict[int, float]) -> dict[int, float]:
-    """The lowest finite loss up to each rung; its best one counts in the end."""
+def best_so_far(costs: dict[int, float]) -> dict[int, float]:
+    """The lowest finite cost up to each rung; its best one counts in the end."""
     lowest = math.inf
     curve: dict[int, float] = {}
-    for rung in sorted(losses):
-        if math.isfinite(losses[rung]):
-            lowest = min(lowest, losses[rung])
+    for rung in sorted(costs):
+        if math.isfinite(costs[rung]):
+            lowest = min(lowest, costs[rung])
         if math.isfinite(lowest):
             curve[rung] = lowest
     return curve

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.search.loss_model.gaussian_process import GaussianProcess
+from sweeper.search.cost_model.gaussian_process import GaussianProcess
 
 GENERATOR = np.random.default_rng(0)
 POINTS = GENERATOR.uniform(0, 3, (24, 2))
