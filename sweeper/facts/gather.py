@@ -92,7 +92,9 @@ def gather(
 
 def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run: bool) -> Facts:
     gathered = ((name, hook(spec, facts, dataset, for_run)) for name, hook in parts.GATHER.all())
-    records = {name: one.model_dump(mode="json") for name, one in gathered if one is not None}
+    records = {
+        name: record.model_dump(mode="json") for name, record in gathered if record is not None
+    }
     facts = facts.model_copy(update={"features": records})
     more = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
     data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *more)})
@@ -113,8 +115,8 @@ def _read_facts(
         DataChange(remedy=remedy, action=action, rows=count)
         for (remedy, action), count in counted(rows.changes).items()
     )
-    found = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
-    data = data.model_copy(update=found)
+    update = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
+    data = data.model_copy(update=update)
     if measure_domain:
         return measured_bits(rows.dataset, data, model, spec.aim)
     return known_bits(data, model, spec.aim)

@@ -250,7 +250,7 @@ class DataFacts(DataSize):
 
     def rows_of(self, split: Split) -> int | None:
         """Rows of one split; None where it is not known how the data would be split."""
-        return next((one.rows for one in self.splits if one.name == split), None)
+        return next((entry.rows for entry in self.splits if entry.name == split), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
-from sweeper.planning.budget.candidate_costs import course_of
+from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import followed, settled_parameters
@@ -81,13 +81,13 @@ def candidate_or_rejected(
     made = fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
     if isinstance(made, Rejected):
         return made
-    parameters, found = made
-    if not found.fits:
-        return too_large(rated.strategy, base.model, found, facts.hardware)
-    parameters = widened_within(parameters, found, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts, parameters, found)
+    parameters, fitting = made
+    if not fitting.fits:
+        return too_large(rated.strategy, base.model, fitting, facts.hardware)
+    parameters = widened_within(parameters, fitting, base.model, facts.hardware)
+    candidate = _candidate(base, rated, facts, parameters, fitting)
     for _, with_stage in parts.WITH_STAGE.all():
-        candidate = with_stage(spec, facts, base.model, candidate, found.setup)
+        candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
     return candidate
 
 
@@ -131,23 +131,25 @@ def fitted(
         remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
         return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = held_to(parameters, "num_virtual_tokens", room)
-    course = course_of(spec, facts, base.model, epochs)
+    workload = workload_of(spec, facts, base.model, epochs)
     # A narrower range comes before a set-up that costs quality or much time, and before refusing.
     tried = []
     for narrower in _narrowed(parameters):
-        found = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, course)
-        tried.append((narrower, found))
-        accumulates = found.setup.gradient_accumulation_steps > 1
-        if found.fits and not accumulates and not setup_loss(found.setup).mean:
+        fit_ = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, workload)
+        tried.append((narrower, fit_))
+        accumulates = fit_.setup.gradient_accumulation_steps > 1
+        if fit_.fits and not accumulates and not setup_loss(fit_.setup).mean:
             break
-    fitting = [one for one in tried if one[1].fits]
+    fitting = [attempt for attempt in tried if attempt[1].fits]
     if not fitting:
         return tried[-1]
-    whole = [one for one in fitting if _defaults(one[0]) == _defaults(parameters)] or fitting
-    least = max(setup_loss(one[1].setup).mean for one in whole)
-    good = [one for one in whole if setup_loss(one[1].setup).mean == least]
-    fastest = min(one[1].duration.seconds for one in good)
-    return next(one for one in good if one[1].duration.seconds <= _SLOWER * fastest)
+    whole = [
+        attempt for attempt in fitting if _defaults(attempt[0]) == _defaults(parameters)
+    ] or fitting
+    least = max(setup_loss(attempt[1].setup).mean for attempt in whole)
+    good = [attempt for attempt in whole if setup_loss(attempt[1].setup).mean == least]
+    fastest = min(attempt[1].duration.seconds for attempt in good)
+    return next(attempt for attempt in good if attempt[1].duration.seconds <= _SLOWER * fastest)
 
 
 def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
@@ -184,7 +186,10 @@ def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]
 
 
 def widened_within(
-    parameters: Mapping[str, Parameter], found: Fit, model: ModelFacts, hardware: HardwareFacts
+    parameters: Mapping[str, Parameter],
+    fitted_setup: Fit,
+    model: ModelFacts,
+    hardware: HardwareFacts,
 ) -> dict[str, Parameter]:
     """The parameters with their allowed ranges cut to what the device can hold.
 
@@ -196,14 +201,16 @@ def widened_within(
         if parameter is None or parameter.high is None or parameter.allowed_high is None:
             continue
         most = parameter.allowed_high
-        while most > parameter.high and not _fits(found, name, most, model, hardware):
+        while most > parameter.high and not _fits(fitted_setup, name, most, model, hardware):
             most = max(float(int(most) // 2), parameter.high)
         held = held_to(held, name, most)
     return held
 
 
-def _fits(found: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts) -> bool:
-    setup = replace(found.heaviest_setup, **{name: int(value)})  # type: ignore[arg-type]
+def _fits(
+    fitted_setup: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts
+) -> bool:
+    setup = replace(fitted_setup.heaviest_setup, **{name: int(value)})  # type: ignore[arg-type]
     return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 
@@ -227,40 +234,40 @@ def _candidate(
     rated: RatedStrategy,
     facts: Facts,
     parameters: dict[str, Parameter],
-    found: Fit,
+    fitted_setup: Fit,
 ) -> Candidate:
-    setup, strategy = found.setup, rated.strategy
+    setup, strategy = fitted_setup.setup, rated.strategy
     quality = rated.quality.plus(setup_loss(setup))
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
-        risk=risk_of(found.heaviest),
+        risk=risk_of(fitted_setup.heaviest),
         reasons=followed(rated.reasons, parameters),
         cautions=followed(rated.cautions, parameters),
-        memory=_rounded(found.memory),
-        least_gib=math.ceil(found.least_gib * 10) / 10,
-        duration=found.duration,
+        memory=_rounded(fitted_setup.memory),
+        least_gib=math.ceil(fitted_setup.least_gib * 10) / 10,
+        duration=fitted_setup.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        trainable_parameters=found.trainable,
+        trainable_parameters=fitted_setup.trainable,
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
-        setup_notes=_setup_notes(base, strategy, facts.hardware, found),
+        setup_notes=_setup_notes(base, strategy, facts.hardware, fitted_setup),
         parameters=parameters,
     )
 
 
-def _half_note(base: RatedModel, hardware: HardwareFacts, found: Fit) -> tuple[str, ...]:
+def _half_note(base: RatedModel, hardware: HardwareFacts, fitted_setup: Fit) -> tuple[str, ...]:
     """The note on the precision of a GPU without bfloat16."""
     if hardware.device == "cpu" or hardware.bf16:
         return ()
-    if found.setup.precision == "fp16-mixed":
+    if fitted_setup.setup.precision == "fp16-mixed":
         return (FP16,)
     slow = "cards without tensor cores" if not hardware.fp16_tflops else ""
     why = slow or f"{base.model.model_type}, whose activations leave its range"
-    return (NO_HALF.format(why=why),) if found.setup.precision == "fp32" else ()
+    return (NO_HALF.format(why=why),) if fitted_setup.setup.precision == "fp32" else ()
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
@@ -271,11 +278,13 @@ def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
 
 
 def _setup_notes(
-    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, found: Fit
+    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, fitted_setup: Fit
 ) -> tuple[str, ...]:
-    heaviest = found.heaviest
-    pure = (PURE_BF16,) if found.setup.precision == "bf16-pure" else ()
-    smaller = {one.use: one for one in strategy.smaller_optimizers}.get(found.setup.optimizer)
+    heaviest = fitted_setup.heaviest
+    pure = (PURE_BF16,) if fitted_setup.setup.precision == "bf16-pure" else ()
+    smaller = {optimizer.use: optimizer for optimizer in strategy.smaller_optimizers}.get(
+        fitted_setup.setup.optimizer
+    )
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
@@ -284,5 +293,5 @@ def _setup_notes(
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *_half_note(base, hardware, found),
+        *_half_note(base, hardware, fitted_setup),
     )

@@ -72,14 +72,14 @@ _PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
 
 def declared_epochs(spec: Spec) -> float | None:
     """The most epochs that declarations allow a trial; None without declarations."""
-    found: list[float] = []
+    epochs: list[float] = []
     wanted = spec.aim.strategies
     for strategy, items in spec.parameters.items():
-        one = items.get(EPOCHS)
-        if one is not None and (wanted is None or strategy in (EVERY_STRATEGY, *wanted)):
-            values = (*(one.choices or ()), one.high, one.default)
-            found += [float(value) for value in values if isinstance(value, int | float)]
-    return max(found, default=None)
+        declared = items.get(EPOCHS)
+        if declared is not None and (wanted is None or strategy in (EVERY_STRATEGY, *wanted)):
+            values = (*(declared.choices or ()), declared.high, declared.default)
+            epochs += [float(value) for value in values if isinstance(value, int | float)]
+    return max(epochs, default=None)
 
 
 # What is laid over
@@ -99,7 +99,7 @@ def settled_parameters(
 
 def with_choices(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
     """The parameters with the values of the user's flags, which are not searched."""
-    found = dict(parameters)
+    settled = dict(parameters)
     wanted: dict[str, Scalar | None] = {
         PATIENCE: spec.training.early_stopping_patience,
         CLASS_WEIGHT: spec.training.class_weight,
@@ -108,7 +108,7 @@ def with_choices(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, P
         if flag.parameter:
             wanted[flag.parameter] = getattr(getattr(spec.features, feature), option)
     for name, value in wanted.items():
-        old = found.get(name)
+        old = settled.get(name)
         if old is None or value is None:
             continue
         update: dict[str, object] = {"default": value, "searched": False, "prior": None}
@@ -118,8 +118,8 @@ def with_choices(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, P
         else:
             update |= {"low": value, "high": value}
         update |= {"source": "the request", "why": "The requested value."}
-        found[name] = old.model_copy(update=update)
-    return found
+        settled[name] = old.model_copy(update=update)
+    return settled
 
 
 def with_declared(
@@ -130,18 +130,18 @@ def with_declared(
     Args:
         spec: Checked by ``check_declared``.
     """
-    found = dict(parameters)
+    settled = dict(parameters)
     for name, (declared, path) in spec.declared(rated.strategy.name).items():
         in_book = rated.strategy.parameters.get(name)
         if in_book is None or in_book.fitted or not _exists(in_book, values):
             continue
         shipped = rated.parameters.get(name, in_book.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
-        old = in_book.parameter if name == EPOCHS else found.get(name, in_book.parameter)
-        told = str(shipped.range) if name in rated.parameters else "not used"
-        found[name] = _laid_over(old, shipped, declared, spec.places.where(path), told)
-        found.pop(_INSTEAD_OF.get(name, ""), None)
-    return found
+        old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
+        in_rules = str(shipped.range) if name in rated.parameters else "not used"
+        settled[name] = _laid_over(old, shipped, declared, spec.places.where(path), in_rules)
+        settled.pop(_INSTEAD_OF.get(name, ""), None)
+    return settled
 
 
 def _exists(in_book: BookParameter, values: Values) -> bool:
@@ -149,7 +149,7 @@ def _exists(in_book: BookParameter, values: Values) -> bool:
 
 
 def _laid_over(
-    old: Parameter, shipped: Parameter, declared: ParameterSpec, where: str, told: str
+    old: Parameter, shipped: Parameter, declared: ParameterSpec, where: str, in_rules: str
 ) -> Parameter:
     update: dict[str, object] = {"prior": None, "searched": True}
     if declared.choices is not None:
@@ -163,8 +163,8 @@ def _laid_over(
         update["searched"] = old.searched
     else:
         update |= _ranged(old, declared)
-    why = f"Declared by the user. The rule book: {told} ({shipped.source})."
-    update |= {"source": where, "shipped": told, "why": why}
+    why = f"Declared by the user. The rule book: {in_rules} ({shipped.source})."
+    update |= {"source": where, "shipped": in_rules, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
 
@@ -234,11 +234,11 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
         return int(value)
     if parameter.kind == "float":
         return float(value)
-    known = [*(parameter.allowed_choices or ()), *(parameter.choices or ())]
-    for choice in known:
+    choices = [*(parameter.allowed_choices or ()), *(parameter.choices or ())]
+    for choice in choices:
         if same(choice, value):
             return choice
-    if is_number(value) and all(isinstance(choice, int) for choice in known):
+    if is_number(value) and all(isinstance(choice, int) for choice in choices):
         return int(value)
     return float(value) if is_number(value) else value
 
@@ -252,7 +252,9 @@ def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> 
     """The reasons or cautions without those that are only about declared parameters."""
     declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
-        one for one in reasons if one.gap or not one.changes or not declared.issuperset(one.changes)
+        reason
+        for reason in reasons
+        if reason.gap or not reason.changes or not declared.issuperset(reason.changes)
     )
 
 
@@ -268,15 +270,15 @@ def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str
     Raises:
         SpecError: With all problems.
     """
-    found = [
+    problems = [
         problem
         for key, items in spec.parameters.items()
-        for name, one in items.items()
-        for problem in _troubles(book, spec, facts, values, key, name, one)
+        for name, declared in items.items()
+        for problem in _troubles(book, spec, facts, values, key, name, declared)
     ]
-    found += _both(book, spec)
-    if found:
-        raise SpecError(list(dict.fromkeys(found)))
+    problems += _both(book, spec)
+    if problems:
+        raise SpecError(list(dict.fromkeys(problems)))
 
 
 def _troubles(
@@ -314,8 +316,8 @@ def _troubles(
         for end in ("low", "high", "default"):
             value = getattr(declared, end)
             if value is not None:
-                place = spec.places.where((*path, end))
-                yield from value_problems(in_book, name, value, place)
+                at = spec.places.where((*path, end))
+                yield from value_problems(in_book, name, value, at)
         yield from _range_problems(in_book, name, declared, where)
     if name == EPOCHS:
         yield from _too_many_epochs(spec, declared, where)
@@ -329,7 +331,7 @@ def _troubles(
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     having = [s.name for s in book.strategies.values() if name in s.parameters]
     asked = book.strategies if key == EVERY_STRATEGY else [key]
-    names = {known for one in asked for known in book.strategies[one].parameters}
+    names = {parameter for strategy in asked for parameter in book.strategies[strategy].parameters}
     who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
     fix = (
         f"Strategies that have it: {', '.join(having)}." if having else near_parameter(name, names)
@@ -376,8 +378,8 @@ def _range_problems(
     ranged = (declared.low, declared.high, declared.log, declared.step) != (None, None, None, None)
     if isinstance(in_book, ChoiceParameter):
         if ranged:
-            known = ", ".join(str(c) for c in in_book.allowed_choices or in_book.choices)
-            yield Problem(f"{name} has choices, not a range", "", f"Write [{known}].", where)
+            choices = ", ".join(str(c) for c in in_book.allowed_choices or in_book.choices)
+            yield Problem(f"{name} has choices, not a range", "", f"Write [{choices}].", where)
         return
     parameter = in_book.parameter
     low = parameter.low if declared.low is None else declared.low
@@ -447,7 +449,7 @@ def _of_model(
                 yield Problem(what, "", near_match(lacking, names), where)
     if name == MODULES_TO_SAVE and names_known(model):
         head = bool(values["new_head"])
-        known = savable_modules(model, head)
+        modules = savable_modules(model, head)
         for choice in choices:
             for module in choice.split(",") if choice != NO_MODULES else ():
                 last = module.rpartition(".")[2]
@@ -455,9 +457,9 @@ def _of_model(
                     what = f"{module!r} is not a module of the base"
                     why = "The new head trains in every strategy, at head_learning_rate."
                     yield Problem(what, why, "Remove it.", where)
-                elif last not in known:
+                elif last not in modules:
                     what = f"{model.id} has no module {module!r} that could be saved"
-                    yield Problem(what, "", near_match(last, known), where)
+                    yield Problem(what, "", near_match(last, modules), where)
 
 
 def _no_pattern(choice: str) -> str:
@@ -508,14 +510,14 @@ def declared_warnings(
     book: RuleBook, spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
 ) -> tuple[Reason, ...]:
     """Ranges beyond the rule book's, and declarations that no candidate takes."""
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for candidate in candidates:
         strategy = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
             if not parameter.shipped:
                 continue
             if text := _beyond(strategy, name, parameter) or _diverging(strategy, name, parameter):
-                found.setdefault(text, []).append(candidate.strategy)
+                texts.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
             rule=DECLARED,
@@ -523,43 +525,43 @@ def declared_warnings(
             why=f"{', '.join(dict.fromkeys(strategies))}: {text}",
             source="the request",
         )
-        for text, strategies in found.items()
+        for text, strategies in texts.items()
     ]
     return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
 
 
 def _diverging(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
-    known = strategy.parameters[name].parameter
+    in_book = strategy.parameters[name].parameter
     values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
     highest = max((float(value) for value in values if is_number(value)), default=0.0)
-    if name != "learning_rate" or highest <= _DIVERGES * float(known.default):
+    if name != "learning_rate" or highest <= _DIVERGES * float(in_book.default):
         return ""
     return (
         f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGES:g} times "
-        f"{setting(known.default)}, the default of the strategy: such runs often diverge, the more "
-        f"so with a high rank ({_DIVERGES_SOURCE})"
+        f"{setting(in_book.default)}, the default of the strategy: such runs often diverge, the "
+        f"more so with a high rank ({_DIVERGES_SOURCE})"
     )
 
 
 def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
-    known = strategy.parameters[name].parameter
+    in_book = strategy.parameters[name].parameter
     if name in MODULE_PARAMETERS:
         return ""
-    if known.kind == "categorical":
-        allowed = [*(known.allowed_choices or ()), *(known.choices or ())]
+    if in_book.kind == "categorical":
+        allowed = [*(in_book.allowed_choices or ()), *(in_book.choices or ())]
         values = [v for v in parameter.choices or () if not any(same(a, v) for a in allowed)]
         bounds = _listed(allowed)
     else:
-        low, high = _ends(known)
+        low, high = _ends(in_book)
         given = parameter.choices or (parameter.low, parameter.high)
         values = [v for v in given if v is not None and not low <= float(v) <= high]
         bounds = f"{setting(low)} to {setting(high)}"
     if not values:
         return ""
-    said = ", ".join(dict.fromkeys(setting(float(v)) if is_number(v) else str(v) for v in values))
+    shown = ", ".join(dict.fromkeys(setting(float(v)) if is_number(v) else str(v) for v in values))
     return (
-        f"{name} {said} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
-        f"({known.source})"
+        f"{name} {shown} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
+        f"({in_book.source})"
     )
 
 
@@ -589,7 +591,7 @@ def _unused(
     competing = {candidate.strategy for candidate in candidates}
     for key in spec.parameters:
         if key != EVERY_STRATEGY and key not in competing:
-            why = next((one.reason for one in rejected if one.strategy == key), "")
+            why = next((item.reason for item in rejected if item.strategy == key), "")
             where = spec.places.where(("parameters", key))
             yield Reason(
                 rule=DECLARED,

@@ -70,12 +70,12 @@ class ModelComparison(FileModel):
 
     def variants_of(self, task: Task) -> list[_Variants]:
         """The models that were made for a task."""
-        return [one for one in self.variants if task in one.tasks]
+        return [variant for variant in self.variants if task in variant.tasks]
 
     def models_of(self, task: Task) -> list[str]:
         """The models to compare for a task."""
         variants = self.variants_of(task)
-        return [*self.models, *(name for one in variants for name in one.models)]
+        return [*self.models, *(name for variant in variants for name in variant.models)]
 
 
 @lru_cache(maxsize=1)
@@ -105,14 +105,15 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """
     book = rule_book(spec.rules)
     asked = {
-        one.id: spec.model_copy(update={"models": (ModelSpec(id=one.id),)}) for one in facts.models
+        entry.id: spec.model_copy(update={"models": (ModelSpec(id=entry.id),)})
+        for entry in facts.models
     }
-    options = [_option(book, asked[one.id], facts, one) for one in facts.models]
+    options = [_option(book, asked[entry.id], facts, entry) for entry in facts.models]
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
-        for one in options:
-            if one.refused is not None:  # what is declared suits none of them: a mistake in it
-                raise one.refused
+        for entry in options:
+            if entry.refused is not None:  # what is declared suits none of them: a mistake in it
+                raise entry.refused
         raise NothingFits(
             f"none of the {len(options)} models that were compared fits this hardware",
             why=options[0].option.reason,
@@ -120,12 +121,13 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         )
     choice = ModelChoice(
         model=chosen.option.model,
-        options=tuple(one.option for one in options),
+        options=tuple(entry.option for entry in options),
         reasons=_reasons(chosen, facts.task),
         smaller=_beside(chosen, options, larger=False),
         larger=_beside(chosen, options, larger=True),
         measures={
-            one.name: f"{one.what} ({one.source}; {one.date})" for one in _measures(facts.task)
+            entry.name: f"{entry.what} ({entry.source}; {entry.date})"
+            for entry in _measures(facts.task)
         },
     )
     return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
@@ -133,7 +135,9 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
 
 def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Option:
     scores = {
-        one.name: one.scores[model.id] for one in _measures(facts.task) if model.id in one.scores
+        entry.name: entry.scores[model.id]
+        for entry in _measures(facts.task)
+        if model.id in entry.scores
     }
     option = ModelOption(
         model=model.id, kind=model.kind, parameters=model.parameters, scores=scores
@@ -146,13 +150,15 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
         return _Option(option, refused=refused)
     lead, trials = plan.candidates[0], plan.budget.trials
     # As if only the recommended strategy were searched: others do not make a model dear.
-    one = lead.duration
-    search = Duration(seconds=trials * one.seconds, low=trials * one.low, high=trials * one.high)
+    entry = lead.duration
+    search = Duration(
+        seconds=trials * entry.seconds, low=trials * entry.low, high=trials * entry.high
+    )
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
     sweep = Duration.sum([search, *(plan.budget.phases[name] for name in required)])
     option = option.model_copy(
         update={
-            "strategies": tuple(dict.fromkeys(one.strategy for one in plan.candidates)),
+            "strategies": tuple(dict.fromkeys(entry.strategy for entry in plan.candidates)),
             "memory": lead.memory,
             "sweep": sweep,
             "trials": trials,
@@ -176,47 +182,47 @@ def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
     """
     kind = _kind(task).kind
     tests: tuple[Callable[[_Option], bool], ...] = (
-        lambda one: one.option.kind == kind,
-        lambda one: one.in_time,
-        lambda one: one.whole,
-        lambda one: one.plan is not None and one.plan.candidates[0].quantization is None,
+        lambda option: option.option.kind == kind,
+        lambda option: option.in_time,
+        lambda option: option.whole,
+        lambda option: option.plan is not None and option.plan.candidates[0].quantization is None,
     )
-    left = [one for one in options if one.plan is not None]
+    left = [option for option in options if option.plan is not None]
     for test in tests:
-        left = [one for one in left if test(one)] or left
+        left = [option for option in left if test(option)] or left
     if not left:
         return None
     if not left[0].in_time:
         return min(left, key=_seconds)
-    largest = max(left, key=lambda one: one.option.parameters)
-    variants = {name for one in comparison().variants_of(task) for name in one.models}
-    alike = [one for one in left if _apart(one.option, largest.option) == 0]
-    return next((one for one in alike if one.option.model in variants), largest)
+    largest = max(left, key=lambda option: option.option.parameters)
+    variants = {name for option in comparison().variants_of(task) for name in option.models}
+    alike = [option for option in left if _apart(option.option, largest.option) == 0]
+    return next((option for option in alike if option.option.model in variants), largest)
 
 
-def _seconds(one: _Option) -> float:
-    return one.option.sweep.seconds if one.option.sweep is not None else 0.0
+def _seconds(option: _Option) -> float:
+    return option.option.sweep.seconds if option.option.sweep is not None else 0.0
 
 
 def _kind(task: Task) -> _Kind:
-    return next(one for one in comparison().kinds if task in one.tasks)
+    return next(kind for kind in comparison().kinds if task in kind.tasks)
 
 
 def _measures(task: Task) -> list[_Measure]:
-    return [one for one in comparison().measures if task in one.tasks]
+    return [measure for measure in comparison().measures if task in measure.tasks]
 
 
 def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
     file, kind = comparison(), _kind(task)
-    found = []
+    reasons = []
     plan = chosen.plan
     cpu = plan is not None and not plan.facts.hardware.gpus
     hours = file.hours.most_on_cpus if cpu else file.hours.most
     if chosen.option.kind == kind.kind:
         title = f"{kind.kind.capitalize()}s for {task}"
-        found.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
+        reasons.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
     if chosen.in_time:
-        found.append(
+        reasons.append(
             Reason(
                 rule="largest-in-time",
                 title="The largest model whose sweep is in time",
@@ -225,12 +231,14 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
                 source=f"{file.larger.source}; {file.hours.source}",
             )
         )
-    found += [
-        Reason(rule="variant", title=f"A variant for {task}", why=one.why, source=one.source)
-        for one in file.variants_of(task)
-        if chosen.option.model in one.models
+    reasons += [
+        Reason(
+            rule="variant", title=f"A variant for {task}", why=variant.why, source=variant.source
+        )
+        for variant in file.variants_of(task)
+        if chosen.option.model in variant.models
     ]
-    return tuple(found)
+    return tuple(reasons)
 
 
 def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str:
@@ -240,16 +248,18 @@ def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str
     is one. One of another kind may be unable to do the task, so it is named only with a plan.
     """
     mine = chosen.option
-    others = [one.option for one in options if _apart(one.option, mine) == (1 if larger else -1)]
-    others = [one for one in others if one.kind == mine.kind] or [
-        one for one in others if one.memory is not None
+    others = [
+        option.option for option in options if _apart(option.option, mine) == (1 if larger else -1)
+    ]
+    others = [option for option in others if option.kind == mine.kind] or [
+        option for option in others if option.memory is not None
     ]
     if not others:
         return ""
     pick = min if larger else max
-    nearest = pick(others, key=lambda one: one.parameters)
-    alike = [one for one in others if _apart(one, nearest) == 0]
-    other = max(alike, key=lambda one: (*one.scores.values(), 0.0)[0])
+    nearest = pick(others, key=lambda option: option.parameters)
+    alike = [option for option in others if _apart(option, nearest) == 0]
+    other = max(alike, key=lambda option: (*option.scores.values(), 0.0)[0])
     name = f"{other.model} ({units.count(other.parameters)})"
     if other.memory is None or other.sweep is None or mine.memory is None or mine.sweep is None:
         return f"{name} does not fit."
@@ -266,7 +276,7 @@ def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str
     return f"{', '.join([text, *scores])}."
 
 
-def _apart(one: ModelOption, other: ModelOption) -> int:
+def _apart(option: ModelOption, other: ModelOption) -> int:
     """1 if the first is a size larger, -1 if it is a size smaller, 0 if they are alike."""
-    ratio = one.parameters / other.parameters
+    ratio = option.parameters / other.parameters
     return 1 if ratio >= _SIZE else -1 if ratio <= 1 / _SIZE else 0

@@ -72,8 +72,8 @@ def checked_own_trials(
     return tuple(checked)
 
 
-def _names(trial: OwnTrial, one: Candidate | Rejected) -> bool:
-    return trial.strategy == one.strategy and trial.model in (None, one.model)
+def _names(trial: OwnTrial, item: Candidate | Rejected) -> bool:
+    return trial.strategy == item.strategy and trial.model in (None, item.model)
 
 
 def _problems(

@@ -17,7 +17,7 @@ from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
 from sweeper.planning.budget.budget import LEAST_PART, make_budget, part_of, with_price
-from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
+from sweeper.planning.budget.candidate_costs import Priced, priced, workload_of
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
 from sweeper.planning.candidates import (
@@ -102,9 +102,9 @@ def _plan(
     _in_time(spec, facts, lead)
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
-    course = course_of(spec, facts, base.model, epochs, objective, part)
-    full_tokens = round(epochs * course.train_rows * base.cap.mean)
-    budget = make_budget(spec, facts, costs, course, full_tokens, objective, part)
+    workload = workload_of(spec, facts, base.model, epochs, objective, part)
+    full_tokens = round(epochs * workload.train_rows * base.cap.mean)
+    budget = make_budget(spec, facts, costs, workload, full_tokens, objective, part)
     gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
@@ -164,12 +164,12 @@ def _ranked(
             for base in bases
             for rated in base.strategies.values()
         ]
-        courses = {
-            base.model.id: course_of(spec, facts, base.model, epochs, objective, part)
+        workloads = {
+            base.model.id: workload_of(spec, facts, base.model, epochs, objective, part)
             for base in bases
         }
-        costs = [priced(c, facts, courses[c.model]) for c in made if isinstance(c, Candidate)]
-        rejected = [one for one in made if isinstance(one, Rejected)]
+        costs = [priced(c, facts, workloads[c.model]) for c in made if isinstance(c, Candidate)]
+        rejected = [item for item in made if isinstance(item, Rejected)]
         if costs:
             price = spec.aim.points_per_doubling
             costs.sort(

@@ -23,14 +23,14 @@ def answers(
         "full-or-lora": _full_or_lora(candidates, rejected),
         "learning-rate": _learning_rate(candidates),
     }
-    found = []
+    given = []
     for name, question in QUESTIONS.items():
         spoken = [rule for rule in rules if name in rule.answer]
         added = [fill(rule.answer[name], values) for rule in spoken]
         answer = " ".join(filter(None, [figures.get(name), *added]))
         ids = tuple(rule.id for rule in spoken)
-        found.append(Answer(question=question, answer=answer, rules=ids))
-    return tuple(found)
+        given.append(Answer(question=question, answer=answer, rules=ids))
+    return tuple(given)
 
 
 def _cost(candidate: Candidate) -> str:
@@ -42,20 +42,24 @@ def _cost(candidate: Candidate) -> str:
 
 def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
     """Strategies with low-rank updates first, then those that train the base."""
-    known = [find(name) for name in known_strategies()]
-    asked = [one for one in known if one and (one.adds == "low-rank" or one.trains_base)]
-    asked.sort(key=lambda one: one.trains_base)
-    found = {c.strategy: c for c in reversed(candidates)}
-    parts = [
-        f"{one.name}: {_cost(found[one.name])}, quality {found[one.name].quality}."
-        for one in asked
-        if one.name in found
+    all_traits = [find(name) for name in known_strategies()]
+    asked = [
+        traits
+        for traits in all_traits
+        if traits and (traits.adds == "low-rank" or traits.trains_base)
     ]
-    plain = [one.name for one in asked if one.quantization is None]
+    asked.sort(key=lambda traits: traits.trains_base)
+    by_name = {c.strategy: c for c in reversed(candidates)}
+    parts = [
+        f"{traits.name}: {_cost(by_name[traits.name])}, quality {by_name[traits.name].quality}."
+        for traits in asked
+        if traits.name in by_name
+    ]
+    plain = [traits.name for traits in asked if traits.quantization is None]
     parts += [
         f"{item.strategy}: left out, {item.reason.rstrip('.')}."
         for item in rejected
-        if item.strategy in plain and item.strategy not in found
+        if item.strategy in plain and item.strategy not in by_name
     ]
     return " ".join([f"Begin with {candidates[0].strategy}.", *parts])
 

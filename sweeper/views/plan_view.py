@@ -66,22 +66,25 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
     """The compared models as a table, and the others in one line."""
     rows = [
         (
-            f"{one.model}{' *' if one.model == choice.model else ''}",
-            one.kind,
-            units.count(one.parameters),
-            units.number(one.memory.peak_gib),
-            units.duration(one.sweep.seconds),
-            *(f"{one.scores[name]:g}" if name in one.scores else "" for name in choice.measures),
-            ", ".join(one.strategies),
+            f"{option.model}{' *' if option.model == choice.model else ''}",
+            option.kind,
+            units.count(option.parameters),
+            units.number(option.memory.peak_gib),
+            units.duration(option.sweep.seconds),
+            *(
+                f"{option.scores[name]:g}" if name in option.scores else ""
+                for name in choice.measures
+            ),
+            ", ".join(option.strategies),
         )
-        for one in choice.options
-        if one.memory is not None and one.sweep is not None
+        for option in choice.options
+        if option.memory is not None and option.sweep is not None
     ]
     heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
     yield table(heads, rows)
-    unfit = [one for one in choice.options if not one.strategies]
-    encoders = [one.model for one in unfit if one.kind == "encoder"]
-    large = [one.model for one in unfit if one.kind != "encoder"]
+    unfit = [option for option in choice.options if not option.strategies]
+    encoders = [option.model for option in unfit if option.kind == "encoder"]
+    large = [option.model for option in unfit if option.kind != "encoder"]
     yield sections(
         [
             ("Too large", [f"{', '.join(large)}."] if large else []),
@@ -96,8 +99,8 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
 
 def summary(plan: Plan) -> str:
     """A plan in three lines: what it is for, what to start with, and the other strategies."""
-    fitting = list(dict.fromkeys(one.strategy for one in plan.candidates))
-    left_out = [one.strategy for one in plan.rejected if one.strategy not in fitting]
+    fitting = list(dict.fromkeys(item.strategy for item in plan.candidates))
+    left_out = [item.strategy for item in plan.rejected if item.strategy not in fitting]
     others = {"Also fit": fitting[1:], "Left out": list(dict.fromkeys(left_out))}
     lines = [
         title(plan),
@@ -136,14 +139,14 @@ def _head(plan: Plan, *, verbose: bool) -> list[Section]:
     facts, machine = plan.facts, plan.facts.hardware
     broken = by_kind(facts.data.faults).get("unreadable", ())
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
-    known = "detected" if machine.detected else "stated"
+    origin = "detected" if machine.detected else "stated"
     return [
         ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]]),
         ("Start with", [start(plan)]),
         ("Model", [_model(model) for model in facts.models]),
         ("Data", [_data(facts, verbose=verbose)]),
         ("Example", example_lines(facts.data, facts.models[0], verbose=verbose)),
-        ("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({known})."]),
+        ("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({origin})."]),
     ]
 
 
@@ -198,76 +201,80 @@ def _without_middle(text: str, most: int) -> str:
 def _data(facts: Facts, *, verbose: bool) -> str:
     data = facts.data
     named = f"{data.path}: " if data.path else ""
-    found = [f"{named}{_sizes(data)}."]
-    for one in data.sources:
-        weight = "" if one.weight is None else f" with weight {one.weight:g}"
-        found.append(f"{one.title}: {one.rows['train']:,} to train{weight}.")
+    sentences = [f"{named}{_sizes(data)}."]
+    for source_facts in data.sources:
+        weight = "" if source_facts.weight is None else f" with weight {source_facts.weight:g}"
+        sentences.append(f"{source_facts.title}: {source_facts.rows['train']:,} to train{weight}.")
     if data.further_rows:
         further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
-        found.append(f"Further rows, to train only: {further}.")
+        sentences.append(f"Further rows, to train only: {further}.")
     if data.format:
         columns = ", ".join(f"`{column}` is the {role}" for role, column in data.columns.items())
-        guess = [said for said in data.format_evidence if "this is a guess" in said]
-        said = data.format_evidence if verbose else [columns, *guess]
-        evidence = f" ({'; '.join(said)})" if columns else ""
-        found.append(f"Format {data.format}{evidence}.")
+        guess = [
+            evidence_lines
+            for evidence_lines in data.format_evidence
+            if "this is a guess" in evidence_lines
+        ]
+        evidence_lines = data.format_evidence if verbose else [columns, *guess]
+        evidence = f" ({'; '.join(evidence_lines)})" if columns else ""
+        sentences.append(f"Format {data.format}{evidence}.")
     if data.changes:
-        found.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
+        sentences.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
         each = (
             f"{rows[0]:,} to {rows[-1]:,} rows" if rows[0] < rows[-1] else f"{rows[0]:,} rows each"
         )
-        found.append(f"{len(rows)} classes with {each}.")
+        sentences.append(f"{len(rows)} classes with {each}.")
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
         how = lengths.measured_with if verbose else short
         longest = f", the longest {lengths.longest:,}" if lengths.longest > lengths.p99 else ""
-        found.append(
+        sentences.append(
             f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,}{longest} "
             f"({how})."
         )
         if (long := lengths.too_long) is not None and long.rows:
-            found.append(
+            sentences.append(
                 f"{long.rows:,} of {long.of:,} rows are longer than the cap of {long.cap:,} and "
                 f"{IN_WORDS[long.becomes]}."
             )
     if data.domain.distance:
-        found.append(f"{words.sentence(domain_line(data.domain))}.")
-    return " ".join(found)
+        sentences.append(f"{words.sentence(domain_line(data.domain))}.")
+    return " ".join(sentences)
 
 
 def _sizes(data: DataFacts) -> str:
     """The examples and their splits; those in files of their own stand apart."""
     uses = {"train": "to train", "validation": "for validation", "test": "for test"}
-    apart = [one for one in data.splits if one.origin == "official" and one.name != "train"]
-    inside, beside = (
-        [f"{one.rows:,} {uses[one.name]}" for one in data.splits if (one in apart) is own]
+    apart = [split for split in data.splits if split.origin == "official" and split.name != "train"]
+    inside, separate = (
+        [f"{split.rows:,} {uses[split.name]}" for split in data.splits if (split in apart) is own]
         for own in (False, True)
     )
-    said = f"{data.examples:,} examples"
+    text = f"{data.examples:,} examples"
     if len(inside) > 1:
-        said += f": {', '.join(inside)}"
+        text += f": {', '.join(inside)}"
     elif inside:
-        said += " to train"
-    return f"{said}; in files of their own: {', '.join(beside)}" if beside else said
+        text += " to train"
+    return f"{text}; in files of their own: {', '.join(separate)}" if separate else text
 
 
 def domain_line(domain: DomainFacts) -> str:
     """How far the data are from general text, and by which measure."""
-    said: dict[str, str] = {}
+    measures: dict[str, str] = {}
     if domain.tokens_per_word and domain.general_tokens_per_word:
         ratio = domain.tokens_per_word / domain.general_tokens_per_word
-        said["tokens-per-word"] = f"{ratio:.2f} times as many tokens a word as general text"
+        measures["tokens-per-word"] = f"{ratio:.2f} times as many tokens a word as general text"
     if domain.bits_per_byte and domain.general_bits_per_byte:
-        said["bits-per-byte"] = (
+        measures["bits-per-byte"] = (
             f"{domain.bits_per_byte:.2f} bits a byte under the model, general text "
             f"{domain.general_bits_per_byte:.2f}"
         )
-    told = said.pop(domain.decided_by, "as stated")
-    besides = f"; also {'; '.join(said.values())}" if said else ""
+    decisive = measures.pop(domain.decided_by, "as stated")
+    besides = f"; also {'; '.join(measures.values())}" if measures else ""
     where = "near" if domain.distance == "near" else f"{domain.distance} from"
-    return f"language: {where} general text ({told}{besides})"
+    return f"language: {where} general text ({decisive}{besides})"
 
 
 def setup_line(candidate: Candidate) -> str:
@@ -336,9 +343,9 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
     set_ups: dict[str, list[str]] = {}
     for candidate in plan.candidates if verbose else (lead,):
         set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
-    gaps = [one for one in _compared_reasons(plan) if one.gap]
-    rules = "".join(f" [{one.rule}]" for one in gaps)
-    why = [comparison_line(plan) + rules, *(one.why for one in gaps if verbose)]
+    gaps = [reason for reason in _compared_reasons(plan) if reason.gap]
+    rules = "".join(f" [{reason.rule}]" for reason in gaps)
+    why = [comparison_line(plan) + rules, *(reason.why for reason in gaps if verbose)]
     return [
         ("", [_LEGEND] if verbose else []),
         ("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else []),
@@ -365,19 +372,19 @@ def _compared_reasons(plan: Plan) -> Iterator[Reason]:
 
 def comparison_line(plan: Plan) -> str:
     """The recommended candidate against the next one; empty where there is none."""
-    if (found := plan.runner_up) is None:
+    if (runner_up := plan.runner_up) is None:
         return ""
-    lead, other = plan.candidates[0], plan.candidate(found.strategy, found.model)
+    lead, other = plan.candidates[0], plan.candidate(runner_up.strategy, runner_up.model)
     name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
     price = plan.facts.aim.points_per_doubling
     turns = ""
-    if found.turns_at is not None and found.turns_at <= _LIKELY_PRICES * price:
+    if runner_up.turns_at is not None and runner_up.turns_at <= _LIKELY_PRICES * price:
         turns = (
-            f" {name} comes first if twice the time must bring {found.turns_at:g} points instead "
-            f"of {price:g} (--points-per-doubling)."
+            f" {name} comes first if twice the time must bring {runner_up.turns_at:g} points "
+            f"instead of {price:g} (--points-per-doubling)."
         )
-    chance = f"{found.probability:.0%}, {found.points:+.1f} points expected"
-    better = f"a toss-up: {lead.strategy} is better with" if found.toss_up else "better with"
+    chance = f"{runner_up.probability:.0%}, {runner_up.points:+.1f} points expected"
+    better = f"a toss-up: {lead.strategy} is better with" if runner_up.toss_up else "better with"
     return (
         f"{lead.strategy} over {name}: {better} {chance}; {_span(lead)} instead of {_span(other)} "
         f"a trial, {units.number(lead.memory.peak_gib)} instead of "
@@ -390,9 +397,9 @@ def _gpus(plan: Plan) -> str:
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
-        f"{one.strategy}: {units.plural(one.gpus, 'GPU')} a trial x "
-        f"{units.plural(max(gpus // one.gpus, 1), 'trial')} at once"
-        for one in plan.candidates
+        f"{candidate.strategy}: {units.plural(candidate.gpus, 'GPU')} a trial x "
+        f"{units.plural(max(gpus // candidate.gpus, 1), 'trial')} at once"
+        for candidate in plan.candidates
     ]
     return f"{'. '.join(parts)}."
 
@@ -409,13 +416,15 @@ def range_of(parameter: Parameter) -> str:
 
 def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about the whole plan, then cautions of rules about the first candidate."""
-    pure = [one.strategy for one in plan.candidates if one.precision == "bf16-pure"]
+    pure = [
+        candidate.strategy for candidate in plan.candidates if candidate.precision == "bf16-pure"
+    ]
     always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
-    always += [f"{one.why} [{one.rule}]" for one in plan.warnings]
+    always += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     lead = plan.candidates[0]
     # What sources disagree on comes after what a reader can act on.
-    cautions = sorted(lead.cautions, key=lambda one: bool(one.disagrees_with))
-    own = [f"{lead.strategy}: {one.why} [{one.rule}]" for one in cautions]
+    cautions = sorted(lead.cautions, key=lambda reason: bool(reason.disagrees_with))
+    own = [f"{lead.strategy}: {reason.why} [{reason.rule}]" for reason in cautions]
     return [*always, *plan.facts.data.warnings, *(own if verbose else ())]
 
 
@@ -424,10 +433,10 @@ def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
     asked = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
     # What does not fit or cannot work comes before what rules would rather not try.
-    for one in sorted(plan.rejected, key=lambda one: one.if_named):
-        if verbose or one.strategy in asked or one.needs_gib is not None:
-            remedy = one.remedy if verbose or one.strategy in asked else ""
-            reasons.setdefault((one.reason, remedy), []).append(one.strategy)
+    for item in sorted(plan.rejected, key=lambda item: item.if_named):
+        if verbose or item.strategy in asked or item.needs_gib is not None:
+            remedy = item.remedy if verbose or item.strategy in asked else ""
+            reasons.setdefault((item.reason, remedy), []).append(item.strategy)
     return [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
         for (reason, remedy), names in reasons.items()
@@ -498,7 +507,7 @@ def _next(plan: Plan) -> str:
     model = f" and --model {plan.model_choice.model}" if plan.model_choice is not None else ""
     if plan.identity is not None:
         return f"The same flags{model} with sweeper run."
-    sized = any(one.source == "size" for one in plan.facts.models)
+    sized = any(model_facts.source == "size" for model_facts in plan.facts.models)
     needs = [] if plan.facts.data.fingerprint else ["--data"]
     needs += ["a --model with weights"] if sized and not model else []
     return f"To train, give sweeper run {' and '.join(needs) or 'data'}{model}."
@@ -515,14 +524,14 @@ def objective_line(objective: Objective) -> str:
 
 def declared_lines(plan: Plan) -> list[str]:
     """The parameters that the user declared beside the rule book's, one line each."""
-    found: dict[tuple[str, str], list[str]] = {}
+    by_text: dict[tuple[str, str], list[str]] = {}
     for candidate in plan.candidates:
         for name, parameter in candidate.parameters.items():
             if parameter.shipped:
-                told = f"{parameter.source}; the rule book: {parameter.shipped}"
+                origin = f"{parameter.source}; the rule book: {parameter.shipped}"
                 given = f"{name} {range_of(parameter)}"
-                found.setdefault((given, told), []).append(candidate.strategy)
+                by_text.setdefault((given, origin), []).append(candidate.strategy)
     return [
-        f"{given} ({', '.join(dict.fromkeys(strategies))}): {told}"
-        for (given, told), strategies in found.items()
+        f"{given} ({', '.join(dict.fromkeys(strategies))}): {origin}"
+        for (given, origin), strategies in by_text.items()
     ]

@@ -54,8 +54,8 @@ class Bits(Artifact):
 
 def known_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
     """The facts with an earlier measurement of this model on these data, if there is one."""
-    found = stored(model, data)
-    return data if found is None else data.model_copy(update={"domain": _joined(data, found, aim)})
+    bits = stored(model, data)
+    return data if bits is None else data.model_copy(update={"domain": _joined(data, bits, aim)})
 
 
 def measured_bits(dataset: Dataset, data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
@@ -64,12 +64,12 @@ def measured_bits(dataset: Dataset, data: DataFacts, model: ModelFacts, aim: Aim
     Raises:
         UsageError: There are no weights at hand, the model is no decoder, or the process failed.
     """
-    found = stored(model, data)
-    if found is None:
+    bits = stored(model, data)
+    if bits is None:
         texts = pieces([language(example) for example in sample_of(dataset)])
-        found = _measure(_folder_of(model), texts)
-        found.write(path_of(model, data))
-    return data.model_copy(update={"domain": _joined(data, found, aim)})
+        bits = _measure(_folder_of(model), texts)
+        bits.write(path_of(model, data))
+    return data.model_copy(update={"domain": _joined(data, bits, aim)})
 
 
 def pieces(texts: Sequence[str]) -> list[str]:
@@ -84,14 +84,14 @@ def general_pieces(like: Sequence[str]) -> list[str]:
     """The general text in pieces about as long as those of the data."""
     sizes = sorted(len(text.encode()) for text in like)
     longest = max(sizes[len(sizes) // 2], SHORTEST_BYTES)
-    found = []
+    pieces = []
     for paragraph in general_text().splitlines():
         rest = paragraph.strip()
         while rest:
             piece = _cut(rest, longest)
-            found.append(piece)
+            pieces.append(piece)
             rest = rest[len(piece) :].strip()
-    return [piece for piece in found if len(piece.encode()) >= longest / 2]
+    return [piece for piece in pieces if len(piece.encode()) >= longest / 2]
 
 
 def _cut(text: str, longest: int) -> str:
@@ -116,7 +116,7 @@ def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
 def weight_files(model: ModelFacts) -> str:
     """The state of the model's weights as text; empty where there are none on this machine."""
     state = weights_state(Path(model.folder)) if model.folder is not None else []
-    return ";".join(":".join(map(str, one)) for one in state)
+    return ";".join(":".join(map(str, entry)) for entry in state)
 
 
 def _folder_of(model: ModelFacts) -> Path:
@@ -152,9 +152,9 @@ def _measure(folder: Path, texts: list[str]) -> Bits:
     )
 
 
-def _joined(data: DataFacts, found: Bits, aim: AimSpec) -> DomainFacts:
+def _joined(data: DataFacts, bits: Bits, aim: AimSpec) -> DomainFacts:
     figures = {
-        "bits_per_byte": round(found.bits_per_byte, 4),
-        "general_bits_per_byte": round(found.general_bits_per_byte, 4),
+        "bits_per_byte": round(bits.bits_per_byte, 4),
+        "general_bits_per_byte": round(bits.general_bits_per_byte, 4),
     }
     return decided(data.domain.model_copy(update=figures), aim)

@@ -77,9 +77,9 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
 def _to_show(train: Sequence[Example]) -> Example:
     """The first row without what looks like a secret."""
     public = (
-        one
-        for one in train
-        if all(redacted(t) == t for t in (one.text, *(m.content for m in one.messages)))
+        example
+        for example in train
+        if all(redacted(t) == t for t in (example.text, *(m.content for m in example.messages)))
     )
     return next(public, Example(train[0].key, train[0].line, text="(all rows look private)"))
 
@@ -108,11 +108,11 @@ def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
     titles = [source.title for source in spec.data.sources]
     if not titles:
         return ()
-    found = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
+    counts = Counter((row.source, split) for split in SPLITS for row in dataset.splits[split])
     return tuple(
         SourceFacts(
             title=title,
-            rows={split: found[title, split] for split in SPLITS},
+            rows={split: counts[title, split] for split in SPLITS},
             weight=dataset.weights.get(title),
         )
         for title in titles
@@ -182,17 +182,17 @@ def shown_example(
 
 def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
     """Where the assistant's turns stand in the text, as far as they are there as they are."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     cursor = 0
     for turn in turns:
-        said = spelled(turn).strip()
-        place = text.find(said, cursor)
-        if place < 0:  # the template writes calls in a form of its own
-            said = turn.content.strip()
-            place = text.find(said, cursor)
-        if place < 0 or not said:
+        answer = spelled(turn).strip()
+        start = text.find(answer, cursor)
+        if start < 0:  # the template writes calls in a form of its own
+            answer = turn.content.strip()
+            start = text.find(answer, cursor)
+        if start < 0 or not answer:
             continue
-        cursor = place + len(said)
+        cursor = start + len(answer)
         if turn.role == "assistant" and turn.trained:
-            found.append((place, cursor))
-    return tuple(found)
+            spans.append((start, cursor))
+    return tuple(spans)

@@ -101,7 +101,9 @@ def _tokenizer(path: Path) -> Tokenizer | None:
 
 
 def _joined(conversations: Sequence[Sequence[Message]]) -> list[str]:
-    return ["\n".join(spelled(message) for message in one) for one in conversations]
+    return [
+        "\n".join(spelled(message) for message in conversation) for conversation in conversations
+    ]
 
 
 """Kernels and allocators like multiples of it (NVIDIA, Deep Learning Performance guide, section on
@@ -122,7 +124,7 @@ def lengths(dataset: Dataset, ruler: Ruler, spec: Spec, context: int) -> LengthF
     outputs = ruler.count([sample[index].answer for index in answered])
     by_size = _whole(nlargest(LONGEST_ROWS, everything, key=_characters), ruler, spec)
     seen = f"{len(sample):,} of {dataset.rows:,} rows"
-    found = LengthFacts(
+    measured = LengthFacts(
         mean=sum(whole) / len(whole),
         p50=_percentile(whole, 50),
         p90=_percentile(whole, 90),
@@ -132,7 +134,7 @@ def lengths(dataset: Dataset, ruler: Ruler, spec: Spec, context: int) -> LengthF
         output_share=_share([each[index] for index in answered], outputs),
         measured_with=f"{ruler.how} ({'all rows' if len(sample) == dataset.rows else seen})",
     )
-    cap = cap_of(found, spec.training.max_length, context)
+    cap = cap_of(measured, spec.training.max_length, context)
     longer = sum(length > cap for length in whole)
     too_long = LongRows(
         cap=cap,
@@ -140,7 +142,7 @@ def lengths(dataset: Dataset, ruler: Ruler, spec: Spec, context: int) -> LengthF
         of=dataset.rows,
         becomes=long_row(spec.task, answered=bool(answered) or dataset.templated),
     )
-    return found.model_copy(update={"too_long": too_long})
+    return measured.model_copy(update={"too_long": too_long})
 
 
 def _share(whole: Sequence[int], outputs: Sequence[int]) -> float | None:

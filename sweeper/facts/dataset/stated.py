@@ -42,17 +42,17 @@ def stated_facts(spec: Spec) -> DataFacts:
 
 def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
     """The splits that so many examples would get; there is no content to take a digest of."""
-    found = sizes(rows, asked(spec), spec.max_held_out_rows)
+    split_sizes = sizes(rows, asked(spec), spec.max_held_out_rows)
     return tuple(
-        SplitFacts(name=split, rows=max(found[split], 1), origin="hash", sha256="")
+        SplitFacts(name=split, rows=max(split_sizes[split], 1), origin="hash", sha256="")
         for split in SPLITS
     )
 
 
 @lru_cache(maxsize=1)
 def _assumed() -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
-    return found
+    entries: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
+    return entries
 
 
 def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:

@@ -48,8 +48,8 @@ def read(processor: str, cores: int) -> Calibration | None:
     return Calibration.read_or_none(path_of(processor, cores))
 
 
-def write(found: Calibration) -> Path:
+def write(calibration: Calibration) -> Path:
     """Keep a calibration; returns where."""
-    path = path_of(found.processor, found.cores)
-    found.write(path)
+    path = path_of(calibration.processor, calibration.cores)
+    calibration.write(path)
     return path

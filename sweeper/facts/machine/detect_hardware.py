@@ -105,14 +105,14 @@ def detected_gpus() -> tuple[DetectedGpu, ...]:
     chosen = None if named is None else tuple(part.strip() for part in named.split(","))
     if chosen is not None and chosen[0] in ("", "-1"):
         return ()
-    found = None if chosen and chosen[0].startswith("MIG-") else _of_driver()
-    if found is None:
-        found = _of_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
+    gpus = None if chosen and chosen[0].startswith("MIG-") else _of_driver()
+    if gpus is None:
+        gpus = _of_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
     elif chosen is not None:
-        return tuple(_selected(found, chosen))
-    most = max((gpu.memory_gib for gpu in found), default=0.0)
+        return tuple(_selected(gpus, chosen))
+    most = max((gpu.memory_gib for gpu in gpus), default=0.0)
     every = chosen is not None
-    return tuple(gpu for gpu in found if every or gpu.memory_gib >= _LEAST_SHARE * most)
+    return tuple(gpu for gpu in gpus if every or gpu.memory_gib >= _LEAST_SHARE * most)
 
 
 def _selected(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:

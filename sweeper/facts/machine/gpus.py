@@ -88,11 +88,11 @@ def find(name: str) -> Gpu | None:
     asked = words(name)
     surplus: dict[str, int] = {}
     for gpu in table().values():
-        for known in (gpu.name, *gpu.also):
-            if asked and asked <= words(known):
-                extra = len(words(known) - asked)
+        for name_ in (gpu.name, *gpu.also):
+            if asked and asked <= words(name_):
+                extra = len(words(name_) - asked)
                 surplus[gpu.name] = min(extra, surplus.get(gpu.name, extra))
-    best = [known for known, extra in surplus.items() if extra == min(surplus.values())]
+    best = [name_ for name_, extra in surplus.items() if extra == min(surplus.values())]
     if len(best) > 1:
         raise UsageError(
             f"{name!r} may be any of {', '.join(best)}", fix="Name one of them.", where="--gpu"

@@ -38,8 +38,8 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
         name = f"{gpu.name} ({_named(cards)})"
         facts = _stated(spec, gpu, name, spec.gpu_memory_gib)
         return facts.model_copy(update={"cards": _speeds(cards)})
-    if found := detected_gpus():
-        facts = _detected(spec, found)
+    if detected := detected_gpus():
+        facts = _detected(spec, detected)
         for _, without_faults in parts.HARDWARE.all():
             facts = without_faults(facts, for_run)
         return facts
@@ -74,23 +74,23 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
     )
 
 
-def _detected(spec: HardwareSpec, found: tuple[DetectedGpu, ...]) -> HardwareFacts:
+def _detected(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> HardwareFacts:
     """GPUs of this machine. Where they differ, the smallest decides what fits."""
-    device = min(found, key=lambda gpu: gpu.memory_gib)
+    device = min(detected, key=lambda gpu: gpu.memory_gib)
     gpu, name = _in_table(device), device.name
     alike: tuple[CardFacts, ...] = ()
     if gpu is None:
         gpu, cards = gpus.typical(device.memory_gib)
         alike = _speeds(cards)
         name = f"{name}{TIMES_OF}{_named(cards)})"
-    cpu, bf16 = processor(), all(gpu.bf16 for gpu in found)
-    capability = min(gpu.capability for gpu in found)
+    cpu, bf16 = processor(), all(gpu.bf16 for gpu in detected)
+    capability = min(gpu.capability for gpu in detected)
     facts = _stated(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
             "detected": True,
             "cards": alike,
-            "gpus": (spec.gpus or len(found)) * spec.nodes,
+            "gpus": (spec.gpus or len(detected)) * spec.nodes,
             "bf16": bf16,
             "bf16_tflops": gpu.bf16_tflops if bf16 else None,
             "cpu_cores": cpu.cores,

@@ -52,7 +52,7 @@ def path_of(device: str, cores: int) -> Path:
     return home() / "measured" / f"{key}.jsonl"
 
 
-def append(found: Measured, device: str, cores: int) -> Path:
+def append(measured: Measured, device: str, cores: int) -> Path:
     """Add one measurement; returns where.
 
     Raises:
@@ -60,7 +60,7 @@ def append(found: Measured, device: str, cores: int) -> Path:
     """
     path = path_of(device, cores)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = (found.model_dump_json(exclude_defaults=True) + "\n").encode()
+    line = (measured.model_dump_json(exclude_defaults=True) + "\n").encode()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -82,11 +82,11 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
             lines = file.read().splitlines()
     except OSError:
         return ()
-    found = []
+    entries = []
     for line in lines:
         with suppress(ValidationError):
-            found.append(Measured.model_validate_json(line))
-    return _grouped(one for one in found if one.versions == versions())
+            entries.append(Measured.model_validate_json(line))
+    return _grouped(line_ for line_ in entries if line_.versions == versions())
 
 
 def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:
@@ -97,15 +97,15 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
     if not hardware.detected:
         return hardware
     cores = (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
-    found = read(hardware.name, cores)
-    if not found:
+    measured = read(hardware.name, cores)
+    if not measured:
         return hardware
     wanted = {shape_of(model) for model in models}
     # A probe trains on all cores; so did every training whose threads were not noted.
     chosen = tuple(
-        one.model_copy(update={"threads": one.threads or cores or None})
-        for one in found
-        if one.shape in wanted
+        line.model_copy(update={"threads": line.threads or cores or None})
+        for line in measured
+        if line.shape in wanted
     )[:MOST]
     return hardware.model_copy(update={"measured": chosen})
 
@@ -113,22 +113,22 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
 def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
     """One record for all trainings of one set-up, with their medians."""
     groups: dict[str, list[Measured]] = {}
-    for one in lines:
-        key = one.model_dump_json(exclude=_NOT_SETUP)
-        groups.setdefault(key, []).append(one)
+    for line in lines:
+        key = line.model_dump_json(exclude=_NOT_SETUP)
+        groups.setdefault(key, []).append(line)
     merged = [_merged(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 
 
 def _merged(group: list[Measured]) -> Measured:
-    known = {
-        name: [value for one in group if (value := getattr(one, name)) is not None]
+    medians = {
+        name: [value for line in group if (value := getattr(line, name)) is not None]
         for name in _MEDIANS
     }
     return group[-1].model_copy(
         update={
-            **{name: float(f"{median(v):.4g}") if v else None for name, v in known.items()},
-            "trainings": sum(one.trainings for one in group),
-            "when": max(one.when for one in group),
+            **{name: float(f"{median(v):.4g}") if v else None for name, v in medians.items()},
+            "trainings": sum(line.trainings for line in group),
+            "when": max(line.when for line in group),
         }
     )

@@ -48,9 +48,9 @@ class Settings:
         if not isinstance(named, str):
             raise ModelError(f"model_type is {named!r}", why="It must be text.", where=where)
         self.model_type = named
-        known = families().get(self.model_type)
-        self.family = known or _UNKNOWN
-        self.known = known is not None
+        family = families().get(self.model_type)
+        self.family = family or _UNKNOWN
+        self.known = family is not None
 
     def get(self, name: str) -> object:
         """A value under its own name or a synonym; null counts as missing."""

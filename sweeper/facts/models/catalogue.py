@@ -44,8 +44,8 @@ class Entry(Record):
     @property
     def shape(self) -> Mapping[str, object]:
         """The configuration without what does not change its layers."""
-        beside = ("dtype", "max_position_embeddings")
-        return {name: value for name, value in self.config.items() if name not in beside}
+        not_shape = ("dtype", "max_position_embeddings")
+        return {name: value for name, value in self.config.items() if name not in not_shape}
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +56,7 @@ def entries() -> Mapping[str, Entry]:
 
 def entry_of(model_id: str) -> Entry | None:
     """The entry of a model, or of one of exactly its shape."""
-    alike = (one for one in entries().values() if model_id in one.also)
+    alike = (entry for entry in entries().values() if model_id in entry.also)
     return entries().get(model_id) or next(alike, None)
 
 
@@ -99,12 +99,12 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
             fix="Name a model, for example packaged:minilm.",
             where="model",
         )
-    known = {
+    sizes = {
         model_id: size
         for model_id, entry in _typical_models().items()
         if (size := parse_size(entry.size or "")) is not None
     }
-    nearest_id = min(known, key=lambda model_id: abs(math.log(known[model_id] / parameters)))
+    nearest_id = min(sizes, key=lambda model_id: abs(math.log(sizes[model_id] / parameters)))
     config = dict(_typical_models()[nearest_id].config)
     shape = architecture(config)
     actual = count_parameters(shape)

@@ -63,7 +63,7 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
     written: dict[tuple[Message, ...], str] = {}  # a process takes longer than one conversation
 
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
-        keys = [tuple(one) for one in conversations]
+        keys = [tuple(conversation) for conversation in conversations]
         if new := [key for key in keys if key not in written]:
             written.update(zip(new, ask_for(new), strict=True))
         return [written[key] for key in keys]
@@ -154,8 +154,12 @@ def _source(folder: Path, settings: dict[str, object]) -> str | None:
 
 
 def _fallback(settings: dict[str, object]) -> FallbackTemplate:
-    known = settings.get("added_tokens_decoder")
-    tokens = {_token(token) for token in known.values()} if isinstance(known, dict) else set()
+    added_tokens = settings.get("added_tokens_decoder")
+    tokens = (
+        {_token(token) for token in added_tokens.values()}
+        if isinstance(added_tokens, dict)
+        else set()
+    )
     bos, eos = (_token(settings.get(name)) for name in ("bos_token", "eos_token"))
     return fallback(tokens, bos, eos)
 

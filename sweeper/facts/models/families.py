@@ -51,15 +51,15 @@ _SHORT = {"attention_biases": _ATTENTION, "biases": (*_ATTENTION, "mlp_bias")}
 @cache
 def families() -> Mapping[str, Family]:
     """The families by model type."""
-    told = table("families.yaml")
+    entries = table("families.yaml")
     names: dict[str, dict[Role, str]] = {"": {}}
-    for name, roles in told["names"].items():
+    for name, roles in entries["names"].items():
         names[name] = {**names[roles.pop("like", "")], **roles}
-    found = {"": Family(names=names["llama"])}
-    for model_type, fields in told["families"].items():
-        found[model_type] = _family(found[fields.pop("like", "")], fields, names)
-    del found[""]
-    return found
+    by_type = {"": Family(names=names["llama"])}
+    for model_type, fields in entries["families"].items():
+        by_type[model_type] = _family(by_type[fields.pop("like", "")], fields, names)
+    del by_type[""]
+    return by_type
 
 
 def _family(like: Family, fields: dict[str, Any], names: Mapping[str, Names]) -> Family:
@@ -82,8 +82,8 @@ def family_like(model_type: str, kind: Kind, gated: bool) -> Family:
 
 def layer_names(*roles: Role) -> frozenset[str]:
     """The names of layers with these roles, over all families."""
-    known = (family.names.get(role) for family in families().values() for role in roles)
-    return frozenset(name for name in known if name is not None)
+    layer_name = (family.names.get(role) for family in families().values() for role in roles)
+    return frozenset(name for name in layer_name if name is not None)
 
 
 HYBRIDS = frozenset({

@@ -45,8 +45,8 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     Raises:
         ModelError: It cannot be found, reached or read; the error says what would work.
     """
-    found = _found(spec)
-    return found.model_copy(update={"missing": missing_weights(spec)})
+    facts = _found(spec)
+    return facts.model_copy(update={"missing": missing_weights(spec)})
 
 
 def catalogue_facts(model_id: str) -> ModelFacts:
@@ -60,8 +60,8 @@ def catalogue_facts(model_id: str) -> ModelFacts:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
     stated = _facts(spec, "catalogue", entry.config, entry=entry)
-    found = _folder_facts(spec, folder, "hub", entry) if folder else stated
-    return found.model_copy(update={"missing": missing_weights(spec)})
+    facts = _folder_facts(spec, folder, "hub", entry) if folder else stated
+    return facts.model_copy(update={"missing": missing_weights(spec)})
 
 
 def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
@@ -70,20 +70,20 @@ def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
     Raises:
         ModelError: There is none.
     """
-    known = [one for one in map(catalogue_facts, names) if one.missing is None]
-    known += [
+    available = [facts for facts in map(catalogue_facts, names) if facts.missing is None]
+    available += [
         model_facts(ModelSpec(id=PREFIX + name))
         for name, model in PACKAGED.items()
         if package_folder(model) is not None
     ]
-    if not known:
+    if not available:
         raise ModelError(
             "no model is on this machine",
             why="The hub is switched off, and no packaged model is installed.",
             fix="Name a folder with --model, or unset HF_HUB_OFFLINE.",
             where="--model",
         )
-    return tuple(known)
+    return tuple(available)
 
 
 def _found(spec: ModelSpec) -> ModelFacts:
@@ -207,17 +207,17 @@ def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if not is_hub_id(spec.id):
         raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
-    found = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
-    if isinstance(found, Path):
-        pinned = spec.model_copy(update={"revision": found.name})
-        return _folder_facts(pinned, found, "hub", catalogue.entries().get(spec.id))
+    snapshot = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
+    if isinstance(snapshot, Path):
+        pinned = spec.model_copy(update={"revision": snapshot.name})
+        return _folder_facts(pinned, snapshot, "hub", catalogue.entries().get(spec.id))
     meant = names.meant(spec.id)
     if meant is not None:
         return _assumed_facts(spec, meant)
     raise ModelError(
-        f"{spec.id} is not on this machine: {found.what}",
-        why=found.why,
-        fix=" ".join(part for part in (found.fix, _what_would_work(spec.id)) if part),
+        f"{spec.id} is not on this machine: {snapshot.what}",
+        why=snapshot.why,
+        fix=" ".join(part for part in (snapshot.fix, _what_would_work(spec.id)) if part),
         where="model",
         code="no-model-here",
     )
@@ -226,11 +226,11 @@ def _hub_facts(spec: ModelSpec) -> ModelFacts:
 def _assumed_facts(spec: ModelSpec, meant: Meant) -> ModelFacts:
     """The facts of the known model that a name means, with the assumptions."""
     facts = _facts(spec, "catalogue", meant.entry.config, entry=meant.entry)
-    said = [note for note in (meant.assumed, facts.weights_note) if note]
+    notes = [note for note in (meant.assumed, facts.weights_note) if note]
     return facts.model_copy(
         update={
             "parameters_exact": facts.parameters_exact and meant.alike,
-            "weights_note": " ".join(said) or None,
+            "weights_note": " ".join(notes) or None,
             "chat_template": facts.chat_template if meant.chat is None else meant.chat,
             "license": facts.license if meant.alike else None,
         }

@@ -161,16 +161,16 @@ def read_tokenizer(path: Path) -> Tokenizer:
 def _own_code(folder: Path, trust_remote_code: bool) -> Problem | None:
     """A model type that transformers does not have and the folder brings code for."""
     config = read_json(folder / "config.json")
-    found = importlib.util.find_spec("transformers")
-    if trust_remote_code or not config.get("auto_map") or found is None or found.origin is None:
+    spec = importlib.util.find_spec("transformers")
+    if trust_remote_code or not config.get("auto_map") or spec is None or spec.origin is None:
         return None
     kind = str(config.get("model_type", "")).replace("-", "_")
-    models = Path(found.origin).parent / "models"
+    models = Path(spec.origin).parent / "models"
     # A part of a model has a type of its own, as gemma3_text in gemma3.
-    known = kind.isidentifier() and any(
+    in_transformers = kind.isidentifier() and any(
         (models / name).is_dir() for name in (kind, kind.rpartition("_")[0]) if name
     )
-    if known:
+    if in_transformers:
         return None
     return Problem(
         f"the model type {config.get('model_type')!r} needs code from the model's folder",

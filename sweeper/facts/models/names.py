@@ -66,33 +66,33 @@ class Meant(NamedTuple):
 
 def meant(name: str) -> Meant | None:
     """The model of the catalogue that a hub id or a short name means, or None."""
-    known, how = _known(name)
-    if known is None:
+    model_id, how = _known(name)
+    if model_id is None:
         return None
-    words, entry = _words(name), catalogue.entries()[known]
+    words, entry = _words(name), catalogue.entries()[model_id]
     chat = True if _CHAT & set(words) else False if {"base", "pt"} & set(words) else None
-    return Meant(known, entry, how != "named after", _told(name, known, how), chat)
+    return Meant(model_id, entry, how != "named after", _told(name, model_id, how), chat)
 
 
 def nearest(name: str) -> str | None:
     """The known id that a reader may have meant: of the same family where there is one."""
     ids = catalogue.entries()
     words, size = _words(name), size_of(name)
-    family = [known for known in ids if _family(known) == _family(name)]
-    longest = max((_common(_words(known), words) for known in family), default=0)
-    family = [known for known in family if _common(_words(known), words) == longest]
-    sized = [known for known in family if size_of(known)]
+    family = [model_id for model_id in ids if _family(model_id) == _family(name)]
+    longest = max((_common(_words(model_id), words) for model_id in family), default=0)
+    family = [model_id for model_id in family if _common(_words(model_id), words) == longest]
+    sized = [model_id for model_id in family if size_of(model_id)]
     if size and sized:
-        return min(sized, key=lambda known: (_apart(known, size), -_alike(known, name)))
-    best = max(family or ids, key=lambda known: _alike(known, name))
+        return min(sized, key=lambda model_id: (_apart(model_id, size), -_alike(model_id, name)))
+    best = max(family or ids, key=lambda model_id: _alike(model_id, name))
     return best if _alike(best, name) >= (0.5 if family else 0.75) else None
 
 
 def size_of(name: str) -> float | None:
     """The number of parameters in a name, with experts counted as if they shared nothing."""
     for word in _words(name):
-        if found := _SIZE.match(word):
-            return int(found[1] or 1) * float(found[2]) * (1e9 if found[3] == "b" else 1e6)
+        if match := _SIZE.match(word):
+            return int(match[1] or 1) * float(match[2]) * (1e9 if match[3] == "b" else 1e6)
     return None
 
 
@@ -107,10 +107,10 @@ def _known(name: str) -> tuple[str | None, How]:
     last = spelled.rsplit("/", 1)[-1]
     if last in index.spelled:
         return index.spelled[last], "same"
-    if found := index.words.get(words) or _one_shape(index.undated.get(_undated(words), ())):
-        return found, "alike"
-    if found := _mixture(words):
-        return found, "alike"
+    if model_id := index.words.get(words) or _one_shape(index.undated.get(_undated(words), ())):
+        return model_id, "alike"
+    if model_id := _mixture(words):
+        return model_id, "alike"
     return _named_after(words), "named after"
 
 
@@ -119,13 +119,15 @@ def _mixture(words: Words) -> str | None:
     sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE.match(word))
     if sizes != words or not any("x" in word or _ACTIVE.match(word) for word in words):
         return None
-    return _one_shape(tuple(known for own, known in _index().words.items() if _holds(own, words)))
+    return _one_shape(
+        tuple(model_id for own, model_id in _index().words.items() if _holds(own, words))
+    )
 
 
 def _named_after(words: Words) -> str | None:
     """The known model whose words stand in the name, in their order; the most words decide."""
     best: tuple[int, str] | None = None
-    for own, known in _index().words.items():
+    for own, model_id in _index().words.items():
         sized = any(_SIZE.match(word) for word in own)
         if best and best[0] >= len(own):
             continue
@@ -134,24 +136,24 @@ def _named_after(words: Words) -> str | None:
         other = _OTHER_SHAPE if sized else _OTHER_SHAPE | _OTHER_SIZE
         rest = [word for word in words if word not in own]
         if not any(word in other or _SIZE.match(word) for word in rest):
-            best = (len(own), known)
+            best = (len(own), model_id)
     return best[1] if best else None
 
 
-def _told(name: str, known: str, how: How) -> str | None:
+def _told(name: str, model_id: str, how: How) -> str | None:
     words = set(_words(name))
     if "gguf" in words:
         return (
-            f"Planned as {known}: a GGUF file is for inference with llama.cpp and cannot be "
+            f"Planned as {model_id}: a GGUF file is for inference with llama.cpp and cannot be "
             "trained. Name the model that it was made from."
         )
-    if known.rsplit("/", 1)[-1].lower() == name.rsplit("/", 1)[-1].lower():
-        return None if known.lower() == name.lower() else f"Planned as {known}."
+    if model_id.rsplit("/", 1)[-1].lower() == name.rsplit("/", 1)[-1].lower():
+        return None if model_id.lower() == name.lower() else f"Planned as {model_id}."
     shares = "which it is named after" if how == "named after" else "whose shapes it shares"
-    told = f"Planned as {known}, {shares}; its context may differ."
+    note = f"Planned as {model_id}, {shares}; its context may differ."
     if _PACKED & words:
-        told += " Its weights are stored quantised; the plan counts those of that model."
-    return told
+        note += " Its weights are stored quantised; the plan counts those of that model."
+    return note
 
 
 class _Index(NamedTuple):
@@ -162,34 +164,34 @@ class _Index(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _index() -> _Index:
-    spelled = {known.lower(): known for known in catalogue.entries()}
+    spelled = {model_id.lower(): model_id for model_id in catalogue.entries()}
     words: dict[Words, str] = {}
     undated: dict[Words, tuple[str, ...]] = {}
-    for known, name in _names():
-        spelled.setdefault(name.lower(), known)
-        spelled.setdefault(name.lower().rsplit("/", 1)[-1], known)
+    for model_id, name in _names():
+        spelled.setdefault(name.lower(), model_id)
+        spelled.setdefault(name.lower().rsplit("/", 1)[-1], model_id)
         essential = _essential(_words(name))
-        shape = architecture(catalogue.entries()[known].shape)
+        shape = architecture(catalogue.entries()[model_id].shape)
         if shape.kind == "decoder":  # an encoder's "base" is its size
             essential = tuple(word for word in essential if word != "base")
-        words.setdefault(essential, known)
+        words.setdefault(essential, model_id)
         key = _undated(essential)
-        undated[key] = (*undated.get(key, ()), known)
+        undated[key] = (*undated.get(key, ()), model_id)
     return _Index(spelled, words, undated)
 
 
 def _names() -> Iterable[tuple[str, str]]:
     """Every id, and every other name of an entry, with the id."""
-    for known, entry in catalogue.entries().items():
-        yield from ((known, name) for name in (known, *entry.also))
+    for model_id, entry in catalogue.entries().items():
+        yield from ((model_id, name) for name in (model_id, *entry.also))
 
 
 def _words(name: str) -> Words:
-    found: list[str] = []
+    parts: list[str] = []
     for word in re.split(r"[-_\s:]+", name.lower().rsplit("/", 1)[-1]):
         glued = _GLUED.match(word)
-        found += [glued[2], glued[3]] if glued else [word] if word else []
-    return tuple(found)
+        parts += [glued[2], glued[3]] if glued else [word] if word else []
+    return tuple(parts)
 
 
 def _essential(words: Words) -> Words:
@@ -210,17 +212,17 @@ def _holds(words: Words, part: Words, between: str = "") -> bool:
     return re.search(f"-{pattern}-", f"-{'-'.join(words)}-") is not None
 
 
-def _common(one: Words, other: Words) -> int:
+def _common(first: Words, other: Words) -> int:
     """How many words two names begin with alike."""
     return next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
+        (n for n, (a, b) in enumerate(zip(first, other, strict=False)) if a != b),
+        min(len(first), len(other)),
     )
 
 
 def _one_shape(ids: tuple[str, ...]) -> str | None:
     """The first of some models if they have one shape."""
-    shapes = {str(sorted(catalogue.entries()[known].shape.items(), key=str)) for known in ids}
+    shapes = {str(sorted(catalogue.entries()[model_id].shape.items(), key=str)) for model_id in ids}
     return ids[0] if len(shapes) == 1 else None
 
 
@@ -235,14 +237,14 @@ def _family(name: str) -> str | None:
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """First words of the known names, the longest first."""
-    first = {_words(known)[0] for known in catalogue.entries()} - {"all", "meta"}
+    first = {_words(model_id)[0] for model_id in catalogue.entries()} - {"all", "meta"}
     return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
 
 
-def _apart(known: str, size: float) -> float:
-    return round(abs(math.log((size_of(known) or size) / size)), 1)
+def _apart(model_id: str, size: float) -> float:
+    return round(abs(math.log((size_of(model_id) or size) / size)), 1)
 
 
-def _alike(known: str, name: str) -> float:
-    one, other = (text.lower().rsplit("/", 1)[-1] for text in (known, name))
-    return difflib.SequenceMatcher(None, one, other).ratio()
+def _alike(model_id: str, name: str) -> float:
+    spelled, other = (text.lower().rsplit("/", 1)[-1] for text in (model_id, name))
+    return difflib.SequenceMatcher(None, spelled, other).ratio()

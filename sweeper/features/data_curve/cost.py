@@ -19,14 +19,14 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
 
     None where there are too few rows, or the objective has no curve.
     """
-    asked, sizes = spec.features.of(Options).enabled, part_sizes(study.course.train_rows)
+    asked, sizes = spec.features.of(Options).enabled, part_sizes(study.workload.train_rows)
     if asked is False or not sizes or not objective_of(spec).at_rungs:
         return None
     seeds = curve_seeds(study.search.confirmation_seeds)
     each = []
     for cost in study.costs:
-        clock = clock_of_default(cost.candidate, study.facts, study.course)
-        whole = (clock.whole(replace(study.course, train_rows=size)) for size in sizes)
+        clock = clock_of_default(cost.candidate, study.facts, study.workload)
+        whole = (clock.whole(replace(study.workload, train_rows=size)) for size in sizes)
         each.append(2 * seeds * math.fsum(whole) + (seeds - 1) * cost.default)
     jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(

@@ -51,7 +51,7 @@ def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """
     book = rule_book(spec.rules)
     wishes = _Ranking(spec, facts, book).wishes()
-    return tuple(one for knob in _KNOBS for one in _changes(spec, facts, book, knob, wishes))
+    return tuple(change for knob in _KNOBS for change in _changes(spec, facts, book, knob, wishes))
 
 
 def _changes(
@@ -63,17 +63,17 @@ def _changes(
         return
 
     @cache
-    def ranking(place: int) -> _Ranking:
-        return _Ranking(spec, knob.turn(spec, facts, knob.value(place)), book)
+    def ranking(step: int) -> _Ranking:
+        return _Ranking(spec, knob.turn(spec, facts, knob.value(step)), book)
 
-    def grants(wish: tuple[str, Outcome], place: int) -> bool:
-        return ranking(place).grants(*wish)
+    def grants(wish: tuple[str, Outcome], step: int) -> bool:
+        return ranking(step).grants(*wish)
 
     for wish in wishes:
         granted = partial(grants, wish)
-        found = _nearest(actual, knob.least, knob.place, knob.value, granted)
-        if found is not None:
-            yield Counterfactual(*wish, knob.fact, actual, knob.value(found))
+        nearest = _nearest(actual, knob.least, knob.step_of, knob.value, granted)
+        if nearest is not None:
+            yield Counterfactual(*wish, knob.fact, actual, knob.value(nearest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class _Knob:
     Args:
         read: The fact as it is.
         turn: The facts with another value, and what changes with it.
-        place: The number of the first value that is not below the given one.
+        step_of: The number of the first value that is not below the given one.
         value: The value of that number.
         least: The smallest value to try.
     """
@@ -91,7 +91,7 @@ class _Knob:
     fact: str
     read: Callable[[Facts], float | None]
     turn: Callable[[Spec, Facts, float], Facts]
-    place: Callable[[float], int]
+    step_of: Callable[[float], int]
     value: Callable[[int], float]
     least: float
 
@@ -100,10 +100,10 @@ def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
     """Facts of so many examples, split as they would be; official splits stay as they are."""
     data, examples = facts.data, round(rows)
     apart = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
-    sizes = {one.name: one.rows for one in planned_splits(examples, spec.data)} | apart
+    sizes = {split.name: split.rows for split in planned_splits(examples, spec.data)} | apart
     taken = sum(rows for name, rows in sizes.items() if name not in (*apart, "train"))
     sizes["train"] = max(examples - taken, 1)
-    splits = tuple(one.model_copy(update={"rows": sizes[one.name]}) for one in data.splits)
+    splits = tuple(split.model_copy(update={"rows": sizes[split.name]}) for split in data.splits)
     share = examples / data.examples
     labels = tuple(
         label.model_copy(update={"rows": max(round(label.rows * share), 1)})
@@ -136,7 +136,7 @@ _KNOBS = (
         lambda f: f.hardware.memory_gib,
         _with_memory,
         lambda gib: math.ceil(gib * 10 - 1e-9),
-        lambda place: place / 10,
+        lambda step: step / 10,
         0.1,
     ),
     _Knob(
@@ -144,7 +144,7 @@ _KNOBS = (
         lambda f: f.models[0].parameters / 1e9 if len(f.models) == 1 else None,
         _with_size,
         lambda size: math.ceil(_SIZES * math.log10(size) - 1e-9),
-        lambda place: float(f"{10 ** (place / _SIZES):.3g}"),
+        lambda step: float(f"{10 ** (step / _SIZES):.3g}"),
         1e-3,
     ),
 )
@@ -158,8 +158,8 @@ class _Ranking:
             candidates, rejected = ranked_candidates(book, spec, facts)
         except NothingFits:
             candidates, rejected = [], []
-        self._fitting = list(dict.fromkeys(one.strategy for one in candidates))
-        self._large = {one.strategy for one in rejected if one.needs_gib is not None}
+        self._fitting = list(dict.fromkeys(item.strategy for item in candidates))
+        self._large = {item.strategy for item in rejected if item.needs_gib is not None}
 
     def grants(self, strategy: str, outcome: Outcome) -> bool:
         names = self._fitting[:1] if outcome == "ranks first" else self._fitting
@@ -180,46 +180,46 @@ class _Ranking:
 def _nearest(
     actual: float,
     least: float,
-    place: Callable[[float], int],
+    step_of: Callable[[float], int],
     value: Callable[[int], float],
     granted: Callable[[int], bool],
 ) -> int | None:
-    """The place of the nearest value, up or down and as a ratio, at which something holds.
+    """The number of the nearest value, up or down and as a ratio, at which something holds.
 
     Args:
         actual: The value at which it does not hold.
         least: The smallest value to try.
-        place: The number of the first value that is not below the given one.
+        step_of: The number of the first value that is not below the given one.
         value: The value of that number.
-        granted: Whether it holds at a place.
+        granted: Whether it holds at a number.
     """
-    here = place(actual)
+    here = step_of(actual)
     last = {1: here - (value(here) > actual), -1: here}
-    up, down = (_outwards(actual, least, step, place) for step in (_STEP, 1 / _STEP))
+    up, down = (_outwards(actual, least, step, step_of) for step in (_STEP, 1 / _STEP))
     for pair in zip(up, down, strict=True):
-        found = []
+        granting = []
         for way, tried in zip(last, pair, strict=True):
             if tried is None or tried == last[way]:
                 continue
             if granted(tried):
-                found.append(_bisected(last[way], tried, granted))
+                granting.append(_bisected(last[way], tried, granted))
             last[way] = tried
-        if found:
-            return min(found, key=lambda one: abs(math.log(value(one) / actual)))
+        if granting:
+            return min(granting, key=lambda outcome: abs(math.log(value(outcome) / actual)))
     return None
 
 
 def _outwards(
-    actual: float, least: float, step: float, place: Callable[[float], int]
+    actual: float, least: float, step: float, step_of: Callable[[float], int]
 ) -> Iterator[int | None]:
-    """Places in steps away from the actual value; None below the least."""
+    """Numbers of values in steps away from the actual value; None below the least."""
     for number in range(1, 2 * DOUBLINGS + 1):
         value = actual * step**number
-        yield place(value) if value >= least else None
+        yield step_of(value) if value >= least else None
 
 
 def _bisected(without: int, there: int, granted: Callable[[int], bool]) -> int:
-    """The place nearest to ``without`` at which it still holds."""
+    """The number nearest to ``without`` at which it still holds."""
     while abs(there - without) > 1:
         middle = (there + without) // 2
         if granted(middle):

@@ -12,14 +12,16 @@ def mark_clashes() -> list[str]:
     """Installed strategies with the same mark, with the marks that are free."""
     marks = {name: traits_of(name).mark for name in known_strategies()}
     lines = {name: (mark.color, *mark.dash) for name, mark in marks.items()}
-    shapes = [one for one in get_args(Shape) if one not in {mark.shape for mark in marks.values()}]
+    shapes = [
+        shape for shape in get_args(Shape) if shape not in {mark.shape for mark in marks.values()}
+    ]
     colors = [str(color) for color in COLORS if (color, 1, 0) not in lines.values()]
     clashes = []
-    for one, other in combinations(marks, 2):
-        same = f"the charts of {one} and {other} have the same"
-        if marks[one].shape == marks[other].shape:
+    for shape, other in combinations(marks, 2):
+        same = f"the charts of {shape} and {other} have the same"
+        if marks[shape].shape == marks[other].shape:
             clashes.append(f"{same} shape; free shapes: {', '.join(shapes) or 'none'}")
-        if lines[one] == lines[other]:
+        if lines[shape] == lines[other]:
             free = ", ".join(colors) or "none"
             clashes.append(f"{same} color and dash; colors that are free without a dash: {free}")
     return clashes

@@ -72,7 +72,7 @@ def request_of(plan: Plan) -> Spec:
 def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Every rule that fired, model by model, in the order in which rules are applied."""
     rules = _rules(spec, facts)
-    return tuple(_explained(*one) for one in rules if one[2].when.holds(one[1]))
+    return tuple(_explained(*rule) for rule in rules if rule[2].when.holds(rule[1]))
 
 
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
@@ -81,7 +81,7 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     Counts numbers within a factor of four of their bound, and facts that the user can set.
     Facts that the user cannot change (the task, the model's kind) do not count.
     """
-    found: list[tuple[float, ExplainedRule]] = []
+    misses: list[tuple[float, ExplainedRule]] = []
     for model, values, rule in _rules(spec, facts):
         if rule.when.holds(values):
             continue
@@ -91,11 +91,11 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
                 missing = test.shown(holds=not test.holds(values))
                 near = _explained(model, {**values, test.fact: "N"}, rule)
                 value = values[test.fact]
-                found.append(
+                misses.append(
                     (distance, replace(near, missing=missing, fact=test.fact, value=value))
                 )
                 break
-    return tuple(miss for _, miss in sorted(found, key=lambda pair: pair[0]))
+    return tuple(miss for _, miss in sorted(misses, key=lambda pair: pair[0]))
 
 
 def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:

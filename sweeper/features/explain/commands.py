@@ -39,8 +39,8 @@ def explain(
     from sweeper.planning.rulebook.rules import rule_book
     from sweeper.traits.traits import known_strategies
 
-    known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
-    if what in known:
+    rule_ids = [rule.id for rule in rule_book(tuple(folders or ())).rules]
+    if what in rule_ids:
         rules(what, folders, facts=False, as_json=as_json)
         return
     if strategy not in (None, *known_strategies()):
@@ -49,7 +49,7 @@ def explain(
     try:
         spec, plan = _request(what)
     except RunError as error:
-        near = near_match(what, known)
+        near = near_match(what, rule_ids)
         if not near.startswith("Did"):
             raise
         raise UsageError(f"there is no run and no rule {what!r} here", fix=near) from error
@@ -69,10 +69,10 @@ def explain(
         parts["fired"] = [r for r in parts["fired"] if {strategy, EVERY} & {*r["strategies"]}]
     if as_json:
         parts["declared"] = [
-            {"strategy": one.strategy, "parameter": name, **_declared(parameter)}
-            for one in plan.candidates
-            for name, parameter in one.parameters.items()
-            if parameter.shipped and strategy in (None, one.strategy)
+            {"strategy": candidate.strategy, "parameter": name, **_declared(parameter)}
+            for candidate in plan.candidates
+            for name, parameter in candidate.parameters.items()
+            if parameter.shipped and strategy in (None, candidate.strategy)
         ]
         typer.echo(json.dumps(parts, indent=2, ensure_ascii=False))
     else:
@@ -101,7 +101,7 @@ def rules(
     book = rule_book(tuple(folders or ()))
     for clash in mark_clashes():
         typer.echo(visible(f"warning: {clash}"), err=True)
-    by_id = {known.id: known for known in book.rules}
+    by_id = {book_rule.id: book_rule for book_rule in book.rules}
     if facts:
         _print_facts(as_json)
         return
@@ -161,9 +161,11 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
     objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
     fired = []
-    for one in parts["fired"]:
-        why = f"{one['why']} ({one['source']})".strip()
-        fired.append((one["rule"], "\n".join([f"where {one['condition']}", *one["effects"], why])))
+    for rule in parts["fired"]:
+        why = f"{rule['why']} ({rule['source']})".strip()
+        fired.append(
+            (rule["rule"], "\n".join([f"where {rule['condition']}", *rule["effects"], why]))
+        )
     nearly = []
     for miss in parts["near_misses"]:
         value = miss["value"]
@@ -199,10 +201,10 @@ def _rule_row(rule: Note) -> dict[str, object]:
     from sweeper.planning.rulebook.rules import Rule
 
     named = {test.fact for test in comparisons(rule.when)}
-    told = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}
+    texts = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}
     return {
         "id": rule.id,
-        **told,
+        **texts,
         "when": str(rule.when),
         "then": list(rule.lines({})),
         "source": rule.source,

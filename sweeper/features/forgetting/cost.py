@@ -48,7 +48,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
 
     Nothing for a base that has written some for an earlier run.
     """
-    facts, course, options = study.facts, study.course, spec.features.of(Options)
+    facts, workload, options = study.facts, study.workload, spec.features.of(Options)
     if _has_head(spec) or options.general is not None:
         return None
     replays = any(
@@ -56,7 +56,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
         for cost in study.costs
         for share in expected_values(cost.candidate.parameters.get("replay_share"))
     )
-    if not (course.further_tokens > 0 or replays):
+    if not (workload.further_tokens > 0 or replays):
         return None
     record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
     models = {model.id: model for model in facts.models}
@@ -64,7 +64,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
         if name not in record.written:
             texts = _OWN.texts * (1 + models[name].chat_template)
-            clock = clock_of_base(cost.candidate, facts, course)
+            clock = clock_of_base(cost.candidate, facts, workload)
             seconds += clock.generating(texts, _OWN.tokens, _OWN.batch)
     if not seconds:
         return None

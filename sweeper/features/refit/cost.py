@@ -10,11 +10,11 @@ from sweeper.spec import Spec
 
 def plan_phase(_spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """One training of the winner on all rows, and its score; None after a search on all rows."""
-    course = study.course.whole
-    if course == study.course:
+    workload = study.workload.whole
+    if workload == study.workload:
         return None
     each = [
-        clock_of_default(cost.candidate, study.facts, course).whole(course)
+        clock_of_default(cost.candidate, study.facts, workload).whole(workload)
         + cost.scoring
         + 2 * BETWEEN_SECONDS
         for cost in study.costs

@@ -118,7 +118,9 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
         )
     made.sort(key=lambda offer: offer.cost_usd)
     return Offers(
-        offers=tuple(one.model_copy(update={"efficient": _efficient(one, made)}) for one in made),
+        offers=tuple(
+            each.model_copy(update={"efficient": _efficient(each, made)}) for each in made
+        ),
         refused=refused,
     )
 

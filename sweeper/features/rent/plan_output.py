@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import typer
-from rich.console import Group
+from typing import TYPE_CHECKING
 
-from sweeper import units
 from sweeper.errors import UsageError
-from sweeper.facts.gather import gather
-from sweeper.features.rent._offers import Offers, offers, own_prices
 from sweeper.features.rent.options import Options
 from sweeper.spec import Spec
-from sweeper.views.console import sections, show_page, table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from sweeper.features.rent._offers import Offers
 
 _HEADS = ("card", "USD an hour", "strategy", "points", "a run", "trials", "sweep", "USD")
 
@@ -23,6 +23,12 @@ def show(spec: Spec, *, as_json: bool) -> bool:
         return False
     if not spec.models:
         raise UsageError("no model is given", fix="Name one with --model.", where="--rent")
+    import typer  # here and below: a plan without --rent loads none of this
+
+    from sweeper.facts.gather import gather
+    from sweeper.features.rent._offers import offers, own_prices
+    from sweeper.views.console import show_page
+
     compared = offers(spec, gather(spec), own_prices(asked.prices))
     if as_json:
         typer.echo(compared.model_dump_json(indent=2))
@@ -33,22 +39,27 @@ def show(spec: Spec, *, as_json: bool) -> bool:
 
 def _page(offers: Offers) -> Group:
     """The efficient cards as a table, and the others in one line each."""
-    efficient = [one for one in offers.offers if one.efficient]
-    others = [one.gpu for one in offers.offers if not one.efficient]
+    from rich.console import Group
+
+    from sweeper import units
+    from sweeper.views.console import sections, table
+
+    efficient = [offer for offer in offers.offers if offer.efficient]
+    others = [offer.gpu for offer in offers.offers if not offer.efficient]
     rows = [
         (
-            one.gpu,
-            f"{one.usd_per_gpu_hour:.2f}",
-            one.strategy,
-            f"{one.points:+.1f}",
-            units.duration(one.run.seconds),
-            str(one.trials),
-            units.duration(one.sweep.seconds),
-            f"{one.cost_usd:.2f}",
+            offer.gpu,
+            f"{offer.usd_per_gpu_hour:.2f}",
+            offer.strategy,
+            f"{offer.points:+.1f}",
+            units.duration(offer.run.seconds),
+            str(offer.trials),
+            units.duration(offer.sweep.seconds),
+            f"{offer.cost_usd:.2f}",
         )
-        for one in efficient
+        for offer in efficient
     ]
-    sources = dict.fromkeys(one.price_source for one in offers.offers)
+    sources = dict.fromkeys(offer.price_source for offer in offers.offers)
     better = "A card of the table is as cheap, as fast and as good as each of these"
     refused = [f"{card}: {why}." for card, why in offers.refused.items()]
     return Group(

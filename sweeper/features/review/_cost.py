@@ -14,7 +14,7 @@ from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER, Setup
 from sweeper.memory.states import knows_optimizer
 from sweeper.planning.costs.device_speed import machines
-from sweeper.planning.costs.trial_seconds import Course, clock_of
+from sweeper.planning.costs.trial_seconds import Workload, clock_of
 from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar
 from sweeper.units import gib
@@ -95,13 +95,13 @@ class ReviewedCost:
         tokens = float(case.longest) if case.training.packing else case.mean_tokens
         timed = replace(setup, sequence_length=max(round(tokens), 1), evaluation_batch=0)
         batch = timed.micro_batch * timed.gradient_accumulation_steps * timed.gpus
-        course = Course(
+        workload = Workload(
             train_rows=steps * batch, epochs=1.0, rungs=1, rung_items=0, validation_rows=0,
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
         clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
-        spans = [clock.speed.range(clock.training(course)) for clock in clocks]
+        spans = [clock.speed.range(clock.training(workload)) for clock in clocks]
         return Duration(
             seconds=sorted(span.seconds for span in spans)[len(spans) // 2],
             low=min(span.low for span in spans), high=max(span.high for span in spans),

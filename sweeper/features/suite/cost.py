@@ -19,7 +19,7 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     suite = record_of(study.facts.features, "suite", SuiteFacts)
     if suite is None:
         return None
-    if study.course.classes:
+    if study.workload.classes:
         note = "The suite is not scored: models that end in a classification head write no text."
         return PhaseCost(title="suite", seconds=0.0, planned=False, notes=(note,))
     exact = suite.measured_with == "lm-eval"
@@ -61,7 +61,7 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 
     A base that an earlier run has scored is not scored again, which no plan sees.
     """
-    facts, costs, case = study.facts, study.costs, study.course
+    facts, costs, case = study.facts, study.costs, study.workload
     batch = _BATCH[facts.hardware.device]
 
     def taken(clock: Clock) -> float:

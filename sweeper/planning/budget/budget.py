@@ -22,7 +22,7 @@ from sweeper.planning.budget.study_phases import (
     timing,
 )
 from sweeper.planning.budget.trial_budget import RUNGS
-from sweeper.planning.costs.trial_seconds import Course
+from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
@@ -122,7 +122,7 @@ def make_budget(
     spec: Spec,
     facts: Facts,
     costs: Sequence[Priced],
-    course: Course,
+    workload: Workload,
     full_tokens: int,
     objective: Objective,
     part: int | None = None,
@@ -135,14 +135,14 @@ def make_budget(
     limit = parse_budget(spec.aim.budget)
     seconds = _clock_seconds(limit, facts)
     asked = spec.training.stop_overfitting
-    stops = course.epochs > 1 if asked is None else asked
+    stops = workload.epochs > 1 if asked is None else asked
     candidates = [cost.candidate for cost in costs]
     warmup = candidates[0].parameters.get("warmup_ratio")
-    first = first_rung(float(warmup.default) if warmup else 0.0, course.rung_every)
+    first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
     share = searched_share(first)
     at_once = _at_once(spec, facts, candidates)
-    side_by_side = at_once if facts.hardware.gpus > 1 else course.processes
-    study = StudyPhases(facts, costs, course, spec.search, side_by_side)
+    side_by_side = at_once if facts.hardware.gpus > 1 else workload.processes
+    study = StudyPhases(facts, costs, workload, spec.search, side_by_side)
     study = study.of_trials(spec.search.trials)
     study, trials, trial_notes = _affordable(spec, study, share, seconds)
     core = _core(study, trials, share)
@@ -156,7 +156,11 @@ def make_budget(
     planned = {name: cost for name, cost in features.items() if cost.planned}
     timed = {n: study.duration(cost.seconds, cost.uncertainty) for n, cost in planned.items()}
     earlier = {name: timed[name] for name, cost in planned.items() if cost.in_search}
-    work = {**earlier, **{name: study.duration(one) for name, one in core.items()}, **timed}
+    work = {
+        **earlier,
+        **{name: study.duration(seconds_of) for name, seconds_of in core.items()},
+        **timed,
+    }
     phases = {**before_workers(facts), **work}
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
@@ -167,10 +171,10 @@ def make_budget(
         trials=trials,
         rungs=RUNGS,
         first_rung=first,
-        rung_items=course.rung_items,
-        rung_every=course.rung_every,
+        rung_items=workload.rung_items,
+        rung_every=workload.rung_every,
         stop_overfitting=stops,
-        epochs=course.epochs,
+        epochs=workload.epochs,
         full_tokens=full_tokens,
         train_rows=part,
         trials_at_once=at_once,
@@ -192,8 +196,8 @@ def make_budget(
             *([] if limit or part else _too_long(sweep)),
         ),
         notes=(
-            *_scored_rungs(course),
-            *([_OVERFITS] if stops and course.epochs > 1 else []),
+            *_scored_rungs(workload),
+            *([_OVERFITS] if stops and workload.epochs > 1 else []),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
         ),
@@ -243,7 +247,7 @@ def _affordable(
         study = study.confirming(1, 1)  # one good run
     if seconds is None:
         return study, wanted, ()
-    outside = sum(one.high for one in before_workers(study.facts).values())
+    outside = sum(phase.high for phase in before_workers(study.facts).values())
 
     def upper(study: StudyPhases, trials: int) -> float:
         core = study.duration(math.fsum(_core(study, trials, share).values())).high
@@ -307,7 +311,7 @@ def _offered(
             more = f"since it takes more than {share}: {cost.flag} adds it."
             note = f"No {cost.title} ({content}), {more}"
     else:
-        others = [one.seconds for one in features.values() if one.planned]
+        others = [phase.seconds for phase in features.values() if phase.planned]
         left = max(limit_seconds - math.fsum([*core.values(), *others]), 0.0)
         planned = left >= cost.seconds
         verb = "is planned" if planned else f"({takes}) is not planned"
@@ -374,10 +378,10 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
     return limit.amount / price * 3600 / devices
 
 
-def _scored_rungs(course: Course) -> tuple[str, ...]:
-    if course.rung_every == 1:
+def _scored_rungs(workload: Workload) -> tuple[str, ...]:
+    if workload.rung_every == 1:
         return ()
-    rungs = ", ".join(str(r) for r in range(course.rung_every, RUNGS, course.rung_every))
+    rungs = ", ".join(str(r) for r in range(workload.rung_every, RUNGS, workload.rung_every))
     return (
         f"Trials are scored at rungs {rungs} and {RUNGS} of {RUNGS}: at every one, validation "
         "would take more than a tenth of a trial.",
@@ -393,14 +397,14 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
     limit, hardware = parse_budget(spec.aim.budget), facts.hardware
     if limit is None or limit.unit != "usd" or hardware.price_per_gpu_hour:
         return facts
-    known = list_price(hardware.name) if hardware.gpus else None
-    if known is None:
+    price = list_price(hardware.name) if hardware.gpus else None
+    if price is None:
         why = f"no price of {hardware.name} is known" if hardware.gpus else "there is no GPU to pay"
         do = "Give --price USD, the price of a GPU for an hour" if hardware.gpus else "Give a time"
         raise SpecError(
             f"budget = {spec.aim.budget!r}", f"It limits nothing: {why}.", f"{do}.", "--budget"
         )
-    update = {"price_per_gpu_hour": known.usd, "price_source": known.source}
+    update = {"price_per_gpu_hour": price.usd, "price_source": price.source}
     return facts.model_copy(update={"hardware": hardware.model_copy(update=update)})
 
 

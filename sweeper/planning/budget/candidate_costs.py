@@ -34,7 +34,7 @@ from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import (
     WRITING_BATCH,
     Clock,
-    Course,
+    Workload,
     clock_of,
     fit_seconds,
 )
@@ -79,14 +79,14 @@ class Priced(NamedTuple):
     source: str
 
 
-def course_of(
+def workload_of(
     spec: Spec,
     facts: Facts,
     model: ModelFacts,
     epochs: float,
     objective: Objective = LOSS,
     part: int | None = None,
-) -> Course:
+) -> Workload:
     """Tokens and items that trials of this study train and score.
 
     Args:
@@ -104,7 +104,7 @@ def course_of(
     test = data.rows_of("test") or max(round(data.rows * spec.data.test_fraction), 1)
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
-    return Course(
+    return Workload(
         train_rows=cap.items(rows),
         all_rows=cap.items(data.train_rows) if part else 0,
         epochs=epochs,
@@ -144,18 +144,18 @@ def _processes(spec: Spec, facts: Facts) -> int:
     return min(spec.search.workers or 1, spec.search.trials, facts.hardware.cpu_cores or 1)
 
 
-def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
+def priced(candidate: Candidate, facts: Facts, workload: Workload) -> Priced:
     """What a candidate's trials take."""
     clocks = [
-        (weight, _clock(candidate, facts, course, parameters))
+        (weight, _clock(candidate, facts, workload, parameters))
         for weight, parameters in _configurations(candidate)
     ]
-    default = clock_of_default(candidate, facts, course)
-    whole = default.whole(course)
+    default = clock_of_default(candidate, facts, workload)
+    whole = default.whole(workload)
     # Where only the memory of the card is known, from the fastest such card to the slowest.
     setup, hardware = default.setup, facts.hardware
-    cards = machines(of_one_worker(hardware, course.processes))
-    each = [clock_of(default.model, setup, one).whole(course) for one in cards]
+    cards = machines(of_one_worker(hardware, workload.processes))
+    each = [clock_of(default.model, setup, card).whole(workload) for card in cards]
     low, high = default.speed.spread
     wider = interval_factor(facts, "trial-time")
     ends = min(whole, *each) * low / wider, max(whole, *each) * high * wider
@@ -166,39 +166,39 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
             update={"duration": duration, "time_notes": (source,) if source else ()}
         ),
         default=whole,
-        searched=math.fsum(weight * clock.whole(course) for weight, clock in clocks)
+        searched=math.fsum(weight * clock.whole(workload) for weight, clock in clocks)
         * usual_share(candidate.parameters.get(EPOCHS)),
-        scoring=default.scoring(course, course.test_rows),
-        writing=default.writing(course),
+        scoring=default.scoring(workload, workload.test_rows),
+        writing=default.writing(workload),
         # A frozen head is fitted as the baseline is, with all classes alike.
         free=candidate.one_trial
-        and bool(course.classes)
-        and not course.all_rows
+        and bool(workload.classes)
+        and not workload.all_rows
         and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
         source=source,
     )
 
 
-def clock_of_default(candidate: Candidate, facts: Facts, course: Course) -> Clock:
+def clock_of_default(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
     """The clock of a candidate's default."""
-    return _clock(candidate, facts, course, candidate.defaults())
+    return _clock(candidate, facts, workload, candidate.defaults())
 
 
-def clock_of_base(candidate: Candidate, facts: Facts, course: Course) -> Clock:
+def clock_of_base(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
     """The clock of a candidate's base model, without the strategy's layers."""
-    clock = clock_of_default(candidate, facts, course)
+    clock = clock_of_default(candidate, facts, workload)
     setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
-    return clock_of(clock.model, setup, of_one_worker(facts.hardware, course.processes))
+    return clock_of(clock.model, setup, of_one_worker(facts.hardware, workload.processes))
 
 
 def _clock(
-    candidate: Candidate, facts: Facts, course: Course, parameters: Mapping[str, Scalar]
+    candidate: Candidate, facts: Facts, workload: Workload, parameters: Mapping[str, Scalar]
 ) -> Clock:
     model = next(m for m in facts.models if m.id == candidate.model)
     setup = candidate_setup(
-        candidate, parameters, course.item_tokens, course.classes, facts.hardware.device
+        candidate, parameters, workload.item_tokens, workload.classes, facts.hardware.device
     )
-    return clock_of(model, setup, of_one_worker(facts.hardware, course.processes))
+    return clock_of(model, setup, of_one_worker(facts.hardware, workload.processes))
 
 
 def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:
@@ -239,19 +239,19 @@ def usual_share(epochs: Parameter | None) -> float:
     return sum(shares) / full
 
 
-def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
+def baseline_seconds(facts: Facts, lead: Candidate, workload: Workload) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
-    clock, course = clock_of_base(lead, facts, course), course.whole
-    if course.classes:
-        features = clock.scoring(course, course.train_rows + course.validation_rows)
-        return features + fit_seconds(course)
-    answers = clock.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
-    return 2 * (clock.scoring(course, course.validation_rows) + answers)
+    clock, workload = clock_of_base(lead, facts, workload), workload.whole
+    if workload.classes:
+        features = clock.scoring(workload, workload.train_rows + workload.validation_rows)
+        return features + fit_seconds(workload)
+    answers = clock.generating(workload.answered_rows, workload.written_tokens, WRITING_BATCH)
+    return 2 * (clock.scoring(workload, workload.validation_rows) + answers)
 
 
-def baseline_scoring(facts: Facts, lead: Candidate, course: Course) -> float:
+def baseline_scoring(facts: Facts, lead: Candidate, workload: Workload) -> float:
     """The same models on the test split."""
-    clock = clock_of_base(lead, facts, course)
-    if course.classes:
-        return clock.scoring(course, course.test_rows)
-    return 2 * (clock.scoring(course, course.test_rows) + clock.writing(course))
+    clock = clock_of_base(lead, facts, workload)
+    if workload.classes:
+        return clock.scoring(workload, workload.test_rows)
+    return 2 * (clock.scoring(workload, workload.test_rows) + clock.writing(workload))

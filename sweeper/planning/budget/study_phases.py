@@ -16,7 +16,7 @@ from sweeper.planning.budget.candidate_costs import (
     baseline_seconds,
 )
 from sweeper.planning.costs.corrections import interval_factor
-from sweeper.planning.costs.trial_seconds import Course
+from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Duration
 from sweeper.spec import SearchSpec
 
@@ -56,13 +56,13 @@ class StudyPhases:
 
     Args:
         costs: The candidates with the times of their trials, in the plan's order.
-        course: What a trial trains and scores.
+        workload: What a trial trains and scores.
         side_by_side: Trials that run at a time.
     """
 
     facts: Facts
     costs: Sequence[Priced]
-    course: Course
+    workload: Workload
     search: SearchSpec
     side_by_side: int
 
@@ -84,10 +84,16 @@ class StudyPhases:
         """
         uncertainty *= interval_factor(self.facts, "sweep-time")
         each = [cost.candidate.duration for cost in self.costs]
-        whole = [one for one in each if one.seconds > 0]
-        low = min((one.low / one.seconds for one in whole), default=1.0) * _COUNTS[0] / uncertainty
+        whole = [duration for duration in each if duration.seconds > 0]
+        low = (
+            min((duration.low / duration.seconds for duration in whole), default=1.0)
+            * _COUNTS[0]
+            / uncertainty
+        )
         high = (
-            max((one.high / one.seconds for one in whole), default=1.0) * _COUNTS[1] * uncertainty
+            max((duration.high / duration.seconds for duration in whole), default=1.0)
+            * _COUNTS[1]
+            * uncertainty
         )
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
@@ -119,7 +125,7 @@ class StudyPhases:
             for cost in self.costs
             for feature, stage in cost.candidate.stages.items()
         }
-        return math.fsum(one.seconds * min(one.variants, trials) for one in shared.values())
+        return math.fsum(each.seconds * min(each.variants, trials) for each in shared.values())
 
     def confirmation(self) -> float:
         """Finalists to so many seeds in all; one seed of each was the trial itself."""
@@ -129,7 +135,7 @@ class StudyPhases:
 
     def baselines(self) -> float:
         """The start of the workers, and baselines, beside which other workers train."""
-        scored = baseline_seconds(self.facts, self.costs[0].candidate, self.course)
+        scored = baseline_seconds(self.facts, self.costs[0].candidate, self.workload)
         return START_SECONDS + self.shared(scored)
 
     def test(self) -> float:
@@ -139,8 +145,8 @@ class StudyPhases:
         scoring = _mean([cost.scoring + BETWEEN_SECONDS for cost in costs])
         writing = _mean([cost.writing for cost in costs])
         # One training of each finalist and default; all of them where answers are compared.
-        writers = (trainings if self.course.answered_rows else search.finalists) + len(costs)
-        base = baseline_scoring(self.facts, costs[0].candidate, self.course)
+        writers = (trainings if self.workload.answered_rows else search.finalists) + len(costs)
+        base = baseline_scoring(self.facts, costs[0].candidate, self.workload)
         return self.shared(base + trainings * scoring + writers * writing)
 
 

@@ -47,18 +47,18 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     if not hardware.measured:
         return Correction()
     extra = _extra(setup)
-    told = tuple(m for m in hardware.measured if _extra(m) == extra)
+    alike = tuple(m for m in hardware.measured if _extra(m) == extra)
     through, cores = setup.traits.gradients_through_base, hardware.cpu_cores or 1
     kind = (model, setup.strategy, through, setup.precision, setup.classes, speed, cores)
-    found = _lesson(*kind, told)
-    if found.source or not any(extra):
-        return found
+    correction = _lesson(*kind, alike)
+    if correction.source or not any(extra):
+        return correction
     return _lesson(*kind, tuple(m for m in hardware.measured if not any(_extra(m))))
 
 
-def _extra(one: Setup | Measured) -> tuple[bool, bool]:
+def _extra(setup: Setup | Measured) -> tuple[bool, bool]:
     """Whether features added tokens to a step, and whether outputs of the base."""
-    return one.extra.further_share > 0, one.extra.reference
+    return setup.extra.further_share > 0, setup.extra.reference
 
 
 @lru_cache(maxsize=256)
@@ -109,8 +109,8 @@ def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:
 
 def _trials_first(measured: Iterable[Measured]) -> list[Measured]:
     """Trials if there are any: a probe has no data to fetch and no Trainer around its steps."""
-    found = list(measured)
-    return [m for m in found if m.probe is None] or found
+    ordered = list(measured)
+    return [m for m in ordered if m.probe is None] or ordered
 
 
 def _timed(measured: Iterable[Measured]) -> list[Measured]:
@@ -164,14 +164,14 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
 
 
 def with_measured_peak(
-    found: MemoryEstimate, model: ModelFacts, setup: Setup, hardware: HardwareFacts
+    memory: MemoryEstimate, model: ModelFacts, setup: Setup, hardware: HardwareFacts
 ) -> MemoryEstimate:
     """The estimate, raised where trainings here needed more than the formula says.
 
     It is never lowered: a peak that was not reached yet is no promise.
     """
     ratios = [
-        (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), found.limit_gib))
+        (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), memory.limit_gib))
         for m in hardware.measured
         if m.peak_gib
         and _alike(m, model, setup.classes)
@@ -180,13 +180,13 @@ def with_measured_peak(
     ]
     factor = max(ratios, default=1.0)
     if factor <= 1.0:
-        return found
-    more = (factor - 1.0) * trial_gib(found)
-    raised = {name: getattr(found, name) + more for name in ("peak_gib", "low_gib", "high_gib")}
+        return memory
+    more = (factor - 1.0) * trial_gib(memory)
+    raised = {name: getattr(memory, name) + more for name in ("peak_gib", "low_gib", "high_gib")}
     note = f"trainings here needed {factor:.2g} times what the formula says"
-    parts = {**found.parts, "measured here": more}
-    assumptions = (*found.assumptions, note)
-    return found.model_copy(update={**raised, "parts": parts, "assumptions": assumptions})
+    parts = {**memory.parts, "measured here": more}
+    assumptions = (*memory.assumptions, note)
+    return memory.model_copy(update={**raised, "parts": parts, "assumptions": assumptions})
 
 
 def _at_cap(measured: Measured, setup: Setup) -> Setup:

@@ -128,7 +128,7 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
     peak = hardware.fp32_tflops or cores * _CORE_GFLOPS / 1000
     bandwidth = hardware.bandwidth_gb_per_second or cores * _CORE_BANDWIDTH_GB
     gain = _CPU_BF16_GAIN if hardware.bf16 and precision != "fp32" else 1.0
-    known = hardware.fp32_tflops is not None and hardware.bandwidth_gb_per_second is not None
+    calibrated = hardware.fp32_tflops is not None and hardware.bandwidth_gb_per_second is not None
     return Speed(
         flops=peak * 1e12 * _CPU_FLOPS * gain,
         bandwidth=math.inf,
@@ -137,7 +137,7 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
         adapter_seconds=_CPU_ADAPTER,
         step_seconds=_CPU_STEP,
         writing_seconds=_CPU_WRITING,
-        spread=_CPU_SPREAD if known else _CPU_WIDE_SPREAD,
+        spread=_CPU_SPREAD if calibrated else _CPU_WIDE_SPREAD,
     )
 
 

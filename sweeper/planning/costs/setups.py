@@ -51,14 +51,14 @@ def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     """The set-up that was measured, at its mean length."""
     base = _setup(measured, measured.mean_length, classes, device)
     names = ("r", TARGET_MODULES, "lora_dropout")
-    known = {name: value for name in names if (value := getattr(measured, name)) is not None}
-    return replace(base, **(setup_fields(base.traits, known) | {"extra": measured.extra}))
+    noted = {name: value for name in names if (value := getattr(measured, name)) is not None}
+    return replace(base, **(setup_fields(base.traits, noted) | {"extra": measured.extra}))
 
 
-def _setup(one: Candidate | Measured, length: int, classes: int, device: str) -> Setup:
-    fields: dict[str, Any] = {name: getattr(one, name) for name in TrainingSetup.model_fields}
+def _setup(trained: Candidate | Measured, length: int, classes: int, device: str) -> Setup:
+    fields: dict[str, Any] = {name: getattr(trained, name) for name in TrainingSetup.model_fields}
     return Setup(
-        **fields | {"strategy": one.strategy, "sequence_length": length},
+        **fields | {"strategy": trained.strategy, "sequence_length": length},
         evaluation_length=length,
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",

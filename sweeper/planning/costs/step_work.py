@@ -116,8 +116,8 @@ def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> St
     costs = layer_costs(model, setup)
     moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
     moved += _weight_traffic(model, setup)
-    beside = float(_adapted(model, setup))
-    return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=beside)
+    adapted = float(_adapted(model, setup))
+    return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=adapted)
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
@@ -134,20 +134,20 @@ def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
 
 def _adapted(model: ModelFacts, setup: Setup) -> int:
     """Frozen layers that have a trained one beside them."""
-    adds = setup.traits.adds
-    if adds in TARGETED:
+    layers = setup.traits.adds
+    if layers in TARGETED:
         return sum(linear.count for linear in targeted(model, setup.target_modules))
-    if adds == "bottlenecks":
+    if layers == "bottlenecks":
         return model.layers * (2 if setup.placement == "houlsby" else 1)
     return 0
 
 
 def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
     """Operations of adapter layers for each token, forward and backward."""
-    adds = setup.traits.adds
-    if adds in ("low-rank", "bottlenecks"):
+    layers = setup.traits.adds
+    if layers in ("low-rank", "bottlenecks"):
         return 6.0 * trainable_parameters(model, setup)
-    if adds == "scaled-projections":  # as low-rank matrices, without gradients of their weights
+    if layers == "scaled-projections":  # as low-rank matrices, without gradients of their weights
         return 4.0 * projection_weights(model, setup)
     return 0.0
 

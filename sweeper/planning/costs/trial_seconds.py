@@ -25,7 +25,7 @@ WRITING_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Workload:
     """How much a trial of a study trains and scores.
 
     Args:
@@ -67,7 +67,7 @@ class Course:
     all_rows: int = 0
 
     @property
-    def whole(self) -> Course:
+    def whole(self) -> Workload:
         """That of a training on all rows."""
         return replace(self, train_rows=self.all_rows or self.train_rows)
 
@@ -80,22 +80,22 @@ class Clock(NamedTuple):
     speed: Speed
     learned: Correction
 
-    def training(self, course: Course) -> float:
+    def training(self, workload: Workload) -> float:
         """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
         if not self.setup.traits.gradients_through_base:
-            return self.scoring(course, course.train_rows) + fit_seconds(course)
+            return self.scoring(workload, workload.train_rows) + fit_seconds(workload)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
-        steps = max(1, math.ceil(course.epochs * math.ceil(course.train_rows / batch)))
+        steps = max(1, math.ceil(workload.epochs * math.ceil(workload.train_rows / batch)))
         # An incomplete last batch makes steps cheaper than whole ones: count examples there.
-        whole = course.epochs * course.train_rows / batch
+        whole = workload.epochs * workload.train_rows / batch
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
         return step * max(whole, 0.5 * steps)
 
-    def scoring(self, course: Course, items: int) -> float:
+    def scoring(self, workload: Workload, items: int) -> float:
         if items <= 0:
             return 0.0
         batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
-        length = max(1.0, course.scoring_tokens)
+        length = max(1.0, workload.scoring_tokens)
         work = evaluation(self.model, self.setup, batch, length)
         # The last batch is smaller: its tokens count, its passes through layers count fully.
         parts = math.ceil(items / batch)
@@ -109,14 +109,14 @@ class Clock(NamedTuple):
         work = evaluation(self.model, self.setup, batch, tokens)
         return self.speed.seconds(work) / batch * self.learned.evaluation
 
-    def rungs(self, course: Course) -> float:
+    def rungs(self, workload: Workload) -> float:
         """All validation of a full budget."""
         if not self.setup.traits.gradients_through_base:
-            return self.scoring(course, course.validation_rows)
-        scored = course.rungs // course.rung_every
-        below = (scored - 1) * self.scoring(course, course.rung_items)
-        whole = self.scoring(course, course.validation_rows)
-        further = self.passing(course.further_tokens)
+            return self.scoring(workload, workload.validation_rows)
+        scored = workload.rungs // workload.rung_every
+        below = (scored - 1) * self.scoring(workload, workload.rung_items)
+        whole = self.scoring(workload, workload.validation_rows)
+        further = self.passing(workload.further_tokens)
         return below + whole + further + scored * _VALIDATION_SECONDS
 
     def passing(self, tokens: int) -> float:
@@ -125,14 +125,14 @@ class Clock(NamedTuple):
         length = self.setup.evaluation_length or self.setup.sequence_length
         return tokens / length * self.reading(length, batch)
 
-    def whole(self, course: Course) -> float:
+    def whole(self, workload: Workload) -> float:
         """A full budget from its first step to its last validation."""
-        answers = self.generating(course.answered_rows, course.written_tokens, WRITING_BATCH)
-        return self.training(course) + self.rungs(course) + answers
+        answers = self.generating(workload.answered_rows, workload.written_tokens, WRITING_BATCH)
+        return self.training(workload) + self.rungs(workload) + answers
 
-    def writing(self, course: Course) -> float:
+    def writing(self, workload: Workload) -> float:
         """Answers to the first test items, token by token."""
-        return self.generating(course.written_items, course.written_tokens, WRITING_BATCH)
+        return self.generating(workload.written_items, workload.written_tokens, WRITING_BATCH)
 
     def generating(self, texts: int, tokens: float, batch: int) -> float:
         """So many texts of so many tokens, token by token, so many texts at a time."""
@@ -142,14 +142,14 @@ class Clock(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, course: Course) -> Duration:
+def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
     """A trial by the formula alone, whatever was measured on this machine."""
-    return speed.range(Clock(model, setup, speed, Correction()).whole(course))
+    return speed.range(Clock(model, setup, speed, Correction()).whole(workload))
 
 
-def fit_seconds(course: Course) -> float:
+def fit_seconds(workload: Workload) -> float:
     """A linear head on frozen features, over its regularisation path."""
-    return _FIT_SECONDS + _FIT_SECONDS_PER_CELL * course.train_rows * course.classes
+    return _FIT_SECONDS + _FIT_SECONDS_PER_CELL * workload.train_rows * workload.classes
 
 
 def clock_of(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> Clock:

@@ -18,7 +18,7 @@ from sweeper.memory.states import trainable_parameters
 from sweeper.planning.costs.corrections import ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
-from sweeper.planning.costs.trial_seconds import Course, formula_duration
+from sweeper.planning.costs.trial_seconds import Workload, formula_duration
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -56,7 +56,7 @@ def fit(
     model: ModelFacts,
     hardware: HardwareFacts,
     training: TrainingSpec,
-    course: Course,
+    workload: Workload,
 ) -> Fit:
     """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then).
 
@@ -66,11 +66,11 @@ def fit(
     decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
-        sequence_length=course.longest,
+        sequence_length=workload.longest,
         quantization=strategy.quantization,  # type: ignore[arg-type]
-        classes=course.classes,
-        answer_fraction=course.answer_fraction,
-        evaluation_length=course.longest,
+        classes=workload.classes,
+        answer_fraction=workload.answer_fraction,
+        evaluation_length=workload.longest,
         device=hardware.device,
         gpus=training.gpus_per_trial if strategy.traits.gradients_through_base else 1,
         loss="by-rows",
@@ -79,7 +79,7 @@ def fit(
     heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _Task(heavy, model, hardware, course)
+    task = _Task(heavy, model, hardware, workload)
     groups = [
         [list(_batches(shape, parameters)) for shape in shapes]
         for shapes in _shapes(base, strategy, model, training, hardware)
@@ -88,11 +88,11 @@ def fit(
     for shapes in groups:
         best: tuple[_Tried, Duration] | None = None
         for setup in chain.from_iterable(map(task.promising, shapes)):
-            found = task.tried(setup)
-            if smallest is None or found.heaviest.high_gib <= smallest.heaviest.high_gib:
-                smallest = found  # at the same need the smaller batch says more
-            if found.fits:
-                timed = (found, task.duration(found))
+            tried = task.tried(setup)
+            if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
+                smallest = tried  # at the same need the smaller batch says more
+            if tried.fits:
+                timed = (tried, task.duration(tried))
                 best = timed if best is None or _better(timed, best) else best
         if best is not None:
             alone = (batches[-1] for shapes in groups for batches in shapes)
@@ -117,7 +117,7 @@ class _Task(NamedTuple):
     heavy: Mapping[str, Any]
     model: ModelFacts
     hardware: HardwareFacts
-    course: Course
+    workload: Workload
 
     def largest(self, setup: Setup) -> float:
         """The upper end of what the heaviest configuration needs, in GiB."""
@@ -125,8 +125,8 @@ class _Task(NamedTuple):
         return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
-        found = estimate(self.model, setup, self.hardware.memory_gib)
-        return with_measured_peak(found, self.model, setup, self.hardware)
+        predicted = estimate(self.model, setup, self.hardware.memory_gib)
+        return with_measured_peak(predicted, self.model, setup, self.hardware)
 
     def promising(self, batches: list[Setup]) -> list[Setup]:
         """The batches of a shape, without those that cannot fit since the smallest does not.
@@ -139,7 +139,7 @@ class _Task(NamedTuple):
         return [batches[0], batches[-1]]
 
     def tried(self, setup: Setup) -> _Tried:
-        batch = min(setup.evaluation_batch, self.course.validation_rows)
+        batch = min(setup.evaluation_batch, self.workload.validation_rows)
         if batch < setup.evaluation_batch:
             setup = replace(setup, evaluation_batch=batch)
         heaviest_setup = replace(setup, **self.heavy)
@@ -148,45 +148,45 @@ class _Task(NamedTuple):
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
         return _Tried(setup, heaviest_setup, heaviest, fits)
 
-    def duration(self, found: _Tried) -> Duration:
+    def duration(self, tried: _Tried) -> Duration:
         typical = replace(
-            found.setup,
-            sequence_length=self.course.item_tokens,
-            evaluation_length=self.course.item_tokens,
+            tried.setup,
+            sequence_length=self.workload.item_tokens,
+            evaluation_length=self.workload.item_tokens,
             answer_fraction=1.0,  # as published speeds and those measured here count the output
         )
         speed = speed_of(self.hardware, typical)
-        return formula_duration(self.model, typical, speed, self.course)
+        return formula_duration(self.model, typical, speed, self.workload)
 
-    def fit_of(self, found: _Tried) -> Fit:
+    def fit_of(self, tried: _Tried) -> Fit:
         return Fit(
-            setup=found.setup,
-            heaviest_setup=found.heaviest_setup,
-            memory=self._memory(found.setup),
-            heaviest=found.heaviest,
-            duration=self.duration(found),
-            trainable=trainable_parameters(self.model, found.setup),
-            fits=found.fits,
+            setup=tried.setup,
+            heaviest_setup=tried.heaviest_setup,
+            memory=self._memory(tried.setup),
+            heaviest=tried.heaviest,
+            duration=self.duration(tried),
+            trainable=trainable_parameters(self.model, tried.setup),
+            fits=tried.fits,
         )
 
-    def with_evaluation(self, found: _Tried) -> _Tried:
+    def with_evaluation(self, tried: _Tried) -> _Tried:
         """The same set-up with the largest evaluation batch that still fits."""
         factor = EVALUATION_FACTOR
         while factor > 1:
-            batch = found.setup.micro_batch * factor
-            larger = self.tried(replace(found.setup, evaluation_batch=batch))
+            batch = tried.setup.micro_batch * factor
+            larger = self.tried(replace(tried.setup, evaluation_batch=batch))
             if larger.fits:
                 return larger
             factor //= 2
-        return found
+        return tried
 
 
-def _better(one: tuple[_Tried, Duration], other: tuple[_Tried, Duration]) -> bool:
+def _better(first: tuple[_Tried, Duration], other: tuple[_Tried, Duration]) -> bool:
     """Whether one set-up is faster beyond rounding; else the larger micro-batch wins."""
-    seconds, others = one[1].seconds, other[1].seconds
+    seconds, others = first[1].seconds, other[1].seconds
     if abs(seconds - others) > 0.005 * others:
         return seconds < others
-    setup, other_setup = one[0].setup, other[0].setup
+    setup, other_setup = first[0].setup, other[0].setup
     key = (not setup.gradient_checkpointing, setup.micro_batch)
     return key > (not other_setup.gradient_checkpointing, other_setup.micro_batch)
 
@@ -232,15 +232,15 @@ def _shapes(
         checkpointing = (training.gradient_checkpointing,)
     if not strategy.gradient_checkpointing:
         checkpointing = (False,)
-    smaller = [one for one in strategy.smaller_optimizers if not one.last_resort]
-    last = [one for one in strategy.smaller_optimizers if one.last_resort]
+    smaller = [option for option in strategy.smaller_optimizers if not option.last_resort]
+    last = [option for option in strategy.smaller_optimizers if option.last_resort]
     kinds = precisions(hardware, training, model.model_type)
     if not strategy.traits.gradients_through_base and hardware.device == "cpu":
         kinds = ("fp32",)  # features are those of the base as it is scored untrained
     shapes: list[Setup] = []
     for precision in kinds:
-        one = replace(base, precision=precision)
-        shapes += [one, *(replace(one, optimizer=other.use) for other in smaller)]
+        option = replace(base, precision=precision)
+        shapes += [option, *(replace(option, optimizer=other.use) for other in smaller)]
     shapes += [
         replace(base, precision=precision, optimizer=other.use)
         for other in last
@@ -273,12 +273,12 @@ def _heaviest(
         # Over all moments of a step: with another batch, another one may be the peak.
         return sum(phase.total for phase in phases(model, replace(base, **fields)))
 
-    values: dict[str, Scalar] = {name: one.default for name, one in parameters.items()}
+    values: dict[str, Scalar] = {name: parameter.default for name, parameter in parameters.items()}
     heaviest = setup_fields(base.traits, values)
     most = need(heaviest)
-    for name, one in parameters.items():
-        ends = [end for end in (one.low, one.high) if end is not None]
-        for value in (one.choices or ends) if one.searched else ():
+    for name, parameter in parameters.items():
+        ends = [end for end in (parameter.low, parameter.high) if end is not None]
+        for value in (parameter.choices or ends) if parameter.searched else ():
             fields = setup_fields(base.traits, values | {name: value})
             if fields != heaviest and (needed := need(fields)) > most:
                 values[name], heaviest, most = value, fields, needed

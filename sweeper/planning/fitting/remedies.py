@@ -25,12 +25,12 @@ _NAMED = 3
 
 
 def too_large(
-    strategy: BookStrategy, model: ModelFacts, found: Fit, hardware: HardwareFacts
+    strategy: BookStrategy, model: ModelFacts, fitted: Fit, hardware: HardwareFacts
 ) -> Rejected:
     """A strategy whose smallest set-up does not fit."""
-    setup, need = found.setup, found.heaviest.high_gib
+    setup, need = fitted.setup, fitted.heaviest.high_gib
     reason = (
-        f"needs {found.heaviest.peak_gib:.1f} GiB (up to {need:.1f}), the device has "
+        f"needs {fitted.heaviest.peak_gib:.1f} GiB (up to {need:.1f}), the device has "
         f"{hardware.memory_gib:.3g} (smallest set-up: "
         f"{setup.precision}, {setup.optimizer}, micro-batch {setup.micro_batch}, "
         f"{setup.sequence_length} tokens"
@@ -42,51 +42,51 @@ def too_large(
         reason=reason,
         source="the memory formula",
         needs_gib=round(need, 2),
-        peak_gib=round(found.heaviest.peak_gib, 2),
+        peak_gib=round(fitted.heaviest.peak_gib, 2),
         has_gib=hardware.memory_gib,
-        remedies=tuple(remedies(model, found.heaviest_setup, hardware)),
+        remedies=tuple(remedies(model, fitted.heaviest_setup, hardware)),
     )
 
 
 def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
     """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib
-    found: list[Remedy] = []
+    changes: list[Remedy] = []
 
     def fits(**change: Any) -> bool:
         return estimate(model, replace(setup, **change), limit).high_gib <= limit
 
     ranked = "r" in setup.traits.parameters()
     if ranked and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
-        found.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
+        changes.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
     if length := _halved(
         setup.sequence_length, SHORTEST, lambda n: fits(sequence_length=n, evaluation_length=n)
     ):
-        found.append(Remedy(kind="length", text=f"texts cut at {length} tokens"))
+        changes.append(Remedy(kind="length", text=f"texts cut at {length} tokens"))
     for other in quantized(setup.strategy):
         if fits(strategy=other.name, quantization=other.quantization):
             text = f"a base in {BITS[str(other.quantization)]} bits ({other.name})"
-            found.append(Remedy(kind="quantization", text=text))
+            changes.append(Remedy(kind="quantization", text=text))
     need = estimate(model, setup, limit).high_gib
     if hardware.device == "cpu":
         text = f"a machine with {math.ceil(need)} GiB of memory"
-        found.append(Remedy(kind="machine", text=text))
+        changes.append(Remedy(kind="machine", text=text))
     elif cards := _cards(need, setup.precision):
-        found.append(Remedy(kind="gpus", text=f"a GPU with {cards}"))
-    found += _smaller_model(model, setup, hardware)
-    return found
+        changes.append(Remedy(kind="gpus", text=f"a GPU with {cards}"))
+    changes += _smaller_model(model, setup, hardware)
+    return changes
 
 
 def _cards(need: float, precision: str) -> str:
     """The smallest memory of a card that is enough, and cards that have it; empty if none has."""
-    able = [one for one in gpus.table().values() if one.bf16_tflops or "bf16" not in precision]
-    size = min((one.memory_gib for one in able if one.memory_gib >= need), default=None)
+    able = [card for card in gpus.table().values() if card.bf16_tflops or "bf16" not in precision]
+    size = min((card.memory_gib for card in able if card.memory_gib >= need), default=None)
     if size is None:
         return ""
     names: list[str] = []
-    for one in able:  # without variants of a card that is named already
-        if one.memory_gib == size and not any(one.name.startswith(f"{name} ") for name in names):
-            names.append(one.name)
+    for card in able:  # without variants of a card that is named already
+        if card.memory_gib == size and not any(card.name.startswith(f"{name} ") for name in names):
+            names.append(card.name)
     return f"{size:.0f} GiB ({', '.join(names[:_NAMED])})"
 
 
@@ -137,18 +137,22 @@ def nearest(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
     If none is too large: the most common reason why they cannot be used, and that reason alone.
     """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
-    large = [one for one in rejected if one.needs_gib is not None and one.peak_gib is not None]
+    large = [
+        rejection
+        for rejection in rejected
+        if rejection.needs_gib is not None and rejection.peak_gib is not None
+    ]
     if not large:
-        ((why, _),) = Counter(one.reason for one in rejected).most_common(1)
+        ((why, _),) = Counter(rejection.reason for rejection in rejected).most_common(1)
         text = f"No strategy can be used for {models} on task {facts.task}: {why.rstrip('.')}."
         return text, why
-    one = min(large, key=lambda item: item.needs_gib or math.inf)
-    many = f" for {one.model}" if len(facts.models) > 1 else ""
-    ways = [way.text for way in one.remedies if way.kind in ("machine", "gpus")]
-    found = f": {' or '.join(ways)}" if ways else ""
-    need = f"{units.gib(one.peak_gib)} to {units.gib(one.needs_gib)}"
+    rejection = min(large, key=lambda item: item.needs_gib or math.inf)
+    many = f" for {rejection.model}" if len(facts.models) > 1 else ""
+    ways = [way.text for way in rejection.remedies if way.kind in ("machine", "gpus")]
+    ways_text = f": {' or '.join(ways)}" if ways else ""
+    need = f"{units.gib(rejection.peak_gib)} to {units.gib(rejection.needs_gib)}"
     machine = machine_name(facts.hardware)
-    least = f"{one.strategy}{many} needs least, {need}{found}"
+    least = f"{rejection.strategy}{many} needs least, {need}{ways_text}"
     return f"Nothing fits {models} on {machine}; {least}.", ""
 
 

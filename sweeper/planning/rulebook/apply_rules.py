@@ -122,7 +122,7 @@ def _rated(
         rated.parameters[name] = placed.model_copy(update={"prior": prior_of(placed)})
     rated.cautions += _disagreements(settings, rated.parameters)
     if len(rated.cautions) > 1:
-        order = {rule.id: place for place, rule in enumerate(rules)}
+        order = {rule.id: number for number, rule in enumerate(rules)}
         rated.cautions.sort(key=lambda caution: order[caution.rule])
     return rated
 
@@ -136,7 +136,7 @@ def _inside(parameter: Parameter) -> Parameter:
         return parameter
     low, high = _number(parameter.low), _number(parameter.high)
     default = float(parameter.default)
-    beyond = (
+    room = (
         (default / DEFAULT_ROOM, default * DEFAULT_ROOM)
         if parameter.log
         else (default - (high - low) / SPREADS_IN_RANGE, default + (high - low) / SPREADS_IN_RANGE)
@@ -144,9 +144,9 @@ def _inside(parameter: Parameter) -> Parameter:
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     update = {}
     if default <= low:
-        update["low"] = float(f"{max(beyond[0], floor):.3g}")
+        update["low"] = float(f"{max(room[0], floor):.3g}")
     if default >= high:
-        update["high"] = float(f"{min(beyond[1], ceiling):.3g}")
+        update["high"] = float(f"{min(room[1], ceiling):.3g}")
     return parameter.model_copy(update=update)
 
 
@@ -220,9 +220,9 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
 
     Rules between the two are not mentioned, since the plan does not follow them.
     """
-    for parameter, said in settings.items():
-        rule, new = said[-1]
-        for earlier, old in reversed(said[:-1]):
+    for parameter, changes_made in settings.items():
+        rule, new = changes_made[-1]
+        for earlier, old in reversed(changes_made[:-1]):
             if not _refines(new, old):
                 used = final[parameter].range
                 moved = f", as {used}" if used != new.range else ""
@@ -238,11 +238,11 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
 
 def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
     """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
-    for parameter, said in held_back.items():
-        rule, other = said[-1]
+    for parameter, changes_held in held_back.items():
+        rule, other = changes_held[-1]
         kept, given = rated.parameters[parameter].range, other.range
         if kept != given:
-            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in said))
+            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in changes_held))
             text = (
                 f"{parameter}: your own strategy file gives {kept}, and the plan keeps it. The "
                 f"rules of sweeper ({rules}) would give {given}. To use them, leave {parameter} "

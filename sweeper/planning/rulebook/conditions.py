@@ -72,7 +72,7 @@ class FactComparison:
         if fact.kind == "flag" and self.operator == "equals":
             return fact.name if self.bound is holds else f"not {fact.name}"
         several = self.operator == "in"
-        bounds = ", ".join(fact.shown(one) for one in (self.bound if several else (self.bound,)))
+        bounds = ", ".join(fact.shown(end) for end in (self.bound if several else (self.bound,)))
         symbol = _SYMBOLS[self.operator][not holds]
         return f"{fact.name} {symbol} {f'[{bounds}]' if several else bounds}"
 
@@ -136,36 +136,38 @@ def parse_condition(data: Any) -> FactComparison | Group:
     Raises:
         ValidationError: An unknown fact or comparison, or a bound that the fact cannot have.
     """
-    found: list[Fault] = []
-    condition = _parsed(data, (), found)
-    faults(found)
+    problems: list[Fault] = []
+    condition = _parsed(data, (), problems)
+    faults(problems)
     return condition
 
 
-def _parsed(data: Any, path: Path_, found: list[Fault]) -> FactComparison | Group:
+def _parsed(data: Any, path: Path_, faults: list[Fault]) -> FactComparison | Group:
     if not isinstance(data, Mapping):
-        found.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
+        faults.append((path, fault(f"{data!r} is not a mapping", "", "Write {fact: value}.")))
         return ALWAYS
     parts: list[FactComparison | Group] = []
     for key, value in data.items():
         at = (*path, key)
         if key == "not":
-            parts.append(Group("not", (_parsed(value, at, found),)))
+            parts.append(Group("not", (_parsed(value, at, faults),)))
         elif key in ("all", "any") and isinstance(value, list) and value:
-            inner = (_parsed(one, (*at, place), found) for place, one in enumerate(value))
+            inner = (_parsed(part, (*at, number), faults) for number, part in enumerate(value))
             parts.append(Group(key, tuple(inner)))
         elif key in FACTS:
-            parts += _comparisons(FACTS[key], value, at, found)
+            parts += _comparisons(FACTS[key], value, at, faults)
         elif key in ("all", "any"):
-            found.append((at, fault(f"{key} = {value!r}", "It must be a list of conditions.")))
+            faults.append((at, fault(f"{key} = {value!r}", "It must be a list of conditions.")))
         else:
             what = f"there is no fact {key!r}"
-            found.append((at, fault(what, "", near_match(str(key), [*FACTS, "all", "any", "not"]))))
+            faults.append(
+                (at, fault(what, "", near_match(str(key), [*FACTS, "all", "any", "not"])))
+            )
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
 
 def _comparisons(
-    fact: Fact, written: Any, path: Path_, found: list[Fault]
+    fact: Fact, written: Any, path: Path_, faults: list[Fault]
 ) -> Iterator[FactComparison]:
     """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
     tests = written
@@ -176,13 +178,13 @@ def _comparisons(
         bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
         if operator not in operators(fact):
             fix = near_match(str(operator), operators(fact))
-            found.append((at, fault(f"there is no key {operator!r} here", "", fix)))
+            faults.append((at, fault(f"there is no key {operator!r} here", "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
-            found.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
-        elif wrong := [one for one in bounds if not _can_be(fact, operator, one)]:
+            faults.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
+        elif wrong := [end for end in bounds if not _can_be(fact, operator, end)]:
             why = _WANTED.get(_kind(fact, operator), "It must be a text.")
             fix = near_match(str(wrong[0]), fact.words) if fact.words else ""
-            found.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
+            faults.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
         else:
             yield FactComparison(fact.name, operator, tuple(bounds) if operator == "in" else bound)
 

@@ -66,8 +66,12 @@ class Known(NamedTuple):
     def declared(self, strategy: str) -> list[BookStrategy] | None:
         """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
         names = self.strategies if strategy == EVERY else (strategy,)
-        found = [self.strategies[name] for name in names]
-        return None if None in found else [one for one in found if one]
+        strategies = [self.strategies[name] for name in names]
+        return (
+            None
+            if None in strategies
+            else [strategy_file for strategy_file in strategies if strategy_file]
+        )
 
 
 def _strategy(name: str, info: ValidationInfo) -> str:
@@ -85,7 +89,7 @@ def _filled(text: str) -> str:
 
 
 def _number_fact(name: str) -> str:
-    numbers = [known for known, fact in FACTS.items() if fact.kind == "number"]
+    numbers = [fact_name for fact_name, fact in FACTS.items() if fact.kind == "number"]
     if name not in numbers:
         raise fault(f"{name!r} is not a fact with a number", "", near_match(name, numbers))
     return name
@@ -112,11 +116,11 @@ class Curve(FileModel):
 
     def value(self, values: Values) -> float | None:
         """The number for the facts; None where the fact is not known."""
-        known = values[self.fact]
-        if not isinstance(known, int | float):
+        number_of_fact = values[self.fact]
+        if not isinstance(number_of_fact, int | float):
             return None
         points = sorted(self.at.items())
-        fact = min(max(float(known), points[0][0]), points[-1][0])
+        fact = min(max(float(number_of_fact), points[0][0]), points[-1][0])
         after = next(number for number, point in enumerate(points) if fact <= point[0])
         if fact == points[after][0]:
             return points[after][1]
@@ -190,7 +194,9 @@ class Change(FileModel):
     def __str__(self) -> str:
         """Range, default and whether it is searched, as far as the rule gives them."""
         parts = [" to ".join(map(setting, self.span))] if self.span else []
-        parts += [joined([setting(one) for one in self.choices], "or")] if self.choices else []
+        parts += (
+            [joined([setting(choice) for choice in self.choices], "or")] if self.choices else []
+        )
         if self.default is not None:
             parts.append(f"default {setting(self.default)}")
         curves = {"from": self.low_from, "to": self.high_from, "default": self.default_from}
@@ -215,10 +221,10 @@ class Change(FileModel):
         if declared is None:
             return self
         name = self.parameter
-        reached = [one for one in declared if one.layer(name) <= info.context.layer]
-        targets = [one.parameters[name] for one in reached if name in one.parameters]
+        reached = [strategy for strategy in declared if strategy.layer(name) <= info.context.layer]
+        targets = [strategy.parameters[name] for strategy in reached if name in strategy.parameters]
         if reached and not targets:
-            names = {known for one in reached for known in one.parameters}
+            names = {parameter for strategy in reached for parameter in strategy.parameters}
             raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
         faults([error for target in targets for error in self._troubles(target)])
         return self

@@ -65,12 +65,6 @@ def epochs_wanted(inputs: FactInput) -> Value:
     return inputs.spec.training.epochs
 
 
-@number("models")
-def models_competing(inputs: FactInput) -> Value:
-    """Base models in the study."""
-    return len(inputs.facts.models)
-
-
 # The model
 
 
@@ -230,12 +224,6 @@ def longest_beyond_context(inputs: FactInput) -> Value:
     return not inputs.facts.divides and cap == context < lengths.longest
 
 
-@number("tokens")
-def train_tokens(inputs: FactInput) -> Value:
-    """Rows of the train split times their mean length."""
-    return inputs.data.lengths.mean * inputs.data.train_rows if inputs.data.lengths else None
-
-
 @number()
 def output_tokens_per_parameter(inputs: FactInput) -> Value:
     """Tokens of the train split's answers over parameters of the model; a label counts as one.
@@ -262,24 +250,6 @@ def conflicting_share(inputs: FactInput) -> Value:
     return inputs.data.conflicting_rows / max(inputs.data.rows, 1)
 
 
-@number("rows")
-def leaked_rows(inputs: FactInput) -> Value:
-    """Validation or test rows with a text that is also in train."""
-    return inputs.data.leaked_rows
-
-
-@number("rows")
-def empty_rows(inputs: FactInput) -> Value:
-    """Rows without text."""
-    return inputs.data.empty_rows
-
-
-@number("rows")
-def encoding_problems(inputs: FactInput) -> Value:
-    """Rows with broken characters."""
-    return inputs.data.encoding_problems
-
-
 @flag()
 def pretemplated(inputs: FactInput) -> Value:
     """Whether the texts have chat markers."""
@@ -290,15 +260,6 @@ def pretemplated(inputs: FactInput) -> Value:
 def domain_distance(inputs: FactInput) -> Value:
     """Distance of the data from general text."""
     return inputs.facts.aim.domain_distance or inputs.data.domain.distance
-
-
-@number()
-def token_ratio(inputs: FactInput) -> Value:
-    """Tokens a word of the data over tokens a word of general text."""
-    domain = inputs.data.domain
-    if domain.tokens_per_word is None or not domain.general_tokens_per_word:
-        return None
-    return domain.tokens_per_word / domain.general_tokens_per_word
 
 
 # The machine

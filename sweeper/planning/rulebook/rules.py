@@ -62,10 +62,10 @@ class Note(FileModel):
 
     def lines(self, values: Values) -> tuple[str, ...]:
         """What it does and says, one line each."""
-        said = [("warning:", self.warning), ("advice:", self.advice)]
-        said += [(f"caution about {name}:", text) for name, text in self.caution.items()]
-        said += [(QUESTIONS[name], text) for name, text in self.answer.items()]
-        return tuple(f"{kind} {fill(text, values)}" for kind, text in said if text)
+        texts = [("warning:", self.warning), ("advice:", self.advice)]
+        texts += [(f"caution about {name}:", text) for name, text in self.caution.items()]
+        texts += [(QUESTIONS[name], text) for name, text in self.answer.items()]
+        return tuple(f"{kind} {fill(text, values)}" for kind, text in texts if text)
 
 
 class Rule(Note):
@@ -134,8 +134,8 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             fix = "Check the path, relative to the current folder."
             problems.append(Problem("this folder of rules does not exist", "", fix, given))
     laid_out = (shipped / "strategies", *(folder / "strategies" for folder in folders))
-    beside = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
-    strategies = load_strategies(laid_out, problems, beside)
+    of_features = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
+    strategies = load_strategies(laid_out, problems, of_features)
     for name, strategy in strategies.items():
         if name not in installed.paths:
             what = f"no installed package brings the strategy {name!r}"
@@ -155,7 +155,10 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             rules[rule.id] = rule
     if problems:
         raise RuleError(problems)
-    return RuleBook(tuple(rules.values()), {n: one for n, one in strategies.items() if one})
+    return RuleBook(
+        tuple(rules.values()),
+        {n: book_strategy for n, book_strategy in strategies.items() if book_strategy},
+    )
 
 
 def _rules_in(
@@ -165,14 +168,14 @@ def _rules_in(
     problems: list[Problem],
 ) -> list[Note]:
     """The rules of one layer, in the order of file names. The same id twice is a problem."""
-    found: dict[str, Note] = {}
+    rules: dict[str, Note] = {}
     for document in read_all(sorted(files, key=lambda file: file.name), problems):
         for rule in _rules_of(document, layer, strategies, problems):
-            if rule.id in found:
-                why = f"The first is at {found[rule.id].where}."
+            if rule.id in rules:
+                why = f"The first is at {rules[rule.id].where}."
                 problems.append(Problem(f"two rules are called {rule.id!r}", why, "", rule.where))
-            found.setdefault(rule.id, rule)
-    return list(found.values())
+            rules.setdefault(rule.id, rule)
+    return list(rules.values())
 
 
 def _rule_files(folder: Path) -> list[Path]:
@@ -191,11 +194,11 @@ def _rules_of(
         fix = "Start every rule with '- id: ...'."
         problems.append(Problem("this file is not a list of rules", "", fix, document.name))
         return
-    for place, data in enumerate(document.data):
-        context = Known(strategies, layer, document.where((place,)))
+    for number, data in enumerate(document.data):
+        context = Known(strategies, layer, document.where((number,)))
         keys = data.keys() if isinstance(data, Mapping) else set()
         is_note = bool(_OF_NOTES & keys) and not _OF_RULES & keys
         kind: TypeAdapter[Any] = NOTE if is_note else RULE
-        rule: Note | None = checked(kind, document, (place,), problems, context)
+        rule: Note | None = checked(kind, document, (number,), problems, context)
         if rule is not None:
             yield rule

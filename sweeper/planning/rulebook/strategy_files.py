@@ -124,19 +124,19 @@ class NumberParameter(_Parameter):
 
     @model_validator(mode="after")
     def _within(self) -> Self:
-        found: list[tuple[Path_, PydanticCustomError]] = []
+        faults_: list[tuple[Path_, PydanticCustomError]] = []
         outer = self.allowed or self.range
         why = f"The allowed range is {outer[0]:g} to {outer[1]:g}."
         if not within(self.range, outer):
-            found.append((("range",), fault(f"range = {listed(self.range)}", why)))
+            faults_.append((("range",), fault(f"range = {listed(self.range)}", why)))
         if not within((self.default,), self.range):
-            found.append((("default",), outside(self.default, self.range)))
+            faults_.append((("default",), outside(self.default, self.range)))
         if self.off_value is not None and not within((self.off_value,), outer):
-            found.append((("off_value",), fault(f"off_value = {self.off_value!r}", why)))
+            faults_.append((("off_value",), fault(f"off_value = {self.off_value!r}", why)))
         if self.log and outer[0] <= 0:
             why = "A logarithmic range begins above 0."
-            found.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
-        faults(found)
+            faults_.append((("range",), fault(f"log with allowed low = {outer[0]:g}", why)))
+        faults(faults_)
         return self
 
 
@@ -158,10 +158,10 @@ class ChoiceParameter(_Parameter):
         tests = (("choices", self.choices, allowed), ("off_value", off, allowed))
         faults(
             [
-                ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, known)))
-                for key, values, known in (*tests, ("default", (self.default,), self.choices))
+                ((key,), fault(f"{key}: {value!r} is not possible", "", near(value, accepted)))
+                for key, values, accepted in (*tests, ("default", (self.default,), self.choices))
                 for value in values
-                if value not in known
+                if value not in accepted
             ]
         )
         return self
@@ -192,9 +192,9 @@ def listed(pair: tuple[float, float]) -> str:
     return f"[{pair[0]:g}, {pair[1]:g}]"
 
 
-def near(value: Scalar, known: tuple[Scalar, ...]) -> str:
+def near(value: Scalar, allowed: tuple[Scalar, ...]) -> str:
     """The nearest known value."""
-    return near_match(str(value), [str(choice) for choice in known])
+    return near_match(str(value), [str(choice) for choice in allowed])
 
 
 @dataclass
@@ -254,9 +254,9 @@ class SharedParameters:
         """
         whole: dict[str, Any] = {}
 
-        def take(name: str, item: object, place: tuple[Document, Path_], layer: int) -> None:
+        def take(name: str, item: object, source: tuple[Document, Path_], layer: int) -> None:
             whole[name] = item
-            file.document.included[("parameters", name)] = place
+            file.document.included[("parameters", name)] = source
             file.layers[name] = layer
 
         if file.parent is not None:
@@ -268,9 +268,12 @@ class SharedParameters:
             if item != SHARED and not changed:
                 whole[name], file.layers[name] = item, file.layer
                 continue
-            known = [*self.documents, *(() if changed else self.files)]
-            if name not in known:
-                what, fix = f"there is no shared parameter {name!r}", near_match(str(name), known)
+            documents = [*self.documents, *(() if changed else self.files)]
+            if name not in documents:
+                what, fix = (
+                    f"there is no shared parameter {name!r}",
+                    near_match(str(name), documents),
+                )
                 where = file.document.where(("parameters", name))
                 problems.append(Problem(what, "", fix, where))
                 continue
@@ -388,7 +391,7 @@ class BookStrategy(FileModel):
     @classmethod
     def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
         """A conditional parameter's parent is declared before it and can take those values."""
-        found: list[tuple[Path_, PydanticCustomError]] = []
+        faults_: list[tuple[Path_, PydanticCustomError]] = []
         before: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
             condition, parents = declared.condition, dict(before)
@@ -398,13 +401,13 @@ class BookStrategy(FileModel):
             path = (name, "condition")
             if condition.parameter not in parents:
                 what = f"{name} depends on {condition.parameter!r}, which is not declared before it"
-                found.append((path, fault(what, "", near_match(condition.parameter, parents))))
+                faults_.append((path, fault(what, "", near_match(condition.parameter, parents))))
                 continue
             possible = parents[condition.parameter].parameter.allowed_choices or ()
             for value in (value for value in condition.values if value not in possible):
                 what = f"{condition.parameter} is never {value!r}"
-                found.append((path, fault(what, "", near(value, possible))))
-        faults(found)
+                faults_.append((path, fault(what, "", near(value, possible))))
+        faults(faults_)
         return parameters
 
 
@@ -412,7 +415,7 @@ STRATEGY: TypeAdapter[BookStrategy] = TypeAdapter(BookStrategy)
 
 
 def load_strategies(
-    folders: tuple[Path, ...], problems: list[Problem], beside: tuple[Path, ...] = ()
+    folders: tuple[Path, ...], problems: list[Problem], of_features: tuple[Path, ...] = ()
 ) -> dict[str, BookStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
@@ -425,14 +428,14 @@ def load_strategies(
     files: dict[str, StrategyFile] = {}
     for layer, folder in enumerate(folders):
         documents = shared.add(folder.with_name("parameters"), layer, problems)
-        for place in yaml_folders("parameters") if layer == 0 else ():
-            added = SharedParameters().add(place, layer, problems)
-            shared.of_features |= {name: one for one in added for name in one.data}
+        for folder_of_feature in yaml_folders("parameters") if layer == 0 else ():
+            added = SharedParameters().add(folder_of_feature, layer, problems)
+            shared.of_features |= {name: item for item in added for name in item.data}
             documents += added
         for document in documents:
             for name in document.data:
                 checked(PARAMETER, document, (name,), problems)
-        single = beside if layer == 0 else ()
+        single = of_features if layer == 0 else ()
         paths = [*single, *sorted(folder.glob("*.yaml"))]
         for document in read_all(paths, problems, _read):
             if isinstance(document.data, Mapping):
@@ -441,13 +444,15 @@ def load_strategies(
             else:
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
-    found: dict[str, BookStrategy | None] = {}
+    strategies: dict[str, BookStrategy | None] = {}
     # those that extend no other first, so that they are whole where another extends them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
         strategy = checked(STRATEGY, file.document, (), problems, file)
-        found[file.document.stem] = strategy if file.traits is not None else None
-    return dict(sorted(found.items(), key=lambda one: (one[1].order if one[1] else 0, one[0])))
+        strategies[file.document.stem] = strategy if file.traits is not None else None
+    return dict(
+        sorted(strategies.items(), key=lambda item: (item[1].order if item[1] else 0, item[0]))
+    )
 
 
 def _read(path: Path) -> Document:

@@ -8,8 +8,8 @@ import pytest
 from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.candidate_costs import course_of, priced
-from sweeper.planning.costs.trial_seconds import Course, clock_of
+from sweeper.planning.budget.candidate_costs import priced, workload_of
+from sweeper.planning.costs.trial_seconds import Workload, clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Duration
 from sweeper.specfile import resolve
@@ -19,8 +19,10 @@ def small(scene: Any, **changes: Any) -> Any:
     return scene(model="minilm", task="classification", gpu_gib=None, **changes)
 
 
-def course(spec: Any, facts: Any) -> Course:
-    return replace(course_of(spec, facts, facts.models[0], epochs=1.0), rung_every=1, rung_items=50)
+def workload(spec: Any, facts: Any) -> Workload:
+    return replace(
+        workload_of(spec, facts, facts.models[0], epochs=1.0), rung_every=1, rung_items=50
+    )
 
 
 def test_a_sweep_is_the_sum_of_its_phases(scene: Any) -> None:
@@ -33,7 +35,7 @@ def test_a_sweep_is_the_sum_of_its_phases(scene: Any) -> None:
 
 def test_smaller_batches_and_more_modules_take_longer(scene: Any) -> None:
     spec, facts = small(scene)
-    plan, run = make_plan(spec, facts), course(spec, facts)
+    plan, run = make_plan(spec, facts), workload(spec, facts)
     setup = Setup(
         strategy="lora", micro_batch=16, sequence_length=20, evaluation_batch=64,
         precision="fp32", classes=run.classes, device="cpu", target_modules=("q_proj",),
@@ -50,7 +52,7 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
     batch = candidate.parameters[BATCH]
     tiny = batch.model_copy(update={"choices": (1, 2), "prior": None, "searched": True})
     changed = candidate.model_copy(update={"parameters": {**candidate.parameters, BATCH: tiny}})
-    cheap, dear = (priced(c, facts, course(spec, facts)) for c in (candidate, changed))
+    cheap, dear = (priced(c, facts, workload(spec, facts)) for c in (candidate, changed))
     assert dear.default == pytest.approx(cheap.default)
     assert dear.searched > 1.2 * cheap.searched
 
@@ -58,8 +60,8 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
 def test_a_frozen_head_is_made_by_its_baseline(scene: Any) -> None:
     spec, facts = small(scene)
     plan = make_plan(spec, facts)
-    assert priced(plan.candidate("head"), facts, course(spec, facts)).free
-    assert not priced(plan.candidate("lora"), facts, course(spec, facts)).free
+    assert priced(plan.candidate("head"), facts, workload(spec, facts)).free
+    assert not priced(plan.candidate("lora"), facts, workload(spec, facts)).free
 
 
 def test_workers_share_the_cores_of_a_processor(scene: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweeper.execution.next_attempt import trial_budget
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.candidate_costs import course_of
+from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.trial_budget import (
     EVALUATION_SHARE,
     FEWEST_ITEMS,
@@ -105,7 +105,7 @@ def test_names_of_classes_make_an_item_dear(scene: Any) -> None:
 def test_the_time_of_a_trial_has_only_the_looks_that_it_has(scene: Any) -> None:
     spec, facts = scene("instruction", "smollm2", 60, gpu_gib=None, training={"epochs": 1.0})
     model = facts.models[0]
-    few = course_of(spec, facts, model, epochs=1.0)
+    few = workload_of(spec, facts, model, epochs=1.0)
     clock = clock_of(model, Setup(strategy="lora", micro_batch=4, device="cpu"), facts.hardware)
     once = clock.scoring(few, few.validation_rows)
     assert few.rung_every == 4

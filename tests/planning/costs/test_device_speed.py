@@ -10,7 +10,7 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation, forward_flops, training_step
-from sweeper.planning.costs.trial_seconds import Course, clock_of, formula_duration
+from sweeper.planning.costs.trial_seconds import Workload, clock_of, formula_duration
 from sweeper.plans import Duration
 from sweeper.spec import ModelSpec
 
@@ -187,12 +187,12 @@ def trial(
     model: ModelFacts, setup: Setup, hardware: HardwareFacts, trained: int, scored: int = 0
 ) -> Duration:
     """A trial of so many rows at the set-up's own length, by the formula."""
-    course = Course(
+    workload = Workload(
         train_rows=trained * 1024 // setup.sequence_length, epochs=1.0, rungs=1, rung_items=0,
         validation_rows=scored, test_rows=0, item_tokens=setup.sequence_length,
         scoring_tokens=setup.sequence_length, classes=setup.classes, longest=setup.sequence_length,
     )  # fmt: skip
-    return formula_duration(model, setup, speed_of(hardware, setup), course)
+    return formula_duration(model, setup, speed_of(hardware, setup), workload)
 
 
 def test_a_trial_is_its_steps_and_its_evaluations() -> None:
