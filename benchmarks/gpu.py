@@ -42,7 +42,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._checks import byte_tokenizer
 from sweeper.spec import ModelSpec
 from sweeper.training.probes.bare_models import config_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 # Rows of instructions, and rounds of each contender.
 WHOLE, REDUCED = (2000, 3), (24, 1)

@@ -12,7 +12,8 @@ Row = dict[str, Any]
 
 def read(path: Path) -> list[Row]:
     """The rows of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines: a text may contain other line separators.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

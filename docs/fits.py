@@ -68,17 +68,17 @@ def _rows(book: RuleBook, gib: int, size: str) -> Iterator[str]:
         hardware=hardware_facts(spec.hardware),
         aim=spec.aim,
     )
-    found: dict[str, str] = {}
+    cells: dict[str, str] = {}
     try:
         candidates, rejected = ranked_candidates(book, spec, facts)
-        found |= {item.strategy: _refused(item) for item in rejected}
-        found |= {item.strategy: _fits(item) for item in candidates}
+        cells |= {item.strategy: _refused(item) for item in rejected}
+        cells |= {item.strategy: _fits(item) for item in candidates}
     except NothingFits as error:
         for problem in error.problems:
             name, _, needs = problem.what.partition(f" cannot be used for {size}: ")
-            found[name] = f"does not fit | {needs}. {_would_fit(problem.fix)}"
+            cells[name] = f"does not fit | {needs}. {_would_fit(problem.fix)}"
     for name in STRATEGIES:
-        yield f"| {gib} GB | {size} | {name} | {found[name]} |"
+        yield f"| {gib} GB | {size} | {name} | {cells[name]} |"
 
 
 def _fits(item: Candidate) -> str:
@@ -97,4 +97,5 @@ def _refused(item: Rejected) -> str:
 
 def _would_fit(remedies: str) -> str:
     """Remedies in one sentence."""
-    return f"Would fit: {'; '.join(one.removesuffix(' would fit') for one in remedies.split('; '))}"
+    shortened = (remedy.removesuffix(" would fit") for remedy in remedies.split("; "))
+    return f"Would fit: {'; '.join(shortened)}"

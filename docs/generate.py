@@ -37,7 +37,7 @@ from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS
-from sweeper.traits.yaml_files import strategy_files
+from sweeper.traits.traits import strategy_files
 from sweeper.yamlfile import Path_
 
 DOCS = Path(__file__).parent
@@ -75,11 +75,10 @@ def rules_page(book: RuleBook) -> str:
         title = _comment(path).partition(". ")[0]
         lines += ["", f"## {title.rstrip('.')}"]
         for rule in rules:
-            changes = isinstance(rule, Rule)
-            title = f": {rule.title}" if changes else ""
+            title = f": {rule.title}" if isinstance(rule, Rule) else ""
             lines += ["", f"### `{rule.id}`{title}", "", f"*When* `{rule.when}`:", ""]
             lines += [f"- {line.replace('<', '&lt;')}" for line in rule.lines({})]
-            lines += ["", rule.why] if changes else []
+            lines += ["", rule.why] if isinstance(rule, Rule) else []
             lines += ["", f"*Source:* {rule.source}"] if rule.source != "common practice" else []
     return "\n".join(lines) + "\n"
 
@@ -148,7 +147,7 @@ def _parameters(
         declared: From a parameter's name to its fields, or to the word that it is shared.
         shared: The groups of shared parameters.
     """
-    own = {name: one for name, one in declared.items() if isinstance(one, dict)}
+    own = {name: entry for name, entry in declared.items() if isinstance(entry, dict)}
     group = {name: title for title, fields in shared.items() for name in fields}
     titles = {name: name if name in shared else group[name] for name in declared.keys() - own}
     links = [f"[{name}](#{titles[name]}-shared)" for name in declared if name in titles]
@@ -157,33 +156,33 @@ def _parameters(
     if own:
         yield from ("", "| parameter | range | allowed | default | unit | searched |")
         yield "|---|---|---|---|---|---|"
-        for name, one in own.items():
-            base = shared[group[name]][name] if SHARED in one else {}
-            yield f"| `{name}` | {' | '.join(_cells(base | one))} |"
-    for name, one in own.items():
-        why, source = one.get("why"), one.get("source")
+        for name, entry in own.items():
+            base = shared[group[name]][name] if SHARED in entry else {}
+            yield f"| `{name}` | {' | '.join(_cells(base | entry))} |"
+    for name, entry in own.items():
+        why, source = entry.get("why"), entry.get("source")
         if why or source:
-            told = [str(why)] if why else []
-            told += [f"Source: {source}."] if source else []
-            yield from ("", f"- `{name}`: {' '.join(told)}")
+            parts = [str(why)] if why else []
+            parts += [f"Source: {source}."] if source else []
+            yield from ("", f"- `{name}`: {' '.join(parts)}")
 
 
-def _cells(one: dict[str, Any]) -> Iterator[str]:
+def _cells(fields: dict[str, Any]) -> Iterator[str]:
     """Range, allowed range, default, unit, and whether it is searched."""
     for bounds, choices in (("range", "choices"), ("allowed", "allowed_choices")):
-        if bounds in one:
-            low, high = one[bounds]
-            yield f"{value_text(low)} to {value_text(high)}{' (log)' if one.get('log') else ''}"
-        elif choices in one:
-            yield ", ".join(str(value_text(value)) for value in one[choices])
+        if bounds in fields:
+            low, high = fields[bounds]
+            yield f"{value_text(low)} to {value_text(high)}{' (log)' if fields.get('log') else ''}"
+        elif choices in fields:
+            yield ", ".join(str(value_text(value)) for value in fields[choices])
         else:
             yield "same as range" if bounds == "allowed" else ""
-    yield str(value_text(one["default"])) if "default" in one else ""
-    yield str(one.get("unit", ""))
-    if one.get("optional"):
+    yield str(value_text(fields["default"])) if "default" in fields else ""
+    yield str(fields.get("unit", ""))
+    if fields.get("optional"):
         yield "only if declared"
     else:
-        yield "no" if one.get("searched") is False else "yes"
+        yield "no" if fields.get("searched") is False else "yes"
 
 
 def commands_page() -> str:
@@ -251,13 +250,15 @@ def _options(parameters: list[Any]) -> list[str]:
 
 def _rows(parameters: list[Any]) -> list[str]:
     rows = []
-    for one in parameters:
-        if getattr(one, "hidden", False) or one.name == "help":
+    for option in parameters:
+        if getattr(option, "hidden", False) or option.name == "help":
             continue
-        names = [*one.opts, *one.secondary_opts]
-        words = ", ".join(f"`{name}`" for name in names) if names[0][0] == "-" else f"`{one.name}`"
-        meaning = (getattr(one, "help", "") or "").replace("|", "\\|")
-        rows.append(f"| {words} | {meaning} | {_default(one)} |")
+        names = [*option.opts, *option.secondary_opts]
+        words = (
+            ", ".join(f"`{name}`" for name in names) if names[0][0] == "-" else f"`{option.name}`"
+        )
+        meaning = (getattr(option, "help", "") or "").replace("|", "\\|")
+        rows.append(f"| {words} | {meaning} | {_default(option)} |")
     return rows
 
 
@@ -289,8 +290,8 @@ def _between(name: str, mark: str, lines: Iterable[str]) -> str:
 def data_page() -> str:
     """The page on data, with the table of row formats."""
     rows = [
-        f"| {one.name} | {one.columns} | {', '.join(one.tasks) or 'refused'} |"
-        for one in formats().values()
+        f"| {format_.name} | {format_.columns} | {', '.join(format_.tasks) or 'refused'} |"
+        for format_ in formats().values()
     ]
     head = ["| format | columns | used for |", "|---|---|---|"]
     return _between("data.md", "formats", [*head, *rows])
@@ -307,8 +308,8 @@ def data_quality_page() -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{one.name}` | {one.title} | {one.severity} | {one.remedy} | {_yes(one.safe)} |"
-        for one in kinds().values()
+        f"| `{kind.name}` | {kind.title} | {kind.severity} | {kind.remedy} | {_yes(kind.safe)} |"
+        for kind in kinds().values()
     ]
     return _between("data-quality.md", "kinds", lines)
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
+from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.views.progress import UNTOLD, Screen, ended_line, view
@@ -65,14 +66,14 @@ def running(folder: RunFolder) -> str | None:
     status = Status.read_or_none(folder.status)
     if status is None or status.phase != "search" or status.done < _ENDED:
         return None
-    if not status.running or any(job.validation_loss is None for job in status.running):
+    if len(status.running) < 2 or any(job.validation_loss is None for job in status.running):
         return None
     screen, ended = Screen(Plan.read(folder.plan), folder), []
     for line in folder.events.read_text(encoding="utf-8").splitlines():
         event = Event.model_validate_json(line)
         screen.hear(event, status)
         if event.kind not in UNTOLD:
-            ended.append(ended_line(event, status.objective, screen))
+            ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
     return "\n".join([*ended[-_LINES:], *view(status, WIDTH, screen)])
 
 

@@ -31,10 +31,7 @@ _PR_SET_PDEATHSIG = 1
 GPU_SHARE = "SWEEPER_GPU_SHARE"
 # For processes that load torch, unless the user sets another value: GPUs are numbered as nvidia-smi
 # numbers them, and freed blocks are not lost to later tensors of another size.
-GPU_SETTINGS = {
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-}
+GPU_SETTINGS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 # The end of what a process wrote on standard error, in which its last words are looked for.
 _LAST_BYTES = 20_000
 _LINE_CHARACTERS = 300

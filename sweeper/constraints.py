@@ -61,37 +61,37 @@ def limits_of(spec: Spec) -> tuple[Limit, ...]:
     return tuple(limit for _, limits in parts.CONSTRAINTS.all() for limit in limits(spec))
 
 
-def excess(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
+def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
     """By how much a trial is beyond its limits, at most; up to 0 it is within all.
 
     None where there is no limit, or nothing that one limits was measured.
     """
-    beyond = (
+    violations = (
         measure.change - limit.most
         for limit in limits
         for name, measure in measures.items()
         if limit.holds_for(name)
     )
-    return max(beyond, default=None)
+    return max(violations, default=None)
 
 
-def is_beyond(excess: float | None) -> bool:
+def is_beyond(violation: float | None) -> bool:
     """Whether a trial is beyond a limit, as far as that was measured."""
-    return excess is not None and excess > 0
+    return violation is not None and violation > 0
 
 
 def cost_within(result: TrialResult, objective: Objective, limits: Sequence[Limit]) -> float | None:
     """The cost of a completed trial within the limits; None of another."""
-    beyond = result.state != "COMPLETE" or is_beyond(excess(result.measures, limits))
-    return None if beyond else objective.cost_of(result)
+    violated = result.state != "COMPLETE" or is_beyond(violation(result.measures, limits))
+    return None if violated else objective.cost_of(result)
 
 
 def titles_beyond(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> tuple[str, ...]:
     """The titles of the limits that a trial is beyond."""
-    return tuple(one.title for one in limits if is_beyond(excess(measures, [one])))
+    return tuple(limit.title for limit in limits if is_beyond(violation(measures, [limit])))
 
 
-def order(cost: float, excess: float | None) -> tuple[bool, float, float]:
+def order(cost: float, violation: float | None) -> tuple[bool, float, float]:
     """The sort key of a completed trial among others, best first.
 
     Trials within the limits come first, the lowest cost first; then those beyond, the nearest to
@@ -103,6 +103,6 @@ def order(cost: float, excess: float | None) -> tuple[bool, float, float]:
     >>> sorted([(0.5, 0.1), (0.6, -0.1), (0.4, 0.2), (0.7, None)], key=lambda one: order(*one))
     [(0.6, -0.1), (0.7, None), (0.5, 0.1), (0.4, 0.2)]
     """
-    if excess is not None and is_beyond(excess):
-        return True, excess, cost
+    if violation is not None and is_beyond(violation):
+        return True, violation, cost
     return False, 0.0, cost

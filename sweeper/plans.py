@@ -138,7 +138,7 @@ class Prior(Record):
     weights: tuple[float, ...] | None = None
 
 
-class Parameter(Record):
+class Parameter(ParameterRange):
     """One hyperparameter, named as transformers and peft name it.
 
     ``low``/``high``/``choices`` are the best-practice range that the search starts in;
@@ -148,29 +148,23 @@ class Parameter(Record):
     """
 
     kind: Literal["float", "int", "categorical"]
-    low: float | None = None
-    high: float | None = None
     log: bool = False
-    choices: tuple[Scalar, ...] | None = None
     allowed_low: float | None = None
     allowed_high: float | None = None
     allowed_choices: tuple[Scalar, ...] | None = None
-    default: Scalar
     prior: Prior | None = None
     condition: Condition | None = None
     unit: str = ""
     source: str
     why: str = ""
     off_value: Scalar | None = Field(None, description="the value with which it has no effect")
-    searched: bool = True
     step: float | None = Field(None, description="distance between two values of the range")
     shipped: str = Field("", description="the rule book's range, where the user declared another")
 
     @property
     def range(self) -> ParameterRange:
         """Where the search starts."""
-        fields = {name: getattr(self, name) for name in ParameterRange.model_fields}
-        return ParameterRange(**fields)
+        return ParameterRange.taken_from(self)
 
     @property
     def allowed(self) -> tuple[Scalar, ...]:
@@ -366,6 +360,9 @@ class Budget(RungCount):
     )
     epochs: float
     full_tokens: int
+    train_rows: int | None = Field(
+        None, description="rows of the part that the search trains on; None for all"
+    )
     trials_at_once: int = 1
     phases: dict[str, Duration]
     sweep: Duration
@@ -544,6 +541,11 @@ class Plan(Space, Artifact):
         Quality(mean=0.0, sd=0.0), description="of the best trial over one default"
     )
     identity: Identity | None = Field(None, description="None for a plan that cannot be run")
+
+    @property
+    def searched_rows(self) -> int:
+        """The rows that a trial of the search trains on."""
+        return self.budget.train_rows or self.facts.data.train_rows
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
         """The candidate of that strategy (and model, where several compete).

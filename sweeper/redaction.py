@@ -81,9 +81,9 @@ def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
     if isinstance(value, str):
         return _applied(value, rules)
     if isinstance(value, BaseModel):
-        known = {name: getattr(value, name) for name in type(value).model_fields}
+        values = {name: getattr(value, name) for name in type(value).model_fields}
         changes = {
-            name: new for name, old in known.items() if (new := _cleaned(old, rules)) is not old
+            name: new for name, old in values.items() if (new := _cleaned(old, rules)) is not old
         }
         return value.model_copy(update=changes) if changes else value
     if isinstance(value, tuple | list):

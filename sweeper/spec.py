@@ -37,7 +37,7 @@ from sweeper.features import loader
 from sweeper.features.parts import AllOptions, Flag, all_options
 from sweeper.hyperparameters import TARGETS, ClassWeight, is_number
 from sweeper.hyperparameters import Scalar as Scalar
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 from sweeper.yamlfile import Path_, fault, faults
 
 Task = Literal["classification", "instruction", "code", "domain"]

@@ -24,7 +24,7 @@ from sweeper.artifact import require_version
 from sweeper.errors import Problem, SpecError, SweeperError, UsageError, near_match
 from sweeper.features import parts
 from sweeper.spec import EVERY_STRATEGY, Places, Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 from sweeper.yamlfile import Document, Path_, parse, problem_of, read
 
 

@@ -114,7 +114,7 @@ class FirstItems(Record):
         shares = weights if weights is not None else [1.0] * len(losses)
         mean = math.fsum(shares) / len(shares)
         scaled = [loss * share / mean for loss, share in zip(losses, shares, strict=True)]
-        each = tuple(float(f"{one:.{ITEM_DIGITS}g}") for one in scaled[:MOST_ITEMS])
+        each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MOST_ITEMS])
         return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
@@ -144,22 +144,40 @@ MEASURE_ITEMS = "measures.json"
 "base_values": [...], "weights": [...]}``."""
 
 
-class RungReport(Artifact):
+class ScoredTrial(Record):
+    """What reports, results and tables of a trial have.
+
+    ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
+    """
+
+    number: int = 0
+    objective: float | None = Field(
+        None, description="where it is another than the loss; in a report, if measured at rungs"
+    )
+    metrics: dict[str, float] = Field(default_factory=dict)
+    tokens: int = 0
+
+
+class TrialWork(ScoredTrial):
+    """What a trial has done up to a rung, or its end. Seconds are summed since it started."""
+
+    attempt: int = 1
+    optimizer_steps: int = 0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    measures: dict[str, Measure] = Field(default_factory=dict)
+
+
+class RungReport(Artifact, TrialWork):
     """What a trial knew at one rung: one line of ``rungs.jsonl``.
 
     ``validation_loss`` is nats per class decision (classification) or per token of the reference
     answer (text), and bits per byte of it where several base models compete, over the same
-    ``items`` in every trial. Seconds are the trial's own, summed
-    since it started; ``train_loss`` is the mean since the last rung.
+    ``items`` in every trial. ``train_loss`` is the mean since the last rung.
     """
 
-    number: int = 0
-    attempt: int = 1
     rung: int
     validation_loss: float
-    objective: float | None = Field(
-        None, description="where it is another than the loss, and measured at rungs"
-    )
     items: int = 0
     first_items: FirstItems | None = Field(
         None,
@@ -167,13 +185,7 @@ class RungReport(Artifact):
         "rungs are scored on all items",
     )
     train_loss: float | None = None
-    optimizer_steps: int = 0
     epochs: float = 0.0
-    tokens: int = 0
-    training_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    metrics: dict[str, float] = Field(default_factory=dict)
-    measures: dict[str, Measure] = Field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -183,12 +195,12 @@ class RungReport(Artifact):
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
         """The reports in a ``rungs.jsonl``; lines that were cut off or damaged are left out."""
-        found: list[RungReport] = []
+        reports: list[RungReport] = []
         with suppress(OSError):
             for line in read_text(path, errors="replace").split("\n"):
                 with suppress(UsageError):
-                    found.append(cls.from_json(line))
-        return found
+                    reports.append(cls.from_json(line))
+        return reports
 
 
 class BaseRef(Record):
@@ -265,18 +277,9 @@ class Seen(Record):
     tokens: int
 
 
-class TrialResult(Artifact):
-    """How one trial (or one seed of a confirmation) ended.
+class EndedTrial(ScoredTrial):
+    """How a trial ended, as its result and the tables of reports have it."""
 
-    ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
-    trial has none. ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
-    ``item_losses`` names a file beside this one with one validation loss per item, in item order.
-    """
-
-    number: int = 0
-    attempt: int = 1
-    seed: int = 0
-    state: State
     failure: Failure | None = None
     pruned_at_rung: int | None = None
     pruned_because: str = ""
@@ -284,11 +287,7 @@ class TrialResult(Artifact):
     stopped_by: StopKind | None = None
     stopped_because: str = ""
     validation_loss: float | None = None
-    objective: float | None = Field(None, description="where it is another than the loss")
     best_rung: int | None = None
-    metrics: dict[str, float] = Field(default_factory=dict)
-    item_losses: str | None = None
-    measures: dict[str, Measure] = Field(default_factory=dict)
     weights: str | None = Field(None, description="folder beside this file, if they were kept")
     weights_bytes: int | None = Field(None, description="of that folder's files")
     base_bytes: int | None = Field(
@@ -296,8 +295,6 @@ class TrialResult(Artifact):
     )
     trainable_parameters: int | None = None
     total_parameters: int | None = None
-    optimizer_steps: int = 0
-    tokens: int = 0
     seen: dict[str, Seen] = Field(
         default_factory=dict,
         description="by source, or the name of rows that features add; empty where all rows are of "
@@ -307,21 +304,8 @@ class TrialResult(Artifact):
         default_factory=dict,
         description="loss on the items of each source, where there are several",
     )
-    training_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    setup_seconds: float = 0.0
-    feature_seconds: dict[str, float] = Field(
-        default_factory=dict,
-        description="by feature, of work for further trials too, in the trial that waited for it",
-    )
-    waited_seconds: float = Field(
-        0.0, description="of the attempt on a CPU, in which other programs had the processor"
-    )
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="that it was trained with in the end")
-    evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
-    attention: str | None = Field(None, description="that it was trained with, by its name")
-    padding_free: bool | None = Field(None, description="whether its texts were joined")
     base: BaseRef | None = Field(
         None, description="that a feature made for the trial; None for the model's own"
     )
@@ -331,6 +315,30 @@ class TrialResult(Artifact):
     features: dict[str, Any] = Field(
         default_factory=dict, description="what features say of the trial, by their names"
     )
+
+
+class TrialResult(Artifact, EndedTrial, TrialWork):
+    """How one trial (or one seed of a confirmation) ended.
+
+    ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
+    trial has none. ``item_losses`` names a file beside this one with one validation loss per item,
+    in item order.
+    """
+
+    seed: int = 0
+    state: State
+    item_losses: str | None = None
+    setup_seconds: float = 0.0
+    feature_seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="by feature, of work for further trials too, in the trial that waited for it",
+    )
+    waited_seconds: float = Field(
+        0.0, description="of the attempt on a CPU, in which other programs had the processor"
+    )
+    evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
+    attention: str | None = Field(None, description="that it was trained with, by its name")
+    padding_free: bool | None = Field(None, description="whether its texts were joined")
     worker: str = ""
     started_at: str = ""
     ended_at: str = ""

@@ -159,8 +159,6 @@ LONGEST = (
     "test_pool",
     "test_interrupts",
     "test_notebook",
-    "test_planned_growth",
-    "test_execution_benchmarks",
     "test_report_beside",
     "test_checkpointing",
     "test_evaluate",

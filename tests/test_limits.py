@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.constraints import Limit, excess, is_beyond, limits_of, order, titles_beyond
+from sweeper.constraints import Limit, is_beyond, limits_of, order, titles_beyond, violation
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.trials import Measure
 
@@ -18,13 +18,13 @@ def measured(value: float, base: float | None = None) -> Measure:
 
 def test_the_largest_excess_over_all_limits_counts() -> None:
     measures = {"size": measured(7.0, base=4.0), "seconds": measured(1.5), "colour": measured(9.0)}
-    assert excess(measures, [SIZE, SPEED]) == pytest.approx(1.0)
-    assert excess(measures, [SPEED]) == pytest.approx(0.5)
+    assert violation(measures, [SIZE, SPEED]) == pytest.approx(1.0)
+    assert violation(measures, [SPEED]) == pytest.approx(0.5)
     assert titles_beyond(measures, [SIZE, SPEED]) == ("size", "time")
 
 
 def test_what_was_not_measured_is_beyond_no_limit() -> None:
-    assert excess({}, [SIZE]) is excess({"size": measured(9.0)}, []) is None
+    assert violation({}, [SIZE]) is violation({"size": measured(9.0)}, []) is None
     assert [is_beyond(one) for one in (None, 0.0, -1.0, 0.1)] == [False, False, False, True]
 
 

@@ -34,7 +34,7 @@ READERS = {
     "search/named.py",
     "findings/words.py",
     "reporting/markdown.py",
-    "reporting/charts/svg.py",
+    "reporting/charts/draw.py",
 }
 
 

@@ -130,7 +130,7 @@ def test_the_base_install_plans_and_says_what_more_is_needed(unpacked, base):
     assert "start-with-lora" in done.stdout
     told = done.stderr.splitlines()
     assert [line.split()[:3] for line in told[::2]] == [
-        ["error:", "sweeper", "run"], ["error:", "sweeper", "report"],
+        ["error[not-installed]:", "sweeper", "run"], ["error[not-installed]:", "sweeper", "report"],
     ]  # fmt: skip
     assert all("needs numpy, scipy, optuna, altair, vl_convert" in line for line in told[::2])
     assert told[1::2] == ["  pip install 'finetune-sweeper[train]'"] * 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import json_lines
-from sweeper.features.data_curve._curve import LEVEL, fit
+from sweeper.features.data_curve.section import LEVEL, fit
 
 TABLE = Path(__file__).parent / "losses.jsonl"
 SEEDS = 3

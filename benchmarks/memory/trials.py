@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import json_lines
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 #: Agreement: within this share of the measured figure, or within so many GiB.
 SHARE, GIB = 0.2, 0.2

@@ -14,7 +14,7 @@ from scipy.stats import qmc
 from benchmarks.search.table import Floats
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axes import Axis, ChoiceAxis, axis_of
+from sweeper.search.cost_model.axes import Axis, ChoiceAxis, axis_of
 from sweeper.spec import Scalar
 
 # Every so many trials the configuration of an earlier one is trained on another seed.

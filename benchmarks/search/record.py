@@ -33,7 +33,7 @@ from sweeper.facts.machine.detect_hardware import processor
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.untrained import BASE
+from sweeper.search.cost_model.untrained import BASE
 from sweeper.tasks.base import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend

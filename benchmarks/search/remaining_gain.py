@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from benchmarks.search.table import TABLES, Recorded, Table, read
-from sweeper.search.loss_model.observations import START
+from sweeper.search.cost_model.observations import START
 
 GOOD = 1.3
 SHARE = 0.05

@@ -20,8 +20,8 @@ from benchmarks.search.table import Baseline, Floats, Recorded, Table
 from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axes import Axis, ChoiceAxis, axis_of
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.axes import Axis, ChoiceAxis, axis_of
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import rungs_of
 from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar

@@ -7,8 +7,10 @@ recommendation, comparisons, verdict) is the product's code on its own types, wi
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,12 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.significance import RESAMPLES, Scores, item_deviations
+from sweeper.evaluation.significance import (
+    RESAMPLES,
+    Scores,
+    item_deviations,
+    paired_difference,
+)
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
@@ -135,6 +142,8 @@ class World:
         items: Of the validation split, and as many of the test split.
         shift: What one searched trial has above all other models, in log odds; all trials, if
             ``all_better``, which are then equally good and only better than the baseline.
+        most_seeds: Trainings of each finalist where seeds make up most of the noise; 0 for as many
+            as the plan says in any case.
     """
 
     recorded: Recorded
@@ -143,6 +152,7 @@ class World:
     items: int
     shift: float = 0.0
     all_better: bool = False
+    most_seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,7 @@ class Claims:
         baseline: The recommended trial against the baseline.
         pays: Whether the verdict says that fine-tuning pays.
         ahead: Whether the recommended trial is called better than another finalist.
+        seeds: Trainings of each finalist.
     """
 
     found: bool
@@ -164,6 +175,7 @@ class Claims:
     baseline: Comparison | None
     pays: bool
     ahead: bool
+    seeds: int
 
 
 def study(world: World, seed: int) -> Claims:
@@ -181,7 +193,22 @@ def study(world: World, seed: int) -> Claims:
         baseline=contest.against(BASELINE),
         pays=said.fine_tuning_needed is True,
         ahead=any(is_better(one) for one in said.comparisons if one.second in rivals),
+        seeds=run.plan.budget.confirmation_seeds,
     )
+
+
+def seeds_dominate(finalists: Sequence[Scores | None]) -> bool:
+    """Whether seeds make up more than half of the variance of differences between finalists.
+
+    It is the mean over all pairs on validation. What the differences are decides nothing, so that
+    the question whether there is one stays open.
+    """
+    shares = []
+    for first, second in combinations([one for one in finalists if one is not None], 2):
+        difference = paired_difference(first, second)
+        seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
+        shares.append(seed / (seed + item))
+    return bool(shares) and float(np.mean(shares)) > 0.5
 
 
 def is_better(comparison: Comparison | None) -> bool:
@@ -271,6 +298,14 @@ class _Simulation:
         seeds = seeds_of(plan)
         again = {number: [self.train(number, seed) for seed in seeds] for number in finalists}
         trained = [self._trainings(n, [results[n], *again[n]]) for n in finalists]
+        if self.world.most_seeds and seeds_dominate([one.scores for one in trained]):
+            budget = plan.budget.model_copy(update={"confirmation_seeds": self.world.most_seeds})
+            plan = plan.model_copy(update={"budget": budget})
+            more = [seed for seed in seeds_of(plan) if seed not in seeds]
+            seeds = seeds_of(plan)
+            for number in finalists:
+                again[number] += [self.train(number, seed) for seed in more]
+            trained = [self._trainings(n, [results[n], *again[n]]) for n in finalists]
         ordered = tuple(one.trial for one in in_order(trained))
         defaults = [one.number for one in configs if one.origin == "default"]
         scored = [(n, plan.seed) for n in dict.fromkeys([*ordered, *defaults])]

@@ -90,14 +90,19 @@ class Commands(TyperGroup):
                     return
 
     def _add(self, file: CommandFile) -> None:
-        for name in (file.group,) if file.group else file.commands:
-            present: Any = self.commands.get(name)
-            if file.group and isinstance(present, _Group):
-                present.add_file(file)
-            elif present is None:
-                self.commands[name] = _Group(file) if file.group else _Unloaded(name, file)
-            elif getattr(present, "file", None) != file:
-                _refuse(name, file, present)
+        """Add the commands of a file to its group, or to the program itself."""
+        group: Any = self
+        if file.group:
+            new = _Group(name=file.group, no_args_is_help=True)
+            group = self.commands.setdefault(file.group, new)
+            if not isinstance(group, _Group):
+                _refuse(file.group, file, group)
+            group.help = group.help or file.help
+            group.order = min(group.order, file.order)
+        for name in file.commands:
+            present = group.commands.setdefault(name, _Unloaded(name, file))
+            if getattr(present, "file", None) != file:
+                _refuse(f"{file.group} {name}".strip(), file, present)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all commands, in the order of the help."""
@@ -121,22 +126,10 @@ class Commands(TyperGroup):
 class _Group(Commands):
     """A group below the program, such as ``data``: the commands of all files that name it."""
 
-    def __init__(self, file: CommandFile) -> None:
-        super().__init__(name=file.group, no_args_is_help=True)
-        self.order = _LAST
-        self.add_file(file)
+    order = _LAST
 
     def places(self) -> Iterable[str]:
         return ()
-
-    def add_file(self, file: CommandFile) -> None:
-        """Add the commands of one more file."""
-        self.help = self.help or file.help
-        self.order = min(self.order, file.order)
-        for name in file.commands:
-            present: Any = self.commands.setdefault(name, _Unloaded(name, file))
-            if present.file != file:
-                _refuse(f"{file.group} {name}", file, present)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)

@@ -1,4 +1,8 @@
-"""Scores a model on the items of a split, the same way in every trial and for every baseline."""
+"""Scores a model on the items of a split, the same way in every trial and for every baseline.
+
+Items are tokenised once for every trial, in padded batches of like lengths; those of a large split
+lie in files.
+"""
 
 from __future__ import annotations
 

@@ -20,25 +20,30 @@ FOLDER = "evaluations"
 Unit = Literal["points", "nats/token"]
 
 
-class TaskScores(Record):
-    """One model on one task. ``keys`` say which item a score belongs to.
-
-    ``scores`` are 1 or 0 (or a share) where ``unit`` is points, else losses in nats per token that
-    count by ``weights`` (tokens).
-    """
+class ScoredTask(Record):
+    """A task, and how it is scored."""
 
     task: str
-    digest: str
     kind: str
     metric: str
     unit: Unit
     higher_is_better: bool
     shots: int | None = Field(None, description="None where the tasks of a group differ")
     total_items: int
+    harness: str = Field(description="name and version of what scored it")
+
+
+class TaskScores(ScoredTask):
+    """One model on one task. ``keys`` say which item a score belongs to.
+
+    ``scores`` are 1 or 0 (or a share) where ``unit`` is points, else losses in nats per token that
+    count by ``weights`` (tokens).
+    """
+
+    digest: str
     keys: tuple[str, ...]
     scores: tuple[float, ...]
     weights: tuple[float, ...] = ()
-    harness: str = Field(description="name and version of what scored it")
     seconds: float = 0.0
 
 

@@ -201,8 +201,8 @@ class Coordinator:
 
     def _fail(self, error: BaseException) -> None:
         """End the run after an error: stop all workers, and write what the disk takes."""
-        told = error.problems[0].what if isinstance(error, SweeperError) else repr(error)
-        self.owner.progress.failed_because = told
+        message = error.problems[0].what if isinstance(error, SweeperError) else repr(error)
+        self.owner.progress.failed_because = message
         with contextlib.suppress(*_LOST_CAUSES):
             self.owner.stop_workers()
         with contextlib.suppress(*_LOST_CAUSES):
@@ -212,9 +212,9 @@ class Coordinator:
 
     def _prepare(self) -> None:
         owner = self.owner
-        for known in repair.baselines(self.run).values():
-            if known is not None:
-                owner.learn(known)
+        for baseline in repair.baselines(self.run).values():
+            if baseline is not None:
+                owner.learn(baseline)
         repaired: list[str] = []
         unfinished = restore(owner.state, owner.search, repaired.append)
         owner.progress.total = max(self.total, len(owner.state.configs))
@@ -346,8 +346,8 @@ class Coordinator:
         return self.owner.progress.workers
 
     def train(self, feature: str, items: Sequence[WorkItem]) -> None:
-        known = self.owner.progress.optional_phases.get(feature)
-        if known is not None and not known.made:  # by a later call, which asks for it
+        decision = self.owner.progress.optional_phases.get(feature)
+        if decision is not None and not decision.made:  # by a later call, which asks for it
             del self.owner.progress.optional_phases[feature]
         self.owner.add(items)
         self.owner.set_phase(feature)
@@ -404,19 +404,19 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
     home = run.trial(number)
-    known = TrialConfig.read_or_none(home / CONFIG)
+    config = TrialConfig.read_or_none(home / CONFIG)
     for attempt in reversed(attempts_of(home)):
-        known = known or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
-    if known is not None and TrialConfig.read_or_none(home / CONFIG) is None:
-        known.write(home / CONFIG)
-    return known
+        config = config or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
+    if config is not None and TrialConfig.read_or_none(home / CONFIG) is None:
+        config.write(home / CONFIG)
+    return config
 
 
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
     path = run.trial(number) / RESULT
     damaged = path.exists() and TrialResult.read_or_none(path) is None
     work_items.take_over(run, work_items.trial(number))
-    known = TrialResult.read_or_none(path)
-    if known is not None and damaged:
+    result = TrialResult.read_or_none(path)
+    if result is not None and damaged:
         say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")
-    return known
+    return result

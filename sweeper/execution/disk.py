@@ -45,10 +45,10 @@ def free_bytes(folder: Path) -> int:
 
 def _sizes(folder: Path) -> Iterator[int]:
     """Sizes of all files, without those that workers delete meanwhile."""
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                yield Path(place, name).stat().st_size
+                yield Path(parent, name).stat().st_size
 
 
 def size(count: int) -> str:

@@ -98,9 +98,9 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
 
 def _bases(plan: Plan) -> list[int]:
     """Bytes of each base that a trial of the plan may ask for, largest first."""
-    stages = [(one, stage) for one in plan.candidates for stage in one.stages.values()]
+    stages = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
     sizes = {name: stage.base_bytes for _, stage in stages for name in stage.bases}
-    off = {stage.parameter: one.parameters[stage.parameter].off_value for one, stage in stages}
+    off = {stage.parameter: each.parameters[stage.parameter].off_value for each, stage in stages}
     own = sum(
         any(trial.parameters.get(name, value) != value for name, value in off.items())
         for trial in plan.own_trials
@@ -114,4 +114,4 @@ def _one_disk(folder: Path, other: Path) -> bool:
 
 def _existing(folder: Path) -> Path:
     """The folder, or its nearest existing parent."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -30,15 +30,16 @@ class WorkItem(Record):
     name: str = Field(description="unique in the run; the score of a test item has it")
     trial: int | None = Field(None, description="the trial that it is about, if any")
     seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
-    rows: int | None = Field(None, description="training rows, where it is a part of them")
+    rows: int | None = Field(None, description="training rows, if not those of the trial")
+    keep: bool = Field(False, description="its weights are kept: it trains on all rows")
 
     @property
     def home(self) -> str:
         """The folder that holds its attempts, relative to the run's."""
         if self.kind == "trial":
             return f"trials/{self.trial}"
-        if self.rows is not None:
-            return f"trials/{self.trial}/rows/{self.rows}/{self.seed}"
+        if self.kind == "confirm" and self.rows is not None:
+            return f"trials/{self.trial}/{'all-' if self.keep else ''}rows/{self.rows}/{self.seed}"
         if self.kind == "confirm":
             return f"trials/{self.trial}/seeds/{self.seed}"
         return f"jobs/{self.name}"
@@ -193,9 +194,9 @@ _ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def line_of(said: Order | Message) -> bytes:
+def line_of(message: Order | Message) -> bytes:
     """One order or message as a line."""
-    return said.model_dump_json().encode() + b"\n"
+    return message.model_dump_json().encode() + b"\n"
 
 
 def read_order(line: bytes) -> Order:

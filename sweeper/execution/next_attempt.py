@@ -26,7 +26,7 @@ LONG_TRIAL_SECONDS = 30 * 60
 def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     """Begin the next attempt at a work item."""
     run, home = state.run, state.run.path / item.home
-    found = _checkpoint(home) if item.kind in ("trial", "confirm") else None
+    saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
     job = Job(**item.model_dump(include=set(WorkItem.model_fields)), attempt=attempt)
     if item.trial is None:
@@ -38,14 +38,14 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
         return job.model_copy(update={"config": config, "weights": scored})
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
-    if found is None:
+    if saved is None:
         config = fitted.apply(_config(state, item, attempt))
     else:
         # The checkpoint's own reports: it was written before the last of them was sent.
-        reports = Checkpoint.read(found / MANIFEST).reports
+        reports = Checkpoint.read(saved / MANIFEST).reports
         rungs = tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
-        config = TrialConfig.read(found.parent / CONFIG).model_copy(update={"attempt": attempt})
-        checkpoint = str(found.relative_to(run.path))
+        config = TrialConfig.read(saved.parent / CONFIG).model_copy(update={"attempt": attempt})
+        checkpoint = str(saved.relative_to(run.path))
     attempts.begin(home, config, rungs)
     if item.kind == "trial":
         state.configs[item.trial] = config
@@ -59,17 +59,17 @@ def _checkpoint(home: Path) -> Path | None:
         end = attempts.read_end(folder)
         if end is None or end.kind != "interrupted":
             return None
-        known = newest_checkpoint(folder)
-        if known is not None and TrialConfig.read_or_none(folder / CONFIG) is not None:
-            return known[0]
+        newest = newest_checkpoint(folder)
+        if newest is not None and TrialConfig.read_or_none(folder / CONFIG) is not None:
+            return newest[0]
     return None
 
 
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     changes: dict[str, object] = {}
-    if item.rows is not None:  # only its loss is of use
-        changes |= {"train_rows": item.rows, "keep_weights": False}
+    if item.rows is not None:  # of a training on fewer rows only the loss is of use
+        changes |= {"train_rows": item.rows, "keep_weights": item.keep}
     if item.seed is not None:
         changes["seed"] = item.seed
     return configure(state.plan, state.configs[item.trial], attempt).model_copy(update=changes)
@@ -100,6 +100,7 @@ def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
         gradient_accumulation_steps=accumulation,
         optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
         keep_weights=True,
+        train_rows=plan.budget.train_rows,
         checkpoints=seconds > LONG_TRIAL_SECONDS,
     )
 

@@ -33,7 +33,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.placement import mismatch
-from sweeper.execution.pools.pool import Pool, Said, WorkerGone
+from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
@@ -44,7 +44,7 @@ from sweeper.execution.state.status import Phase, Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT
-from sweeper.search.loss_model.untrained import of_baseline
+from sweeper.search.cost_model.untrained import of_baseline
 from sweeper.search.search import Search
 from sweeper.training.checkpoints import drop_checkpoints
 from sweeper.trials import (
@@ -93,7 +93,7 @@ class Owner:
     may_ask: Callable[[], bool] = lambda: False
     workers: WorkerStates = field(default_factory=WorkerStates)
     _todo: deque[WorkItem] = field(default_factory=deque)
-    _heard: deque[Said | WorkerGone] = field(default_factory=deque)
+    _heard: deque[WorkerMessage | WorkerGone] = field(default_factory=deque)
     _idle: dict[str, None] = field(default_factory=dict)
     _stopping: bool = False
     _wrote: float = 0.0
@@ -154,7 +154,7 @@ class Owner:
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
-            if isinstance(heard, Said):
+            if isinstance(heard, WorkerMessage):
                 self.workers[heard.worker].silent_seconds = 0.0
                 if isinstance(heard.message, RungSaid):
                     self._answer(heard.worker, heard.message.report)
@@ -277,18 +277,19 @@ class Owner:
         rungs = job.config.budget.rungs if job.config else None
         self._say(worker, "rung", job, rungs=rungs, **figures)
 
-    def _baseline(self, worker: str, known: BaselineResult) -> None:
-        self.learn(known)
-        path = self.run.baselines / f"{known.name}.json"
+    def _baseline(self, worker: str, baseline: BaselineResult) -> None:
+        self.learn(baseline)
+        path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
             return  # one that is there may hold test figures too
-        known.write(path)
-        figures = known.model_dump(include={"validation_loss", "objective", "seconds"})
-        event = make_event("baseline", worker=worker, job=known.name, text=known.title, **figures)
+        baseline.write(path)
+        figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
+        name, title = baseline.name, baseline.title
+        event = make_event("baseline", worker=worker, job=name, text=title, **figures)
         self._publish(event)
 
-    def learn(self, known: BaselineResult) -> None:
-        self.search.learn(of_baseline(self.plan, known))
+    def learn(self, baseline: BaselineResult) -> None:
+        self.search.learn(of_baseline(self.plan, baseline))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
         state = self.workers[worker]

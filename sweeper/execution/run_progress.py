@@ -81,15 +81,15 @@ def remaining(
     left = trials_left if searching else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
     runs = runs if searching else jobs_left if phase == "confirmation" else 0
-    searched = [one.seconds for one in trials if not one.default]
-    seen = searched if len(searched) >= FEWEST else [one.seconds for one in trials]
-    mean, factor = statistics.fmean(seen), statistics.fmean(one.factor for one in trials)
+    searched = [trial.seconds for trial in trials if not trial.default]
+    seen = searched if len(searched) >= FEWEST else [trial.seconds for trial in trials]
+    mean, factor = statistics.fmean(seen), statistics.fmean(trial.factor for trial in trials)
     training = (left * mean + runs * again) / max(1, workers)
     later = factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
     # The mean of those that are left differs from the mean of those that were seen.
     count = math.sqrt(1 / len(seen) + 1 / max(left + runs, 1.0))
     error = statistics.stdev(seen) / mean * count
-    off = statistics.stdev([one.factor for one in trials]) / factor / math.sqrt(len(trials))
+    off = statistics.stdev([trial.factor for trial in trials]) / factor / math.sqrt(len(trials))
     spread = 2 * (training * max(_LEAST_ERROR, error) + later * max(_LEAST_ERROR, off))
     return Eta(low=max(0.0, training + later - spread), high=training + later + spread)
 
@@ -118,7 +118,7 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
         left: Seconds that are left, by what limits them in words.
     """
     cost, most = budget.features[feature], units.duration(seconds)
-    limit, least = min(left.items(), key=lambda one: one[1])
+    limit, least = min(left.items(), key=lambda item: item[1])
     unlimited = budget.limit_seconds is None
     made = least >= seconds and (cost.planned or not unlimited)
     why = f"{units.duration(max(least, 0.0))} were left {limit}, and it takes up to {most}"
@@ -204,7 +204,7 @@ class RunProgress:
     def waiting(self) -> int:
         if self.ending is not None:
             return 0
-        running = sum(not one.job for one in self.running.values())
+        running = sum(not job.job for job in self.running.values())
         return max(0, self.total - len(self.state.results) - running)
 
     def status(self, *, ended: bool = False) -> Status:
@@ -241,7 +241,7 @@ class RunProgress:
         budget = self.plan.budget
         left = {"until the time limit": deadline - time.monotonic()}
         if budget.limit_seconds is not None:
-            asked = [one.seconds for one in budget.later.values() if not one.optional]
+            asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
             left["of the budget"] = self.of_budget - math.fsum(asked)
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
@@ -277,14 +277,14 @@ class RunProgress:
             return  # what chance makes of two trials was recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
-        seconds = [one.seconds for one in self._trials]
+        seconds = [trial.seconds for trial in self._trials]
         objective, limits = self.plan.objective, self.state.limits
-        final = [cost_within(one, objective, limits) for _, one in sorted(results.items())]
+        final = [cost_within(trial, objective, limits) for _, trial in sorted(results.items())]
         self._outlook = outlook(final, seconds, self.workers)
 
     @property
     def _trials(self) -> list[Took]:
-        return [one for one in self._took.values() if one is not None]
+        return [trial for trial in self._took.values() if trial is not None]
 
     def _eta(self, trials_left: float) -> Eta | None:
         return remaining(
@@ -301,5 +301,5 @@ class RunProgress:
     def _seconds_of_best(self) -> float:
         """Mean seconds of the trials that would be confirmed now."""
         best = self.state.finalists(self.plan.budget.finalists)
-        took = [one.seconds for one in (self.state.results[number] for number in best)]
+        took = [result.seconds for result in (self.state.results[number] for number in best)]
         return statistics.fmean(took) if took else 0.0

@@ -430,6 +430,18 @@ Args:
 """
 
 
+# plan_output.py: what sweeper plan prints in place of a plan.
+
+
+class ShowInPlace(Protocol):
+    """Prints something else, if the feature's options ask for it. Returns whether they do."""
+
+    def __call__(self, spec: Spec, *, as_json: bool) -> bool: ...
+
+
+PLAN_OUTPUT: Hook[ShowInPlace] = Hook("plan_output", "show")
+
+
 # starts.py: configurations to try before the search chooses.
 
 PROPOSE: Hook[Callable[[Spec, Plan, Callable[[str], None]], Iterable[ProposedTrial]]] = Hook(
@@ -574,6 +586,18 @@ Args:
     say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
         of the run; without a ``cost.py`` the report calls that phase unplanned.
 """
+
+
+# commands.py: besides the commands, which need no hook.
+
+
+class AnswerTypes(Protocol):
+    """From a command, such as ``data check``, to the type of what it prints with ``--json``."""
+
+    def __call__(self) -> Mapping[str, Any]: ...
+
+
+ANSWERS: Hook[AnswerTypes] = Hook("commands", "answers")
 
 
 # section.py: a part of the report, from the files of a study to its figures and blocks. The

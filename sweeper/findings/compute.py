@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from sweeper.findings.record import Findings
+import statistics
+
+from sweeper.evaluation.significance import mean_interval
+from sweeper.findings.record import Findings, TestedModel
 from sweeper.findings.study.changes import measured_trials
 from sweeper.findings.study.finalist_figures import finalists
-from sweeper.findings.study.metric import loss_unit, objective_metric
+from sweeper.findings.study.item_scores import (
+    entries,
+    interval,
+    model_title,
+    test_losses,
+    test_scores,
+)
+from sweeper.findings.study.metric import LOSS, headline, loss_unit, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategies import strategy_summaries
 from sweeper.findings.study.trial_rows import finite, known, trial_row
@@ -13,10 +23,9 @@ from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.findings.verdict.tested import tested_models
 from sweeper.findings.verdict.verdict import verdict
 from sweeper.runfolder import RunFolder
-from sweeper.trials import BaselineResult
+from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 
 
 def compute(run: RunFolder) -> Findings:
@@ -74,3 +83,45 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
+
+
+def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
+    """Finalists in their order, then the other trials, then the baselines."""
+    scores, losses = test_scores(run), test_losses(run)
+    grouped = entries(run)
+    bounds = score_bounds(headline(run.plan, run.seal))
+    places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
+
+    def rank(name: str) -> tuple[int, int]:
+        trial = grouped[name][0].trial
+        return (2, 0) if trial is None else (int(trial not in places), places.get(trial, trial))
+
+    return tuple(
+        TestedModel(
+            name=name,
+            title=model_title(run, name),
+            trial=grouped[name][0].trial,
+            seeds=len(grouped[name]),
+            score=interval(mean_interval(scores.by_name[name]), bounds),
+            loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
+            metrics=finite(scores.metrics.get(name, {})),
+            generated=_generated(grouped[name]),
+            seconds_per_thousand=_seconds_per_thousand(grouped[name]),
+        )
+        for name in sorted(scores.by_name, key=rank)
+    )
+
+
+def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
+    """The median over trainings: the first one may wait for files and compilers."""
+    wrote = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
+    read = [(s.seconds, len(s.item_scores)) for s in scores]
+    paces = [1000 * took / items for took, items in wrote or read if took is not None and items]
+    return statistics.median(paces) if paces else None
+
+
+def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
+    """Written answers, of the one training that wrote some."""
+    answers = next((score.generated for score in scores if score.generated is not None), None)
+    items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
+    return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

@@ -11,10 +11,10 @@ def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
     >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
     [0, 1]
     """
-    found: list[int] = []
+    front: list[int] = []
     lowest = float("inf")
     for _, cost, number in sorted(points):
         if cost < lowest:
             lowest = cost
-            found.append(number)
-    return found
+            front.append(number)
+    return front

@@ -6,23 +6,14 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.spec import Scalar, Task
-from sweeper.trials import (
-    BaselineResult,
-    BaseRef,
-    EncodingNote,
-    Failure,
-    GeneratedAnswers,
-    Origin,
-    Seen,
-    StopKind,
-)
+from sweeper.spec import Task
+from sweeper.trials import BaselineResult, EncodingNote, EndedTrial, GeneratedAnswers, Trial
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 
@@ -41,12 +32,9 @@ class Finalist(Record):
     trial: int
     strategy: str
     order: int = Field(description="1 is best on validation, fixed before the test was opened")
-    parameters: dict[str, Scalar]
     seeds: tuple[SeedScore, ...]
     validation_loss: Interval
-    objective: Interval | None = Field(None, description="where it is another than the loss")
     test_score: Interval | None = None
-    test_metrics: dict[str, float] = Field(default_factory=dict)
     peak_memory_gib: float | None = Field(None, description="median of its trainings")
     seconds: float
 
@@ -144,44 +132,24 @@ class CurvePoint(Record):
     seconds: float = 0.0
 
 
-class TrialRow(Record):
-    """One trial in any state, for tables and charts."""
+class TrialRow(Trial, EndedTrial):
+    """One trial in any state, for tables and charts. ``objective`` is what trials are compared by.
 
-    number: int
-    strategy: str
-    model: str
-    origin: Origin
+    ``weights`` is a folder in that of the run.
+    """
+
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
-    parameters: dict[str, Scalar]
-    validation_loss: float | None
-    objective: float | None = Field(None, description="what the study compares trials by")
     loss_note: str = Field("", description="why there is no validation loss, if there is none")
-    metrics: dict[str, float] = Field(default_factory=dict)
-    best_rung: int | None = None
-    pruned_at_rung: int | None = None
-    pruned_because: str = ""
-    stopped_at_rung: int | None = Field(None, description="it completed there, before its budget")
-    stopped_by: StopKind | None = None
-    stopped_because: str = ""
-    failure: Failure | None = None
     attempts: int = 1
     ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
-    micro_batch: int | None = None
     memory_note: str = Field("", description="why the batches are smaller than planned")
-    tokens: int = 0
     seconds: float | None = None
-    peak_memory_gib: float | None = None
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    weights: str | None = None
-    weights_bytes: int | None = None
-    base_bytes: int | None = Field(None, description="of the base that the weights need")
-    base: BaseRef | None = None
-    preparing_seconds: float = 0.0
-    features: dict[str, Any] = Field(default_factory=dict)
-    seen: dict[str, Seen] = Field(default_factory=dict)
-    validation_by_source: dict[str, float] = Field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def losses(self) -> list[float]:
+        """The validation losses at its rungs, those that are finite."""
+        return [p.validation_loss for p in self.curve if p.validation_loss is not None]
 
 
 class MeasuredTrials(Record):
@@ -307,24 +275,29 @@ class Findings(Artifact):
         """The row of a trial."""
         return next((trial for trial in self.trials if trial.number == number), None)
 
+    @property
+    def best_trials(self) -> set[int]:
+        """The best completed trial of each strategy."""
+        return {best for row in self.strategies if (best := row.best_trial) is not None}
+
     def finalist(self, number: int | None) -> Finalist | None:
         """A trial as a finalist, if it was one."""
-        return next((one for one in self.finalists if one.trial == number), None)
+        return next((finalist for finalist in self.finalists if finalist.trial == number), None)
 
     def tested_trial(self, number: int | None) -> TestedModel | None:
         """A trial on the opened test split, if it was scored there."""
-        found = (model for model in self.tested if model.trial is not None)
-        return next((model for model in found if model.trial == number), None)
+        trials = (model for model in self.tested if model.trial is not None)
+        return next((model for model in trials if model.trial == number), None)
 
     def baseline(self, name: str | None) -> BaselineResult | None:
         """A baseline by its name."""
-        return next((one for one in self.baselines if one.name == name), None)
+        return next((baseline for baseline in self.baselines if baseline.name == name), None)
 
     @property
     def decisive_limit(self) -> Limitation | None:
         """The limit that could change the verdict; of several, the one with most test items."""
-        found = [limit for limit in self.limits if limit.could_change_verdict]
-        return max(found, key=lambda limit: limit.share or 0.0, default=None)
+        decisive = [limit for limit in self.limits if limit.could_change_verdict]
+        return max(decisive, key=lambda limit: limit.share or 0.0, default=None)
 
     @property
     def last_gain(self) -> int | None:
@@ -338,9 +311,9 @@ class Findings(Artifact):
 
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""
-        known = [
+        ranked = [
             (self.objective.worse(trial.objective), trial.number, trial)
             for trial in self.trials
             if trial.objective is not None
         ]
-        return [trial for _, _, trial in sorted(known, key=lambda one: one[:2])]
+        return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]

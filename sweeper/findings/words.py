@@ -20,9 +20,9 @@ def strategy(name: str) -> str:
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
     """
-    one = StrategyOnModel.of(name)
-    told = one.traits.in_a_sentence if one.traits else one.strategy
-    return f"{told} of {base_model(one.model)}" if one.model else told
+    named = StrategyOnModel.of(name)
+    text = named.traits.in_a_sentence if named.traits else named.strategy
+    return f"{text} of {base_model(named.model)}" if named.model else text
 
 
 def base_model(name: str) -> str:
@@ -40,9 +40,9 @@ def short(name: str) -> str:
     >>> short("full"), short("qlora"), short("lora@packaged:minilm")
     ('full', 'QLoRA', 'LoRA minilm')
     """
-    one = StrategyOnModel.of(name)
-    label = one.traits.label if one.traits else one.strategy
-    return f"{label} {base_model(one.model)}" if one.model else label
+    named = StrategyOnModel.of(name)
+    label = named.traits.label if named.traits else named.strategy
+    return f"{label} {base_model(named.model)}" if named.model else label
 
 
 def sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Metrics of answers in writing, each against all its accepted references, and of programs."""
+"""Metrics of classes, of losses on text, of answers against all their references, of programs."""
 
 from __future__ import annotations
 

@@ -39,6 +39,11 @@ class _Kind(_Reason):
     kind: Literal["encoder", "decoder"]
 
 
+class _Variants(_Reason):
+    tasks: Tasks
+    models: Annotated[tuple[str, ...], Strict(strict=False)]
+
+
 class _Hours(_Reason):
     most: float = Field(gt=0)
     most_on_cpus: float = Field(gt=0)
@@ -49,6 +54,7 @@ class _Measure(FileModel):
     tasks: Tasks
     what: Text
     scores: dict[str, float]
+    date: Text
     source: Text
 
 
@@ -60,6 +66,16 @@ class ModelComparison(FileModel):
     hours: _Hours
     larger: _Reason
     measures: Annotated[tuple[_Measure, ...], Strict(strict=False)]
+    variants: Annotated[tuple[_Variants, ...], Strict(strict=False)]
+
+    def variants_of(self, task: Task) -> list[_Variants]:
+        """The models that were made for a task."""
+        return [one for one in self.variants if task in one.tasks]
+
+    def models_of(self, task: Task) -> list[str]:
+        """The models to compare for a task."""
+        variants = self.variants_of(task)
+        return [*self.models, *(name for one in variants for name in one.models)]
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +124,9 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         reasons=_reasons(chosen, facts.task),
         smaller=_beside(chosen, options, larger=False),
         larger=_beside(chosen, options, larger=True),
-        measures={one.name: f"{one.what} ({one.source})" for one in _measures(facts.task)},
+        measures={
+            one.name: f"{one.what} ({one.source}; {one.date})" for one in _measures(facts.task)
+        },
     )
     return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
 
@@ -129,7 +147,9 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
     lead, trials = plan.candidates[0], plan.budget.trials
     # As if only the recommended strategy were searched: others do not make a model dear.
     one = lead.duration
-    sweep = Duration(seconds=trials * one.seconds, low=trials * one.low, high=trials * one.high)
+    search = Duration(seconds=trials * one.seconds, low=trials * one.low, high=trials * one.high)
+    required = [name for name, cost in plan.budget.features.items() if not cost.optional]
+    sweep = Duration.sum([search, *(plan.budget.phases[name] for name in required)])
     option = option.model_copy(
         update={
             "strategies": tuple(dict.fromkeys(one.strategy for one in plan.candidates)),
@@ -166,9 +186,12 @@ def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
         left = [one for one in left if test(one)] or left
     if not left:
         return None
-    if left[0].in_time:
-        return max(left, key=lambda one: one.option.parameters)
-    return min(left, key=_seconds)
+    if not left[0].in_time:
+        return min(left, key=_seconds)
+    largest = max(left, key=lambda one: one.option.parameters)
+    variants = {name for one in comparison().variants_of(task) for name in one.models}
+    alike = [one for one in left if _apart(one.option, largest.option) == 0]
+    return next((one for one in alike if one.option.model in variants), largest)
 
 
 def _seconds(one: _Option) -> float:
@@ -202,6 +225,11 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
                 source=f"{file.larger.source}; {file.hours.source}",
             )
         )
+    found += [
+        Reason(rule="variant", title=f"A variant for {task}", why=one.why, source=one.source)
+        for one in file.variants_of(task)
+        if chosen.option.model in one.models
+    ]
     return tuple(found)
 
 

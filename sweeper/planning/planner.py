@@ -5,6 +5,7 @@ Reads no files but the rule book.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import make_budget, with_price
+from sweeper.planning.budget.budget import LEAST_PART, make_budget, part_of, with_price
 from sweeper.planning.budget.candidate_costs import Priced, course_of, priced
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
@@ -68,7 +69,15 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     whole = epochs = epochs_of(spec, facts, bases[0])
     while True:
         try:
-            return _plan(book, spec, facts, bases, objective, epochs, whole)
+            plan = _plan(book, spec, facts, bases, objective, epochs, whole)
+            part = part_of(spec, facts, plan.budget) if epochs == whole else None
+            with contextlib.suppress(TooLong):
+                while part is not None:
+                    plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
+                    smaller = max(part // 2, LEAST_PART)
+                    enough = plan.budget.trials == spec.search.trials
+                    part = None if enough or smaller == part else smaller
+            return plan
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
             if spec.aim.budget is None or set_by_user or epochs / 2 < _LEAST_EPOCHS:
@@ -84,17 +93,18 @@ def _plan(
     objective: Objective,
     epochs: float,
     whole: float,
+    part: int | None = None,
 ) -> Plan:
-    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective)
+    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective, part)
     candidates = [cost.candidate for cost in costs]
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
     _in_time(spec, facts, lead)
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
-    full_tokens = round(epochs * base.cap.items(facts.data.train_rows) * base.cap.mean)
-    course = course_of(spec, facts, base.model, epochs, objective)
-    budget = make_budget(spec, facts, costs, course, full_tokens, objective)
+    course = course_of(spec, facts, base.model, epochs, objective, part)
+    full_tokens = round(epochs * course.train_rows * base.cap.mean)
+    budget = make_budget(spec, facts, costs, course, full_tokens, objective, part)
     gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
@@ -143,6 +153,7 @@ def _ranked(
     bases: Sequence[RatedModel],
     epochs: float,
     objective: Objective,
+    part: int | None = None,
 ) -> tuple[list[Priced], list[Rejected]]:
     """The candidates by what they are worth, with what their trials take."""
     rejected: list[Rejected] = []
@@ -154,7 +165,8 @@ def _ranked(
             for rated in base.strategies.values()
         ]
         courses = {
-            base.model.id: course_of(spec, facts, base.model, epochs, objective) for base in bases
+            base.model.id: course_of(spec, facts, base.model, epochs, objective, part)
+            for base in bases
         }
         costs = [priced(c, facts, courses[c.model]) for c in made if isinstance(c, Candidate)]
         rejected = [one for one in made if isinstance(one, Rejected)]

@@ -9,8 +9,7 @@ from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.rules import Note
 from sweeper.plans import Answer, Candidate, Parameter, Rejected
-from sweeper.traits.traits import find
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import find, known_strategies
 
 
 def answers(

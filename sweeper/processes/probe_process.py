@@ -72,19 +72,19 @@ def probe(
             where="--probe",
         )
     mean = mean_length or setup.sequence_length
-    kept = known(model, setup, mean, hardware)
+    kept = kept_record(model, setup, mean, hardware)
     if kept is not None:
         return kept
     answer = _ask(model, setup, mean, hardware)
-    found = _record(model, setup, mean, answer)
-    if found.out_of_memory and not _alone(answer):
+    measurement = _record(model, setup, mean, answer)
+    if measurement.out_of_memory and not _alone(answer):
         tell("Other processes use memory too, so this is not kept.")
-        return found
+        return measurement
     try:
-        measured.append(found, hardware.name, _cores(hardware))
+        measured.append(measurement, hardware.name, _cores(hardware))
     except OSError as error:
         tell(f"The measurement could not be kept: {error}")
-    return found
+    return measurement
 
 
 def _alone(answer: Probed) -> bool:
@@ -92,15 +92,16 @@ def _alone(answer: Probed) -> bool:
     return answer.free_gib >= _FREE * answer.total_gib
 
 
-def line(found: Measured, says: float) -> str:
+def line(measurement: Measured, says: float) -> str:
     """What a probe says, for people, beside what the formula says of the same."""
-    beside = f"the formula says {gib(says)}"
-    if found.out_of_memory:
-        return f"Probe: it did not fit when it was tried on {found.when}; {beside}."
-    reserved = "" if found.reserved_gib is None else f" ({gib(found.reserved_gib)} reserved)"
+    formula = f"the formula says {gib(says)}"
+    if measurement.out_of_memory:
+        return f"Probe: it did not fit when it was tried on {measurement.when}; {formula}."
+    own = measurement.reserved_gib
+    reserved = "" if own is None else f" ({gib(own)} reserved)"
     return (
-        f"Probe: {gib(found.peak_gib or 0.0)} at the peak{reserved} and "
-        f"{found.seconds_per_step:.3g} s a step, measured on {found.when}; {beside}."
+        f"Probe: {gib(measurement.peak_gib or 0.0)} at the peak{reserved} and "
+        f"{measurement.seconds_per_step:.3g} s a step, measured on {measurement.when}; {formula}."
     )
 
 
@@ -114,11 +115,13 @@ def _cores(hardware: HardwareFacts) -> int:
     return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
 
 
-def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Measured | None:
+def kept_record(
+    model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts
+) -> Measured | None:
     """The same set-up, probed here before with the installed versions; None if it was not."""
     shape, key = shape_of(model), digest(setup, mean)
     kept = measured.read(hardware.name, _cores(hardware))
-    return next((one for one in kept if (one.shape, one.probe) == (shape, key)), None)
+    return next((record for record in kept if (record.shape, record.probe) == (shape, key)), None)
 
 
 def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Probed:
@@ -182,7 +185,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
         facts, news = plan.facts, False
         for model, setup, mean in _setups(spec, plan):
             key = (shape_of(model), digest(setup, mean))
-            if key not in tried and known(model, setup, mean, facts.hardware) is None:
+            if key not in tried and kept_record(model, setup, mean, facts.hardware) is None:
                 news |= _tried(model, setup, mean, tell)
             tried.add(key)
         if not news:
@@ -196,14 +199,15 @@ def _tried(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
     """Whether a probe told something; what goes wrong costs certainty and no more."""
     what = f"{setup.strategy} of {model.id}"
     try:
-        found = probe(model, setup, mean, tell=tell)
+        measurement = probe(model, setup, mean, tell=tell)
     except NotInstalled:
         raise
     except SweeperError as error:
         tell(f"{what} was not probed: {error.problems[0].what}")
         return False
-    told = "does not fit" if found.out_of_memory else f"{found.seconds_per_step:.3g} s a step"
-    tell(f"Probed {what} at {setup.micro_batch} examples: {told}.")
+    seconds = f"{measurement.seconds_per_step:.3g} s a step"
+    outcome = "does not fit" if measurement.out_of_memory else seconds
+    tell(f"Probed {what} at {setup.micro_batch} examples: {outcome}.")
     return True
 
 
@@ -246,8 +250,8 @@ def measured_plan(
             on a GPU here.
     """
     plan = make_plan(spec, facts)
-    if measure and (known := calibrated(spec, facts, tell)) is not facts:
-        plan = make_plan(spec, known)
+    if measure and (with_speed := calibrated(spec, facts, tell)) is not facts:
+        plan = make_plan(spec, with_speed)
     machine = plan.facts.hardware
     if probe or (probe is None and measure and machine.detected and machine.device == "cuda"):
         plan = with_probes(spec, plan, tell)
@@ -260,8 +264,8 @@ def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
     Whatever goes wrong costs the plan's certainty, not the sweep: the plan says that its times
     are not calibrated.
     """
-    known = facts.hardware
-    if not needs_calibration(known) or not _measure(known, tell):
+    machine = facts.hardware
+    if not needs_calibration(machine) or not _measure(machine, tell):
         return facts
     hardware = with_measured(hardware_facts(spec.hardware), facts.models)
     return facts.model_copy(update={"hardware": hardware})

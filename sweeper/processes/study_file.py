@@ -95,7 +95,7 @@ class StudyFile:
     def _waiting(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """The trials, of which those that have not ended and that no worker has wait for one."""
         status = Status.read_or_none(self._run.status)
-        running = {one.trial for one in status.running if not one.job} if status else set()
+        running = {job.trial for job in status.running if not job.job} if status else set()
         shown = [copy.copy(trial) for trial in trials]
         for trial in shown:
             if not trial.state.is_finished() and trial.number not in running:

@@ -114,7 +114,7 @@ class Table(Block):
         rows = []
         for pointer, item in items:
             cells = [column.cell(item) for column in columns]
-            shown = tuple(Cell(one) if isinstance(one, str) else one for one in cells)
+            shown = tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
             rows.append(Row(shown, trial(item), pointer))
         return cls(name, caption, tuple(columns), tuple(rows), **more)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -30,6 +29,18 @@ from sweeper.runfolder import RunFolder
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a section made of a run, or why it could not."""
+
+    id: str
+    figures: Record | None = None
+    missing: NotMeasured | None = None
+    sentences: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    limits: tuple[Limitation, ...] = ()
+    step: NextStep | None = None
+
+
 def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> Report:
     """The report of a run in any state.
 
@@ -45,81 +56,49 @@ def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> 
     run = read_run(folder, texts=texts)
     findings = findings_of(run)
     answers = [_answer(module, run, findings) for module in sections()]
-    limits = (*findings.limits, *(limit for one in answers for limit in one.limits))
+    limits = (*findings.limits, *(limit for answer in answers for limit in answer.limits))
     findings = findings.model_copy(update={"limits": limits})
-    step = next_step(findings, _advice(answers, findings))
+    step = next_step(findings, (answer.step for answer in answers if answer.step))
     return Report(
         sweeper_version=__version__,
         findings=findings.model_copy(update={"next_step": step}),
         plan=shown(run.plan),
         sections={
-            one.id: one.figures.model_dump(mode="json")
-            for one in answers
-            if one.figures is not None
+            answer.id: answer.figures.model_dump(mode="json")
+            for answer in answers
+            if answer.figures
         },
-        missing={one.id: one.missing for one in answers if one.missing},
+        missing={answer.id: answer.missing for answer in answers if answer.missing},
         no_charts=no_charts,
         **{
-            name: tuple(sentence for one in answers for sentence in one.sentences[name])
+            name: tuple(text for answer in answers for text in answer.sentences.get(name, ()))
             for name in _SENTENCES
         },
     )
 
 
-@dataclass
-class _Answer:
-    """What a section made of a run, or why it could not."""
-
-    module: ModuleType
-    figures: Record | None = None
-    missing: NotMeasured | None = None
-    sentences: dict[str, tuple[str, ...]] = field(
-        default_factory=lambda: dict.fromkeys(_SENTENCES, ())
-    )
-    limits: tuple[Limitation, ...] = ()
-
-    @property
-    def id(self) -> str:
-        return HEADING.required(self.module).id
-
-
 def _answer(module: ModuleType, run: RunFiles, findings: Findings) -> _Answer:
     """Ask one section. If it fails, that costs its own figures."""
-    answer, compute = _Answer(module), COMPUTE.defined_in(module)
+    name, compute = HEADING.required(module).id, COMPUTE.defined_in(module)
     try:
         figures = compute(run, findings) if compute else None
         if isinstance(figures, NotMeasured):
-            answer.missing = figures
-        if compute and (figures is None or answer.missing):
-            return answer
-        sentences = {
-            name: tuple(hook.required(module)(figures, findings))
-            for name, hook in _SENTENCES.items()
-            if hook.defined_in(module)
-        }
-        limits = LIMITS.defined_in(module)
-        answer.limits = tuple(limits(figures, findings)) if limits else ()
-        answer.sentences |= sentences
-        answer.figures = figures
+            return _Answer(name, missing=figures)
+        if compute and figures is None:
+            return _Answer(name)
+        limits, advise = LIMITS.defined_in(module), ADVISE.defined_in(module)
+        return _Answer(
+            name,
+            figures,
+            sentences={
+                kind: tuple(hook.required(module)(figures, findings))
+                for kind, hook in _SENTENCES.items()
+                if hook.defined_in(module)
+            },
+            limits=tuple(limits(figures, findings)) if limits else (),
+            step=advise(figures, findings) if advise else None,
+        )
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
-        answer.missing = failed(error)
-    return answer
-
-
-def _advice(answers: list[_Answer], findings: Findings) -> Iterator[NextStep]:
-    """The next step as each section sees it, in their order."""
-    for answer in answers:
-        advise = ADVISE.defined_in(answer.module)
-        if advise is None or (COMPUTE.defined_in(answer.module) and answer.figures is None):
-            continue
-        try:
-            step = advise(answer.figures, findings)
-        except SweeperError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            answer.figures, answer.missing = None, failed(error)
-            continue
-        if step is not None:
-            yield step
+        return _Answer(name, missing=failed(error))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sweeper.findings.record import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
@@ -23,9 +23,11 @@ _OTHERWISE: dict[str, dict[str, str]] = {
         for name in ("features", "parameters", "metrics", "seen", "validation_by_source", "curve")
     },
 }
+# What a reader looks for comes first.
+_FIRST = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
 _PATHS = {
     column: path
-    for field in TrialRow.model_fields
+    for field in dict.fromkeys((*_FIRST, *TrialRow.model_fields))
     for column, path in _OTHERWISE.get(field, {field: field}).items()
 }
 _OF_TRIAL = ("trial", "strategy", "state")
@@ -34,16 +36,6 @@ _OF_RUNG = tuple(CurvePoint.model_fields)
 
 Table = tuple[Sequence[str], list[list[object]]]
 """Names of columns, and rows."""
-
-
-def trials_csv(findings: Findings) -> str:
-    """``trials_table`` as text."""
-    return _text(*trials_table(findings))
-
-
-def curves_csv(findings: Findings) -> str:
-    """``curves_table`` as text."""
-    return _text(*curves_table(findings))
 
 
 def trials_table(findings: Findings) -> Table:
@@ -85,7 +77,9 @@ def _cell(row: TrialRow | CurvePoint, column: str) -> object:
     return None if value == "" else value
 
 
-def _text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(table: Table) -> str:
+    """A table as the text of a file."""
+    head, rows = table
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([harmless(name) for name in head])

@@ -19,7 +19,7 @@ def sections() -> tuple[ModuleType, ...]:
     Raises:
         ValueError: Two have one place or one id.
     """
-    names = (found.name for found in pkgutil.iter_modules(folder.__path__))
+    names = (module.name for module in pkgutil.iter_modules(folder.__path__))
     core = (importlib.import_module(f"{folder.__name__}.{n}") for n in names if n[0] != "_")
     return in_order([*core, *(feature.load("section") for feature in loader.having("section"))])
 

@@ -11,54 +11,21 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.record import SourceFacts
+from sweeper.facts.record import DataSize
 from sweeper.features.parts import record_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.objective import LOSS, Objective
-from sweeper.plans import (
-    Budget,
-    Duration,
-    MemoryEstimate,
-    Parameter,
-    Plan,
-    Reason,
-    Rejected,
-)
+from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected
 
 R = TypeVar("R", bound=Record)
 
 
-class PlannedStrategy(Record):
-    """One strategy as it was planned: fields of its ``plans.Candidate``."""
-
-    strategy: str
-    model: str
-    memory: MemoryEstimate
-    duration: Duration
-    micro_batch: int
-    gradient_accumulation_steps: int
-    precision: str
-    trainable_parameters: int
-    expected_quality: str
-    parameters: dict[str, Parameter]
-    reasons: tuple[Reason, ...]
-    cautions: tuple[Reason, ...]
-
-
-class PlannedData(Record):
+class PlannedData(DataSize):
     """The data set in a few numbers."""
 
-    path: str | None
-    revision: str | None = None
-    commits: dict[str, str] = Field(default_factory=dict)
-    rows: int
-    train_rows: int
     classes: int
-    format: str | None
-    sources: tuple[SourceFacts, ...] = ()
-    further_rows: dict[str, int] = Field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 
@@ -70,7 +37,7 @@ class PlanShown(Record):
     hardware: str
     memory_limit_gib: float
     data: PlannedData
-    strategies: tuple[PlannedStrategy, ...]
+    strategies: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
     warnings: tuple[Reason, ...]
     budget: Budget
@@ -117,7 +84,7 @@ def shown(plan: Plan) -> PlanShown:
             classes=len(data.labels),
             changes=tuple(change.said for change in data.changes),
         ),
-        strategies=tuple(map(PlannedStrategy.taken_from, plan.candidates)),
+        strategies=plan.candidates,
         objective=plan.objective.model_copy(update={"folder": ""}),
     )
 

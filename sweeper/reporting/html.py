@@ -106,10 +106,10 @@ def _explained(text: str, terms: dict[str, str]) -> Markup:
         terms: Those that have not occurred yet; it loses those of the text.
     """
 
-    def explained(found: re.Match[str]) -> str:
-        meaning = terms.pop(found[1], "")
-        name = f"term-{re.sub(r'[^a-z0-9]', '-', found[1].lower())}"
-        return _TERM.format(name, Markup(found[0]), name, meaning) if meaning else found[0]
+    def explained(match: re.Match[str]) -> str:
+        meaning = terms.pop(match[1], "")
+        name = f"term-{re.sub(r'[^a-z0-9]', '-', match[1].lower())}"
+        return _TERM.format(name, Markup(match[0]), name, meaning) if meaning else match[0]
 
     written = str(escape(_shown(text)))
     names = "|".join(map(re.escape, terms)) or "(?!)"

@@ -29,11 +29,12 @@ def model_card(report: Report) -> str:
 
 
 def _about(report: Report, row: TrialRow) -> list[str]:
-    data, found = report.plan.data, report.findings.reproduction
+    data, reproduction = report.plan.data, report.findings.reproduction
     models = [
         f"{plain(name)} (revision {plain(revision) if revision else UNKNOWN})"
-        for name, revision in found.models.items()
+        for name, revision in reproduction.models.items()
     ]
+    versions = ", ".join(f"{name} {number}" for name, number in reproduction.versions.items())
     return [
         "## Model",
         "",
@@ -51,19 +52,19 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "",
         f"- Source: {plain(data.path) if data.path else UNKNOWN}"
         + (f", commit {plain(data.revision)}" if data.revision else ""),
-        *(f"- {plain(name)}: commit {plain(one)}" for name, one in data.commits.items()),
+        *(f"- {plain(name)}: commit {plain(commit)}" for name, commit in data.commits.items()),
         f"- Rows: {data.rows:,}, of which {data.train_rows:,} to train on",
         *(f"- {plain(line)}" for line in mix_lines(report, row)),
         *([f"- Rows changed: {plain('; '.join(data.changes))}"] if data.changes else []),
-        f"- SHA-256: {found.data_sha256 or UNKNOWN}",
+        f"- SHA-256: {reproduction.data_sha256 or UNKNOWN}",
         f"- Licence and consent: {UNKNOWN}",
         "",
         "## Training",
         "",
-        f"- Hardware: {plain(found.hardware)}",
+        f"- Hardware: {plain(reproduction.hardware)}",
         f"- Time: {units.duration(row.seconds)}, peak memory {units.gib(row.peak_memory_gib)}",
         f"- Tokens: {row.tokens:,}",
-        f"- Versions: {plain(', '.join(f'{k} {v}' for k, v in found.versions.items()) or UNKNOWN)}",
+        f"- Versions: {plain(versions or UNKNOWN)}",
         f"- Energy and emissions: {UNKNOWN}",
         "",
     ]

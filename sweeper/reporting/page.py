@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 from sweeper import units
 from sweeper.errors import SweeperError
-from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING
-from sweeper.reporting.blocks import Block, Empty, Page, Section, Text
+from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING, Hook
+from sweeper.reporting.blocks import Empty, Page, Section, Text
 from sweeper.reporting.discovery import sections as all_sections
 from sweeper.reporting.document import Report, failed
 
@@ -18,10 +19,10 @@ from sweeper.reporting.document import Report, failed
 def page(report: Report) -> Page:
     """The whole page, in words."""
     run = report.findings.run
-    shown = [found for module in all_sections() if (found := _section(module, report))]
+    shown = [made for module in all_sections() if (made := _section(module, report))]
     if run.ended and run.failed == run.ended:
         # Nothing else is worth reading first where everything broke.
-        shown = [_opened(one) if one.id == "failures" else one for one in shown]
+        shown = [_opened(part) if part.id == "failures" else part for part in shown]
         shown.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
     if missing := tuple(_missing(report)):
         names = units.joined([block.title.lower() for block in missing])
@@ -58,7 +59,7 @@ def _section(module: ModuleType, report: Report) -> Section | None:
         finding = finding_of(module, report)
         if FINDING.defined_in(module) and not finding:
             return None
-        blocks = tuple(_blocks(module, heading.id, report))
+        blocks = tuple(_asked(BLOCKS, module, report) or ())
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
@@ -68,15 +69,14 @@ def _section(module: ModuleType, report: Report) -> Section | None:
 
 def finding_of(module: ModuleType, report: Report) -> str:
     """The line of a section that is folded; empty for one that is open or has no figures."""
-    hook, kind = FINDING.defined_in(module), FIGURES.defined_in(module)
+    return str(_asked(FINDING, module, report) or "")
+
+
+def _asked(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
+    """What a section answers; None if it lacks the hook or its figures."""
+    ask, kind = hook.defined_in(module), FIGURES.defined_in(module)
     figures = report.figures(HEADING.required(module).id, kind) if kind else None
-    return hook(figures, report) if hook and (figures is not None or not kind) else ""
-
-
-def _blocks(module: ModuleType, name: str, report: Report) -> Iterable[Block]:
-    kind, blocks = FIGURES.defined_in(module), BLOCKS.defined_in(module)
-    figures = report.figures(name, kind) if kind else None
-    return blocks(figures, report) if blocks and (figures is not None or not kind) else ()
+    return ask(figures, report) if ask and (figures is not None or not kind) else None
 
 
 TERMS = {

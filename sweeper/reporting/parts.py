@@ -71,18 +71,19 @@ def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
     """What the training data consists of, and how much of each part a trial saw."""
     data = report.plan.data
     lines = []
-    for one in data.sources:
-        weight = "" if one.weight is None else f", weight {units.number(one.weight)}"
-        rows = ", ".join(f"{count:,} {split}" for split, count in one.rows.items())
-        loss = row.validation_by_source.get(one.title) if row else None
+    for part in data.sources:
+        weight = "" if part.weight is None else f", weight {units.number(part.weight)}"
+        rows = ", ".join(f"{count:,} {split}" for split, count in part.rows.items())
+        loss = row.validation_by_source.get(part.title) if row else None
         scored = "" if loss is None else f"; validation loss {words.loss(loss)}"
-        lines.append(f"Source {one.title}: {rows} rows{weight}{scored}")
+        lines.append(f"Source {part.title}: {rows} rows{weight}{scored}")
     if data.further_rows:
         further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
         lines.append(f"Further rows, in train alone: {further}")
     if row is not None and row.seen:
         seen = "; ".join(
-            f"{one.rows:,} rows ({one.tokens:,} tokens) of {name}" for name, one in row.seen.items()
+            f"{part.rows:,} rows ({part.tokens:,} tokens) of {name}"
+            for name, part in row.seen.items()
         )
         lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
     return tuple(lines)
@@ -122,16 +123,16 @@ def drawn(*panels: Drawing | None) -> tuple[Drawing, ...]:
 def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
     """A sentence on the trials that lie off a chart's axis; empty where none does."""
     metric = findings.objective
-    known = [(t.objective, t.number) for t in trials if t.objective is not None]
-    beyond = sorted(
-        (pair for pair in known if scale.off(pair[0])), key=lambda pair: -metric.worse(pair[0])
+    scored = [(t.objective, t.number) for t in trials if t.objective is not None]
+    outside = sorted(
+        (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.worse(pair[0])
     )
-    if not beyond:
+    if not outside:
         return ""
-    told = [f"#{number} {words.score(value, metric)}" for value, number in beyond[:_NAMED]]
+    named = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_NAMED]]
     side = "Below" if scale.off_low else "Above"
-    rest = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
-    return f" {side} the drawn range, with an arrow at its edge: {', '.join(told)}{rest}."
+    rest = f" and {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+    return f" {side} the drawn range, with an arrow at its edge: {', '.join(named)}{rest}."
 
 
 def nothing_to_compare(report: Report) -> Empty | None:
@@ -142,9 +143,9 @@ def nothing_to_compare(report: Report) -> Empty | None:
         return None
     if not done:
         return no_trials(report)
-    told = words.validation_figure(done[0].objective, findings.objective)
-    told = told.replace(": ", " ", 1)
-    text = f"One trial completed ({told[:1].lower()}{told[1:]}): no comparison possible."
+    figure = words.validation_figure(done[0].objective, findings.objective)
+    figure = figure.replace(": ", " ", 1)
+    text = f"One trial completed ({figure[:1].lower()}{figure[1:]}): no comparison possible."
     return Empty("one-trial", text)
 
 

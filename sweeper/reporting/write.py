@@ -9,7 +9,7 @@ from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.redaction import clean, cleaned
 from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.charts.forest import forest, pictures
-from sweeper.reporting.csvfiles import curves_csv, trials_csv
+from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.reporting.document import Report
 from sweeper.reporting.html import light_colors, render
 from sweeper.reporting.markdown import markdown
@@ -30,8 +30,8 @@ def write_report(run: RunFolder, report: Report) -> Report:
     report = cleaned(report)
     findings = report.findings
     findings.write(run.findings)
-    write_text(run.path / "trials.csv", trials_csv(findings))
-    write_text(run.path / "curves.csv", curves_csv(findings))
+    write_text(run.path / "trials.csv", csv_text(trials_table(findings)))
+    write_text(run.path / "curves.csv", csv_text(curves_table(findings)))
     write_text(run.path / "report.md", markdown(report))
     write_text(run.path / "MODEL_CARD.md", model_card(report))
     # Drawing may end the process; what needs no charts is written by then.

@@ -16,7 +16,7 @@ from sweeper import objective as objectives
 from sweeper.constraints import Limit, cost_within
 from sweeper.plans import RungCount, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
@@ -79,18 +79,18 @@ class Searched:
     @property
     def best(self) -> EndedTrial | None:
         """The completed trial within the limits that has the lowest cost."""
-        done = [one for one in self.trials if math.isfinite(self.cost(one))]
+        done = [trial for trial in self.trials if math.isfinite(self.cost(trial))]
         return min(done, key=self.cost, default=None)
 
-    def cost(self, one: EndedTrial) -> float:
+    def cost(self, trial: EndedTrial) -> float:
         """The cost of a completed trial within the limits; infinite of others."""
-        cost = cost_within(one.result, self.objective, self.limits)
+        cost = cost_within(trial.result, self.objective, self.limits)
         return math.inf if cost is None else cost
 
     @property
     def seconds(self) -> float:
         """What all trials took together."""
-        return sum(one.result.seconds for one in self.trials)
+        return sum(trial.result.seconds for trial in self.trials)
 
 
 def search(
@@ -126,7 +126,7 @@ def search(
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        starts = [Trial(strategy=one.strategy, model=one.model) for one in space.candidates]
+        starts = [Trial(strategy=each.strategy, model=each.model) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
@@ -181,7 +181,7 @@ def _follow(
                 return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
     except StopIteration as end:
         of = running.objective
-        best = min(reports, key=lambda one: of.cost_of(one) or 0.0)
+        best = min(reports, key=lambda rung: of.cost_of(rung) or 0.0)
         value = of.measured(best) if end.value is None else float(end.value)
         field = "validation_loss" if of.is_loss else "objective"
         return ended("COMPLETE", measures=reports[-1].measures, **{field: value})

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.constraints import Limit, excess, is_beyond, order
+from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.evaluation.significance import Scores, paired_difference, with_shared_seeds
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
@@ -41,12 +41,12 @@ def choose(
             are within.
     """
     costs = {number: cost_of(result, objective) for number, result in results.items()}
-    beyond = {number: excess(result.measures, limits) for number, result in results.items()}
+    violations = {number: violation(result.measures, limits) for number, result in results.items()}
     ranked = sorted(
         (number for number, cost in costs.items() if math.isfinite(cost)),
-        key=lambda number: (order(costs[number], beyond[number]), number),
+        key=lambda number: (order(costs[number], violations[number]), number),
     )
-    within = [number for number in ranked if not is_beyond(beyond[number])]
+    within = [number for number in ranked if not is_beyond(violations[number])]
     others = ranked[len(within) :]
     return _places(within, pairs, n) + _places(others, pairs, n - len(within))
 
@@ -82,30 +82,30 @@ class Trainings:
     @property
     def cost(self) -> float:
         """Mean over the trainings."""
-        return statistics.fmean(cost_of(one, self.objective) for one in self.results)
+        return statistics.fmean(cost_of(result, self.objective) for result in self.results)
 
     @property
-    def excess(self) -> float | None:
+    def violation(self) -> float | None:
         """By how much it is beyond the limits, on average; None where unknown."""
-        measured = [excess(one.measures, self.limits) for one in self.results]
-        known = [one for one in measured if one is not None]
-        return statistics.fmean(known) if known else None
+        measured = [violation(result.measures, self.limits) for result in self.results]
+        violations = [result for result in measured if result is not None]
+        return statistics.fmean(violations) if violations else None
 
     @property
     def memory_gib(self) -> float:
         # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
-        return min(one.peak_memory_gib or 0.0 for one in self.results)
+        return min(result.peak_memory_gib or 0.0 for result in self.results)
 
     @property
     def seconds(self) -> float:
         return statistics.fmean(
-            one.training_seconds + one.evaluation_seconds for one in self.results
+            result.training_seconds + result.evaluation_seconds for result in self.results
         )
 
 
 def in_order(finalists: Sequence[Trainings]) -> list[Trainings]:
     """Best first, by the means over all trainings."""
-    return sorted(finalists, key=lambda one: (order(one.cost, one.excess), one.trial))
+    return sorted(finalists, key=lambda each: (order(each.cost, each.violation), each.trial))
 
 
 def recommend(finalists: Sequence[Trainings]) -> int | None:
@@ -119,13 +119,13 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
     if not finalists:
         return None
     ranked = in_order(finalists)
-    within = [one for one in ranked if not is_beyond(one.excess)]
+    within = [finalist for finalist in ranked if not is_beyond(finalist.violation)]
     if not within:
         return ranked[0].trial
     best, *others = within
-    shared = with_shared_seeds({str(one.trial): one.scores for one in within if one.scores})
-    top = [best, *(one for one in others if not told_apart(best, one, shared))]
-    return top[min(cheapest([(one.memory_gib, one.seconds) for one in top]))].trial
+    shared = with_shared_seeds({str(each.trial): each.scores for each in within if each.scores})
+    top = [best, *(finalist for finalist in others if not told_apart(best, finalist, shared))]
+    return top[min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in top]))].trial
 
 
 def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
@@ -136,8 +136,8 @@ def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
     """
     least = min(used for used, _ in costs)
     memory = max(least * (1 + ALIKE_MEMORY), least + ALIKE_GIB)
-    seconds = min(one for used, one in costs if used <= memory) * (1 + ALIKE_SECONDS)
-    return [place for place, (used, one) in enumerate(costs) if used <= memory and one <= seconds]
+    seconds = min(took for used, took in costs if used <= memory) * (1 + ALIKE_SECONDS)
+    return [index for index, (used, took) in enumerate(costs) if used <= memory and took <= seconds]
 
 
 def told_apart(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:

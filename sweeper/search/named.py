@@ -125,18 +125,18 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
             "Install it, run the command in its folder, or correct the name.",
             where,
         ) from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        known = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        names = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
         raise SpecError(
             f"{module_name} has no {base.__name__.removeprefix('Base').lower()} {class_name!r}",
-            fix=near_match(class_name, known),
+            fix=near_match(class_name, names),
             where=where,
         )
-    accepted = inspect.signature(found).parameters
+    accepted = inspect.signature(cls).parameters
     extra = {key: value for key, value in extra.items() if key in accepted}
     try:
-        return found(**{**extra, **arguments})
+        return cls(**{**extra, **arguments})
     except Exception as error:  # it may be anybody's class
         raise SpecError(f"cannot make {name}", _said(error), where=where) from error
 
@@ -153,8 +153,8 @@ def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _is_kind(found: object, base: type) -> bool:
-    return isinstance(found, type) and issubclass(found, base) and found is not base
+def _is_kind(value: object, base: type) -> bool:
+    return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
 def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
@@ -183,8 +183,8 @@ class OnlySearchable(BaseSampler):
         self._inner = inner
         self._keys = [
             key
-            for key, one in optuna_space.candidates(space).items()
-            if optuna_space.searchable(one)
+            for key, candidate in optuna_space.candidates(space).items()
+            if optuna_space.searchable(candidate)
         ] or list(optuna_space.candidates(space))
 
     def _mend(self, key: object, number: int) -> object:

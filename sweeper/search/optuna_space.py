@@ -51,11 +51,11 @@ def candidates(space: Space) -> dict[str, StrategySpace]:
 
 def proposed(space: Space) -> dict[str, ProposedTrial]:
     """The configurations to try early, by the candidate's key."""
-    known = {
+    keys = {
         (candidate.strategy, candidate.model): key for key, candidate in candidates(space).items()
     }
     pairs = {(trial.strategy, trial.model): trial for trial in space.proposed}
-    return {known[pair]: trial for pair, trial in pairs.items() if pair in known}
+    return {keys[pair]: trial for pair, trial in pairs.items() if pair in keys}
 
 
 def searchable(candidate: StrategySpace) -> bool:
@@ -130,19 +130,19 @@ def suggest(
         if not holds(parameter, chosen):
             continue
         if parameter.searched:
-            known = distribution(parameter, _own_values(space, keyed[key].strategy, name))
-            chosen[name] = _ask(trial, f"{key}.{name}", known)
+            registered = distribution(parameter, _own_values(space, keyed[key].strategy, name))
+            chosen[name] = _ask(trial, f"{key}.{name}", registered)
         else:
             chosen[name] = (overrides or {}).get(name, parameter.default)
     return key, chosen
 
 
-def _ask(trial: BaseTrial, name: str, known: BaseDistribution) -> Scalar:
-    if isinstance(known, FloatDistribution):
-        return trial.suggest_float(name, known.low, known.high, log=known.log, step=known.step)
-    if isinstance(known, IntDistribution):
-        return trial.suggest_int(name, known.low, known.high, log=known.log, step=known.step)
-    choices = cast(CategoricalDistribution, known).choices
+def _ask(trial: BaseTrial, name: str, among: BaseDistribution) -> Scalar:
+    if isinstance(among, FloatDistribution):
+        return trial.suggest_float(name, among.low, among.high, log=among.log, step=among.step)
+    if isinstance(among, IntDistribution):
+        return trial.suggest_int(name, among.low, among.high, log=among.log, step=among.step)
+    choices = cast(CategoricalDistribution, among).choices
     return cast(Scalar, trial.suggest_categorical(name, choices))
 
 

@@ -18,7 +18,7 @@ from scipy import special
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Space
-from sweeper.search.loss_model.observations import START, Observation, best_so_far, lowest_final
+from sweeper.search.cost_model.observations import START, Observation, best_so_far, lowest_final
 from sweeper.search.optuna_space import candidates
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
@@ -97,7 +97,7 @@ class SweeperPruner:
         }
         self._weight = _defaults(space, CLASS_WEIGHT)
         self._start = _defaults(space, START)
-        self._model = {key: one.model for key, one in candidates(space).items()}
+        self._model = {key: candidate.model for key, candidate in candidates(space).items()}
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without facts nobody knows.
         self._falls_far = space.facts is None or space.facts.classes_by == "generate"
@@ -131,16 +131,17 @@ class SweeperPruner:
         diverging = _diverging(own.losses, rung, guessing, searched, overfits)
         if diverging.prune or not searched or not own.has(rung):
             return diverging  # defaults and the user's own are what others are measured by
-        strategy = [one for one in trials if one.key == own.key and one.number != own.number]
+        others = [trial for trial in trials if trial.number != own.number]
+        strategy = [trial for trial in others if trial.key == own.key]
 
-        def alike(one: Observation) -> bool:
-            same = (self._model[one.key], one.rungs, one.group[1])
+        def alike(trial: Observation) -> bool:
+            same = (self._model[trial.key], trial.rungs, trial.group[1])
             same_as = (self._model[own.key], own.rungs, own.group[1])
-            return same == same_as and one.number != own.number and one.has(rung)
+            return same == same_as and trial.has(rung)
 
         peers = _last(strategy, alike)
-        if sum(one.complete for one in peers) < FEWEST_PEERS:
-            peers = _last(trials, alike)
+        if sum(trial.complete for trial in peers) < FEWEST_PEERS:
+            peers = _last(others, alike)
         gain = self._remaining_gain(own, rung)
         return View(own, rung, strategy, peers, trials, gain, self._objective).decide()
 
@@ -148,9 +149,9 @@ class SweeperPruner:
 def _defaults(space: Space, name: str) -> dict[str, Scalar]:
     """The default of a parameter in each candidate that has it."""
     return {
-        key: one.parameters[name].default
-        for key, one in candidates(space).items()
-        if name in one.parameters
+        key: candidate.parameters[name].default
+        for key, candidate in candidates(space).items()
+        if name in candidate.parameters
     }
 
 
@@ -181,8 +182,8 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
     rows = [label.rows for label in facts.data.labels if label.rows > 0]
     if len(rows) < 2:
         return math.inf
-    total, said = sum(rows), [n ** (1 - power) for n in rows]
-    return -sum(n / total * math.log(s / sum(said)) for n, s in zip(rows, said, strict=True))
+    total, learnt = sum(rows), [n ** (1 - power) for n in rows]
+    return -sum(n / total * math.log(s / sum(learnt)) for n, s in zip(rows, learnt, strict=True))
 
 
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
@@ -192,15 +193,15 @@ def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
     peers are to be trials of one length: a shorter one ends with less training.
     """
     return [
-        (one.reported[rung], one.cost)
-        for one in peers
-        if one.complete and one.cost is not None and one.has(rung)
+        (peer.reported[rung], peer.cost)
+        for peer in peers
+        if peer.complete and peer.cost is not None and peer.has(rung)
     ]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The predicted final loss of a trial, as a log.
+    """The predicted final cost of a trial, as a log.
 
     Args:
         log_end: The mean.
@@ -226,18 +227,18 @@ def prior_doubt(left: float, luck: float) -> float:
     return math.hypot(DOUBT_OF_LEFT * left, luck)
 
 
-def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
-    """Extrapolate a loss by the mean gain of the trials that ended; None if none did.
+def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
+    """Extrapolate a cost by the mean gain of the trials that ended; None if none did.
 
-    A straight line through their logs saved less in replays, and no loss was lower for it.
+    A straight line through their logs saved less in replays, and no cost was lower for it.
 
     Args:
-        loss: At the rung.
-        pairs: (loss at the rung, final loss) of completed trials.
+        cost: At the rung.
+        pairs: (cost at the rung, final cost) of completed trials.
         prior: Doubt before any have ended, as a standard deviation.
     """
     logs = [(math.log(early), math.log(end)) for early, end in pairs if early > 0 and end > 0]
-    if not logs or loss <= 0:
+    if not logs or cost <= 0:
         return None
     count = len(logs)
     rests = [end - early for early, end in logs]
@@ -246,7 +247,7 @@ def forecast(loss: float, pairs: Sequence[tuple[float, float]], prior: float) ->
     variance = (PRIOR_TRIALS * prior**2 + squares) / (PRIOR_TRIALS + count - 1)
     usual = statistics.fmean(end for _, end in logs)
     doubt = math.sqrt(variance * (1 + 1 / count))
-    return Forecast(mean + math.log(loss), doubt, usual)
+    return Forecast(mean + math.log(cost), doubt, usual)
 
 
 def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: float) -> float:
@@ -266,13 +267,13 @@ def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: fl
     """
     if own is None or len(own.each) < 2 or own.loss + easier <= 0:
         return 0.0
-    known = [one for one in others if one is not None and one.count == own.count]
-    known = [one for one in known if one.loss + easier > 0]
-    if not known:
+    same = [other for other in others if other is not None and other.count == own.count]
+    same = [other for other in same if other.loss + easier > 0]
+    if not same:
         return 0.0
     # Delta method: an item moves the log of a loss by its share of it. Half of what two differ by.
-    levels = np.asarray([one.loss + easier for one in known])
-    theirs = np.asarray([one.each for one in known]) / levels[:, None]
+    levels = np.asarray([other.loss + easier for other in same])
+    theirs = np.asarray([other.each for other in same]) / levels[:, None]
     apart = np.asarray(own.each) / (own.loss + easier) - theirs
     unseen = max(0.0, 1 - own.count / max(own.of, own.count))
     squares = apart.var(axis=1, ddof=1) / own.count * unseen / 2
@@ -319,7 +320,7 @@ class View:
 
     @property
     def now(self) -> float:
-        """The trial's loss at this rung."""
+        """The trial's cost at this rung."""
         return self.own.reported[self.rung]
 
     def decide(self) -> PruningDecision:
@@ -333,9 +334,9 @@ class View:
         return by_strategy or self._by_record(best_of_all) or GO_ON
 
     def _by_record(self, best: float) -> PruningDecision | None:
-        known = _last(self.others, lambda one: self.rung in one.items)
-        easier = self._easier(known)
-        luckier = CONFIDENCE * math.sqrt(2) * self._luck(known, easier)
+        scored = _last(self.others, lambda trial: self.rung in trial.items)
+        easier = self._easier(scored)
+        luckier = CONFIDENCE * math.sqrt(2) * self._luck(scored, easier)
         reach = (self.own.curve[self.rung] + easier) * self.gain * math.exp(-luckier)
         if reach <= best:
             return None
@@ -364,18 +365,18 @@ class View:
 
     def _confidence(self, ended: int) -> float:
         """Half of the interval for the end, in standard deviations."""
-        own = sum(one.complete for one in self.peers if one.key == self.own.key)
+        own = sum(peer.complete for peer in self.peers if peer.key == self.own.key)
         if own >= FEWEST_PEERS:
             return CONFIDENCE
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
     def _easier(self, others: Sequence[Observation]) -> float:
         """The loss on all items minus that on the rungs' items; 0 if unknown."""
-        known = [one.easier for one in others]
-        return statistics.fmean([each for each in known if each is not None] or [0.0])
+        differences = [trial.easier for trial in others]
+        return statistics.fmean([each for each in differences if each is not None] or [0.0])
 
     def _luck(self, others: Sequence[Observation], easier: float) -> float:
-        theirs = [one.items.get(self.rung) for one in others]
+        theirs = [trial.items.get(self.rung) for trial in others]
         return luck(self.own.items.get(self.rung), theirs, easier)
 
     def _stopped(self, why: str, best: float) -> PruningDecision:
@@ -389,6 +390,6 @@ class View:
 
     def _peers(self) -> str:
         key, start = self.own.group
-        own = {one.key for one in self.peers} == {key}
+        own = {peer.key for peer in self.peers} == {key}
         trials = f"{key} trials" if own else "trials of all strategies"
         return trials if start is None else f"{trials} that start from {start}"

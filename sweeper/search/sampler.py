@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 
 from sweeper.plans import Parameter, Space
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axes import (
+from sweeper.search.cost_model.axes import (
     Axis,
     ChoiceAxis,
     Point,
@@ -33,10 +33,10 @@ from sweeper.search.loss_model.axes import (
     numbers,
     truncated,
 )
-from sweeper.search.loss_model.gaussian_process import Vector, one_thread
-from sweeper.search.loss_model.loss_model import LossModel, Promise, StudyLosses, Trials
-from sweeper.search.loss_model.observations import Observation, lowest_final
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggestion, Trials
+from sweeper.search.cost_model.gaussian_process import Vector, one_thread
+from sweeper.search.cost_model.observations import Observation, lowest_final
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
@@ -86,7 +86,8 @@ class SweeperSampler:
         distributions = optuna_space.distributions(space)
         self._axes = {key: self._axes_of(key, distributions) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
-        searchable = [key for key, one in self._candidates.items() if optuna_space.searchable(one)]
+        pairs = self._candidates.items()
+        searchable = [key for key, candidate in pairs if optuna_space.searchable(candidate)]
         self._searchable = searchable or list(self._candidates)
         self._proposed = optuna_space.proposed(space)
 
@@ -112,15 +113,15 @@ class SweeperSampler:
 
     def _situation(self, seen: Sequence[Observation], generator: np.random.Generator) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
-        for one in seen:
-            by_key[one.key].append(one)
+        for trial in seen:
+            by_key[trial.key].append(trial)
         before = self.untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
         return _Situation(by_key, trials, known_of(seen), generator)
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
-        if any(one.cost is not None for one in seen):
+        if any(trial.cost is not None for trial in seen):
             unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
             own += [] if unmoved is None else [unmoved]
         # Between two choices most candidates have no new trial, and what follows from theirs stays.
@@ -130,7 +131,7 @@ class SweeperSampler:
 
     def _constants(self, key: str) -> dict[str, Scalar]:
         parameters = self._candidates[key].parameters
-        return {name: one.default for name, one in parameters.items() if not one.searched}
+        return {name: each.default for name, each in parameters.items() if not each.searched}
 
     def _axes_of(
         self, key: str, distributions: Mapping[str, BaseDistribution]
@@ -152,9 +153,9 @@ class SweeperSampler:
 
     def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
         """The proposed configuration, once, as this candidate's first draw."""
-        drawn = [one for one in own if one.origin == "search"]
+        drawn = [trial for trial in own if trial.origin == "search"]
         point = self._proposed_point(key) if not drawn else {}
-        return {} if any(one.parameters == point for one in own) else point
+        return {} if any(trial.parameters == point for trial in own) else point
 
     def _proposed_point(self, key: str) -> dict[str, Scalar]:
         proposed, candidate = self._proposed.get(key), self._candidates[key]
@@ -169,21 +170,21 @@ class SweeperSampler:
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
-        ended = [one for one in own if one.cost is not None or one.failed]
-        tried = [one for one in ended if one.parameters == point]
-        default = min((one.rank for one in ended if one.origin == "default"), default=None)
+        ended = [trial for trial in own if trial.cost is not None or trial.failed]
+        tried = [trial for trial in ended if trial.parameters == point]
+        default = min((trial.rank for trial in ended if trial.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
         return TransferredPrior(proposed.parameters, proposed.weight)
 
-    def _promise(self, key: str, situation: _Situation) -> Promise:
+    def _promise(self, key: str, situation: _Situation) -> Suggestion:
         return Proposals(
             situation.trials[key],
             situation.generator,
             self._constants(key),
             situation.known,
             self._earlier(key, situation.of(key)),
-            [one for other, one in situation.trials.items() if other != key],
+            [trials for other, trials in situation.trials.items() if other != key],
         ).best()
 
 
@@ -200,7 +201,7 @@ class _Situation:
 
     by_key: Mapping[str, Sequence[Observation]]
     trials: Mapping[str, Trials]
-    known: StudyLosses
+    known: StudyCosts
     generator: np.random.Generator
 
     def of(self, key: str) -> Sequence[Observation]:
@@ -208,12 +209,12 @@ class _Situation:
         return self.by_key.get(key, ())
 
 
-def known_of(seen: Sequence[Observation]) -> StudyLosses:
-    """Figures over the trials of all candidates: spread and best loss."""
-    done = sorted(one.cost for one in seen if one.complete and one.cost is not None)
+def known_of(seen: Sequence[Observation]) -> StudyCosts:
+    """Figures over the trials of all candidates: spread and best cost."""
+    done = sorted(trial.cost for trial in seen if trial.complete and trial.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
-    return StudyLosses(spread, lowest_final(seen))
+    return StudyCosts(spread, lowest_final(seen))
 
 
 def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
@@ -227,9 +228,9 @@ def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> lis
 
 
 def _hopeless(trials: Sequence[Observation]) -> bool:
-    if any(one.complete for one in trials):
+    if any(trial.complete for trial in trials):
         return False
-    return sum(1 for one in trials if one.failed) >= FAILURES_ALLOWED
+    return sum(1 for trial in trials if trial.failed) >= FAILURES_ALLOWED
 
 
 def in_turn(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
@@ -249,13 +250,13 @@ def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> 
 
     None where others have not had so many in between that it is due.
     """
-    searched = {key: sum(one.origin == "search" for one in by_key[key]) for key in keys}
+    searched = {key: sum(trial.origin == "search" for trial in by_key[key]) for key in keys}
     due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
     behind = [
         key
         for key in keys
         if searched[key] < due
-        and sum(one.cost is not None or one.failed or one.running for one in by_key[key])
+        and sum(trial.cost is not None or trial.failed or trial.running for trial in by_key[key])
         < ENOUGH_TRIALS
     ]
     return min(behind, key=lambda key: searched[key], default=None)
@@ -291,8 +292,8 @@ class TransferredPrior:
                 same = np.asarray([value == self.parameters[name] for value in values])
                 densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
-                known, spread = numbers(values), axis.prior[1]
-                away = axis.units(known) - axis.unit(self.parameters[name])
+                values_as_numbers, spread = numbers(values), axis.prior[1]
+                away = axis.units(values_as_numbers) - axis.unit(self.parameters[name])
                 densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
             held = np.asarray([value is not None for value in values])
             total += np.where(held, densities, 0.0)
@@ -307,7 +308,7 @@ class Proposals:
         own: Its trials, and its searched parameters in the plan's order.
         generator: The only source of chance.
         constants: Values of the parameters that are not searched, which conditions may name.
-        known: What all candidates' trials say about losses and costs.
+        known: What all candidates' trials say about costs and seconds.
         earlier: What an earlier study found best, beside the rules' prior.
         others: Other candidates of the study.
     """
@@ -315,25 +316,25 @@ class Proposals:
     own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    known: StudyLosses = field(default_factory=StudyLosses)
+    known: StudyCosts = field(default_factory=StudyCosts)
     earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
-    def best(self) -> Promise:
+    def best(self) -> Suggestion:
         """The configuration to try next."""
-        model = LossModel(self.own, self.log_priors, self.known, self.others)
+        model = CostModel(self.own, self.log_priors, self.known, self.others)
         if self.own.ended:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
-        return Promise(point, 0.0, 0.0)
+        return Suggestion(point, 0.0, 0.0)
 
     @cached_property
     def _rate(self) -> Axis | None:
         # The first rate: strategies list what decides most first.
         rates = (
-            one for one in self.own.axes.values() if isinstance(one, Axis) and one.is_log_float
+            axis for axis in self.own.axes.values() if isinstance(axis, Axis) and axis.is_log_float
         )
         return next(rates, None)
 

@@ -22,8 +22,8 @@ from sweeper.constraints import Limit
 from sweeper.objective import Objective
 from sweeper.plans import Plan, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.observations import Observation, as_costs, observation
-from sweeper.search.loss_model.untrained import NOTHING, Untrained
+from sweeper.search.cost_model.observations import Observation, as_costs, observation
+from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, shown
 from sweeper.search.sampler import SweeperSampler
@@ -82,7 +82,7 @@ class Search:
     _trials: list[Trial] = field(default_factory=list)
     _reports: list[dict[int, RungReport]] = field(default_factory=list)
     _observed: dict[int, Observation] = field(default_factory=dict)
-    _by_loss: dict[int, Observation] = field(default_factory=dict)
+    _for_pruner: dict[int, Observation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -114,10 +114,10 @@ class Search:
         """
         key = optuna_space.candidate_key(self.space, trial)
         params = optuna_space.named(key, self._searched(trial))
-        known = {name: self._distributions[name] for name in params}
+        distributions = {name: self._distributions[name] for name in params}
         origin = {ORIGIN: trial.origin}
         running = create_trial(
-            state=TrialState.RUNNING, params=params, distributions=known, user_attrs=origin
+            state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=origin
         )
         self.study.add_trial(running)
         self._begin(trial)
@@ -163,10 +163,10 @@ class Search:
         """Record one rung of a running trial, and decide whether it goes on."""
         self._note(number, report)
         if isinstance(self._pruner, SweeperPruner):
-            return self._pruner.decide(self._by_loss[number], list(self._by_loss.values()))
+            return self._pruner.decide(self._for_pruner[number], list(self._for_pruner.values()))
         # The only rung of a one-trial strategy is its end. Halving pruners would hold its loss
         # against the first rungs of all trials after it.
-        own, trial = self._by_loss[number], self._frozen(number)
+        own, trial = self._for_pruner[number], self._frozen(number)
         if self.candidates[own.key].one_trial or not self._pruner.prune(self.study, trial):
             return GO_ON
         name, title = type(self._pruner).__name__, rung_title(self.objective)
@@ -194,9 +194,9 @@ class Search:
 
     def median(self, number: int, rung: int) -> float | None:
         """The median of what the candidate's other trials reported at a rung, if any did."""
-        own, objective = self._by_loss[number], self.objective
-        others = [one for one in self._by_loss.values() if one.key == own.key and one is not own]
-        costs = [one.reported[rung] for one in others if one.has(rung)]
+        own, objective = self._for_pruner[number], self.objective
+        same = [trial for trial in self._for_pruner.values() if trial.key == own.key]
+        costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
         if not costs or not own.has(rung):
             return None
         middle = statistics.median(costs)
@@ -211,7 +211,7 @@ class Search:
         """Keep a report."""
         self._reports[number][report.rung] = report
         self._observe(number)
-        cost = self._by_loss[number].reported[report.rung]
+        cost = self._for_pruner[number].reported[report.rung]
         self._frozen(number).intermediate_values[report.rung] = self.objective.study_value(cost)
 
     def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
@@ -222,8 +222,8 @@ class Search:
             trial.user_attrs[FAILURE] = result.failure.kind
         if not self.objective.is_loss and result.validation_loss is not None:
             trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
-        if ended.excess is not None:
-            trial.system_attrs[CONSTRAINT] = ended.excess
+        if ended.violation is not None:
+            trial.system_attrs[CONSTRAINT] = ended.violation
         value = None if ended.cost is None else self.objective.study_value(ended.cost)
         if ended.complete:
             value = self.objective.measured(result)
@@ -238,9 +238,9 @@ class Search:
         key = optuna_space.candidate_key(self.space, trial)
         searched, reports = self._searched(trial), self._reports[number]
         view = observation(trial, key, searched, reports, result, self.space, self.limits)
-        self._observed[number] = self._by_loss[number] = view
+        self._observed[number] = self._for_pruner[number] = view
         if result is not None and view.complete and not self.objective.at_rungs:
-            self._by_loss[number] = replace(view, cost=result.validation_loss)
+            self._for_pruner[number] = replace(view, cost=result.validation_loss)
 
     def _frozen(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it: in memory, it is the trial itself."""
@@ -257,11 +257,11 @@ class Search:
     def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """The searched parameters of a start, by the study's names, and values of others."""
         key = optuna_space.candidate_key(self.space, start)
-        known = self.candidates[key].parameters
+        parameters = self.candidates[key].parameters
         overrides = {
             name: value
             for name, value in start.parameters.items()
-            if name in known and not known[name].searched
+            if name in parameters and not parameters[name].searched
         }
         return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
 
@@ -269,7 +269,7 @@ class Search:
         """The values that the search chose, by plain name."""
         key = optuna_space.candidate_key(self.space, trial)
         parameters = self.candidates[key].parameters.items()
-        names = [name for name, one in parameters if one.searched and name in trial.parameters]
+        names = [name for name, each in parameters if each.searched and name in trial.parameters]
         return {name: trial.parameters[name] for name in names}
 
 
@@ -280,18 +280,18 @@ def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
     """
     own = [
         Trial(
-            strategy=one.strategy,
-            model=plan.candidate(one.strategy, one.model).model,
-            parameters=one.parameters,
+            strategy=item.strategy,
+            model=plan.candidate(item.strategy, item.model).model,
+            parameters=item.parameters,
             origin="user",
         )
-        for one in plan.own_trials
+        for item in plan.own_trials
     ]
     without = list(_without(plan)) if total > 1 else []
     first = plan.candidates[: max(1, total - len(own) - len(without))]
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
-    for one in sorted(first, key=optuna_space.searchable):
-        yield Trial(strategy=one.strategy, model=one.model)
+    for item in sorted(first, key=optuna_space.searchable):
+        yield Trial(strategy=item.strategy, model=item.model)
     yield from without
     yield from own
 
@@ -299,12 +299,13 @@ def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
 def _without(plan: Plan) -> Iterator[Trial]:
     """For each parameter that can be off, the first default that has it, without it."""
     compared: set[str] = set()
-    for one in plan.candidates:
-        for name, parameter in one.parameters.items():
+    for candidate in plan.candidates:
+        for name, parameter in candidate.parameters.items():
             off, varies = parameter.off_value, parameter.searched and name not in compared
             if varies and off is not None and off != parameter.default:
                 compared.add(name)
-                yield Trial(strategy=one.strategy, model=one.model, parameters={name: off})
+                strategy, model = candidate.strategy, candidate.model
+                yield Trial(strategy=strategy, model=model, parameters={name: off})
 
 
 def useful_total(plan: Plan, total: int) -> int:

@@ -56,7 +56,7 @@ def outlook(
             too much.
         seconds: What trials of the search took, the last one last.
     """
-    best = min((one for one in losses if one is not None), default=math.inf)
+    best = min((loss for loss in losses if loss is not None), default=math.inf)
     ended = [share for trials, share in GAINS.items() if trials <= len(losses)]
     if not ended or math.isinf(best) or not seconds:
         return None
@@ -121,17 +121,17 @@ def still_ends(ending: Ending, asked: SearchSpec) -> bool:
 def _target(search: Search, target: float | None) -> str:
     if target is None:
         return ""
-    for one in search.seen():
-        if one.final is not None and one.final <= target:
-            reached = f"trial {one.number} reached a validation loss of {one.final:.4g}"
+    for trial in search.seen():
+        if trial.final is not None and trial.final <= target:
+            reached = f"trial {trial.number} reached a validation loss of {trial.final:.4g}"
             return f"{reached}, and {target:g} was the target"
     return ""
 
 
 def _settled(search: Search) -> str:
     # The search does not call off what was given beforehand: defaults and the user's own trials.
-    running = (one for one in search.seen() if one.running)
-    if search.untried or any(one.origin != "search" for one in running):
+    running = (trial for trial in search.seen() if trial.running)
+    if search.untried or any(trial.origin != "search" for trial in running):
         return ""
     return gains_too_little(search)
 
@@ -140,7 +140,7 @@ def gains_too_little(search: Search) -> str:
     """Why more trials of a search are not worth their cost; empty while they are."""
     if not search.objective.is_loss:
         return ""  # what searches gain was recorded for losses
-    seen = [one for one in search.seen() if not one.running]
-    if not {one.key for one in seen}.issuperset(search.candidates):
+    seen = [trial for trial in search.seen() if not trial.running]
+    if not {trial.key for trial in seen}.issuperset(search.candidates):
         return ""
-    return settled([one.final for one in seen])
+    return settled([trial.final for trial in seen])

@@ -50,8 +50,11 @@ def planned(
         from sweeper.processes.probe_process import with_probes
 
         return spec, with_probes(spec, made, tell)
-    from sweeper.facts.models.model import catalogue_facts
+    from sweeper.data.hub_client import switched_off
+    from sweeper.facts.models.model import available_models, catalogue_facts
     from sweeper.planning.model_choice import comparison, plan_without_model
 
-    models = tuple(catalogue_facts(name) for name in comparison().models)
+    names = comparison().models_of(spec.task)
+    hub_is_off = switched_off("--model") is not None
+    models = available_models(names) if hub_is_off else tuple(map(catalogue_facts, names))
     return plan_without_model(spec, gather(spec, models=models))

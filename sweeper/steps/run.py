@@ -263,16 +263,13 @@ def sweep(
             outcome = _finished(folder, plan, prepared.spec, outcome, show)
             # From a Ctrl-C to the last line is no time to try again what did not work.
             report = maker.finish(try_charts=outcome.signal is None)
-            for note in report.findings.notes:
-                show(make_event("warning", text=note.text), outcome.status)
-            if maker.no_charts:
-                text = lost_charts(folder, maker.no_charts)
-                show(make_event("warning", text=text), outcome.status)
-            if maker.no_study:
-                text = (
-                    f"study.db lacks a part of this run: {maker.no_study}. Give the same command "
-                )
-                text += "again to write it"
+            lacking = f"study.db lacks a part of this run: {maker.no_study}"
+            warnings = [
+                *(note.text for note in report.findings.notes),
+                lost_charts(folder, maker.no_charts) if maker.no_charts else "",
+                f"{lacking}. Give the same command again to write it" if maker.no_study else "",
+            ]
+            for text in filter(None, warnings):
                 show(make_event("warning", text=text), outcome.status)
             for text in listeners.finish(outcome.kind, hurried=outcome.signal is not None):
                 show(make_event("warning", text=text), outcome.status)

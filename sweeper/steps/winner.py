@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.record import Findings
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import WEIGHTS, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -37,7 +37,10 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     """
     fix = f"To go on with it: sweeper run {run.quoted}/sweep.yaml"
     number = best_trial(compute(run), fix) if trial is None else trial
-    weights = run.trial(number) / "weights"
+    of_part = run.trial(number) / WEIGHTS
+    # After a search on a part of the rows, the winner that was trained on all of them.
+    on_all = sorted(run.trial(number).glob(f"all-rows/*/*/{WEIGHTS}")) if trial is None else []
+    weights = next(iter(on_all), of_part)
     if not (weights / "sweeper.json").is_file():
         raise UsageError(
             f"trial {number} has no weights",
@@ -83,5 +86,6 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
             "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
             "gpus": 1,
             "keep_weights": True,
+            "train_rows": None,
         }
     )

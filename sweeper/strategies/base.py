@@ -24,7 +24,7 @@ from sweeper.plans import Precision, autocast_dtype, half_of
 from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
-from sweeper.traits.yaml_files import STRATEGIES
+from sweeper.traits.traits import STRATEGIES
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]

@@ -1,4 +1,4 @@
-"""Classification of a text into one of several classes, with a linear head."""
+"""Classification of a text into one of several classes, with a linear head on pooled states."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.tokens import Encoded, completed, document, tokenise
+from sweeper.tasks.sequences.chat import Encoded, completed, document, tokenise
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from sweeper.tasks.base import (
     Task,
     in_item_order,
 )
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
-from sweeper.tasks.sequences.tokens import Encoded
+from sweeper.tasks.sequences.answer_logits import CachedPrefix, cacheable
+from sweeper.tasks.sequences.chat import Encoded
 from sweeper.tasks.text import TextTask
 
 # Few enough to leave room in short contexts; the usual number for small models on MBPP, too.

@@ -19,8 +19,8 @@ from sweeper.tasks.base import Baseline, BaselineContext, Batch, Feature, ItemSc
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix
-from sweeper.tasks.sequences.tokens import Encoded
+from sweeper.tasks.sequences.answer_logits import CachedPrefix
+from sweeper.tasks.sequences.chat import Encoded
 from sweeper.tasks.text import TextTask
 
 

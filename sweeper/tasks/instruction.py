@@ -10,7 +10,7 @@ from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.tokens import Answers, Encoded, completed, tokenise
+from sweeper.tasks.sequences.chat import Answers, Encoded, completed, tokenise
 from sweeper.tasks.text import TextTask
 
 

@@ -25,11 +25,13 @@ from sweeper.data.prepared import prepared_data
 from sweeper.evaluation.evaluator import Evaluator, autocast
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
+    Sampling,
+    answer,
     from_answers,
     from_decisions,
+    item_metrics,
     written,
 )
-from sweeper.evaluation.written_answers import Sampling, answer, item_metrics
 from sweeper.facts.record import Split
 from sweeper.features import parts
 from sweeper.metrics.programs import samples

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast, to_device
-from sweeper.evaluation.written_answers import generate
+from sweeper.evaluation.objective_values import generate
 from sweeper.plans import autocast_dtype
 from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sweeper.evaluation.written_answers import Sampling, generate, texts_at_once
+from sweeper.evaluation.objective_values import Sampling, generate, texts_at_once
 
 STOP = 7
 PROMPTS = [[10, 11], [12, 13, 14, 15, 16], [17], [18, 19, 20]]

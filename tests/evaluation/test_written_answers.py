@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.errors import RunError
-from sweeper.evaluation import written_answers as answers_module
-from sweeper.evaluation.written_answers import Sampling, answer, code_of, pass_at_k
+from sweeper.evaluation import objective_values as answers_module
+from sweeper.evaluation.objective_values import Sampling, answer, code_of, pass_at_k
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
 from sweeper.tasks.code import CodeTask

@@ -44,13 +44,13 @@ def test_the_search_looks_for_what_keeps_to_the_limit(sweeper) -> None:
         if CONSTRAINT in trial.system_attrs
     }
     assert set(measured) == {n for n, one in results.items() if one.state == "COMPLETE"}
-    kept = [number for number, excess in measured.items() if excess <= 0]
+    kept = [number for number, violation in measured.items() if violation <= 0]
     best = min(kept, key=lambda number: results[number].validation_loss)
     # Where the limit is just kept the curve ends at 0.357 + (2.3 - 0.357) / e^8.
     assert results[best].validation_loss == pytest.approx(0.358, abs=0.04)
     # It works along the limit, and not 20 points beyond, where the loss is lowest.
-    late = [excess for number, excess in measured.items() if number >= 5]
-    assert sum(excess <= 0.03 for excess in late) >= 0.7 * len(late)
+    late = [violation for number, violation in measured.items() if number >= 5]
+    assert sum(violation <= 0.03 for violation in late) >= 0.7 * len(late)
     findings = Findings.read(sweeper.run.findings)
     assert findings.finalists[0].trial in kept
     shown = Status.read(sweeper.run.status).best

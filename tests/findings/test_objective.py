@@ -11,7 +11,7 @@ from sweeper.findings.compute import compute, findings_of
 from sweeper.findings.study.reading import read_run
 from sweeper.objective import Objective
 from sweeper.plans import Plan
-from sweeper.reporting.csvfiles import trials_csv
+from sweeper.reporting.csvfiles import csv_text, trials_table
 from sweeper.reporting.sections import cost, strategies
 from sweeper.trials import BaselineResult, TrialResult
 
@@ -87,7 +87,7 @@ def test_the_best_baseline_is_the_one_with_the_highest_value(run):
 
 
 def test_a_table_has_it_beside_the_loss(run):
-    head, first, *_ = trials_csv(compute(run)).splitlines()
+    head, first, *_ = csv_text(trials_table(compute(run))).splitlines()
     at = head.split(",").index("objective")
     assert float(first.split(",")[at]) == compute(run).trials[0].objective
 

@@ -182,7 +182,7 @@ def test_the_worst_file_of_each_reader_is_read_or_refused_in_little_memory(tmp_p
     (tmp_path / name).write_bytes(content)
     ran = subprocess.run(
         ["sh", "-c", f'ulimit -v {MEMORY_KIB}; exec "$@"', "sh", sys.executable, "-c", READ, name],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ran.stderr == ""

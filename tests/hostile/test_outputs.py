@@ -32,7 +32,7 @@ def call(tmp_path):
     def run(*arguments, **options):
         command = [sys.executable, "-m", "sweeper", *arguments]
         defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path}
-        return subprocess.run(command, text=True, timeout=60, **(defaults | options))
+        return subprocess.run(command, text=True, timeout=600, **(defaults | options))
 
     return run
 
@@ -128,7 +128,7 @@ def test_a_full_disk_keeps_earlier_results(call, command, tmp_path):
         pytest.skip("this user cannot mount a disk")
     done = subprocess.run(
         [*shell, script, "sh", sys.executable, "-m", "sweeper", *command],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert re.match(

@@ -17,7 +17,7 @@ from sweeper.features.ray import _cluster
 
 _cluster.join(None)
 print(worker.global_worker.node.get_session_dir_path())
-print(ray.get(ray.remote(lambda: 7).remote(), timeout=60))
+print(ray.get(ray.remote(lambda: 7).remote(), timeout=600))
 ray.shutdown()
 """
 
@@ -26,7 +26,7 @@ ray.shutdown()
 def test_other_users_cannot_enter_the_folder_of_a_session():
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
-        [sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, timeout=600
     )
     folder, answer = done.stdout.split()
     assert answer == "7"

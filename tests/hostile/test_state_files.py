@@ -7,11 +7,9 @@ import pytest
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
-from sweeper.execution.state.seal import _item_costs
+from sweeper.execution.state.attempts import read_items
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
-from sweeper.features.forgetting import _general_set
-from sweeper.features.pretraining import _stage
 from sweeper.findings.study.reading import _mapping
 from sweeper.jsontext import object_of, value_of
 from sweeper.objective import LOSS
@@ -61,7 +59,7 @@ def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
     assert _mapping(DEEP) == {}
     for text in (DEEP, "[1]", "null", '{"losses": {}}', '{"losses": [1, "x"]}'):
         (tmp_path / "item_losses.json").write_text(text)
-        assert len(_item_costs(tmp_path, LOSS)) == 0
+        assert read_items(tmp_path / "item_losses.json", LOSS) is None
 
 
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "nul\0", "[1", b"\xff"])
@@ -74,14 +72,6 @@ def test_whatever_is_wrong_with_json_is_a_value_error(text):
 def test_json_that_is_no_object_is_a_value_error(text):
     with pytest.raises(ValueError, match="no object"):
         object_of(text)
-
-
-@pytest.mark.parametrize("text", [DEEP, "", "[1]", "{}", "null"])
-def test_what_is_damaged_in_the_cache_is_made_again(tmp_path, text):
-    for name in (_stage.RECORD, _general_set.TEXTS):
-        (tmp_path / name).write_text(text)
-    assert _stage._record_of(tmp_path) is None
-    assert not _general_set._kept(tmp_path)
 
 
 def test_a_full_disk_at_the_lock_does_not_matter(tmp_path, monkeypatch):

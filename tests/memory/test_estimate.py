@@ -17,7 +17,7 @@ from sweeper.memory.states import (
     trainable_parameters,
 )
 from sweeper.spec import ModelSpec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 MISTRAL = model_facts(ModelSpec(id="mistralai/Mistral-7B-v0.1"))
 LLAMA3 = model_facts(ModelSpec(id="meta-llama/Meta-Llama-3-8B"))

@@ -14,7 +14,7 @@ from sweeper.planning.declared_parameters import followed
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter, Plan, Reason
 from sweeper.search import optuna_space
-from sweeper.search.loss_model.axes import axis_of
+from sweeper.search.cost_model.axes import axis_of
 from sweeper.spec import Places, Spec
 from sweeper.specfile import resolve, to_yaml
 

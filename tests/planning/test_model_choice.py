@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.errors import NothingFits, SpecError
+from sweeper.errors import ModelError, NothingFits, SpecError
 from sweeper.facts.gather import gather
-from sweeper.facts.models.catalogue import entries
-from sweeper.facts.models.model import catalogue_facts
+from sweeper.facts.models.catalogue import entries, entry_of
+from sweeper.facts.models.model import available_models, catalogue_facts
 from sweeper.planning.model_choice import comparison, plan_without_model
 from sweeper.specfile import resolve, settings
 
@@ -20,13 +20,16 @@ def plan(task="classification", rows=2000, gib=24.0, **flags):
         **{("aim", name): value for name, value in flags.items()},
     }
     spec = resolve(given, needs_model=False)
-    models = tuple(catalogue_facts(name) for name in comparison().models)
+    models = tuple(catalogue_facts(name) for name in comparison().models_of(task))
     return plan_without_model(spec, gather(spec, models=models))
 
 
 def test_every_compared_model_is_in_the_catalogue_and_every_score_is_of_one():
     file = comparison()
+    variants = [name for one in file.variants for name in one.models]
     assert set(file.models) <= entries().keys()
+    assert all(entry_of(name) is not None for name in variants)
+    assert all(measure.date and measure.source for measure in file.measures)
     assert all(set(measure.scores) <= set(file.models) for measure in file.measures)
     sizes = sorted(catalogue_facts(name).parameters for name in file.models)
     assert sizes[0] < 0.03e9
@@ -58,7 +61,7 @@ def test_the_next_sizes_are_priced():
 
 def test_a_model_that_cannot_write_is_no_smaller_choice_for_text():
     choice = plan("instruction", rows=10**6)[1].model_choice
-    assert choice.model == "HuggingFaceTB/SmolLM2-135M"
+    assert choice.model == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert any(one.parameters < 135e6 for one in choice.options)
     assert choice.smaller == ""
 
@@ -113,3 +116,27 @@ def test_a_model_is_priced_by_its_recommended_strategy():
 def test_a_base_model_is_not_offered_to_follow_instructions_where_its_tuned_one_is():
     assert "meta-llama/Llama-3.3-70B-Instruct" in comparison().models
     assert "meta-llama/Llama-3.1-70B" not in comparison().models
+
+
+def test_a_variant_for_code_is_taken_for_code_alone():
+    assert "Coder" in plan("code", 5000)[1].model_choice.model
+    options = plan("instruction", 5000)[1].model_choice.options
+    assert not any("Coder" in option.model for option in options)
+
+
+def test_a_processor_without_a_gpu_gets_the_fastest_model_where_all_take_long():
+    choice = plan("classification", 90, None)[1].model_choice
+    taken = next(one for one in choice.options if one.model == choice.model)
+    assert taken.parameters < 100e6
+    assert taken.sweep.seconds == min(
+        one.sweep.seconds for one in choice.options if one.kind == taken.kind and one.sweep
+    )
+
+
+def test_without_a_hub_only_what_is_on_this_machine_is_offered(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    ids = [one.id for one in available_models(comparison().models)]
+    assert ids == ["packaged:minilm", "packaged:smollm2"]
+    monkeypatch.setattr("sweeper.facts.models.model.package_folder", lambda _model: None)
+    with pytest.raises(ModelError, match="no model is on this machine"):
+        available_models(comparison().models)

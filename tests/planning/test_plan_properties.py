@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
-from sweeper.planning.planner import make_plan, ranked_candidates
+from sweeper.facts.machine.gpus import table
+from sweeper.hyperparameters import BATCH
+from sweeper.planning.candidates import candidate_or_rejected, rated_model
+from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
+from sweeper.plans import Rejected, Remedy
 
 BOOK = rule_book()
 # A range is narrowed only where that makes trials faster by more than a tenth.
@@ -85,3 +90,90 @@ def test_no_default_lies_outside_what_its_strategy_allows(
             assert parameter.low is not None
             assert parameter.high is not None
             assert low <= parameter.low <= float(parameter.default) <= parameter.high <= high
+
+
+@quick
+@given(
+    task=tasks,
+    model=models,
+    fewer=rows,
+    factor=st.floats(1.001, 20),
+    gib=st.sampled_from([24.0, 80.0]),
+)
+def test_more_rows_never_give_fewer_updates(
+    scene: Any, task: str, model: str, fewer: int, factor: float, gib: float
+) -> None:
+    updates = []
+    for count in (fewer, round(fewer * factor)):
+        spec, facts = scene(task, model, count, gpu_gib=gib)
+        base = rated_model(BOOK, spec, facts, facts.models[0])
+        batch = int(base.strategies["lora"].parameters[BATCH].default)
+        updates.append(epochs_of(spec, facts, base) * facts.data.train_rows / batch)
+    assert updates[1] >= updates[0] * 0.999
+
+
+@quick
+@given(
+    task=tasks, model=st.sampled_from(["smollm2", "7B", "13B"]), rows=rows, gib=memory,
+    length=st.sampled_from([128, 512, 2048]),
+)  # fmt: skip
+def test_qlora_is_never_faster_than_lora_in_the_same_set_up(
+    scene: Any, task: str, model: str, rows: int, gib: float, length: int
+) -> None:
+    aim, training = {"strategies": ("lora", "qlora")}, {"max_length": length}
+    try:
+        candidates, _ = ranked_candidates(
+            BOOK, *scene(task, model, rows, gpu_gib=gib, aim=aim, training=training)
+        )
+    except NothingFits:
+        return
+    by_name = {one.strategy: one for one in candidates}
+    if by_name.keys() < {"lora", "qlora"}:
+        return
+    lora, qlora = by_name["lora"], by_name["qlora"]
+    same = ("micro_batch", "gradient_checkpointing", "precision", "gradient_accumulation_steps")
+    if all(getattr(lora, name) == getattr(qlora, name) for name in same):
+        assert qlora.duration.seconds >= lora.duration.seconds
+
+
+def with_remedy(strategy: str, remedy: Remedy) -> list[dict[str, Any]]:
+    """What a user types for a remedy: each way of it as changes of the scene."""
+    numbers = [int(text.replace(",", "")) for text in re.findall(r"[0-9][0-9,]*", remedy.text)]
+    if remedy.kind == "length":
+        return [{"training": {"max_length": numbers[0]}}]
+    if remedy.kind == "rank":
+        return [{"request": {"parameters": {strategy: {"r": numbers[0]}}}}]
+    if remedy.kind == "machine":
+        return [{"hardware": {"memory_gib": float(numbers[0])}}]
+    if remedy.kind == "gpus":
+        named = re.search(r"\((.*)\)", remedy.text)
+        assert named is not None
+        return [{"gpu_gib": table()[name].memory_gib} for name in named[1].split(", ")]
+    if remedy.kind == "quantization":
+        named = re.search(r"\((.*)\)", remedy.text)
+        assert named is not None
+        return [{"aim": {"strategies": (named[1],)}}]
+    return []
+
+
+@quick
+@given(
+    task=st.sampled_from(["instruction", "classification"]),
+    model=models,
+    gib=st.one_of(st.none(), memory),
+    strategy=st.sampled_from(["lora", "qlora", "full"]),
+)
+def test_every_remedy_works_when_it_is_typed(
+    scene: Any, task: str, model: str, gib: float | None, strategy: str
+) -> None:
+    aim = {"strategies": (strategy,)}
+    spec, facts = scene(task, model, 2_000, gpu_gib=gib, aim=aim)
+    base = rated_model(BOOK, spec, facts, facts.models[0])
+    made = candidate_or_rejected(spec, facts, base, base.strategies[strategy], 3.0, leave_out=False)
+    if not isinstance(made, Rejected):
+        return
+    for remedy in made.remedies:
+        for change in with_remedy(strategy, remedy):
+            kept = {"gpu_gib": gib, "aim": aim} | change
+            candidates, _ = ranked_candidates(BOOK, *scene(task, model, 2_000, **kept))
+            assert candidates, (remedy, change)

@@ -10,7 +10,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
 from sweeper.spec import Spec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}
 SCENES: list[dict[str, Any]] = [
@@ -139,12 +139,6 @@ def test_expected_quality_names_its_source(scene: Any) -> None:
     for candidate in make_plan(*scene()).candidates:
         assert candidate.quality_source
         assert candidate.trainable_parameters > 0
-
-
-def test_noisy_data_is_warned_about_in_numbers(scene: Any) -> None:
-    data = {"duplicate_rows": 571, "conflicting_rows": 400}
-    warned = {w.rule: w.why for w in make_plan(*scene(data=data)).warnings}
-    assert "14.3% of the rows repeat" in warned["quality-over-quantity"]
 
 
 def test_no_text_of_a_plan_has_an_unfilled_slot(scene: Any) -> None:

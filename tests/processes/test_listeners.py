@@ -195,16 +195,6 @@ def test_what_a_listener_lacks_is_said_at_the_end(
     assert children() <= before
 
 
-def test_a_process_that_dies_is_a_note(
-    heard: pytest.MonkeyPatch, run: RunFolder, spec: Spec
-) -> None:
-    modes(heard, "one")
-    with Listeners(run, spec) as listeners:
-        next(iter(listeners._processes.values())).kill()
-        (note,) = listeners.finish("complete")
-    assert "it ended with -9" in note
-
-
 def test_an_interrupted_run_waits_ten_seconds_at_most(
     heard: pytest.MonkeyPatch, run: RunFolder, spec: Spec
 ) -> None:

@@ -19,7 +19,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.processes import probe_process
-from sweeper.processes.probe_process import line, probe, with_probes
+from sweeper.processes.probe_process import probe, with_probes
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
 from sweeper.steps import run as run_steps
 
@@ -118,16 +118,6 @@ def test_a_process_that_breaks_leaves_the_formulas_estimate(torch: Torch) -> Non
         probe(MINILM, SETUP)
     (problem,) = caught.value.problems
     assert (problem.where, "without --probe" in problem.fix) == ("--probe", True)
-
-
-def test_a_probe_reads_as_a_sentence(torch: Torch) -> None:
-    found = probe(MINILM, SETUP).model_copy(update={"when": "2026-01-31"})
-    assert line(found, 0.45) == (
-        "Probe: 0.50 GiB at the peak and 0.25 s a step, measured on 2026-01-31; "
-        "the formula says 0.45 GiB."
-    )
-    assert "(0.75 GiB reserved)" in line(found.model_copy(update={"reserved_gib": 0.75}), 0.45)
-    assert "did not fit" in line(found.model_copy(update={"out_of_memory": True}), 0.45)
 
 
 def test_the_memory_command_prints_it_beside_the_formula(torch: Torch) -> None:

@@ -79,12 +79,12 @@ def seen(path: Path, name: str = "s") -> list[FrozenTrial]:
 
 
 def test_plain_optuna_finds_the_whole_study(file: StudyFile, trials: Trials) -> None:
-    for loss, excess in ((0.4, 0.1), (0.5, -0.1), (0.6, -0.1)):
+    for loss, violation in ((0.4, 0.1), (0.5, -0.1), (0.6, -0.1)):
         number = trials.begin()
         trials.rung(number, 1, loss + 1)
         file.write()
         trials.rung(number, 2, loss)
-        trials.end(number, ended("COMPLETE", loss, 3.0, measures=beyond(excess)))
+        trials.end(number, ended("COMPLETE", loss, 3.0, measures=beyond(violation)))
     pruned, failed, running = (trials.begin() for _ in range(3))
     trials.rung(pruned, 1, 7.0)
     trials.end(pruned, ended("PRUNED"))

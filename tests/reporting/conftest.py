@@ -5,7 +5,7 @@ from page_tree import parse
 
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 FIRST = ("lora", "full", "head")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u2028&amp;"

@@ -28,7 +28,7 @@ from sweeper.plans import (
     Remedy,
 )
 from sweeper.spec import AimSpec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 # strategy: best learning rate, floor of the loss, GiB, seconds a trial, trained parameters
 STRATEGIES = dict.fromkeys(known_strategies(), (1e-3, 0.35, 0.8, 35.0, 50_000)) | {

@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 
 from sweeper import resources
 from sweeper.findings.record import CurvePoint
-from sweeper.reporting.charts import cost, draw, scales, svg
+from sweeper.reporting.charts import cost, draw, scales
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 from sweeper.reporting.sections import curves, parameters
-from sweeper.traits.traits import COLORS, Shape, traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 
-@pytest.mark.parametrize("module", [cost, curves, svg, scales, parameters])
+@pytest.mark.parametrize("module", [cost, curves, draw, scales, parameters])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -187,7 +186,7 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
         '<path aria-label="not a trial" d="M0,0L10.123,5.678" stroke="red"/></g>'
         '<g class="role-axis" aria-label="X-axis"><text>0</text><text></text></g></svg>'
     )
-    text = svg.clean_svg(raw, 'a "title"', "<what>")
+    text = draw.clean_svg(raw, 'a "title"', "<what>")
     assert 'data-trial="17"' in text
     assert 'transform="translate(10,20.1)"' in text
     assert 'd="M0,0l10.1,5.7"' in text

@@ -37,7 +37,7 @@ def ended(
     return TrialResult(state=state, validation_loss=loss, training_seconds=seconds, **fields)
 
 
-def beyond(excess: float | None) -> dict[str, Measure]:
+def beyond(violation: float | None) -> dict[str, Measure]:
     """Measures of a trial that is so far beyond ``LIMIT``."""
-    measure = Measure(title="lost", unit="points", value=excess or 0.0)
-    return {} if excess is None else {LIMIT.measure: measure}
+    measure = Measure(title="lost", unit="points", value=violation or 0.0)
+    return {} if violation is None else {LIMIT.measure: measure}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.search.loss_model.observations import Observation, best_so_far
+from sweeper.search.cost_model.observations import Observation, best_so_far
 from sweeper.search.pruner import (
     ends,
     forecast,

@@ -10,7 +10,7 @@ from spaces import ended, report
 
 from sweeper.facts.record import LabelCount
 from sweeper.plans import Parameter, Plan
-from sweeper.search.loss_model.observations import Observation, observation
+from sweeper.search.cost_model.observations import Observation, observation
 from sweeper.search.pruner import PruningDecision, SweeperPruner, guessing_loss
 from sweeper.search.search import Search
 from sweeper.spec import Scalar

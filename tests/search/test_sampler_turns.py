@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper.search import sampler
-from sweeper.search.loss_model.observations import Observation
+from sweeper.search.cost_model.observations import Observation
 
 
 def trials(

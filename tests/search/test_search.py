@@ -87,13 +87,13 @@ def test_other_samplers_are_made_anew_for_each_trial_so_that_a_resume_changes_no
     assert run(search, 3) == whole[3:]
 
 
-@pytest.mark.parametrize("excess", [None, 0.03, -0.04])
+@pytest.mark.parametrize("violation", [None, 0.03, -0.04])
 @pytest.mark.parametrize("limits", [(), (LIMIT,)])
-def test_a_trial_is_held_to_the_limits(limits: tuple, excess: float | None) -> None:
+def test_a_trial_is_held_to_the_limits(limits: tuple, violation: float | None) -> None:
     search = Search(SPACE, limits=limits)
-    result = ended("COMPLETE", 0.5, measures=beyond(excess))
+    result = ended("COMPLETE", 0.5, measures=beyond(violation))
     search.tell(search.ask().number, result)
-    assert search.seen()[0].excess == (excess if limits else None)
+    assert search.seen()[0].violation == (violation if limits else None)
 
 
 def test_a_rung_is_held_against_the_median_of_the_candidates_other_trials() -> None:

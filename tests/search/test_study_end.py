@@ -13,12 +13,12 @@ from sweeper.trials import Origin, Trial
 LORA = Trial(strategy="lora")
 
 
-def restore(search: Search, number: int, loss: float | None, excess: float | None = None,
+def restore(search: Search, number: int, loss: float | None, violation: float | None = None,
             origin: Origin = "search", strategy: str = "lora") -> None:  # fmt: skip
     rate = {"learning_rate": 2e-4}
     trial = Trial(number=number, strategy=strategy, parameters=rate, origin=origin)
     reports = [report(rung, (loss or 1.0) + 1 / rung) for rung in range(1, 9)]
-    result = ended("COMPLETE", loss, measures=beyond(excess))
+    result = ended("COMPLETE", loss, measures=beyond(violation))
     search.restore(trial, reports, None if loss is None else result)
 
 
@@ -80,19 +80,19 @@ def test_a_search_does_not_settle_before_its_starts_were_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("excess", "strategies", "ends"),
+    ("violation", "strategies", "ends"),
     [(None, ("lora", "full"), True), (None, ("lora",), False), (0.1, ("lora", "full"), False)],
     ids=["all tried", "a strategy is left", "nothing keeps to the limit"],
 )
 def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
-    excess: float | None, strategies: tuple[str, ...], ends: bool
+    violation: float | None, strategies: tuple[str, ...], ends: bool
 ) -> None:
     rate = {"learning_rate": RATE}
     both = [StrategySpace(strategy=name, parameters=rate) for name in ("lora", "full")]
     space = Space(candidates=both, budget=RungCount(rungs=8, first_rung=2))
     search = Search(space, limits=(LIMIT,))
     for number in range(12):
-        restore(search, number, 0.5, excess, strategy=strategies[number % len(strategies)])
+        restore(search, number, 0.5, violation, strategy=strategies[number % len(strategies)])
     assert bool(gains_too_little(search)) is ends
 
 

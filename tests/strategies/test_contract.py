@@ -20,8 +20,7 @@ from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
 from sweeper.spec import Scalar
 from sweeper.strategies.base import Setting, strategies, strategy
-from sweeper.traits.traits import traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies, traits_of
 
 KINDS = ("llama", "qwen2", "gpt2", "gpt_neox", "phi3", "bert")
 NAMES = known_strategies()

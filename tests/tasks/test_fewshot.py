@@ -9,7 +9,7 @@ import torch
 
 from sweeper.data.examples import Example, Message
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.tokens import Encoded
+from sweeper.tasks.sequences.chat import Encoded
 
 MakeTask = Callable[..., Any]
 

@@ -1,4 +1,4 @@
-"""A card of a given size, emulated on the CPU."""
+"""Cards that are too small or broken, emulated on the CPU, and what sees each operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class FakeCard(TorchDispatchMode):
+class Dispatched(TorchDispatchMode):
+    """Calls ``after`` with each operation, its arguments and its result."""
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.after(function, args, result)
+        return result
+
+    def after(self, function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> None:
+        """Look at one operation."""
+        raise NotImplementedError
+
+
+class FakeCard(Dispatched):
     """Counts the bytes of tensors that live, and raises what CUDA does where they are too many.
 
     Args:
@@ -27,14 +46,7 @@ class FakeCard(TorchDispatchMode):
         self._live = {at: one for at, one in self._live.items() if not one[0].expired()}
         return sum(size for _, size in self._live.values())
 
-    def __torch_dispatch__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
+    def after(self, function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> None:
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
                 storage = tensor.untyped_storage()
@@ -49,10 +61,9 @@ class FakeCard(TorchDispatchMode):
                 f"CUDA out of memory. Tried to allocate {allocated - self.limit} bytes. "
                 f"GPU 0 has a total capacity of {self.limit} bytes"
             )
-        return result
 
 
-class BrokenCard(TorchDispatchMode):
+class BrokenCard(Dispatched):
     """Raises what CUDA does from a kernel's error on: each later call fails, too.
 
     Args:
@@ -65,14 +76,7 @@ class BrokenCard(TorchDispatchMode):
         super().__init__()
         self.calls = calls
 
-    def __torch_dispatch__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def after(self, function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> None:
         self.calls -= 1
         if self.calls < 0:
             raise torch.AcceleratorError(self.TEXT)
-        return function(*args, **(kwargs or {}))

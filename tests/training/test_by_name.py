@@ -126,14 +126,6 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
     assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
 
 
-def test_notes_name_the_split_and_what_was_cut(make: Any) -> None:
-    long = Example("k", 1, text="apple " * 60, label="fruit")
-    splits = {"train": (*rows(6, 1), long), "validation": rows(6, 2), "test": rows(6, 3)}
-    by_head = make(splits, task="classification")
-    told = [note.text for note in by_head.context.notes("train", "validation")]
-    assert told == ["train: 1 of 7 texts lost their end, after 140 tokens"]
-
-
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from fake_card import Dispatched
 from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -39,7 +39,7 @@ FREE = {
 }  # fmt: skip
 
 
-class Calls(TorchDispatchMode):
+class Calls(Dispatched):
     """Counts operations, those that the host waits for, and bytes of casts."""
 
     def __init__(self) -> None:
@@ -47,14 +47,7 @@ class Calls(TorchDispatchMode):
         self.kernels = self.waits = self.cast_bytes = 0
         self.names: Counter[str] = Counter()
 
-    def __torch_dispatch__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
+    def after(self, function: Callable[..., Any], args: tuple[Any, ...], result: Any) -> None:
         name = str(function).rpartition(".")[0]
         by_mask = name.startswith("aten.index") and any(
             isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bool
@@ -65,7 +58,6 @@ class Calls(TorchDispatchMode):
         self.names[name] += 1
         if name == "aten._to_copy" and args[0].dtype != result.dtype:
             self.cast_bytes += args[0].nbytes + result.nbytes
-        return result
 
 
 def calls(layers: int, *, join: bool) -> Calls:

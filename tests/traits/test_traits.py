@@ -1,8 +1,7 @@
 import pytest
 
 from sweeper.traits import traits
-from sweeper.traits.traits import changes_base, traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import changes_base, known_strategies, traits_of
 
 
 def test_only_a_head_on_frozen_features_leaves_the_base_as_it_is(monkeypatch):

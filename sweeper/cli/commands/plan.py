@@ -9,6 +9,7 @@ import typer
 
 from sweeper.cli.options import takes_spec
 from sweeper.errors import NothingFits
+from sweeper.features import parts
 from sweeper.yamlfile import Path_
 
 ORDER = 10
@@ -49,18 +50,6 @@ def plan(
             "takes seconds to minutes, once for each set-up.",
         ),
     ] = False,
-    rent: Annotated[
-        bool,
-        typer.Option(
-            "--rent", help="Compare cards that can be rented by money, time and quality instead."
-        ),
-    ] = False,
-    rent_price: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rent-price", metavar="CARD=USD", help="Your price of a card; implies --rent."
-        ),
-    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show every reason.")] = False,
 ) -> None:
     """Pick strategies and a search space from best-practice rules, with reasons.
@@ -76,14 +65,8 @@ def plan(
 
     if name is not None:
         flags[("name",)] = name
-    spec = resolve(flags, spec_file, needs_model=measure_domain or probe or rent)
-    if rent or rent_price:
-        from sweeper.facts.gather import gather
-        from sweeper.planning.renting import offers, own_prices
-        from sweeper.views import rent_view
-
-        compared = offers(spec, gather(spec), own_prices(rent_price or []))
-        typer.echo(compared.model_dump_json(indent=2)) if as_json else rent_view.show(compared)
+    spec = resolve(flags, spec_file, needs_model=measure_domain or probe)
+    if any(show(spec, as_json=as_json) for _, show in parts.PLAN_OUTPUT.all()):
         return
     try:
         spec, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)

@@ -23,12 +23,11 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o",
-            "--output",
-            help="File for the page. By default comparison.html for several runs.",
+            "-o", "--output", help="File for the page. By default comparison.html for several runs."
         ),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Rebuild report.html, report.md, report.json and the tables of a run.
 
@@ -54,6 +53,9 @@ def report(
     if len(runs) > 1 and not others:
         fix = "A comparison needs different runs. Name another one, or this one once."
         raise UsageError(f"{folder.path.name} is given {len(runs)} times", fix=fix)
+    if others and as_json:
+        fix = "Leave out --json, or name one run."
+        raise UsageError("--json prints the findings of one run", fix=fix, where="--json")
     if others:
         path = output or Path("comparison.html")
         _compare([folder, *others], path)
@@ -66,9 +68,12 @@ def report(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.report_html, output)
-    for line in verdict_lines(report.findings, report.findings.next_step, report.because):
-        show_line(line)
-    show_line(f"report: {path}")
+    if as_json:
+        typer.echo(report.findings.to_json(), nl=False)
+    else:
+        for line in verdict_lines(report.findings, report.findings.next_step, report.because):
+            show_line(line)
+        show_line(f"report: {path}")
     if maker.no_charts:
         say(f"warning: {lost_charts(folder, maker.no_charts)}")
     if open_it:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sweeper.child_process import GPU_SETTINGS, GPU_SHARE, start_child
 from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
@@ -48,7 +48,7 @@ def counter_file(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup
     if groups is None:
         groups = _text(Path("/proc/self/cgroup"))
     places = [*_places(groups, mounted), Path("/proc/vmstat")]
-    return next((place for place in places if kills_in(place) is not None), None)
+    return next((file for file in places if kills_in(file) is not None), None)
 
 
 def _places(groups: str, mounted: Path) -> Iterator[Path]:
@@ -62,18 +62,18 @@ def _places(groups: str, mounted: Path) -> Iterator[Path]:
                 yield mounted / "memory" / own / "memory.oom_control"
 
 
-def kills_in(place: Path) -> int | None:
+def kills_in(file: Path) -> int | None:
     """The number of kills in a counter file; None if it has none."""
-    for line in _text(place).splitlines():
+    for line in _text(file).splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill" and value.strip().isdigit():
             return int(value)
     return None
 
 
-def _text(place: Path) -> str:
+def _text(file: Path) -> str:
     try:
-        return place.read_text(encoding="utf-8", errors="replace")
+        return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -108,9 +108,9 @@ class OomKills:
     def was_one(self) -> bool:
         """Whether a process that was just killed may have been killed for its memory."""
         self.look()
-        found = bool(self._open)
+        killed = bool(self._open)
         del self._open[:1]
-        return found
+        return killed
 
 
 @dataclass
@@ -198,7 +198,7 @@ class LocalPool:
         if worker in self._processes:
             _write(self._processes[worker].orders, line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
+    def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         speaking = self._wait(seconds)
         self.oom_kills.look()
         clock = time.monotonic()
@@ -209,7 +209,7 @@ class LocalPool:
                 continue
             status = _status(process.popen)
             for message in self._heard(process):
-                yield Said(name, message)
+                yield WorkerMessage(name, message)
             if status is not None:
                 yield self._gone(name, process, status)
 

@@ -105,11 +105,11 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
         return head + (
             f"a {demand.strategy} trial takes {demand.gpus} GPUs, and there are {len(machine.gpus)}"
         )
-    count, place = len(machine.gpus), "the machine has"
+    count, where = len(machine.gpus), "the machine has"
     if count:
-        place = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
+        where = "the GPU has" if count == 1 else f"each of the {count} GPUs has"
     return head + (
-        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {place} "
+        f"a {demand.strategy} trial may need {demand.peak_gib:.1f} GiB, and {where} "
         f"{machine.memory_gib:.1f} GiB for training"
     )
 

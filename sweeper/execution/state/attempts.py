@@ -46,8 +46,8 @@ CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damag
 
 def attempts_of(home: Path) -> list[int]:
     """The numbers of all attempts, in order."""
-    found = (home / "attempts").glob("*")
-    return sorted(int(path.name) for path in found if path.name.isdecimal())
+    folders = (home / "attempts").glob("*")
+    return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
 
 def attempt_folder(home: Path, attempt: int) -> Path:
@@ -144,9 +144,9 @@ def note_end(
     Args:
         instead: Whether this says more than a note that is there.
     """
-    known = read_end(attempt)
-    if known is not None and not instead:
-        return known
+    earlier = read_end(attempt)
+    if earlier is not None and not instead:
+        return earlier
     end = AttemptEnd(kind=kind, detail=detail, worker=worker, ended_at=now())
     end.write(attempt / ENDED)
     return end
@@ -219,7 +219,7 @@ def read_items(path: Path, objective: Objective) -> ValidationItems | None:
         weights = np.asarray(fields["weights"], dtype=np.float64)
         if not objective.is_loss:
             scores = np.asarray(fields["objective"], dtype=np.float64)
-            losses = np.asarray([objective.cost(one) for one in scores.tolist()])
+            losses = np.asarray([objective.cost(score) for score in scores.tolist()])
             weights = (weights > 0).astype(np.float64)
     except (OSError, KeyError, TypeError, ValueError):
         return None

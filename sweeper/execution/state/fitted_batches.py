@@ -95,15 +95,15 @@ class FittedBatches:
                 ended = (folder / ENDED).exists() or (folder / RESULT).exists()
                 if ended and folder not in self._read:
                     self._read[folder] = lesson_of(folder)
-        return [one for one in self._read.values() if one is not None]
+        return [lesson for lesson in self._read.values() if lesson is not None]
 
     def apply(self, config: TrialConfig) -> TrialConfig:
         """The configuration with batches that fitted; the effective batch is unchanged."""
         setup = setup_of(config)
-        lessons = [one for one in self._lessons() if one.setup == setup]
-        micro = min([config.micro_batch, *(one.micro for one in lessons if one.micro)])
+        lessons = [lesson for lesson in self._lessons() if lesson.setup == setup]
+        micro = min([config.micro_batch, *(lesson.micro for lesson in lessons if lesson.micro)])
         evaluation = min(
-            [config.evaluation_batch, *(one.evaluation for one in lessons if one.evaluation)]
+            [config.evaluation_batch, *(each.evaluation for each in lessons if each.evaluation)]
         )
         share = config.micro_batch * config.gradient_accumulation_steps
         micro = next(size for size in range(micro, 0, -1) if share % size == 0)
@@ -129,10 +129,13 @@ class FittedBatches:
 
 def _why(lessons: Sequence[Lesson]) -> str:
     killed, noticed = (
-        [f"trial {number}" for number in sorted({one.trial for one in lessons if one.killed is by})]
+        [
+            f"trial {number}"
+            for number in sorted({each.trial for each in lessons if each.killed is by})
+        ]
         for by in (True, False)
     )
-    said = [f"memory ran out in {', '.join(noticed)}"] if noticed else []
+    reasons = [f"memory ran out in {', '.join(noticed)}"] if noticed else []
     if killed:
-        said.append(f"the system killed {', '.join(killed)} because memory ran out")
-    return " and ".join(said)
+        reasons.append(f"the system killed {', '.join(killed)} because memory ran out")
+    return " and ".join(reasons)

@@ -43,11 +43,11 @@ def read_frozen(kind: type[A], path: Path) -> A:
 
 def confirmed(home: Path) -> TrialResult | None:
     """The result of a confirmation run, from its attempt's copy where the file is damaged."""
-    known = TrialResult.read_or_none(home / RESULT)
-    if known is None and (home / RESULT).exists():
+    result = TrialResult.read_or_none(home / RESULT)
+    if result is None and (home / RESULT).exists():
         whole = [n for n in attempts_of(home) if attempts.whole_result(home, n) is not None]
-        known = attempts.promote(home, whole[-1]) if whole else None
-    return known
+        result = attempts.promote(home, whole[-1]) if whole else None
+    return result
 
 
 def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
@@ -58,7 +58,7 @@ def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
 
 def damaged_baselines(run: RunFolder) -> list[str]:
     """Names of the baselines whose files cannot be read."""
-    return [name for name, known in baselines(run).items() if known is None]
+    return [name for name, baseline in baselines(run).items() if baseline is None]
 
 
 def cut_half_line(path: Path) -> None:

@@ -48,9 +48,9 @@ class RunState:
         """Compute again what follows from all results."""
         states = [result.state for result in self.results.values()]
         self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
-        failures = (one.failure for one in self.results.values() if one.state == "FAIL")
+        failures = (item.failure for item in self.results.values() if item.state == "FAIL")
         self.out_of_memory = sum(
-            one is not None and one.kind == "out-of-memory" for one in failures
+            item is not None and item.kind == "out-of-memory" for item in failures
         )
         self.best = self._find_best(self.results)
         self.best_default = self._find_best(self.defaults())
@@ -67,8 +67,8 @@ class RunState:
     def defaults(self) -> list[int]:
         return [
             number
-            for number, one in self.configs.items()
-            if one.origin == "default"
+            for number, config in self.configs.items()
+            if config.origin == "default"
             and number in self.results
             and self.results[number].state == "COMPLETE"
         ]

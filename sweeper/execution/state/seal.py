@@ -25,12 +25,12 @@ def seeds_of(plan: Plan) -> list[int]:
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
     """A finalist's own run and its confirmation runs, as far as they completed."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
-    results = {folder: one for folder in folders if (one := confirmed(folder)) is not None}
-    complete = {f: one for f, one in results.items() if plan.objective.cost_of(one) is not None}
+    results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
+    complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
     items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
-    scores, kept = None, [one for one in items if one is not None]
-    if len(kept) == len(items) and len({one.losses.shape for one in kept}) == 1:
-        scores = Scores.of([one.losses for one in kept], weights=kept[0].weights)
+    scores, kept = None, [item for item in items if item is not None]
+    if len(kept) == len(items) and len({item.losses.shape for item in kept}) == 1:
+        scores = Scores.of([item.losses for item in kept], weights=kept[0].weights)
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 
@@ -54,7 +54,7 @@ def open_seal(
     classification, objective = plan.facts.task == "classification", plan.objective
     usual = "accuracy" if classification else "loss"
     seal = TestSeal(
-        order=tuple(one.trial for one in in_order(trained)),
+        order=tuple(finalist.trial for finalist in in_order(trained)),
         recommended=recommend(trained),
         opened_at=now(),
         headline_metric=usual if objective.is_loss else objective.metric,
@@ -67,8 +67,8 @@ def open_seal(
 
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
     """The models to score: baselines, defaults of strategies, finalists with all seeds."""
-    known = [name for name, one in baselines(run).items() if one is not None]
-    scored = [work_items.scoring_of(name) for name in known]
+    names = [name for name, baseline in baselines(run).items() if baseline is not None]
+    scored = [work_items.scoring_of(name) for name in names]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])
     scored += [work_items.scoring(number) for number in numbers]
     for number in seal.order:
@@ -92,12 +92,12 @@ def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> Te
 
 def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
     """Write the scores of baselines into their own files, unless they are there."""
-    known = baselines(run)
+    by_name = baselines(run)
     for score in seal.scores:
-        one = known.get(score.name) if score.trial is None else None
+        baseline = by_name.get(score.name) if score.trial is None else None
         figures = {"test_loss": score.loss, "test_metrics": score.metrics}
-        filled = one.model_copy(update=figures) if one is not None else None
-        if filled is not None and filled != one:
+        filled = baseline.model_copy(update=figures) if baseline is not None else None
+        if filled is not None and filled != baseline:
             filled.write(run.baselines / f"{score.name}.json")
 
 

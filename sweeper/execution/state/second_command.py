@@ -37,13 +37,13 @@ def run_now(runs: Iterable[RunFolder]) -> set[Path]:
 
 def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
     """The status of each run that was started; without its command a run is interrupted."""
-    known = {run: status for run in runs if (status := Status.read_or_none(run.status))}
-    begun = [run for run, status in known.items() if status.phase not in ENDED]
+    read = {run: status for run in runs if (status := Status.read_or_none(run.status))}
+    begun = [run for run, status in read.items() if status.phase not in ENDED]
     lost = {run.path for run in begun} - run_now(begun)
     ended = {"phase": "interrupted", "running": (), "eta": None}
     return {
         run.path: status.model_copy(update=ended) if run.path in lost else status
-        for run, status in known.items()
+        for run, status in read.items()
     }
 
 
@@ -73,7 +73,7 @@ def _of_another_host(run: RunFolder) -> Status | None:
 
 def _go_on(beats: Mapping[RunFolder, int]) -> set[Path]:
     """The folders of the runs whose ``beat`` changes within a few seconds."""
-    still, found = dict(beats), set()
+    still, changed = dict(beats), set()
     limit = time.monotonic() + WATCH_SECONDS
     while still and time.monotonic() < limit:
         time.sleep(_LOOK_SECONDS)
@@ -82,6 +82,6 @@ def _go_on(beats: Mapping[RunFolder, int]) -> set[Path]:
             if status is None:  # it has ended
                 del still[run]
             elif status.beat != beat:
-                found.add(run.path)
+                changed.add(run.path)
                 del still[run]
-    return found
+    return changed

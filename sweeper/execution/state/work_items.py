@@ -40,10 +40,10 @@ def confirm(number: int, seed: int) -> WorkItem:
     return WorkItem(kind="confirm", name=f"confirm-{number}-seed-{seed}", trial=number, seed=seed)
 
 
-def point(number: int, rows: int, seed: int) -> WorkItem:
+def point(number: int, rows: int, seed: int, *, keep: bool = False) -> WorkItem:
     """Train a trial again on so many rows."""
     name = f"trial-{number}-rows-{rows}-seed-{seed}"
-    return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows)
+    return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows, keep=keep)
 
 
 def scoring(number: int, seed: int | None = None) -> WorkItem:
@@ -52,10 +52,19 @@ def scoring(number: int, seed: int | None = None) -> WorkItem:
     return WorkItem(kind="test", name=f"trial-{number}{suffix}", trial=number, seed=seed)
 
 
+def scoring_of_point(item: WorkItem) -> WorkItem:
+    """Score a training on other rows, whose weights were kept, on the test split."""
+    return item.model_copy(update={"kind": "test"})
+
+
 def scored(item: WorkItem) -> WorkItem:
     """The trial or confirmation run whose weights a ``test`` item scores."""
     assert item.trial is not None
-    return trial(item.trial) if item.seed is None else confirm(item.trial, item.seed)
+    if item.seed is None:
+        return trial(item.trial)
+    if item.rows is not None:
+        return item.model_copy(update={"kind": "confirm"})
+    return confirm(item.trial, item.seed)
 
 
 def scoring_of(name: str) -> WorkItem:
@@ -78,8 +87,8 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
     """Whether the complete result of a work item exists."""
     if item.kind == "baselines":
         scored = run.path / item.home / _SCORED
-        known = {name for name, one in repair.baselines(run).items() if one is not None}
-        return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= known
+        names = {name for name, baseline in repair.baselines(run).items() if baseline is not None}
+        return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= names
     if item.kind == "test":
         return attempts.read_score(score_file(run, item)) is not None
     home = run.path / item.home

@@ -108,9 +108,9 @@ class Session:
 
     def _do(self, backend: Backend, job: Job, folder: Path) -> JobEnded:
         if job.kind == "baselines":
-            for known in backend.baselines():
+            for baseline in backend.baselines():
                 self._pulse.beat()
-                self._link.say(BaselineSaid(result=known))
+                self._link.say(BaselineSaid(result=baseline))
                 if self._link.stopping():
                     raise Interrupted
         elif job.kind == "test":

@@ -54,6 +54,12 @@ def entries() -> Mapping[str, Entry]:
     return _entries(table("models.yaml"))
 
 
+def entry_of(model_id: str) -> Entry | None:
+    """The entry of a model, or of one of exactly its shape."""
+    alike = (one for one in entries().values() if model_id in one.also)
+    return entries().get(model_id) or next(alike, None)
+
+
 @lru_cache(maxsize=1)
 def _typical_models() -> Mapping[str, Entry]:
     """The models whose shapes stand for sizes. Reading all models takes ten times as long."""

@@ -6,6 +6,7 @@ network is asked only for a model that neither this machine nor the user's setti
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,13 @@ from sweeper.facts.models.model_folder import (
     read_json,
 )
 from sweeper.facts.models.names import Meant
-from sweeper.facts.models.packaged import PREFIX, package_folder, packaged, ready_folder
+from sweeper.facts.models.packaged import (
+    PACKAGED,
+    PREFIX,
+    package_folder,
+    packaged,
+    ready_folder,
+)
 from sweeper.facts.models.parameter_counts import count_parameters
 from sweeper.facts.record import Missing, ModelFacts, ModelShape
 from sweeper.spec import ModelSpec
@@ -48,13 +55,35 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     Raises:
         ModelError: The catalogue does not have it.
     """
-    spec, entry = ModelSpec(id=model_id), catalogue.entries().get(model_id)
+    spec, entry = ModelSpec(id=model_id), catalogue.entry_of(model_id)
     if entry is None:
         raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
     folder = cached_snapshot(model_id, None)
     stated = _facts(spec, "catalogue", entry.config, entry=entry)
     found = _folder_facts(spec, folder, "hub", entry) if folder else stated
     return found.model_copy(update={"missing": missing_weights(spec)})
+
+
+def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
+    """The facts of those of these models, and of packaged ones, whose weights are on this machine.
+
+    Raises:
+        ModelError: There is none.
+    """
+    known = [one for one in map(catalogue_facts, names) if one.missing is None]
+    known += [
+        model_facts(ModelSpec(id=PREFIX + name))
+        for name, model in PACKAGED.items()
+        if package_folder(model) is not None
+    ]
+    if not known:
+        raise ModelError(
+            "no model is on this machine",
+            why="The hub is switched off, and no packaged model is installed.",
+            fix="Name a folder with --model, or unset HF_HUB_OFFLINE.",
+            where="--model",
+        )
+    return tuple(known)
 
 
 def _found(spec: ModelSpec) -> ModelFacts:

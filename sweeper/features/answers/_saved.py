@@ -11,9 +11,6 @@ from typing import Any
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset, Message, Split
 from sweeper.data.problems import listing
-from sweeper.data.reading.layout import SplitFiles
-from sweeper.data.reading.read import read
-from sweeper.data.rows import read_rows
 from sweeper.data.tools import calls_of, for_template, packed, spelled
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Spec
@@ -90,6 +87,11 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     Raises:
         DataError: It cannot be read, or has several answers to one prompt.
     """
+    # Not at the top: every plan loads this module, and only one with answers reads rows here.
+    from sweeper.data.reading.layout import SplitFiles
+    from sweeper.data.reading.read import read
+    from sweeper.data.rows import read_rows
+
     table = read(Path(path))
     if any(_ID in fields for fields in table.sample(1)):
         pairs: Iterator[tuple[int, str, str]] = (
@@ -124,6 +126,14 @@ def _of_batch(fields: Mapping[str, object]) -> str | None:
         return spelled(Message("assistant", answer.get("content") or "", calls))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
+
+
+class PromptsFile(Record):
+    """A file with prompts: how many, and of how many rows of each split."""
+
+    output: str
+    prompts: int
+    rows: dict[str, int]
 
 
 def prompts(dataset: Dataset, model: str) -> Iterator[dict[str, object]]:

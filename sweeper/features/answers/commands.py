@@ -31,13 +31,11 @@ def prompts(
     the data as for sweeper run, so that the splits are the same. Do not tune anything by these
     rows: the test split is for one comparison, at the end.
     """
-    import json
-
     from sweeper.cli.data_options import must_be_free
     from sweeper.data.prepared import prepared_data
     from sweeper.data.write_rows import write_rows
     from sweeper.errors import UsageError
-    from sweeper.features.answers._saved import HELD_OUT
+    from sweeper.features.answers._saved import HELD_OUT, PromptsFile
     from sweeper.features.answers._saved import prompts as requests
     from sweeper.specfile import resolve
     from sweeper.views.console import out
@@ -50,7 +48,15 @@ def prompts(
     write_rows(output, rows)
     counts = {split: len(dataset.splits[split]) for split in HELD_OUT}
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "prompts": len(rows), "rows": counts}))
+        made = PromptsFile(output=str(output), prompts=len(rows), rows=dict(counts))
+        typer.echo(made.model_dump_json(indent=2))
     else:
         of = " and ".join(f"{count:,} {split}" for split, count in counts.items())
         out().print(f"{len(rows):,} prompts of {of} rows: {output}", markup=False)
+
+
+def answers() -> dict[str, Any]:
+    """The type of what the command prints with ``--json``."""
+    from sweeper.features.answers._saved import PromptsFile
+
+    return {"data prompts": PromptsFile}

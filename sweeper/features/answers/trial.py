@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.data.examples import Example, Split, normalised
-from sweeper.evaluation.objective_values import from_answers
-from sweeper.evaluation.written_answers import Answered, item_metrics
+from sweeper.evaluation.objective_values import Answered, from_answers, item_metrics
 from sweeper.features.answers._saved import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics import user_function
@@ -92,7 +91,7 @@ class ReferenceModel:
     ) -> _Scores:
         """An answer that names no class is wrong."""
         objective = self._context.objective
-        numbers = {normalised(label): place for place, label in enumerate(task.dataset.labels)}
+        numbers = {normalised(label): number for number, label in enumerate(task.dataset.labels)}
         decided = [numbers.get(normalised(text), -1) for text in answers]
         true = task.targets(examples)
         if objective.function:
@@ -113,7 +112,7 @@ class ReferenceModel:
         figures = computed("answers", answers, [example.accepted for example in examples])
         written = Answered(tuple((text,) for text in answers), figures, tokens)
         score = from_answers(context.objective, written, examples, context.underway)
-        places = tuple(place for place, weight in enumerate(weights) if weight)
+        places = tuple(index for index, weight in enumerate(weights) if weight)
         generated = GeneratedAnswers(
             items=len(places),
             metrics=figures,

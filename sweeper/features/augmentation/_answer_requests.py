@@ -17,7 +17,7 @@ from sweeper.backend import Underway
 from sweeper.child_process import tell
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.evaluation.written_answers import Sampling, generate
+from sweeper.evaluation.objective_values import Sampling, generate
 from sweeper.facts.models.model import model_facts
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec

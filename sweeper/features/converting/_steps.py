@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper.artifact import replacing
+from sweeper.artifact import Record, replacing
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS
 from sweeper.data.problems import WRITTEN
@@ -67,15 +68,61 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
     return made
 
 
-def division_summary(made: Division, output: Path) -> dict[str, object]:
-    """What was written, for JSON."""
-    return {
-        "output": str(output),
-        "rows": made.rows,
-        "official": sorted(made.official),
-        "labels": {split: dict(counts) for split, counts in made.labels.items()},
-        "unreadable": list(made.unreadable),
-    }
+class DivisionFiles(Record):
+    """The files of a division.
+
+    Args:
+        rows: Of each split.
+        official: Splits that the source had.
+        labels: Rows of each class in each split.
+        unreadable: Lines that are in no file.
+    """
+
+    output: str
+    rows: dict[str, int]
+    official: tuple[str, ...]
+    labels: dict[str, dict[str, int]]
+    unreadable: tuple[int, ...]
+
+    @classmethod
+    def of(cls, made: Division, output: Path) -> DivisionFiles:
+        """Those of a division that was written."""
+        return cls(
+            output=str(output),
+            rows=dict(made.rows),
+            official=tuple(sorted(made.official)),
+            labels={split: dict(counts) for split, counts in made.labels.items()},
+            unreadable=made.unreadable,
+        )
+
+
+class ConvertedFiles(Record):
+    """The files of a conversion.
+
+    Args:
+        format: Of the rows; None where only the kind of file is another.
+        rows: How many were written.
+        left_out: Lines of the rows that were not written, by the reason.
+        left_columns: Columns that were not written, since the format would read them.
+    """
+
+    files: tuple[str, ...]
+    format: str | None
+    rows: int
+    left_out: dict[str, tuple[int, ...]]
+    left_columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, made: Conversion, files: Sequence[Path]) -> ConvertedFiles:
+        """Those of a conversion that was written."""
+        left_out = {reason: tuple(lines) for reason, lines in made.left_out.items()}
+        return cls(
+            files=tuple(map(str, files)),
+            format=made.to,
+            rows=len(made.data.rows) - sum(map(len, left_out.values())),
+            left_out=left_out,
+            left_columns=made.left,
+        )
 
 
 def target_format(to: str | None) -> str | None:

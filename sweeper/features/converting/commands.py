@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,8 +52,6 @@ def split(
     content: rows that are added later move no earlier row, unless they join its group. Splits that
     the data already have stay as they are.
     """
-    import json
-
     from sweeper.cli.data_options import rows_of
     from sweeper.features.converting import _steps as steps
     from sweeper.features.converting._view import show_division
@@ -64,7 +62,7 @@ def split(
     rows = rows_of(path, task, data_format, columns, name)
     made = steps.write_splits(rows, spec, output)
     if as_json:
-        typer.echo(json.dumps(steps.division_summary(made, output), indent=2))
+        typer.echo(steps.DivisionFiles.of(made, output).model_dump_json(indent=2))
     else:
         show_division(made, output)
 
@@ -85,6 +83,7 @@ def convert(
     task: TaskName = None,
     data_format: RowFormat = "auto",
     columns: RoleColumns = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the rows in another format, or in another kind of file.
 
@@ -97,4 +96,15 @@ def convert(
 
     target = steps.target_format(to)
     rows = rows_of(path, task, data_format, columns, name)
-    show_conversion(*steps.write_converted(rows, target, output))
+    made, files = steps.write_converted(rows, target, output)
+    if as_json:
+        typer.echo(steps.ConvertedFiles.of(made, files).model_dump_json(indent=2))
+    else:
+        show_conversion(made, files)
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    from sweeper.features.converting import _steps as steps
+
+    return {"data split": steps.DivisionFiles, "data convert": steps.ConvertedFiles}

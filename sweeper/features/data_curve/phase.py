@@ -29,7 +29,7 @@ def after_test(study: Study) -> None:
     if undecided and not study.fits(NAME, longest_seconds(study, work)):
         return
     if not work:
-        rows = study.plan.facts.data.train_rows
+        rows = study.plan.searched_rows
         study.warn(f"no data curve: {rows} training rows are too few for parts of them")
     study.train(NAME, work)
 
@@ -40,7 +40,7 @@ def trainings(study: Study) -> list[WorkItem]:
     All sizes of one seed come before the next seed, so that a curve is there early.
     """
     plan, seal = study.plan, study.seal
-    rows = plan.facts.data.train_rows
+    rows = plan.searched_rows
     if not (sizes := part_sizes(rows)):
         return []
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
@@ -71,7 +71,7 @@ def _kind(study: Study, number: int) -> tuple[str, str]:
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
     """Upper end of the forecast in seconds, from the trials that it repeats on fewer rows."""
-    rows, seconds = study.plan.facts.data.train_rows, 0.0
+    rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None
         result, config = study.results[item.trial], study.configs[item.trial]

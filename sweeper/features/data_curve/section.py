@@ -1,32 +1,358 @@
-"""How much data do I need? The winner and its default by the rows that they were trained on."""
+"""How much data do I need? The winner and its default by the rows that they were trained on.
+
+error(rows) = level + slope x (rows ^ -exponent - 1) / exponent: a power law with a limit, a
+straight line in log(rows) for exponent 0, and gains that grow with each doubling below 0. Each
+exponent counts as much as it explains the trainings, of which those on more rows vary less and
+weigh more; level and slope are drawn from their t distributions. So the interval holds what the
+shape of the curve leaves open, the noise of seeds, and by resampling that of the validation items.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import altair as alt
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
-from sweeper.features.data_curve._curve import DataCurve, DataPoint, Figures, data_need
+from sweeper import units
+from sweeper.artifact import Record
+from sweeper.features.data_curve.facts import part_sizes
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import NotMeasured
+from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.record import Findings, NextStep
-from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import (
-    Block,
-    Column,
-    Drawing,
-    Figure,
-    Number,
-    Table,
-    placed,
-)
-from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.scales import Scale, fit
+from sweeper.findings.study.metric import loss_metric
+from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import drawn, strategy_cell
+
+Floats = NDArray[np.float64]
+
+# Share of the draws within an interval of this file.
+LEVEL = 0.9
+# On much data exponents lie between 0.07 and 0.35 (Hestness et al. 2017, arXiv:1712.00409); those
+# of a head on frozen features reach 1 (benchmarks/data_curve).
+_EXPONENTS = np.linspace(-1.0, 1.5, 51)
+# What a growing gain counts for beside a shrinking one before anything was trained. It is the rule
+# only where few rows teach a model next to nothing (benchmarks/data_curve).
+_GROWING = 0.3
+# The noise of seeds falls with the rows to about this power: from an eighth to a half of them by a
+# factor of 0.61 (the power 0.36) for the head, 0.71 (0.25) for the layer (benchmarks/data_curve).
+_STEADIER = 0.25
+# Of one seed, the smaller part lies within the larger one, so that their errors go together: the
+# mean correlation of a part with one of twice the rows (benchmarks/data_curve).
+_TOGETHER = 0.27
+_DRAWS = 20_000
+# Resamples of the validation items; each is fitted and gives its share of the draws.
+_RESAMPLES = 100
+# A line through two sizes would fit whatever they are.
+_FEWEST_SIZES = 3
+# Places of the band up to all rows, and from there to twice as many.
+_PLACES, _FORECAST_PLACES = 19, 7
+
+
+class DataPoint(Record):
+    """The trainings of one configuration on so many rows: a validation score of each."""
+
+    rows: int
+    scores: tuple[float, ...]
+
+
+class DataBand(Record):
+    """The curve at so many rows, with its 90% interval.
+
+    Beyond all rows: the expected score with all rows plus the gain, with the interval of the gain.
+    """
+
+    rows: int
+    value: float
+    low: float
+    high: float
+
+
+class DataCurve(Record):
+    """One configuration by the number of rows that it was trained on."""
+
+    trial: int
+    strategy: str
+    default: bool
+    points: tuple[DataPoint, ...]
+    band: tuple[DataBand, ...]
+    twice: Interval = Field(
+        description="what twice the rows would bring, with a 90% interval; positive is a gain"
+    )
+    seen: bool = Field(description="the whole interval is a gain")
+
+
+class Figures(Record):
+    """How much data the task needs. Scores are those of ``metric`` on the validation split."""
+
+    metric: Metric
+    rows: int = Field(description="training rows that there are")
+    items: int | None = Field(None, description="of validation")
+    curves: tuple[DataCurve, ...] = Field(description="the winner first, then its default")
+    sentences: tuple[str, ...] = Field(description="what twice the rows would bring comes first")
+    decision: str = Field("", description="why there is a curve that nobody asked for")
+
+    @property
+    def sentence(self) -> str:
+        """All that the curves say."""
+        return " ".join(self.sentences)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Draws of the curve that trainings come from, shape (draws,) each.
+
+    Args:
+        levels: Error where the bent rows are ``centers``.
+        slopes: Change of the error with the bent rows.
+        fewest: Rows that count as one.
+    """
+
+    levels: Floats
+    slopes: Floats
+    exponents: Floats
+    centers: Floats
+    fewest: float
+
+    def at(self, rows: float) -> Floats:
+        """The expected error with so many rows."""
+        bent = _bent(rows / self.fewest, self.exponents) - self.centers
+        return np.asarray(np.maximum(self.levels + self.slopes * bent, 0.0), dtype=np.float64)
+
+
+def fit(
+    rows: ArrayLike,
+    seeds: ArrayLike,
+    errors: ArrayLike,
+    rng: np.random.Generator,
+    draws: int = _DRAWS,
+) -> Curves:
+    """Draw curves through trainings.
+
+    Args:
+        rows: Training rows of each training, of at least three sizes; shape (trainings,).
+        seeds: Its seed, one training of it at each size; shape (trainings,).
+        errors: Its error, 0 or more, lower is better; shape (trainings,).
+    """
+    counts, observed = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    fewest, free = float(counts.min()), observed.size - 2
+    bent = _bent(counts / fewest, _EXPONENTS[:, None])
+    # Generalised least squares: in these units all trainings vary alike, and apart.
+    alone = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
+    ones, bent, observed = alone.sum(axis=1), bent @ alone.T, alone @ observed
+    sure = float(ones @ ones)
+    middle, center = float(observed @ ones) / sure, bent @ ones / sure
+    x, y = bent - np.outer(center, ones), observed - middle * ones
+    squares = (x * x).sum(axis=1)
+    slope = x @ y / squares
+    left = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
+    weight = -free / 2 * np.log(left) + np.where(_EXPONENTS < 0, np.log(_GROWING), 0.0)
+    shares = np.exp(weight - weight.max())
+    which = rng.choice(shares.size, size=draws, p=shares / shares.sum())
+    noise = np.sqrt(left[which] / rng.chisquare(free, size=draws))
+    first, second = rng.standard_normal((2, draws))
+    return Curves(
+        levels=middle + noise / np.sqrt(sure) * first,
+        slopes=slope[which] + noise / np.sqrt(squares[which]) * second,
+        exponents=_EXPONENTS[which],
+        centers=center[which],
+        fewest=fewest,
+    )
+
+
+def _covariance(rows: Floats, seeds: NDArray[np.int64]) -> Floats:
+    """Of the noise of trainings, up to a factor; shape (trainings, trainings)."""
+    doublings = np.abs(np.log2(rows[:, None] / rows))
+    shared = np.where(seeds[:, None] == seeds, _TOGETHER**doublings, 0.0)
+    spread = (rows / rows.mean()) ** -_STEADIER
+    return np.asarray(shared * np.outer(spread, spread), dtype=np.float64)
+
+
+def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
+    """(rows ^ -exponent - 1) / exponent (Box and Cox 1964), which is -log(rows) at 0."""
+    safe = np.where(np.abs(exponents) < 1e-9, 1e-9, exponents)
+    return np.asarray(np.expm1(-safe * np.log(rows)) / safe, dtype=np.float64)
+
+
+def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | NotMeasured:
+    """What twice the training rows would bring the winner and its default."""
+    wanted = [trial for trial in run.trials if trial.parts]
+    wanted.sort(key=lambda trial: trial.config.number != winner)
+    metric = _metric(wanted, headline, loss_metric(run.plan.facts))
+    if metric is not headline and not run.plan.objective.is_loss:
+        return NotMeasured(
+            reason=f"Trials are compared by {run.plan.objective.title}, of which single items have "
+            "no score. A data curve needs a loss or such scores."
+        )
+    rows = run.plan.searched_rows
+    curves = [curve for trial in wanted if (curve := _curve(trial, rows, metric)) is not None]
+    if not part_sizes(rows):
+        return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
+    if not curves:
+        done = sum(len(trial.parts) for trial in wanted)
+        return NotMeasured(
+            reason=f"{units.plural(done, 'training')} on parts of the rows are too few for a curve."
+            if done
+            else "No configuration was trained on parts of the rows, so this study cannot say what "
+            "more rows would bring.",
+            command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
+        )
+    items = next(
+        (training.items for training in wanted[0].trainings() if training.items is not None), None
+    )
+    return Figures(
+        metric=metric,
+        rows=rows,
+        items=items.losses.size if items is not None else None,
+        curves=tuple(curves),
+        sentences=tuple(_sentences(curves, rows, metric)),
+    )
+
+
+def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Metric:
+    """The headline where each item of each training has its score, else the loss."""
+    runs = [run for trial in trials for _, run in _runs(trial, 0)]
+    scored = headline.unit == "points" and all(
+        run.items is not None
+        and abs(float(run.items.scores.mean()) - run.result.metrics.get(headline.name, -1)) < 1e-6
+        for run in runs
+    )
+    return headline if scored else loss
+
+
+def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
+    """The trainings with their rows, each seed once for each size."""
+    for run in trial.trainings():
+        yield rows, run
+    seeds = {run.seed for run in trial.trainings()}
+    for count, run in trial.parts:
+        if run.result.state == "COMPLETE" and not (count == rows and run.seed in seeds):
+            yield count, run
+
+
+def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
+    runs = sorted(_runs(trial, rows), key=lambda drawing: (drawing[0], drawing[1].seed))
+    counts = np.array([count for count, _ in runs], dtype=np.float64)
+    seeds = [run.seed for _, run in runs]
+    sizes = np.unique(counts)
+    if sizes.size < _FEWEST_SIZES or counts.size < 2 * _FEWEST_SIZES:
+        return None
+    errors, weights = _errors(runs, metric)
+    rng = np.random.default_rng(0)
+    drawn = [
+        fit(counts, seeds, errors @ share, rng, _DRAWS // _RESAMPLES)
+        for share in _resampled(weights, rng)
+    ]
+    means = errors @ (weights / weights.sum())
+    trained_on = np.geomspace(counts.min(), rows, _PLACES)
+    band = [
+        (row_count, _interval(np.concatenate([drawing.at(row_count) for drawing in drawn])))
+        for row_count in trained_on
+    ]
+    # Beyond all rows: what more rows change from here. The band's end is thus the sentence's gain.
+    now = band[-1][1].value
+    for row_count in np.geomspace(rows, 2 * rows, _FORECAST_PLACES):
+        gains = np.concatenate(
+            [drawing.at(rows) - drawing.at(row_count) for drawing in drawn]
+        ).clip(max=now)
+        band.append((row_count, _interval(now - gains)))
+    gain = _interval(gains)
+    return DataCurve(
+        trial=trial.config.number,
+        strategy=trial.config.strategy,
+        default=trial.config.origin == "default",
+        points=tuple(
+            DataPoint(
+                rows=int(size),
+                scores=tuple(_score(float(mean), metric) for mean in means[counts == size]),
+            )
+            for size in sizes
+        ),
+        band=tuple(_band(round(row_count), interval, metric) for row_count, interval in band),
+        twice=gain,
+        seen=gain.low is not None and gain.low > 0,
+    )
+
+
+def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats, Floats]:
+    """Errors of items, shape (trainings, items), and the weights of the items."""
+    items = [run.items for _, run in runs]
+    sizes = {item.losses.size if item is not None else 0 for item in items}
+    if len(sizes) > 1 or 0 in sizes:  # some were not kept: means alone
+        losses = [[run.result.validation_loss or 0.0] for _, run in runs]
+        return np.array(losses), np.ones(1)
+    kept = [item for item in items if item is not None]
+    if metric.unit == "points":
+        return np.stack([1 - item.scores for item in kept]), np.ones(kept[0].scores.size)
+    return np.stack([item.losses for item in kept]), kept[0].weights
+
+
+def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
+    """What each item counts in resamples of the items; it adds up to 1."""
+    for _ in range(_RESAMPLES):
+        taken = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights
+        yield taken / taken.sum() if taken.sum() > 0 else weights / weights.sum()
+
+
+def _interval(draws: Floats) -> Interval:
+    low, value, high = np.quantile(draws, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    return Interval(value=float(value), low=float(low), high=float(high))
+
+
+def _score(error: float, metric: Metric) -> float:
+    return 1 - error if metric.unit == "points" else error
+
+
+def _band(rows: int, interval: Interval, metric: Metric) -> DataBand:
+    assert interval.low is not None
+    assert interval.high is not None
+    ends = sorted(_score(max(end, 0.0), metric) for end in (interval.low, interval.high))
+    return DataBand(rows=rows, value=_score(interval.value, metric), low=ends[0], high=ends[1])
+
+
+def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterator[str]:
+    first, *others = curves
+    role = "the default" if first.default else "the winner"
+    yield f"Twice the data ({2 * rows:,} rows to train on) {_brings(first, role, metric)}."
+    half, full = first.points[-2:] if first.points[-1].rows == rows else (None, None)
+    if half is not None and full is not None and half.rows == rows // 2:
+        gained = float(np.mean(full.scores) - np.mean(half.scores))
+        gained = gained if metric.higher_is_better else -gained
+        yield f"Going from half of the rows to all of them brought {_amount(gained, metric)}."
+    for other in others:
+        yield f"Twice the data {_brings(other, 'its default', metric)}."
+
+
+def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
+    """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of ...``."""
+    who = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
+    low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
+    ends = f"90% interval {_number(low, metric)} to {_number(high, metric)}"
+    brought = f"{_amount(curve.twice.value, metric)} ({ends})"
+    if curve.seen:
+        return f"would bring {who} {brought}"
+    return f"would bring {who} nothing that could be seen: {brought}"
+
+
+def _amount(gain: float, metric: Metric) -> str:
+    what = f"{metric.unit} less validation loss"
+    if metric.unit == "points":
+        what = f"points of {words.on_validation(metric)}"
+    return f"{_number(gain, metric)} {what}"
+
+
+def _number(gain: float, metric: Metric) -> str:
+    return words.minus(f"{100 * gain:.1f}" if metric.unit == "points" else f"{gain:.2g}")
+
 
 _WIDTH, _HEIGHT = 560, 300
 # What a bare label needs beside the last place of the curve, as a factor of the rows.
@@ -129,9 +455,9 @@ def data_chart(need: Figures, description: str) -> Drawing:
     room = (max(scores) - min(scores)) / 2
     ends = [end for point in band for end in (point["low"], point["high"])]
     near = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
-    y_scale = fit([*scores, *near], log=False)
+    y_scale = scales.fit([*scores, *near], log=False)
     counts = [point["x"] for point in [*points, *band]]
-    x_scale = Scale(min(counts) / 1.1, max(counts) * _ROOM, log=True)
+    x_scale = scales.Scale(min(counts) / 1.1, max(counts) * _ROOM, log=True)
     title = f"{need.metric.title}, %" if share else f"loss, {need.metric.unit}"
     better = "higher" if need.metric.higher_is_better else "lower"
     x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
@@ -155,7 +481,7 @@ def data_chart(need: Figures, description: str) -> Drawing:
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
 
-def _axis(need: Figures, scale: Scale) -> Any:
+def _axis(need: Figures, scale: scales.Scale) -> Any:
     sizes = sorted({point.rows for curve in need.curves for point in curve.points})
     inside = [float(size) for size in (*sizes, 2 * need.rows) if scale.low <= size <= scale.high]
     return alt.Axis(values=inside, format=",d", grid=False, title="training rows")

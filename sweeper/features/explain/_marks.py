@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import get_args
 
-from sweeper.traits.traits import COLORS, Shape, traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 
 def mark_clashes() -> list[str]:

@@ -37,7 +37,7 @@ def explain(
     from sweeper.features.explain._rules import fired_rules, near_misses
     from sweeper.planning.rulebook.effects import EVERY
     from sweeper.planning.rulebook.rules import rule_book
-    from sweeper.traits.yaml_files import known_strategies
+    from sweeper.traits.traits import known_strategies
 
     known = [rule.id for rule in rule_book(tuple(folders or ())).rules]
     if what in known:

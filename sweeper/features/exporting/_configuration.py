@@ -38,12 +38,7 @@ from sweeper.features.exporting._weights import (
 )
 from sweeper.findings.record import Findings
 from sweeper.findings.verdict.headline import figure_lines
-from sweeper.hyperparameters import (
-    ATTENTION,
-    PADDING_FREE,
-    TARGET_MODULES,
-    modules_of,
-)
+from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan, autocast_dtype, half_of
 from sweeper.redaction import clean
@@ -73,10 +68,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "chat_template": False,
 }
 # Of a limit that only stops a training, or of how the same loss is computed on this machine.
-_LEFT_OUT = (
-    "early_stopping_patience",
-    *(PADDING_FREE, ATTENTION),
-)
+_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
 # How many rungs a trial reports at: the number of evaluations of an exported training.
 _EVALUATIONS = 8
 

@@ -91,9 +91,8 @@ def push(
 
     from sweeper import units
     from sweeper.errors import UsageError, near_match
-    from sweeper.features.exporting import _push as hub
+    from sweeper.features.exporting import _weights as hub
     from sweeper.features.exporting._configuration import WEIGHTS
-    from sweeper.features.exporting._weights import facts_of
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import as_trained, best_trial
@@ -105,7 +104,7 @@ def push(
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     config = as_trained(folder, number)
-    facts = facts_of(folder, config.model)
+    facts = hub.facts_of(folder, config.model)
     draft = folder.path / "MODEL_CARD.md"
     described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:

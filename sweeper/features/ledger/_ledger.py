@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean, median
 from typing import Literal
 
@@ -118,13 +119,13 @@ def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
 
     book = rule_book()
     rules = {rule.id for rule in book.rules}
-    for one in scored:
-        own, against = (name.partition("@")[0] for name in (one.strategy, one.against))
-        yield one.model_copy(
+    for score in scored:
+        own, against = (name.partition("@")[0] for name in (score.strategy, score.against))
+        yield score.model_copy(
             update={
                 "strategy": own if own in book.strategies or not own else OTHER,
                 "against": against if against in book.strategies or not against else OTHER,
-                "rule": one.rule if one.rule in rules or not one.rule else OTHER,
+                "rule": score.rule if score.rule in rules or not score.rule else OTHER,
             }
         )
 
@@ -136,13 +137,19 @@ def entries(most: int | None = None) -> tuple[list[Entry], list[str]]:
         most: How many files are read; all if None.
     """
     read, damaged = [], []
-    paths = sorted((home() / FOLDER).glob("*.json"), key=lambda path: -path.stat().st_mtime)
-    for path in paths[:most]:
+    for path in sorted((home() / FOLDER).glob("*.json"), key=_age)[:most]:
         try:
             read.append(Entry.read(path))
         except (OSError, UsageError) as error:
             damaged.append(str(error))
     return read, damaged
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except OSError:  # it was deleted just now, or is a link to nowhere
+        return 0.0
 
 
 def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> dict[str, float]:
@@ -151,7 +158,7 @@ def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> 
     Only of kinds that need more than 1, and that so many runs on this machine have judged.
     """
     wider: dict[str, float] = {}
-    own = [one for one in kept if (one.machine, one.sweeper_version) == (machine, version)]
+    own = [run for run in kept if (run.machine, run.sweeper_version) == (machine, version)]
     for kind in dict.fromkeys(scored.kind for entry in own for scored in entry.scored):
         needs: list[float] = []
         runs = 0
@@ -185,13 +192,13 @@ def summary(kept: Sequence[Entry], damaged: Sequence[str], machine: str) -> Summ
 def _of_kind(
     kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widened: float
 ) -> KindSummary:
-    scored = [one for of_run in runs.values() for one in of_run]
-    judged = [one for one in scored if one.held is not None]
-    held = sum(bool(one.held) for one in judged)
-    points = any(one.unit == "points" for one in scored)
+    scored = [score for of_run in runs.values() for score in of_run]
+    judged = [score for score in scored if score.held is not None]
+    held = sum(bool(score.held) for score in judged)
+    points = any(score.unit == "points" for score in scored)
     ends = [(s.low, s.high) for s in scored if s.low is not None and s.high is not None]
     widths = [high - low if points else high / low for low, high in ends if points or low > 0]
-    clock = [_held_on_the_clock(one) for one in judged]
+    clock = [_held_on_the_clock(score) for score in judged]
     return KindSummary(
         kind=kind,
         version=version,
@@ -199,7 +206,7 @@ def _of_kind(
         predictions=len(scored),
         judged=len(judged),
         held=held,
-        stated=fmean(one.stated for one in judged) if judged else None,
+        stated=fmean(score.stated for score in judged) if judged else None,
         hit_rate=held / len(judged) if judged else None,
         clock_hit_rate=fmean(clock) if judged else None,
         width=median(widths) if widths else None,

@@ -117,7 +117,7 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
     """Every prediction that a plan states as a value."""
     own, pairs = plan.candidates, by_pair(plan)[0].candidates
     names = {
-        (one.strategy, one.model): named.strategy for one, named in zip(own, pairs, strict=True)
+        (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }
     for candidate, named in zip(own, pairs, strict=True):
         yield _memory(named)
@@ -129,8 +129,7 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
     yield _seconds(plan, "sweep-time", budget.sweep)
     usd, low, high = budget.cost_usd, budget.cost_low_usd, budget.cost_high_usd
     if usd and low is not None and high is not None:
-        money = _seconds(plan, "sweep-time", Duration(seconds=usd, low=low, high=high))
-        yield money.model_copy(update={"kind": "money", "unit": "USD"})
+        yield _seconds(plan, "money", Duration(seconds=usd, low=low, high=high), unit="USD")
     first = names[own[0].strategy, own[0].model]
     if plan.search_gain.sd:
         yield _points(plan, "search-gain", plan.search_gain, first)
@@ -138,11 +137,11 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
         yield _event(
             "best-strategy", second.probability, first, names[second.strategy, second.model]
         )
-    frozen = [one for one in own if not changes_base(one.strategy)]
-    trained = [one for one in own if changes_base(one.strategy) and one.model == own[0].model]
+    frozen = [each for each in own if not changes_base(each.strategy)]
+    trained = [each for each in own if changes_base(each.strategy) and each.model == own[0].model]
     if frozen and trained:
         probability = trained[0].quality.probability_above(frozen[0].quality)
-        of, against = (names[one.strategy, one.model] for one in (trained[0], frozen[0]))
+        of, against = (names[each.strategy, each.model] for each in (trained[0], frozen[0]))
         yield _event("fine-tuning-pays", probability, of, against)
 
 
@@ -157,18 +156,16 @@ def _memory(candidate: Candidate) -> Prediction:
     )
 
 
-def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> Prediction:
+def _seconds(
+    plan: Plan, kind: Kind, duration: Duration, strategy: str = "", unit: Unit = "s"
+) -> Prediction:
+    """A time, or the money for it. That of a sweep is wider for the two reasons."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
-        widened *= interval_factor(plan.facts, kind)
+        widened *= interval_factor(plan.facts, "sweep-time")
+    value, low, high = duration.seconds, duration.low, duration.high
     return Prediction(
-        kind=kind,
-        strategy=strategy,
-        unit="s",
-        value=duration.seconds,
-        low=duration.low,
-        high=duration.high,
-        widened=widened,
+        kind=kind, strategy=strategy, unit=unit, value=value, low=low, high=high, widened=widened
     )
 
 

@@ -77,10 +77,10 @@ def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[f
         return 0.0, 0.0
     tested = test_scores(run).by_name
     tests = [tested.get(trial_name(trial.config.number)) for trial in (first, second)]
-    one, other = tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
-    if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
+    left, right = tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
+    if left is None or right is None or left.items.shape[1] != right.items.shape[1]:
         return None
-    difference = paired_difference(one, other)
+    difference = paired_difference(left, right)
     if not math.isfinite(difference.high - difference.low):
         return None
     return 100 * difference.value, 100 * (difference.high - difference.low) / 2 / _OF_95

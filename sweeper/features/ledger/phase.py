@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from sweeper import __version__
 from sweeper.features.ledger._ledger import add
@@ -39,5 +40,6 @@ def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -
     if predictions is None or (folder / SCORES).exists():
         return
     scored = tuple(scores_of(predictions.predictions, read_run(run)))
-    RunScores(scored=scored).write(folder / SCORES)
-    add(predictions.id, plan.facts, plan.budget.trials, scored)
+    with suppress(OSError):  # later plans do without, as where the disk is full
+        RunScores(scored=scored).write(folder / SCORES)
+        add(predictions.id, plan.facts, plan.budget.trials, scored)

@@ -33,7 +33,7 @@ class Figures(Record):
     @property
     def judged(self) -> list[Scored]:
         """Those with an outcome."""
-        return [one for one in self.scored if one.held is not None]
+        return [scored for scored in self.scored if scored.held is not None]
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
@@ -59,7 +59,7 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
 
 
 def _sentence(judged: Sequence[Scored]) -> str:
-    missed = [_what(one) for one in judged if not one.held]
+    missed = [_what(scored) for scored in judged if not scored.held]
     held = len(judged) - len(missed)
     text = f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
     return f"{text}; missed: {units.joined(missed)}." if missed else f"{text}."
@@ -73,13 +73,16 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 def _table(scored: Sequence[Scored]) -> Table:
     columns: list[Column[Scored]] = [
         Column("prediction", _what),
-        Number("expected", _expected),
-        Number("90% interval", lambda one: _interval(one) or words.DASH),
-        Number("observed", lambda one: words.DASH if one.observed is None else _amount(one)),
+        Number("expected", lambda row: _figure(row, row.value)),
+        Number("90% interval", _interval),
+        Number("observed", lambda row: _figure(row, row.observed)),
         Column("outcome", _outcome),
     ]
     caption = "Predictions of the plan, written before the first trial"
-    note = "Times are judged without those of other programs, differences with their noise."
+    note = (
+        "Times are judged without those of other programs; differences are in points, and judged "
+    )
+    note += "with their noise. An event has a probability, and is observed with 100% or 0%."
     rows = placed(scored, "/sections/predictions/scored")
     return Table.of("predictions", caption, columns, rows, note=note)
 
@@ -99,30 +102,22 @@ def _what(scored: Scored) -> str:
     }[scored.kind]
 
 
-def _figure(scored: Scored, value: float) -> str:
+def _figure(scored: Scored, value: float | None) -> str:
+    if value is None:
+        return words.DASH
+    if scored.unit == "probability":
+        return words.share(value)
     if scored.unit == "s":
         return units.duration(value)
     if scored.unit == "points":
-        return words.minus(f"{value:+.1f} points")
-    return units.gib(value) if scored.unit == "GiB" else f"{value:.3g} {scored.unit}"
-
-
-def _expected(scored: Scored) -> str:
-    if scored.unit == "probability":
-        return words.share(scored.value)
-    return _figure(scored, scored.value)
+        return words.minus(f"{value:+.1f}")
+    return f"{units.number(value)} {scored.unit}"
 
 
 def _interval(scored: Scored) -> str:
-    if scored.low is None or scored.high is None:
-        return ""
+    if scored.low is None:
+        return words.DASH
     return f"{_figure(scored, scored.low)} to {_figure(scored, scored.high)}"
-
-
-def _amount(scored: Scored) -> str:
-    if scored.unit == "probability":
-        return "yes" if scored.observed else "no"
-    return _figure(scored, scored.observed or 0.0)
 
 
 def _outcome(scored: Scored) -> str:

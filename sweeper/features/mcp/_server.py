@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mcp.server import MCPServer
+from mcp.server.mcpserver.tools import Tool
+from pydantic import ConfigDict
 
 from sweeper import __version__
-from sweeper.features.mcp._tools import TOOLS
+from sweeper.features.mcp._tools import TOOLS, ToolAnswer
 
 _INSTRUCTIONS = (
     "sweeper plans and runs fine-tuning sweeps. Check the data, then plan, then run, then read the "
@@ -15,7 +19,20 @@ _INSTRUCTIONS = (
 
 def server() -> MCPServer:
     """The server with all tools. It asks no question and opens no port."""
-    made = MCPServer("sweeper", version=__version__, instructions=_INSTRUCTIONS, log_level="ERROR")
-    for tool in TOOLS:
-        made.tool()(tool)
-    return made
+    tools = [_strict(tool) for tool in TOOLS]
+    return MCPServer(
+        "sweeper", version=__version__, instructions=_INSTRUCTIONS, log_level="ERROR", tools=tools
+    )
+
+
+def _strict(function: Callable[..., ToolAnswer]) -> Tool:
+    """A tool that refuses unknown arguments, which the package leaves out silently."""
+    tool = Tool.from_function(function)
+    lenient = tool.fn_metadata.arg_model
+
+    class Arguments(lenient):  # type: ignore[misc, valid-type]
+        model_config = ConfigDict(extra="forbid")
+
+    tool.fn_metadata = tool.fn_metadata.model_copy(update={"arg_model": Arguments})
+    tool.parameters = Arguments.model_json_schema(by_alias=True)
+    return tool

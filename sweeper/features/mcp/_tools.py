@@ -36,7 +36,7 @@ _Gpu = Annotated[str | None, Field(description="name of the GPU, such as RTX 409
 _Memory = Annotated[float | None, Field(description="GPU memory in GiB, instead of a name")]
 _Price = Annotated[float | None, Field(description="US dollars for one GPU hour")]
 _Budget = Annotated[str | None, Field(description="limit for everything: 2h, 8gpuh or 30usd")]
-_Run = Annotated[str, Field(description="name of the run")]
+_Name = Annotated[str, Field(description="name of the run")]
 
 
 class ToolAnswer(Record):
@@ -113,6 +113,7 @@ def run(
     trials: Annotated[int | None, Field(description="configurations to try")] = None,
     epochs: float | None = None, max_length: int | None = None, strategies: str | None = None,
     timeout: Annotated[str | None, Field(description="end the search after 15m or 2h")] = None,
+    budget: _Budget = None, price: _Price = None,
 ) -> ToolAnswer:  # fmt: skip
     """Start a sweep in the background, and return at once; it goes on when the agent ends.
 
@@ -122,8 +123,12 @@ def run(
     if not re.fullmatch(r"\w[\w-]{0,60}", name):
         return ToolAnswer(ok=False, exit_code=2, messages="name: use letters, digits, '-' and '_'.")
     given = {"name": name, "task": task, "model": model, "data": data, "trials": trials}
-    more = {"epochs": epochs, "max_length": max_length, "strategies": strategies}
-    words = _words(["run", "--progress", "none"], {**given, **more, "timeout": timeout})
+    more = {
+        "epochs": epochs, "max_length": max_length, "strategies": strategies, "timeout": timeout
+    }  # fmt: skip
+    words = _words(
+        ["run", "--progress", "none"], {**given, **more, "budget": budget, "price": price}
+    )
     runs = Path("runs")
     runs.mkdir(exist_ok=True)
     log, status = runs / f"{name}.log", runs / name / "status.json"
@@ -139,27 +144,27 @@ def run(
         time.sleep(0.2)
     code = process.poll() or 0
     messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
-    answer = {"run": name, "folder": str(runs / name), "log": str(log)}
+    answer = {"name": name, "folder": str(runs / name), "log": str(log)}
     return ToolAnswer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
 
 
-def status(run: _Run) -> ToolAnswer:
+def status(name: _Name) -> ToolAnswer:
     """How far a run is: its phase, ended trials, best so far, warnings.
 
     Its figures before the verdict are validation scores of single trials. Do not report them as
     results.
     """
-    made = _ask(["show", "--json"], {}, run)
+    made = _ask(["show", "--json"], {}, name)
     return made.model_copy(update={"answer": (made.answer or {}).get("status")})
 
 
-def verdict(run: _Run) -> ToolAnswer:
+def verdict(name: _Name) -> ToolAnswer:
     """What a finished run found, on a test split that was scored once.
 
     Report its sentence as it is. Never call a difference real that it does not, and never score
     the test split yourself.
     """
-    made = _ask(["show", "--json"], {}, run)
+    made = _ask(["show", "--json"], {}, name)
     answer = (made.answer or {}).get("verdict")
     if made.ok and answer is None:
         return ToolAnswer(
@@ -169,13 +174,13 @@ def verdict(run: _Run) -> ToolAnswer:
 
 
 def predict(
-    run: _Run,
+    name: _Name,
     text: Annotated[str, Field(description="one input, as in the rows")],
     max_new_tokens: int = 256,
 ) -> ToolAnswer:
     """The answer of a run's recommended model to one text. It loads the model, which takes time."""
     flags = {"max_new_tokens": max_new_tokens}
-    return _ask(["predict", "--json", "--quiet"], flags, run, text)
+    return _ask(["predict", "--json", "--quiet"], flags, name, text)
 
 
 TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)

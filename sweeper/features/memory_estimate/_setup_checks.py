@@ -8,7 +8,7 @@ from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.linear_layers import linears, targeted, words
 from sweeper.memory.setup import OPTIMIZERS, Setup
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 
 def checked_setup(**fields: Any) -> Setup:

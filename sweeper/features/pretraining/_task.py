@@ -15,7 +15,7 @@ from sweeper.data.examples import Example
 from sweeper.tasks.base import Batch, Feature, LossSum
 from sweeper.tasks.domain import packed, shared_blocks
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.tokens import Encoded, document, pieces_of
+from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
 from sweeper.tasks.text import TextTask
 
 

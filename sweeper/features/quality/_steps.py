@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.artifact import replacing, write_text
+from sweeper.artifact import Record, replacing, write_text
 from sweeper.data.changes import change_list, counted
 from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
@@ -86,14 +86,31 @@ def write_page(checked: Checked, path: Path) -> None:
     write_text(path, data_page(checked))
 
 
-def summary(fixed: Fixed, output: Path | None) -> dict[str, object]:
+class AppliedRemedy(Record):
+    """How many rows a remedy changed or removed."""
+
+    remedy: str
+    action: str
+    rows: int
+
+
+class FixedFiles(Record):
+    """What was done to a data set; ``output`` and ``changes`` are None where nothing is written."""
+
+    output: str | None
+    changes: str | None
+    rows: int
+    remedies: tuple[AppliedRemedy, ...]
+
+
+def summary(fixed: Fixed, output: Path | None) -> FixedFiles:
     """What was done, for JSON."""
-    return {
-        "output": str(output) if output else None,
-        "changes": str(changes_path(output)) if output else None,
-        "rows": len(fixed.data.rows),
-        "remedies": [
-            {"remedy": remedy, "action": action, "rows": count}
+    return FixedFiles(
+        output=str(output) if output else None,
+        changes=str(changes_path(output)) if output else None,
+        rows=len(fixed.data.rows),
+        remedies=tuple(
+            AppliedRemedy(remedy=remedy, action=action, rows=count)
             for (remedy, action), count in counted(fixed.changes).items()
-        ],
-    }
+        ),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,7 +64,7 @@ def check(
     if strict and checked.serious:
         raise GateFailed(
             f"{plural(len(checked.serious), 'serious kind')} of fault: "
-            f"{', '.join(one.kind for one in checked.serious)}",
+            f"{', '.join(finding.kind for finding in checked.serious)}",
             fix="Fix them as described above, or leave out --strict.",
             where=path,
         )
@@ -109,7 +109,6 @@ def fix(
     The original stays as it is. The list, NEW.changes.jsonl, has the line number and the old
     content of each row that was changed or left out.
     """
-    import json
 
     from sweeper.cli.data_options import must_be_new, rows_of
     from sweeper.features.quality import _steps as steps
@@ -129,8 +128,16 @@ def fix(
     if written is not None:
         steps.write(fixed, written)
     if as_json:
-        typer.echo(json.dumps(steps.summary(fixed, written), indent=2))
+        typer.echo(steps.summary(fixed, written).model_dump_json(indent=2))
         return
     show_changes(fixed, rows, written)
     if written is None:
         say("Nothing was written. Give -o NEW to write the new data set.")
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    from sweeper.features.quality._check import Checked
+    from sweeper.features.quality._steps import FixedFiles
+
+    return {"data check": Checked, "data fix": FixedFiles}

@@ -1,4 +1,4 @@
-"""The page for raters: written as one file, and the files that they send back."""
+"""Blind pairs of answers: their page for raters, one file, and the files that they send back."""
 
 from __future__ import annotations
 

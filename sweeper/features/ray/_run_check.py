@@ -80,7 +80,7 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     named = {"data": data.path, "validation": data.validation, "test": data.test}
     named |= {f"source {source.title}": source.path for source in data.sources}
-    named |= {one.option: one.path for one in parts.named_data(spec.features)}
+    named |= {part.option: part.path for part in parts.named_data(spec.features)}
     reading = {feature.name for part in ("rows", "trial") for feature in loader.having(part)}
     for (_, feature, key), flag in parts.flags().items():
         if flag.is_path and feature in reading:

@@ -118,8 +118,10 @@ class Case:
         stated = max(self.training.max_steps or 0, 0)
         if self.rows is None or (stated and not self.training.steps_per_epoch):
             return stated or None
-        epochs = self.training.num_train_epochs or 1
-        counted = max(math.ceil(epochs * self.rows / self.batch), 1)
+        epochs, an_epoch = self.training.num_train_epochs or 1, self.rows / self.batch
+        if self.config.table.whole_batches:
+            an_epoch = math.ceil(self.rows / (self.micro_batch * self.gpus)) // self.accumulation
+        counted = max(math.ceil(epochs * an_epoch), 1)
         return min(stated, counted) if stated else counted
 
     @property
@@ -142,14 +144,11 @@ class Case:
 
     def written(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
         """A change of fields of ``Training`` in the trainer's words; None if it lacks some."""
-        named: dict[str, Scalar] = {}
-        for neutral, value in change.items():
-            field = self.field(neutral)
-            written = self.config.table.written(field, neutral, value)
-            if written is None:
-                return None
-            named[field] = written
-        return named
+        fields = {neutral: self.field(neutral) for neutral in change}
+        write = self.config.table.written
+        values = {fields[key]: write(fields[key], key, change[key]) for key in change}
+        named = {field: value for field, value in values.items() if value is not None}
+        return named if len(named) == len(change) else None
 
     @property
     def evaluates(self) -> bool:
@@ -174,11 +173,11 @@ class Case:
         """
         given = self.given(*neutral)
         named = self.written(change or {}) or {}
-        where = {"file": self.config.file, "line": given[0].line if given else 0}
-        fields = {"fields": tuple(item.field for item in given), "change": named, **where}
+        line, fields = given[0].line if given else 0, tuple(item.field for item in given)
+        more = {"file": self.config.file, "line": line, "fields": fields, "change": named} | more
         if named:
             more.setdefault("fix", in_words(named))
-        return worded(kind, self.config.table.source, **fields, **more)
+        return worded(kind, self.config.table.source, **more)
 
 
 def in_words(change: Mapping[str, Scalar]) -> str:

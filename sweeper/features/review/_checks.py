@@ -186,7 +186,8 @@ def _context(case: Case) -> Iterator[Finding]:
     stretched = any(
         matches(name, "*rope*|overrides_of_model_config*") for name in case.config.names
     )
-    if model is None or model.weights_note or not length or stretched:
+    other = model is not None and model.weights_note and not model.parameters_exact
+    if model is None or other or not length or stretched:
         return
     if length > (most := model.context_length):
         words = {"length": f"{length:,}", "model": model.id, "context": f"{most:,}"}

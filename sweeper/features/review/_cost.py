@@ -102,9 +102,10 @@ class ReviewedCost:
         )  # fmt: skip
         clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
         spans = [clock.speed.range(clock.training(course)) for clock in clocks]
-        middle = sorted(span.seconds for span in spans)[len(spans) // 2]
-        low, high = min(span.low for span in spans), max(span.high for span in spans)
-        return Duration(seconds=middle, low=low, high=high)
+        return Duration(
+            seconds=sorted(span.seconds for span in spans)[len(spans) // 2],
+            low=min(span.low for span in spans), high=max(span.high for span in spans),
+        )  # fmt: skip
 
     def fit_findings(self) -> Iterator[Finding]:
         """Whether it fits, with the changes after which it does."""

@@ -39,9 +39,10 @@ def outside(case: Case) -> Iterator[Finding]:
         if (batch and uncountable) or (rate and (not adam or case.warmup_share >= 1)):
             continue
         near, default = _NEAR if batch else 1.0, parameter.default
+        # A rate is no more exact than the published ones that it lies between.
         if rate and is_number(default):
-            low, high = min(low, _one_digit(low)), max(high, _one_digit(high))
-            default = _one_digit(default)
+            low, high = min(low, float(f"{low:.0e}")), max(high, float(f"{high:.0e}"))
+            default = float(f"{default:.0e}")
         if low / near <= value <= high * near:
             continue
         far = value * _FAR < low if value < low else value > high * _FAR
@@ -74,11 +75,6 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
         rules = {name: reason.rule for reason in rated.reasons for name in reason.changes}
         ranges |= {name: (p, rules.get(name, "")) for name, p in rated.parameters.items()}
     return ranges
-
-
-def _one_digit(rate: float) -> float:
-    """A rate that is no more exact than the published ones that it lies between."""
-    return float(f"{rate:.0e}")
 
 
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:

@@ -55,6 +55,7 @@ class Format(FileModel):
         packing_needs: Patterns of attention implementations that keep packed examples apart.
         own_layers: Layers have names of the trainer's own, not those of transformers.
         packing_masked: Packed examples are always kept apart.
+        whole_batches: An epoch ends with its last whole batch.
         evaluates_if_held_out: Nothing is evaluated where no rows are held out, whatever is asked.
     """
 
@@ -70,13 +71,13 @@ class Format(FileModel):
     packing_needs: str = ""
     own_layers: bool = False
     packing_masked: bool = False
+    whole_batches: bool = False
     evaluates_if_held_out: bool = False
 
     def meanings(self, name: str) -> list[Meaning] | None:
         """What a field says; empty where nothing depends on it, None where it is unknown."""
-        entry = self.fields.get(name)
-        if entry is None:
-            entry = next((to for key, to in self.fields.items() if matches(name, key)), None)
+        patterns = (to for key, to in self.fields.items() if matches(name, key))
+        entry = self.fields.get(name) or next(patterns, None)
         if entry is None:
             return [] if any(matches(name, pattern) for pattern in self.noted) else None
         listed = entry if isinstance(entry, list) else [entry]
@@ -121,13 +122,9 @@ def formats() -> dict[str, Format]:
 
 
 def _extended(table: Format, base: Format) -> Format:
-    update = {
-        "fields": {**base.fields, **table.fields},
-        "noted": [*base.noted, *table.noted],
-        "defaults": {**base.defaults, **table.defaults},
-        "setup": {**base.setup, **table.setup},
-    }
-    return table.model_copy(update=update)
+    names = ("fields", "defaults", "setup")
+    merged = {name: {**getattr(base, name), **getattr(table, name)} for name in names}
+    return table.model_copy(update={**merged, "noted": [*base.noted, *table.noted]})
 
 
 class Configuration(NamedTuple):
@@ -159,15 +156,12 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
     Raises:
         UsageError: No trainer that is known has such a file, or it trains nothing.
     """
-    candidates: list[Configuration] = []
-    for name, table in formats().items():
-        if table.required and not any(
-            matches(field, pattern) for field in values for pattern in table.required
-        ):
-            continue
-        made = _read(file, name, table, values)
-        if _TRAINS & made.given.keys() or name == "peft":
-            candidates.append(made)
+    read = (
+        _read(file, name, table, values)
+        for name, table in formats().items()
+        if any(matches(field, pattern) for field in values for pattern in table.required or ["*"])
+    )
+    candidates = [made for made in read if _TRAINS & made.given.keys() or made.format == "peft"]
     if not candidates:
         titles = ", ".join(table.title for table in formats().values())
         raise UsageError(
@@ -194,12 +188,11 @@ def _read(
                 raw[meaning.to] = _kind(meaning.to).validate_python(meant)
             except ValidationError as error:
                 message = error.errors(include_url=False)[0]["msg"]
-                words = {"name": field, "shown": repr(value)[:60], "reason": message}
-                where = {"fields": (field,), "file": file, "line": line}
+                words = {"name": field, "shown": repr(value)[:60], "reason": message, "file": file}
+                where = {"fields": (field,), "line": line}
                 problems.append(worded("unreadable-value", table.source, **words, **where))
                 continue
-            here = Given(field, line, value)
-            given[meaning.to] = (here, *given.get(meaning.to, ()))
+            given[meaning.to] = (Given(field, line, value), *given.get(meaning.to, ()))
     training = Training.model_validate(_settled({**table.defaults, **raw}))
     return Configuration(
         file, name, table, training, given, {name: line for name, (_, line) in values.items()},
@@ -223,10 +216,8 @@ def _meant(meaning: Meaning, value: object, before: object) -> object:
         modules = before if isinstance(before, tuple) else ()
         return (*modules, *meaning.layers) if value is True else None
     if isinstance(value, list) and meaning.values:
-        mapped = [_mapped(meaning.values, item) for item in value]
-        kept = [item for item in mapped if item is not None]
-        several = meaning.to in LISTS
-        meant: object = kept if several else kept[0] if kept else None
+        kept = [to for item in value if (to := _mapped(meaning.values, item)) is not None]
+        meant: object = kept if meaning.to in LISTS else next(iter(kept), None)
     else:
         meant = _mapped(meaning.values, value)
     if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(meant, list):

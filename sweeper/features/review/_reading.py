@@ -48,7 +48,12 @@ def read(path: Path) -> list[Configuration]:
         words = {"kind": "unreadable-value", "level": "error", "file": where}
         refused = [Finding.model_validate({**words, "what": str(p)}) for p in document.problems]
     else:
-        text = _text(path)
+        try:
+            text = read_text(path, "replace")
+        except OSError as error:
+            raise UsageError(f"cannot read this file ({error.strerror})", where=where) from error
+        if len(text) > MOST_BYTES:
+            raise UsageError(f"larger than {MOST_BYTES >> 20} MiB", where=where)
         calls = _calls(text) if path.suffix == ".py" else []
         candidates = [values for values in (*calls, *_commands(text)) if _trains(values)]
     if not candidates:
@@ -59,16 +64,6 @@ def read(path: Path) -> list[Configuration]:
         )
     read_as = [configuration(where, values) for values in candidates]
     return [config._replace(problems=(*refused, *config.problems)) for config in read_as]
-
-
-def _text(path: Path) -> str:
-    try:
-        text = read_text(path, "replace")
-    except OSError as error:
-        raise UsageError(f"cannot read this file ({error.strerror})", where=str(path)) from error
-    if len(text) > MOST_BYTES:
-        raise UsageError(f"larger than {MOST_BYTES >> 20} MiB", where=str(path))
-    return text
 
 
 def _trains(values: _Values) -> bool:

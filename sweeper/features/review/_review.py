@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from sweeper.features.review import _patch
 from sweeper.features.review._case import TYPICAL_ROWS, Case, case_of
 from sweeper.features.review._checks import CHECKS
 from sweeper.features.review._cost import ReviewedCost
 from sweeper.features.review._evidence import outside
 from sweeper.features.review._formats import Configuration
+from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
 from sweeper.features.review._record import LEVELS, Finding, Gain, Review
-from sweeper.plans import Duration
 from sweeper.spec import Scalar
 from sweeper.textfile import read_text
 from sweeper.yamlfile import Path_
+
+#: Changes that follow from changes end after two or three; two that undo each other never do.
+_PASSES = 5
 
 
 def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
@@ -29,17 +32,21 @@ def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
     Raises:
         SweeperError: The file cannot be read or trains nothing, or a flag is wrong.
     """
-    return [_review(config, flags) for config in read(file)]
+    return [_review(number, config, flags) for number, config in enumerate(read(file))]
 
 
-def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
-    case = case_of(config, flags)
-    cost = ReviewedCost(case)
-    memory, seconds = cost.memory(), cost.seconds()
+def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
+    """The most severe first."""
     findings = [*case.problems, *cost.fit_findings()]
     findings += [finding for check in CHECKS for finding in check(case)]
     findings += outside(case)
-    findings.sort(key=lambda finding: (LEVELS.index(finding.level), finding.line))
+    return sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.line))
+
+
+def _review(number: int, config: Configuration, flags: Mapping[Path_, Any]) -> Review:
+    case = case_of(config, flags)
+    cost = ReviewedCost(case)
+    memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)
     judged = memory if case.on_gpu else None
     if judged is not None and judged.peak_gib > judged.limit_gib:
         seconds = None
@@ -48,8 +55,15 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
         assumed.append(f"the evidence is that for {TYPICAL_ROWS:,} rows; --data or --examples say")
     if not case.on_gpu:
         assumed.append("no GPU is stated or found: --gpu or --gpu-memory say whether it fits")
-    text = read_text(Path(config.file), "replace")
-    after = _patch.changed_text(config.file, text, config.names, changes(findings))
+    price = case.facts.hardware.price_per_gpu_hour if case.facts else None
+    hourly = (price or 0.0) * case.gpus
+    ends = () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
+    # Values far from the evidence cost more quality than any time can buy back.
+    closer = [
+        Gain(what=f"{finding.what}; {finding.why}", change=finding.change)
+        for finding in findings
+        if (finding.kind, finding.level) == ("outside-evidence", "warning") and finding.change
+    ]
     return Review(
         file=config.file,
         format=config.format,
@@ -61,12 +75,29 @@ def _review(config: Configuration, flags: Mapping[Path_, Any]) -> Review:
         fits=None if judged is None else judged.high_gib <= judged.limit_gib,
         steps=case.steps,
         seconds=seconds,
-        cost_usd=_price(case, seconds),
+        cost_usd=tuple(round(part * hourly / 3600, 4) for part in ends) or None,
         assumed=tuple(assumed),
         findings=tuple(findings),
-        gains=(*_closer(findings), *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
-        patch=_patch.diff(config.file, text, after),
+        gains=(*closer, *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
+        patch=_patch(number, case, findings, flags),
     )
+
+
+def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path_, Any]) -> str:
+    """The changes of this review, and of the reviews of what these leave, as a unified diff."""
+    file, config = case.config.file, case.config
+    before = text = read_text(Path(file), "replace")
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, Path(file).name)
+        for _ in range(_PASSES):
+            after = changed_text(file, text, config.names, changes(findings))
+            if after == text:
+                break
+            copy.write_text(text := after, encoding="utf-8")
+            config = read(copy)[number]
+            case = case_of(config, flags)
+            findings = _findings(case, ReviewedCost(case))
+    return diff(file, before, text)
 
 
 def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
@@ -76,18 +107,3 @@ def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
         if finding.level != "note":
             made = {**finding.change, **made}
     return made
-
-
-def _price(case: Case, seconds: Duration | None) -> tuple[float, ...] | None:
-    price = case.facts.hardware.price_per_gpu_hour if case.facts else None
-    if price is None or seconds is None:
-        return None
-    ends = (seconds.low, seconds.seconds, seconds.high)
-    return tuple(round(seconds_ * price * case.gpus / 3600, 4) for seconds_ in ends)
-
-
-def _closer(findings: Iterable[Finding]) -> Iterable[Gain]:
-    """Values far from the evidence, which cost more quality than any time can buy back."""
-    for finding in findings:
-        if finding.kind == "outside-evidence" and finding.level == "warning" and finding.change:
-            yield Gain(what=f"{finding.what}; {finding.why}", change=finding.change)

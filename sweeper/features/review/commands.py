@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,8 @@ def review(
         typer.Argument(help="A trainer's configuration, or a script with a training command."),
     ],
     fail_on: Annotated[
-        str, typer.Option(help="Exit with 5 if there is such a finding: error, warning or never.")
+        Literal["error", "warning", "never"],
+        typer.Option(help="Exit with 5 if there is such a finding."),
     ] = "error",
     as_json: AsJson = False,
 ) -> None:
@@ -34,14 +35,11 @@ def review(
     """
     import json
 
-    from sweeper.errors import GateFailed, UsageError, near_match
+    from sweeper.errors import GateFailed
     from sweeper.features.review._review import reviews
     from sweeper.features.review._view import show
 
     levels = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
-    if fail_on not in levels:
-        fix = near_match(fail_on, levels)
-        raise UsageError(f"--fail-on takes no {fail_on!r}", fix=fix, where="--fail-on")
     made = reviews(file, flags)
     if as_json:
         typer.echo(json.dumps([item.model_dump(mode="json") for item in made], indent=2))
@@ -51,3 +49,10 @@ def review(
     count = sum(finding.level in levels[fail_on] for some in made for finding in some.findings)
     if count:
         raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))
+
+
+def answers() -> dict[str, Any]:
+    """The type of what the command prints with ``--json``."""
+    from sweeper.features.review._record import Review
+
+    return {"review": tuple[Review, ...]}

@@ -25,25 +25,25 @@ from sweeper.reporting.page import TERMS
 _PAIRS = 5
 
 
-def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
+def runs_page(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Page:
     """All runs on one plot, which of them can be compared, and what differs between them."""
     names = units.joined([run.name for run in runs])
     differing = differences(runs)
-    fair = [pair for pair in found if not pair.reasons]
-    comparisons = f"{len(fair)} of {len(found)} are fair."
+    fair = [pair for pair in every_two if not pair.reasons]
+    comparisons = f"{len(fair)} of {len(every_two)} are fair."
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
         verdict="none",
         head=(f"{units.plural(len(runs), 'run')}", f"comparisons: {comparisons.rstrip('.')}"),
         sections=(
-            Section("verdict", "Which run", (_card(runs, found),)),
-            Section("pairs", "Comparisons", (_pairs(found),), comparisons),
+            Section("verdict", "Which run", (_card(runs, every_two),)),
+            Section("pairs", "Comparisons", (_pairs(every_two),), comparisons),
             Section(
                 "differences",
                 "Differences",
                 (_differ(runs, differing),),
-                f"{units.plural(len(differing), 'setting')} and facts differ.",
+                f"{units.plural(len(differing), 'setting differs', 'settings differ')}.",
             ),
         ),
         sweeper_version=__version__,
@@ -51,10 +51,10 @@ def runs_page(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> Page:
     )
 
 
-def _card(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> VerdictCard:
+def _card(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> VerdictCard:
     """The first screen of a report, for several runs."""
-    first = next((pair for pair in found if not pair.reasons), found[0])
-    models = board(runs, found)
+    first = next((pair for pair in every_two if not pair.reasons), every_two[0])
+    models = board(runs, every_two)
     plot = forest(models, models.caption)
     note = "Hollow: baseline. Bracket: a winner that cannot be told apart from another one."
     caption = f"{models.caption}."
@@ -63,7 +63,7 @@ def _card(runs: Sequence[ComparedRun], found: Sequence[Pair]) -> VerdictCard:
     return VerdictCard(
         lead=lead.removesuffix("."),
         sentence=words.sentence(rest),
-        because=tuple(pair_sentence(pair) for pair in found if pair is not first)[:_PAIRS],
+        because=tuple(pair_sentence(pair) for pair in every_two if pair is not first)[:_PAIRS],
         forest=figure,
     )
 
@@ -110,7 +110,7 @@ def _baseline_score(run: ComparedRun) -> str:
     return words.score_with_interval(score, run.metric)
 
 
-def _pairs(found: Sequence[Pair]) -> Table:
+def _pairs(every_two: Sequence[Pair]) -> Table:
     columns: list[Column[Pair]] = [
         Column("fair", lambda pair: "no" if pair.reasons else "yes"),
         Column("what it says", lambda pair: pair_sentence(pair)),
@@ -119,18 +119,18 @@ def _pairs(found: Sequence[Pair]) -> Table:
         "pair-table",
         "The winners of every two runs",
         columns,
-        placed(found),
+        placed(every_two),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
         "ones. If the runs differ in several settings, it is not known which of them causes it.",
     )
 
 
-def _differ(runs: Sequence[ComparedRun], found: Mapping[str, tuple[str, ...]]) -> Table:
-    def value(place: int, name: str) -> str:
-        return found[name][place] or words.DASH
+def _differ(runs: Sequence[ComparedRun], values: Mapping[str, tuple[str, ...]]) -> Table:
+    def value(column: int, name: str) -> str:
+        return values[name][column] or words.DASH
 
     columns: list[Column[str]] = [Column("setting", lambda name: name)]
-    columns += [Column(run.name, partial(value, place)) for place, run in enumerate(runs)]
+    columns += [Column(run.name, partial(value, column)) for column, run in enumerate(runs)]
     caption = "Settings and facts that are not the same in all runs"
-    return Table.of("difference-table", caption, columns, placed(found))
+    return Table.of("difference-table", caption, columns, placed(values))

@@ -70,8 +70,8 @@ class ComparedRun:
 
     def score(self, name: str = "") -> Interval | None:
         """Of a model by its name; of the winner without one."""
-        found = self._scores.get(name or self._winner)
-        return interval(mean_interval(found), score_bounds(self.metric)) if found else None
+        scores = self._scores.get(name or self._winner)
+        return interval(mean_interval(scores), score_bounds(self.metric)) if scores else None
 
     @property
     def test_items(self) -> str:
@@ -84,7 +84,7 @@ class ComparedRun:
         """What may differ: figures of data and machine, versions, and every key of sweep.yaml."""
         again = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
-        found = {
+        facts = {
             "rows of each split": ", ".join(f"{k} {v:,}" for k, v in again.split_rows.items()),
             "data (SHA-256)": (again.data_sha256 or "")[:12],
             "test rows (SHA-256)": self.test_items[:12],
@@ -94,7 +94,7 @@ class ComparedRun:
             **{f"version of {name}": value for name, value in again.versions.items()},
             **dict(_flat(spec)),
         }
-        return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in found.items()}
+        return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in facts.items()}
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -142,25 +142,28 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     """Facts and settings that are not the same in all runs, with the value in each."""
     names = dict.fromkeys(name for run in runs for name in run.facts)
-    found = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+    values_of = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
+    return {name: values for name, values in values_of.items() if len(set(values)) > 1}
 
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
     """Every two runs; Holm's correction is taken over those that can be compared."""
-    found = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
+    every_two = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
     estimates = {
-        place: paired_difference(pair.first.scores, pair.second.scores)
-        for place, pair in enumerate(found)
+        index: paired_difference(pair.first.scores, pair.second.scores)
+        for index, pair in enumerate(every_two)
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
     adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = max(run.files.margin for run in runs)
-    for (place, estimate), p in zip(estimates.items(), adjusted, strict=True):
-        first, names = found[place].first, (found[place].first.name, found[place].second.name)
+    for (index, estimate), p in zip(estimates.items(), adjusted, strict=True):
+        first, names = (
+            every_two[index].first,
+            (every_two[index].first.name, every_two[index].second.name),
+        )
         result = comparison_of(names, first.metric, estimate, p, smallest, len(estimates))
-        found[place] = replace(found[place], comparison=result)
-    return found
+        every_two[index] = replace(every_two[index], comparison=result)
+    return every_two
 
 
 def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
@@ -169,13 +172,13 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     if first.scores is None or second.scores is None:
         yield f"no winner has been scored on the test split of {' and '.join(unscored)}"
         return
-    one, other = first.metric, second.metric
+    own_metric, other_metric = first.metric, second.metric
     if first.summary.task != second.summary.task:
         yield f"the tasks differ: {first.summary.task} and {second.summary.task}"
-    if (one.name, one.unit) != (other.name, other.unit):
-        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (one, other)]
+    if (own_metric.name, own_metric.unit) != (other_metric.name, other_metric.unit):
+        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (own_metric, other_metric)]
         yield f"the metrics differ: {' and '.join(names)}"
-    elif one.unit == "nats/token" and first.summary.models != second.summary.models:
+    elif own_metric.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
     own, others = scored_items(first.files), scored_items(second.files)
     counts = int(own.sum()), int(others.sum())

@@ -16,17 +16,17 @@ def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
         place: The run's folder, as a command names it now.
         status: That of a run that has ended, maybe with another number of trials.
     """
-    known, step = findings.run.status, findings.next_step
+    last_status, step = findings.run.status, findings.next_step
     now = {
         "place": place,
-        "status": status.phase if known == "running" else known,
+        "status": status.phase if last_status == "running" else last_status,
         "trials_asked": status.trials,
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,
     }
     advice = []
-    if step is not None and known == "complete":
+    if step is not None and last_status == "complete":
         command = step.command.replace(shlex.quote(findings.run.place), shlex.quote(place))
         advice = [step.model_copy(update={"command": command})]
     run = findings.run.model_copy(update=now)

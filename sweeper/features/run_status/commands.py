@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -101,8 +101,8 @@ def list_runs(
             runs.append(RunFolder.find(plan.parent))
         except RunError as error:
             say(f"Left out: {error}")
-    known = statuses(runs)
-    rows = [listed(run, known.get(run.path)) for run in runs]
+    by_folder = statuses(runs)
+    rows = [listed(run, by_folder.get(run.path)) for run in runs]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -202,15 +202,18 @@ def _verdict(folder: RunFolder, status: Status) -> None:
 
 
 def _as_json(folder: RunFolder) -> str:
+    from sweeper.features.run_status._answer import ShownRun
     from sweeper.findings.record import Findings
 
     status = _now(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)
-    return json.dumps(
-        {
-            "name": folder.path.name,
-            "status": status.model_dump(mode="json") if status else None,
-            "verdict": findings.verdict.model_dump(mode="json") if findings else None,
-        },
-        indent=2,
-    )
+    verdict = findings.verdict if findings else None
+    shown = ShownRun(name=folder.path.name, status=status, verdict=verdict)
+    return shown.model_dump_json(indent=2)
+
+
+def answers() -> dict[str, Any]:
+    """The type of what ``sweeper show`` prints with ``--json``."""
+    from sweeper.features.run_status._answer import ShownRun
+
+    return {"show": ShownRun}

@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from sweeper.features import parts
+from sweeper.findings.record import Findings
 from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
+from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.traits.traits import TRAIT_KEYS, Traits
 
@@ -77,6 +80,19 @@ def parameters_schema() -> dict[str, Any]:
     return _schema(dict[str, BookParameter], "Shared parameters of sweeper")
 
 
+def answers() -> dict[str, Any]:
+    """From each command to the type of what it prints with ``--json``."""
+    return {"plan": Plan, "run": Findings, "report": Findings} | {
+        command: kind for _, hook in parts.ANSWERS.all() for command, kind in hook().items()
+    }
+
+
+def answer_schema(command: str) -> dict[str, Any]:
+    """The schema of what a command prints with ``--json``."""
+    schema = TypeAdapter(answers()[command]).json_schema(mode="serialization")
+    return {"$schema": _DRAFT, **schema, "title": f"sweeper {command} --json"}
+
+
 def _schema(kind: Any, title: str) -> dict[str, Any]:
     schema = TypeAdapter(kind).json_schema()
     schema = json.loads(json.dumps(schema), object_hook=_referred)
@@ -106,12 +122,12 @@ def condition_schema() -> dict[str, Any]:
 
 def _fact_schema(fact: Fact) -> dict[str, Any]:
     types = {"flag": "boolean", "number": "number"}
-    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
+    value: dict[str, Any] = {"type": types.get(fact.kind, "string")}
     if fact.words:
-        one["enum"] = [*fact.words]
-    several = {"type": "array", "items": one, "minItems": 1}
+        value["enum"] = [*fact.words]
+    several = {"type": "array", "items": value, "minItems": 1}
     bounds = {"known": {"type": "boolean"}, "in": several}
-    tests = {operator: bounds.get(operator, one) for operator in operators(fact)}
+    tests = {operator: bounds.get(operator, value) for operator in operators(fact)}
     mapping = {"type": "object", "properties": tests, "additionalProperties": False}
     unit = f" ({fact.unit})" if fact.unit else ""
-    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}
+    return {"anyOf": [value, several, mapping], "description": f"{fact.description}{unit}"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -12,20 +13,29 @@ commands = typer.Typer()
 
 @commands.command("schema")
 def schema(
-    kind: Annotated[str, typer.Argument(help="sweep, rules, strategy or parameters.")] = "sweep",
+    kind: Annotated[
+        str,
+        typer.Argument(help="sweep, rules, strategy or parameters, or a command with --json."),
+    ] = "sweep",
 ) -> None:
-    """Print the JSON Schema of one kind of file: sweep.yaml, rules, strategies, parameters."""
+    """Print the JSON Schema of a kind of file, or of what a command prints with --json.
+
+    Files are sweep.yaml, rules, strategies and parameters. A command is named as it is typed, such
+    as 'data check'. An unknown name lists all of them.
+    """
     import json
+    from functools import partial
 
     from sweeper.errors import UsageError, near_match
     from sweeper.features.schemas import _schemas
     from sweeper.planning.rulebook.rules import rule_book
 
-    schemas = {
+    schemas: dict[str, Callable[[], dict[str, Any]]] = {
         "sweep": _schemas.sweep_schema,
         "rules": lambda: _schemas.rules_schema(rule_book()),
         "strategy": _schemas.strategy_schema,
         "parameters": _schemas.parameters_schema,
+        **{command: partial(_schemas.answer_schema, command) for command in _schemas.answers()},
     }
     if kind not in schemas:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))

@@ -10,8 +10,6 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,103 +23,53 @@ from sweeper.backend import Underway
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
-from sweeper.evaluation.task_scores import (
-    FOLDER,
-    ModelScores,
-    TaskScores,
-    base_file,
-    trial_file,
-)
-from sweeper.facts.record import ModelFacts
-from sweeper.features.suite._scoring import (
-    EvaluationRequest,
-    TrialToScore,
-    model_key,
-)
+from sweeper.evaluation.task_scores import FOLDER, ModelScores, TaskScores, base_file, trial_file
+from sweeper.features.suite._scoring import EvaluationRequest, Subject, model_key
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
-from sweeper.plans import half_of
-from sweeper.spec import ModelSpec
 from sweeper.strategies.base import strategy as strategy_named
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.trial.artifacts import record_of
 from sweeper.training.trial.reload import reload
 
 # lm-eval's own default for models that do not say how much they can read.
 _MOST_TOKENS = 2048
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One model to score: a base, or a trial's. ``folder`` is of the base model.
-
-    ``quantized`` is the strategy whose quantisation a base has; empty for none.
-    """
-
-    spec: ModelSpec
-    facts: ModelFacts
-    folder: Path
-    dtype: str
-    trial: TrialToScore | None = None
-    quantized: str = ""
-
-    @property
-    def name(self) -> str:
-        return "base" if self.trial is None else f"trial {self.trial.number}"
-
-    def empty(self) -> ModelScores:
-        return ModelScores(
-            model=self.facts.id,
-            revision=self.facts.revision,
-            dtype=self.dtype,
-            trial=self.trial.number if self.trial else None,
-            strategy=self.trial.strategy if self.trial else "",
-        )
-
-    def places(self, kept: Path) -> list[Path]:
-        """Where its scores are kept; a base's also where other runs find them."""
-        if self.trial is not None:
-            return [trial_file(kept, self.trial.number)]
-        key = model_key(self.facts, self.folder, f"{self.dtype} {self.quantized}".rstrip())
-        return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
+def _name(subject: Subject) -> str:
+    return "base" if subject.trial is None else f"trial {subject.trial}"
 
 
-def subjects(request: EvaluationRequest) -> Iterator[Subject]:
-    """Every model once: each trial after its base in the same dtype."""
-    facts = {facts.id: facts for facts in request.facts}
-    specs = dict(zip(facts, request.models, strict=True))
-    seen: set[tuple[str, str]] = set()
+def _empty(subject: Subject) -> ModelScores:
+    return ModelScores.taken_from(
+        subject, model=subject.facts.id, revision=subject.facts.revision, tasks=()
+    )
 
-    def base(model: str, dtype: str) -> Iterator[Subject]:
-        if (model, dtype) not in seen:
-            seen.add((model, dtype))
-            folder = weights_folder(specs[model], facts[model])
-            quantized = request.quantized.get(model, "")
-            yield Subject(specs[model], facts[model], folder, dtype, quantized=quantized)
 
-    for model in request.bases:
-        half = half_of(request.precision)
-        yield from base(model, "float32" if request.precision == "fp32" else half)
-    for trial in request.trials:
-        record = record_of(Path(trial.weights))
-        yield from base(trial.model, record.base_dtype)
-        spec, model_record = specs[trial.model], facts[trial.model]
-        yield Subject(
-            spec, model_record, weights_folder(spec, model_record), record.base_dtype, trial
-        )
+def _folder(subject: Subject) -> Path:
+    """The folder of the base model."""
+    return weights_folder(subject.spec, subject.facts)
+
+
+def places(subject: Subject, kept: Path) -> list[Path]:
+    """Where its scores are kept; a base's also where other runs find them."""
+    if subject.trial is not None:
+        return [trial_file(kept, subject.trial)]
+    form = f"{subject.dtype} {subject.quantized}".rstrip()
+    key = model_key(subject.facts, _folder(subject), form)
+    return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
 
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
     if subject.trial is not None:
-        return reload(Path(subject.trial.weights), device).model
+        return reload(Path(subject.weights), device).model
     dtype = getattr(torch, subject.dtype)
     quantized = None
     if subject.quantized:
         quantized = strategy_named(subject.quantized).quantization_config({}, dtype=dtype)
     trust, name = subject.spec.trust_remote_code, subject.facts.id
-    return load_base(subject.folder, "CAUSAL_LM", dtype, device, quantized, trust, name)
+    return load_base(_folder(subject), "CAUSAL_LM", dtype, device, quantized, trust, name)
 
 
 class _Progress(CacheHook):
@@ -176,15 +124,16 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
     Raises:
         UsageError: Its tokenizer cannot end a text.
     """
+    folder, trust = _folder(subject), subject.spec.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(
-        subject.folder, trust_remote_code=subject.spec.trust_remote_code, local_files_only=True
+        folder, trust_remote_code=trust, local_files_only=True
     )
     if tokenizer.eos_token_id is None:
         raise UsageError(
             f"the tokenizer of {subject.facts.id} has no token that ends a text",
             why="lm-eval needs one to find the end of an output.",
             fix="Set eos_token in the model's tokenizer_config.json.",
-            where=str(subject.folder),
+            where=str(folder),
         )
     longest = min(_MOST_TOKENS, subject.facts.context_length)
     return _Asked(
@@ -210,17 +159,17 @@ class _Evaluation:
 
     def run(self) -> SuiteFacts:
         """Score every model on every task that it has not been scored on."""
-        for subject in subjects(self._request):
+        for subject in self._request.subjects:
             missing = self._missing(subject)
             if not missing:
                 continue
             model = harnessed(subject, self._device)
             for task in missing:
-                tell_event(what="started", model=subject.name, task=task.name, items=task.items)
-                scores = self._score(model, task, subject.name)
+                tell_event(what="started", model=_name(subject), task=task.name, items=task.items)
+                scores = self._score(model, task, _name(subject))
                 self._keep(subject, scores)
                 tell_event(
-                    what="scored", model=subject.name, task=task.name, items=len(scores.keys),
+                    what="scored", model=_name(subject), task=task.name, items=len(scores.keys),
                     seconds=round(scores.seconds, 1),
                 )  # fmt: skip
             del model
@@ -232,8 +181,8 @@ class _Evaluation:
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; scores of the same base from another run are reused."""
-        path, *elsewhere = subject.places(self._kept)
-        own = ModelScores.read_or_none(path) or subject.empty()
+        path, *elsewhere = places(subject, self._kept)
+        own = ModelScores.read_or_none(path) or _empty(subject)
         others = [other for other in map(ModelScores.read_or_none, elsewhere) if other is not None]
         missing = []
         for task in self._tasks:
@@ -249,8 +198,8 @@ class _Evaluation:
         return missing
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:
-        for path in subject.places(self._kept):
-            (ModelScores.read_or_none(path) or subject.empty()).adding(scores).write(path)
+        for path in places(subject, self._kept):
+            (ModelScores.read_or_none(path) or _empty(subject)).adding(scores).write(path)
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()

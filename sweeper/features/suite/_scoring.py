@@ -14,8 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from sweeper.artifact import Artifact, Record
 from sweeper.child_process import in_child
 from sweeper.errors import Problem, SpecError, UsageError
@@ -24,10 +22,12 @@ from sweeper.extras import install_command, missing
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
 from sweeper.features.suite.facts import SuiteFacts
-from sweeper.plans import Candidate, Plan, Precision
+from sweeper.jsontext import object_of
+from sweeper.plans import Candidate, Plan, half_of
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
+from sweeper.textfile import read_text
 from sweeper.trials import TrialConfig
 from sweeper.units import plural
 from sweeper.views.console import Tell
@@ -37,13 +37,24 @@ HARNESS = "lm_eval"
 """The name of lm-eval's package."""
 
 
-class TrialToScore(Record):
-    """One trained model."""
+class Subject(Record):
+    """One model to score: a base, or a trial's on its base.
 
-    number: int
-    model: str
-    strategy: str
-    weights: str
+    Args:
+        spec: The base model, as it is found from here.
+        dtype: Of the base's weights.
+        quantized: The strategy whose quantisation a base has; empty for none.
+        trial: The trial's number; None for a base.
+        weights: ``weights/`` of the trial.
+    """
+
+    spec: ModelSpec
+    facts: ModelFacts
+    dtype: str
+    quantized: str = ""
+    trial: int | None = None
+    strategy: str = ""
+    weights: str = ""
 
 
 class EvaluationRequest(Artifact):
@@ -51,21 +62,13 @@ class EvaluationRequest(Artifact):
 
     Args:
         suite: Folder or file with the tasks.
-        models: Base models as they are found from here; ``facts`` are those of the plan, in order.
-        trials: Trained models to score; each one's base is scored in the same dtype before it.
-        bases: Ids of base models to score also where no trial asks for it.
-        quantized: By model, the strategy whose quantisation its base is loaded in.
+        subjects: Each model once, a trial's after its base.
         run_generated_code: Whether the user allowed running code that a model wrote.
     """
 
     suite: str
     folder: str
-    models: tuple[ModelSpec, ...]
-    facts: tuple[ModelFacts, ...]
-    trials: tuple[TrialToScore, ...] = ()
-    bases: tuple[str, ...] = ()
-    precision: Precision = "fp32"
-    quantized: dict[str, str] = Field(default_factory=dict)
+    subjects: tuple[Subject, ...] = ()
     run_generated_code: bool = False
 
 
@@ -115,7 +118,7 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
     suite = require_suite(path)
     with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as folder:
         request = EvaluationRequest(
-            suite=suite, folder=folder, models=(), facts=(), run_generated_code=run_generated_code
+            suite=suite, folder=folder, run_generated_code=run_generated_code
         )
         return score(request, lambda _line: None)
 
@@ -158,13 +161,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
 
 
 def request_for(
-    run: RunFolder,
-    plan: Plan,
-    spec: Spec,
-    suite: str,
-    trials: Sequence[int],
-    *,
-    permitted: bool,
+    run: RunFolder, plan: Plan, spec: Spec, suite: str, trials: Sequence[int], *, permitted: bool
 ) -> EvaluationRequest:
     """The request to score these trials, each with its base; without trials, the first base.
 
@@ -174,25 +171,36 @@ def request_for(
     Raises:
         UsageError: A trial has no weights, or a model writes no text.
     """
-    chosen = [_trial(run, number) for number in trials]
-    first = plan.candidates[0]
-    kinds = {facts.id: facts.kind for facts in plan.facts.models}
-    if not chosen and kinds[first.model] != "decoder":
-        why = "There is no general capability to score."
-        raise UsageError(f"{first.model} writes no text", why)
+    pairs = {
+        facts.id: (spec, facts) for spec, facts in zip(spec.models, plan.facts.models, strict=True)
+    }
+
+    def base(model: str, dtype: str) -> Subject:
+        model_spec, facts = pairs[model]
+        candidate = _quantized(plan, model)
+        quantized = candidate.strategy if candidate else ""
+        return Subject(spec=model_spec, facts=facts, dtype=dtype, quantized=quantized)
+
+    subjects: list[Subject] = []
+    for number in trials:
+        weights = _weights(run, number)
+        config = TrialConfig.read(run.trial(number) / "config.json")
+        record = object_of(read_text(weights / "sweeper.json"))
+        untrained = base(config.model, str(record["base_dtype"]))
+        subjects += [] if untrained in subjects else [untrained]
+        tuned = {"trial": number, "strategy": config.strategy, "weights": str(weights)}
+        subjects.append(untrained.model_copy(update=tuned))
+    if not trials:
+        first = plan.candidates[0]
+        dtype = "float32" if first.precision == "fp32" else half_of(first.precision)
+        subjects.append(base(first.model, dtype))
+        if subjects[0].facts.kind != "decoder":
+            why = "There is no general capability to score."
+            raise UsageError(f"{first.model} writes no text", why)
     return EvaluationRequest(
         suite=suite,
         folder=str(evaluations(run)),
-        models=spec.models,
-        facts=plan.facts.models,
-        trials=tuple(chosen),
-        bases=() if chosen else (first.model,),
-        precision=first.precision,
-        quantized={
-            model: candidate.strategy
-            for model in kinds
-            if (candidate := _quantized(plan, model)) is not None
-        },
+        subjects=tuple(subjects),
         run_generated_code=permitted,
     )
 
@@ -205,7 +213,7 @@ def _quantized(plan: Plan, model: str) -> Candidate | None:
     return candidate if candidate.quantization is not None else None
 
 
-def _trial(run: RunFolder, number: int) -> TrialToScore:
+def _weights(run: RunFolder, number: int) -> Path:
     weights = kept_weights(run, number)
     if not writes_text(run, number):
         raise UsageError(
@@ -214,10 +222,7 @@ def _trial(run: RunFolder, number: int) -> TrialToScore:
             fix="Train with --classes-by generate, where the model writes the class's name.",
             where=str(weights),
         )
-    config = TrialConfig.read(run.trial(number) / "config.json")
-    return TrialToScore(
-        number=number, model=config.model, strategy=config.strategy, weights=str(weights)
-    )
+    return weights
 
 
 def writes_text(run: RunFolder, number: int) -> bool:

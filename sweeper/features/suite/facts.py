@@ -1,4 +1,4 @@
-"""The tasks of the suite, read from their files, or by lm-eval before a run."""
+"""Items, prompts and outputs of the suite's tasks: from their files, or by lm-eval before a run."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from sweeper.features.tracking._follower import (
+from sweeper.features.tracking.listener import (
     Tracker,
     final_figures,
     model_name,

@@ -12,7 +12,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from sweeper.features.tracking._follower import (
+from sweeper.features.tracking.listener import (
     Tracker,
     final_figures,
     parameters,

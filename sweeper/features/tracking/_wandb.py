@@ -12,7 +12,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
 
-from sweeper.features.tracking._follower import (
+from sweeper.features.tracking.listener import (
     Tracker,
     final_figures,
     parameters,

@@ -1,16 +1,328 @@
-"""One listener for each service, which logs the run there as it goes on."""
+"""One listener for each service, which logs the run there as it goes on.
+
+The folder of the run is the queue: the command has written every configuration, rung and result
+there before anybody hears of it. What a service missed while it was away is therefore still there,
+and ``listeners/tracking/NAME.json`` says what it has. A tracker talks to one client library and may
+raise whatever that raises: ``Follower`` tries again.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import math
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
+from pydantic import Field
+
+from sweeper.artifact import Artifact, Record
 from sweeper.errors import NotInstalled
 from sweeper.extras import install_command, missing
-from sweeper.features.tracking._follower import Follower, tracker_class
 from sweeper.features.tracking.options import Options
+from sweeper.jsontext import object_of
 from sweeper.plans import Plan
+from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
-from sweeper.spec import Spec
+from sweeper.spec import Scalar, Spec
+from sweeper.textfile import read_text
+from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
+
+
+class Tracker(ABC):
+    """Logs one run to one service.
+
+    Ids are the service's own names of a run; they are kept in the run's folder, so that a later
+    call can go on in the same runs.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+
+    @property
+    def folder(self) -> Path:
+        """Where files of trackers lie."""
+        return self.run.listeners / "tracking"
+
+    @property
+    def title(self) -> str:
+        """The name of the whole sweep: that of its folder."""
+        return self.run.path.resolve().name
+
+    @property
+    def where(self) -> str:
+        """The address of the service, without secrets; ids of another service are not used."""
+        return ""
+
+    @abstractmethod
+    def start(self, run_id: str) -> str:
+        """Begin the sweep, or go on with it.
+
+        Args:
+            run_id: Its id from an earlier call. May be empty.
+
+        Returns:
+            Its id.
+        """
+
+    @abstractmethod
+    def trial_started(self, config: TrialConfig, trial_id: str) -> str:
+        """Begin a trial with its parameters, or open it again.
+
+        Args:
+            trial_id: Its id from an earlier call. May be empty.
+
+        Returns:
+            Its id.
+        """
+
+    @abstractmethod
+    def rung(self, run: str, report: RungReport) -> None:
+        """Log a trial's losses at one rung."""
+
+    @abstractmethod
+    def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
+        """Log the end of a trial, and close it."""
+
+    @abstractmethod
+    def trial_left(self, run: str) -> None:
+        """Close a trial that a later call will continue."""
+
+    @abstractmethod
+    def ended(
+        self, run: str, state: str, figures: Mapping[str, float], text: str, files: Sequence[Path]
+    ) -> None:
+        """Log the end of this call.
+
+        Args:
+            state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
+        """
+
+
+def tracker_class(name: str) -> type[Tracker]:
+    """The tracker that the module of this name defines; loads its client library."""
+    module = importlib.import_module(f"{__package__}._{name}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Tracker) and value is not Tracker
+    ]
+    return classes[0]
+
+
+def parameters(config: TrialConfig) -> dict[str, Scalar]:
+    """A trial's parameters by name. A model in a folder is named without its path."""
+    return {
+        "strategy": config.strategy,
+        "model": model_name(config.model),
+        "seed": config.seed,
+        **config.parameters,
+    }
+
+
+def rung_figures(report: RungReport) -> dict[str, float]:
+    """The losses at a rung, as ``rungs.jsonl`` names them, and metrics as ``validation/NAME``."""
+    named = {
+        "validation_loss": report.validation_loss,
+        "train_loss": report.train_loss,
+        "epoch": report.epochs,
+    }
+    measures = _measures(report.measures)
+    return _finite({**named, **measures, **_with_prefix("validation", report.metrics)})
+
+
+def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
+    """Measures by name, and what training changed in them as ``NAME/change``."""
+    values: dict[str, float | None] = {}
+    for name, measure in measures.items():
+        values |= {
+            name: measure.value,
+            f"{name}/change": None if measure.base is None else measure.change,
+        }
+    return values
+
+
+def final_figures(result: TrialResult) -> dict[str, float]:
+    """How a trial ended, all as ``final/NAME``."""
+    named = {
+        "validation_loss": result.validation_loss,
+        **_measures(result.measures),
+        "training_seconds": result.training_seconds,
+        "evaluation_seconds": result.evaluation_seconds,
+        "peak_memory_gib": result.peak_memory_gib,
+        "tokens": result.tokens,
+        "trainable_parameters": result.trainable_parameters,
+        **result.metrics,
+    }
+    return _finite(_with_prefix("final", named))
+
+
+def reason(result: TrialResult) -> str:
+    """Why a trial failed, was pruned or stopped early; empty where it was trained to its end."""
+    failed = f"{result.failure.kind}: {result.failure.detail}" if result.failure else ""
+    return clean(failed or result.pruned_because or result.stopped_because)
+
+
+def model_name(model: str) -> str:
+    """A model's id, or the name of its folder.
+
+    >>> model_name("/data/models/llama"), model_name("org/llama")
+    ('llama', 'org/llama')
+    """
+    return Path(model).name if model.startswith(("/", "~", ".")) else model
+
+
+def _with_prefix(prefix: str, figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"{prefix}/{name}": value for name, value in figures.items()}
+
+
+def _finite(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+REPORT_FILES = ("report.html", "report.md", "trials.csv", "curves.csv")
+
+
+class Logged(Record):
+    """The part of a trial that was logged: up to a rung of an attempt, or its end."""
+
+    id: str
+    attempt: int = 0
+    rung: int = 0
+    ended: bool = False
+
+
+class TrackingState(Artifact):
+    """The logged part of a run: ``listeners/tracking/NAME.json``."""
+
+    where: str = ""
+    run: str = ""
+    trials: dict[int, Logged] = Field(default_factory=dict)
+
+
+class Follower:
+    """One run and one tracker.
+
+    Every method may raise what the client raises. What was logged before is noted by then, so that
+    the next call goes on from there.
+    """
+
+    def __init__(self, run: RunFolder, tracker: Tracker) -> None:
+        self._run, self._tracker = run, tracker
+        self._path = tracker.folder / f"{tracker.name}.json"
+        state = TrackingState.read_or_none(self._path)
+        if state is None or state.where != tracker.where:
+            state = TrackingState(where=tracker.where)
+        self._state = state
+        self._started = False
+        self._open: set[int] = set()
+        self._changed: set[int] = set()
+        self._read = 0
+
+    def catch_up(self) -> None:
+        """Log what has happened since the last call."""
+        if not self._started:
+            self._note(run=self._tracker.start(self._state.run))
+            self._started = True
+        self._hear()
+        for number in sorted(self._changed):
+            self._trial(number)
+            self._changed.discard(number)
+
+    def end(self, state: str) -> None:
+        """Log the rest, close open trials, and log the report."""
+        self.catch_up()
+        for number in sorted(self._open):
+            self._tracker.trial_left(self._state.trials[number].id)
+            self._open.discard(number)
+        figures, text = self._figures()
+        files = [self._run.path / name for name in REPORT_FILES]
+        there = [path for path in files if path.is_file()]
+        self._tracker.ended(self._state.run, state, figures, text, there)
+
+    def _hear(self) -> None:
+        """Note the trials of new events."""
+        path = self._run.events
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if path.stat().st_size < self._read:  # a half line at its end was cut off
+                self._read = 0
+            file.seek(self._read)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            self._read += len(whole) + len(newline)
+            for line in whole.splitlines():
+                with contextlib.suppress(ValueError):
+                    number = object_of(line).get("trial")
+                    if isinstance(number, int):
+                        self._changed.add(number)
+
+    def _trial(self, number: int) -> None:
+        folder = self._run.trial(number)
+        config = TrialConfig.read_or_none(folder / "config.json")
+        if config is None:
+            return
+        logged = self._state.trials.get(number, Logged(id=""))
+        result = TrialResult.read_or_none(folder / "result.json")
+        if logged.ended and result is not None and result.attempt == logged.attempt:
+            return
+        if number not in self._open:
+            begun = self._tracker.trial_started(config, logged.id)
+            logged = self._keep(number, logged, id=begun, ended=False)
+            self._open.add(number)
+        for report in RungReport.read_lines(folder / "rungs.jsonl"):
+            if (report.attempt, report.rung) > (logged.attempt, logged.rung):
+                self._tracker.rung(logged.id, report)
+                logged = self._keep(number, logged, attempt=report.attempt, rung=report.rung)
+        if result is not None:
+            self._tracker.trial_ended(logged.id, config, result)
+            self._keep(number, logged, attempt=result.attempt, ended=True)
+            self._open.discard(number)
+
+    def _keep(self, number: int, logged: Logged, **changes: Any) -> Logged:
+        logged = logged.model_copy(update=changes)
+        self._note(trials={**self._state.trials, number: logged})
+        return logged
+
+    def _note(self, **changes: Any) -> None:
+        self._state = self._state.model_copy(update=changes)
+        self._state.write(self._path, synced=False)
+
+    def _figures(self) -> tuple[dict[str, float], str]:
+        """Figures of the whole sweep, and its verdict."""
+        states = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
+        losses = []
+        for number in self._state.trials:
+            result = TrialResult.read_or_none(self._run.trial(number) / "result.json")
+            if result is not None:
+                states[result.state] += 1
+                losses += [result.validation_loss] if result.validation_loss is not None else []
+        figures: dict[str, float] = {
+            f"trials/{name.lower()}": count for name, count in states.items()
+        }
+        if losses:
+            figures["best_validation_loss"] = min(losses)
+        try:
+            findings = object_of(read_text(self._run.findings))
+            verdict, metric = findings["verdict"], findings["metric"]["name"]
+            scores = {
+                finalist["trial"]: finalist["test_score"] for finalist in findings["finalists"]
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            return figures, ""
+        if (best := verdict.get("recommended_trial")) is not None:
+            figures["recommended_trial"] = best
+            if scores.get(best):
+                figures[f"test/{metric}"] = scores[best]["value"]
+        return figures, clean(verdict.get("sentence") or "")
+
 
 # The module of each service's client; its extra has the service's name.
 _CLIENTS = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboardX"}

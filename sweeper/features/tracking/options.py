@@ -13,6 +13,5 @@ class Options(parts.Options):
     """log of a run to MLflow, Weights & Biases or TensorBoard"""
 
     services: Annotated[
-        tuple[Literal["mlflow", "wandb", "tensorboard"], ...],
-        parts.Flag("--track", panel="Search"),
+        tuple[Literal["mlflow", "wandb", "tensorboard"], ...], parts.Flag("--track", panel="Search")
     ] = Field((), description="services to log the run to: mlflow, wandb, tensorboard")

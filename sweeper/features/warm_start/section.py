@@ -12,7 +12,6 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategies import best_of, default_of
 from sweeper.plans import ProposedTrial
 from sweeper.reporting.document import Report
-from sweeper.spec import Scalar
 
 HEADING = Heading(76, "warm-start", "Warm starts")
 
@@ -20,19 +19,17 @@ HEADING = Heading(76, "warm-start", "Warm starts")
 class WarmStartResult(Record):
     """The warm start of one candidate from an earlier study, and its result here.
 
-    ``trial`` is the one that tried it, None where none has yet; losses are values of the
-    objective, the earlier one on another data set.
+    ``trial`` is the one that tried it, None where none has yet; values are those of the
+    objective.
     """
 
     strategy: str
     study: str
     similarity: float
-    parameters: dict[str, Scalar]
-    earlier_loss: float
     trial: int | None = None
-    loss: float | None = None
-    default_loss: float | None = None
-    best_loss: float | None = None
+    value: float | None = None
+    default_value: float | None = None
+    best_value: float | None = None
 
 
 class Figures(Record):
@@ -50,7 +47,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """A sentence for each warm start."""
-    return " ".join(_sentence(one, report.findings.objective) for one in figures.starts)
+    return " ".join(_sentence(start, report.findings.objective) for start in figures.starts)
 
 
 def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
@@ -62,12 +59,10 @@ def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
         strategy=strategy,
         study=warm.record["study"],
         similarity=warm.record["similarity"],
-        parameters=warm.parameters,
-        earlier_loss=run.plan.objective.value(warm.record["loss"]),
         trial=tried.config.number if tried else None,
-        loss=tried.value if tried and tried.completed else None,
-        default_loss=default.value if default and default.completed else None,
-        best_loss=best.value if best else None,
+        value=tried.value if tried and tried.completed else None,
+        default_value=default.value if default and default.completed else None,
+        best_value=best.value if best else None,
     )
 
 
@@ -86,12 +81,12 @@ def _sentence(start: WarmStartResult, metric: Metric) -> str:
     )
     if start.trial is None:
         return f"{opening}: not tried yet."
-    if start.loss is None:
+    if start.value is None:
         return f"{opening}: trial {start.trial} tried it and was not completed."
-    reached, best = (words.score(loss, metric) for loss in (start.loss, start.best_loss))
+    reached, best = (words.score(value, metric) for value in (start.value, start.best_value))
     default = ""
-    if start.default_loss is not None:
-        default = f", its default {words.score(start.default_loss, metric)}"
+    if start.default_value is not None:
+        default = f", its default {words.score(start.default_value, metric)}"
     return (
         f"{opening}: trial {start.trial} reached {reached}{unit}{default}, the best of all {best}."
     )

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
-
-from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
-from sweeper.constraints import excess, is_beyond, limits_of
-from sweeper.errors import UsageError
+from sweeper.constraints import cost_within, limits_of
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.warm_start.options import Options
 from sweeper.objective import Objective
 from sweeper.plans import Candidate, Parameter, Plan, ProposedTrial
-from sweeper.runfolder import RunFolder
+from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search.finalists import cost_of
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.trials import TrialConfig, TrialResult
@@ -49,9 +45,8 @@ class RememberedBest(Record):
     strategy: str
     model: RememberedModel
     parameters: dict[str, Scalar]
-    loss: float
-    default_loss: float | None = None
-    trials: int = Field(description="that completed")
+    cost: float
+    default_cost: float | None = None
 
 
 class Remembered(Artifact):
@@ -68,28 +63,20 @@ class Remembered(Artifact):
     bests: tuple[RememberedBest, ...]
 
 
-class WarmStart(Record):
-    """A configuration that an earlier study on similar facts found best."""
-
-    study: str = Field(description="name of the earlier run")
-    similarity: float = Field(gt=0, le=1, description="of the earlier study's facts to these")
-    loss: float = Field(description="cost that it reached there")
-    default_loss: float | None = Field(None, description="cost of the default there")
-    dropped: tuple[str, ...] = Field((), description="parameters that this plan does not allow")
-
-
 def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
     """Keep the record of a finished study, unless no trial completed within the limits.
 
     Raises:
         OSError: The folder for caches cannot be written.
     """
-    limits = limits_of(spec)
-    trials = [trial for folder in sorted(run.trials.glob("*")) if (trial := _ended(folder))]
-    kept = [trial for trial in trials if not is_beyond(excess(trial[1].measures, limits))]
-    bests = [_best(plan, candidate, kept) for candidate in plan.candidates]
-    trials_kept = tuple(best for best in bests if best is not None)
-    if not trials_kept:
+    limits, trials = limits_of(spec), []
+    for folder in sorted(run.trials.glob("*")):
+        config = TrialConfig.read_or_none(folder / CONFIG)
+        result = TrialResult.read_or_none(folder / RESULT)
+        if config and result and cost_within(result, plan.objective, limits) is not None:
+            trials.append((config, result))
+    bests = [_best(plan, candidate, trials) for candidate in plan.candidates]
+    if not any(bests):
         return
     facts = plan.facts
     record = Remembered(
@@ -101,7 +88,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         classes=len(facts.data.labels),
         mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
         objective=_named(plan.objective),
-        bests=trials_kept,
+        bests=tuple(best for best in bests if best is not None),
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
     name = hashlib.sha256(f"{run.path.name} {identity}".encode()).hexdigest()[:24]
@@ -110,15 +97,6 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
 
 def _named(objective: Objective) -> str:
     return f"{objective.name} {objective.source}".rstrip()
-
-
-def _ended(folder: Path) -> tuple[TrialConfig, TrialResult] | None:
-    try:
-        config = TrialConfig.read(folder / "config.json")
-        result = TrialResult.read(folder / "result.json")
-    except (OSError, UsageError):
-        return None
-    return (config, result) if math.isfinite(cost_of(result)) else None
 
 
 def _best(
@@ -138,20 +116,10 @@ def _best(
     searched = {name for name, item in candidate.parameters.items() if item.searched}
     return RememberedBest(
         strategy=candidate.strategy,
-        model=_model(facts),
+        model=RememberedModel.taken_from(facts, name=facts.id.rstrip("/").rpartition("/")[2]),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
-        loss=cost_of(result, measured),
-        default_loss=defaults[0] if defaults else None,
-        trials=len(own),
-    )
-
-
-def _model(facts: ModelFacts) -> RememberedModel:
-    return RememberedModel(
-        name=facts.id.rstrip("/").rpartition("/")[2],
-        model_type=facts.model_type,
-        kind=facts.kind,
-        parameters=facts.parameters,
+        cost=cost_of(result, measured),
+        default_cost=defaults[0] if defaults else None,
     )
 
 
@@ -159,8 +127,10 @@ def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[Pro
     """For each candidate the best of the most similar earlier study, if any is similar."""
     if not spec.features.of(Options).enabled:
         return
-    remembered = _studies(home() / FOLDER)
-    studies = [study for study in remembered if study.objective == _named(plan.objective)]
+    read = map(Remembered.read_or_none, sorted((home() / FOLDER).glob("*.json")))
+    named = _named(plan.objective)
+    studies = [study for study in read if study is not None and study.objective == named]
+    studies.sort(key=lambda study: study.ended_at, reverse=True)
     proposed = [
         trial
         for candidate in plan.candidates
@@ -169,17 +139,6 @@ def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[Pro
     if not proposed:
         tell("No earlier study is similar: the search starts without a warm start.")
     yield from proposed
-
-
-def _studies(folder: Path) -> list[Remembered]:
-    """All records that can be read, the newest first."""
-    studies = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            studies.append(Remembered.read(path))
-        except (OSError, UsageError):
-            continue  # of a newer sweeper, or damaged: it would only have been tried early
-    return sorted(studies, key=lambda study: study.ended_at, reverse=True)
 
 
 def _warm_start(
@@ -202,21 +161,14 @@ def _warm_start(
     }
     if like < LEAST or not fits:
         return None
-    warm = WarmStart(
-        study=study.study,
-        similarity=round(like, 3),
-        loss=best.loss,
-        default_loss=best.default_loss,
-        dropped=tuple(sorted(set(best.parameters) - set(fits))),
-    )
     return ProposedTrial(
         feature="warm_start",
         strategy=candidate.strategy,
         model=candidate.model,
         parameters=fits,
-        weight=warm.similarity,
-        text=_text(candidate, warm, plan.objective),
-        record=warm.model_dump(mode="json"),
+        weight=round(like, 3),
+        text=_text(candidate, like, study.study, best, fits, plan.objective),
+        record={"study": study.study, "similarity": round(like, 3)},
     )
 
 
@@ -256,14 +208,22 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
     return min(lows, default=-math.inf) <= value <= max(highs, default=math.inf)
 
 
-def _text(candidate: Candidate, warm: WarmStart, objective: Objective) -> str:
+def _text(
+    candidate: Candidate,
+    like: float,
+    study: str,
+    best: RememberedBest,
+    fits: Mapping[str, Scalar],
+    objective: Objective,
+) -> str:
     """The line of the run's log about a warm start."""
-    reached, title = objective.value(warm.loss), "loss" if objective.is_loss else objective.title
-    default = None if warm.default_loss is None else objective.value(warm.default_loss)
+    reached, title = objective.value(best.cost), "loss" if objective.is_loss else objective.title
+    default = None if best.default_cost is None else objective.value(best.default_cost)
     against = "" if default is None else f" (its default {default:.4g})"
-    without = f", without {', '.join(warm.dropped)}" if warm.dropped else ""
+    dropped = sorted(set(best.parameters) - set(fits))
+    without = f", without {', '.join(dropped)}" if dropped else ""
     return (
         f"{candidate.strategy} of {candidate.model} starts with the best configuration of "
-        f"{warm.study}, which reached a {title} of {reached:.4g}{against}"
-        f"{without}; similarity {warm.similarity:.0%}"
+        f"{study}, which reached a {title} of {reached:.4g}{against}"
+        f"{without}; similarity {like:.0%}"
     )

@@ -15,7 +15,6 @@ from pydantic import Field
 from scipy import special
 
 from sweeper import units
-from sweeper.artifact import Record
 from sweeper.constraints import Limit
 from sweeper.errors import GateFailed, Problem
 from sweeper.evaluation.significance import (
@@ -28,7 +27,7 @@ from sweeper.evaluation.significance import (
     outcome,
     paired_difference,
 )
-from sweeper.evaluation.task_scores import ModelScores, TaskScores, evaluations
+from sweeper.evaluation.task_scores import ModelScores, ScoredTask, TaskScores, Unit, evaluations
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import MeasuredTrials
@@ -43,8 +42,6 @@ from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 POWER = 0.8
 
 Retention = Literal["kept", "lost", "unresolved"]
-
-Unit = Literal["points", "nats/token"]
 
 
 class MeasureChange(NamedTuple):
@@ -66,14 +63,14 @@ class MeasureChange(NamedTuple):
 def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
     """What training changed in a trial: scores on other tasks, then its measures."""
     tasks = [task for task in task_changes(run) if task.trial == trial]
-    found = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
+    measured = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
     result = files.result if files else None
     if files is not None and result is not None:
         for name, measure in result.measures.items():
             points = measure_points(run, files, name)
-            found.append(MeasureChange(name, measure.title, points, measure.unit))
-    return found
+            measured.append(MeasureChange(name, measure.title, points, measure.unit))
+    return measured
 
 
 def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
@@ -99,19 +96,19 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
 
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures that have a value of the base, by name."""
-    found: dict[str, tuple[Measure, dict[int, float]]] = {}
+    by_name: dict[str, tuple[Measure, dict[int, float]]] = {}
     for trial in run.ranked:
-        for name, one in (trial.result.measures if trial.result else {}).items():
-            if one.base is not None:
-                found.setdefault(name, (one, {}))[1][trial.config.number] = one.change
+        for name, item in (trial.result.measures if trial.result else {}).items():
+            if item.base is not None:
+                by_name.setdefault(name, (item, {}))[1][trial.config.number] = item.change
     return {
         name: MeasuredTrials(
             title=measure.title,
             unit=measure.unit,
-            limit=next((one.most for one in run.limits if one.holds_for(name)), None),
+            limit=next((item.most for item in run.limits if item.holds_for(name)), None),
             changes=values,
         )
-        for name, (measure, values) in found.items()
+        for name, (measure, values) in by_name.items()
     }
 
 
@@ -124,42 +121,35 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
     problems: list[Problem] = []
     for limit in limits:
         for trial in trials:
-            found = [one for one in changes(run, trial) if limit.holds_for(one.name)]
-            if not found:
+            limited = [change for change in changes(run, trial) if limit.holds_for(change.name)]
+            if not limited:
                 what = f"the limit on {limit.title} could not be checked: nothing was measured of "
                 problems.append(Problem(f"{what}trial {trial}", fix=limit.remedy))
             problems += [
                 Problem(
-                    f"trial {trial}, {one.title}: {lost(one.points, one.unit)}, more than the "
-                    f"limit of {amount(100 * limit.most, one.unit)} {one.unit} on {limit.title}",
+                    f"trial {trial}, {change.title}: {lost(change.points, change.unit)}, more than "
+                    f"the limit of {amount(100 * limit.most, change.unit)} {change.unit} on "
+                    f"{limit.title}",
                     why="The whole 95% interval in brackets is above the limit."
-                    if one.points.low is not None
+                    if change.points.low is not None
                     else "The figures of single items are missing, so that the mean is compared.",
                     fix="See what to do about it in the report.",
                 )
-                for one in found
-                if limit.is_surely_broken(one.points.value, one.points.low, 100)
+                for change in limited
+                if limit.is_surely_broken(change.points.value, change.points.low, 100)
             ]
     if problems:
         raise GateFailed(problems)
 
 
-class TaskChange(Record):
+class TaskChange(ScoredTask):
     """One trial against its base on one task that it was not trained for, on the same items.
 
     ``lost`` is in points, with its interval over items (one training). ``detectable_points`` is the
     smallest true loss that these items would show in four of five studies.
     """
 
-    task: str
-    kind: str
-    metric: str
-    unit: Unit
-    higher_is_better: bool
-    harness: str
-    shots: int | None = None
     items: int
-    total_items: int
     trial: int
     strategy: str
     base: Interval
@@ -186,15 +176,15 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
     """Every trial against its base on every task that both were scored on."""
     folder = evaluations(run.folder)
     files = sorted(folder.glob("*.json"))
-    scores = [one for one in map(ModelScores.read_or_none, files) if one is not None]
+    scores = [score for score in map(ModelScores.read_or_none, files) if score is not None]
     bases = [s for s in scores if s.trial is None]
     tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
-    found: list[TaskChange] = []
+    compared: list[TaskChange] = []
     for model in tuned:
         pairs = _pairs(model, bases)
         adjusted = holm([pair.difference.p for pair in pairs])
-        found += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
-    return tuple(found)
+        compared += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
+    return tuple(compared)
 
 
 def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
@@ -240,10 +230,10 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> TaskChange:
 def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
     """A difference of scores between these bounds, as points that were lost."""
     lowest, highest = bounds
-    found = interval(difference, (lowest - highest, highest - lowest))
-    ends = [None if end is None else 100 * sign * end for end in (found.low, found.high)]
+    whole = interval(difference, (lowest - highest, highest - lowest))
+    ends = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
     low, high = ends if sign > 0 else reversed(ends)
-    return Interval(value=100 * sign * found.value + 0.0, low=low, high=high, n=found.n)
+    return Interval(value=100 * sign * whole.value + 0.0, low=low, high=high, n=whole.n)
 
 
 def _detectable(difference: Estimate) -> float:
@@ -278,7 +268,7 @@ def amount(points: float, unit: str) -> str:
     return words.minus(f"{points:.1f}" if unit == "points" else f"{points / 100:.3f}")
 
 
-def lost(found: Interval, unit: str) -> str:
+def lost(points: Interval, unit: str) -> str:
     """The loss with its unit and interval; a gain is negative.
 
     >>> lost(Interval(value=2.5, low=-1.0, high=6.04), "points")
@@ -286,10 +276,10 @@ def lost(found: Interval, unit: str) -> str:
     >>> lost(Interval(value=2.5), "nats/token")
     '0.025 nats/token'
     """
-    value = f"{amount(found.value, unit)} {unit}"
-    if found.low is None or found.high is None:
+    value = f"{amount(points.value, unit)} {unit}"
+    if points.low is None or points.high is None:
         return value
-    return f"{value} ({amount(found.low, unit)} to {amount(found.high, unit)})"
+    return f"{value} ({amount(points.low, unit)} to {amount(points.high, unit)})"
 
 
 def scored_on(task: TaskChange) -> str:

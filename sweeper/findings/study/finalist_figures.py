@@ -10,15 +10,13 @@ from sweeper.findings.record import Finalist, SeedScore
 from sweeper.findings.study.item_scores import TestScores, interval, test_scores, trial_name
 from sweeper.findings.study.metric import (
     LOSS,
-    SHARE,
-    UNBOUNDED,
     Bounds,
     bounded,
     headline,
     score_bounds,
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.study.trial_rows import finite, known, trial_seconds
+from sweeper.findings.study.trial_rows import known, trial_seconds
 from sweeper.search.finalists import Trainings, in_order
 
 
@@ -28,7 +26,7 @@ def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     ordered = _order(run)
     bounds = score_bounds(headline(run.plan, run.seal))
     return tuple(
-        _finalist(trial, place, tests, bounds) for place, trial in enumerate(ordered, start=1)
+        _finalist(trial, order, tests, bounds) for order, trial in enumerate(ordered, start=1)
     )
 
 
@@ -39,20 +37,20 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     else:
         made = [
             Trainings(
-                one.config.number,
-                [training.result for training in one.trainings()],
+                finalist.config.number,
+                [training.result for training in finalist.trainings()],
                 objective=run.plan.objective,
                 limits=run.limits,
             )
-            for one in run.ranked
-            if one.seeds
+            for finalist in run.ranked
+            if finalist.seeds
         ]
-        numbers = [one.trial for one in in_order(made)]
+        numbers = [finalist.trial for finalist in in_order(made)]
     trials = [run.trial(number) for number in numbers]
     return [trial for trial in trials if trial is not None and trial.completed]
 
 
-def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) -> Finalist:
+def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) -> Finalist:
     number, name = trial.config.number, trial_name(trial.config.number)
     trainings = [run for run in trial.trainings() if _loss(run) is not None]
     mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
@@ -61,8 +59,7 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
     return Finalist(
         trial=number,
         strategy=trial.config.strategy,
-        order=place,
-        parameters={key: trial.config.parameters[key] for key in sorted(trial.config.parameters)},
+        order=order,
         seeds=tuple(
             SeedScore(
                 seed=run.seed,
@@ -72,9 +69,7 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
             for run in trainings
         ),
         validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
-        objective=_objective(trial, trainings),
         test_score=interval(mean_interval(scores), bounds) if scores else None,
-        test_metrics=finite(tests.metrics.get(name, {})),
         peak_memory_gib=median(peaks) if peaks else None,
         seconds=trial_seconds(trial) or 0.0,
     )
@@ -82,13 +77,3 @@ def _finalist(trial: TrialFiles, place: int, tests: TestScores, bounds: Bounds) 
 
 def _loss(run: SeedRun) -> float | None:
     return known(run.result.validation_loss)
-
-
-def _objective(trial: TrialFiles, trainings: list[SeedRun]) -> Interval | None:
-    """The objective over the seeds, where it is another than the loss."""
-    values = [one for run in trainings if (one := known(run.result.objective)) is not None]
-    if trial.objective.is_loss or not values:
-        return None
-    mean, low, high = t_interval(values)
-    bounds = SHARE if trial.objective.best == 1.0 else UNBOUNDED
-    return bounded(Interval(value=mean, low=low, high=high, n=len(values)), bounds)

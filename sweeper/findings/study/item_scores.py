@@ -49,20 +49,20 @@ def model_title(run: RunFiles, name: str) -> str:
 
 def test_scores(run: RunFiles) -> TestScores:
     """The scores of the test split; none before it was scored."""
-    found: dict[str, Scores] = {}
+    by_name: dict[str, Scores] = {}
     metrics: dict[str, dict[str, float]] = {}
     by_seed: dict[tuple[int, int], float] = {}
     scored, by_loss = scored_items(run), run.plan.objective.is_loss
     for name, of_model in entries(run).items():
         rows = [entry.item_scores for entry in of_model]
         if (scores := _scores(of_model, rows, scored, by_loss=by_loss)) is not None:
-            found[name] = scores
+            by_name[name] = scores
             metrics[name] = mean_metrics([entry.metrics for entry in of_model])
         for entry in of_model:
             own = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
             if own is not None and (seed := _seed(run, entry)) is not None:
                 by_seed[seed] = own.mean
-    return TestScores(_shared(run, found), metrics, by_seed)
+    return TestScores(_shared(run, by_name), metrics, by_seed)
 
 
 def scored_items(run: RunFiles) -> NDArray[np.bool_]:
@@ -71,10 +71,10 @@ def scored_items(run: RunFiles) -> NDArray[np.bool_]:
     Only these are compared, counted and shown. A model that no item was scored of is no model.
     """
     scores = run.seal.scores if run.seal else ()
-    scored = np.ones(max((len(one.item_scores) for one in scores), default=0), dtype=np.bool_)
-    for one in scores:
-        if len(one.item_weights) == scored.size and any(one.item_weights):
-            scored &= np.asarray(one.item_weights) > 0
+    scored = np.ones(max((len(score.item_scores) for score in scores), default=0), dtype=np.bool_)
+    for score in scores:
+        if len(score.item_weights) == scored.size and any(score.item_weights):
+            scored &= np.asarray(score.item_weights) > 0
     return scored
 
 
@@ -110,7 +110,7 @@ def _seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
     return None if entry.trial is None or seed is None else (entry.trial, seed)
 
 
-def _shared(run: RunFiles, found: dict[str, Scores]) -> dict[str, Scores]:
+def _shared(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, Scores]:
     """Scores whose seeds tell of each other: those of trials that train the base or its adapter.
 
     A head on fixed features has seeds that differ far less, so that heads are apart.
@@ -118,21 +118,21 @@ def _shared(run: RunFiles, found: dict[str, Scores]) -> dict[str, Scores]:
     kinds: dict[bool, dict[str, Scores]] = {}
     for trial in run.trials:
         name = trial_name(trial.config.number)
-        if name in found:
-            kinds.setdefault(changes_base(trial.config.strategy), {})[name] = found[name]
+        if name in by_name:
+            kinds.setdefault(changes_base(trial.config.strategy), {})[name] = by_name[name]
     shared = [with_shared_seeds(models) for models in kinds.values()]
-    return found | {name: one for models in shared for name, one in models.items()}
+    return by_name | {name: scores for models in shared for name, scores in models.items()}
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
     """Losses of the single test items of every scored model, by its name in the comparisons."""
     scored = scored_items(run)
-    found = {
+    by_name = {
         name: losses
         for name, of_model in entries(run).items()
-        if (losses := _scores(of_model, [one.item_losses for one in of_model], scored))
+        if (losses := _scores(of_model, [score.item_losses for score in of_model], scored))
     }
-    return _shared(run, found)
+    return _shared(run, by_name)
 
 
 def entries(run: RunFiles) -> dict[str, list[TestScore]]:
@@ -163,31 +163,31 @@ def validation_scores(trial: TrialFiles) -> Scores | None:
 
 def untrained_losses(run: RunFiles) -> Scores | None:
     """Validation losses of single items of the untrained model; None where several compete."""
-    found = next((one for one in run.baselines if one.name == "zero_shot"), None)
-    if found is None or len(run.plan.facts.models) > 1 or not usable([found.item_losses]):
+    untrained = next((baseline for baseline in run.baselines if baseline.name == "zero_shot"), None)
+    if untrained is None or len(run.plan.facts.models) > 1 or not usable([untrained.item_losses]):
         return None
-    return Scores.of([found.item_losses], trained=False, weights=found.item_weights or None)
+    return Scores.of([untrained.item_losses], trained=False, weights=untrained.item_weights or None)
 
 
 def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
-        found = [run.items for run in trial.trainings() if run.items is not None]
+        kept = [run.items for run in trial.trainings() if run.items is not None]
     else:
-        found = [trial.items] if trial.items is not None else []
-    rows = [getattr(items, field) for items in found]
-    return Scores.of(rows, weights=found[0].weights) if usable(rows) else None
+        kept = [trial.items] if trial.items is not None else []
+    rows = [getattr(items, field) for items in kept]
+    return Scores.of(rows, weights=kept[0].weights) if usable(rows) else None
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
     """An estimate as findings keep it: unknown ends as None, none where the figure cannot lie."""
     finite = np.isfinite([estimate.low, estimate.high]).all()
-    found = Interval(
+    unbounded = Interval(
         value=estimate.value,
         low=estimate.low if finite else None,
         high=estimate.high if finite else None,
         n=estimate.items,
     )
-    return bounded(found, bounds)
+    return bounded(unbounded, bounds)
 
 
 def usable(rows: list[tuple[float, ...]]) -> bool:

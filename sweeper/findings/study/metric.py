@@ -25,9 +25,9 @@ def headline(plan: Plan, seal: TestSeal | None) -> Metric:
         return objective_metric(plan)
     usual = "accuracy" if facts.task == "classification" else "loss"
     name = seal.headline_metric if seal else usual
-    known = metrics().get(name)
-    if known is not None and known.unit == "%":
-        return Metric(name=name, title=known.title, higher_is_better=True, unit="points")
+    metric = metrics().get(name)
+    if metric is not None and metric.unit == "%":
+        return Metric(name=name, title=metric.title, higher_is_better=True, unit="points")
     higher = seal.higher_is_better if seal else False
     title = "loss" if "loss" in name else name.replace("_", " ")
     unit = loss_unit(facts) if "loss" in name else ""

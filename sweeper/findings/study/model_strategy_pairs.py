@@ -24,13 +24,13 @@ def by_pair(plan: Plan) -> tuple[Plan, Renamed]:
     if len({candidate.model for candidate in plan.candidates}) < 2:
         return plan, lambda config: config
 
-    def candidate(one: Candidate) -> Candidate:
-        return one.model_copy(update={"strategy": pair(one.strategy, one.model)})
+    def candidate(item: Candidate) -> Candidate:
+        return item.model_copy(update={"strategy": pair(item.strategy, item.model)})
 
-    def config(one: TrialConfig) -> TrialConfig:
-        return one.model_copy(update={"strategy": pair(one.strategy, one.model)})
+    def config(item: TrialConfig) -> TrialConfig:
+        return item.model_copy(update={"strategy": pair(item.strategy, item.model)})
 
-    named = tuple(candidate(one) for one in plan.candidates)
+    named = tuple(candidate(item) for item in plan.candidates)
     return plan.model_copy(update={"candidates": named}), config
 
 

@@ -58,8 +58,8 @@ class ComparedPair:
 
     def turned(self) -> ComparedPair:
         """The second trial minus the first: the same interval from the other end."""
-        one = self.estimate
-        turned = replace(one, value=-one.value, low=-one.high, high=-one.low)
+        estimate = self.estimate
+        turned = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
         return replace(self, estimate=turned)
 
 
@@ -71,34 +71,34 @@ class ComparedPairs:
 
     def of(self, first: TrialFiles, second: TrialFiles) -> ComparedPair | None:
         """The comparison of first against second, in this order."""
-        one, other = first.config.number, second.config.number
-        if (one, other) in self.found:
-            return self.found[one, other]
-        known = self.found.get((other, one))
-        return known.turned() if known else None
+        number, other = first.config.number, second.config.number
+        if (number, other) in self.found:
+            return self.found[number, other]
+        reverse = self.found.get((other, number))
+        return reverse.turned() if reverse else None
 
 
 def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
     """Compare the pairs of several questions, each pair once: for the first question that asks."""
-    found: dict[tuple[int, int], ComparedPair] = {}
+    compared: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
         estimates: dict[tuple[int, int], Estimate] = {}
         for first, second in pairs:
             names = first.config.number, second.config.number
-            known = {*found, *estimates}
-            scores = None if {names, names[::-1]} & known else paired_scores(first, second)
+            done = {*compared, *estimates}
+            scores = None if {names, names[::-1]} & done else paired_scores(first, second)
             if scores is not None:
                 estimates[names] = paired_difference(*scores)
         count = len(estimates)
         adjusted = holm([estimate.p for estimate in estimates.values()])
         for (names, estimate), p in zip(estimates.items(), adjusted, strict=True):
-            found[names] = ComparedPair(estimate, p if count > 1 else None, count)
-    return ComparedPairs(found)
+            compared[names] = ComparedPair(estimate, p if count > 1 else None, count)
+    return ComparedPairs(compared)
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:
     """Losses of both on the same items, over all trainings; None where they were not kept."""
-    one, other = validation_losses(first), validation_losses(second)
-    if one is None or other is None or one.items.shape[1] != other.items.shape[1]:
+    own, other = validation_losses(first), validation_losses(second)
+    if own is None or other is None or own.items.shape[1] != other.items.shape[1]:
         return None
-    return one, other
+    return own, other

@@ -48,6 +48,12 @@ class PredictedFigure(Record):
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
     )
 
+    @classmethod
+    def of(cls, what: str, planned: Duration, actual: float, **fields: Any) -> PredictedFigure:
+        """A figure whose prediction is in the form of a duration."""
+        ends = {"predicted": planned.seconds, "low": planned.low, "high": planned.high}
+        return cls(what=what, actual=actual, **ends, **fields)
+
     @property
     def factor(self) -> float | None:
         """Measured over predicted, as on an idle machine; None where nothing was predicted."""
@@ -81,14 +87,12 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     share = min(waited / whole, 0.99) if whole > 0 else 0.0
 
     def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
-        return PredictedFigure(
-            what=what,
+        return PredictedFigure.of(
+            what,
+            phase,
+            actual,
             title=f"of the search, {within[what].title}" if what in within else "",
             unit=unit,
-            predicted=phase.seconds,
-            low=phase.low,
-            high=phase.high,
-            actual=actual,
             trials=len([trial for trial in run.trials if trial.result]),
             disturbed=0.0 if what in _OWN else share,
         )
@@ -118,8 +122,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
 def _took(run: RunFiles) -> dict[str, float]:
     """Seconds of the phases, as far as known."""
     kept = run.status.get("phases")
-    found = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in found if (s := _number(value)) is not None}
+    phases = kept.items() if isinstance(kept, dict) else ()
+    took = {str(name): s for name, value in phases if (s := _number(value)) is not None}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
@@ -142,15 +146,12 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
     if not timed:
         return
     waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
-    planned = candidate.duration
-    yield PredictedFigure(
-        what="trial",
+    yield PredictedFigure.of(
+        "trial",
+        candidate.duration,
+        statistics.median(s for _, s in timed),
         strategy=candidate.strategy,
         unit="s",
-        predicted=planned.seconds,
-        low=planned.low,
-        high=planned.high,
-        actual=statistics.median(s for _, s in timed),
         trials=len(timed),
         disturbed=min(statistics.median(waited), 0.99),
     )
@@ -176,15 +177,15 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
     if not peaks:
         return
     planned = candidate.memory
-    beside, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
+    overhead, on_cpu = planned.peak_gib - trial_gib(planned), "process" in planned.parts
     yield PredictedFigure(
         what="memory",
         strategy=candidate.strategy,
         unit="GiB",
-        predicted=planned.peak_gib - beside,
-        low=max(0.0, planned.low_gib - beside),
-        high=planned.high_gib - beside,
+        predicted=planned.peak_gib - overhead,
+        low=max(0.0, planned.low_gib - overhead),
+        high=planned.high_gib - overhead,
         actual=max(peaks),
-        beside=f"{units.gib(beside)} for {'the process' if on_cpu else 'driver and reserve'}",
+        beside=f"{units.gib(overhead)} for {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

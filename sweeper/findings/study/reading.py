@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.constraints import Limit, excess, is_beyond, limits_of, order
+from sweeper.constraints import Limit, is_beyond, limits_of, order, violation
 from sweeper.data.examples import SPLITS
 from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
@@ -125,7 +125,7 @@ class RunFiles:
         """Trials with a cost, best first, those within the limits before the others."""
 
         def place(trial: TrialFiles) -> tuple[tuple[bool, float, float], int]:
-            return order(trial.cost, self.excess(trial)), trial.config.number
+            return order(trial.cost, self.violation(trial)), trial.config.number
 
         return tuple(sorted((trial for trial in self.trials if trial.completed), key=place))
 
@@ -149,13 +149,13 @@ class RunFiles:
         """
         return self.plan.facts.aim.margin_points / 100
 
-    def excess(self, trial: TrialFiles) -> float | None:
+    def violation(self, trial: TrialFiles) -> float | None:
         """By how much it is beyond the limits; None where that was not measured."""
-        return excess(trial.result.measures, self.limits) if trial.result else None
+        return violation(trial.result.measures, self.limits) if trial.result else None
 
     def is_within(self, trial: TrialFiles) -> bool:
         """Whether it is within the limits, as far as that was measured."""
-        return not is_beyond(self.excess(trial))
+        return not is_beyond(self.violation(trial))
 
     def trial(self, number: int) -> TrialFiles | None:
         return next((t for t in self.trials if t.config.number == number), None)
@@ -191,8 +191,8 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
 
 def _status(run: RunFolder) -> Mapping[str, Any]:
     """``status.json``, as far as it can be read; without its command, a run is interrupted."""
-    known = statuses([run]).get(run.path)
-    return {**_mapping(_text(run.status)), **({"phase": known.phase} if known else {})}
+    status = statuses([run]).get(run.path)
+    return {**_mapping(_text(run.status)), **({"phase": status.phase} if status else {})}
 
 
 def _spec(run: RunFolder) -> Spec | None:
@@ -256,13 +256,13 @@ def _items(
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:
     """The whole lines of ``rungs.jsonl``, the last report of each rung, in order of rungs."""
-    found = {report.rung: report for report in RungReport.read_lines(path)}
-    return tuple(found[rung] for rung in sorted(found))
+    by_rung = {report.rung: report for report in RungReport.read_lines(path)}
+    return tuple(by_rung[rung] for rung in sorted(by_rung))
 
 
 def _numbered(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name))
+    folders = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def _text(path: Path) -> str:
@@ -284,7 +284,7 @@ def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
 
     The test split's notes are there once it was opened.
     """
-    found = [note for trial in run.trials if trial.result for note in trial.result.notes]
-    found += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
-    once = dict.fromkeys(found)
+    notes = [note for trial in run.trials if trial.result for note in trial.result.notes]
+    notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
+    once = dict.fromkeys(notes)
     return tuple(sorted(once, key=lambda note: (SPLITS.index(note.split), note.kind)))

@@ -113,7 +113,7 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     if not math.isfinite(estimate.high):
         return Interval(value=trial.value)
     moved = 0.0 if seeds else trial.cost - estimate.value
-    found = Interval(
+    moved_interval = Interval(
         value=estimate.value + moved,
         low=estimate.low + moved,
         high=estimate.high + moved,
@@ -121,7 +121,7 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     )
     objective = trial.objective
     bounds = SHARE if objective.best == 1.0 else LOSS if objective.is_loss else UNBOUNDED
-    return bounded(level(objective, found), bounds)
+    return bounded(level(objective, moved_interval), bounds)
 
 
 @lru_cache(maxsize=1)
@@ -135,7 +135,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     tested: dict[str, Interval | None] = {}
     for finalist in finalists(run):
         tested.setdefault(finalist.strategy, finalist.test_score)
-    found = []
+    summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
         states = Counter(trial.end for trial in trials)
@@ -144,7 +144,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
         full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
         whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
         results = [t.result for t in trials if t.result]
-        peaks = [p for one in results if (p := known(one.peak_memory_gib)) is not None]
+        peaks = [p for result in results if (p := known(result.peak_memory_gib)) is not None]
         summary = StrategySummary(
             strategy=strategy,
             complete=states["COMPLETE"],
@@ -159,8 +159,8 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),
         )
-        found.append(summary)
-    return tuple(found)
+        summaries.append(summary)
+    return tuple(summaries)
 
 
 def _trainable_share(best: TrialFiles | None) -> float | None:

@@ -100,10 +100,10 @@ class Tables:
 def _frame(name: str, rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # which takes half a second to load
 
-    found, types = list(rows), _COLUMNS[name]
-    names = dict.fromkeys([*types, *(key for row in found for key in row)])
+    records, types = list(rows), _COLUMNS[name]
+    names = dict.fromkeys([*types, *(key for row in records for key in row)])
     numbers = {column: kind for column, kind in types.items() if kind is not str}
-    return pd.DataFrame(found, columns=list(names)).astype(numbers)
+    return pd.DataFrame(records, columns=list(names)).astype(numbers)
 
 
 def _trainings(trial: TrialFiles) -> Iterator[dict[str, Any]]:
@@ -112,8 +112,9 @@ def _trainings(trial: TrialFiles) -> Iterator[dict[str, Any]]:
     same |= {"origin": config.origin}
     parameters = {f"parameter.{name}": value for name, value in config.parameters.items()}
     runs: list[tuple[int, int | None, bool, Any]] = [(config.seed, None, True, result)]
-    runs += [(one.seed, None, False, one.result) for one in trial.seeds if one.seed != config.seed]
-    runs += [(one.seed, rows, False, one.result) for rows, one in trial.parts]
+    seeds = [each for each in trial.seeds if each.seed != config.seed]
+    runs += [(each.seed, None, False, each.result) for each in seeds]
+    runs += [(item.seed, rows, False, item.result) for rows, item in trial.parts]
     for seed, rows, own, of in runs:
         row = {**same, "seed": seed, "rows": rows, "own": own}
         if of is not None:
@@ -121,8 +122,8 @@ def _trainings(trial: TrialFiles) -> Iterator[dict[str, Any]]:
             row |= {"objective": trial.objective.measured(of), "seconds": result_seconds(of)}
             row["cost"] = trial.objective.cost_of(of)
             row |= {f"metric.{name}": value for name, value in of.metrics.items()}
-            row |= {f"measure.{name}": one.value for name, one in of.measures.items()}
-            row |= {f"base_measure.{name}": one.base for name, one in of.measures.items()}
+            row |= {f"measure.{name}": item.value for name, item in of.measures.items()}
+            row |= {f"base_measure.{name}": item.base for name, item in of.measures.items()}
         yield row | parameters
 
 
@@ -137,18 +138,19 @@ def _rungs(trial: TrialFiles) -> Iterator[dict[str, Any]]:
 
 
 def _items(trial: TrialFiles) -> Iterator[dict[str, Any]]:
-    runs: list[tuple[int | None, SeedRun]] = [(None, one) for one in trial.trainings()]
-    for rows, one in (*runs, *trial.parts):
-        if one.items is None:
+    runs: list[tuple[int | None, SeedRun]] = [(None, training) for training in trial.trainings()]
+    for rows, training in (*runs, *trial.parts):
+        if training.items is None:
             continue
-        kept = zip(one.items.losses, one.items.scores, one.items.weights, strict=True)
+        items = training.items
+        kept = zip(items.losses, items.scores, items.weights, strict=True)
         for item, (loss, score, weight) in enumerate(kept):
-            row = {"trial": trial.config.number, "seed": one.seed, "rows": rows, "item": item}
+            row = {"trial": trial.config.number, "seed": training.seed, "rows": rows, "item": item}
             yield row | {"loss": loss, "score": score, "weight": weight}
 
 
 def _models(run: RunFiles) -> Iterator[dict[str, Any]]:
-    baselines, scored = {one.name: one for one in run.baselines}, entries(run)
+    baselines, scored = {each.name: each for each in run.baselines}, entries(run)
     for name in dict.fromkeys([*scored, *baselines]):
         row: dict[str, Any] = {"name": name, "title": model_title(run, name)}
         if (baseline := baselines.get(name)) is not None:

@@ -48,9 +48,9 @@ def kept_texts(run: RunFiles) -> dict[int, ItemText]:
     """The texts of all scored test items that some score kept, by place."""
     places = set(np.flatnonzero(scored_items(run)).tolist())
     return {
-        place: text
+        item: text
         for of in entries(run).values()
-        for one in of
-        for place, text in one.texts.items()
-        if place in places
+        for score in of
+        for item, text in score.texts.items()
+        if item in places
     }

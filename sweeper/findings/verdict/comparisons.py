@@ -78,18 +78,18 @@ class Contest:
     @property
     def compared(self) -> tuple[BaselineResult, ...]:
         """The baselines that scored the same test items as the chosen finalist."""
-        return tuple(one for one in self.baselines if self.against(one.name) is not None)
+        return tuple(model for model in self.baselines if self.against(model.name) is not None)
 
     @property
     def unbeaten(self) -> BaselineResult | None:
         """The best baseline that the chosen finalist is not shown to beat."""
-        return next((one for one in self.compared if not self.beats(one)), None)
+        return next((model for model in self.compared if not self.beats(model)), None)
 
     @property
     def seeds(self) -> int:
         """The fewest trainings with a test score among the finalists that are compared."""
-        finalists = [one for one in (self.chosen, *self.rivals) if one is not None]
-        trained = [[s for s in one.seeds if s.test_score is not None] for one in finalists]
+        finalists = [model for model in (self.chosen, *self.rivals) if model is not None]
+        trained = [[s for s in model.seeds if s.test_score is not None] for model in finalists]
         return min(map(len, trained), default=0)
 
     def beats(self, baseline: BaselineResult) -> bool:
@@ -111,17 +111,17 @@ class Contest:
 def hold_contest(run: RunFiles) -> Contest:
     """Compare the chosen finalist with its rivals, its default and every baseline."""
     metric = headline(run.plan, run.seal)
-    found = finalists(run)
-    chosen = _chosen(run, found)
-    others = [one for one in found if chosen is not None and one.trial != chosen.trial]
+    ranked = finalists(run)
+    chosen = _chosen(run, ranked)
+    others = [model for model in ranked if chosen is not None and model.trial != chosen.trial]
     default = _default(run, chosen)
     tests = test_scores(run)
-    rivals = [trial_name(one.trial) for one in others]
+    rivals = [trial_name(model.trial) for model in others]
     own = [baseline for baseline in run.baselines if not baseline.reference]
     scored = [baseline for baseline in own if baseline.name in tests.by_name]
     baselines = _ranked(scored or own, metric, run.plan.objective)
     references = [baseline.name for baseline in run.baselines if baseline.reference]
-    names = [one.name for one in baselines]
+    names = [model.name for model in baselines]
     trials = [*rivals, *([default] if default and default not in rivals else [])]
     compared = (
         *_compare(run, metric, tests, chosen, trials),
@@ -160,18 +160,18 @@ def _in_loss(
     """
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return ()
-    names = [trial_name(one.trial) for one in firsts if one is not None]
+    names = [trial_name(entry.trial) for entry in firsts if entry is not None]
     asked = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
-    found = _pairs(test_losses(run), names, seconds, loss, run.margin, asked)
-    own = (found.get((name, second)) for name in names[:1] for second in seconds)
-    return tuple(one for one in own if one is not None and one.second in wanted)
+    pairs = _pairs(test_losses(run), names, seconds, loss, run.margin, asked)
+    own = (pairs.get((name, second)) for name in names[:1] for second in seconds)
+    return tuple(entry for entry in own if entry is not None and entry.second in wanted)
 
 
-def _chosen(run: RunFiles, found: tuple[Finalist, ...]) -> Finalist | None:
+def _chosen(run: RunFiles, ranked: tuple[Finalist, ...]) -> Finalist | None:
     wanted = run.seal.recommended if run.seal else None
-    named = next((one for one in found if one.trial == wanted), None)
-    return named or (found[0] if found else None)
+    named = next((finalist for finalist in ranked if finalist.trial == wanted), None)
+    return named or (ranked[0] if ranked else None)
 
 
 def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
@@ -225,8 +225,8 @@ def _compare(
     if chosen is None:
         return ()
     first = trial_name(chosen.trial)
-    found = _pairs(tests.by_name, [first, *rivals], names, metric, run.margin)
-    return tuple(comparison for comparison in found.values() if comparison.first == first)
+    pairs = _pairs(tests.by_name, [first, *rivals], names, metric, run.margin)
+    return tuple(comparison for comparison in pairs.values() if comparison.first == first)
 
 
 def _pairs(
@@ -244,10 +244,10 @@ def _pairs(
         asked: p values of further comparisons that answer the same question.
     """
     estimates = {
-        (one, other): paired_difference(first, second)
-        for one in firsts
+        (name, other): paired_difference(first, second)
+        for name in firsts
         for other in seconds
-        if (first := scores.get(one)) is not None
+        if (first := scores.get(name)) is not None
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
     }

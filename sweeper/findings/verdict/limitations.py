@@ -68,10 +68,12 @@ def _needed_share(study: JudgedStudy) -> float:
     value = chosen.test_score.value if chosen.test_score else 0.0
     scale = 1.0 if metric.unit == "points" else abs(value)
     needed = [
-        abs(one.difference.value)
-        if one.outcome in ("better", "worse")
-        else max(study.run.margin, (one.difference.ends[1] - one.difference.ends[0]) / 2)
-        for one in study.verdict.comparisons
+        abs(comparison.difference.value)
+        if comparison.outcome in ("better", "worse")
+        else max(
+            study.run.margin, (comparison.difference.ends[1] - comparison.difference.ends[0]) / 2
+        )
+        for comparison in study.verdict.comparisons
     ]
     return min(needed) / scale if needed and scale > 0 else math.inf
 
@@ -150,11 +152,11 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
         return  # longer ones were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
     losses = [_loss_at(best, rung) for rung in (rungs - 2, rungs - 1, rungs)]
-    known = [loss for loss in seeds if loss is not None]
+    seed_losses = [loss for loss in seeds if loss is not None]
     points = [loss for loss in losses if loss is not None]
-    if len(known) < 2 or len(points) < 3:
+    if len(seed_losses) < 2 or len(points) < 3:
         return
-    spread = float(np.std(known, ddof=1))
+    spread = float(np.std(seed_losses, ddof=1))
     least = min(points[0] - points[1], points[1] - points[2])
     # Two standard deviations: one rung in twenty would show it by chance.
     if not least > 2 * spread:
@@ -191,15 +193,15 @@ def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
     if not trainings:
         return
     counted = np.flatnonzero(scored_items(study.run)).tolist()
-    items, found = len(counted), len(suspected(trainings, counted))
-    if found <= USUALLY_WRONG * items:
+    items, count = len(counted), len(suspected(trainings, counted))
+    if count <= USUALLY_WRONG * items:
         return
     yield Limitation(
         id="suspected-labels",
-        text=f"{found} of {units.plural(items, 'test item')} probably have a wrong label.",
+        text=f"{count} of {units.plural(items, 'test item')} probably have a wrong label.",
         action="Look through them in the section on outputs, and correct the data.",
-        rows=found,
-        share=found / items,
+        rows=count,
+        share=count / items,
     )
 
 
@@ -223,12 +225,12 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     best = run.ranked[0].config.number
     if best not in early or len(early) < 4:
         return
-    place = 1 + sum(cost < early[best] for cost in early.values())
-    if place <= len(early) / 2:
+    rank = 1 + sum(cost < early[best] for cost in early.values())
+    if rank <= len(early) / 2:
         return
     yield Limitation(
         id="slow-starters",
-        text=f"Trial {best}, the best on validation, was only number {place} of {len(early)} at "
+        text=f"Trial {best}, the best on validation, was only number {rank} of {len(early)} at "
         f"rung {rung}, where pruning began: a pruned trial may have been better.",
         action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
     )
@@ -242,8 +244,8 @@ def _cost_at(trial: TrialFiles, rung: int) -> float | None:
     """What it was pruned by, lower is better."""
     if not trial.objective.at_rungs:
         return _loss_at(trial, rung)
-    found = (one for one in trial.rungs if one.rung == rung)
-    return next((trial.objective.cost_of(report) for report in found), None)
+    reports = (at_rung for at_rung in trial.rungs if at_rung.rung == rung)
+    return next((trial.objective.cost_of(report) for report in reports), None)
 
 
 def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
@@ -260,10 +262,10 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
     near = [name for name in behind if _near(study, name)]
     if not near:
         return
-    told = units.joined([f"{words.short(name)} {counts[name]}" for name in near])
+    rival_counts = units.joined([f"{words.short(name)} {counts[name]}" for name in near])
     yield Limitation(
         id="unequal-budgets",
-        text=f"{words.short(winner)} had {units.plural(counts[winner], 'trial')}, {told}; "
+        text=f"{words.short(winner)} had {units.plural(counts[winner], 'trial')}, {rival_counts}; "
         "on validation their best trials are within the margin of the winner's.",
         action="Name the strategies with aim.strategies and give them more trials.",
     )
@@ -284,11 +286,11 @@ def _lost(study: JudgedStudy) -> Iterator[Limitation]:
         kinds = {
             trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
         }
-        told = units.joined([words.failure(kind) for kind in sorted(kinds)])
+        causes = units.joined([words.failure(kind) for kind in sorted(kinds)])
         yield Limitation(
             id=f"lost-{name}",
             text=f"{len(failed)} of {units.plural(len(trials), 'trial')} of "
-            f"{words.short(name)} failed ({told}); the others may not be typical.",
+            f"{words.short(name)} failed ({causes}); the others may not be typical.",
             action="See the failures; remove their cause and run the same command again.",
         )
 

@@ -104,7 +104,7 @@ def _in_doubt(findings: Findings) -> NextStep | None:
 
 
 def _too_few_seeds(findings: Findings) -> NextStep | None:
-    limit = next((one for one in findings.limits if one.id == "few-seeds"), None)
+    limit = next((candidate for candidate in findings.limits if candidate.id == "few-seeds"), None)
     open_question = findings.verdict.kind == "insufficient" or findings.verdict.recommended_baseline
     if limit is None or not open_question:
         return None
@@ -145,7 +145,9 @@ def _not_shown(findings: Findings) -> NextStep | None:
 
 
 def _longer(findings: Findings) -> NextStep | None:
-    limit = next((one for one in findings.limits if one.id == "best-at-last-step"), None)
+    limit = next(
+        (candidate for candidate in findings.limits if candidate.id == "best-at-last-step"), None
+    )
     if limit is None:
         return None
     row = _row(findings)
@@ -206,8 +208,4 @@ def twice_the_trials(findings: Findings, because: str) -> NextStep:
 
 
 def _run(findings: Findings) -> str:
-    return f"sweeper run {_place(findings)}/sweep.yaml"
-
-
-def _place(findings: Findings) -> str:
-    return shlex.quote(findings.run.place)
+    return f"sweeper run {shlex.quote(findings.run.place)}/sweep.yaml"

@@ -100,7 +100,7 @@ def _validated(findings: Findings) -> list[ScoredModel]:
         if strategy.best_value is not None and (row := findings.trial(strategy.best_trial))
     ]
     return best + [
-        ScoredModel(title=one.title, score=Interval(value=one.objective), role="baseline")
-        for one in findings.baselines
-        if one.objective is not None and best
+        ScoredModel(title=baseline.title, score=Interval(value=baseline.objective), role="baseline")
+        for baseline in findings.baselines
+        if baseline.objective is not None and best
     ]

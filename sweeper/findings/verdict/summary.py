@@ -59,13 +59,13 @@ def status(run: RunFiles) -> Status:
 
 def trials_asked(run: RunFiles) -> int:
     """The study's total: of the last call if ``status.json`` tells, else of the plan."""
-    told = run.status.get("trials")
-    return told if isinstance(told, int) and told > 0 else run.plan.budget.trials
+    total = run.status.get("trials")
+    return total if isinstance(total, int) and total > 0 else run.plan.budget.trials
 
 
 def _outlook(run: RunFiles) -> str:
-    told = run.status.get("outlook")
-    return str(Outlook.model_validate(told)) if told else ""
+    outlook = run.status.get("outlook")
+    return str(Outlook.model_validate(outlook)) if outlook else ""
 
 
 def _times(results: list[TrialResult], field: str) -> list[str]:

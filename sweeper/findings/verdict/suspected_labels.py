@@ -27,22 +27,24 @@ def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[in
         counted: Places of the items that were scored.
     """
     rows = [
-        one for one in trainings if one.predicted and len(one.predicted) == len(one.item_losses)
+        training
+        for training in trainings
+        if training.predicted and len(training.predicted) == len(training.item_losses)
     ]
-    if not rows or not usable([one.item_losses for one in rows]):
+    if not rows or not usable([training.item_losses for training in rows]):
         return []
-    predicted = np.array([one.predicted for one in rows])
-    given = np.exp(-np.array([one.item_losses for one in rows])).mean(axis=0)
-    confidence = np.array([one.confidence for one in rows]).mean(axis=0)
+    predicted = np.array([training.predicted for training in rows])
+    given = np.exp(-np.array([training.item_losses for training in rows])).mean(axis=0)
+    confidence = np.array([training.confidence for training in rows]).mean(axis=0)
     agreed = (predicted == predicted[0]).all(axis=0)
-    wrong = agreed & ~np.array([one.item_scores for one in rows]).astype(bool).any(axis=0)
+    wrong = agreed & ~np.array([training.item_scores for training in rows]).astype(bool).any(axis=0)
     right = np.array(rows[0].item_scores, dtype=bool)
     scored = np.isin(np.arange(right.size), counted)
     wrong, right = wrong & scored, right & scored
-    found = []
-    for place in np.flatnonzero(wrong):
-        own = given[right & (predicted[0] == predicted[0][place])]
-        sure = own.size and confidence[place] >= own.mean()
-        if sure and given[place] <= _UNLIKELY:
-            found.append(int(place))
-    return sorted(found, key=lambda p: given[p] - confidence[p])
+    items = []
+    for item in np.flatnonzero(wrong):
+        own = given[right & (predicted[0] == predicted[0][item])]
+        sure = own.size and confidence[item] >= own.mean()
+        if sure and given[item] <= _UNLIKELY:
+            items.append(int(item))
+    return sorted(items, key=lambda p: given[p] - confidence[p])

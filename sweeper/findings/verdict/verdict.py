@@ -9,26 +9,37 @@ Cheap means to train: memory, then time.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
 
 from sweeper import units
-from sweeper.evaluation.significance import mean_interval
+from sweeper.evaluation.significance import (
+    Estimate,
+    Scores,
+    holm,
+    mean_interval,
+    paired_difference,
+)
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Interval
+from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
+    entries,
     interval,
+    model_title,
     scored_items,
     test_scores,
     trial_name,
 )
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.worse_metrics import worsened, worsened_sentence
+from sweeper.findings.verdict.comparisons import Contest, comparison_of
+from sweeper.metrics.base import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
-from sweeper.trials import BaselineResult
+from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 from sweeper.visible import shortened
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -46,12 +57,12 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         return Verdict(kind="none", sentence=_nothing(run, summary))
     lacking = _lacking(run, summary, contest)
     if lacking or contest.chosen is None:
-        found = _insufficient(run, summary, contest, lacking)
+        decided = _insufficient(run, summary, contest, lacking)
     else:
-        found = _decided(run, contest, contest.chosen)
+        decided = _decided(run, contest, contest.chosen)
     fallen = worsened(run, contest)
     update = {
-        "sentence": found.sentence + worsened_sentence(run, fallen),
+        "sentence": decided.sentence + worsened_sentence(run, fallen),
         "best_baseline": contest.baseline.name if contest.baseline else None,
         "comparisons": contest.comparisons,
         "in_loss": contest.in_loss,
@@ -59,7 +70,7 @@ def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
         "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
         "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
     }
-    return found.model_copy(update=update)
+    return decided.model_copy(update=update)
 
 
 def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
@@ -108,8 +119,8 @@ def _for_trial(
     tied = [c.second for c in rivals if c.outcome in ("within noise", "equivalent")]
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
-    others = [one for one in finalists(run) if trial_name(one.trial) in tied]
-    if 0 in cheapest([_cost(one) for one in (chosen, *others)]):
+    others = [finalist for finalist in finalists(run) if trial_name(finalist.trial) in tied]
+    if 0 in cheapest([_cost(finalist) for finalist in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -151,18 +162,18 @@ def _pays(run: RunFiles, contest: Contest) -> str:
 def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
     """The baseline that comes nearest to the trial on the test split."""
     sign = 1 if contest.metric.higher_is_better else -1
-    against = ((one, contest.against(one.name)) for one in contest.compared)
+    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
-        ((one, c) for one, c in against if c is not None),
+        ((baseline, c) for baseline, c in against if c is not None),
         key=lambda pair: sign * pair[1].difference.value,
     )
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
     """The best baseline that the trial beats in loss alone."""
-    against = ((one, contest.against(one.name)) for one in contest.compared)
-    open_ones = (one for one, c in against if c is not None and c.outcome != "better")
-    return next((one for one in open_ones if contest.beats(one)), None)
+    against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
+    open_ones = (baseline for baseline, c in against if c is not None and c.outcome != "better")
+    return next((baseline for baseline in open_ones if contest.beats(baseline)), None)
 
 
 def _for_baseline(
@@ -226,8 +237,89 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
     if summary.ended == 0:
         return "No trial has ended yet: there is a plan, and nothing to compare."
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
-    told = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
+    cause = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
     return (
         f"No trial completed: of {units.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
-        f"and {summary.failed} failed{told}."
+        f"and {summary.failed} failed{cause}."
     )
+
+
+def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
+    """Where the chosen finalist is worse, beyond noise, than a model that it beats in test loss.
+
+    The headline metric over all seeds, and the metrics of written answers. Answers are those of one
+    training, so that their noise is that of the items.
+    """
+    if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
+        return ()
+    losses = contest.in_loss if contest.metric.higher_is_better else contest.comparisons
+    beaten = [comparison.second for comparison in losses if comparison.outcome == "better"]
+    headline = [
+        comparison
+        for comparison in map(contest.against, beaten)
+        if comparison and comparison.outcome == "worse"
+    ]
+    return (*headline, *_of_answers(run, trial_name(contest.chosen.trial), beaten))
+
+
+def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
+    """What got worse, each metric once; empty if nothing did."""
+    if not fallen:
+        return ""
+    by_metric = {comparison.metric: comparison for comparison in reversed(fallen)}
+    gaps = [
+        f"{metric.title} {words.difference(comparison.difference, metric)} against "
+        f"{model_title(run, comparison.second)}"
+        for comparison in reversed(by_metric.values())
+        for metric in (_metric(comparison.metric),)
+    ]
+    return f" The test loss is better, but not what people read: {units.joined(gaps)}."
+
+
+def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
+    """Metrics of written answers that are worse, with Holm's correction over all of them."""
+    wrote = {name: _generated(of_model) for name, of_model in entries(run).items()}
+    own = wrote.get(first)
+    estimates: dict[tuple[str, str], Estimate] = {}
+    for second in seconds:
+        other = wrote.get(second)
+        for name in own.item_metrics if own and other else ():
+            pair = _paired(name, own, other)
+            if pair is not None:
+                estimates[second, name] = paired_difference(*pair)
+    adjusted = holm([estimate.p for estimate in estimates.values()])
+    for ((second, name), estimate), p in zip(estimates.items(), adjusted, strict=True):
+        metric = _metric(name)
+        smallest = run.margin if metric.unit == "points" else 100 * run.margin
+        names, count = (first, second), len(estimates)
+        comparison = comparison_of(names, metric, estimate, p, smallest, count)
+        if comparison.outcome == "worse":
+            yield comparison
+
+
+def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
+    return next((score.generated for score in scores if score.generated is not None), None)
+
+
+def _paired(
+    name: str, first: GeneratedAnswers | None, second: GeneratedAnswers | None
+) -> tuple[Scores, Scores] | None:
+    """A metric of both on the items that both answered; None where there are none."""
+    if first is None or second is None or name not in second.item_metrics:
+        return None
+    values = [
+        dict(zip(values_of.places, values_of.item_metrics[name], strict=False))
+        for values_of in (first, second)
+    ]
+    shared = sorted(set(values[0]).intersection(values[1]))
+    rows = [np.array([values_of[item] for item in shared]) for values_of in values]
+    if len(shared) < 2 or not np.isfinite(rows).all():
+        return None
+    values_of, other = (Scores.of([row], trained=False) for row in rows)
+    return values_of, other
+
+
+def _metric(name: str) -> Metric:
+    description = metrics()[name]
+    unit = "points" if description.unit == "%" else ""
+    return Metric(name=name, title=description.title, higher_is_better=True, unit=unit)

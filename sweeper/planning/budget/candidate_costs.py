@@ -80,13 +80,23 @@ class Priced(NamedTuple):
 
 
 def course_of(
-    spec: Spec, facts: Facts, model: ModelFacts, epochs: float, objective: Objective = LOSS
+    spec: Spec,
+    facts: Facts,
+    model: ModelFacts,
+    epochs: float,
+    objective: Objective = LOSS,
+    part: int | None = None,
 ) -> Course:
-    """Tokens and items that trials of this study train and score."""
+    """Tokens and items that trials of this study train and score.
+
+    Args:
+        part: Rows that the search trains on; None for all.
+    """
     cap, data = sequence_cap(spec, facts, model), facts.data
+    rows = part or data.train_rows
     validation = data.rows_of("validation") or round(data.rows * spec.data.validation_fraction)
     validation = max(validation, 1)
-    scored = scored_rungs(spec, facts, cap, validation, epochs)
+    scored = scored_rungs(spec, facts, cap, validation, epochs, rows)
     head = facts.task == "classification" and spec.training.classes_by == "head"
     classes = (len(data.labels) or TYPICAL_CLASSES) if facts.task == "classification" else 0
     answer = data.lengths.output_mean if data.lengths else None
@@ -95,7 +105,8 @@ def course_of(
     wanted = spec.evaluation.generate_items
     written = _WRITTEN[facts.hardware.device] if wanted is None else wanted
     return Course(
-        train_rows=cap.items(data.train_rows),
+        train_rows=cap.items(rows),
+        all_rows=cap.items(data.train_rows) if part else 0,
         epochs=epochs,
         rungs=RUNGS,
         rung_items=scored.items,
@@ -162,6 +173,7 @@ def priced(candidate: Candidate, facts: Facts, course: Course) -> Priced:
         # A frozen head is fitted as the baseline is, with all classes alike.
         free=candidate.one_trial
         and bool(course.classes)
+        and not course.all_rows
         and candidate.defaults().get(CLASS_WEIGHT, "none") == "none",
         source=source,
     )
@@ -229,7 +241,7 @@ def usual_share(epochs: Parameter | None) -> float:
 
 def baseline_seconds(facts: Facts, lead: Candidate, course: Course) -> float:
     """The models that need no training: one pass over the examples for a probe, or prompts."""
-    clock = clock_of_base(lead, facts, course)
+    clock, course = clock_of_base(lead, facts, course), course.whole
     if course.classes:
         features = clock.scoring(course, course.train_rows + course.validation_rows)
         return features + fit_seconds(course)

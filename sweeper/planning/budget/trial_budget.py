@@ -68,7 +68,7 @@ def scoring_tokens(spec: Spec, facts: Facts, cap: Cap) -> float:
 
 
 def scored_rungs(
-    spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: float
+    spec: Spec, facts: Facts, cap: Cap, validation_rows: int, epochs: float, train_rows: int
 ) -> ScoredRungs:
     """The scored rungs of a study's trials.
 
@@ -80,7 +80,7 @@ def scored_rungs(
     at_rung, at_end = further_tokens(spec, cap.tokens)
     cost = scoring_tokens(spec, facts, cap) / cap.mean
     return affordable(
-        EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(facts.data.train_rows),
+        EVALUATION_SHARE / FORWARD_SHARE * epochs * cap.items(train_rows),
         validation_rows,
         widest,
         cost=cost,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ class Course:
         further_tokens: Tokens that are scored for features, at rungs and at the end.
         rung_every: Rungs from one scored rung to the next.
         processes: Trials side by side that share the cores of a processor.
+        all_rows: Examples of one epoch of all rows, where ``train_rows`` are a part; else 0.
     """
 
     train_rows: int
@@ -63,6 +64,12 @@ class Course:
     further_tokens: int = 0
     rung_every: int = 1
     processes: int = 1
+    all_rows: int = 0
+
+    @property
+    def whole(self) -> Course:
+        """That of a training on all rows."""
+        return replace(self, train_rows=self.all_rows or self.train_rows)
 
 
 class Clock(NamedTuple):

@@ -28,7 +28,7 @@ from sweeper.planning.rulebook.effects import (
 )
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.strategy_files import BookStrategy, Text, load_strategies
-from sweeper.traits.yaml_files import installed_folders, strategy_files
+from sweeper.traits.traits import installed_folders, strategy_files
 from sweeper.yamlfile import Document, FileModel, checked, read_all
 
 

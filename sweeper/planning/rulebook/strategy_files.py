@@ -33,9 +33,8 @@ from sweeper.features.loader import yaml_folders
 from sweeper.memory.setup import OPTIMIZERS
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.spec import Scalar
-from sweeper.traits.traits import TRAIT_KEYS, Traits, find, read_traits
-from sweeper.traits.yaml_files import document as installed_file
-from sweeper.traits.yaml_files import strategy_files
+from sweeper.traits.traits import TRAIT_KEYS, Traits, find, read_traits, strategy_files
+from sweeper.traits.traits import document_of as installed_file
 from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults, read, read_all
 
 SHARED = "shared"

@@ -90,11 +90,11 @@ def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, An
     """Baselines that have this cost and lie on the axis."""
     scale, sign = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
-        draw.row_of("", None, x=max(edge, x), y=one.objective, label=one.title, **sign)
-        for one in findings.baselines
-        if (x := cost.baselines.get(one.name)) is not None
-        and one.objective is not None
-        and not scale.off(one.objective)
+        draw.row_of("", None, x=max(edge, x), y=baseline.objective, label=baseline.title, **sign)
+        for baseline in findings.baselines
+        if (x := cost.baselines.get(baseline.name)) is not None
+        and baseline.objective is not None
+        and not scale.off(baseline.objective)
     ]
 
 
@@ -141,8 +141,8 @@ def _row(
 
 
 def _front(sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
-    found = [row for row in rows if int(row["trial"]) in front]
-    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(found, key=lambda r: r["x"])]
+    reached = [row for row in rows if int(row["trial"]) in front]
+    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(reached, key=lambda r: r["x"])]
     return (
         sheet.chart(steps)
         .mark_line(interpolate="step-after", strokeWidth=1, color=draw.MUTED)

@@ -1,22 +1,29 @@
-"""From Altair charts to SVG for a page: one theme for all charts, colours as CSS variables."""
+"""From Altair charts to SVG for a page: one theme for all charts, colours as CSS variables.
+
+Of what Vega draws, what is invisible goes, coordinates keep one decimal, and a mark's description,
+which holds a trial number, becomes ``data-trial``. What remains has no style attribute, no id and
+no address, so that a strict content policy lets it be.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby, pairwise
 from typing import Any, TypeVar
+from xml.etree import ElementTree
 
 import altair as alt
 import vl_convert
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
 from sweeper.findings.record import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, dodge
-from sweeper.reporting.charts.svg import clean_svg
 from sweeper.reporting.palette import look
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
@@ -213,7 +220,8 @@ def end_labels(
     """
     places = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
     placed = [
-        {**row, "pixel": (1 - place) * height - up} for row, place in zip(rows, places, strict=True)
+        {**row, "pixel": (1 - height_share) * height - up}
+        for row, height_share in zip(rows, places, strict=True)
     ]
     text = sheet.chart(placed).mark_text(**{"align": "left", "baseline": "middle", **style})
     return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
@@ -248,9 +256,9 @@ def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
     """At the edge, an arrow for each row whose ``y`` lies beyond it."""
     edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _ARROW)
-    beyond = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
+    clipped_rows = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
-        sheet.chart(beyond)
+        sheet.chart(clipped_rows)
         .mark_point(filled=True, shape=shape, size=60, opacity=1)
         .encode(x=x, y=y, color=COLOR, description="trial:N")
     )
@@ -269,3 +277,121 @@ def value_title(findings: Findings) -> str:
     metric = findings.objective
     parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
     return f"{', '.join(filter(None, parts))} ({metric.direction})"
+
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_DROPPED = frozenset({
+    "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
+    "class", "style", "stroke-miterlimit", "clip-path",
+})  # fmt: skip
+_STYLE = (
+    "fill", "stroke", "stroke-width", "opacity", "fill-opacity", "stroke-dasharray", "text-anchor",
+    "font-size",
+)  # fmt: skip
+_DEFAULTS = frozenset({
+    ("opacity", "1"), ("fill-opacity", "1"), ("stroke-opacity", "1"), ("font-size", "11px"),
+    ("transform", "translate(0,0)"), ("transform", ""), ("stroke-dasharray", "1,0"),
+    ("stroke-dasharray", ""), ("stroke-width", "1"),
+})  # fmt: skip
+# Nothing is drawn with these values of fill and stroke.
+_INVISIBLE = {(None, None), ("white", None), ("transparent", None)}
+_LINE = re.compile(r"M[-\d.]+,[-\d.]+(L[-\d.]+,[-\d.]+)+")
+_DECIMALS = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
+
+
+def clean_svg(text: str, title: str, description: str) -> Markup:
+    """One drawing for a page.
+
+    Args:
+        text: SVG as Vega wrote it.
+    """
+    root = ElementTree.fromstring(text)
+    width, height = root.get("width", "0"), root.get("height", "0")
+    _clean(root, "")
+    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    title, description = (visible(shortened(words)) for words in (title, description))
+    return Markup(
+        f'<svg class="chart" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>"
+    )
+
+
+def _clean(element: ElementTree.Element, group: str) -> None:
+    """Clean all that an element holds, and open groups without attributes.
+
+    Args:
+        group: Class of the innermost group with a role.
+    """
+    drawn: list[ElementTree.Element] = []
+    for child in element:
+        role = child.get("class", "")
+        inner = role if "role-" in role else group
+        child.tag = child.tag.removeprefix(_SVG)
+        _clean(child, inner)
+        if _draws(child):
+            child.attrib = _attributes(child, inner)
+            drawn += child if child.tag == "g" and not child.attrib else [child]
+    element[:] = [
+        part for style, marks in groupby(drawn, key=_style) for part in _alike(style, list(marks))
+    ]
+
+
+def _style(element: ElementTree.Element) -> dict[str, str]:
+    kept = {} if element.tag == "g" else element.attrib
+    return {name: value for name, value in kept.items() if name in _STYLE}
+
+
+def _alike(style: Mapping[str, str], marks: list[ElementTree.Element]) -> list[ElementTree.Element]:
+    """Marks of one style, which a group states once for several of them."""
+    if not style or len(marks) == 1:
+        return marks
+    for mark in marks:
+        mark.attrib = {name: value for name, value in mark.attrib.items() if name not in style}
+    group = ElementTree.Element("g", dict(style))
+    group[:] = marks
+    return [group]
+
+
+def _draws(element: ElementTree.Element) -> bool:
+    if element.tag in ("defs", "clipPath") or element.get("display") == "none":
+        return False
+    if element.tag == "g":
+        return len(element) > 0
+    if element.tag == "text":
+        return bool(element.text)
+    if element.get("class") == "background" or element.tag == "rect":
+        return (element.get("fill"), element.get("stroke")) not in _INVISIBLE
+    return element.tag != "path" or bool(element.get("d"))
+
+
+def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
+    label = element.get("aria-label", "")
+    kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
+    for name, value in element.attrib.items():
+        short = value if "opacity" in name else _rounded(value)
+        if name == "d" and _LINE.fullmatch(value):
+            short = _in_steps(value)
+        if name not in _DROPPED and (name, short) not in _DEFAULTS:
+            kept[name] = short
+    return kept
+
+
+def _rounded(text: str) -> str:
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
+
+
+def _in_steps(line: str) -> str:
+    """A line through points as steps, which are shorter than places.
+
+    >>> _in_steps("M0,10L10.04,12.5L20,11")
+    'M0,10l10,2.5l10,-1.5'
+    """
+    points = [
+        [round(float(coordinate), 1) for coordinate in pair.split(",")]
+        for pair in line[1:].split("L")
+    ]
+    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
+    return _rounded(
+        f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)
+    )

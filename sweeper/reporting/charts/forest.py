@@ -36,7 +36,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
         draw.row_of(
             model.strategy or "baseline",
             model.trial,
-            place=place,
+            place=index,
             title=words.fitted(model.title, _TITLE),
             x=factor * model.score.value,
             low=factor * model.score.ends[0],
@@ -47,7 +47,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             weight="bold" if model.role == "recommended" else "normal",
             said=figures_text(model, board),
         )
-        for place, model in enumerate(models)
+        for index, model in enumerate(models)
     ]
     height = _ROW * len(rows)
     places = alt.Scale(domain=[-0.5, len(rows) - 0.5], range=[0, height])

@@ -40,10 +40,10 @@ class Scale:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
-    def value(self, place: float) -> float:
+    def value(self, position: float) -> float:
         if self.log:
-            return float(self.low * (self.high / self.low) ** place)
-        return self.low + place * (self.high - self.low)
+            return float(self.low * (self.high / self.low) ** position)
+        return self.low + position * (self.high - self.low)
 
     def clip(self, value: float) -> float:
         return min(max(value, self.low), self.high)
@@ -78,8 +78,8 @@ class Scale:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         inside: list[float] = []
         for steps in ((1, 2, 5), (1, 3), (1,)):
-            found = [float(f"{step}e{decade}") for decade in decades for step in steps]
-            inside = [tick for tick in found if self.low <= tick <= self.high]
+            ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+            inside = [tick for tick in ticks if self.low <= tick <= self.high]
             if len(inside) <= most:
                 break
         return inside[:: max(1, math.ceil(len(inside) / most))]
@@ -146,8 +146,8 @@ def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     fence = third + 3 * (third - first)
     inside = [
         value
-        for value, place in zip(values, map(whole.place, values), strict=True)
-        if place <= fence
+        for value, position in zip(values, map(whole.place, values), strict=True)
+        if position <= fence
     ]
     if whole.place(max(inside)) - places[0] >= 0.5:
         return whole
@@ -175,5 +175,5 @@ def dodge(places: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-def _overlap(one: tuple[float, list[int]], other: tuple[float, list[int]], gap: float) -> bool:
-    return other[0] - one[0] < gap * (len(one[1]) + len(other[1])) / 2 - 1e-12
+def _overlap(above: tuple[float, list[int]], below: tuple[float, list[int]], gap: float) -> bool:
+    return below[0] - above[0] < gap * (len(above[1]) + len(below[1])) / 2 - 1e-12

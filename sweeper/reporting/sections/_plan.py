@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
-from sweeper.plans import Parameter
+from sweeper.plans import Candidate, Parameter
 from sweeper.reporting.blocks import Block, Code, Column, Number, Table, placed
-from sweeper.reporting.document import PlannedStrategy, Report
+from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
 
 
@@ -24,7 +24,7 @@ def plan_blocks(report: Report) -> Iterator[Block]:
 
 def plan_table(report: Report) -> Table:
     """Every strategy that competes with its estimates."""
-    columns: list[Column[PlannedStrategy]] = [
+    columns: list[Column[Candidate]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
         Number.of("of", "/memory/limit_gib", _gib, "GiB"),
@@ -40,7 +40,7 @@ def _gib(size: float) -> str:
     return units.gib(size).removesuffix(" GiB")
 
 
-def _spaces(planned: PlannedStrategy) -> str:
+def _spaces(planned: Candidate) -> str:
     return " · ".join(
         f"{name} {space_of(planned.parameters[name])}"
         for name in KEY_PARAMETERS

@@ -60,20 +60,20 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """
     recommended = findings.verdict.recommended_trial
     name = "" if recommended is None else trial_name(recommended)
-    found = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
-    known = run.plan.facts.data.labels
-    if not found or not known:
+    matrices = [score.confusion for score in entries(run).get(name, ()) if score.confusion]
+    label_facts = run.plan.facts.data.labels
+    if not matrices or not label_facts:
         return None
     # Class numbers are places among the sorted names.
-    labels = sorted(known, key=lambda label: label.label)
-    pairs = found[0]
-    if max(max(true, said) for true, said, _ in pairs) >= len(labels):
+    labels = sorted(label_facts, key=lambda label: label.label)
+    pairs = matrices[0]
+    if max(max(true, predicted) for true, predicted, _ in pairs) >= len(labels):
         return None
     items, chosen = Counter[int](), Counter[int]()
-    for true, said, count in pairs:
+    for true, predicted, count in pairs:
         items[true] += count
-        chosen[said] += count
-    right = Counter({true: count for true, said, count in pairs if true == said})
+        chosen[predicted] += count
+    right = Counter({true: count for true, predicted, count in pairs if true == predicted})
     rows = tuple(
         ClassRow(
             label=shortened(clean(label.label), LABEL_CHARACTERS),
@@ -92,12 +92,14 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """The most common confusion."""
-    wrong = [one for one in figures.confusion if one[0] != one[1]]
+    wrong = [cell for cell in figures.confusion if cell[0] != cell[1]]
     if not wrong:
         return "No class was taken for another one on the test split."
-    true, said, count = min(wrong, key=lambda one: (-one[2], one))
+    true, predicted, count = min(wrong, key=lambda cell: (-cell[2], cell))
     names, items = figures.classes, figures.classes[true].items
-    return f"{names[true].label} is taken for {names[said].label} in {count} of {items:,} items."
+    return (
+        f"{names[true].label} is taken for {names[predicted].label} in {count} of {items:,} items."
+    )
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -106,7 +108,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield _matrix(figures) if len(figures.classes) <= MATRIX else _confusions(figures)
 
 
-def _classes(found: Figures) -> Table:
+def _classes(figures: Figures) -> Table:
     """The classes, those with the lowest F1 first."""
     columns: list[Column[ClassRow]] = [
         Column.of("class", "/label"),
@@ -115,52 +117,52 @@ def _classes(found: Figures) -> Table:
         *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
     ]
     ranked = sorted(
-        placed(found.classes, "/sections/by-class/classes"),
-        key=lambda place: (2.0 if place[1].f1 is None else place[1].f1, place[1].label),
+        placed(figures.classes, "/sections/by-class/classes"),
+        key=lambda entry: (2.0 if entry[1].f1 is None else entry[1].f1, entry[1].label),
     )
     shown = ranked[:LINES]
-    rows = [row.rows for row in found.classes]
+    rows = [row.rows for row in figures.classes]
     note = f"Rows per class in all splits: {min(rows):,} to {max(rows):,}."
     if len(ranked) > len(shown):
         note += f" The {len(shown)} of {len(ranked)} classes with the lowest F1; all are in "
         note += "report.json."
-    caption = f"Class by class on the test split: {found.title}, lowest F1 first"
+    caption = f"Class by class on the test split: {figures.title}, lowest F1 first"
     return Table.of("classes", caption, columns, shown, note=note)
 
 
-def _matrix(found: Figures) -> Table:
+def _matrix(figures: Figures) -> Table:
     """Test items by true class (rows) and predicted class (columns), without empty classes."""
-    counts = {(true, said): count for true, said, count in found.confusion}
-    rows = [n for n, row in enumerate(found.classes) if row.items]
-    said = [(n, row.label) for n, row in enumerate(found.classes) if row.items or row.chosen]
+    counts = {(true, predicted): count for true, predicted, count in figures.confusion}
+    rows = [n for n, row in enumerate(figures.classes) if row.items]
+    predicted = [(n, row.label) for n, row in enumerate(figures.classes) if row.items or row.chosen]
 
-    def items(said: int, true: int) -> str:
-        return str(counts.get((true, said), ""))
+    def items(predicted: int, true: int) -> str:
+        return str(counts.get((true, predicted), ""))
 
-    columns: list[Column[int]] = [Column("true class", lambda true: found.classes[true].label)]
-    columns += [Number(label, partial(items, n)) for n, label in said]
+    columns: list[Column[int]] = [Column("true class", lambda true: figures.classes[true].label)]
+    columns += [Number(label, partial(items, n)) for n, label in predicted]
     return Table.of(
         "confusion",
-        f"Confusion matrix on the test split: {found.title}; rows are true classes, "
+        f"Confusion matrix on the test split: {figures.title}; rows are true classes, "
         "columns what was predicted, in test items",
         columns,
         placed(rows),
     )
 
 
-def _confusions(found: Figures) -> Table:
+def _confusions(figures: Figures) -> Table:
     """The most common mistakes, where a matrix would be too large."""
-    wrong = [one for one in found.confusion if one[0] != one[1]]
-    wrong.sort(key=lambda one: (-one[2], one))
+    wrong = [cell for cell in figures.confusion if cell[0] != cell[1]]
+    wrong.sort(key=lambda cell: (-cell[2], cell))
     columns: list[Column[tuple[int, int, int]]] = [
-        Column("true class", lambda one: found.classes[one[0]].label),
-        Column("taken for", lambda one: found.classes[one[1]].label),
-        Number("test items", lambda one: str(one[2])),
-        Number("of", lambda one: f"{found.classes[one[0]].items:,}"),
+        Column("true class", lambda cell: figures.classes[cell[0]].label),
+        Column("taken for", lambda cell: figures.classes[cell[1]].label),
+        Number("test items", lambda cell: str(cell[2])),
+        Number("of", lambda cell: f"{figures.classes[cell[0]].items:,}"),
     ]
     return Table.of(
         "confusion",
-        f"Most common confusions on the test split: {found.title}",
+        f"Most common confusions on the test split: {figures.title}",
         columns,
         placed(wrong[:LINES]),
         note="The whole confusion matrix is in report.json.",

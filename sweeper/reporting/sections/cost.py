@@ -138,13 +138,13 @@ def _figure(figures: Figures, report: Report) -> Figure:
     ]
     drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
     scale = cost_scale(findings)
-    beyond = [
+    off_chart = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
         if b.objective is not None and scale.off(b.objective)
     ]
     note = "Large: best of a strategy. Stepped line: no trial is both cheaper and better."
-    note += f" Off the chart: {units.joined(beyond)}." if beyond else ""
+    note += f" Off the chart: {units.joined(off_chart)}." if off_chart else ""
     return Figure(
         id="cost-quality",
         finding=finding,
@@ -174,9 +174,9 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
     if best.outcome == "better":
         word = metric.direction.split()[0]
         return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    told = _outcome(best, findings.margin_points)
+    outcome = _outcome(best, findings.margin_points)
     ending = "" if best.lacking else " The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {told}.{ending}"
+    return f"{name}: {pairing} = {gap}: {outcome}.{ending}"
 
 
 def _gains(figures: Figures, findings: Findings) -> Table:
@@ -278,8 +278,8 @@ def slope(figures: Figures, findings: Findings, description: str) -> Drawing | N
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
     """(0 or 1, value, trial) of the default and of the best."""
-    found = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
-    return [(x, interval, trial) for x, interval, trial in found if interval is not None]
+    ends = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
+    return [(x, interval, trial) for x, interval, trial in ends if interval is not None]
 
 
 def _slope_rows(
@@ -289,8 +289,8 @@ def _slope_rows(
     for index, gain in enumerate(gains):
         # Side by side, so that whiskers of several strategies do not lie on one another.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
-        for x, found, trial in _ends(gain):
-            at = {"x": x + shift, "y": found.value, **draw.clipped_ends(found, scale)}
+        for x, interval, trial in _ends(gain):
+            at = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
             mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})

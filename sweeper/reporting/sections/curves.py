@@ -110,14 +110,13 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _finding(report: Report) -> str:
     findings = report.findings
-    best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
-    rows = [t for t in findings.trials if t.number in best and t.curve]
+    rows = [t for t in findings.trials if t.number in findings.best_trials and t.curve]
     noise = _noise(findings)
     rising = [t for t in rows if _rise(t) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
-        told = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
-        return f"Validation loss rose again, beyond noise: {told}."
+        trials = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        return f"Validation loss rose again, beyond noise: {trials}."
     if diverged and rows:
         return (
             f"{units.plural(len(diverged), 'trial')} diverged; the best of each strategy did not."
@@ -131,15 +130,14 @@ def _finding(report: Report) -> str:
 
 def _noise(findings: Findings) -> float:
     """Twice the standard deviation between seeds of a finalist; infinite where it is not known."""
-    losses = [[seed.validation_loss for seed in one.seeds] for one in findings.finalists]
+    losses = [[seed.validation_loss for seed in finalist.seeds] for finalist in findings.finalists]
     variances = [statistics.variance(some) for some in losses if len(some) > 1]
     return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
 
 
 def _rise(trial: TrialRow) -> float:
     """The last loss minus the lowest one."""
-    losses = [p.validation_loss for p in trial.curve if p.validation_loss is not None]
-    return losses[-1] - min(losses) if losses else 0.0
+    return trial.losses[-1] - min(trial.losses) if trial.losses else 0.0
 
 
 def _note(report: Report, items: int | None) -> str:
@@ -167,8 +165,7 @@ def _off_range(report: Report) -> str:
     scale, shown = curve_scale(report.findings), drawn_trials(report.findings)
     if scale is None:
         return ""
-    losses = [[p.validation_loss for p in t.curve if p.validation_loss is not None] for t in shown]
-    cut = sum(any(loss > scale.high for loss in curve) for curve in losses)
+    cut = sum(any(loss > scale.high for loss in trial.losses) for trial in shown)
     leave = units.plural(cut, "curve leaves", "curves leave")
     return (
         f" {leave} the drawn range at its top; an arrow marks those that end there." if cut else ""
@@ -178,7 +175,7 @@ def _off_range(report: Report) -> str:
 def _table(report: Report) -> Table:
     """The curves of the best trials; the rest is in curves.csv."""
     unit = report.findings.loss_unit
-    best = {s.best_trial for s in report.findings.strategies if s.best_trial is not None}
+    best = report.findings.best_trials
     columns: list[Column[tuple[TrialRow, CurvePoint]]] = [
         Number("trial", lambda row: f"#{row[0].number}"),
         Column("strategy", lambda row: strategy_cell(row[0].strategy)),
@@ -206,13 +203,13 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
         return ()
     by_it, metric = report.plan.objective.at_rungs, report.findings.objective
     title = words.on_validation(metric) if by_it else "validation loss"
-    told = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
+    parts = [f"{units.plural(run.pruned, 'trial')} pruned on {title}"]
     if figures.median_prune_step is not None:
         which = "at" if run.pruned == 1 else "half of them by"
-        told.append(f"{which} optimizer step {figures.median_prune_step:,}")
+        parts.append(f"{which} optimizer step {figures.median_prune_step:,}")
     if figures.saved_seconds is not None:
-        told.append(f"which saved {units.duration(figures.saved_seconds)} of training")
-    return (", ".join(told) + ".", "Pruned trials have no final score.")
+        parts.append(f"which saved {units.duration(figures.saved_seconds)} of training")
+    return (", ".join(parts) + ".", "Pruned trials have no final score.")
 
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
@@ -220,7 +217,7 @@ def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
     trials = [t for t in findings.trials if t.curve]
     if len(trials) <= MOST_CURVES:
         return tuple(trials)
-    best = {s.best_trial for s in findings.strategies}
+    best = findings.best_trials
     ordered = sorted(trials, key=lambda t: (t.strategy, t.number))
     every = math.ceil(len(ordered) / (MOST_CURVES - len(best)))
     kept = {t.number for t in ordered[::every]} | best
@@ -244,7 +241,7 @@ class _Axes:
 def curves(findings: Findings, description: str) -> Drawing | None:
     """All curves: best of each strategy thick with its training loss thin, others faint."""
     trials = drawn_trials(findings)
-    best = {s.best_trial for s in findings.strategies if s.best_trial is not None}
+    best = findings.best_trials
     y_scale = curve_scale(findings)
     if y_scale is None:
         return None
@@ -267,12 +264,11 @@ def curve_scale(findings: Findings) -> Scale | None:
 
     Training losses do not widen it.
     """
-    losses = [[p.validation_loss for p in t.curve] for t in drawn_trials(findings)]
-    known = [kept for trial in losses if (kept := [loss for loss in trial if loss is not None])]
-    if not known:
+    curves = [trial.losses for trial in drawn_trials(findings) if trial.losses]
+    if not curves:
         return None
-    last = focus([trial[-1] for trial in known])
-    return fit([loss for trial in known if trial[-1] <= last.high for loss in trial])
+    last = focus([trial[-1] for trial in curves])
+    return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
 
 
 def _batches_differ(trials: Sequence[TrialRow]) -> bool:
@@ -300,10 +296,10 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
     >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
     [(0.5, 4.0), (1, 0.0)]
     """
-    found: list[Point] = []
+    line: list[Point] = []
     for number, (x, y) in enumerate(points):
         if y is None or (scale.log and y <= 0):
-            found.append((x, None))
+            line.append((x, None))
             continue
         before = points[number - 1] if number else (x, None)
         if before[1] is not None and not (scale.log and before[1] <= 0):
@@ -311,12 +307,12 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
             edges = [edge for edge in (0.0, 1.0) if min(start, end) < edge < max(start, end)]
             for edge in sorted(edges, reverse=start > end):
                 share = (edge - start) / (end - start)
-                found.append((before[0] + share * (x - before[0]), scale.value(edge)))
+                line.append((before[0] + share * (x - before[0]), scale.value(edge)))
         if scale.low <= y <= scale.high:
-            found.append((x, y))
-        elif found and found[-1][1] is not None:
-            found.append((x, None))
-    return found
+            line.append((x, y))
+        elif line and line[-1][1] is not None:
+            line.append((x, None))
+    return line
 
 
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
@@ -334,9 +330,9 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     ended above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
-        known = [p for p in trial.curve if p.validation_loss is not None]
-        if known:
-            ends.setdefault(trial.state, []).append(_sign(axes, trial, known[-1]))
+        points = [p for p in trial.curve if p.validation_loss is not None]
+        if points:
+            ends.setdefault(trial.state, []).append(_sign(axes, trial, points[-1]))
     look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
@@ -344,10 +340,10 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     crosses = axes.sheet.chart(draw.inside(ends["FAIL"], axes.scale)).mark_point(
         filled=False, shape="M-1,-1L1,1M1,-1L-1,1", size=60, strokeWidth=1.75
     )
-    beyond = draw.arrows(
+    arrows = draw.arrows(
         axes.sheet, [row for of in ends.values() for row in of], axes.x, axes.y, axes.scale
     )
-    return ticks.encode(**look_) + crosses.encode(**look_) + beyond
+    return ticks.encode(**look_) + crosses.encode(**look_) + arrows
 
 
 def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:

@@ -58,7 +58,7 @@ def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
         Column.of("last line of the error", "/failure/detail"),
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
-    ordered = sorted(failed, key=lambda place: (_kind(place[1]), place[1].number))
+    ordered = sorted(failed, key=lambda entry: (_kind(entry[1]), entry[1].number))
     return Table.of(
         "failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number
     )

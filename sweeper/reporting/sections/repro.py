@@ -23,30 +23,30 @@ def finding(figures: None, report: Report) -> str:
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
-    found, row = report.findings.reproduction, described(report)
+    reproduction, row = report.findings.reproduction, described(report)
     if row is not None and row.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         yield Code(title, f'{code}print(model.predict(["a text"])[0])')
-    if found.train_command:
-        yield Code("This configuration, for sweep.yaml", found.train_command, folded=True)
-    yield Code("Repeat it", found.command)
+    if reproduction.train_command:
+        yield Code("This configuration, for sweep.yaml", reproduction.train_command, folded=True)
+    yield Code("Repeat it", reproduction.command)
     yield FactList(_facts(report))
-    if found.spec_yaml:
-        yield Code("sweep.yaml", found.spec_yaml, folded=True)
+    if reproduction.spec_yaml:
+        yield Code("sweep.yaml", reproduction.spec_yaml, folded=True)
     if report.findings.run.ended:
         yield plan_table(report)
 
 
 def _facts(report: Report) -> tuple[NamedFact, ...]:
-    found, data = report.findings.reproduction, report.plan.data
+    reproduction, data = report.findings.reproduction, report.plan.data
     models = [
         f"{name}, revision {revision}" if revision else f"{name}, no revision"
-        for name, revision in found.models.items()
+        for name, revision in reproduction.models.items()
     ]
-    splits = ", ".join(f"{count:,} {name}" for name, count in found.split_rows.items())
-    versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    splits = ", ".join(f"{count:,} {name}" for name, count in reproduction.split_rows.items())
+    versions = ", ".join(f"{name} {version}" for name, version in reproduction.versions.items())
     budget, run = report.plan.budget, report.findings.run
     return (
         NamedFact("base model", "; ".join(models)),
@@ -56,10 +56,12 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
         *(NamedFact("training data", line) for line in mix_lines(report, described(report))),
         *(NamedFact("examples", note.text) for note in report.findings.notes),
         NamedFact(
-            "data SHA-256", found.data_sha256 or words.DASH, "/findings/reproduction/data_sha256"
+            "data SHA-256",
+            reproduction.data_sha256 or words.DASH,
+            "/findings/reproduction/data_sha256",
         ),
-        NamedFact("hardware", found.hardware, "/findings/reproduction/hardware"),
-        NamedFact("seeds", ", ".join(str(seed) for seed in found.seeds)),
+        NamedFact("hardware", reproduction.hardware, "/findings/reproduction/hardware"),
+        NamedFact("seeds", ", ".join(str(seed) for seed in reproduction.seeds)),
         NamedFact(
             "budget",
             f"{budget.trials} trials of {words.value(budget.epochs)} epochs "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -106,28 +107,28 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
         return NotMeasured(reason="Texts of rows and answers were left out of this report.")
     if chosen is None:
         return NotMeasured(reason="Answers are shown once the test split has been scored.")
-    found = [scored[model.name][0] for model in models]
+    scores = [scored[model.name][0] for model in models]
     labels = sorted(label.label for label in run.plan.facts.data.labels)
     # A file that was edited may hold fewer figures than items, and numbers of no class.
-    items = min(len(row) for one in found for row in _rows(one))
-    known = all(0 <= said < len(labels) for one in found for said in one.predicted)
+    items = min(len(row) for score in scores for row in _rows(score))
+    readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
     counted = np.flatnonzero(scored_items(run)[:items]).tolist()
     kept = kept_texts(run)
-    texts = {place: text for place, text in kept.items() if place < items and known}
+    texts = {item: text for item, text in kept.items() if item < items and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")
-    winner = next(s for s, model in zip(found, models, strict=True) if model.role == "winner")
+    winner = next(s for s, model in zip(scores, models, strict=True) if model.role == "winner")
     written = not winner.predicted
-    titles = [shortened(clean(one), LABEL_CHARACTERS) for one in labels]
-    shown = _Shown(found, titles, texts, counted)
+    titles = [shortened(clean(label), LABEL_CHARACTERS) for label in labels]
+    shown = _Shown(scores, titles, texts, counted)
     if written:
-        said = [set(one.generated.said) for one in found if one.generated]
-        places = sorted(set(texts).intersection(*said)) if said else []
+        answered = [set(score.generated.said) for score in scores if score.generated]
+        places = sorted(set(texts).intersection(*answered)) if answered else []
         if not places:
             return NotMeasured(reason="No model of this run wrote answers to test items.")
     else:
         places = sorted(texts)
-    groups = _changed(shown, places, found[0], winner) if models[0].role == "base" else []
+    groups = _changed(shown, places, scores[0], winner) if models[0].role == "base" else []
     if not written:
         suspects = suspected(scored[chosen], counted)
         groups.append(shown.group("suspect", [p for p in suspects if p in texts], len(suspects)))
@@ -163,40 +164,36 @@ def _changed(
     ]
 
 
+@dataclass(frozen=True)
 class _Shown:
     """Makes groups of items from the scores and texts of a run."""
 
-    def __init__(
-        self,
-        scores: Sequence[TestScore],
-        labels: Sequence[str],
-        texts: dict[int, ItemText],
-        counted: Sequence[int],
-    ) -> None:
-        self._scores, self._labels, self._texts = scores, labels, texts
-        self.counted = counted
+    scores: Sequence[TestScore]
+    labels: Sequence[str]
+    texts: dict[int, ItemText]
+    counted: Sequence[int]
 
     def group(self, kind: GroupKind, places: Sequence[int], of: int) -> OutputGroup:
         most = _SUSPECTS if kind == "suspect" else _SHOWN
         return OutputGroup(kind=kind, items=tuple(map(self._item, places[:most])), of=of)
 
-    def _item(self, place: int) -> ShownItem:
-        text = self._texts[place]
+    def _item(self, item: int) -> ShownItem:
+        text = self.texts[item]
         return ShownItem(
-            item=int(place),
+            item=int(item),
             line=text.line,
             asked=text.asked,
             reference=text.reference,
-            answers=tuple(self._answer(score, int(place)) for score in self._scores),
+            answers=tuple(self._answer(score, int(item)) for score in self.scores),
         )
 
-    def _answer(self, score: TestScore, place: int) -> ShownAnswer | None:
-        loss = score.item_losses[place]
+    def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
+        loss = score.item_losses[item]
         if score.predicted:
-            label = self._labels[score.predicted[place]]
-            return ShownAnswer(text=label, loss=loss, confidence=score.confidence[place])
-        said = score.generated.said.get(place) if score.generated else None
-        return None if said is None else ShownAnswer(text=said, loss=loss)
+            label = self.labels[score.predicted[item]]
+            return ShownAnswer(text=label, loss=loss, confidence=score.confidence[item])
+        text = score.generated.said.get(item) if score.generated else None
+        return None if text is None else ShownAnswer(text=text, loss=loss)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -207,45 +204,45 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     if not figures.written:
         pointer = "/sections/samples/groups"
         groups = enumerate(figures.groups)
-        tables = (_table(figures, group, f"{pointer}/{place}") for place, group in groups)
+        tables = (_table(figures, group, f"{pointer}/{index}") for index, group in groups)
         yield Folded("More rows", tuple(tables))
 
 
-def _open(found: Figures, report: Report) -> Table:
+def _open(figures: Figures, report: Report) -> Table:
     """Base beside winner; the winner is called recommended only where it is."""
     decided = report.findings.verdict
     chosen = decided.kind in ("recommend", "tie") and not decided.recommended_baseline
-    most = _OPEN if {group.kind for group in found.groups} & _OPEN.keys() else {"confident": 6}
+    most = _OPEN if {group.kind for group in figures.groups} & _OPEN.keys() else {"confident": 6}
     items = [
         (group.kind, item)
-        for group in found.groups
+        for group in figures.groups
         for item in group.items[: most.get(group.kind, 0)]
     ]
     firsts = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
-    if found.written:  # texts are long: one of each kind
+    if figures.written:  # texts are long: one of each kind
         items = [row for row in items if row in firsts]
-    cut = 2 * _SHORT if found.written else _SHORT
+    cut = 2 * _SHORT if figures.written else _SHORT
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
         Column("", lambda row: _TITLES[row[0]] if row in firsts else ""),
         Column("input", lambda row: Cell(shortened(row[1].asked, cut), css="quoted")),
         Column("reference", lambda row: Cell(shortened(row[1].reference, cut), css="quoted")),
     ]
-    for place, model in enumerate(found.models):
+    for index, model in enumerate(figures.models):
         if model.role in ("base", "winner"):
             role = "base" if model.role == "base" else "recommended" if chosen else "best so far"
-            columns.append(Column(f"{role}: {model.title}", partial(_answered, place, cut)))
-    suspects = next((group.of for group in found.groups if group.kind == "suspect"), 0)
+            columns.append(Column(f"{role}: {model.title}", partial(_answered, index, cut)))
+    suspects = next((group.of for group in figures.groups if group.kind == "suspect"), 0)
     note = ""
     if suspects:
         note = f"{units.plural(suspects, 'test row')} may have a wrong class."
     return Table.of("samples-open", "Outputs on test items", columns, placed(items), note=note)
 
 
-def _answered(place: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
+def _answered(index: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
     """An answer; whether it is the reference is a sign as well as a colour."""
-    answer, reference = _answer(place, row[1]), row[1].reference
-    said = row[1].answers[place]
-    right = said is not None and said.text == reference
+    answer, reference = _answer(index, row[1]), row[1].reference
+    given = row[1].answers[index]
+    right = given is not None and given.text == reference
     return Cell(shortened(f"{'✓ ' if right else ''}{answer}", cut), css="quoted")
 
 
@@ -253,8 +250,8 @@ def _title(group: OutputGroup) -> str:
     return f"{words.sentence(_TITLES[group.kind])} ({len(group.items)} of {group.of:,})"
 
 
-def _sample(found: Figures, item: ShownItem) -> Sample:
-    both = zip(found.models, item.answers, strict=True)
+def _sample(figures: Figures, item: ShownItem) -> Sample:
+    both = zip(figures.models, item.answers, strict=True)
     wrote = [(model.role, answer) for model, answer in both if answer is not None]
     losses = [f"{role} {words.loss(answer.loss)}" for role, answer in wrote]
     return Sample(
@@ -267,22 +264,22 @@ def _sample(found: Figures, item: ShownItem) -> Sample:
     )
 
 
-def _table(found: Figures, group: OutputGroup, pointer: str) -> Table:
+def _table(figures: Figures, group: OutputGroup, pointer: str) -> Table:
     columns: list[Column[ShownItem]] = [
         Number.of("row", "/line"),
         Column.of("input", "/asked", partial(shortened, most=_IN_TABLE)),
         Column.of("class in the data", "/reference"),
     ]
     columns += [
-        Column(f"{model.role}: {model.title}", partial(_answer, place))
-        for place, model in enumerate(found.models)
+        Column(f"{model.role}: {model.title}", partial(_answer, index))
+        for index, model in enumerate(figures.models)
     ]
     items = placed(group.items, f"{pointer}/items")
     return Table.of(f"samples-{group.kind}", _title(group), columns, items)
 
 
-def _answer(place: int, item: ShownItem) -> str:
-    answer = item.answers[place]
+def _answer(index: int, item: ShownItem) -> str:
+    answer = item.answers[index]
     if answer is None:
         return words.DASH
     sure = "" if answer.confidence is None else f" {100 * answer.confidence:.0f}%"

@@ -72,24 +72,32 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     on the same items no share is stated, and neither from few items or where one of the two was
     trained once only.
     """
-    known = [traits for one in run.plan.candidates if (traits := find(one.strategy))]
+    planned = [
+        traits for low_rank_best in run.plan.candidates if (traits := find(low_rank_best.strategy))
+    ]
     if run.plan.objective.function:
         return None  # whose zero may mean anything
-    low_rank = [one.name for one in known if one.adds == "low-rank" and one.quantization is None]
-    full = [one.name for one in known if one.trains_base]
+    low_rank = [
+        low_rank_best.name
+        for low_rank_best in planned
+        if low_rank_best.adds == "low-rank" and low_rank_best.quantization is None
+    ]
+    full = [low_rank_best.name for low_rank_best in planned if low_rank_best.trains_base]
     if not low_rank or not full:
         return None
-    one, other = best_of(run, low_rank[0]), best_of(run, full[0])
-    if one is None or other is None:
+    low_rank_best, full_best = best_of(run, low_rank[0]), best_of(run, full[0])
+    if low_rank_best is None or full_best is None:
         return None
     metric, tests = headline(run.plan, run.seal), test_scores(run).by_name
-    first, second = (tests.get(trial_name(trial.config.number)) for trial in (one, other))
+    first, second = (
+        tests.get(trial_name(trial.config.number)) for trial in (low_rank_best, full_best)
+    )
     sources: list[tuple[Literal["test", "validation"], Scores | None, Scores | None, Scores | None]]
     if metric.higher_is_better:
-        above, below = validation_scores(one), validation_scores(other)
+        above, below = validation_scores(low_rank_best), validation_scores(full_best)
         sources = [("test", first, second, None), ("validation", above, below, None)]
     else:
-        above, below = validation_losses(one), validation_losses(other)
+        above, below = validation_losses(low_rank_best), validation_losses(full_best)
         sources = [
             ("test", first, second, tests.get("zero_shot")),
             ("validation", above, below, untrained_losses(run)),
@@ -104,10 +112,10 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
         if lacking(estimate) or min(seen.seeds, whole.seeds) < FEWEST_SEEDS:
             return None
         return QualityShare(
-            first=one.config.strategy,
-            second=other.config.strategy,
-            first_trial=one.config.number,
-            second_trial=other.config.number,
+            first=low_rank_best.config.strategy,
+            second=full_best.config.strategy,
+            first_trial=low_rank_best.config.number,
+            second_trial=full_best.config.number,
             share=interval(estimate, _share_bounds(metric, whole, floor)),
             split=split,
         )
@@ -153,11 +161,11 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
     where = "test split" if share.split == "test" else "validation split"
     other = words.strategy(share.second)
     if metric.higher_is_better:
-        said = f"reaches {text} of {other}'s {metric.title}"
+        result = f"reaches {text} of {other}'s {metric.title}"
     else:  # of a loss only what lies under the untrained model's is quality
-        said = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
+        result = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
     return words.sentence(
-        f"{words.strategy(share.first)} {said} on the {where} "
+        f"{words.strategy(share.first)} {result} on the {where} "
         f"(trial {share.first_trial} against {share.second_trial})."
     )
 
@@ -210,8 +218,8 @@ def _table(report: Report) -> Table:
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]
     columns += [
-        Number(one.title, partial(_change, one), unit=one.unit)
-        for one in findings.measures.values()
+        Number(measure.title, partial(_change, measure), unit=measure.unit)
+        for measure in findings.measures.values()
     ]
     return Table.of(
         "strategy-table",

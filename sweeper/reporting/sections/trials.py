@@ -141,7 +141,7 @@ def _table(report: Report) -> Table:
         columns,
         sorted(
             placed(findings.trials, "/findings/trials"),
-            key=lambda place: _order(place[1], findings.objective),
+            key=lambda entry: _order(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,
         sortable=True,
@@ -167,19 +167,19 @@ def _steps(trial: TrialRow) -> str:
 
 
 def _remark(trial: TrialRow) -> str:
-    told = []
+    remarks = []
     if trial.origin != "search":
-        told.append("default" if trial.origin == "default" else "yours")
+        remarks.append("default" if trial.origin == "default" else "yours")
     if trial.loss_note:
-        told.append(trial.loss_note)
+        remarks.append(trial.loss_note)
     if trial.stopped_at_rung is not None:
         kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
-        told.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
+        remarks.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
     if trial.base is not None:
-        told.append(
+        remarks.append(
             f"{'made and trained on' if trial.preparing_seconds else 'trained on'} "
             f"{trial.base.folder}"
         )
     if trial.attempts > 1:
-        told.append(f"attempt {trial.attempts}")
-    return "; ".join(told)
+        remarks.append(f"attempt {trial.attempts}")
+    return "; ".join(remarks)

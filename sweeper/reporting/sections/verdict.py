@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from sweeper import units
 from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Metric
+from sweeper.findings.figures import Comparison, Interval, Metric
+from sweeper.findings.record import Findings, TestedModel, TrialRow
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
+from sweeper.metrics.base import metrics
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -24,9 +27,18 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import described, drawn, limits_line, parameters_text, searched
+from sweeper.reporting.parts import (
+    described,
+    drawn,
+    interval_text,
+    limits_line,
+    memory_name,
+    number_text,
+    parameters_text,
+    percent,
+    searched,
+)
 from sweeper.reporting.sections._plan import plan_blocks
-from sweeper.reporting.sections._tested import tested_tables
 
 HEADING = Heading(10, "verdict", "What to train")
 
@@ -76,7 +88,7 @@ def _forest(report: Report) -> Figure | None:
 def _comparisons(report: Report) -> Table:
     findings, decided = report.findings, report.findings.verdict
     smallest = findings.margin_points / 100
-    loss = Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
+    loss = _loss(findings)
     first = model_title(report, decided.comparisons[0].first)
     margin = words.points(findings.margin_points)
     if findings.metric.unit != "points":
@@ -117,3 +129,103 @@ def model_title(report: Report, name: str) -> str:
     row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
     baseline = findings.baseline(name)
     return trial_title(row) if row else baseline.title if baseline else name
+
+
+def tested_tables(report: Report) -> Iterator[Table]:
+    """All models that were scored on the test split; none before that."""
+    if report.findings.tested:
+        yield _tested(report)
+
+
+def _tested(report: Report) -> Table:
+    findings = report.findings
+    models, metric = findings.tested, findings.metric
+    plain = [
+        name
+        for name, description in metrics().items()
+        if description.of != "answers" and any(name in model.metrics for model in models)
+    ]
+    columns: list[Column[TestedModel]] = [
+        Column.of("model", "/title"),
+        Number.of("seeds", "/seeds"),
+    ]
+    if metric.name != "loss":
+        unit = "%" if metric.unit == "points" else metric.unit
+        columns += [
+            Number(metric.title, lambda m: _score(m.score, metric), "/score/value", unit),
+            Number("95% CI", lambda m: interval_text(m.score, metric), "", unit),
+        ]
+    unit = findings.loss_unit
+    columns += [
+        Number("loss", lambda m: _score(m.loss, _loss(findings)), "/loss/value", unit),
+        Number("95% CI", lambda m: interval_text(m.loss), "", unit),
+        *(_metric(name, "/metrics") for name in plain if name != metric.name),
+        *(_metric(n, "/generated/metrics") for n in _written(models) if n != metric.name),
+        *_costs(report),
+    ]
+    return Table.of(
+        "tested",
+        "On the sealed test split: every model that was scored there",
+        columns,
+        placed(models, "/findings/tested"),
+        trial=lambda m: m.trial,
+        note=_note(models),
+    )
+
+
+def _costs(report: Report) -> list[Column[TestedModel]]:
+    """What a model cost to train, and what it costs to use."""
+
+    def of_trial(text: Callable[[TrialRow], str]) -> Callable[[TestedModel], str]:
+        def cell(model: TestedModel) -> str:
+            row = report.findings.trial(model.trial)
+            return text(row) if row else words.DASH
+
+        return cell
+
+    return [
+        Number("one training", of_trial(lambda t: units.duration(t.seconds))),
+        Number(f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.peak_memory_gib))),
+        Number("weights on disk", of_trial(lambda t: units.size(t.weights_bytes))),
+        Number("their base", of_trial(lambda t: units.size(t.base_bytes))),
+        Number.of("use", "/seconds_per_thousand", number_text, "s per 1,000"),
+    ]
+
+
+def _written(models: tuple[TestedModel, ...]) -> list[str]:
+    """Metrics of answers in writing, in the order of the table."""
+    there = {name for model in models if model.generated for name in model.generated.metrics}
+    passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
+    shown = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    return [*(n for n in shown if n in there), *passes]
+
+
+def _score(score: Interval | None, metric: Metric) -> str:
+    return words.score(score.value if score else None, metric, score).removesuffix("%")
+
+
+def _loss(findings: Findings) -> Metric:
+    return Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
+
+
+def _metric(name: str, at: str) -> Column[TestedModel]:
+    metric = metrics().get(name)
+    title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
+    return Number.of(title, f"{at}/{name}", percent if unit == "%" else number_text, unit)
+
+
+def _note(models: tuple[TestedModel, ...]) -> str:
+    wrote = [model.generated for model in models if model.generated is not None]
+    note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
+    if wrote:
+        items = units.plural(wrote[0].items, "test item")
+        overlaps = (entry for entry in metrics().values() if entry.of == "answers" and entry.shown)
+        titles = ", ".join(entry.title for entry in overlaps)
+        note += (
+            f" Text overlap ({titles}) is of answers to the first {items}, "
+            f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
+        )
+    if any(name.startswith("pass@") for entry in wrote for name in entry.metrics):
+        note += " pass@k: programs were run against the tests in the data, without network. "
+        note += "Where tests compare two objects of a program's own class, the program decides."
+    return note

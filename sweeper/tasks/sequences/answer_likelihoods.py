@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeper.tasks.sequences.answer_logits import answer_losses, by_row, logits_at
+from sweeper.tasks.sequences.answer_logits import (
+    CachedPrefix,
+    answer_losses,
+    by_row,
+    cacheable,
+    logits_at,
+)
 from sweeper.tasks.sequences.joined import BY_TEXT
-from sweeper.tasks.sequences.prefix_cache import CachedPrefix, cacheable
 
 # Positions whose logits are held at once: at 50,000 tokens of vocabulary, 100 MB in float32.
 _POSITIONS = 512

@@ -1,7 +1,9 @@
-"""Logits at the positions that predict an answer, and at no others."""
+"""Logits at the positions that predict an answer alone, and states of a common prefix."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from transformers import DynamicCache
 
 from sweeper.memory.setup import LOSS_ROWS
 
@@ -76,12 +79,10 @@ class _LossesInParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
         losses, gradients, trains = [], [], ctx.needs_input_grad[0]
-        for part, targets_part in zip(
-            states.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True
-        ):
+        for part, labels in zip(states.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
             part = part.detach().requires_grad_(trains)
             with torch.set_grad_enabled(trains):
-                each = cross_entropy(layer(part).float(), targets_part, reduction="none")
+                each = cross_entropy(layer(part).float(), labels, reduction="none")
                 if trains:
                     gradients += torch.autograd.grad(each.sum(), part)
             losses.append(each.detach())
@@ -212,3 +213,46 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
         inner = inner.module
     layer = inner.get_output_embeddings()
     return layer if isinstance(layer, nn.Module) else None
+
+
+def cacheable(model: Any) -> bool:
+    """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
+    takes_cache = "cache" in inspect.signature(model.forward).parameters
+    return takes_cache and not getattr(model, "_is_stateful", False) and hasattr(model, "config")
+
+
+class CachedPrefix:
+    """The states of one prefix, ready to be continued by batches of texts.
+
+    Args:
+        model: A causal language model, in evaluation mode.
+        ids: The prefix's tokens; at least one.
+    """
+
+    def __init__(self, model: nn.Module, ids: list[int]) -> None:
+        self._model: Any = model
+        self._cache = DynamicCache(config=self._model.config)
+        self.length = len(ids)
+        read = torch.tensor([ids], device=next(model.parameters()).device)
+        none = read.new_zeros(0)
+        inputs = {"input_ids": read, "use_cache": True, "cache": self._cache}
+        with torch.no_grad():
+            logits_at(model, inputs, none)
+
+    def before(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The model's arguments to read this batch as the continuation of the prefix.
+
+        Args:
+            batch: ``input_ids`` and ``attention_mask``, each ``(batch, tokens)``, padded on the
+                right.
+        """
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(len(batch["input_ids"]))
+        mask = batch["attention_mask"]
+        seen = torch.ones(len(mask), self.length, dtype=mask.dtype, device=mask.device)
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": torch.cat([seen, mask], 1),
+            "use_cache": True,
+            "cache": cache,
+        }

@@ -11,11 +11,7 @@ from warnings import catch_warnings
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    DataCollatorWithFlattening,
-)
+from transformers import AttentionInterface, AttentionMaskInterface, DataCollatorWithFlattening
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 

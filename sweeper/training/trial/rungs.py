@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sweeper.backend import Decision
-from sweeper.constraints import Limit, excess, limits_of, order
+from sweeper.constraints import Limit, limits_of, order, violation
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
 from sweeper.tasks.base import Evaluation, Floats
@@ -37,17 +37,17 @@ _SINCE_BEST = 2
 class RungWeights:
     """A rung, its loss on the nested subset of validation items, and the weights it had.
 
-    ``excess`` is by how much it was beyond the limits, if that was measured.
+    ``violation`` is by how much it was beyond the limits, if that was measured.
     """
 
     rung: int
     subset_loss: float
     weights: dict[str, Tensor]
-    excess: float | None = None
+    violation: float | None = None
 
-    def replaced_by(self, loss: float, excess: float | None) -> bool:
+    def replaced_by(self, loss: float, violation: float | None) -> bool:
         """Whether a later rung is at least as good."""
-        return order(loss, excess) <= order(self.subset_loss, self.excess)
+        return order(loss, violation) <= order(self.subset_loss, self.violation)
 
 
 class RungWatch(TrainerCallback):
@@ -116,12 +116,12 @@ class RungWatch(TrainerCallback):
             return
         evaluation = self._evaluate(whole=last)
         measured = self.measure()
-        violation = excess(
+        exceeded = violation(
             {name: item_measure.measure for name, item_measure in measured.items()}, self._limits
         )
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        items = self._remember(rungs[-1], evaluation, violation)
+        items = self._remember(rungs[-1], evaluation, exceeded)
         stop = self._stopping.saw(RungScore(items, train_loss, epochs))
         # Each rank has seen other batches: the first one decides.
         beyond_limit = beyond_noise(measured, self._limits)
@@ -145,7 +145,7 @@ class RungWatch(TrainerCallback):
         best = self._best
         return {
             "best": best
-            and {"rung": best.rung, "subset_loss": best.subset_loss, "excess": best.excess},
+            and {"rung": best.rung, "subset_loss": best.subset_loss, "violation": best.violation},
             "last_excess": self._last_excess,
             "stopping": self._stopping.state(),
         }
@@ -229,7 +229,7 @@ class RungWatch(TrainerCallback):
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         means = (self._telling(final.evaluation).mean for final in (earlier, last))
-        first, second = map(order, means, (self._best.excess, self._last_excess))
+        first, second = map(order, means, (self._best.violation, self._last_excess))
         if first < second:
             return earlier
         set_weights(self._model, kept)

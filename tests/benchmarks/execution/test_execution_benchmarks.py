@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from benchmarks.execution.kills import PHASES, RAY_VICTIMS, VICTIMS, Kill, table, wishes
-
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.mark.slow
-def test_two_kills_are_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CURVE_STEP_SECONDS", "0.005")
-    command = [sys.executable, "-m", "benchmarks.execution.kills"]
-    command += ["--kills", "2", "--keep", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "faults 0" in done.stdout
 
 
 @pytest.mark.parametrize(("count", "victims"), [(50, VICTIMS), (20, RAY_VICTIMS)])

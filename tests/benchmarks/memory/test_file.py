@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.memory.file import predictions, read_records
-from sweeper.errors import UsageError
 
 FIELDS = (
     "id", "model", "model_family", "n_params", "hidden", "layers", "heads", "kv_heads",
@@ -97,29 +96,3 @@ def test_counters_differ_by_reserve_and_context() -> None:
     assert allocated["peak_gib"] < reserved["peak_gib"] < device["peak_gib"]
     assert "allocator reserve" in reserved["parts"]
     assert device["parts"]["device context"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is not JSON"),
-        ('{"a": 1}', "holds no list of records"),
-        ('{"a": [], "b": []}', "holds no list of records"),
-        ("3", "holds no list of records"),
-    ],
-)
-def test_files_that_hold_no_records_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "rows.json"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=message) as caught:
-        read_records(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_missing_file_and_bytes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_records(tmp_path / "none.json")
-    binary = tmp_path / "rows.json"
-    binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="not UTF-8"):
-        read_records(binary)

@@ -1,14 +1,12 @@
 """Augmented rows in the report: their share of what a trial trained on, and what was mixed."""
 
 import pytest
-from section_figures import blocks_of, figures_of
+from section_figures import figures_of
 
 from sweeper.facts.record import SourceFacts
 from sweeper.features.augmentation import section
 from sweeper.plans import Parameter, Plan
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.modelcard import model_card
-from sweeper.reporting.sections import repro
 from sweeper.trials import Seen, TrialConfig, TrialResult
 
 SEEN = {
@@ -60,11 +58,3 @@ def test_the_share_of_augmented_rows_is_that_of_the_compared_trial(augmented):
 
 def test_without_augmented_rows_nothing_is_said(make):
     assert figures_of(make(trials=3), section) is None
-
-
-def test_card_and_report_say_what_was_mixed_and_seen(augmented):
-    report = report_of(augmented)
-    for text in (model_card(report), str(blocks_of(report, repro))):
-        assert "mine: 90 train, 10 test rows, weight 2.00; validation loss 0.25" in text
-        assert "30 augmented (paraphrase)" in text
-        assert "120 rows (2,500 tokens) of original rows" in text

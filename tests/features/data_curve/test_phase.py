@@ -20,6 +20,7 @@ from curve_backend import make_plan, make_spec
 
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.state.work_items import point
+from sweeper.features.data_curve import phase
 from sweeper.features.data_curve.phase import longest_seconds
 from sweeper.plans import PhaseCost
 from sweeper.runfolder import RunFolder
@@ -78,7 +79,10 @@ def test_a_run_that_has_ended_gets_its_data_curve_though_it_is_killed(tmp_path: 
     assert TestSeal.read(run.test_seal) == order
 
 
-def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) -> None:
+def test_a_data_curve_is_made_unasked_while_the_budget_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phase, "longest_seconds", lambda _study, _work: 5000.0)
     cost = PhaseCost(title="data curve", seconds=2, optional=True, planned=False)
     offered = {"features": {"data_curve": cost}}
 
@@ -93,18 +97,18 @@ def test_a_data_curve_is_made_unasked_while_the_budget_has_room(tmp_path: Path) 
         decided = outcome.status.optional_phases.get("data_curve")
         return decided.text if decided else ""
 
-    poor = offered | {"limit_seconds": 0.5}
+    poor = offered | {"limit_seconds": 1000.0}
     left = told("run", poor, None)
-    assert re.search(r"0\.\d s were left of the budget, and it takes up to", left)
+    assert re.search(r"16 min were left .*, and it takes up to 83 min", left)
     run = RunFolder(tmp_path / "run")
     assert points(run) == {}
     unmade = told("run", offered, None)
     assert unmade.endswith("not cheap compared with the search")
-    rich = offered | {"limit_seconds": 1000.0}
+    rich = offered | {"limit_seconds": 100_000.0}
     assert told("run", rich, False) == unmade  # nothing new was decided
     assert points(run) == {}
     made = told("run", rich, None)
-    assert made.startswith("a data curve was made: 1")
+    assert made.startswith("a data curve was made: 27.8 h were left")
     assert {len(seeds) for seeds in points(run).values()} == {3}
     # One that was begun goes on, even where nothing is left.
     shutil.rmtree(next(run.trials.glob("*/rows/25/0")))

@@ -11,7 +11,7 @@ import pytest
 from section_figures import figures_of
 
 from sweeper.features.data_curve import section
-from sweeper.features.data_curve._curve import LEVEL, DataCurve, Figures, fit
+from sweeper.features.data_curve.section import LEVEL, DataCurve, Figures, fit
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.reporting.compose import report_of

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import constants
 
 from sweeper.errors import UsageError
-from sweeper.features.exporting._push import check_repo, hub_card, upload
+from sweeper.features.exporting._weights import check_repo, hub_card, upload
 
 WEIGHTS = b"\0\1weights" * 100
 README = "---\nlicense: mit\n---\n# A model trained by sweeper\n\nHow to load it.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,16 @@ def test_a_damaged_file_is_named_and_the_others_count(home: Path, name: str) -> 
     assert len(kept) == 1
     (message,) = damaged
     assert str(home / "ledger" / "b.json") in message
+
+
+def test_a_link_to_nowhere_and_a_file_in_place_of_the_folder_are_no_entries(home: Path) -> None:
+    add("a" * 32, FACTS, 5, [time(8.0)])
+    (home / "ledger" / "b.json").symlink_to(home / "nowhere.json")
+    kept, damaged = entries(5)
+    assert (len(kept), len(damaged)) == (1, 1)
+    shutil.rmtree(home / "ledger")
+    (home / "ledger").write_text("")
+    assert entries() == ([], [])
 
 
 def test_the_newest_runs_are_read_first(home: Path) -> None:

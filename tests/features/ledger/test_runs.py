@@ -82,6 +82,19 @@ def test_a_resumed_run_scores_nothing_again(
     assert len(kept(ended)) == 1
 
 
+def test_a_ledger_that_cannot_be_written_stops_no_run(
+    ended: Sweeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "ledger").write_text("")  # where the folder should be
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(ended.run.path, copy.path)
+    files_of(copy)[1].unlink()
+    finish(copy, resolved(copy), Plan.read(copy.plan), [].append)
+    assert files_of(copy)[1].exists()
+
+
 def resolved(run: RunFolder) -> Spec:
     return resolve({}, run.spec)
 

@@ -44,12 +44,12 @@ def test_a_client_drives_a_job_from_data_to_verdict(here, no_hub):
             assert started["ok"], started["messages"]
             ends = time.monotonic() + 400
             while time.monotonic() < ends:
-                seen = await call("status", run="job")
+                seen = await call("status", name="job")
                 if seen["answer"] and seen["answer"]["phase"] in ("complete", "failed"):
                     break
                 await anyio.sleep(2)
-            found = await call("verdict", run="job")
-            told = await call("predict", run="job", text="what is known about zinc")
+            found = await call("verdict", name="job")
+            told = await call("predict", name="job", text="what is known about zinc")
         return {"verdict": found, "predict": told}
 
     done = anyio.run(job)

@@ -1,3 +1,4 @@
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,5 +95,37 @@ def test_a_run_that_is_refused_says_why(call):
 
 
 def test_there_is_no_verdict_of_a_run_that_is_not_there(call):
-    assert call("verdict", run="nothing")["exit_code"] == 2
-    assert call("status", run="nothing")["ok"] is False
+    assert call("verdict", name="nothing")["exit_code"] == 2
+    assert call("status", name="nothing")["ok"] is False
+
+
+@pytest.mark.parametrize("tool", [tool.__name__ for tool in TOOLS])
+def test_an_unknown_argument_is_refused_by_its_name(here, no_hub, tool):
+    import anyio
+
+    async def asked():
+        async with Client(server()) as client:
+            (listed,) = [one for one in (await client.list_tools()).tools if one.name == tool]
+            needed = dict.fromkeys(listed.input_schema["required"], "classification")
+            return listed, await client.call_tool(tool, {**needed, "gpus_wanted": 4})
+
+    listed, answer = anyio.run(asked)
+    assert listed.input_schema["additionalProperties"] is False
+    assert answer.is_error
+    assert "gpus_wanted" in answer.content[0].text
+    assert not Path("runs").exists()
+
+
+def test_tools_of_a_run_call_it_name():
+    named = [tool for tool in TOOLS if tool.__name__ in ("run", "status", "verdict", "predict")]
+    assert all(next(iter(inspect.signature(tool).parameters)) == "name" for tool in named)
+
+
+@pytest.mark.parametrize(("key", "value"), [("budget", "plenty"), ("price", -1)])
+def test_a_run_takes_a_budget_with_its_price(call, key, value):
+    rows = [{"text": f"about {n}", "label": "ab"[n % 2]} for n in range(60)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    same = {"task": "classification", "model": "packaged:minilm", "data": "rows.jsonl"}
+    made = call("run", name="one", **same, **{key: value})
+    assert (made["ok"], made["exit_code"]) == (False, 2)
+    assert f"--{key}" in made["messages"]

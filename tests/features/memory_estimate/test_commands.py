@@ -7,8 +7,6 @@ import typer
 from typer.testing import CliRunner
 
 from sweeper.errors import SweeperError
-from sweeper.features.memory_estimate import _table
-from sweeper.features.memory_estimate._answer import DryRun
 from sweeper.features.memory_estimate.commands import memory
 
 APP = typer.Typer()
@@ -77,15 +75,6 @@ def test_each_of_several_gpus_holds_the_model_and_buckets_of_gradients() -> None
     assert eight["weights"] == one["weights"]
     assert eight["gradient buckets"] == eight["gradients"]
     assert "gradient buckets" not in one
-
-
-def test_the_dry_run_stands_beside_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = DryRun(
-        peak_gib=14.5, phase="backward pass", seconds=1.5, parts={}, trainable_parameters=1
-    )
-    monkeypatch.setattr(_table, "dry_run", lambda *_: answer)
-    text = _run("--model", "7B", "--dry-run")
-    assert "Dry run: 14.5 GiB in tensors at the peak (backward pass, 1.5 s)" in text
 
 
 @pytest.mark.parametrize(

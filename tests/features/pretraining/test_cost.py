@@ -18,8 +18,7 @@ from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Spec
-from sweeper.traits.traits import traits_of
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies, traits_of
 
 CORPUS = {"features": {NAME: {"corpus": "corpus.txt"}}}
 TEXT = CorpusFacts(path="corpus.txt", documents=449, tokens=160_000, sha256="a")

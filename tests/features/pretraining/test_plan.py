@@ -28,15 +28,3 @@ def test_a_corpus_alone_is_no_data_of_the_task(sweeper: Any, corpus: str) -> Non
     assert alone["facts"]["data"]["format"] == "text"
     assert "plain-text-is-the-task" in [advice["rule"] for advice in alone["advice"]]
     assert not any("first_stage" in one["parameters"] for one in alone["candidates"])
-
-
-def test_the_plan_says_what_the_corpus_is_and_that_its_use_is_searched(
-    sweeper: Any, corpus: str
-) -> None:
-    rows = [{"instruction": f"Add {n}", "output": f"{n + 1}"} for n in range(40)]
-    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = " ".join(plan(sweeper, "--data", "rows.jsonl", "--corpus", corpus).out.split())
-    assert ", first stage {" in said
-    assert "First stage: about " in said
-    assert " tokens of 40 documents, " in said
-    assert "It is included in the time of the search" in said

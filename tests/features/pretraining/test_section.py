@@ -15,8 +15,7 @@ from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trial_rows import result_seconds
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.csvfiles import trials_csv
-from sweeper.reporting.modelcard import model_card
+from sweeper.reporting.csvfiles import csv_text, trials_table
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaseRef, TrialConfig, TrialResult
 
@@ -73,13 +72,7 @@ def test_its_seconds_count_once_and_where_it_ran(staged: RunFolder) -> None:
     assert shared.preparing_seconds == 0
     assert [row.base for row in findings.trials] == [made.base, made.base, without.base]
     assert findings.trials[0].seconds == result_seconds(made)
-    assert "bases/ab12,300.0" in trials_csv(findings).splitlines()[1]
-
-
-def test_the_model_card_names_the_base_of_the_adapter(staged: RunFolder) -> None:
-    card = model_card(report_of(staged))
-    assert "adapter on bases/ab12 in the run folder" in card
-    assert "449 documents, 160,000 tokens by full" in card
+    assert "bases/ab12,300.0" in csv_text(trials_table(findings)).splitlines()[1]
 
 
 def test_the_twin_without_a_first_stage_is_not_called_the_default(staged: RunFolder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from curve_backend import make_plan, on_gpus
 
-from sweeper.features.ray._request import Request, request_for, words_of
+from sweeper.features.ray._request import Request, request_for
 from sweeper.plans import Plan
 
 GIB = 2**30
@@ -78,10 +78,3 @@ def test_a_node_carries_as_many_as_its_scarcest_resource_allows(
 def test_every_share_of_a_gpu_is_found_again() -> None:
     for count in range(1, 200):
         assert Request(cpus=1, gpus=1 / count, memory_bytes=0).fitting(node(999, 1)) == count
-
-
-def test_a_request_is_said_in_words() -> None:
-    assert str(Request(2, 0.25, GIB)) == "2 CPUs, 0.25 GPUs and 1.0 GiB of memory"
-    assert (
-        words_of({"CPU": 1.0, "object_store_memory": 5.0}) == "1 CPU, 0 GPUs and 0.0 GiB of memory"
-    )

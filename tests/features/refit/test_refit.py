@@ -23,15 +23,6 @@ def test_the_winner_is_trained_for_as_long_as_its_weights_were(make_run):
     assert Path(second.folder) == run.path / "refit" / str(config.seed + 1)
 
 
-@pytest.mark.parametrize(("all_rows", "test"), [(False, "not measured"), (True, "not known")])
-def test_the_card_says_which_figures_are_the_sweeps(make_run, all_rows, test):
-    card = refit_steps.requests(make_run(), None, 1, None, all_rows=all_rows)[0].card
-    measured, unknown = card.split("This model was not measured:")
-    assert "- Validation loss: 0." in measured
-    assert "- Test accuracy: " in measured
-    assert f"- Test: {test}" in unknown
-
-
 def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make_run):
     first, second = refit_steps.requests(make_run(), None, 2, None, all_rows=False)
     Path(first.folder).mkdir(parents=True)

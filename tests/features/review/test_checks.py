@@ -94,6 +94,8 @@ CASES = [
     ("epochs-without-effect", with_lines(TRL, "max_steps: 50"), "note", "num_train_epochs", {}),
     ("longer-than-context", with_lines(AXOLOTL, "sequence_len: 100000"), "warning",
      "sequence_len", {"sequence_len": 32768}),
+    ("longer-than-context", LITGPT.replace("max_seq_length: 1024", "max_seq_length: 65536"),
+     "warning", "train.max_seq_length", {"train.max_seq_length": 32768}),
     ("unknown-field", with_lines(AXOLOTL, "gradient_checkpointin: true"), "note",
      "gradient_checkpointin", {}),
 ]  # fmt: skip
@@ -156,6 +158,6 @@ def test_a_loss_on_prompts_is_not_reported_where_rows_are_few(review, rows, repo
 def test_rows_are_known_without_a_model(review):
     text = UNMASKED.replace("Qwen/Qwen2.5-0.5B", "nobody/nothing").replace(": 10\n", ": 1000\n")
     made = review(text)
-    assert (made.steps, made.memory) == (238, None)
+    assert (made.steps, made.memory) == (236, None)
     assert kinds(made)["warmup-too-long"].level == "error"
     assert "loss-on-prompt" not in kinds(made)

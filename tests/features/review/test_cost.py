@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from sweeper.errors import UsageError
@@ -131,3 +133,16 @@ def test_gains_save_time_and_fit(review):
 def test_a_wrong_flag_is_refused(review):
     with pytest.raises(UsageError):
         review(AXOLOTL, hardware__gpu="no such card")
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "steps"),
+    [
+        (LITGPT, 2 * 1000, 2 * 118),  # Alpaca2k holds out 5%: 1,900 rows, 950 batches of 2
+        (TRL, 1900, math.ceil(2 * 1900 / 16)),
+        (LITGPT.replace("litgpt.data.Alpaca2k", "mine"), 1903, 2 * 119),
+        (LITGPT.replace("litgpt.data.Alpaca2k", "mine"), 1906, 2 * 119),
+    ],
+)
+def test_an_epoch_of_litgpt_ends_with_its_last_whole_batch(review, text, rows, steps):
+    assert review(text, data__examples=rows).steps == steps

@@ -7,7 +7,8 @@ import yaml
 
 from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
-from tests.features.review.configurations import AXOLOTL, LITGPT, PEFT
+from tests.features.review.configurations import AXOLOTL, LITGPT, PEFT, TRL
+from tests.features.review.test_checks import CASES, with_lines
 
 SCRIPT = "trl sft --model_name_or_path gpt2 \\\n  --learning_rate 1e-5 --lora-r=8 # rank\n"
 
@@ -61,3 +62,28 @@ def test_a_line_that_only_yaml_counts_is_no_error(here):
 
 def test_no_change_is_no_patch():
     assert diff("a.yaml", "a: 1\n", "a: 1\n") == ""
+
+
+FAULTY = {
+    **{f"{kind}-{number}": text for number, (kind, text, *_) in enumerate(CASES)},
+    "several": with_lines(
+        AXOLOTL, "learning_rate: 2e-6", "micro_batch_size: 64", "sequence_len: 100000",
+        "sample_packing: true", "warmup_ratio: 1.5", "adapter:",
+    ),
+    "steps": with_lines(
+        TRL, "max_steps: 50", "warmup_steps: 100", "eval_strategy: steps", "eval_steps: 500",
+        "per_device_train_batch_size: 128", "learning_rate: 0.1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gib", [6, 80])
+@pytest.mark.parametrize("name", FAULTY)
+def test_the_patched_file_reviews_without_a_further_patch(review, name, gib):
+    file = "adapter_config.json" if FAULTY[name].startswith("{") else "config.yaml"
+    flags = {"data__examples": 5000, "hardware__gpu_memory_gib": gib}
+    made = review(FAULTY[name], file, **flags)
+    if made.patch:
+        Path("a.diff").write_text(made.patch)
+        subprocess.run(["patch", "-p1", "-s", "-i", "a.diff"], check=True)
+    assert review(Path(file).read_text(), file, **flags).patch == ""

@@ -1,6 +1,7 @@
 """``sweeper evaluate suite`` with a process in the models' place that scores without torch."""
 
 import json
+import math
 import os
 import signal
 import threading
@@ -62,11 +63,12 @@ def evaluate(request: EvaluationRequest) -> SuiteFacts:
     folder, suite = Path(request.folder), request.suite
     if "mistake" in Path(suite).read_text():
         raise UsageError("this is not a task file")
-    if request.models:
-        score(suite, base_file(folder, "k"), 0.0)
-    for trial in request.trials:
-        wrong = (Path(trial.weights) / "wrong").read_text()
-        score(suite, trial_file(folder, trial.number), wrong, trial.number)
+    for subject in request.subjects:
+        if subject.trial is None:
+            score(suite, base_file(folder, "k"), 0.0)
+            continue
+        wrong = (Path(subject.weights) / "wrong").read_text()
+        score(suite, trial_file(folder, subject.trial), wrong, subject.trial)
     return SuiteFacts(tasks=(), measured_with="lm-eval")
 """
 
@@ -92,7 +94,7 @@ def weights(run, number, wrong="0", head=False):
     folder = run.trial(number) / "weights"
     folder.mkdir(exist_ok=True)
     (folder / "wrong").write_text(wrong)
-    (folder / "sweeper.json").touch()
+    (folder / "sweeper.json").write_text('{"base_dtype": "float32"}')
     if head:
         (folder / "head.safetensors").write_text("")
 
@@ -114,6 +116,7 @@ def test_base_and_winner_are_compared_and_the_report_shows_it(sweeper, run):
 def test_progress_of_a_task_is_said_now_and_then(sweeper, run, monkeypatch):
     weights(run, 0, "0.5")
     arguments = ("evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0")
+    monkeypatch.setattr(work_progress, "LINE_SECONDS", math.inf)
     assert "progress" not in sweeper(*arguments).err
     monkeypatch.setattr(work_progress, "LINE_SECONDS", 0.0)
     said = [line.split(" ", 1)[1] for line in sweeper(*arguments).err.splitlines() if "20" in line]

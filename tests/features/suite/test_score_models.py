@@ -15,10 +15,10 @@ from transformers import AutoTokenizer  # noqa: E402
 from sweeper.errors import UsageError  # noqa: E402
 from sweeper.evaluation.task_scores import ModelScores  # noqa: E402
 from sweeper.features.suite import _score_models  # noqa: E402
-from sweeper.features.suite._score_models import _Evaluation, subjects  # noqa: E402
+from sweeper.features.suite._score_models import _Evaluation  # noqa: E402
 from sweeper.features.suite._scoring import (  # noqa: E402
     EvaluationRequest,
-    TrialToScore,
+    Subject,
     _quantized,
 )
 from sweeper.features.suite._task_files import suite_facts  # noqa: E402
@@ -156,17 +156,14 @@ def _tokenizer_that_ends_texts(model_folders):
 
 @pytest.fixture
 def request_for(suite, model_folders, tmp_path, facts_of_llama):
-    def make(*trials: TrialToScore, task: str = "", **changes) -> EvaluationRequest:
-        folder = model_folders["llama"]
+    def make(*trials: dict[str, object], task: str = "", **of_base: str) -> EvaluationRequest:
+        spec = ModelSpec(id=str(model_folders["llama"]))
+        base = Subject(**{"spec": spec, "facts": facts_of_llama, "dtype": "float32", **of_base})
         return EvaluationRequest(
             suite=str(suite / f"{task}.yaml" if task else suite),
             folder=str(tmp_path / "evaluations"),
-            models=(ModelSpec(id=str(folder)),),
-            facts=(facts_of_llama,),
-            trials=trials,
-            bases=(str(folder),),
+            subjects=(base, *(base.model_copy(update=trial) for trial in trials)),
             run_generated_code=True,
-            **changes,
         )
 
     return make
@@ -177,16 +174,14 @@ def facts_of_llama(make_shared):
     return make_shared("llama").context.facts
 
 
-def _trial(number: int, name: str, model: str, weights: Path) -> TrialToScore:
-    return TrialToScore(number=number, model=model, strategy=name, weights=str(weights))
-
-
 def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
-    request_for, trained_llama, model_folders, tmp_path, capfd, sweeper_home
+    request_for, trained_llama, tmp_path, capfd, sweeper_home
 ):
-    model = str(model_folders["llama"])
     names = list(PARAMETERS)
-    trials = [_trial(i, name, model, trained_llama(name)) for i, name in enumerate(names)]
+    trials = [
+        {"trial": number, "strategy": name, "weights": str(trained_llama(name))}
+        for number, name in enumerate(names)
+    ]
     _Evaluation(request_for(*trials), tmp_path).run()
 
     kept = tmp_path / "evaluations"
@@ -221,7 +216,7 @@ def test_base_and_every_kind_of_adapter_are_scored_on_the_same_items(
 
 def test_a_check_measures_what_the_plan_reads_from_the_files(request_for, suite, tmp_path):
     request = request_for()
-    request = request.model_copy(update={"models": (), "facts": (), "bases": ()})
+    request = request.model_copy(update={"subjects": ()})
     checked = {task.name: task for task in _Evaluation(request, tmp_path).run().tasks}
     read = {task.name: task for task in suite_facts(suite).tasks}
     assert checked.keys() == read.keys() == TASKS.keys()
@@ -269,7 +264,7 @@ def test_progress_is_counted_in_items(request_for, tmp_path, monkeypatch):
 
 
 def test_a_request_without_models_checks_the_suite(request_for, tmp_path, suite, capfd):
-    request = request_for().model_copy(update={"bases": ()})
+    request = request_for().model_copy(update={"subjects": ()})
     _Evaluation(request, tmp_path).run()
     assert capfd.readouterr().out == ""
     (suite / "choice.jsonl").unlink()
@@ -291,18 +286,15 @@ def test_outputs_must_fit_the_model(request_for, tmp_path, suite):
         _Evaluation(request_for(task="writing"), tmp_path).run()
 
 
-def test_a_base_that_fits_in_four_bits_alone_is_scored_in_four_bits(
-    request_for, model_folders, tmp_path
-):
-    model = str(model_folders["llama"])
+def test_a_base_that_fits_in_four_bits_alone_is_scored_in_four_bits(request_for, tmp_path):
     plain, packed = (
-        next(subjects(request_for(task="reading", precision="bf16-mixed", quantized=quantized)))
-        for quantized in ({}, {model: "qlora"})
+        request_for(task="reading", dtype="bfloat16", quantized=strategy).subjects[0]
+        for strategy in ("", "qlora")
     )
     loaded = _score_models._load(packed, torch.device("cpu"))
     assert sum(isinstance(module, Linear4bit) for module in loaded.modules()) == 2 * 7
-    assert plain.dtype == packed.dtype == "bfloat16"
-    assert plain.places(tmp_path) != packed.places(tmp_path)  # scores are not taken for each other
+    of_plain, of_packed = (_score_models.places(base, tmp_path) for base in (plain, packed))
+    assert of_plain != of_packed  # scores are not taken for each other
 
 
 @pytest.mark.parametrize(("model", "strategy"), [("7B", None), ("70B", "qlora")])

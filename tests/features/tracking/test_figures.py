@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.features.tracking._follower import final_figures, rung_figures
+from sweeper.features.tracking.listener import final_figures, rung_figures
 from sweeper.trials import Measure, RungReport, TrialResult
 
 MEASURES = {

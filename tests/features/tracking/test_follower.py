@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.features.tracking._follower import Follower, Tracker, parameters
+from sweeper.features.tracking.listener import Follower, Tracker, parameters
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import RungReport, TrialConfig, TrialResult

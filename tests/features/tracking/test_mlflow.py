@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_server import serving
 
-from sweeper.features.tracking._follower import Follower
 from sweeper.features.tracking._mlflow import EXPERIMENT, Mlflow
+from sweeper.features.tracking.listener import Follower
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client and its database
 

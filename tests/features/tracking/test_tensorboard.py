@@ -5,8 +5,8 @@ import pytest
 pytest.importorskip("tensorboardX")
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
-from sweeper.features.tracking._follower import Follower  # noqa: E402
 from sweeper.features.tracking._tensorboard import Tensorboard  # noqa: E402
+from sweeper.features.tracking.listener import Follower  # noqa: E402
 
 
 @pytest.fixture

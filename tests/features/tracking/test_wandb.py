@@ -9,8 +9,8 @@ pytest.importorskip("wandb")
 
 from wandb.proto.wandb_internal_pb2 import Record
 
-from sweeper.features.tracking._follower import Follower
 from sweeper.features.tracking._wandb import Wandb
+from sweeper.features.tracking.listener import Follower
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client
 

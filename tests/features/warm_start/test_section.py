@@ -13,7 +13,7 @@ from sweeper.trials import TrialConfig
 def hinted(run, **parameters):
     plan = Plan.read(run.plan)
     model = plan.candidates[0].model
-    record = {"similarity": 0.5, "study": "earlier", "loss": 0.7, "default_loss": 0.8}
+    record = {"similarity": 0.5, "study": "earlier"}
     warm = ProposedTrial(
         feature="warm_start", strategy="lora", model=model, parameters=parameters, record=record
     )
@@ -26,7 +26,7 @@ def test_the_trial_that_tried_it_is_found_by_its_parameters(make_run) -> None:
     lora = max((one for one in configs if one.strategy == "lora"), key=lambda one: one.number)
     hinted(run, learning_rate=lora.parameters["learning_rate"])
     (found,) = figures_of(run, section).starts
-    assert (found.trial, found.study, found.earlier_loss) == (lora.number, "earlier", 0.7)
+    assert (found.trial, found.study) == (lora.number, "earlier")
     assert "warm-start" in report_of(run).sections
 
 
@@ -40,13 +40,13 @@ def test_without_a_warm_start_nothing_is_said(make_run) -> None:
         ({}, "from earlier, 50% alike: not tried yet."),
         ({"trial": 4}, "trial 4 tried it and was not completed."),
         (
-            {"trial": 4, "loss": 0.41, "default_loss": 0.5, "best_loss": 0.4},
+            {"trial": 4, "value": 0.41, "default_value": 0.5, "best_value": 0.4},
             "trial 4 reached 0.410 nats/decision, its default 0.500, the best of all 0.400.",
         ),
     ],
 )
 def test_it_is_told_how_far_it_came(make_run, changes, ends: str) -> None:
     report = report_of(make_run(trials=2))
-    known = {"strategy": "lora", "study": "earlier", "similarity": 0.5, "parameters": {}}
-    found = WarmStartResult.model_validate({**known, "earlier_loss": 0.7, **changes})
+    known = {"strategy": "lora", "study": "earlier", "similarity": 0.5}
+    found = WarmStartResult.model_validate({**known, **changes})
     assert section.finding(Figures(starts=(found,)), report).endswith(ends)

@@ -14,11 +14,6 @@ def test_the_configuration_can_be_put_into_a_spec(make):
     assert own.parameters == dict(winner.parameters)
 
 
-def test_the_command_goes_on_with_a_run_that_has_not_ended(make):
-    run = make(trials=7, asked=20, phase="search", seal=False)
-    assert compute(run).reproduction.command == f"sweeper run {run.path}/sweep.yaml"
-
-
 def test_command_repeats_the_run_where_it_is(make, monkeypatch):
     run = make(trials=7, seed=3)
     moved = RunFolder(run.path.rename(run.path.with_name("moved here")))

@@ -7,7 +7,12 @@ import pytest
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.machine.gpus import list_prices
-from sweeper.planning.budget.budget import first_rung, parse_budget, searched_share
+from sweeper.planning.budget.budget import (
+    LEAST_PART,
+    first_rung,
+    parse_budget,
+    searched_share,
+)
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
 
@@ -108,13 +113,40 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
     )
 
 
-def test_a_sweep_of_more_than_a_day_says_how_to_shorten_it(scene: Any) -> None:
-    def shortens(**given: Any) -> bool:
-        return any("--max-rows" in n for n in make_plan(*scene(**given)).budget.limit_notes)
+@pytest.mark.parametrize("rows", [200_000, 1_000_000])
+def test_large_data_are_searched_on_a_part_and_the_winner_is_trained_on_all(
+    scene: Any, rows: int
+) -> None:
+    plan = make_plan(*scene(rows=rows, gpu_gib=24.0))
+    budget, whole = plan.budget, plan.facts.data.train_rows
+    assert budget.train_rows is not None
+    assert LEAST_PART <= budget.train_rows <= whole / 2
+    assert plan.searched_rows == budget.train_rows
+    assert budget.phases["search"].seconds < 2 * 24 * 3600
+    share = whole / budget.train_rows
+    assert budget.phases["refit"].seconds > 0.8 * share * plan.candidates[0].duration.seconds
+    assert budget.full_tokens == pytest.approx(budget.epochs * budget.train_rows * 200, rel=0.01)
+    assert (budget.trials, budget.finalists, budget.confirmation_seeds) == (20, 3, 3)
+    assert any(f"{budget.train_rows:,}" in note for note in budget.limit_notes)
 
-    assert not shortens()
-    assert shortens(rows=1_000_000)
-    assert not shortens(rows=1_000_000, aim={"budget": "24h"}), "it says what to cut itself"
+
+@pytest.mark.parametrize(
+    ("facts", "part"),
+    [
+        ({"rows": 4_000}, False),
+        ({"rows": 200_000, "search": {"trials": 1}}, False),
+        ({"rows": 200_000, "aim": {"budget": "9000h"}}, False),
+        ({"rows": 200_000, "aim": {"budget": "120h"}}, True),
+    ],
+)
+def test_a_part_is_searched_only_where_all_rows_cannot_be_in_time(
+    scene: Any, facts: dict[str, Any], part: bool
+) -> None:
+    budget = make_plan(*scene(gpu_gib=24.0, **facts)).budget
+    assert (budget.train_rows is not None) is part
+    assert ("refit" in budget.phases) is part
+    if budget.limit_seconds:
+        assert budget.sweep.high <= budget.limit_seconds
 
 
 def test_dollars_without_a_price_are_refused(scene: Any) -> None:

@@ -13,7 +13,7 @@ def test_weights_that_are_here_cost_nothing(scene: Any) -> None:
     assert not any("download" in note for note in budget.notes)
 
 
-def test_a_download_takes_its_bytes_at_the_assumed_rate_and_no_gpu(scene: Any) -> None:
+def test_a_download_takes_its_bytes_at_the_assumed_rate_and_is_paid(scene: Any) -> None:
     here = make_plan(*scene()).budget
     budget = make_plan(*scene(model_changes={"missing": "download"})).budget
     download = budget.phases["download"]
@@ -21,7 +21,9 @@ def test_a_download_takes_its_bytes_at_the_assumed_rate_and_no_gpu(scene: Any) -
     assert download.seconds == pytest.approx(1078, rel=0.01)
     assert download.low < download.seconds / 5
     assert download.high > download.seconds * 2
-    assert budget.gpu_hours == here.gpu_hours
+    assert budget.gpu_hours == pytest.approx(
+        (here.gpu_hours or 0) + download.seconds / 3600, rel=0.001
+    ), "a rented machine is paid while it downloads"
     (note,) = [note for note in budget.notes if "download" in note]
     assert "12.6 GiB" in note
     assert "assumed 100 Mbit/s" in note

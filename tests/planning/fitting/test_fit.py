@@ -11,7 +11,7 @@ from sweeper.planning.fitting.fit import precisions
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Plan
 from sweeper.spec import TrainingSpec
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 MACHINES = [(24.0, 1), (80.0, 1), (80.0, 8)]
 EVERY = {"aim": {"strategies": known_strategies()}}

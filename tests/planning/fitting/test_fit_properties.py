@@ -15,7 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Candidate, Parameter
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 BOOK = rule_book()
 NAMES = known_strategies()

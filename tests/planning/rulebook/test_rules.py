@@ -10,7 +10,7 @@ from sweeper.errors import RuleError, UsageError
 from sweeper.planning.rulebook.effects import Change, Effects
 from sweeper.planning.rulebook.fact_table import FACTS
 from sweeper.planning.rulebook.rules import Rule, RuleBook, _shipped, rule_book
-from sweeper.traits import yaml_files
+from sweeper.traits import traits
 
 RULE = """\
 - id: my-rule
@@ -242,13 +242,13 @@ def test_another_package_adds_rules_by_an_entry_point_without_being_imported(
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     (package / "theirs.yaml").write_text(RULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint("theirs", "their_rules", yaml_files.SEARCH_SPACES)
+    entry = EntryPoint("theirs", "their_rules", traits.SEARCH_SPACES)
     monkeypatch.setattr(
-        plugins, "entries", lambda group: [entry] if group == yaml_files.SEARCH_SPACES else []
+        plugins, "entries", lambda group: [entry] if group == traits.SEARCH_SPACES else []
     )
-    for cached in (_shipped, yaml_files.installed_folders, yaml_files.strategy_files):
+    for cached in (_shipped, traits.installed_folders, traits.strategy_files):
         cached.cache_clear()
     assert rule_book().rules[-1].id == "my-rule"
     monkeypatch.undo()
-    for cached in (_shipped, yaml_files.installed_folders, yaml_files.strategy_files):
+    for cached in (_shipped, traits.installed_folders, traits.strategy_files):
         cached.cache_clear()

@@ -13,7 +13,7 @@ from sweeper import resources
 from sweeper.errors import Problem
 from sweeper.planning.rulebook.rules import rule_book
 from sweeper.planning.rulebook.strategy_files import BookStrategy, load_strategies
-from sweeper.traits.yaml_files import known_strategies
+from sweeper.traits.traits import known_strategies
 
 GOOD = """\
 strategy: mine

@@ -9,7 +9,7 @@ from sweeper.findings.compute import compute
 from sweeper.plans import Parameter, Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters
-from sweeper.reporting.sections._parameters import importances
+from sweeper.reporting.sections.parameters import importances
 from sweeper.trials import TrialConfig
 
 

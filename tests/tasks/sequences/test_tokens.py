@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.tasks.sequences.tokens import Encoded, completed, shorten, tokenise
+from sweeper.tasks.sequences.chat import Encoded, completed, shorten, tokenise
 
 # Ten tokens: BOS, prompt, an answer, prompt, the last answer.
 TALK = Encoded(list(range(100, 110)), ((3, 5), (7, 10)), answer_bytes=(20, 30))

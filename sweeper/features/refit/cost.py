@@ -1,0 +1,22 @@
+"""The time of training the winner on all rows, after a search on a part of them."""
+
+from __future__ import annotations
+
+from sweeper.planning.budget.candidate_costs import BETWEEN_SECONDS, clock_of_default
+from sweeper.planning.budget.study_phases import StudyPhases
+from sweeper.plans import PhaseCost
+from sweeper.spec import Spec
+
+
+def plan_phase(_spec: Spec, study: StudyPhases) -> PhaseCost | None:
+    """One training of the winner on all rows, and its score; None after a search on all rows."""
+    course = study.course.whole
+    if course == study.course:
+        return None
+    each = [
+        clock_of_default(cost.candidate, study.facts, course).whole(course)
+        + cost.scoring
+        + 2 * BETWEEN_SECONDS
+        for cost in study.costs
+    ]
+    return PhaseCost(title="winner on all rows", seconds=max(each))

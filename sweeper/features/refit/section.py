@@ -1,0 +1,76 @@
+"""What is the final model, where the search was on a part of the rows?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+from sweeper.execution.state import attempts, work_items
+from sweeper.features.parts import Heading
+from sweeper.findings import words
+from sweeper.findings.record import Findings
+from sweeper.findings.study.reading import RunFiles
+from sweeper.reporting.document import Report
+
+HEADING = Heading(13, "refit", "Final model")
+
+
+class Figures(Record):
+    """The winner that was trained on all rows.
+
+    Args:
+        metrics: On the test split, scored once; empty where it was not trained yet.
+    """
+
+    trial: int
+    searched_rows: int
+    rows: int
+    loss: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+def compute(run: RunFiles, _findings: Findings) -> Figures | None:
+    """None where the search was on all rows, or has no winner yet."""
+    plan, seal = run.plan, run.seal
+    if plan.budget.train_rows is None or seal is None:
+        return None
+    winner = seal.recommended if seal.recommended is not None else seal.order[0]
+    rows = plan.facts.data.train_rows
+    item = work_items.point(winner, rows, plan.seed, keep=True)
+    score = attempts.read_score(
+        work_items.score_file(run.folder, work_items.scoring_of_point(item))
+    )
+    return Figures(
+        trial=winner,
+        searched_rows=plan.searched_rows,
+        rows=rows,
+        loss=score.loss if score else None,
+        metrics=score.metrics if score else {},
+    )
+
+
+def finding(figures: Figures, report: Report) -> str:
+    """What the verdict is about, and what the final model scores."""
+    return " ".join(confidence(figures, report.findings))
+
+
+def confidence(figures: Figures, _findings: Findings) -> Iterator[str]:
+    """What the verdict is about, and what the final model scores."""
+    yield (
+        f"The search trained on {figures.searched_rows:,} of {figures.rows:,} rows: the verdict is "
+        "about that part."
+    )
+    if figures.loss is None:
+        yield f"Trial {figures.trial} was not yet trained on all rows."
+        return
+    scores = [f"{name} {words.value(value)}" for name, value in figures.metrics.items()]
+    yield (
+        f"The final model is trial {figures.trial}, trained once on all rows and scored once on "
+        f"the test split: loss {words.loss(figures.loss)}"
+        f"{''.join(f', {score}' for score in scores)}."
+    )
+
+
+card = confidence

@@ -1,0 +1,1 @@
+"""Compares cards that can be rented by money, time and quality."""

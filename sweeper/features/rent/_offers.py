@@ -1,0 +1,137 @@
+"""Plans for cards that can be rented, and which of them are efficient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import Field
+
+from sweeper.artifact import Record
+from sweeper.errors import NothingFits, SpecError
+from sweeper.facts.machine.gpus import ListPrice, list_prices, named
+from sweeper.facts.machine.hardware import hardware_facts
+from sweeper.facts.machine.measured import with_measured
+from sweeper.facts.record import Facts
+from sweeper.planning.planner import make_plan
+from sweeper.plans import Duration
+from sweeper.spec import Spec
+
+
+class Offer(Record):
+    """The plan for one card.
+
+    Args:
+        points: Expected quality of the best trial against one run of LoRA's default.
+        run: One run of the recommended strategy.
+        sweep: All phases, with what they cost.
+        efficient: No other card is as cheap, as fast and as good.
+    """
+
+    gpu: str
+    usd_per_gpu_hour: float
+    price_source: str
+    strategy: str
+    points: float
+    run: Duration
+    trials: int
+    sweep: Duration
+    cost_usd: float
+    efficient: bool = False
+
+
+class Offers(Record):
+    """Plans for all cards with a price, the cheapest first.
+
+    Args:
+        refused: Why no plan is made for a card, by its name.
+    """
+
+    offers: tuple[Offer, ...]
+    refused: dict[str, str] = Field(default_factory=dict)
+
+
+def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
+    """The user's prices, by the names of cards in the table.
+
+    Raises:
+        UsageError: A card is unknown or a price is no number.
+
+    >>> own_prices(["rtx 4090=0.5"])["RTX 4090"].usd
+    0.5
+    """
+    prices = {}
+    for text in stated:
+        card, _, usd = text.rpartition("=")
+        try:
+            price = ListPrice(usd=float(usd), source="--rent-price")
+        except ValueError:
+            fix = "Write CARD=USD, for example --rent-price 'RTX 4090=0.5'."
+            raise SpecError(f"expected CARD=USD, got {text!r}", "", fix, "--rent-price") from None
+        prices[named(card).name] = price
+    return prices
+
+
+def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
+    """The plan of a request on each card that has a price.
+
+    Args:
+        own: Prices that come before those of the table.
+
+    Raises:
+        NothingFits: On none of the cards is there a plan.
+    """
+    made: list[Offer] = []
+    refused: dict[str, str] = {}
+    for name, price in {**list_prices(), **own}.items():
+        machine = spec.hardware.model_copy(
+            update={"gpu": name, "gpu_memory_gib": None, "price_per_gpu_hour": price.usd}
+        )
+        hardware = with_measured(hardware_facts(machine), facts.models)
+        try:
+            plan = make_plan(
+                spec.model_copy(update={"hardware": machine}),
+                facts.model_copy(update={"hardware": hardware}),
+            )
+        except NothingFits as error:
+            refused[name] = error.problems[0].what
+            continue
+        lead, budget = plan.candidates[0], plan.budget
+        assert budget.cost_usd is not None
+        made.append(
+            Offer(
+                gpu=name,
+                usd_per_gpu_hour=price.usd,
+                price_source=price.source,
+                strategy=lead.strategy,
+                points=round(lead.quality.mean + plan.search_gain.mean, 2),
+                run=lead.duration,
+                trials=budget.trials,
+                sweep=budget.sweep,
+                cost_usd=budget.cost_usd,
+            )
+        )
+    if not made:
+        raise NothingFits(
+            f"none of {len(refused)} cards with a price holds the model",
+            why=next(iter(refused.values())),
+            fix="Plan for several GPUs or another card: --gpu, or a smaller --model.",
+        )
+    made.sort(key=lambda offer: offer.cost_usd)
+    return Offers(
+        offers=tuple(one.model_copy(update={"efficient": _efficient(one, made)}) for one in made),
+        refused=refused,
+    )
+
+
+def _efficient(offer: Offer, others: list[Offer]) -> bool:
+    """Whether no other offer is at least as good in everything and better in something."""
+    mine = _costs(offer)
+    return not any(
+        all(theirs <= own for theirs, own in zip(_costs(other), mine, strict=True))
+        and _costs(other) != mine
+        for other in others
+    )
+
+
+def _costs(offer: Offer) -> tuple[float, float, float]:
+    return offer.cost_usd, offer.sweep.seconds, -offer.points

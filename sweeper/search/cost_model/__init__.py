@@ -1,0 +1,1 @@
+"""The model of how parameters and budget decide a cost."""

@@ -1,0 +1,220 @@
+"""The trials so far, as sampler and pruner see them: in costs, of which the lowest is best."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from sweeper.constraints import Limit, is_beyond, order, violation
+from sweeper.objective import Objective
+from sweeper.plans import Space
+from sweeper.search.optuna_space import rungs_of
+from sweeper.spec import Scalar
+from sweeper.trials import FirstItems, RungReport, Trial, TrialResult
+
+START = "head_init"
+
+# Failures that say something about the configuration; the others are the machine's.
+_TELLING = frozenset({"diverged", "out-of-memory"})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One trial.
+
+    Args:
+        key: Its candidate.
+        parameters: Those that were suggested, by plain name.
+        cost: Of a completed trial at its end, of a pruned one at its last rung, else None.
+        complete: Whether it was trained to the end.
+        running: Whether it runs now.
+        failed: Whether it failed in a way that its configuration is to blame for.
+        origin: ``default``, ``user``, ``search`` or ``untrained``.
+        curve: Lowest finite cost so far, by rung.
+        reported: The costs as they were reported, by rung.
+        losses: The validation losses that were reported with them.
+        seconds: What it took, 0 where that is not known.
+        violation: How far it is over the user's limit, up to 0 where it keeps to it; None where
+            there is no limit or nothing was measured.
+        items: The first validation items at each rung, where that was told.
+        rungs: How many it has when it trains to its end.
+    """
+
+    number: int
+    key: str
+    parameters: dict[str, Scalar]
+    cost: float | None
+    complete: bool
+    running: bool
+    failed: bool
+    origin: str
+    curve: dict[int, float] = field(default_factory=dict)
+    reported: dict[int, float] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    violation: float | None = None
+    items: dict[int, FirstItems] = field(default_factory=dict)
+    rungs: int = 8
+
+    def has(self, rung: int) -> bool:
+        """Whether a finite cost was reported at a rung."""
+        return math.isfinite(self.reported.get(rung, math.inf))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it is within the limit, as far as known."""
+        return not is_beyond(self.violation)
+
+    @property
+    def final(self) -> float | None:
+        """The final cost of a completed trial within the limit; None of another."""
+        return self.cost if self.complete and self.keeps else None
+
+    @cached_property
+    def group(self) -> tuple[str, Scalar | None]:
+        """Strategy and start: curves are compared within these, as those of others cross them."""
+        return self.key, self.parameters.get(START)
+
+    @cached_property
+    def best_rung(self) -> int | None:
+        """The rung with the lowest cost on the same items; None without a rung."""
+        costs = {
+            rung: self.items[rung].loss if rung in self.items else cost
+            for rung, cost in self.reported.items()
+            if math.isfinite(cost)
+        }
+        return min(costs, key=lambda rung: (costs[rung], rung)) if costs else None
+
+    @cached_property
+    def easier(self) -> float | None:
+        """Its cost on all items minus that on the rungs' items, if known."""
+        if not self.complete or self.cost is None or not self.items:
+            return None
+        if self.rungs in self.items and self.rungs in self.reported:
+            return self.reported[self.rungs] - self.items[self.rungs].loss
+        # It completed before its last rung, with the weights of its best one.
+        return self.cost - min(items.loss for items in self.items.values())
+
+    @cached_property
+    def rank(self) -> tuple[bool, float, float, float]:
+        """A sort key, best first: completed trials in their order under limits, then pruned ones
+        by their last rung."""
+        cost = math.inf if self.cost is None else self.cost
+        if self.complete:
+            return False, *order(cost, self.violation)
+        return True, -max(self.curve, default=0), cost, 0.0
+
+
+def observation(
+    trial: Trial,
+    key: str,
+    searched: dict[str, Scalar],
+    reports: Mapping[int, RungReport],
+    result: TrialResult | None,
+    space: Space,
+    limits: Sequence[Limit] = (),
+) -> Observation:
+    """One trial as an observation.
+
+    Args:
+        key: Its candidate.
+        searched: The parameters that the search chose, by plain name.
+        reports: By rung.
+        result: None while it runs.
+        space: Objective and full budget.
+        limits: Those that trials are held to.
+    """
+    objective, state = space.objective, result.state if result else None
+    reported = {rung: _cost(report, objective) for rung, report in reports.items()}
+    cost, measured = None, None
+    if result is not None and state == "COMPLETE":
+        cost = objective.cost_of(result)
+    elif state == "PRUNED" and reported and math.isfinite(last := reported[max(reported)]):
+        cost = last
+    if result is not None and state != "FAIL":
+        measured = violation(result.measures, limits)
+    failure = result.failure if result else None
+    return Observation(
+        number=trial.number,
+        key=key,
+        parameters=searched,
+        cost=cost,
+        complete=state == "COMPLETE",
+        running=result is None,
+        failed=state == "FAIL" and failure is not None and failure.kind in _TELLING,
+        origin=trial.origin,
+        curve=best_so_far(reported),
+        reported=reported,
+        losses={rung: report.validation_loss for rung, report in reports.items()},
+        items={rung: rep.first_items for rung, rep in reports.items() if rep.first_items},
+        seconds=result.seconds if result else 0.0,
+        # A limit of infinity is none.
+        violation=measured if measured is not None and math.isfinite(measured) else None,
+        rungs=rungs_of(searched, space.budget),
+    )
+
+
+def _cost(report: RungReport, objective: Objective) -> float:
+    """The cost at a rung: of the objective if it is measured there, else the loss."""
+    measured = objective.measured(report) if objective.at_rungs else None
+    return report.validation_loss if measured is None else objective.cost(measured)
+
+
+# A straight line through fewer completed trials says nothing.
+_FEWEST_COMPLETE = 3
+
+
+def as_costs(seen: Sequence[Observation]) -> list[Observation]:
+    """Trials whose rungs tell losses and whose ends tell costs, all in costs.
+
+    A pruned trial has a loss alone. It counts with the cost that the completed trials have at that
+    loss, by a straight line (never a falling one) through them; while they are too few for a line,
+    with the highest of theirs. So do the losses of curves.
+    """
+    pairs = [
+        (min(trial.curve.values()), trial.cost)
+        for trial in seen
+        if trial.complete and trial.cost is not None and trial.curve
+    ]
+    costs = [cost for _, cost in pairs]
+
+    def cost_at(loss: float) -> float:
+        if len(pairs) < _FEWEST_COMPLETE or len({early for early, _ in pairs}) < 2:
+            return max(costs)
+        line = statistics.linear_regression(*zip(*pairs, strict=True))
+        return statistics.fmean(costs) + max(0.0, line.slope) * (
+            loss - statistics.fmean(early for early, _ in pairs)
+        )
+
+    if not costs:
+        return [replace(trial, curve={}, reported={}, items={}) for trial in seen]
+    return [
+        replace(
+            trial,
+            cost=trial.cost if trial.complete or trial.cost is None else cost_at(trial.cost),
+            curve={rung: cost_at(loss) for rung, loss in trial.curve.items()},
+            reported={rung: cost_at(loss) for rung, loss in trial.reported.items()},
+            items={},
+        )
+        for trial in seen
+    ]
+
+
+def lowest_final(trials: Iterable[Observation]) -> float:
+    """The lowest final cost: one that was bought by breaking the user's limit does not count."""
+    return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
+
+
+def best_so_far(costs: dict[int, float]) -> dict[int, float]:
+    """The lowest finite cost up to each rung; its best one counts in the end."""
+    lowest = math.inf
+    curve: dict[int, float] = {}
+    for rung in sorted(costs):
+        if math.isfinite(costs[rung]):
+            lowest = min(lowest, costs[rung])
+        if math.isfinite(lowest):
+            curve[rung] = lowest
+    return curve

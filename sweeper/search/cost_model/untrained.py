@@ -1,0 +1,122 @@
+"""Costs of untrained models, as information about trials that begin with them.
+
+A trial with a learning rate of 0 would end with the cost that it begins with: that of the base
+model, or, if it starts from the probe, that of the frozen base with a linear head. These costs are
+known before anything is trained. They tell the sampler whether rates are too low, and whether to
+start from the probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sweeper.plans import Plan, StrategySpace
+from sweeper.search.cost_model.axes import Axes, Axis, ChoiceAxis
+from sweeper.search.cost_model.observations import START, Observation
+from sweeper.search.optuna_space import holds
+from sweeper.spec import Scalar
+from sweeper.trials import BaselineResult
+
+PROBE, BASE = "probe", "zero_shot"
+# At its lowest it is as near to nought as the space goes.
+RATE = "learning_rate"
+# The probe is where a head on frozen features ends, and a high rate moves the head away from there:
+# trials that start from it are first tried half-way between the low end of the best-practice range
+# and the default. In replays of 24 recorded intents (benchmarks/search) that took 5.8 full budgets
+# until good enough; the low end took 6.7 and the default 10.8.
+HEAD_RATE = "head_learning_rate"
+# Of a trial that nobody ran.
+NUMBER, UNTRAINED = -1, "untrained"
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """Validation costs of models that were not trained, by base model.
+
+    Args:
+        probes: Costs of a linear head on the frozen base.
+        bases: Costs of the untrained base model, if it writes texts.
+    """
+
+    probes: Mapping[str, float] = field(default_factory=dict)
+    bases: Mapping[str, float] = field(default_factory=dict)
+
+    def __or__(self, others: Untrained) -> Untrained:
+        return Untrained({**self.probes, **others.probes}, {**self.bases, **others.bases})
+
+    def with_heads(
+        self,
+        candidates: Mapping[str, StrategySpace],
+        seen: Mapping[str, Sequence[Observation]],
+    ) -> Untrained:
+        """A copy with the costs of heads that were trials, which the study compares.
+
+        Args:
+            candidates: Candidates of the study, by key.
+            seen: The trials of each.
+        """
+        heads = [(key, item.model) for key, item in candidates.items() if item.one_trial]
+        ended = {
+            model: item.cost
+            for key, model in heads
+            for item in seen.get(key, ())
+            if item.complete and item.cost is not None
+        }
+        return self | Untrained(ended)
+
+    def as_trial(
+        self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
+    ) -> Observation | None:
+        """The expected cost of a candidate's trial at the lowest rate; None if unknown.
+
+        Args:
+            key: The candidate's.
+            candidate: Its strategy and model.
+            axes: Its searched parameters.
+            constants: Values of the others, which conditions may name.
+        """
+        rate, start = axes.get(RATE), axes.get(START)
+        if not isinstance(rate, Axis):
+            return None
+        from_probe = isinstance(start, ChoiceAxis) and PROBE in start.choices
+        if from_probe:
+            cost = self.probes.get(candidate.model)
+        else:
+            as_base = candidate.begins_as_base and START not in candidate.parameters
+            cost = self.bases.get(candidate.model) if as_base else None
+        if cost is None:
+            return None
+        point = {name: axis.parameter.default for name, axis in axes.items()}
+        point |= {RATE: rate.value(0.0)} | ({START: PROBE} if from_probe else {})
+        head = axes.get(HEAD_RATE)
+        if from_probe and isinstance(head, Axis):
+            low, usual = head.practice[0], head.unit(head.parameter.default)
+            point[HEAD_RATE] = head.value((low + usual) / 2)
+        chosen = {**constants, **point}
+        held = {name: value for name, value in point.items() if holds(axes[name].parameter, chosen)}
+        return Observation(
+            number=NUMBER,
+            key=key,
+            parameters=held,
+            cost=cost,
+            complete=True,
+            running=False,
+            failed=False,
+            origin=UNTRAINED,
+        )
+
+
+NOTHING = Untrained()
+
+
+def of_baseline(plan: Plan, baseline: BaselineResult) -> Untrained:
+    """The cost of a baseline that is an untrained model; none for other baselines."""
+    cost, model = plan.objective.cost_of(baseline), plan.candidates[0].model
+    # After a stage, trials do not begin as the base model is.
+    if cost is None or any(candidate.stages for candidate in plan.candidates):
+        return NOTHING
+    return Untrained(
+        {model: cost} if baseline.name == PROBE else {},
+        {model: cost} if baseline.name == BASE else {},
+    )

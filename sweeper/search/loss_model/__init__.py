@@ -1,1 +1,0 @@
-"""The model of how parameters and budget decide a loss."""

@@ -1,0 +1,3 @@
+"""Plans for the tests."""
+
+from scenes import scene  # noqa: F401 - fixtures
