@@ -53,7 +53,7 @@ def generate(
     stop_tokens: Iterable[int],
     *,
     max_new_tokens: int,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     sampling: Sampling | None = None,
     underway: Steps = nothing,
 ) -> list[list[str]]:
@@ -63,7 +63,7 @@ def generate(
         model: A causal language model, adapted or not. Left in evaluation mode.
         prompts: Token ids, up to where the answer begins.
         stop_tokens: An answer ends before the first of these.
-        batch_size: Prompts at a time, longest first.
+        batch_size: Prompts at a time, longest first; what fits the device's memory if None.
         sampling: Greedy, one answer each, if None.
         underway: Told after each token how many prompts are answered; one that is under way counts
             as the share of ``max_new_tokens`` that is written.
@@ -79,6 +79,9 @@ def generate(
     writer: Any = model.eval()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     answers: dict[int, list[str]] = {}
+    if batch_size is None:
+        longest = max(map(len, prompts), default=0) + max_new_tokens
+        batch_size = texts_at_once(writer, chosen.samples * longest, device)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids = _left_padded([prompts[i] for i in rows], padding)
@@ -97,6 +100,23 @@ def generate(
         for number, row in enumerate(rows):
             answers[row] = texts[number * chosen.samples : (number + 1) * chosen.samples]
     return [answers[number] for number in range(len(prompts))]
+
+
+def texts_at_once(model: Any, tokens: int, device: torch.device) -> int:
+    """Prompts in a batch: on a GPU, as many as its free memory has room for.
+
+    Args:
+        tokens: Tokens of a prompt and its answers.
+    """
+    if device.type != "cuda":
+        return _FEWEST
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_key_value_heads", None) or heads
+    each = 2 * 2 * config.num_hidden_layers * heads * width * tokens
+    free = torch.cuda.mem_get_info()[0]
+    return int(max(_FEWEST, min(_LARGEST, _CACHE_SHARE * free / each)))
 
 
 class _Watched(StoppingCriteria):
@@ -144,6 +164,11 @@ def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
 # No answer is longer than this, whatever the references are: a model that does not stop would
 # otherwise write on at the cost of minutes.
 _MOST_TOKENS = 512
+# Texts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
+# 1,000 tokens each stay under 5 GiB.
+_FEWEST, _LARGEST = 8, 64
+# The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+_CACHE_SHARE = 0.25
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -168,7 +193,7 @@ def answer(
     examples: Sequence[Example],
     *,
     prompt: Callable[[Example], list[int]] | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     sampling: Sampling | None = None,
     run_code: bool = False,
     underway: Underway | None = None,

@@ -53,11 +53,11 @@ class StepPhase(NamedTuple):
 def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     """The worst moment of each part of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
-    found = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
-    found.append(step.optimizer())
+    peaks = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
+    peaks.append(step.optimizer())
     if setup.evaluation_batch:
-        found.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
-    return tuple(found)
+        peaks.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
+    return tuple(peaks)
 
 
 class _Step:
@@ -284,16 +284,16 @@ def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimat
     return _estimate(model, setup).model_copy(update={"limit_gib": limit_gib})
 
 
-def tensors_gib(found: MemoryEstimate) -> float:
+def tensors_gib(memory: MemoryEstimate) -> float:
     """The part of an estimate that PyTorch's counter of allocated memory would show."""
-    return found.peak_gib - sum(found.parts.get(name, 0.0) for name in OVERHEADS)
+    return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in OVERHEADS)
 
 
-def trial_gib(found: MemoryEstimate) -> float:
+def trial_gib(memory: MemoryEstimate) -> float:
     """The part of an estimate that a trial measures: allocated memory, or a process's growth."""
-    if "process" in found.parts:
-        return found.peak_gib - found.parts["process"]
-    return tensors_gib(found)
+    if "process" in memory.parts:
+        return memory.peak_gib - memory.parts["process"]
+    return tensors_gib(memory)
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:

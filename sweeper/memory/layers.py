@@ -93,8 +93,8 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
     traits = recorder.traits
     if recorder.model.parallel_blocks:
         normed = recorder.norm(x)
-        beside = recorder.norm(x) if recorder.family.norms > 1 else normed
-        both = recorder.add(_attend(recorder, normed), _feed(recorder, beside, moe))
+        parallel = recorder.norm(x) if recorder.family.norms > 1 else normed
+        both = recorder.add(_attend(recorder, normed), _feed(recorder, parallel, moe))
         return recorder.add(both, x)
     if traits.post_norm:
         x = recorder.norm(recorder.add(_attend(recorder, x), x))

@@ -81,19 +81,19 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
     dense = model.layers - model.moe.layers if model.moe else blocks
     attentions = blocks + (model.layers if model.kind == "encoder-decoder" else 0)
-    found: list[tuple[Role, int, int, int]] = [
+    shapes: list[tuple[Role, int, int, int]] = [
         (role, a, b, attentions) for role, a, b in _attention(model, names)
     ]
     if dense:
-        found += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
+        shapes += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
     if model.moe and experts:
-        one = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
+        expert = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
         copies = model.moe.layers * model.moe.experts
-        found += [(role, a, b, copies) for role, a, b in _mlp(one, names)]
+        shapes += [(role, a, b, copies) for role, a, b in _mlp(expert, names)]
     if model.moe and model.moe.shared_intermediate_size:
         hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
-        found += [
+        shapes += [
             ("shared_gate", hidden, wide, sparse),
             ("shared_up", hidden, wide, sparse),
             ("shared_down", wide, hidden, sparse),
@@ -101,7 +101,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
     usual = families()["llama"].names
     return tuple(
         LinearLayers(role, names.get(role) or usual.get(role, role), a, b, count)
-        for role, a, b, count in found
+        for role, a, b, count in shapes
     )
 
 
@@ -172,8 +172,8 @@ def targeted(
             roles.add(by_name[word])
     fused = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}
     roles |= {fused[role] for role in roles if role in fused}
-    found = tuple(one for one in available if one.name in names or one.role in roles)
-    return found if found or not wanted or names_known(model) else available
+    chosen = tuple(layer for layer in available if layer.name in names or layer.role in roles)
+    return chosen if chosen or not wanted or names_known(model) else available
 
 
 #: Where models keep their blocks, and in a block the parts that linear layers belong to.
@@ -196,7 +196,7 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     blocks, and so do all layers where names are not known and none matches: memory is then too high
     rather than too low.
     """
-    found = []
+    matches = []
     for linear in linears(model, experts):
         blocks = sum(
             any(re.fullmatch(pattern, name) for name in _whole_names(linear, block))
@@ -205,8 +205,8 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
         if not blocks and re.search(rf"(?<!\w){re.escape(linear.name)}(?!\w)", pattern):
             blocks = model.layers
         if blocks:
-            found.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
-    return tuple(found) if found or names_known(model) else linears(model, experts)
+            matches.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
+    return tuple(matches) if matches or names_known(model) else linears(model, experts)
 
 
 def _whole_names(linear: LinearLayers, block: int) -> Iterable[str]:
@@ -232,8 +232,8 @@ def lacking_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
         return () if matching(model, choice) else (choice,)
     if choice in TARGETS or not names_known(model):
         return ()
-    known = layer_names_of(model)
-    return tuple(name for name in wanted if name.rpartition(".")[2] not in known)
+    names = layer_names_of(model)
+    return tuple(name for name in wanted if name.rpartition(".")[2] not in names)
 
 
 #: What families call the table of token embeddings, where it is neither ``embed_tokens`` of a
@@ -253,12 +253,12 @@ def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
     """
     table = model.vocabulary_size * model.hidden_size
     usual = "word_embeddings" if model.kind == "encoder" else "embed_tokens"
-    found = {_EMBEDDINGS.get(model.model_type, usual): table}
+    sizes = {_EMBEDDINGS.get(model.model_type, usual): table}
     if model.kind != "encoder" and not new_head:
-        found["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = table
+        sizes["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = table
     for linear in linears(model):
-        found[linear.name] = found.get(linear.name, 0) + linear.parameters
-    return found
+        sizes[linear.name] = sizes.get(linear.name, 0) + linear.parameters
+    return sizes
 
 
 def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) -> int:
@@ -266,10 +266,10 @@ def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) ->
 
     A name that is not known counts as a table of embeddings, the largest module there is.
     """
-    known = savable_modules(model, new_head)
+    available = savable_modules(model, new_head)
     table = model.vocabulary_size * model.hidden_size
     wanted = {name.rpartition(".")[2] for name in names}
-    sizes = [known.get(name, table) for name in wanted]
+    sizes = [available.get(name, table) for name in wanted]
     tables = sizes.count(table)
     if model.tied_embeddings and tables > 1:
         return sum(sizes) - (tables - 1) * table

@@ -146,8 +146,8 @@ class Setup:
         >>> setup.value("r"), setup.value("beta"), setup.value("gamma")
         (8, 2, None)
         """
-        found: Scalar | None = dict(self.parameters).get(name, getattr(self, name, None))
-        return found
+        value: Scalar | None = dict(self.parameters).get(name, getattr(self, name, None))
+        return value
 
     @property
     def tokens(self) -> int:

@@ -63,8 +63,8 @@ _PROJECTED = ("galore", "apollo")
 def knows_optimizer(name: str) -> bool:
     """Whether the size of an optimizer's states is known."""
     short = _short(name)
-    known = any(word in short for word, _ in _STATES)
-    return known and not any(word in short for word in _PROJECTED)
+    listed = any(word in short for word, _ in _STATES)
+    return listed and not any(word in short for word in _PROJECTED)
 
 
 def _short(name: str) -> str:
@@ -114,8 +114,8 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
     stacked = 0
     if model.moe is not None and not setup.experts_are_linear:  # gate and up are one tensor
         halves = 2 if model.gated_mlp else 1
-        one = halves * model.hidden_size * model.moe.intermediate_size
-        stacked = model.moe.experts * one
+        expert = halves * model.hidden_size * model.moe.intermediate_size
+        stacked = model.moe.experts * expert
     return max(model.vocabulary_size * model.hidden_size, largest_linear(model), stacked)
 
 
@@ -140,8 +140,8 @@ def projection_weights(model: ModelFacts, setup: Setup) -> int:
     """Weights of the frozen projections that each target layer computes with, shared or not."""
     if setup.traits.adds != "scaled-projections":
         return 0
-    found = targeted(model, setup.target_modules, setup.experts_are_linear)
-    return setup.r * sum(one.count * (one.inputs + one.outputs) for one in found)
+    linears = targeted(model, setup.target_modules, setup.experts_are_linear)
+    return setup.r * sum(linear.count * (linear.inputs + linear.outputs) for linear in linears)
 
 
 def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int:

@@ -105,13 +105,13 @@ class Recorder:
         self.trains_base = setup.traits.trains_base
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
         roles = self._roles(setup.target_modules)
-        adds = setup.traits.adds
+        addition = setup.traits.adds
         nowhere: frozenset[Role] = frozenset()
-        self._lora = roles if adds == "low-rank" else nowhere
-        self._projected = roles if adds == "scaled-projections" else nowhere
+        self._lora = roles if addition == "low-rank" else nowhere
+        self._projected = roles if addition == "scaled-projections" else nowhere
         self._rescaled = roles if setup.rescales_outputs else nowhere
         self._rescaled_inputs = nowhere
-        for term in setup.traits.trained.terms if adds == "scaling" else ():
+        for term in setup.traits.trained.terms if addition == "scaling" else ():
             each = setup.target_modules if term.each == "target_layer" else term.each
             if "inputs" in term.names:
                 self._rescaled_inputs |= self._roles(each)
@@ -119,8 +119,8 @@ class Recorder:
                 self._rescaled |= self._roles(each)
 
     def _roles(self, modules: tuple[str, ...] | str) -> frozenset[Role]:
-        found = targeted(self.model, modules, self.setup.experts_are_linear)
-        return frozenset(linear.role for linear in found)
+        linears = targeted(self.model, modules, self.setup.experts_are_linear)
+        return frozenset(linear.role for linear in linears)
 
     def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
         """``x`` in another width; itself if it has it already."""

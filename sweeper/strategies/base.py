@@ -9,7 +9,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -136,6 +136,11 @@ class Strategy(ABC):
             code="no-merge",
         )
 
+    def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
+        """A context in which the model writes faster, where its change of the base can be merged
+        without changing what it says. The base is the very same afterwards."""
+        return nullcontext()
+
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
         """The model as it was before ``apply``, for forward passes without gradient.
 
@@ -244,8 +249,8 @@ class PeftStrategy(Strategy):
 
 
 def _layer_number(name: str) -> int | None:
-    found = re.search(r"(?:^|\.)(\d+)\.", name)
-    return int(found[1]) if found else None
+    match = re.search(r"(?:^|\.)(\d+)\.", name)
+    return int(match[1]) if match else None
 
 
 def layers_above(model: nn.Module) -> Callable[[str], int]:
@@ -256,7 +261,7 @@ def layers_above(model: nn.Module) -> Callable[[str], int]:
     order = [name for name, _ in model.named_parameters()]
     numbers = [number for name in order if (number := _layer_number(name)) is not None]
     count = max(numbers, default=-1) + 1
-    first = next((place for place, name in enumerate(order) if _layer_number(name) is not None), 0)
+    first = next((index for index, name in enumerate(order) if _layer_number(name) is not None), 0)
     below = set(order[:first])
 
     def depth(name: str) -> int:

@@ -110,9 +110,9 @@ class BottleneckConfig(PeftConfig):
             card.write_text(text.rstrip() + "\n" + _NOTICE, encoding="utf-8")
 
     def _problems(self) -> Iterator[Problem]:
-        for name, known in (("placement", PLACEMENTS), ("non_linearity", NON_LINEARITIES)):
-            if (value := getattr(self, name)) not in known:
-                yield Problem(f"{name} is {value!r}.", near_match(value, known))
+        for name, allowed in (("placement", PLACEMENTS), ("non_linearity", NON_LINEARITIES)):
+            if (value := getattr(self, name)) not in allowed:
+                yield Problem(f"{name} is {value!r}.", near_match(value, allowed))
         if self.reduction_factor < 1:
             why = "It must be at least 1, so that the bottleneck is not wider than the layer."
             yield Problem(f"reduction_factor is {self.reduction_factor}.", why)
@@ -272,9 +272,9 @@ def _linear_names(module: nn.Module, name: str, hidden_size: int) -> list[str]:
     if isinstance(base, nn.Module):
         return _linear_names(base, name, hidden_size)
     return [
-        found
+        linear
         for child_name, child in module.named_children()
-        for found in _linear_names(child, f"{name}.{child_name}", hidden_size)
+        for linear in _linear_names(child, f"{name}.{child_name}", hidden_size)
     ]
 
 
@@ -348,14 +348,14 @@ def register() -> None:
             bottleneck adapters must not be silently replaced.
     """
     key = BottleneckType.BOTTLENECK
-    known = mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(key)
-    if known is BottleneckModel:
+    tuner = mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(key)
+    if tuner is BottleneckModel:
         return
-    taken = key.value in PeftType.__members__ or known is not None
+    taken = key.value in PeftType.__members__ or tuner is not None
     if taken or BottleneckModel.prefix in mapping.PEFT_TYPE_TO_PREFIX_MAPPING.values():
         raise RuntimeError(
             f"PEFT already has a method called {key.value!r}, or one with the prefix"
-            f" {BottleneckModel.prefix!r}: {known}."
+            f" {BottleneckModel.prefix!r}: {tuner}."
         )
     mapping.PEFT_TYPE_TO_CONFIG_MAPPING[key] = BottleneckConfig
     mapping.PEFT_TYPE_TO_TUNER_MAPPING[key] = BottleneckModel

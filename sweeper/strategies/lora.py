@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from peft import LoraConfig, PeftConfig
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from sweeper.strategies.base import Parameters, PeftStrategy, Setting
@@ -51,6 +56,27 @@ class LoRA(PeftStrategy):
     def merge(self, adapted: nn.Module) -> nn.Module:
         merged: nn.Module = adapted.merge_and_unload(safe_merge=True)
         return merged
+
+    @contextmanager
+    def merged(self, adapted: nn.Module) -> Iterator[None]:
+        layers = [part for part in adapted.modules() if isinstance(part, LoraLayer)]
+        weights = [layer.get_base_layer().weight for layer in layers]
+        named = adapted.named_parameters(remove_duplicate=False)
+        uses = Counter(id(weight) for _, weight in named)
+        # Rounded to 16 or 4 bits a merged weight is another; a tied one is also the embeddings'.
+        exact = all(weight.dtype == torch.float32 and uses[id(weight)] == 1 for weight in weights)
+        if not (layers and exact and isinstance(adapted, PeftModel)):
+            yield
+            return
+        kept = [weight.detach().to("cpu", copy=True) for weight in weights]
+        adapted.merge_adapter()
+        try:
+            yield
+        finally:
+            adapted.unmerge_adapter()
+            with torch.no_grad():  # what was added and taken away again leaves rounding errors
+                for weight, before in zip(weights, kept, strict=True):
+                    weight.copy_(before)
 
     def learning_rate(self, name: str, parameters: Parameters) -> float:
         ratio = float(parameters.get("loraplus_lr_ratio", 1.0)) if "lora_B" in name else 1.0

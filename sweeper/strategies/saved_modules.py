@@ -28,10 +28,13 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
     modules = dict(model.named_modules())
     for name in names:
         if not any(f".{full}".endswith(f".{name}") for full in modules):
-            known = {full.rpartition(".")[2] for full in modules} - {""}
+            endings = {full.rpartition(".")[2] for full in modules} - {""}
             raise ModelError(
                 f"modules_to_save = {name!r}: {type(model).__name__} has no such module",
-                fix=near_match(name, {one for one in known if not one.isdigit()}),
+                fix=near_match(
+                    name,
+                    {ending for ending in endings if not ending.isdigit()},
+                ),
                 code="unknown-module",
             )
     return list(names) or None
@@ -48,13 +51,13 @@ def is_tied(model: Any, names: list[str] | None) -> bool:
 def in_float32(adapted: nn.Module) -> bool:
     """Hold the copies in float32, as other trained weights are; their outputs stay in the base's
     dtype, so that the residual stream is not widened. Tells whether there are any."""
-    found = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
-    for wrapper in found:
+    wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
+    for wrapper in wrappers:
         dtype = next(wrapper.original_module.parameters()).dtype
         if dtype != torch.float32:
             wrapper.modules_to_save.float()
             wrapper.register_forward_hook(_cast(dtype))
-    return bool(found)
+    return bool(wrappers)
 
 
 def _cast(dtype: torch.dtype) -> Any:

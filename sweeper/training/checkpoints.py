@@ -149,11 +149,11 @@ def seal(folder: Path, manifest: Checkpoint, to: Path) -> None:
 
 
 def _crc32(path: Path) -> int:
-    found = 0
+    checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            found = zlib.crc32(chunk, found)
-    return found
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _checkpoints(attempt: Path) -> list[tuple[int, Path]]:

@@ -112,10 +112,10 @@ def keep(
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
         scored += validation_items  # its best rung's weights, once more on all of them
-    found = measurement(config, result, model, classes, scored if alone else 0)
-    if found is None:
+    record = measurement(config, result, model, classes, scored if alone else 0)
+    if record is None:
         return
     try:
-        measured.append(found, *machine())
+        measured.append(record, *machine())
     except OSError as error:
         log.warning("what this trial measured could not be kept: %s", error)

@@ -61,11 +61,6 @@ from sweeper.trials import (
 )
 from sweeper.visible import TEXT_CHARACTERS, shortened
 
-# Prompts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
-# 1,000 tokens each stay under 5 GiB.
-_BATCH, _LARGEST_BATCH = 8, 64
-# The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
-_CACHE_SHARE = 0.25
 # Items that are answered unless the user says otherwise: on a CPU, where each token of an answer is
 # a pass of its own through all weights, no more than a comparison of answers needs.
 _ITEMS = {"cpu": 20, "cuda": 256}
@@ -183,7 +178,7 @@ class TorchBackend:
     def _compared(self) -> dict[str, parts.ComparedModel]:
         """Models that features compare with, by name."""
         context = self.shared(self._plan.candidates[0].model).context
-        return {one.name: one for _, hook in parts.BASELINES.all() for one in hook(context)}
+        return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 
     def _figure(self, score: ObjectiveScore | None) -> dict[str, float]:
         return {self._plan.objective.metric: score.value} if score else {}
@@ -196,10 +191,10 @@ class TorchBackend:
         context = self.shared(self._plan.candidates[0].model).context
         objective, examples = self._plan.objective, self._dataset.splits[split]
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
-            base, told = context.base(), self._underway
+            base, underway = context.base(), self._underway
             with torch.no_grad(), context.computing():
                 asked = evaluation.of_scored(examples)
-                return written(objective, context.task, base, asked, told, baseline.prompt)
+                return written(objective, context.task, base, asked, underway, baseline.prompt)
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -234,8 +229,8 @@ class TorchBackend:
             return self._compared[name].on_test()
         if config is None or folder is None:
             shared = self.shared(self._plan.candidates[0].model)
-            known = {baseline.name: baseline for baseline in shared.baselines}
-            baseline, context = known[name], shared.context
+            baselines = {baseline.name: baseline for baseline in shared.baselines}
+            baseline, context = baselines[name], shared.context
             score = scored(name, None, shared, baseline.evaluate("test"))
             if not isinstance(baseline, ZeroShot | FewShot):
                 return score
@@ -259,7 +254,8 @@ class TorchBackend:
             if not self._writes(config):
                 return score
             programs = samples(self._spec)
-            return answered(score, shared, model, self._spec.evaluation, programs, mixed)
+            with strategy_named(config.strategy).merged(model):
+                return answered(score, shared, model, self._spec.evaluation, programs, mixed)
 
     def _writes(self, config: TrialConfig) -> bool:
         """Whether a trial answers in writing, which takes its time: finalists and defaults do, and
@@ -296,10 +292,10 @@ def scored(
     """The scores of an evaluation on the test split, without written answers."""
     decided, context = evaluation.decisions, shared.context
     tests = context.dataset.splits["test"]
-    known = from_decisions(context.objective, context.task, evaluation, tests)
-    figure = {context.objective.metric: known.value} if known else {}
-    items = evaluation.placed(known.items) if known else ()
-    if known is None and context.objective.is_loss:
+    objective = from_decisions(context.objective, context.task, evaluation, tests)
+    figure = {context.objective.metric: objective.value} if objective else {}
+    items = evaluation.placed(objective.items) if objective else ()
+    if objective is None and context.objective.is_loss:
         items = evaluation.scores
     return TestScore(
         name=name,
@@ -347,15 +343,6 @@ def _item_text(example: Example) -> ItemText:
     )
 
 
-def answers_at_once(context: ModelContext, device: torch.device) -> int:
-    """Texts that are written side by side: on a GPU, as many as its free memory has room for."""
-    if device.type != "cuda":
-        return _BATCH
-    facts, tokens = context.facts, 2 * context.task.sequence_length
-    each = 2 * 2 * facts.layers * facts.key_value_heads * facts.head_dim * tokens
-    return max(_BATCH, min(_LARGEST_BATCH, int(_CACHE_SHARE * torch.cuda.mem_get_info()[0] / each)))
-
-
 def answered(
     score: TestScore,
     shared: SharedModel,
@@ -386,44 +373,44 @@ def answered(
     if compares:
         count = len(shared.context.dataset.splits["test"])
     tests = zip(shared.context.dataset.splits["test"], score.item_weights, strict=True)
-    scored = [(place, example) for place, (example, weight) in enumerate(tests) if weight]
-    chosen = [(place, example) for place, example in scored if example.messages][:count]
+    scored = [(row, example) for row, (example, weight) in enumerate(tests) if weight]
+    chosen = [(row, example) for row, example in scored if example.messages][:count]
     items = [example for _, example in chosen]
     if not isinstance(task, Instruction) or not items:
         return score
     start = time.perf_counter()
-    told, at_once = shared.context.underway, answers_at_once(shared.context, device)
-    ask = partial(answer, task, model, items, prompt=prompt, batch_size=at_once, underway=told)
+    underway = shared.context.underway
+    ask = partial(answer, task, model, items, prompt=prompt, underway=underway)
     with torch.no_grad(), autocast(device, mixed):
-        said = ask(run_code=programs > 0)
-        metrics, greedy = said.metrics, time.perf_counter() - start
+        answers = ask(run_code=programs > 0)
+        metrics, greedy = answers.metrics, time.perf_counter() - start
         if programs > 1:
             sampling = Sampling(_TEMPERATURE, _TOP_P, programs)
             tried = ask(sampling=sampling, run_code=True)
             metrics |= {k: v for k, v in tried.metrics.items() if k.startswith("pass@")}
-    known = from_answers(objective, said, items, told) if compares else None
+    computed = from_answers(objective, answers, items, underway) if compares else None
     generated = GeneratedAnswers(
         items=len(items),
         metrics=metrics,
-        places=tuple(place for place, _ in chosen),
-        item_metrics=item_metrics(said, items),
-        most_tokens=said.most_tokens,
+        places=tuple(row for row, _ in chosen),
+        item_metrics=item_metrics(answers, items),
+        most_tokens=answers.most_tokens,
         seconds=time.perf_counter() - start,
         greedy_seconds=greedy,
         said={
-            place: shortened(texts[0], TEXT_CHARACTERS)
-            for (place, _), texts in zip(chosen[:_FIRST], said.answers, strict=False)
+            row: shortened(texts[0], TEXT_CHARACTERS)
+            for (row, _), texts in zip(chosen[:_FIRST], answers.answers, strict=False)
             if not wanted.no_texts
         },
     )
-    if known is None:
+    if computed is None:
         return score.model_copy(update={"generated": generated})
     item_scores = np.zeros(len(score.item_weights))
-    item_scores[[place for place, _ in chosen]] = known.items
+    item_scores[[row for row, _ in chosen]] = computed.items
     return score.model_copy(
         update={
             "generated": generated,
-            "metrics": score.metrics | {objective.metric: known.value},
+            "metrics": score.metrics | {objective.metric: computed.value},
             "item_scores": tuple(item_scores.tolist()),
         }
     )

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sweeper.evaluation.objective_values import Sampling, generate
+from sweeper.evaluation.objective_values import Sampling, generate, texts_at_once
 
 STOP = 7
 PROMPTS = [[10, 11], [12, 13, 14, 15, 16], [17], [18, 19, 20]]
@@ -83,3 +83,16 @@ def test_sampling_is_the_same_in_every_run_and_differs_by_seed(model: Any, token
     assert first == answers(0)
     assert first != answers(1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    # 2 x 2 bytes x 2 layers x 2 heads x 8 wide x 1,000 tokens: 128 kB a text, of a quarter.
+    [(0, 8), (4 * 20 * 128_000, 20), (10**12, 64)],
+)
+def test_as_many_texts_are_written_at_a_time_as_a_gpu_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, model: Any, free: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 10**12))
+    assert texts_at_once(model, 1000, torch.device("cuda")) == expected
+    assert texts_at_once(model, 1000, torch.device("cpu")) == 8

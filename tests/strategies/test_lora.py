@@ -87,3 +87,42 @@ def test_adapters_are_fp32_unless_the_precision_is_pure(tiny_base, precision, ba
     model = tiny_base("llama").to(base)
     adapted = LoRA().apply(model, PARAMETERS, Setting("CAUSAL_LM", precision))
     assert {w.dtype for w in adapted.parameters() if w.requires_grad} == {adapter}
+
+
+def drawn(tiny_base, precision="fp32", **changes):
+    """A model with adapters that change what it says, and two prompts."""
+    base = tiny_base("llama").to(LoRA().base_dtype(precision))
+    model = LoRA().apply(base, PARAMETERS | changes, Setting("CAUSAL_LM", precision)).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += 0.05 * torch.randn(weight.shape)
+    return model, torch.randint(3, 60, (2, 7))
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_dora": True}, {"use_rslora": True}])
+def test_a_merged_adapter_says_the_same_and_leaves_the_base_as_it_was(tiny_base, changes):
+    model, ids = drawn(tiny_base, **changes)
+    layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    with torch.no_grad(), LoRA().base_output(model):
+        base = model(ids).logits
+    said, written = model(ids).logits, model.generate(input_ids=ids, max_new_tokens=8)
+    assert not torch.allclose(said, base, atol=1e-3)
+    with torch.no_grad(), LoRA().merged(model):
+        assert layer.merged
+        assert torch.allclose(model(ids).logits, said, atol=1e-5)
+        assert torch.equal(model.generate(input_ids=ids, max_new_tokens=8), written)
+    assert not layer.merged
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+def test_what_rounding_or_tied_embeddings_would_change_is_not_merged(tiny_base):
+    half, _ = drawn(tiny_base, "bf16-mixed")
+    tied, _ = drawn(tiny_base)
+    layer = tied.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    tied.get_base_model().lm_head.weight = layer.base_layer.weight
+    for model in (half, tied):
+        with LoRA().merged(model):
+            assert not any(getattr(part, "merged", False) for part in model.modules())

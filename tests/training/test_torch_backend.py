@@ -10,7 +10,7 @@ from sweeper.errors import ModelError
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.torch_backend import answers_at_once, make
+from sweeper.training.torch_backend import make
 
 
 def go_on(report):
@@ -68,22 +68,6 @@ def test_a_worker_takes_no_more_than_its_share_of_a_gpu(backend, monkeypatch, sh
         monkeypatch.setenv("SWEEPER_GPU_SHARE", share)
     make(RunFolder(backend._run), backend._plan, backend._spec, lambda *_: None)
     assert fractions == taken
-
-
-@pytest.mark.parametrize(
-    ("device", "free_gib", "wanted"),
-    [("cpu", 80, 8), ("cuda", 0.5, 8), ("cuda", 8, 32), ("cuda", 80, 64)],
-)
-def test_as_many_answers_are_written_at_once_as_a_gpu_has_room_for(
-    backend, monkeypatch, device, free_gib, wanted
-):
-    context = backend.shared(backend._plan.candidates[0].model).context
-    # The keys and values of a model of 7B: 0.5 MiB a token.
-    shape = {"layers": 32, "key_value_heads": 32, "head_dim": 128}
-    context.facts = context.facts.model_copy(update=shape)
-    context.task.sequence_length = 64
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_gib * 2**30, 80 * 2**30))
-    assert answers_at_once(context, torch.device(device)) == wanted
 
 
 def test_a_model_without_weights_here_says_what_to_do(make_shared):

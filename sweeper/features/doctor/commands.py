@@ -63,7 +63,7 @@ def can_train(checks: list[MachineCheck]) -> bool:
 
 def training() -> list[MachineCheck]:
     """The checks of the training libraries; those before a crash are kept."""
-    found: list[MachineCheck] = []
+    checks: list[MachineCheck] = []
     try:
         in_child(
             "sweeper.features.doctor._libraries:answer",
@@ -71,7 +71,7 @@ def training() -> list[MachineCheck]:
             Record,
             what="the process",
             seconds=TRAINING_SECONDS,
-            hear=lambda check: found.append(MachineCheck(**check)),
+            hear=lambda check: checks.append(MachineCheck(**check)),
         )
     except ChildFailed as error:
         failed = MachineCheck(
@@ -81,8 +81,8 @@ def training() -> list[MachineCheck]:
             _REINSTALL,
             needed=True,
         )
-        found.append(failed)
-    return found
+        checks.append(failed)
+    return checks
 
 
 def search_and_reports() -> MachineCheck:

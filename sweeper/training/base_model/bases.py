@@ -104,8 +104,8 @@ def folder_of(base: BaseRef, weights: Path) -> Path:
     Raises:
         UsageError: It is in neither, or another one is there.
     """
-    for place in (home(), *weights.resolve().parents):
-        if (folder := place / base.folder).is_dir() and base_state(folder) == base.state:
+    for root in (home(), *weights.resolve().parents):
+        if (folder := root / base.folder).is_dir() and base_state(folder) == base.state:
             return folder
     raise UsageError(
         f"the base {base.folder} of these weights is not there",

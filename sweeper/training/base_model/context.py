@@ -113,11 +113,11 @@ class ModelContext:
     def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""
         if split not in self._items:
-            told = self.underway.steps(f"tokenising {split}")
+            steps = self.underway.steps(f"tokenising {split}")
             self._items[split] = TokenizedSplit(
                 self.task,
                 self.dataset.splits[split],
-                told,
+                steps,
                 divided=split == "train" and self.task.divides,
             )
         return self._items[split]
@@ -127,24 +127,24 @@ class ModelContext:
         rows = chosen(self.dataset.further_rows, parameters)
         sources = frozenset(row.source for row in rows)
         if sources not in self._further:
-            told = self.underway.steps("tokenising further rows")
+            steps = self.underway.steps("tokenising further rows")
             self._further[sources] = TokenizedSplit(
-                self.task, rows, told, divided=self.task.divides
+                self.task, rows, steps, divided=self.task.divides
             )
         return self._further[sources]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""
-        found = (self.task.notes(self.items(split).fates, split) for split in splits)
-        return tuple(note for notes in found for note in notes)
+        split_notes = (self.task.notes(self.items(split).fates, split) for split in splits)
+        return tuple(note for notes in split_notes for note in notes)
 
     def base(self) -> nn.Module:
         return self.keeper.lend(*self._base_form)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        told = self.underway.steps(f"scoring {split}")
+        steps = self.underway.steps(f"scoring {split}")
         items, batch = self.items(split), self.evaluation_batch
-        return Evaluator(self.task, items, batch, self.mixed, underway=told).evaluate(model)
+        return Evaluator(self.task, items, batch, self.mixed, underway=steps).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""

@@ -147,5 +147,5 @@ class FrozenFeatures:
         seconds = time.perf_counter() - start
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
         # Features are computed for the first fit alone, and need more memory than any fit.
-        earlier = max((one.peak_gib for one in self._probes.values()), default=0.0)
+        earlier = max((fitted.peak_gib for fitted in self._probes.values()), default=0.0)
         return FittedProbe(probe, seconds, max(earlier, peak.gib(base)))

@@ -201,7 +201,7 @@ class BaseKeeper:
         """
         self._returns += 1
         model.requires_grad_(False).eval()
-        held = next((one for one in self._held.values() if one.model is model), None)
+        held = next((base for base in self._held.values() if base.model is model), None)
         if held is not None and changed:
             held.restore()
         if held is None or not held.is_itself(self._returns):

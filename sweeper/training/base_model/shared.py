@@ -47,10 +47,10 @@ class SharedModel:
         task, features = self.context.task, self.features
         if not isinstance(task, Classification | GenerateLabel):
             return tuple(task.baselines(self.context))
-        classes, told = features.classification, self.context.underway
+        classes, underway = features.classification, self.context.underway
         return (
             Majority(classes),
-            Tfidf(classes, told.steps("fitting a logistic regression")),
+            Tfidf(classes, underway.steps("fitting a logistic regression")),
             FrozenProbe(classes, lambda: features.probe, features.pooled),
             *task.baselines(self.context),
         )

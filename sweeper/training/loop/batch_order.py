@@ -40,10 +40,10 @@ class Mixture:
         """So many rows of a part from a place of its endless sequence of permutations on."""
         rows, turn = self._parts[number], list[int]()
         while len(turn) < count:
-            cycle, place = divmod(start + len(turn), len(rows))
+            cycle, offset = divmod(start + len(turn), len(rows))
             chosen = int(digest(f"{self._seed} {number} {cycle}")[:8], 16)
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(chosen))
-            turn += [rows[i] for i in order[place : place + count - len(turn)].tolist()]
+            turn += [rows[i] for i in order[offset : offset + count - len(turn)].tolist()]
         return turn
 
 
@@ -62,15 +62,15 @@ def mixture(
         return None
     size = len(originals)
     by_source: dict[str, list[int]] = defaultdict(list)
-    for place, example in enumerate(originals):
-        by_source[example.source].append(place)
+    for row, example in enumerate(originals):
+        by_source[example.source].append(row)
     whole = sum(weights.get(source, 0.0) for source in by_source)
     parts: list[Part] = [
         (rows, size * weights[source] / whole if weights else len(rows))
         for source, rows in by_source.items()
     ]
-    beside: list[Part] = [(range(size, size + further), further)] if further else []
-    return Mixture(parts + beside, size, seed)
+    further_parts: list[Part] = [(range(size, size + further), further)] if further else []
+    return Mixture(parts + further_parts, size, seed)
 
 
 # Batches are cut from pools of this many batches' worth of examples that were sorted by length.
@@ -124,7 +124,7 @@ class LengthGroupedBatches(Sampler[int]):
         order = torch.randperm(len(self), generator=generator).tolist()
         if self._mixture is not None:
             rows = self._mixture.rows(self._epoch)
-            order = [rows[place] for place in order]
+            order = [rows[number] for number in order]
         self._epoch += 1
         quarter, half = len(order) // (4 * self._batch), -(-len(order) // (2 * self._batch))
         pool = self._batch * min(_POOL, max(1, quarter, min(self._least, half)))

@@ -58,7 +58,7 @@ class Batching:
 
     @classmethod
     def of(cls, made: TrialConfig | Checkpoint) -> Batching:
-        return cls(**{one.name: getattr(made, one.name) for one in fields(cls)})
+        return cls(**{size.name: getattr(made, size.name) for size in fields(cls)})
 
     def smaller_training(self) -> Batching | None:
         """Half the micro-batch, or the next divisor below; None at one example."""
@@ -93,8 +93,8 @@ def release_memory() -> None:
 
 
 def _asked_gib(error: BaseException) -> float | None:
-    found = _ASKED.search(str(error))
-    return float(found["amount"]) * _UNITS[found["unit"]] / GIB if found else None
+    match = _ASKED.search(str(error))
+    return float(match["amount"]) * _UNITS[match["unit"]] / GIB if match else None
 
 
 def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
@@ -211,6 +211,6 @@ def _reset_peak() -> bool:
 
 
 def _peak() -> int:
-    found = _PEAK.search(_STATUS.read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    match = _PEAK.search(_STATUS.read_text())
+    assert match is not None
+    return int(match[1]) * 1024

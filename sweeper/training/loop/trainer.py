@@ -153,8 +153,8 @@ class TrialTrainer(Trainer):
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._checked = settings.world_size == 1
         self._extensions = extensions
-        self._penalty = next((one for one in extensions if one.has_penalty), None)
-        self._task_share = math.prod(one.task_share for one in extensions)
+        self._penalty = next((extension for extension in extensions if extension.has_penalty), None)
+        self._task_share = math.prod(extension.task_share for extension in extensions)
         self._further: list[Iterator[FurtherBatch]] = []
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class TrialTrainer(Trainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._extensions:
             tokens, size = int(self._over_ranks(batches, _TOKENS)), self._train_batch_size
-            self._further = [one.further(tokens, size) for one in self._extensions]
+            self._further = [extension.further(tokens, size) for extension in self._extensions]
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
         return batches, self._over_ranks(batches, _TERMS).clamp_min(1.0)
 

@@ -100,8 +100,8 @@ def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     targets = setup.target_modules
     if not isinstance(targets, str):
         # A choice is handed on as it is: several of BERT's layers are called dense.
-        found = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
-        targets = _CHOICES.get(targets, found)
+        names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
+        targets = _CHOICES.get(targets, names)
     return {
         "r": setup.r,
         "lora_alpha": 2 * setup.r,

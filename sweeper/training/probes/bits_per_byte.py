@@ -32,8 +32,8 @@ def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) 
     """
     nats, size = 0.0, 0
     for text in texts:
-        found = _cost(model, tokenizer, text)
-        nats, size = nats + found[0], size + found[1]
+        cost = _cost(model, tokenizer, text)
+        nats, size = nats + cost[0], size + cost[1]
     if not size:
         raise ModelError("the texts are empty or one token long, so nothing is predicted")
     return nats / math.log(2) / size
@@ -46,13 +46,13 @@ def _cost(model: Any, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
     if not ids:
         return 0.0, 0
     begin = getattr(model.config, "bos_token_id", None)
-    known = 0 if isinstance(begin, int) else spans[0][1]
+    given = 0 if isinstance(begin, int) else spans[0][1]
     row = torch.tensor([[begin, *ids] if isinstance(begin, int) else ids])
     row = row.to(next(model.parameters()).device)
     with torch.inference_mode():
         logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
     nats = float(cross_entropy(logits, row[0, 1:], reduction="sum")) if len(logits) else 0.0
-    return nats, len(text[known : spans[-1][1]].encode())
+    return nats, len(text[given : spans[-1][1]].encode())
 
 
 def measure(request: BitsRequest) -> Bits:

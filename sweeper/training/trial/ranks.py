@@ -103,9 +103,9 @@ class Ranks:
         """
         job = self.job
         check_device(job.config)
-        place = job.folder / "ranks"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+        folder = job.folder / "ranks"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         run = None if job.run is None else str(job.run.resolve())
         saved, job.saved = job.saved, None
         if saved is not None:
@@ -115,24 +115,24 @@ class Ranks:
             spec=job.context.spec,
             config=job.config.model_copy(update=asdict(batching)),
             planned=job.config,
-            folder=str(place.resolve()),
+            folder=str(folder.resolve()),
             attempt=str(job.folder.resolve()),
             run=run,
             checkpoint=str(saved.folder.resolve()) if saved else None,
         )
-        request.write(place / REQUEST)
-        launcher = self._start(place)
+        request.write(folder / REQUEST)
+        launcher = self._start(folder)
         try:
-            self._watch(launcher, place)
+            self._watch(launcher, folder)
         finally:
             _end(launcher)
-            self._gather_logs(place)
-        return self._result(place, launcher.returncode)
+            self._gather_logs(folder)
+        return self._result(folder, launcher.returncode)
 
-    def _start(self, place: Path) -> subprocess.Popen[bytes]:
-        ranks, folder = self.job.config.gpus, str(place.resolve())
+    def _start(self, ranks_folder: Path) -> subprocess.Popen[bytes]:
+        ranks, folder = self.job.config.gpus, str(ranks_folder.resolve())
         command = tuple(rank_command(folder))
-        with (place / _LAUNCHER_LOG).open("wb") as log:
+        with (ranks_folder / _LAUNCHER_LOG).open("wb") as log:
             return start_child(
                 "sweeper.training.launch:launch",
                 LaunchRequest(ranks=ranks, folder=folder, command=command),
@@ -141,18 +141,18 @@ class Ranks:
                 start_new_session=True,  # a Ctrl-C is for the worker to handle
             )
 
-    def _watch(self, launcher: subprocess.Popen[bytes], place: Path) -> None:
+    def _watch(self, launcher: subprocess.Popen[bytes], folder: Path) -> None:
         while launcher.poll() is None:
             if self.job.context.underway.should_stop():
                 raise Interrupted
-            if (progress := place / PROGRESS).is_file():
+            if (progress := folder / PROGRESS).is_file():
                 self.job.context.underway(*value_of(progress.read_text(encoding="utf-8")))
-            for path in place.glob(f"{REPORT}*.json"):
-                self._answer(RungReport.read(path), place)
+            for path in folder.glob(f"{REPORT}*.json"):
+                self._answer(RungReport.read(path), folder)
                 path.unlink()
             time.sleep(LOOK_EVERY_SECONDS)
 
-    def _answer(self, report: RungReport, place: Path) -> None:
+    def _answer(self, report: RungReport, folder: Path) -> None:
         decision = Decision.CONTINUE
         if report.rung > self._reported:
             self._reported = report.rung
@@ -160,19 +160,19 @@ class Ranks:
             decision = self.job.report(report)
         if decision is Decision.STOP:
             raise Interrupted
-        write_text(decision_file(place, report.rung), decision.value)
+        write_text(decision_file(folder, report.rung), decision.value)
 
-    def _gather_logs(self, place: Path) -> None:
+    def _gather_logs(self, folder: Path) -> None:
         with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
             for rank in range(self.job.config.gpus):
-                for path in (own_folder(place, rank) / TRAINER_LOG, *_output(place, rank)):
+                for path in (own_folder(folder, rank) / TRAINER_LOG, *_output(folder, rank)):
                     log.writelines(f"rank {rank}: {line}\n" for line in _lines(path))
-            log.writelines(f"launcher: {line}\n" for line in _lines(place / _LAUNCHER_LOG))
+            log.writelines(f"launcher: {line}\n" for line in _lines(folder / _LAUNCHER_LOG))
 
-    def _result(self, place: Path, status: int) -> TrialResult:
+    def _result(self, folder: Path, status: int) -> TrialResult:
         ranks = range(self.job.config.gpus)
-        found = [TrialResult.read_or_none(own_folder(place, rank) / RESULT) for rank in ranks]
-        results = [result for result in found if result is not None]
+        read = [TrialResult.read_or_none(own_folder(folder, rank) / RESULT) for rank in ranks]
+        results = [result for result in read if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
         if failed is not None:
             failure = failed.failure
@@ -180,10 +180,10 @@ class Ranks:
                 raise torch.OutOfMemoryError(f"CUDA out of memory: {failure.detail}")
             return failed
         if status != 0:
-            raise RuntimeError(self._last_words(place, status))
+            raise RuntimeError(self._last_words(folder, status))
         peaks = [r.peak_memory_gib for r in results if r.peak_memory_gib is not None]
-        self._take(own_folder(place, 0))
-        shutil.rmtree(place)
+        self._take(own_folder(folder, 0))
+        shutil.rmtree(folder)
         return results[0].model_copy(
             update={
                 "tokens": sum(result.tokens for result in results),
@@ -192,15 +192,15 @@ class Ranks:
             }
         )
 
-    def _last_words(self, place: Path, status: int) -> str:
+    def _last_words(self, folder: Path, status: int) -> str:
         """Which rank ended first without a result, and the last line that it wrote."""
         ranks = self.job.config.gpus
-        if not (place / FAILURE).is_file():
-            last = (_lines(place / _LAUNCHER_LOG) or ["no message"])[-1]
+        if not (folder / FAILURE).is_file():
+            last = (_lines(folder / _LAUNCHER_LOG) or ["no message"])[-1]
             return f"the launcher of {ranks} ranks ended with status {status}: {last}"
-        first = RankFailure.read(place / FAILURE)
-        said = [line for path in _output(place, first.rank) for line in _lines(path)]
-        last = (said or ["no message"])[-1]
+        first = RankFailure.read(folder / FAILURE)
+        lines = [line for path in _output(folder, first.rank) for line in _lines(path)]
+        last = (lines or ["no message"])[-1]
         return f"rank {first.rank} of {ranks} ended with status {first.status}: {last}"
 
     def _take(self, first: Path) -> None:
@@ -213,9 +213,9 @@ def _together(results: Sequence[TrialResult]) -> dict[str, Seen]:
     """What all ranks saw."""
     totals: dict[str, Seen] = {}
     for result in results:
-        for name, one in result.seen.items():
+        for name, seen in result.seen.items():
             so_far = totals.get(name, Seen(rows=0, tokens=0))
-            totals[name] = Seen(rows=so_far.rows + one.rows, tokens=so_far.tokens + one.tokens)
+            totals[name] = Seen(rows=so_far.rows + seen.rows, tokens=so_far.tokens + seen.tokens)
     return totals
 
 
@@ -239,9 +239,9 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
         pipe.close()
 
 
-def _output(place: Path, rank: int) -> list[Path]:
+def _output(folder: Path, rank: int) -> list[Path]:
     """A rank's standard output and standard error."""
-    return sorted((place / LOGS).glob(f"*/attempt_0/{rank}/std*.log"), reverse=True)
+    return sorted((folder / LOGS).glob(f"*/attempt_0/{rank}/std*.log"), reverse=True)
 
 
 def _lines(path: Path) -> list[str]:

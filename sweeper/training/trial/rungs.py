@@ -116,10 +116,12 @@ class RungWatch(TrainerCallback):
             return
         evaluation = self._evaluate(whole=last)
         measured = self.measure()
-        beyond = violation({name: one.measure for name, one in measured.items()}, self._limits)
+        exceeded = violation(
+            {name: item_measure.measure for name, item_measure in measured.items()}, self._limits
+        )
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        items = self._remember(rungs[-1], evaluation, beyond)
+        items = self._remember(rungs[-1], evaluation, exceeded)
         stop = self._stopping.saw(RungScore(items, train_loss, epochs))
         # Each rank has seen other batches: the first one decides.
         beyond_limit = beyond_noise(measured, self._limits)
@@ -181,24 +183,24 @@ class RungWatch(TrainerCallback):
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation, beyond: float | None) -> ItemLosses:
+    def _remember(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
         """Keep the weights if they are the best so far, by the items that decide."""
         last = rung == self._budget.rungs
         items = self._telling(evaluation, self._budget.rung_items)
         loss = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.replaced_by(loss, beyond):
+        if self._best is None or self._best.replaced_by(loss, violation):
             weights = {} if last else trained_weights(self._model)
-            self._best = RungWeights(rung, loss, weights, beyond)
-        self._last_excess = beyond
+            self._best = RungWeights(rung, loss, weights, violation)
+        self._last_excess = violation
         return items
 
     def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
         """The first ``count`` items, whose loss tells which weights are best; costs of the
         objective where it is known."""
-        if (known := self._job.objective_at_rung(evaluation, count)) is not None:
-            costs = known.costs(self._job.context.objective)
+        if (score := self._job.objective_at_rung(evaluation, count)) is not None:
+            costs = score.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self._emphasis is not None:
@@ -273,9 +275,9 @@ class Rise:
 def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -> str:
     """The reason to stop a trial with these measures, as text; empty to go on."""
     for limit in limits:
-        for name, one in measured.items():
-            figure = one.measure
-            if limit.holds_for(name) and limit.is_surely_broken(figure.change, _low(one)):
+        for name, item_measure in measured.items():
+            figure = item_measure.measure
+            if limit.holds_for(name) and limit.is_surely_broken(figure.change, _low(item_measure)):
                 return (
                     f"{figure.title}: {figure.change:.3f} {figure.unit}, beyond the limit of "
                     f"{limit.most:g}"
@@ -369,7 +371,7 @@ class Stopping:
         if self.overfitting and best is not None and self._overfits(score, best):
             objective = self.objective
             went = f"{objective.title} {'fell' if objective.higher_is_better else 'rose'}"
-            before, now = (objective.value(one.items.mean) for one in (best, score))
+            before, now = (objective.value(rung.items.mean) for rung in (best, score))
             text = (
                 f"it overfits: {went} from {before:.4g} to {now:.4g}, beyond noise, while training "
                 f"loss fell to {score.train_loss:.4g}"

@@ -151,7 +151,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
-    extensions = [one for _, extend in parts.EXTEND.all() if (one := extend(job, strategy))]
+    extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     keeper = job.prepare_base()
     for extension in extensions:
         extension.begin(keeper)
@@ -160,8 +160,8 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
         )
-        place, saves = job.checkpoints_in, job.config.checkpoints
-        output = place / UNFINISHED if saves else place
+        checkpoints, saves = job.checkpoints_in, job.config.checkpoints
+        output = checkpoints / UNFINISHED if saves else checkpoints
         watch, trainer = _trainer(job, strategy, model, extensions, output, saved)
         state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(loaded))
         if saved is not None:
@@ -236,17 +236,17 @@ class _TrialState:
             if is_out_of_memory(error):
                 raise
             failed = str(error)
-        said = [text for text in gathered(failed) if text]
+        errors = [text for text in gathered(failed) if text]
         if rank_here() == 0:
             attempt = self.job.checkpoints_in
-            if folder is not None and not said:
+            if folder is not None and not errors:
                 try:
                     seal(folder, self.job.manifest(rung), checkpoint_folder(attempt, rung))
                     drop_checkpoints(attempt, keep=rung)
                 except OSError as error:
-                    said = [str(error)]
-            if said:
-                log.warning("the checkpoint of rung %d could not be written: %s", rung, said[0])
+                    errors = [str(error)]
+            if errors:
+                log.warning("the checkpoint of rung %d could not be written: %s", rung, errors[0])
                 shutil.rmtree(attempt / UNFINISHED, ignore_errors=True)
         gathered("")  # before any of them writes the next one
 

@@ -27,6 +27,7 @@ from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
 from sweeper.strategies.base import Strategy
+from sweeper.strategies.base import strategy as strategy_named
 from sweeper.tasks.base import Evaluation
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
@@ -178,15 +179,15 @@ class TrialJob:
         if self.checkpoint is None:
             return
         config, data = self.planned or self.config, self.context.dataset.fingerprint
-        found = usable(self.checkpoint, config, data)
-        if isinstance(found, str):
+        saved = usable(self.checkpoint, config, data)
+        if isinstance(saved, str):
             log.warning(
                 "%s is not used (%s); training starts from clean weights",
                 self.checkpoint.name,
-                found,
+                saved,
             )
             return
-        self.continue_from(found)
+        self.continue_from(saved)
 
     def continue_from(self, saved: Saved) -> None:
         """Let training continue from a checkpoint that can be used."""
@@ -222,7 +223,7 @@ class TrialJob:
             attempt=self.config.attempt,
             rung=rung,
             validation_loss=evaluation.loss,
-            objective=known.value if (known := self.objective_at_rung(evaluation)) else None,
+            objective=score.value if (score := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first(evaluation),
             train_loss=train_loss,
@@ -232,7 +233,9 @@ class TrialJob:
             training_seconds=progress.training_seconds,
             evaluation_seconds=progress.evaluation_seconds,
             metrics=evaluation.metrics,
-            measures={name: one.measure for name, one in (measured or {}).items()},
+            measures={
+                name: item_measure.measure for name, item_measure in (measured or {}).items()
+            },
         )
         self.reports = [*(earlier for earlier in self.reports if earlier.rung < rung), report]
         return report
@@ -251,8 +254,11 @@ class TrialJob:
     def _objective(self, model: nn.Module, evaluation: Evaluation) -> ObjectiveScore | None:
         """The objective of the trained model on the whole validation split; None for the loss."""
         objective, context = self.context.objective, self.context
+        if objective.is_loss:
+            return None
         examples, start = context.items("validation").examples, time.perf_counter()
-        with torch.no_grad(), autocast(context.device, self.mixed):
+        merged = strategy_named(self.config.strategy).merged(model)
+        with torch.no_grad(), autocast(context.device, self.mixed), merged:
             score = from_decisions(objective, context.task, evaluation, examples) or written(
                 objective,
                 context.task,
@@ -282,8 +288,8 @@ class TrialJob:
         whole = len(self.context.items("validation").examples)
         if count >= whole:
             return None
-        if (known := self.objective_at_rung(evaluation, count)) is not None:
-            return FirstItems.among(known.costs(self.context.objective).tolist(), whole)
+        if (score := self.objective_at_rung(evaluation, count)) is not None:
+            return FirstItems.among(score.costs(self.context.objective).tolist(), whole)
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         return FirstItems.among(losses.tolist(), whole, weights.tolist())
 
@@ -324,7 +330,7 @@ class TrialJob:
         detail = without_secrets(detail.strip().splitlines()[0])
         return self._result("FAIL", failure=Failure(kind=kind, detail=detail, **figures))
 
-    def _result(self, state: State, **known: Any) -> TrialResult:
+    def _result(self, state: State, **fields: Any) -> TrialResult:
         progress, config = self.progress, self.config
         training, evaluation = progress.training_seconds, progress.evaluation_seconds
         prepared = self.prepared.seconds if self.prepared else 0.0
@@ -352,7 +358,7 @@ class TrialJob:
             data_fingerprint=self.context.dataset.fingerprint,
             model_revision=self.context.facts.revision,
             versions=versions(),
-            **known,
+            **fields,
         )
 
     def _waited(self) -> float:
@@ -412,23 +418,23 @@ class TrialJob:
         """The measures of the result, with their items in a file beside it."""
         items = {
             name: {
-                "values": one.values.tolist(),
-                "base_values": one.base_values.tolist(),
-                "weights": one.weights.tolist(),
+                "values": item_measure.values.tolist(),
+                "base_values": item_measure.base_values.tolist(),
+                "weights": item_measure.weights.tolist(),
             }
-            for name, one in self.measured.items()
-            if len(one.values)
+            for name, item_measure in self.measured.items()
+            if len(item_measure.values)
         }
         if items:
             write_text(self.folder / MEASURE_ITEMS, json.dumps(items))
-        return {name: one.measure for name, one in self.measured.items()}
+        return {name: item_measure.measure for name, item_measure in self.measured.items()}
 
     def _by_source(self, evaluation: Evaluation) -> dict[str, float]:
         """The validation loss on the items of each source, where there are several."""
         sources = [example.source for example in self.context.items("validation").examples]
         places: dict[str, list[int]] = {}
-        for place, source in enumerate(sources if any(sources) else ()):
-            places.setdefault(source, []).append(place)
+        for item, source in enumerate(sources if any(sources) else ()):
+            places.setdefault(source, []).append(item)
         losses, weights = evaluation.losses, evaluation.weights
         return {
             source: float(np.average(losses[at], weights=weights[at]))
@@ -464,12 +470,12 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 @cache
 def versions() -> dict[str, str]:
     """Package to version; ``cuda`` too where torch has it."""
-    found = {"python": platform.python_version(), "sweeper": sweeper.__version__}
+    installed = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
-    return found
+        installed["cuda"] = torch.version.cuda
+    return installed
