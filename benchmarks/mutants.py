@@ -116,7 +116,11 @@ def code_of(mutant: Mutant) -> CodeType:
     for code in inside:  # grows
         if isinstance(code, CodeType):
             inside += code.co_consts
-    return next(c for c in inside if getattr(c, "co_qualname", "") == mutant.function)
+    return next(
+        code
+        for code in inside
+        if isinstance(code, CodeType) and code.co_qualname == mutant.function
+    )
 
 
 def function_of(mutant: Mutant) -> FunctionType:
@@ -183,7 +187,8 @@ def main() -> None:
         print(f"\n{json.dumps(forks.outcomes)}")
         return
     rows: list[tuple[str, str]] = []
-    for mutants in drawn(*asked.versions, asked.seed, asked.most):
+    before, after = asked.versions
+    for mutants in drawn(before, after, asked.seed, asked.most):
         if mutants and len(rows) < asked.count:
             old, new = (outcomes(version, mutants)[1:] for version in asked.versions)
             if old and new:  # else the tests fail without a mutant

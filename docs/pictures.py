@@ -23,6 +23,7 @@ from rich.text import Text
 
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
+from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.views.progress import UNTOLD, Screen, ended_line, view
@@ -72,7 +73,7 @@ def running(folder: RunFolder) -> str | None:
         event = Event.model_validate_json(line)
         screen.hear(event, status)
         if event.kind not in UNTOLD:
-            ended.append(ended_line(event, status.objective, screen))
+            ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
     return "\n".join([*ended[-_LINES:], *view(status, WIDTH, screen)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import sweeper
 from sweeper.artifact import Record
 from sweeper.child_process import in_child, quiet_threads, tell, tell_progress
 from sweeper.errors import ChildFailed, DataError
@@ -177,3 +179,14 @@ def test_threads_wait_without_spinning() -> None:
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "4"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
+
+
+def test_only_the_command_and_the_child_process_are_programs() -> None:
+    package = Path(sweeper.__file__).parent
+    programs = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+    }
+    assert programs == {"__main__.py", "child.py"}

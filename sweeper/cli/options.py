@@ -40,9 +40,7 @@ def columns(items: list[str]) -> dict[str, str]:
     for item in (item for item in items if "=" not in item):
         raise SpecError(f"expected ROLE=COLUMN, got {item!r}", fix=fix, where="--column")
     pairs = [item.split("=", 1) for item in items]
-    return {
-        role: column.replace(r"\n", "\n") if "{" in column else column for role, column in pairs
-    }
+    return {role: name.replace(r"\n", "\n") if "{" in name else name for role, name in pairs}
 
 
 _PANEL = "Aim"

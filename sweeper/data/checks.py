@@ -125,16 +125,16 @@ def warnings(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
-    for one in left_out:
-        lines = listing([str(line) for line in one.lines], 3)
-        rows = plural(len(one.lines), "row")
+    for group in left_out:
+        lines = listing([str(line) for line in group.lines], 3)
+        rows = plural(len(group.lines), "row")
         yield DataFault(
-            kind=one.kind,
-            rows=len(one.lines),
-            share=_tested_share(dataset, one.split, len(one.lines)),
-            text=f"{rows} of {one.split} left out: {one.reason} (line {lines})",
-            action=_REPAIRS[one.kind],
-            where=f"{one.path}:{one.lines[0]}",
+            kind=group.kind,
+            rows=len(group.lines),
+            share=_tested_share(dataset, group.split, len(group.lines)),
+            text=f"{rows} of {group.split} left out: {group.reason} (line {lines})",
+            action=_REPAIRS[group.kind],
+            where=f"{group.path}:{group.lines[0]}",
         )
     if garbled := dataset.counts["garbled"]:
         yield DataFault(
@@ -179,14 +179,14 @@ def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[
 def _classes(dataset: Dataset) -> list[str]:
     if not dataset.labels:
         return []
-    said = []
+    warnings = []
     counts = Counter(example.label for example in dataset.splits["train"])
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
     if many >= UNEVEN * few:
-        said.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
+        warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
     if all(label.lstrip("-").isdigit() for label in dataset.labels):
-        said.append("labels are numbers; a column label_text could give their names")
-    return said
+        warnings.append("labels are numbers; a column label_text could give their names")
+    return warnings
 
 
 def _few(dataset: Dataset) -> list[str]:

@@ -33,7 +33,9 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
         DataError: A template names a column that does not exist.
     """
     present = table.columns
-    templates = [one for one in columns.values() if one not in present and placeholders(one)]
+    templates = [
+        column for column in columns.values() if column not in present and placeholders(column)
+    ]
     if not templates:
         return table
     raise_any(
@@ -48,7 +50,7 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
             if name not in present and name.partition(".")[0] not in present
         ]
     )
-    named = dict.fromkeys(name for one in templates for name in placeholders(one))
+    named = dict.fromkeys(name for column in templates for name in placeholders(column))
     used = {name if name in present else name.partition(".")[0] for name in named}
     used -= set(columns.values())
     rows = mapped(
@@ -69,7 +71,7 @@ def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, o
 def text_by(fields: Fields, template: str) -> str:
     """The text of a row by a template; empty where all that it names is empty."""
     given = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
-    if not any(one.strip() for one in given.values()):
+    if not any(text.strip() for text in given.values()):
         return ""
     return _PLACE.sub(lambda match: given[match[1]], template).strip()
 
@@ -84,12 +86,12 @@ def _cell(fields: Fields, name: str) -> object:
 
 
 def _gaps(table: RowTable, named: Iterable[str]) -> list[str]:
-    said = []
+    gaps = []
     for name in named:
         lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
-            said.append(
+            gaps.append(
                 f"`{name}`, which a template uses, is empty in {len(lines):,} of "
                 f"{len(table.rows):,} rows (line {listing([*map(str, lines)], 3)})"
             )
-    return said
+    return gaps

@@ -32,13 +32,13 @@ def unquoted(documents: tuple[Example, ...], held: tuple[Example, ...]) -> tuple
     whole = {normalised(text) for example in held for text in _texts(example)}
     secret = {window for example in held for window in windows(next(_texts(example)))}
     shared = [secret & set(windows(next(_texts(document)))) for document in documents]
-    common = Counter(window for found in shared for window in found)
+    common = Counter(window for matched in shared for window in matched)
     return tuple(
         document
-        for document, found in zip(documents, shared, strict=True)
+        for document, matched in zip(documents, shared, strict=True)
         if document.content_hash() not in hashes
         and normalised(document.text) not in whole
-        and all(common[window] > _PHRASE for window in found)
+        and all(common[window] > _PHRASE for window in matched)
     )
 
 

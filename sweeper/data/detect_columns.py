@@ -70,7 +70,7 @@ class Form:
         """The form of one row: this one, unless the row lacks its columns and has another's."""
         if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
-        return next((one for one in self.others if one.has(fields)), self)
+        return next((form for form in self.others if form.has(fields)), self)
 
     def has(self, fields: Fields) -> bool:
         """Whether a row has a value of the right kind in every column that it must have."""
@@ -106,8 +106,10 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     """
     sample = list(table.sample(SAMPLE_ROWS))
     form = _detected(table, task, spec, sample)
-    gaps, said = _null_words(table, form, sample)
-    return replace(form, gaps=gaps, evidence=(*form.evidence, *said, *_unused(table, form, sample)))
+    gaps, evidence = _null_words(table, form, sample)
+    return replace(
+        form, gaps=gaps, evidence=(*form.evidence, *evidence, *_unused(table, form, sample))
+    )
 
 
 NULL_WORDS = frozenset(
@@ -129,7 +131,7 @@ def _null_words(
     if data_suffix(Path(table.name)) not in _CELLS:
         return {}, []
     gaps: dict[str, frozenset[str]] = {}
-    said = []
+    evidence = []
     for role, column in form.columns.items():
         cells = Counter(
             cell.strip() for fields in sample if isinstance(cell := fields.get(column), str)
@@ -141,11 +143,11 @@ def _null_words(
         }
         gaps[column] = NULL_WORDS - meant
         if meant:
-            said.append(
+            evidence.append(
                 f"{', '.join(map(repr, sorted(meant)))} in `{column}` is used as a value, since "
                 "many rows have it; cells with other words such as NA are empty"
             )
-    return gaps, said
+    return gaps, evidence
 
 
 _ANSWERS = ("label", "output", "completion")
@@ -159,7 +161,7 @@ INFORMATIVE_WORDS = 3
 
 def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[str], list[str]]:
     """The columns that play no role: those that number the rows, and the others."""
-    used = {name for one in (form, *form.others) for name in one.columns.values()}
+    used = {name for variant in (form, *form.others) for name in variant.columns.values()}
     used |= _BESIDE | marking_columns()
     left = [name for name in table.columns if name not in used]
     numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
@@ -168,20 +170,20 @@ def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[s
 
 def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
     numbering, rest = ([f"`{n}`" for n in part] for part in _free(table, form, sample))
-    said = [f"not used: {listing(rest, 12)}"] if rest else []
+    evidence = [f"not used: {listing(rest, 12)}"] if rest else []
     if numbering:
-        said.append(f"not used, since they name rows: {listing(numbering)}")
-    return said
+        evidence.append(f"not used, since they name rows: {listing(numbering)}")
+    return evidence
 
 
 def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     """Sentences about columns that no role uses: those with text, and those that name splits."""
     sample = list(table.sample(SAMPLE_ROWS))
     left: list[str] = []
-    said: list[str] = []
+    cautions: list[str] = []
     for column in _free(table, form, sample)[1]:
         if _names_splits(fields.get(column) for fields in sample):
-            said.append(
+            cautions.append(
                 f"`{column}` seems to name the split of each row. It is not read: sweeper divides "
                 "the rows itself. To keep your splits, write the rows of each into a file of its "
                 "own, such as folder/train.csv and folder/test.csv, and give --data folder"
@@ -190,14 +192,14 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
         if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
             left.append(column)
     if not left:
-        return tuple(said)
+        return tuple(cautions)
     role = "text" if "text" in form.columns else "prompt"
     asked = {form.columns.get(part) for part in (role, "instruction", "input")}
     named = [name for name in table.columns if name in (*asked, left[0])]
     template = " ".join(f"{{{name}}}" for name in named)
     names = listing([f"`{name}`" for name in left])
     return (
-        *said,
+        *cautions,
         f"columns with text are not used: {names}. If an answer depends on "
         f"one, build the {role} from several columns: --column '{role}={template}'",
     )
@@ -214,18 +216,18 @@ def _counts(sample: Sequence[Fields], column: str) -> bool:
     cells = [str(fields.get(column)) for fields in sample]
     if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
         return False
-    return all(int(one) < int(two) for one, two in pairwise(cells))
+    return all(int(cell) < int(following) for cell, following in pairwise(cells))
 
 
 def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
     fixed = stated_columns(table, spec)
     stated = stated_format(spec, fixed, task, table.name)
     if stated is None:
-        for one in formats().values():
-            one.refuse(table, sample)
+        for row_format in formats().values():
+            row_format.refuse(table, sample)
     seen = list(_matches(table.columns, sample, fixed))
-    right = [one for one in seen if (one.format == stated.name if stated else one.suits(task))]
-    full = next((one for one in right if one.share >= AGREEMENT), None)
+    right = [form for form in seen if (form.format == stated.name if stated else form.suits(task))]
+    full = next((form for form in right if form.share >= AGREEMENT), None)
     mixed = None if full or stated else _mixed(right, table, sample, task)
     form = full or mixed or _of_most(right, sample, task)
     if form is None:
@@ -233,10 +235,10 @@ def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fiel
     if not fixed and not stated:
         return _with_others(form, table, sample, task)
     if fixed:
-        said = f"named by you: {', '.join(fixed.values())}"
+        reason = f"named by you: {', '.join(fixed.values())}"
     else:
-        said = f"the format {form.format} was named by you"
-    return replace(form, evidence=(*form.evidence, said))
+        reason = f"the format {form.format} was named by you"
+    return replace(form, evidence=(*form.evidence, reason))
 
 
 def _of_most(right: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
@@ -244,22 +246,22 @@ def _of_most(right: Sequence[Form], sample: Sequence[Fields], task: Task) -> For
 
     None where the values say what keeps the rows from the format: all of them have another meaning.
     """
-    if any(one.hint(sample) for one in _formats_of(task)):
+    if any(row_format.hint(sample) for row_format in _formats_of(task)):
         return None
-    most = [one for one in right if one.share >= MOST and not one.guessed]
-    return max(most, key=lambda one: one.share, default=None)
+    most = [form for form in right if form.share >= MOST and not form.guessed]
+    return max(most, key=lambda form: form.share, default=None)
 
 
 def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:
     """The form with those that rows without its columns may have, by the names of columns."""
-    others = [one for one in _matches(table.columns, sample, {}) if one.suits(task)]
+    others = [other for other in _matches(table.columns, sample, {}) if other.suits(task)]
     others += [
-        one
-        for one in _of_other_columns([form, *others], table, sample, task)
-        if any(one.has(fields) and not form.has(fields) for fields in sample)
+        other
+        for other in _of_other_columns([form, *others], table, sample, task)
+        if any(other.has(fields) and not form.has(fields) for fields in sample)
     ]
     needed = set(form.columns.values())
-    kept = tuple(one for one in others if not set(one.columns.values()) <= needed)
+    kept = tuple(other for other in others if not set(other.columns.values()) <= needed)
     return replace(form, others=kept)
 
 
@@ -270,7 +272,7 @@ def _mixed(
 
     One form that most rows have is not enough: what the others are is then unknown.
     """
-    forms = [one for one in right if one.share]
+    forms = [form for form in right if form.share]
     if len(forms) < 2:
         return None
     forms += _of_other_columns(forms, table, sample, task)
@@ -279,8 +281,10 @@ def _mixed(
         return None
     main = forms[full.index(max(full))]
     share = f"{max(full)} of the {len(sample)} rows looked at"
-    said = f"the file mixes formats and is read row by row; {share} have the format {main.format}"
-    return replace(main, evidence=(said,))
+    evidence = (
+        f"the file mixes formats and is read row by row; {share} have the format {main.format}"
+    )
+    return replace(main, evidence=(evidence,))
 
 
 def _of_other_columns(
@@ -289,16 +293,16 @@ def _of_other_columns(
     """The forms of columns that these do not use, such as `conversations` beside `messages`."""
     used = {name for form in forms for name in form.columns.values()}
     left = tuple(name for name in table.columns if name not in used)
-    found = [
-        one
-        for one in _matches(left, sample, {})
-        if one.share and not one.guessed and one.suits(task)
+    others = [
+        form
+        for form in _matches(left, sample, {})
+        if form.share and not form.guessed and form.suits(task)
     ]
-    return [*found, *_of_other_columns([*forms, *found], table, sample, task)] if found else []
+    return [*others, *_of_other_columns([*forms, *others], table, sample, task)] if others else []
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
-    return tuple(one for one in trainable().values() if task in one.tasks)
+    return tuple(row_format for row_format in trainable().values() if task in row_format.tasks)
 
 
 def _matches(
@@ -307,16 +311,18 @@ def _matches(
     """By the names of columns, then by values for the formats that have no columns of their own."""
     present = {column.lower(): column for column in reversed(columns)}
     nameless = []
-    for one in trainable().values():
-        found = [
-            form for shape in one.shapes if (form := _match(one, shape, sample, present, fixed))
+    for row_format in trainable().values():
+        matches = [
+            form
+            for shape in row_format.shapes
+            if (form := _match(row_format, shape, sample, present, fixed))
         ]
-        yield from found
-        if not found:
-            nameless.append(one)
-    for one in nameless:
-        shape = one.guessed(sample, present, fixed)
-        if shape is not None and (form := _match(one, shape, sample, present, fixed)):
+        yield from matches
+        if not matches:
+            nameless.append(row_format)
+    for row_format in nameless:
+        shape = row_format.guessed(sample, present, fixed)
+        if shape is not None and (form := _match(row_format, shape, sample, present, fixed)):
             yield form if fixed else _as_guess(form)
 
 
@@ -349,11 +355,11 @@ def _match(
 
 
 def _as_guess(form: Form) -> Form:
-    said = (
+    caution = (
         "their names say nothing, so this is a guess from their values: if it is wrong, say "
         f"what the columns are, with --column {next(iter(form.columns))}=COLUMN"
     )
-    return replace(form, guessed=True, evidence=(*form.evidence, said))
+    return replace(form, guessed=True, evidence=(*form.evidence, caution))
 
 
 def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:
@@ -369,7 +375,7 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     """
     problems: list[Problem] = []
     present = table.columns
-    roles = {role for one in formats().values() for role in one.roles}
+    roles = {role for row_format in formats().values() for role in row_format.roles}
     for role, column in spec.columns.items():
         if role not in roles:
             what, near = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
@@ -390,14 +396,18 @@ def stated_format(
         DataError: There is no format of that name, or the task cannot be trained on it.
     """
     problems: list[Problem] = []
-    named = {name: one for one in trainable().values() for name in (one.name, *one.also)}
+    named = {
+        name: row_format
+        for row_format in trainable().values()
+        for name in (row_format.name, *row_format.also)
+    }
     if spec.format != "auto" and spec.format not in named:
         near = near_match(spec.format, ["auto", *named])
         what = f"{spec.format!r} is not a data format"
         problems.append(Problem(what, fix=near, where="data.format"))
     stated = named.get(spec.format) or _format_of_roles(fixed, task)
     if stated is not None and task not in stated.tasks:
-        needed = " or ".join(one.name for one in _formats_of(task))
+        needed = " or ".join(row_format.name for row_format in _formats_of(task))
         what = f"{stated.name} data was named, but the task {task} needs {needed}"
         fix = "Change the task, or format and columns under data."
         problems.append(Problem(what, fix=fix, where=where))
@@ -407,10 +417,15 @@ def stated_format(
 
 def _format_of_roles(fixed: Mapping[str, str], task: Task) -> RowFormat | None:
     """The format with most of the roles, for the task if several have as many."""
-    stating = [one for one in trainable().values() if one.stating_roles & fixed.keys()]
+    stating = [
+        row_format for row_format in trainable().values() if row_format.stating_roles & fixed.keys()
+    ]
     return max(
         stating,
-        key=lambda one: (len(one.stating_roles & fixed.keys()), task in one.tasks),
+        key=lambda row_format: (
+            len(row_format.stating_roles & fixed.keys()),
+            task in row_format.tasks,
+        ),
         default=None,
     )
 
@@ -426,7 +441,10 @@ def _unrecognised(
     columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
     wanted = (stated,) if stated else _formats_of(task)
     why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
-    why += [_nearest(seen, wanted, task), *(one.hint(sample) for one in _formats_of(task))]
+    why += [
+        _nearest(seen, wanted, task),
+        *(row_format.hint(sample) for row_format in _formats_of(task)),
+    ]
     roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
@@ -439,7 +457,9 @@ def _unrecognised(
 
 
 def _nearest(seen: Sequence[Form], wanted: Sequence[RowFormat], task: Task) -> str:
-    best = max((one for one in seen if one.share >= 0.5), key=lambda one: one.share, default=None)
+    best = max(
+        (form for form in seen if form.share >= 0.5), key=lambda form: form.share, default=None
+    )
     if best is None:
         return ""
     columns = " and ".join(f"`{column}`" for column in best.needed)

@@ -29,7 +29,7 @@ class DataFault(Record):
 
 def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:
     """The faults of each kind, in the order in which the kinds come first."""
-    found: dict[str, list[DataFault]] = {}
+    groups: dict[str, list[DataFault]] = {}
     for fault in faults:
-        found.setdefault(fault.kind, []).append(fault)
-    return dict(found)
+        groups.setdefault(fault.kind, []).append(fault)
+    return dict(groups)

@@ -36,7 +36,7 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
         DataError: A feature cannot use what the request names.
     """
     added = [of_train(spec, dataset) for _, of_train in parts.OF_TRAIN.all()]
-    rows = tuple(row for one in added for row in one.rows)
+    rows = tuple(row for further in added for row in further.rows)
     if not rows:
         return dataset
     content = " ".join((dataset.fingerprint, *(row.content_hash() for row in rows)))
@@ -44,7 +44,7 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
         dataset,
         further_rows=rows,
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-        warnings=(*dataset.warnings, *(text for one in added for text in one.warnings)),
+        warnings=(*dataset.warnings, *(text for further in added for text in further.warnings)),
     )
 
 

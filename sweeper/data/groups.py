@@ -49,7 +49,7 @@ def divided(
         if near:
             require("data.split_by: hash", ["rensa"], install_command("data"))
         return by_hash(members, shares, spec.split_seed, near=near)
-    if all(time_of(one.value) is None for one in members):
+    if all(time_of(member.value) is None for member in members):
         raise DataError(
             f"`{spec.split_column}` holds no times, but for example {members[0].value!r}",
             fix="Name a column with dates such as 2024-05-31, or with numbers.",
@@ -67,7 +67,7 @@ def by_hash(
     are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
     the groups, for each split but train.
     """
-    rows = [(one.key, f"value {one.value}" if one.value else one.key) for one in members]
+    rows = [(row.key, f"value {row.value}" if row.value else row.key) for row in members]
     joined = _Joined()
     for key, name in rows:
         joined.join(key, name)
@@ -87,12 +87,12 @@ def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
 
 
 def _join_near(members: Iterable[Member], joined: _Joined) -> None:
-    known = NearTexts[str]()
-    for key, text in {one.key: one.text for one in members}.items():
+    earlier = NearTexts[str]()
+    for key, text in {member.key: member.text for member in members}.items():
         if drawn := Sketched.of(text):
-            for other in known.like(drawn, partial(joined.apart, key)):
+            for other in earlier.like(drawn, partial(joined.apart, key)):
                 joined.join(key, other)
-            known.add(key, drawn)
+            earlier.add(key, drawn)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -108,7 +108,7 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
         if (counts := Counter(part))
         for label, rows in whole.items()
     ]
-    return max(gaps, key=lambda one: one[0])
+    return max(gaps, key=lambda gap: gap[0])
 
 
 class _Joined:
@@ -124,11 +124,11 @@ class _Joined:
             name = parent
         return name
 
-    def apart(self, one: str, other: str) -> bool:
-        return self.root(one) != self.root(other)
+    def apart(self, first: str, second: str) -> bool:
+        return self.root(first) != self.root(second)
 
-    def join(self, one: str, other: str) -> None:
-        self._parent[self.root(one)] = self.root(other)
+    def join(self, first: str, second: str) -> None:
+        self._parent[self.root(first)] = self.root(second)
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
         """From each name to that of its set: the least, of the preferred ones if it has any."""
@@ -146,10 +146,10 @@ def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Sp
     without a time are trained on.
     """
     first: dict[str, float] = {}
-    for one in members:
-        if (when := time_of(one.value)) is not None:
-            first[one.key] = min(first.get(one.key, when), when)
-    latest = sorted((first[one.key] for one in members if one.key in first), reverse=True)
+    for row in members:
+        if (when := time_of(row.value)) is not None:
+            first[row.key] = min(first.get(row.key, when), when)
+    latest = sorted((first[row.key] for row in members if row.key in first), reverse=True)
     borders: list[tuple[float, Split]] = []
     taken = 0.0
     for split in ("test", "validation"):
@@ -158,8 +158,8 @@ def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Sp
             if (rows := round(taken * len(latest))) > 0:
                 borders.append((latest[rows - 1], split))
     return [
-        next((split for border, split in borders if first.get(one.key, -1e300) >= border), "train")
-        for one in members
+        next((split for border, split in borders if first.get(row.key, -1e300) >= border), "train")
+        for row in members
     ]
 
 
@@ -175,16 +175,16 @@ def time_of(text: str) -> float | None:
     text = text.strip()
     if re.fullmatch(r"-?\d+(\.\d+)?", text) and not re.fullmatch(r"(19|20)\d{6}", text):
         return float(text)
-    found = None
+    moment = None
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         for form in _FORMS:
             try:
-                found = datetime.strptime(text, form)
+                moment = datetime.strptime(text, form)
                 break
             except ValueError:
                 continue
-    if found is None:
+    if moment is None:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

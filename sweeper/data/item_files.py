@@ -78,8 +78,8 @@ def items_of(
     def block(first: int, last: int) -> Iterator[Item]:
         begin = starts[first]
         data = memoryview(file.read(begin, starts[last]))
-        for place in range(first, last):
-            yield make(data[starts[place] - begin : starts[place + 1] - begin])
+        for index in range(first, last):
+            yield make(data[starts[index] - begin : starts[index + 1] - begin])
 
     def stream() -> Iterator[Item]:
         first, count = 0, len(starts) - 1
@@ -88,4 +88,4 @@ def items_of(
             yield from block(first, last)
             first = last
 
-    return Stored(len(starts) - 1, lambda place: next(block(place, place + 1)), stream)
+    return Stored(len(starts) - 1, lambda index: next(block(index, index + 1)), stream)

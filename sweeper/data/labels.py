@@ -66,13 +66,13 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
     >>> spellings(["Yes", "no"], ["yes", "no", "maybe"])
     {'yes': 'Yes'}
     """
-    known = {label for label in train if label}
+    labels = {label for label in train if label}
     by_fold: dict[str, list[str]] = {}
-    for label in sorted(known):
+    for label in sorted(labels):
         by_fold.setdefault(folded(label), []).append(label)
     return {
         label: alike[0]
-        for label in sorted({label for label in other if label} - known)
+        for label in sorted({label for label in other if label} - labels)
         if len(alike := by_fold.get(folded(label), [])) == 1
     }
 
@@ -136,7 +136,7 @@ def label_changes(
             that train does not have.
     """
     name = str(spec.path)
-    _check(sum((found.rows for found in seen.values()), Counter()), name)
+    _check(sum((labels.rows for labels in seen.values()), Counter()), name)
     faults: list[DataFault] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
@@ -156,12 +156,12 @@ def label_changes(
             )
         )
     counts: Counter[str] = Counter()
-    for split, found in seen.items():
-        for label, rows in found.rows.items():
+    for split, labels in seen.items():
+        for label, rows in labels.rows.items():
             counts[changes.get((split, label)) or label] += rows
     lonely = {label for label, rows in counts.items() if rows == 1}
     if lonely:
-        where = [place for split in seen for place in _places(split, seen[split], lonely)]
+        where = [location for split in seen for location in _places(split, seen[split], lonely)]
         faults.append(
             DataFault(
                 kind="rare-labels",
@@ -172,25 +172,25 @@ def label_changes(
                 action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
             )
         )
-    known = seen["train"].rows.keys() - lonely
-    if len(known) == 1:
+    trained = seen["train"].rows.keys() - lonely
+    if len(trained) == 1:
         raise DataError(
-            f"all rows of train have the same label, {next(iter(known))!r}",
+            f"all rows of train have the same label, {next(iter(trained))!r}",
             why="A classification needs at least two classes.",
             fix="Add rows with other labels to train, or name another column: "
             "data.columns: {label: COLUMN}.",
             where=name,
             code="single-class",
         )
-    for split, found in seen.items():
+    for split, labels in seen.items():
         unseen = {
             label
-            for label in found.rows.keys() - lonely
-            if (changes.get((split, label)) or label) not in known
+            for label in labels.rows.keys() - lonely
+            if (changes.get((split, label)) or label) not in trained
         }
         if unseen:
-            faults.append(_unseen(split, found, unseen, lonely, known, name))
-        changes |= {(split, label): None for label in unseen | (lonely & found.rows.keys())}
+            faults.append(_unseen(split, labels, unseen, lonely, trained, name))
+        changes |= {(split, label): None for label in unseen | (lonely & labels.rows.keys())}
     return changes, tuple(faults)
 
 
@@ -226,25 +226,25 @@ def _check(rows: Counter[str], name: str) -> None:
 
 def _unseen(
     split: Split,
-    found: SeenLabels,
+    seen: SeenLabels,
     unseen: Set[str],
     lonely: Set[str],
-    known: Set[str],
+    trained: Set[str],
     name: str,
 ) -> DataFault:
-    lost = sum(found.rows[label] for label in unseen)
-    rows = found.rows.total() - len(lonely & found.rows.keys())
+    lost = sum(seen.rows[label] for label in unseen)
+    rows = seen.rows.total() - len(lonely & seen.rows.keys())
     if lost > rows / 2:
         raise DataError(
             f"{lost} of {rows} rows of {split} have labels that train does not have: "
             f"{listing([repr(label) for label in sorted(unseen)])}",
             why="A class that is never shown cannot be learnt. Train has "
-            f"{listing([repr(label) for label in sorted(known)])}.",
+            f"{listing([repr(label) for label in sorted(trained)])}.",
             fix="Give all splits the same labels.",
             where=name,
             code="unknown-labels",
         )
-    where = _places(split, found, unseen)[:_LISTED]
+    where = _places(split, seen, unseen)[:_LISTED]
     more = f" and {lost - len(where)} more" if lost > len(where) else ""
     return DataFault(
         kind="label-sets",
@@ -256,7 +256,7 @@ def _unseen(
     )
 
 
-def _places(split: Split, found: SeenLabels, labels: Set[str]) -> list[str]:
+def _places(split: Split, seen: SeenLabels, labels: Set[str]) -> list[str]:
     """Label, split and line of the first rows with these labels, in the order of their lines."""
-    rows = [(n, label) for label in labels & found.lines.keys() for n in found.lines[label]]
+    rows = [(n, label) for label in labels & seen.lines.keys() for n in seen.lines[label]]
     return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]

@@ -125,10 +125,10 @@ class LeftOut:
 
     @property
     def counts(self) -> Counter[str]:
-        found = Counter(garbled=self.garbled)
+        counts = Counter(garbled=self.garbled)
         for group in self.rows.values():
-            found[group.kind] += len(group.lines)
-        return found
+            counts[group.kind] += len(group.lines)
+        return counts
 
 
 def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
@@ -153,22 +153,24 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
             example = replace(example, group=text_of(row.fields.get(column)))
         take(row.split, example)
     for split in data.official:
-        skipped = [one for one in left.rows.values() if one.split == split and one.kind != "empty"]
+        skipped = [
+            group for group in left.rows.values() if group.split == split and group.kind != "empty"
+        ]
         _refuse_most_skipped(skipped, rows[split])
     return left
 
 
 def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
-    count = sum(len(one.lines) for one in skipped)
+    count = sum(len(group.lines) for group in skipped)
     if count <= rows / 2:
         return
-    said = [
-        f"{one.reason} ({plural(len(one.lines), 'row')}, first line {one.lines[0]})"
-        for one in sorted(skipped, key=lambda one: -len(one.lines))
+    reasons = [
+        f"{group.reason} ({plural(len(group.lines), 'row')}, first line {group.lines[0]})"
+        for group in sorted(skipped, key=lambda group: -len(group.lines))
     ]
     raise DataError(
         f"{count} of {rows} rows do not have the form that was recognised",
-        why=listing(said, 4),
+        why=listing(reasons, 4),
         fix="Repair these rows. If most rows were good, the others would be left out and listed.",
         where=skipped[0].path,
         code="mixed-forms",
@@ -182,10 +184,10 @@ def _all_splits(
     missing = _missing(official.keys(), spec, name)
     if spec.split_by != "stratified" and missing:
         train = official["train"]
-        members = [Member(one.key, _asked(one), one.group) for one in train]
-        found = divided(members, spec, missing)
+        members = [Member(row.key, _asked(row), row.group) for row in train]
+        assigned = divided(members, spec, missing)
         parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
-        for example, split in zip(train, found, strict=True):
+        for example, split in zip(train, assigned, strict=True):
             parts[split].append(example)
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
@@ -268,8 +270,8 @@ def described(
         counts=left_out.counts + repeated.counts,
     )
     faults = (*label_faults, *checks.faults(dataset, left_out.rows.values(), repeated, spec))
-    said = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))
-    return replace(dataset, faults=faults, warnings=said)
+    warnings = (*data.cautions, *(fault.sentence for fault in faults), *checks.warnings(dataset))
+    return replace(dataset, faults=faults, warnings=warnings)
 
 
 def _division(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:
@@ -287,7 +289,7 @@ def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[
     """The differences of class shares between splits that are not stratified."""
     if spec.split_by == "stratified":
         return ()
-    labels = {split: [one.label for one in rows] for split, rows in splits.items()}
+    labels = {split: [row.label for row in rows] for split, rows in splits.items()}
     if not any(labels["train"]):
         return ()
     gap, label, split = widest_gap(labels)
@@ -304,6 +306,6 @@ def fingerprint_by(hashes: Mapping[Split, Iterable[str]]) -> str:
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
-        for one in hashes[split]:
-            sha.update(f"{one}\n".encode())
+        for content in hashes[split]:
+            sha.update(f"{content}\n".encode())
     return sha.hexdigest()

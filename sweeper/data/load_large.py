@@ -159,8 +159,8 @@ def load(spec: DataSpec, task: Task) -> Dataset:
 def _state_of(paths: Sequence[Path], read_as: str) -> str:
     """A name for files as they are now: another one when their path, size or time changes."""
     files = [part_of(path)[0] for path in paths]
-    found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.blake2b(repr((found, read_as)).encode(), digest_size=16).hexdigest()
+    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(repr((state, read_as)).encode(), digest_size=16).hexdigest()
 
 
 def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
@@ -189,12 +189,12 @@ def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
         for key, group_class, lines in rows.groups("dividing into splits")
         if any(_split(line) == "train" for line in lines)
     )
-    place = placement(inputs, taken, spec.split_seed)
+    split_of = placement(inputs, taken, spec.split_seed)
     repeated = Repeated()
     with _written(folder) as write:
         for key, group_class, lines in rows.groups("writing splits"):
             own = [_split(line) for line in lines]
-            carved = place(key, group_class) if "train" in own else "train"
+            carved = split_of(key, group_class) if "train" in own else "train"
             final = [carved if split == "train" else split for split in own]
             for split, line in zip(final, lines, strict=True):
                 write(split, line)

@@ -67,26 +67,26 @@ class NearTexts(Generic[Item]):
         self._bands = RMinHashLSH(NEAR, HASHES, BANDS)
         self._kept: list[tuple[Item, str]] = []
 
-    def add(self, item: Item, one: Sketched) -> None:
-        self._bands.insert(len(self._kept), one.sketch)
-        self._kept.append((item, one.text))
+    def add(self, item: Item, sketched: Sketched) -> None:
+        self._bands.insert(len(self._kept), sketched.sketch)
+        self._kept.append((item, sketched.text))
 
-    def like(self, one: Sketched, wanted: Callable[[Item], bool]) -> Iterator[Item]:
+    def like(self, sketched: Sketched, wanted: Callable[[Item], bool]) -> Iterator[Item]:
         """The items whose texts are nearly the same, of those that are wanted, first ones first."""
-        for place in sorted(self._bands.query(one.sketch)):
-            item, text = self._kept[place]
-            if wanted(item) and alike(one.text, text):
+        for index in sorted(self._bands.query(sketched.sketch)):
+            item, text = self._kept[index]
+            if wanted(item) and alike(sketched.text, text):
                 yield item
 
 
-def alike(one: str, other: str) -> bool:
+def alike(former: str, latter: str) -> bool:
     """Whether comparable texts are. With another number, the same words ask another question."""
-    if _NUMBER.findall(one) != _NUMBER.findall(other):
+    if _NUMBER.findall(former) != _NUMBER.findall(latter):
         return False
     # Made again for each pair: kept, the check of 12,000 rows took 737 MB instead of 118.
-    first, second = _shingles(one), _shingles(other)
+    first, second = _shingles(former), _shingles(latter)
     shared = len(first & second)
-    near = NEAR if min(len(one), len(other)) < LONG else NEAR_OF_LONG
+    near = NEAR if min(len(former), len(latter)) < LONG else NEAR_OF_LONG
     return shared >= near * (len(first) + len(second) - shared)
 
 

@@ -57,16 +57,16 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     sources = spec.data.sources
     parts = [
         replace(
-            one,
+            part,
             splits={
                 split: tuple(
                     replace(row, source=source.title)
                     for row in while_memory_lasts(rows, str(source.path))
                 )
-                for split, rows in one.splits.items()
+                for split, rows in part.splits.items()
             },
         )
-        for one, source in zip(_loaded(spec, load_source), sources, strict=True)
+        for part, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
     splits = whole
@@ -76,50 +76,50 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     splits = choose(splits)
     checks.check_seen(splits, str(spec.data.named))
     titled = list(zip([source.title for source in sources], parts, strict=True))
-    said = [f"{title}: {text}" for title, one in titled for text in one.warnings]
-    tested = sum(len(one.splits["test"]) for one in parts)
+    warnings = [f"{title}: {text}" for title, part in titled for text in part.warnings]
+    tested = sum(len(part.splits["test"]) for part in parts)
     faults = [
         fault.model_copy(
             update={
                 "text": f"{title}: {fault.text}",
-                "share": fault.share * len(one.splits["test"]) / tested,
+                "share": fault.share * len(part.splits["test"]) / tested,
             }
         )
-        for title, one in titled
-        for fault in one.faults
+        for title, part in titled
+        for fault in part.faults
     ]
-    if dropped := sum(one.rows for one in parts) - sum(map(len, whole.values())):
+    if dropped := sum(part.rows for part in parts) - sum(map(len, whole.values())):
         text = (
             f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
         )
         action = "Remove these rows from one of the sources."
         faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
-        said.append(text)
-    counts = sum((one.counts for one in parts), Counter[str]())
-    hashed = {split for one in parts for split in SPLITS if one.origins[split] == "hash"}
+        warnings.append(text)
+    counts = sum((part.counts for part in parts), Counter[str]())
+    hashed = {split for part in parts for split in SPLITS if part.origins[split] == "hash"}
     return replace(
         parts[0],
         path=str(spec.data.named),
-        evidence=tuple(f"{title}: {text}" for title, one in titled for text in one.evidence),
+        evidence=tuple(f"{title}: {text}" for title, part in titled for text in part.evidence),
         splits=dict(splits),
         origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),
         counts=Counter({**counts, **repeated_in(splits).counts}),
         faults=tuple(faults),
-        warnings=tuple(said),
+        warnings=tuple(warnings),
         weights={s.title: s.weight for s in sources if s.weight is not None},
-        further_rows=tuple(row for one in parts for row in one.further_rows),
+        further_rows=tuple(row for part in parts for row in part.further_rows),
     )
 
 
 def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
     """The rows of a split in all sources; of train, those whose input no other source holds out."""
-    for one in parts:
-        others = (row.key for other in parts if other is not one for row in held_out(other))
+    for part in parts:
+        others = (row.key for other in parts if other is not part for row in held_out(other))
         keys = set(others) if split == "train" else set()
-        yield from (row for row in one.splits[split] if row.key not in keys)
+        yield from (row for row in part.splits[split] if row.key not in keys)
 
 
 def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
@@ -128,10 +128,12 @@ def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
     problems: list[Problem] = []
     for number, source in enumerate(spec.data.sources):
         fields = source.model_dump(exclude={"alias", "weight"})
-        one: DataSpec = spec.data.model_copy(update={"sources": (), "max_rows": None, **fields})
+        source_spec: DataSpec = spec.data.model_copy(
+            update={"sources": (), "max_rows": None, **fields}
+        )
         where = spec.places.where(("data", "sources", number, "path"))
         try:
-            loaded.append(load_source(one, spec.task, all_rows))
+            loaded.append(load_source(source_spec, spec.task, all_rows))
         except DataError as error:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue
@@ -185,14 +187,14 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     features = changing(spec)
     if not features:
         return PreparedData(dataset_of(spec))
-    known = None if record is None or not record.is_file() else read_changes(record)
+    recorded = None if record is None or not record.is_file() else read_changes(record)
     changes: list[ListedChange] = []
     sources: list[DataRows] = []
 
     def changed(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
         late = hook is parts.AFTER_SPLIT
-        if known is not None:
-            listed = [c for c in known if c.after_split == late and c.path in rows.forms]
+        if recorded is not None:
+            listed = [c for c in recorded if c.after_split == late and c.path in rows.forms]
             changes.extend(listed)
             return applied(rows, listed)
         for name, change in hook.all():
@@ -212,10 +214,10 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
         whole = replace(sources[0], forms=forms).with_rows(list(rows.values()))
         kept = changed(whole, parts.AFTER_SPLIT).usable
         labels = {(row.path, row.line): row.label for _, row, _ in kept}
-        places = ((one, rows[_key(one.source, one)]) for one in splits["train"])
+        places = ((example, rows[_key(example.source, example)]) for example in splits["train"])
         train = tuple(
-            replace(one, label=labels[row.path, row.line] or None)
-            for one, row in places
+            replace(example, label=labels[row.path, row.line] or None)
+            for example, row in places
             if (row.path, row.line) in labels
         )
         return {**splits, "train": train}
@@ -244,7 +246,9 @@ def _rows_in(
     splits: Splits, spec: Spec, sources: Sequence[DataRows]
 ) -> dict[tuple[str, int, str], FileRow]:
     """The rows that are in a split, each with the split that it is in."""
-    where = {_key(one.source, one): split for split, rows in splits.items() for one in rows}
+    where = {
+        _key(example.source, example): split for split, rows in splits.items() for example in rows
+    }
     titles = [source.title for source in spec.data.sources] or [""]
     return {
         key: replace(row, split=where[key])

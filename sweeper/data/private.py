@@ -108,13 +108,13 @@ def _replaced(text: str, name: str) -> str:
     )
 
 
-def _is_real(found: str, name: str) -> bool:
+def _is_real(text: str, name: str) -> bool:
     if name == "e-mail address":
-        return not _EXAMPLE_HOST.search(found)
+        return not _EXAMPLE_HOST.search(text)
     if name == "card number":
-        return _luhn(found)
+        return _luhn(text)
     if name == "IBAN":
-        return _mod97(found)
+        return _mod97(text)
     return True
 
 
@@ -124,11 +124,11 @@ _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?
 
 def _luhn(number: str) -> bool:
     plain = re.sub(r"\D", "", number)
-    digits = [int(one) for one in reversed(plain)]
-    doubled = (sum(divmod(2 * one, 10)) for one in digits[1::2])
+    digits = [int(digit) for digit in reversed(plain)]
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return bool(_CARD.fullmatch(plain)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
 def _mod97(iban: str) -> bool:
     plain = iban.replace(" ", "")
-    return int("".join(str(int(one, 36)) for one in plain[4:] + plain[:4])) % 97 == 1
+    return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1

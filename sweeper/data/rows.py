@@ -115,8 +115,8 @@ class DataRows:
     def usable(self) -> Sequence[tuple[int, FileRow, Example]]:
         """Place, row and example of every row that can be trained on."""
         return [
-            (place, row, row.example)
-            for place, row in enumerate(while_memory_lasts(self.rows, self.name))
+            (index, row, row.example)
+            for index, row in enumerate(while_memory_lasts(self.rows, self.name))
             if row.example is not None
         ]
 
@@ -134,7 +134,7 @@ def _row(
     own = form.of(fields)
     filled = fields
     if lacking := [column for column in own.columns.values() if column not in fields]:
-        made_by = {one: text_by(fields, one) for one in lacking if placeholders(one)}
+        made_by = {column: text_by(fields, column) for column in lacking if placeholders(column)}
         filled = {**fields, **made_by}
     made = example_or_reason(own, line, filled, label_names)
     if isinstance(made, Example):
@@ -222,19 +222,19 @@ def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     }
     if set(columns.values()) <= set(present):
         return replace(form, columns=columns)
-    found = detect(table, task, spec.model_copy(update={"columns": {}}))
-    if found.format != form.format and "text-label" in (found.format, form.format):
+    detected = detect(table, task, spec.model_copy(update={"columns": {}}))
+    if detected.format != form.format and "text-label" in (detected.format, form.format):
         raise DataError(
-            f"this split has the form {found.format}, but train has {form.format}",
+            f"this split has the form {detected.format}, but train has {form.format}",
             fix="Give all splits the same columns.",
             where=table.name,
         )
-    return found
+    return detected
 
 
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
-    said = [*table.cautions]
+    cautions = [*table.cautions]
     other: dict[str, list[str]] = {}
     for line, fields in table.rows if form.others else ():
         if (own := form.of(fields)) is not form:
@@ -242,25 +242,25 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
             other.setdefault(f"{own.format} ({columns})", []).append(str(line))
     for name, lines in other.items():
         where = listing(lines, 3)
-        said.append(
+        cautions.append(
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
             f"and are read as such (line {where})"
         )
-    return (*said, *unused_columns(table, form))
+    return (*cautions, *unused_columns(table, form))
 
 
 def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
     """The rows in the order of their lines; in a large file, the unreadable ones come last."""
-    found = mapped(
+    readable = mapped(
         table.rows,
         lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
         f"reading examples of {table.name}",
     )
     broken = tuple(
-        FileRow(str(path), split, one.line, {}, None, one.reason, readable=False, raw=one.text)
-        for one in table.broken
+        FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
+        for row in table.broken
     )
-    both = joined((found, broken))
+    both = joined((readable, broken))
     return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))
 
 
@@ -270,20 +270,20 @@ def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
         code = detect(table, "code", spec)
         if not code.guessed and _has_programs(table, code):
             return "code", code
-    found: list[tuple[Task, Form]] = []
+    fitting: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
     for task in _GUESSED:
         try:
-            found.append((task, detect(table, task, spec)))
+            fitting.append((task, detect(table, task, spec)))
         except DataError as error:
             refused.append(error)
             continue
-        form = found[-1][1]
+        form = fitting[-1][1]
         if not form.guessed and (task != "classification" or _has_classes(table, form)):
-            return found[-1]
-    if not found:
+            return fitting[-1]
+    if not fitting:
         raise refused[0]
-    return found[0]
+    return fitting[0]
 
 
 _PROGRAMS = ("code", "canonical_solution")

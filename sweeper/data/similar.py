@@ -24,38 +24,38 @@ def why_not() -> str:
 
 def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of an earlier row of the same split that is nearly the same."""
-    known = NearTexts[_Row]()
+    earlier = NearTexts[_Row]()
     rows = data.usable[:MOST_ROWS]
-    for one in told(rows, "looking for near duplicates", len(rows)):
-        place, row, example = one
+    for usable in told(rows, "looking for near duplicates", len(rows)):
+        index, row, example = usable
         if (text := Sketched.of(f"{row.input} {row.written}")) is None:
             continue
-        found = next(known.like(text, partial(_same_place, one)), None)
+        match = next(earlier.like(text, partial(_same_place, usable)), None)
         # Nothing is compared with a row that repeats another: else a chain of small steps from one
         # question to the next would be left out as a whole.
-        if found is None:
-            known.add(one, text)
-        elif found[2].key != example.key:
-            yield place, found[0]
+        if match is None:
+            earlier.add(usable, text)
+        elif match[2].key != example.key:
+            yield index, match[0]
 
 
 def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of a row of a later split whose input is nearly the same."""
-    known = NearTexts[_Row]()
-    by_split = sorted(data.usable[:MOST_ROWS], key=lambda one: -SPLITS.index(one[1].split))
-    for one in told(by_split, "comparing splits", len(by_split)):
-        place, row, _ = one
+    earlier = NearTexts[_Row]()
+    by_split = sorted(data.usable[:MOST_ROWS], key=lambda usable: -SPLITS.index(usable[1].split))
+    for usable in told(by_split, "comparing splits", len(by_split)):
+        index, row, _ = usable
         if (text := Sketched.of(row.input)) is None:
             continue
-        if (found := next(known.like(text, partial(_other_place, one)), None)) is not None:
-            yield place, found[0]
+        if (match := next(earlier.like(text, partial(_other_place, usable)), None)) is not None:
+            yield index, match[0]
         if row.split != SPLITS[0]:
-            known.add(one, text)
+            earlier.add(usable, text)
 
 
-def _same_place(one: _Row, other: _Row) -> bool:
-    return one[1].split == other[1].split and one[1].label == other[1].label
+def _same_place(first: _Row, second: _Row) -> bool:
+    return first[1].split == second[1].split and first[1].label == second[1].label
 
 
-def _other_place(one: _Row, other: _Row) -> bool:
-    return one[1].split != other[1].split and one[2].key != other[2].key
+def _other_place(first: _Row, second: _Row) -> bool:
+    return first[1].split != second[1].split and first[2].key != second[2].key

@@ -37,10 +37,10 @@ def carve(
     for example in examples:
         groups[example.key].append(example)
     classes = {key: class_of(row.label for row in members) for key, members in groups.items()}
-    place = placement(classes.items(), fractions, seed)
+    split_of = placement(classes.items(), fractions, seed)
     parts: dict[Split, list[Example]] = {split: [] for split in ("train", *fractions)}
     for key, members in groups.items():
-        parts[place(key, classes[key])] += members
+        parts[split_of(key, classes[key])] += members
     return parts
 
 
@@ -122,18 +122,22 @@ class Repeated:
     )
     in_test: Counter[str] = field(default_factory=Counter)
 
-    def add(self, splits: Sequence[Split], contents: Iterable[object], said: Iterable[str]) -> None:
+    def add(
+        self, splits: Sequence[Split], contents: Iterable[object], answers: Iterable[str]
+    ) -> None:
         """Count all rows of one input, by their splits, content hashes and answers."""
         if (rows := len(splits)) > 1:
             hashes = list(contents)
             held = sum(split != "train" for split in splits)
-            tested = [one for split, one in zip(splits, hashes, strict=True) if split == "test"]
+            tested = [
+                content for split, content in zip(splits, hashes, strict=True) if split == "test"
+            ]
             self.counts["duplicates"] += rows - len(set(zip(splits, hashes, strict=True)))
             self.in_test["duplicates"] += len(tested) - len(set(tested))
             if held < rows:
                 self.counts["leakage"] += held
                 self.in_test["leakage"] += len(tested)
-            if len(set(said)) > 1:
+            if len(set(answers)) > 1:
                 self.counts["conflicts"] += rows
                 self.in_test["conflicts"] += len(tested)
 
@@ -144,12 +148,12 @@ def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
     for split, examples in splits.items():
         for example in examples:
             groups[example.key].append((split, example))
-    found = Repeated()
+    repeated = Repeated()
     for group in groups.values():
         rows = [example for _, example in group]
         hashes, answers = (e.content_hash() for e in rows), (e.answer for e in rows)
-        found.add([split for split, _ in group], hashes, answers)
-    return found
+        repeated.add([split for split, _ in group], hashes, answers)
+    return repeated
 
 
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -164,16 +168,16 @@ def part(examples: Sequence[Example], rows: int, seed: int) -> tuple[Example, ..
     lies within a larger one.
     """
     placed = sorted(
-        (digest(f"{seed}:{example.key}"), place, example.label)
-        for place, example in enumerate(examples)
+        (digest(f"{seed}:{example.key}"), index, example.label)
+        for index, example in enumerate(examples)
     )
     sizes, taken = Counter(label for _, _, label in placed), Counter[str | None]()
     ranked = []
-    for order, (_, place, label) in enumerate(placed):
-        ranked.append((taken[label] / sizes[label], order, place))
+    for order, (_, index, label) in enumerate(placed):
+        ranked.append((taken[label] / sizes[label], order, index))
         taken[label] += 1
     ranked.sort()
-    return tuple(examples[place] for place in sorted(place for _, _, place in ranked[:rows]))
+    return tuple(examples[index] for index in sorted(index for _, _, index in ranked[:rows]))
 
 
 def subset(
@@ -211,7 +215,7 @@ def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
     everything = sum(counts.values())
     total = min(total, everything)
     if total <= len(names):
-        return {name: int(place < total) for place, name in enumerate(names)}
+        return {name: int(rank < total) for rank, name in enumerate(names)}
     if small := {name: 1 for name in names if counts[name] * total < everything}:
         others = {name: counts[name] for name in names if name not in small}
         return proportional(others, total - len(small)) | small
@@ -227,7 +231,7 @@ def apportioned(weights: Sequence[float], total: int) -> list[int]:
     exact = [Fraction(weight) for weight in weights]
     quotas = [total * weight / sum(exact) for weight in exact]
     counts = [int(quota) for quota in quotas]
-    by_rest = sorted(range(len(quotas)), key=lambda place: counts[place] - quotas[place])
-    for place in by_rest[: total - sum(counts)]:
-        counts[place] += 1
+    by_rest = sorted(range(len(quotas)), key=lambda index: counts[index] - quotas[index])
+    for index in by_rest[: total - sum(counts)]:
+        counts[index] += 1
     return counts

@@ -57,11 +57,11 @@ class Stored(Sequence[Item]):
     def __getitem__(self, place: int) -> Item: ...
     @overload
     def __getitem__(self, place: slice) -> Stored[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | Stored[Item]:
-        places = range(self._size)[place]
+    def __getitem__(self, index: int | slice) -> Item | Stored[Item]:
+        places = range(self._size)[index]
         if isinstance(places, int):
             return self._at(places)
-        return Stored(len(places), lambda one: self._at(places[one]))
+        return Stored(len(places), lambda position: self._at(places[position]))
 
     def __iter__(self) -> Iterator[Item]:
         return self._stream() if self._stream else map(self._at, range(self._size))
@@ -79,7 +79,7 @@ def mapped(
         return tuple(make(line, fields) for line, fields in told(rows, what, len(rows)))
     return Stored(
         len(rows),
-        lambda place: make(*rows[place]),
+        lambda index: make(*rows[index]),
         lambda: (make(line, fields) for line, fields in rows),
     )
 
@@ -90,9 +90,9 @@ def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
         return tuple(item for part in parts for item in part)
     ends = list(accumulate(map(len, parts)))
 
-    def at(place: int) -> Item:
-        part = bisect_right(ends, place)
-        return parts[part][place - ends[part] + len(parts[part])]
+    def at(index: int) -> Item:
+        part = bisect_right(ends, index)
+        return parts[part][index - ends[part] + len(parts[part])]
 
     return Stored(ends[-1], at, lambda: chain.from_iterable(parts))
 

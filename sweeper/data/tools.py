@@ -42,19 +42,19 @@ def calls_of(value: object) -> list[dict[str, object]]:
         ValueError: It holds no call.
     """
     read: Any = value_of(value) if isinstance(value, str) else value
-    found = []
-    for one in read if isinstance(read, list) else [read]:
-        call = one.get("function", one) if isinstance(one, Mapping) else None
+    calls = []
+    for item in read if isinstance(read, list) else [read]:
+        call = item.get("function", item) if isinstance(item, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise ValueError("no name")
         given = call.get("arguments", call.get("parameters", {}))
         arguments = value_of(given) if isinstance(given, str) and given.strip() else given or {}
         if not isinstance(arguments, Mapping):
             raise ValueError("arguments are no object")
-        identity = {"id": one["id"]} if one.get("id") else {}
+        identity = {"id": item["id"]} if item.get("id") else {}
         function = {"name": call["name"], "arguments": arguments}
-        found.append({**identity, "type": "function", "function": function})
-    return found
+        calls.append({**identity, "type": "function", "function": function})
+    return calls
 
 
 def tools_of(value: object) -> list[dict[str, object]]:
@@ -66,13 +66,13 @@ def tools_of(value: object) -> list[dict[str, object]]:
     if value in (None, "", [], "[]"):
         return []
     value = value_of(value) if isinstance(value, str) else value
-    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise ValueError("no list of objects")
-    return [dict(one) if "function" in one else _as_function(one) for one in value]
+    return [dict(tool) if "function" in tool else _as_function(tool) for tool in value]
 
 
-def _as_function(one: Mapping[str, object]) -> dict[str, object]:
-    return {"type": "function", "function": dict(one)}
+def _as_function(tool: Mapping[str, object]) -> dict[str, object]:
+    return {"type": "function", "function": dict(tool)}
 
 
 def packed(**more: object) -> str:

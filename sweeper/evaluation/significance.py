@@ -227,7 +227,7 @@ def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     """
     trained = {name: scores for name, scores in models.items() if scores.trained}
     own = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained.values()]
-    if sum(scores.freedom > 0 and scores.variance > 0 for scores in own) < 2:
+    if sum(spread.freedom > 0 and spread.variance > 0 for spread in own) < 2:
         return dict(models)
     spreads = dict(zip(trained, shared_spreads(own), strict=True))
     return {name: replace(scores, shared=spreads.get(name)) for name, scores in models.items()}

@@ -33,7 +33,7 @@ from sweeper.execution.job import (
 )
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.placement import mismatch
-from sweeper.execution.pools.pool import Pool, Said, WorkerGone
+from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
@@ -93,7 +93,7 @@ class Owner:
     may_ask: Callable[[], bool] = lambda: False
     workers: WorkerStates = field(default_factory=WorkerStates)
     _todo: deque[WorkItem] = field(default_factory=deque)
-    _heard: deque[Said | WorkerGone] = field(default_factory=deque)
+    _heard: deque[WorkerMessage | WorkerGone] = field(default_factory=deque)
     _idle: dict[str, None] = field(default_factory=dict)
     _stopping: bool = False
     _wrote: float = 0.0
@@ -154,7 +154,7 @@ class Owner:
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
-            if isinstance(heard, Said):
+            if isinstance(heard, WorkerMessage):
                 self.workers[heard.worker].silent_seconds = 0.0
                 if isinstance(heard.message, RungSaid):
                     self._answer(heard.worker, heard.message.report)

@@ -200,21 +200,30 @@ class DataChange(Record):
         return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
 
 
-class DataFacts(Record):
+class DataSize(Record):
+    """Where the data set comes from, and its rows."""
+
+    path: str | None = None
+    revision: str | None = Field(None, description="commit of a data set of the hub")
+    commits: dict[str, str] = Field(default_factory=dict, description="of sources of the hub")
+    format: str | None = None
+    rows: int
+    train_rows: int
+    sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
+    further_rows: dict[str, int] = Field(
+        default_factory=dict, description="rows that features add to train, by their source"
+    )
+
+
+class DataFacts(DataSize):
     """The data set, or only how large it would be (``path`` is None then).
 
     ``format_evidence`` says in words why the format was recognised; ``columns`` maps roles to
     columns. ``fingerprint`` is a SHA-256 over all rows' content in split order.
     """
 
-    path: str | None = None
-    revision: str | None = Field(None, description="commit of a data set of the hub")
-    commits: dict[str, str] = Field(default_factory=dict, description="of sources of the hub")
-    format: str | None = None
     format_evidence: tuple[str, ...] = ()
     columns: dict[str, str] = Field(default_factory=dict)
-    rows: int
-    train_rows: int
     splits: tuple[SplitFacts, ...] = ()
     fingerprint: str | None = None
     lengths: LengthFacts | None = None
@@ -229,10 +238,6 @@ class DataFacts(Record):
     )
     pretemplated: bool = Field(False, description="texts already hold chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
-    sources: tuple[SourceFacts, ...] = Field((), description="where there are several")
-    further_rows: dict[str, int] = Field(
-        default_factory=dict, description="rows that features add to train, by their source"
-    )
     faults: tuple[DataFault, ...] = ()
     warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
     example: ShownExample | None = None

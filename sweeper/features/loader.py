@@ -130,9 +130,7 @@ def _after(package: str) -> tuple[str, ...]:
 def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
     waiting = dict(sorted(features.items()))
     while waiting:
-        ready = [
-            name for name, feature in waiting.items() if not set(feature.after) & waiting.keys()
-        ]
+        ready = [name for name, each in waiting.items() if not set(each.after) & waiting.keys()]
         if not ready:
             names = ", ".join(waiting)
             raise UsageError(f"features wait for each other: {names}", fix="Change their AFTER.")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.spec import Scalar, Task
+from sweeper.spec import Task
 from sweeper.trials import BaselineResult, EncodingNote, EndedTrial, GeneratedAnswers, Trial
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]

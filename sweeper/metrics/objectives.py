@@ -72,15 +72,8 @@ def _fits(metric: TaskMetric, task: str) -> bool:
 
 
 def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
-    name, by_name = (
-        spec.objective.name,
-        {spelled(metric_type.name): metric_type for metric_type in metrics().values()},
-    )
-    usable = {
-        key: metric_type
-        for key, metric_type in by_name.items()
-        if metric_type.of in get_args(From) and metric_type.unit == "%"
-    }
+    name, shares = spec.objective.name, (m for m in metrics().values() if m.unit == "%")
+    usable = {spelled(each.name): each for each in shares if each.of in get_args(From)}
     choices = fitting(spec.task)
     if name not in usable:
         fix = near_match(name, choices)

@@ -144,8 +144,8 @@ def answer(request: ItemsToMeasure) -> ItemValues:
     except _Unfit as error:
         raise _refused(request, str(error), _definition(function) or file.__file__ or "") from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
-        predicted = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise _refused(request, predicted, _line(error)) from None
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise _refused(request, what, _line(error)) from None
     return ItemValues(value=whole, items=tuple(items))
 
 
@@ -169,11 +169,8 @@ def _line(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        frame
-        for frame in frames
-        if frame.filename != __file__ and "importlib" not in frame.filename
-    ]
+    ours = (__file__, "importlib")
+    theirs = [frame for frame in frames if not any(name in frame.filename for name in ours)]
     if not theirs:
         return ""
     return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}".removesuffix(_OUTSIDE)

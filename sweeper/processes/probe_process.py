@@ -72,7 +72,7 @@ def probe(
             where="--probe",
         )
     mean = mean_length or setup.sequence_length
-    kept = known(model, setup, mean, hardware)
+    kept = kept_record(model, setup, mean, hardware)
     if kept is not None:
         return kept
     answer = _ask(model, setup, mean, hardware)
@@ -115,7 +115,9 @@ def _cores(hardware: HardwareFacts) -> int:
     return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
 
 
-def known(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Measured | None:
+def kept_record(
+    model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts
+) -> Measured | None:
     """The same set-up, probed here before with the installed versions; None if it was not."""
     shape, key = shape_of(model), digest(setup, mean)
     kept = measured.read(hardware.name, _cores(hardware))
@@ -183,7 +185,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
         facts, news = plan.facts, False
         for model, setup, mean in _setups(spec, plan):
             key = (shape_of(model), digest(setup, mean))
-            if key not in tried and known(model, setup, mean, facts.hardware) is None:
+            if key not in tried and kept_record(model, setup, mean, facts.hardware) is None:
                 news |= _tried(model, setup, mean, tell)
             tried.add(key)
         if not news:

@@ -23,9 +23,11 @@ _OTHERWISE: dict[str, dict[str, str]] = {
         for name in ("features", "parameters", "metrics", "seen", "validation_by_source", "curve")
     },
 }
+# What a reader looks for comes first.
+_FIRST = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
 _PATHS = {
     column: path
-    for field in TrialRow.model_fields
+    for field in dict.fromkeys((*_FIRST, *TrialRow.model_fields))
     for column, path in _OTHERWISE.get(field, {field: field}).items()
 }
 _OF_TRIAL = ("trial", "strategy", "state")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
-from sweeper.facts.record import SourceFacts
+from sweeper.facts.record import DataSize
 from sweeper.features.parts import record_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
@@ -22,18 +22,10 @@ from sweeper.plans import Budget, Candidate, Plan, Reason, Rejected
 R = TypeVar("R", bound=Record)
 
 
-class PlannedData(Record):
+class PlannedData(DataSize):
     """The data set in a few numbers."""
 
-    path: str | None
-    revision: str | None = None
-    commits: dict[str, str] = Field(default_factory=dict)
-    rows: int
-    train_rows: int
     classes: int
-    format: str | None
-    sources: tuple[SourceFacts, ...] = ()
-    further_rows: dict[str, int] = Field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
 

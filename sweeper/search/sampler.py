@@ -33,7 +33,7 @@ from sweeper.search.cost_model.axes import (
     numbers,
     truncated,
 )
-from sweeper.search.cost_model.cost_model import CostModel, Promise, StudyCosts, Trials
+from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggestion, Trials
 from sweeper.search.cost_model.gaussian_process import Vector, one_thread
 from sweeper.search.cost_model.observations import Observation, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
@@ -177,7 +177,7 @@ class SweeperSampler:
             return None
         return TransferredPrior(proposed.parameters, proposed.weight)
 
-    def _promise(self, key: str, situation: _Situation) -> Promise:
+    def _promise(self, key: str, situation: _Situation) -> Suggestion:
         return Proposals(
             situation.trials[key],
             situation.generator,
@@ -320,7 +320,7 @@ class Proposals:
     earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
-    def best(self) -> Promise:
+    def best(self) -> Suggestion:
         """The configuration to try next."""
         model = CostModel(self.own, self.log_priors, self.known, self.others)
         if self.own.ended:
@@ -328,7 +328,7 @@ class Proposals:
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
-        return Promise(point, 0.0, 0.0)
+        return Suggestion(point, 0.0, 0.0)
 
     @cached_property
     def _rate(self) -> Axis | None:

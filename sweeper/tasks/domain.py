@@ -41,9 +41,8 @@ class Domain(Instruction):
                 items[number] = self.encode([example])
                 continue
             pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
-            items[number] = [
-                _item([piece]) for piece in pieces if len(piece) == self.sequence_length
-            ]
+            whole = (piece for piece in pieces if len(piece) == self.sequence_length)
+            items[number] = [_item([piece]) for piece in whole]
             shorter = (piece for piece in pieces if len(piece) < self.sequence_length)
             rests[example.source] += [(number, piece) for piece in shorter]
             if len(pieces) > 1:

@@ -89,12 +89,8 @@ class TextTask(Task):
             left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
             return {**left, "fates": (*kinds, "dropped")}
         kinds += ["shortened"] if len(short.ids) < len(encoded.ids) else []
-        answer_bytes = sum(short.answer_bytes)
-        kept: Feature = {
-            "input_ids": short.ids,
-            "labels": short.labels(),
-            "answer_bytes": answer_bytes,
-        }
+        size = sum(short.answer_bytes)
+        kept: Feature = {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": size}
         return {**kept, "fates": tuple(kinds)} if kinds else kept
 
     def _beginning(self, document: Encoded) -> Encoded:
@@ -103,15 +99,15 @@ class TextTask(Task):
         if len(document.ids) <= cap:
             return document
         kept = document.ids[:cap]
-        text_bytes = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
+        size = len(self.tokenizer.decode(kept, skip_special_tokens=True).encode())
         start = document.answers[-1][0]
-        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(text_bytes,))
+        return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(size,))
 
     def collate(self, features: Sequence[Feature]) -> Batch:
         """Padded on the right to the longest of these features."""
         labels = padded([feature["labels"] for feature in features], -100)
-        answer_bytes = torch.tensor([feature["answer_bytes"] for feature in features])
-        return {**self.padded(features), "labels": labels, "answer_bytes": answer_bytes}
+        sizes = torch.tensor([feature["answer_bytes"] for feature in features])
+        return {**self.padded(features), "labels": labels, "answer_bytes": sizes}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
         return LossSum(answer_losses(model, _inputs(batch), batch["labels"]).sum())
@@ -144,13 +140,11 @@ class TextTask(Task):
     def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
         """Scores of the items of a batch from the losses of all its answer tokens."""
         means, counts = (part.cpu() for part in by_row(losses, batch["labels"]))
-        answer_bytes = batch["answer_bytes"].cpu()
-        outputs = {"answer_bytes": answer_bytes}
+        sizes = batch["answer_bytes"].cpu()
+        outputs = {"answer_bytes": sizes}
         if self.per_byte:
             bits = means * counts * _BITS_PER_NAT
-            return ItemScores(
-                bits / answer_bytes.clamp(min=1), answer_bytes.to(counts.dtype), outputs
-            )
+            return ItemScores(bits / sizes.clamp(min=1), sizes.to(counts.dtype), outputs)
         return ItemScores(means, counts, outputs)
 
     def metrics(
@@ -159,10 +153,8 @@ class TextTask(Task):
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
         if self.per_byte:  # a perplexity is of tokens, which do not compare
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
-        answer_bytes = scores.outputs["answer_bytes"].numpy()
-        figures = computed("tokens", losses, weights) | computed(
-            "bytes", losses * weights, answer_bytes
-        )
+        sizes = scores.outputs["answer_bytes"].numpy()
+        figures = computed("tokens", losses, weights) | computed("bytes", losses * weights, sizes)
         return figures, losses
 
 

@@ -239,7 +239,7 @@ class LiveProgress:
         self._screen.hear(event, status)
         if event.kind not in UNTOLD:
             line = ended_line(event, status.objective, self._screen)
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
         if time.monotonic() - self._drawn >= 0.25:
             self._drawn = time.monotonic()
             lines = view(status, self._console.width, self._screen)

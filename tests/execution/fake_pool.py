@@ -37,7 +37,7 @@ from sweeper.execution.job import (
     read_message,
     read_order,
 )
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Status
@@ -108,7 +108,7 @@ class FakePool:
         if worker in self._workers:
             self._workers[worker].orders.append(order)
 
-    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
+    def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         self.on_poll()
         for name, worker in list(self._workers.items()):
             said = worker.ended or self._next(worker)
@@ -116,7 +116,7 @@ class FakePool:
                 del self._workers[name]
                 yield WorkerGone(name, said.status, said.out_of_memory, said.lost)
             elif said is not None:
-                yield Said(name, read_message(line_of(said)))
+                yield WorkerMessage(name, read_message(line_of(said)))
 
     def _next(self, worker: _Worker) -> Said_:
         if worker.greeted < 2:

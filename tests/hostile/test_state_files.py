@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
-from sweeper.execution.state.seal import _item_costs
+from sweeper.execution.state.attempts import read_items
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
 from sweeper.findings.study.reading import _mapping
@@ -59,7 +59,7 @@ def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
     assert _mapping(DEEP) == {}
     for text in (DEEP, "[1]", "null", '{"losses": {}}', '{"losses": [1, "x"]}'):
         (tmp_path / "item_losses.json").write_text(text)
-        assert len(_item_costs(tmp_path, LOSS)) == 0
+        assert read_items(tmp_path / "item_losses.json", LOSS) is None
 
 
 @pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "nul\0", "[1", b"\xff"])

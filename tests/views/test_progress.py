@@ -4,10 +4,12 @@ import json
 import sys
 import time
 import types
+from io import StringIO
 
 import pytest
 from make_plan import Shape
 from make_plan import make_plan as planned
+from rich.console import Console
 
 from sweeper import units
 from sweeper.execution.state.events import Event
@@ -21,6 +23,7 @@ from sweeper.views import progress as progress_module
 from sweeper.views.progress import (
     Hidden,
     JsonProgress,
+    LiveProgress,
     PlainProgress,
     Screen,
     ended_line,
@@ -196,6 +199,21 @@ def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     assert "heartbeat best=3 done=8/20 writing text: 3 of 12" in said
     assert "progress" not in said
     assert "trial=3" not in said
+
+
+def test_an_ended_trial_stays_on_the_terminal_as_one_line(monkeypatch):
+    shown = StringIO()
+    console = Console(file=shown, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("sweeper.views.progress.err", lambda: console)
+    live = LiveProgress(Screen())
+    why = "stopped at rung 3 of 8: " + "worse than other trials of its strategy, " * 5
+    live(event("trial-ended", trial=3, state="PRUNED", strategy="lora", text=why), STATUS)
+    live.close()
+    lines = [
+        line for line in shown.getvalue().splitlines() if "#3  lora" in line or "worse" in line
+    ]
+    assert len(lines) == 1
+    assert lines[0].rstrip().endswith("…")
 
 
 def test_the_view_follows_the_stream_and_what_was_asked_for():

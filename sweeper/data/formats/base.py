@@ -53,16 +53,16 @@ class Shape:
             present: Lower-case name to column.
             fixed: Columns that the user named.
         """
-        found: dict[str, str] = {}
+        columns: dict[str, str] = {}
         for role, candidates in {**self.required, **self.optional}.items():
             column = fixed.get(role) or next(
                 (present[name] for name in candidates if name in present), None
             )
-            if column is not None and column not in found.values():
-                found[role] = column
+            if column is not None and column not in columns.values():
+                columns[role] = column
             elif role in self.required:
                 return {}
-        return found
+        return columns
 
 
 class RowFormat:
@@ -136,7 +136,9 @@ class RowFormat:
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(
-            dict.fromkeys(role for one in self.shapes for role in (*one.required, *one.optional))
+            dict.fromkeys(
+                role for shape in self.shapes for role in (*shape.required, *shape.optional)
+            )
         )
 
     @property
@@ -249,15 +251,15 @@ def parsed(value: object) -> object:
 def formats() -> dict[str, RowFormat]:
     """All formats by name, in the order of their places."""
     classes = named_classes(folder, RowFormat)
-    return {one.name: one() for one in sorted(classes, key=lambda one: one.place)}
+    return {kind.name: kind() for kind in sorted(classes, key=lambda kind: kind.place)}
 
 
 def trainable() -> dict[str, RowFormat]:
     """The formats that some task can be trained on."""
-    return {name: one for name, one in formats().items() if one.tasks}
+    return {name: row_format for name, row_format in formats().items() if row_format.tasks}
 
 
 @cache
 def known_names() -> frozenset[str]:
     """Every column name of every format: a first line that holds one of them is a header."""
-    return frozenset({"id"}.union(*(one.names for one in formats().values())))
+    return frozenset({"id"}.union(*(row_format.names for row_format in formats().values())))

@@ -73,11 +73,11 @@ class PromptCompletion(RowFormat):
         self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
     ) -> Shape | None:
         """The first of two columns that hold text, and the second: there must be no third."""
-        order = {name: place for place, name in enumerate(sample[0])} if sample else {}
+        order = {name: position for position, name in enumerate(sample[0])} if sample else {}
         prose = [column for column in present.values() if _is_prose(sample, column)]
         prose.sort(key=lambda column: order.get(column, len(order)))
-        known = {one for pair in _PAIRS for one in pair} | {"label", "input", "text"}
-        if fixed or len(present) != 2 or len(prose) != 2 or known & present.keys():
+        usual = {usual_name for pair in _PAIRS for usual_name in pair} | {"label", "input", "text"}
+        if fixed or len(present) != 2 or len(prose) != 2 or usual & present.keys():
             return None
         return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
 

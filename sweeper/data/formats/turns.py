@@ -146,9 +146,9 @@ def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
         replace(message, content=without_surrogates(message.content))
         for message in _conversation(turns, row.text("system"), _tools(row))
     )
-    if not all(one.content.strip() or one.more or one.role == "tool" for one in messages):
+    if not all(turn.content.strip() or turn.more or turn.role == "tool" for turn in messages):
         raise EmptyRow
-    key = input_key(*(part for one in messages[:-1] for part in (one.content, one.more) if part))
+    key = input_key(*(part for turn in messages[:-1] for part in (turn.content, turn.more) if part))
     # A call that ends a conversation is compared as a model writes it.
     called = (spelled(messages[-1]),) if messages[-1].more else ()
     return Example(key, row.line, messages=messages, references=called, tests=_tests(row))
@@ -184,12 +184,9 @@ def _conversation(
 
     Between an assistant's call and its answer stands what the tools return.
 
-    What follows the last trained answer is cut off: no loss depends on it. In OpenAI's form the
-    assistant must have the last word, as its service demands; ShareGPT files often end otherwise.
+    What follows the last trained answer is cut off: no loss depends on it.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
-    if messages and messages[-1].role != "assistant" and "role" in turns[-1]:
-        raise Unusable(f"the last message is of {messages[-1].role}, not of the assistant")
     if (system or tools) and not (messages and messages[0].role == "system"):
         messages.insert(0, Message("system", system))
     if tools:
@@ -203,8 +200,8 @@ def _conversation(
     expected: tuple[MessageRole, ...] = ("user",)
     for message in spoken:
         if message.role not in expected:
-            said = " or ".join(expected)
-            raise Unusable(f"a turn of {message.role} where one of {said} should come")
+            roles = " or ".join(expected)
+            raise Unusable(f"a turn of {message.role} where one of {roles} should come")
         expected = _NEXT[message.role]
         if message.role == "assistant" and message.more:
             expected = ("tool", "user")
@@ -236,18 +233,18 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     speaker, role = _speaker(turn), role_of(turn)
     if role is None:
         raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
-    said = turn.get("content", turn.get("value"))
+    text = turn.get("content", turn.get("value"))
     if role == "tool":
         more = packed(name=turn.get("name"), tool_call_id=turn.get("tool_call_id"))
-        return Message(role, _content(said), more)
+        return Message(role, _content(text), more)
     calls = turn.get("tool_calls") or turn.get("function_call")
     if speaker.lower() == "function_call":
-        calls, said = said, None
+        calls, text = text, None
     try:
         more = packed(tool_calls=calls_of(calls)) if calls else ""
     except ValueError as error:
         raise Unusable("a tool call without a name and arguments in JSON") from error
-    content = _content(said)
+    content = _content(text)
     if (weight := turn.get("weight")) not in (0, 1, None):
         raise Unusable(f"a weight of {weight!r}; it must be 0 or 1")
     trained = role != "assistant" or weight != 0

@@ -83,8 +83,8 @@ def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Nu
     first_line, first = table[0]
     header = first if _has_header([fields for _, fields in table]) else []
     names = unique_names(header or [""] * len(first))
-    said = f"names in line {first_line}" if header else "no line with names"
-    notes.how.append(f"fields divided by {dialect}, {said}{titles}")
+    names_line = f"names in line {first_line}" if header else "no line with names"
+    notes.how.append(f"fields divided by {dialect}, {names_line}{titles}")
     for line, fields in _fields(dialect, text.lines(newline=""), notes.name):
         if line < first_line or (line == first_line and header):
             continue
@@ -160,8 +160,8 @@ def _has_header(lines: list[list[str]]) -> bool:
         return False
     # A class name of the first row comes again below; a column's name does not.
     below = [
-        {fields[place].strip() for fields in lines[1:] if place < len(fields)}
-        for place in range(len(first))
+        {fields[column].strip() for fields in lines[1:] if column < len(fields)}
+        for column in range(len(first))
     ]
     return not any(cell in cells for cell, cells in zip(first, below, strict=True))
 
@@ -187,7 +187,7 @@ def titles_and_table(
     filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:LOOKED_AT]]
     if not filled or median(filled) < 2:
         return "", lines
-    count = next(place for place, cells in enumerate(filled) if cells > 1)
+    count = next(row for row, cells in enumerate(filled) if cells > 1)
     titles = [repr(next(filter(None, cells))) for _, cells in lines[:count]]
     return f"; left out above: {listing(titles)}" if titles else "", lines[count:]
 

@@ -33,14 +33,14 @@ def split_files(spec: DataSpec) -> SplitFiles:
         raise DataError(
             "no data was named", fix="Give a file or a folder: data.path or --data PATH."
         )
-    found = _of_source(spec)
-    files = dict(found.files)
+    source = _of_source(spec)
+    files = dict(source.files)
     official: dict[Split, str | None] = {"validation": spec.validation, "test": spec.test}
     for split, named in official.items():
         if named is not None:
             _require(Path(named))
             files[split] = (Path(named),)
-    return SplitFiles({split: files[split] for split in SPLITS if split in files}, found.said)
+    return SplitFiles({split: files[split] for split in SPLITS if split in files}, source.said)
 
 
 def _of_source(spec: DataSpec) -> SplitFiles:
@@ -74,23 +74,23 @@ def _of_file(path: Path) -> SplitFiles:
     meant = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
     if "train" not in meant.values():
         return SplitFiles({"train": (path,)})
-    found = {
-        split: tuple(path / f"{key}.json" for key, one in meant.items() if one == split)
+    splits = {
+        split: tuple(path / f"{key}.json" for key, meaning in meant.items() if meaning == split)
         for split in SPLITS
     }
-    for split, parts in found.items():
+    for split, parts in splits.items():
         must_be_one([f"`{part.stem}`" for part in parts], split, str(path))
-    said = [f"an object with the splits {listing([f'`{key}`' for key in meant])}"]
+    evidence = [f"an object with the splits {listing([f'`{key}`' for key in meant])}"]
     if left := [f"`{key}`" for key in keys if key not in meant]:
-        said.append(f"not read: {listing(left)}")
-    return SplitFiles({split: parts for split, parts in found.items() if parts}, tuple(said))
+        evidence.append(f"not read: {listing(left)}")
+    return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 
 def _names(folder: Path) -> Iterator[str]:
     """The files in a folder and in its folders, as paths inside it."""
     count = 0
-    for place, folders, files in os.walk(folder):
-        inside = Path(place).relative_to(folder)
+    for parent, folders, files in os.walk(folder):
+        inside = Path(parent).relative_to(folder)
         folders[:] = [f for f in folders if not f.startswith(".") and len(inside.parts) < _DEPTH]
         for name in files:
             count += 1

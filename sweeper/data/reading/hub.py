@@ -68,8 +68,8 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
         DataError: The hub cannot be reached, does not give it, or it is no set of files.
     """
     sources = tuple(_pinned(source, tell) for source in spec.sources)
-    found: dict[str, object] = {"sources": sources}
-    return _pinned(spec.model_copy(update=found), tell)
+    update: dict[str, object] = {"sources": sources}
+    return _pinned(spec.model_copy(update=update), tell)
 
 
 def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
@@ -90,9 +90,9 @@ def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
 def _pinned(source: _Source, tell: Tell) -> _Source:
     if not is_hub_data(source):
         return source
-    found = _listing(source)
-    source = source.model_copy(update={"revision": found.commit})
-    _fetched(source, found, tell)
+    listed = _listing(source)
+    source = source.model_copy(update={"revision": listed.commit})
+    _fetched(source, listed, tell)
     return source
 
 
@@ -151,7 +151,7 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
 
 
 def _names(info: object) -> tuple[str, ...]:
-    names = (one.rfilename for one in getattr(info, "siblings", None) or ())
+    names = (sibling.rfilename for sibling in getattr(info, "siblings", None) or ())
     return tuple(name for name in names if not name.startswith("/"))
 
 
@@ -181,17 +181,17 @@ def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
     )
 
 
-def _fetched(spec: _AnySource, found: _Listing, tell: Tell) -> SplitFiles:
+def _fetched(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
     repository = str(spec.path)
     name = f"datasets--{repository.replace('/', '--')}"
-    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", found.commit)
-    card = folder / _CARD if _CARD in found.names else None
-    _download(repository, found.commit, folder, [card] if card else [], tell)
+    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", listed.commit)
+    card = folder / _CARD if _CARD in listed.names else None
+    _download(repository, listed.commit, folder, [card] if card else [], tell)
     text = read_text(card) if card else ""
-    chosen = layout(folder, found.names, repository, text, spec.name, spec.split or "")
-    _download(repository, found.commit, folder, [*chain(*chosen.files.values())], tell)
-    said = (f"commit {found.commit[:12]} of the hub's data set {repository}", *chosen.said)
-    return SplitFiles(chosen.files, said)
+    chosen = layout(folder, listed.names, repository, text, spec.name, spec.split or "")
+    _download(repository, listed.commit, folder, [*chain(*chosen.files.values())], tell)
+    evidence = (f"commit {listed.commit[:12]} of the hub's data set {repository}", *chosen.said)
+    return SplitFiles(chosen.files, evidence)
 
 
 def _download(

@@ -98,8 +98,8 @@ def _lines(lines: Iterable[str], notes: FileNotes) -> Iterator[Numbered]:
 def _document(text: TextFile, key: str, head: str, notes: FileNotes) -> Iterator[Numbered]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
-    for found, line, value in _JsonStream(text.pieces(), notes.name).elements(head):
-        if found != key:
+    for list_key, line, value in _JsonStream(text.pieces(), notes.name).elements(head):
+        if list_key != key:
             continue
         rows = [value]
         if _all(value, Mapping):
@@ -118,14 +118,16 @@ def _document(text: TextFile, key: str, head: str, notes: FileNotes) -> Iterator
     if head == "{" and not number:
         yield from _whole(text, key, notes)
         return
-    said = "JSON objects, read one by one" if head == "objects" else "a JSON list"
-    notes.how.append(f"the content is {f'an object whose rows lie under `{key}`' if key else said}")
+    content = "JSON objects, read one by one" if head == "objects" else "a JSON list"
+    notes.how.append(
+        f"the content is {f'an object whose rows lie under `{key}`' if key else content}"
+    )
 
 
 def _whole(text: TextFile, key: str, notes: FileNotes) -> Iterator[Numbered]:
     """The rows of an object that does not hold them as a list."""
     document = _value(text, notes.name)
-    rows, said = _of_object(document)
+    rows, content = _of_object(document)
     if not rows:
         held = f"a single {type(document).__name__}"
         if isinstance(document, Mapping):
@@ -136,7 +138,7 @@ def _whole(text: TextFile, key: str, notes: FileNotes) -> Iterator[Numbered]:
             fix="Export the rows as JSON Lines, one object a line.",
             where=notes.name,
         )
-    notes.how.append(f"the content is {said}")
+    notes.how.append(f"the content is {content}")
     yield from enumerate(rows[key or _key_of_rows(rows, notes.name)], start=1)
 
 
@@ -155,11 +157,11 @@ def _value(text: TextFile, name: str) -> Any:
 
 def _key_of_rows(keys: Iterable[str], name: str) -> str:
     """The key of the rows: `data`, or the only one."""
-    known = list(keys)
-    if "data" in known or len(known) == 1:
-        return "data" if "data" in known else known[0]
+    names = list(keys)
+    if "data" in names or len(names) == 1:
+        return "data" if "data" in names else names[0]
     raise DataError(
-        f"the file holds several lists of rows: {listing([f'`{key}`' for key in known])}",
+        f"the file holds several lists of rows: {listing([f'`{key}`' for key in names])}",
         why="Rows lie under `data`, or under the names of splits, such as `train` and `test`.",
         fix="Write the list that is meant into a file of its own.",
         where=name,
@@ -180,16 +182,16 @@ def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
         return {"": [dict(row) for row in zip(*columns, strict=True)]}, "an object of columns"
     if not _all(values, Mapping):
         return {}, ""
-    if all(str(number).isdigit() for one in values for number in one):
+    if all(str(number).isdigit() for item in values for number in item):
         by_number: dict[str, dict[str, Any]] = {}
         for name, cells in document.items():
             for number, cell in cells.items():
                 by_number.setdefault(number, {})[name] = cell
         return {"": [*by_number.values()]}, "an object of columns"
     splits = {key: _of_object(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
-    if found := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
-        return found, f"an object whose rows lie under {listing([f'`{key}`' for key in found])}"
-    if len({tuple(sorted(one)) for one in values}) <= len(values) / 2 and len(values) > 1:
+    if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
+        return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"
+    if len({tuple(sorted(item)) for item in values}) <= len(values) / 2 and len(values) > 1:
         return {"": values}, "an object of rows by their names, which are left out"
     return {}, ""
 
@@ -204,10 +206,10 @@ def _questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield row
         return
     for part in row["paragraphs"]:
-        for one in part.get("qas", ()):
-            answers = one.get("answers")
+        for question in part.get("qas", ()):
+            answers = question.get("answers")
             texts = [a.get("text") for a in answers] if _all(answers, Mapping) else []
-            cells = {"title": row.get("title"), "context": part.get("context"), **one}
+            cells = {"title": row.get("title"), "context": part.get("context"), **question}
             yield {**cells, "answers": {"text": texts}}
 
 
@@ -276,8 +278,8 @@ class _JsonStream:
             try:
                 value, end = _decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                place = getattr(error, "pos", -_CUT)
-                cut = place > len(self._text) - _CUT or self._text[place] == '"'
+                position = getattr(error, "pos", -_CUT)
+                cut = position > len(self._text) - _CUT or self._text[position] == '"'
                 if not cut or not self._more():
                     raise self._broken(error) from error
             else:
@@ -306,5 +308,5 @@ class _JsonStream:
 def _broken(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error.msg} (column {error.colno})"
-    said = "nested too deeply" if isinstance(error, RecursionError) else error
-    return f"this JSON cannot be read ({said})"
+    reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    return f"this JSON cannot be read ({reason})"

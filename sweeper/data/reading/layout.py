@@ -64,8 +64,8 @@ def layout(
     Raises:
         DataError: There is no data file, nothing to train on, or no such configuration or split.
     """
-    known = sorted(names)
-    files = [name for name in known if _is_data(name)]
+    listed = sorted(names)
+    files = [name for name in listed if _is_data(name)]
     if not files:
         raise DataError(
             f"the folder has no data file ({listing(SUFFIXES)})",
@@ -80,15 +80,15 @@ def layout(
     if not configs:
         _check_shards(named, where)
     splits = _meant(named, train, files, where)
-    said = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
+    evidence = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
     used = {name for parts in splits.values() for name in parts}
     left = [f"{name!r}" for name, parts in named.items() if not used & set(parts)]
     if left and len(named) > 1:
-        said.append(f"not read: {listing(left)}; data.split names the split to train on")
+        evidence.append(f"not read: {listing(left)}; data.split names the split to train on")
     if any("/partial-" in name for name in used):
-        said.append("the hub has converted only the beginning of this data set")
-    found = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
-    return SplitFiles(found, tuple(said))
+        evidence.append("the hub has converted only the beginning of this data set")
+    paths = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
+    return SplitFiles(paths, tuple(evidence))
 
 
 def must_be_one(names: Sequence[str], split: str, where: str) -> None:
@@ -178,14 +178,14 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
         declared: Any = (yaml.safe_load(front) or {}).get("configs") or []
     except (yaml.YAMLError, AttributeError):
         return {}, "default"
-    found: dict[str, Named] = {}
+    configs: dict[str, Named] = {}
     default = "default"
-    for one in declared if isinstance(declared, list) else []:
-        if not isinstance(one, dict):
+    for config in declared if isinstance(declared, list) else []:
+        if not isinstance(config, dict):
             continue
-        folder = str(one.get("data_dir") or "").strip("./")
+        folder = str(config.get("data_dir") or "").strip("./")
         inside = [name for name in files if not folder or name.startswith(f"{folder}/")]
-        given = one.get("data_files")
+        given = config.get("data_files")
         if given is None:
             parts: Named = _by_name(inside, "")
         else:
@@ -195,25 +195,25 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
             }
         parts = {split: names for split, names in parts.items() if names}
         if parts:
-            name = str(one.get("config_name", "default"))
-            found[name] = parts
-            default = name if one.get("default") else default
-    return found, default
+            name = str(config.get("config_name", "default"))
+            configs[name] = parts
+            default = name if config.get("default") else default
+    return configs, default
 
 
 def _patterns(given: object) -> dict[str, list[str]]:
     """Split to patterns, in each of the forms that a card may have."""
     if isinstance(given, dict):
         given = [{"split": split, "path": paths} for split, paths in given.items()]
-    found: dict[str, list[str]] = {}
+    patterns: dict[str, list[str]] = {}
     for entry in given if isinstance(given, list) else [given]:
         named = entry if isinstance(entry, dict) else {"path": entry}
-        found.setdefault(str(named.get("split", "train")), []).extend(_texts(named.get("path")))
-    return found
+        patterns.setdefault(str(named.get("split", "train")), []).extend(_texts(named.get("path")))
+    return patterns
 
 
 def _texts(value: object) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
 def _fits(name: str, pattern: str, folder: str) -> bool:
@@ -224,15 +224,15 @@ def _fits(name: str, pattern: str, folder: str) -> bool:
 
 def _converted(files: Sequence[str]) -> dict[str, Named]:
     """The configurations of a conversion by the hub; none where this is not one."""
-    found: dict[str, dict[str, list[str]]] = {}
+    configs: dict[str, dict[str, list[str]]] = {}
     for name in files:
         match = _CONVERTED.fullmatch(name)
         if match is None:
             return {}
         split = match["split"].removeprefix("partial-")
-        found.setdefault(match["config"], {}).setdefault(split, []).append(name)
-    is_split = any(split in SPLIT_NAMES for parts in found.values() for split in parts)
-    return dict(found) if is_split else {}
+        configs.setdefault(match["config"], {}).setdefault(split, []).append(name)
+    is_split = any(split in SPLIT_NAMES for parts in configs.values() for split in parts)
+    return dict(configs) if is_split else {}
 
 
 def _config(configs: Mapping[str, Named], wanted: str | None, default: str, where: str) -> str:
@@ -265,7 +265,7 @@ def _meant(
     # `train_sft` comes with `test_sft`, even if there is a `test`, too.
     ending = train.removeprefix("train") if train.startswith("train") else ""
     meant: dict[Split, tuple[str, ...]] = {}
-    for name, parts in sorted(named.items(), key=lambda one: not one[0].endswith(ending)):
+    for name, parts in sorted(named.items(), key=lambda entry: not entry[0].endswith(ending)):
         split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"

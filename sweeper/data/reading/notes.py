@@ -61,7 +61,7 @@ class FileNotes:
             DataError: With the first problems.
         """
         if len(self.broken) > self.rows:
-            raise_any([one.problem for one in self.broken if one.problem])
+            raise_any([broken.problem for broken in self.broken if broken.problem])
 
     def counted(self, rows: Iterable[Numbered]) -> Iterator[Numbered]:
         """The same rows, with their columns noted.
@@ -97,7 +97,7 @@ class FileNotes:
             rows,
             tuple(self.how),
             self.label_names,
-            tuple(sorted(self.broken, key=lambda one: one.line)),
+            tuple(sorted(self.broken, key=lambda broken: broken.line)),
             tuple(self.cautions),
             tuple(self.columns),
         )

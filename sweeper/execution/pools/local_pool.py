@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sweeper.child_process import GPU_SETTINGS, GPU_SHARE, start_child
 from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
@@ -198,7 +198,7 @@ class LocalPool:
         if worker in self._processes:
             _write(self._processes[worker].orders, line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
+    def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         speaking = self._wait(seconds)
         self.oom_kills.look()
         clock = time.monotonic()
@@ -209,7 +209,7 @@ class LocalPool:
                 continue
             status = _status(process.popen)
             for message in self._heard(process):
-                yield Said(name, message)
+                yield WorkerMessage(name, message)
             if status is not None:
                 yield self._gone(name, process, status)
 

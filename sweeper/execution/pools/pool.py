@@ -14,7 +14,7 @@ from sweeper.execution.job import Message, Order
 
 
 @dataclass(frozen=True)
-class Said:
+class WorkerMessage:
     """A worker sent a message."""
 
     worker: str
@@ -75,7 +75,7 @@ class Pool(Protocol):
         """Send an order. If the worker is gone, it is lost, and ``poll`` reports the death."""
         ...
 
-    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
+    def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         """The messages and deaths within that time; returns as soon as there is one.
 
         A worker's death comes after its last message.

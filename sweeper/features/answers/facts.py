@@ -51,5 +51,5 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 def identity(spec: Spec, facts: Facts) -> object:
     """The digests of the answers: a later call of the run must compare with the same."""
-    known = parts.record_of(facts.features, "answers", AnswersFacts)
-    return [[model.name, model.sha256] for model in known.models] if known else None
+    recorded = parts.record_of(facts.features, "answers", AnswersFacts)
+    return [[model.name, model.sha256] for model in recorded.models] if recorded else None

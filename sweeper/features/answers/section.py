@@ -38,7 +38,9 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The comparisons of the verdict with models whose answers were saved."""
-    titles = {one.name: one.title for one in findings.baselines if one.reference}
+    titles = {
+        baseline.name: baseline.title for baseline in findings.baselines if baseline.reference
+    }
     models = tuple(
         ReferenceComparison(title=titles[comparison.second], comparison=comparison)
         for comparison in findings.verdict.comparisons
@@ -63,14 +65,7 @@ def sentence(model: ReferenceComparison, figures: Figures) -> str:
         answer = f"{trial} is not worse than {model.title} {margin}"
     else:
         answer = f"the test split cannot tell whether {trial} is worse than {model.title} {margin}"
-        outcome = words.outcome(
-            comparison.outcome,
-            comparison.difference,
-            comparison.comparisons,
-            figures.margin_points / 100,
-            comparison.lacking,
-        )
-        gap = f"{gap}, {outcome}"
+        gap = f"{gap}, {words.outcome(comparison, figures.margin_points / 100)}"
     return f"{words.sentence(answer)}: {gap}."
 
 

@@ -91,7 +91,7 @@ class ReferenceModel:
     ) -> _Scores:
         """An answer that names no class is wrong."""
         objective = self._context.objective
-        numbers = {normalised(label): place for place, label in enumerate(task.dataset.labels)}
+        numbers = {normalised(label): number for number, label in enumerate(task.dataset.labels)}
         decided = [numbers.get(normalised(text), -1) for text in answers]
         true = task.targets(examples)
         if objective.function:
@@ -112,7 +112,7 @@ class ReferenceModel:
         figures = computed("answers", answers, [example.accepted for example in examples])
         written = Answered(tuple((text,) for text in answers), figures, tokens)
         score = from_answers(context.objective, written, examples, context.underway)
-        places = tuple(place for place, weight in enumerate(weights) if weight)
+        places = tuple(index for index, weight in enumerate(weights) if weight)
         generated = GeneratedAnswers(
             items=len(places),
             metrics=figures,

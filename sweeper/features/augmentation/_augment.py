@@ -56,7 +56,7 @@ async def augment(
     jobs: Sequence[NewRow],
     writer: Writer,
     replies: Replies,
-    told: Callable[[str, int, int], None],
+    report: Callable[[str, int, int], None],
 ) -> Augmented:
     """Make the rows of a data set's jobs, and keep those that may be trained on.
 
@@ -85,7 +85,7 @@ async def augment(
             return str(why)
         finally:
             done += 1
-            told(f"asking for {method.name} rows", done, len(jobs))
+            report(f"asking for {method.name} rows", done, len(jobs))
 
     try:
         results = await asyncio.gather(*(one(*numbered) for numbered in enumerate(jobs)))

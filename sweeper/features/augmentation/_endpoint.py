@@ -84,12 +84,12 @@ class Endpoint:
         async with self._room:
             await self._turn()
             try:
-                found = await self._client.chat.completions.create(
+                completion = await self._client.chat.completions.create(
                     model=self._model, messages=messages
                 )
             except (self._openai.APIError, ValueError) as error:
                 raise self._failed(error) from error
-        reply = _reply(found)
+        reply = _reply(completion)
         if isinstance(reply, str):
             raise self._failed(NoReply(reply))
         self._answered, self._failures = True, 0
@@ -109,7 +109,7 @@ class Endpoint:
     def _failed(self, error: Exception) -> Exception:
         """What to raise for a request that failed after all retries."""
         self._failures += 1
-        said = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
+        reason = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
         fix = _REMEDIES.get(status, "What was answered is kept: the same command continues.")
         if status in _REMEDIES:
@@ -117,10 +117,10 @@ class Endpoint:
         elif not self._answered and type(error) is self._openai.APIConnectionError:
             what, fix = "the endpoint cannot be reached", "Check the URL, and whether it runs."
         elif self._failures < FAILURES_IN_A_ROW:
-            return NoReply(said[:300])
+            return NoReply(reason[:300])
         else:
             what = f"{self._failures} requests in a row failed"
-        return UsageError(what, why=said[:300], fix=fix, where=without_secrets(self._url))
+        return UsageError(what, why=reason[:300], fix=fix, where=without_secrets(self._url))
 
 
 def _reply(completion: Any) -> Reply | str:

@@ -26,8 +26,8 @@ def rejected(
     """
     train = dataset.splits["train"]
     longest = max(len(subject(row)) for row in train)
-    found = {row: _broken(row, origin, longest, method) for row, origin in made.items()}
-    reasons = {row: why for row, why in found.items() if why}
+    broken = {row: _broken(row, origin, longest, method) for row, origin in made.items()}
+    reasons = {row: why for row, why in broken.items() if why}
     reasons |= usable(_left(made, reasons), dataset)[1]
     reasons |= _similar(_left(made, reasons), dataset)
     if dataset.labels:
@@ -60,17 +60,17 @@ def _similar(made: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
         ("validation", dataset.splits["validation"]),
         ("test", dataset.splits["test"]),
     ]
-    old = [_row("train", one) for one in dataset.splits["train"]]
-    apart = [_row(split, one) for split, rows in held for one in rows]
-    new = [_row("train", one) for one in made]
+    old = [_row("train", row) for row in dataset.splits["train"]]
+    apart = [_row(split, row) for split, rows in held for row in rows]
+    new = [_row("train", row) for row in made]
     reasons: dict[Example, str] = {}
-    for place, _ in near_later(_rows(chain(new, apart))):
-        if place < len(new):
-            reasons[made[place]] = "nearly the same as a row of validation or test"
-    for place, other in near_earlier(_rows(chain(old, new))):
-        if place >= len(old):
+    for index, _ in near_later(_rows(chain(new, apart))):
+        if index < len(new):
+            reasons[made[index]] = "nearly the same as a row of validation or test"
+    for index, other in near_earlier(_rows(chain(old, new))):
+        if index >= len(old):
             what = "a row of train" if other < len(old) else "another new row"
-            reasons.setdefault(made[place - len(old)], f"nearly the same as {what}")
+            reasons.setdefault(made[index - len(old)], f"nearly the same as {what}")
     return reasons
 
 
@@ -132,9 +132,9 @@ def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, 
     usual = np.array([own[labels[: len(train)] == k].mean() for k in range(len(names))])
     best = probabilities.argmax(axis=1)
     return {
-        row: str(names[best[place]])
-        for place, row in enumerate(rows)
-        if place >= len(train)
-        and names[best[place]] != row.label
-        and probabilities[place, best[place]] >= usual[best[place]]
+        row: str(names[best[index]])
+        for index, row in enumerate(rows)
+        if index >= len(train)
+        and names[best[index]] != row.label
+        and probabilities[index, best[index]] >= usual[best[index]]
     }

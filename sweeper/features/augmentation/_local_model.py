@@ -36,8 +36,8 @@ class LocalModel:
             NoReply: The model wrote nothing.
             ModelError: The model cannot be loaded.
         """
-        said = [{"role": m.role, "content": m.content} for m in request.messages]
-        line = json.dumps({"messages": said, "expected": request.expected})
+        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        line = json.dumps({"messages": turns, "expected": request.expected})
         async with self._one:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
@@ -48,7 +48,9 @@ class LocalModel:
             answer = object_of((await process.stdout.readline()).decode() or _ENDED)
         if "problems" in answer:
             where = f"--model {self._model}"
-            raise ModelError([Problem(**{**one, "where": where}) for one in answer["problems"]])
+            raise ModelError(
+                [Problem(**{**problem, "where": where}) for problem in answer["problems"]]
+            )
         if not str(answer["text"]).strip():
             raise NoReply("the answer holds no text")
         return Reply(**answer)

@@ -173,8 +173,8 @@ class Synthetic(Method):
             return self.marked(rewritten(job.first, reply), job)
         begin, end = reply.find("{"), reply.rfind("}")
         try:
-            said = object_of(reply[begin : end + 1])
-            question, answer = str(said["question"]).strip(), str(said["answer"]).strip()
+            fields = object_of(reply[begin : end + 1])
+            question, answer = str(fields["question"]).strip(), str(fields["answer"]).strip()
         except (ValueError, KeyError):
             raise NoReply("the reply is not the requested JSON object") from None
         if not question or not answer:

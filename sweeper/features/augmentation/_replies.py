@@ -57,5 +57,5 @@ class Replies:
         self._file.close()
 
     def _key(self, request: ModelRequest) -> str:
-        said = [[message.role, message.content] for message in request.messages]
-        return digest(json.dumps([self._model, said], ensure_ascii=False))
+        turns = [[message.role, message.content] for message in request.messages]
+        return digest(json.dumps([self._model, turns], ensure_ascii=False))

@@ -99,12 +99,12 @@ def announce(
     Raises:
         UsageError: Nobody can be asked.
     """
-    known, missing = requests(method, jobs, replies)
+    answered, missing = requests(method, jobs, replies)
     times = method.requests_per_row
-    read = sum(len(m.content.encode()) for one in missing for m in one.messages)
-    wrote = sum(one.expected for one in missing)
+    read = sum(len(m.content.encode()) for request in missing for m in request.messages)
+    wrote = sum(request.expected for request in missing)
     tokens = [round(times * count / BYTES_PER_TOKEN) for count in (read, wrote)]
-    kept = f" ({known:,} replies are there)" if known else ""
+    kept = f" ({answered:,} replies are there)" if answered else ""
     say(
         f"{units.plural(len(jobs), 'row')} by {method.name}: {times * len(missing):,} "
         f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"
@@ -120,32 +120,32 @@ def _cost(money: Prices, read: int, wrote: int) -> str:
     return f", at a cost of {(read * money[0] + wrote * money[1]) / 1e6:.4g}" if money else ""
 
 
-def write(found: Augmented, output: Path) -> None:
+def write(made: Augmented, output: Path) -> None:
     """Write the new rows and the list of what became of each.
 
     Raises:
         UsageError: There is no new row.
     """
-    if not found.rows:
-        reasons = Counter(change.why for change in found.changes).most_common(3)
+    if not made.rows:
+        reasons = Counter(change.why for change in made.changes).most_common(3)
         raise UsageError(
-            f"none of {len(found.changes):,} rows was added",
+            f"none of {len(made.changes):,} rows was added",
             why="; ".join(f"{count:,}: {why}" for why, count in reasons),
             fix=f"The replies are in {replies_path(output)}. Try another model or method.",
         )
-    write_rows(output, found.rows)
-    write_text(changes_path(output), change_list(found.changes))
+    write_rows(output, made.rows)
+    write_text(changes_path(output), change_list(made.changes))
 
 
-def show(found: Augmented, output: Path, money: Prices) -> None:
+def show(made: Augmented, output: Path, money: Prices) -> None:
     """What came of it, and how to use it."""
-    ended = Counter(change.action for change in found.changes)
+    ended = Counter(change.action for change in made.changes)
     typer.echo(
         f"{units.plural(ended['added'], 'row')} added, {ended['rejected']:,} rejected, "
-        f"{ended['failed']:,} without a usable reply; {found.tokens_in:,} tokens read and "
-        f"{found.tokens_out:,} written{_cost(money, found.tokens_in, found.tokens_out)}"
+        f"{ended['failed']:,} without a usable reply; {made.tokens_in:,} tokens read and "
+        f"{made.tokens_out:,} written{_cost(money, made.tokens_in, made.tokens_out)}"
     )
-    reasons = Counter((c.action, c.why) for c in found.changes if c.why)
+    reasons = Counter((c.action, c.why) for c in made.changes if c.why)
     for (action, why), count in reasons.most_common():
         typer.echo(f"  {count:,} {action}: {why}")
     typer.echo(f"Written: {output}; every row: {changes_path(output)}")

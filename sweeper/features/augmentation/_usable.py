@@ -22,7 +22,7 @@ def usable(
     train = {example.key for example in dataset.splits["train"]}
     held = held_out(dataset)
     held_keys = {example.key for example in held}
-    known = {example.content_hash() for example in dataset.splits["train"]}
+    hashes = {example.content_hash() for example in dataset.splits["train"]}
     left_out: dict[Example, str] = {}
     kept: list[Example] = []
     for row in rows:
@@ -32,10 +32,10 @@ def usable(
             left_out[row] = HELD_OUT
         elif dataset.labels and row.label not in dataset.labels:
             left_out[row] = UNKNOWN_LABEL
-        elif row.content_hash() in known:
+        elif row.content_hash() in hashes:
             left_out[row] = REPEATED
         else:
-            known.add(row.content_hash())
+            hashes.add(row.content_hash())
             kept.append(row)
     answers = {example.answer for example in dataset.splits["train"]}
     new = [_what_is_new(row, answers) for row in kept]

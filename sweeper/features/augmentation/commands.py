@@ -85,9 +85,9 @@ def augment(
     progress, replies = work_progress(), Replies(steps.replies_path(output), model)
     try:
         steps.announce(METHODS[how], jobs, replies, money, ask=endpoint is not None and not yes)
-        found = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
+        augmented = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
     finally:
         progress.close()
         replies.close()
-    steps.write(found, output)
-    steps.show(found, output, money)
+    steps.write(augmented, output)
+    steps.show(augmented, output, money)

@@ -50,24 +50,24 @@ def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     rows = tuple(row for row in dataset.further_rows if is_augmented(row.source))
     if (path := spec.features.of(Options).path) is not None:
         try:
-            found = load_corpus(path, spec.data, spec.task)
+            loaded = load_corpus(path, spec.data, spec.task)
         except DataError as error:
             raise DataError(
-                [replace(one, where=f"{where} ({one.where})") for one in error.problems]
+                [replace(problem, where=f"{where} ({problem.where})") for problem in error.problems]
             ) from error
         unmarked = source_of(UNKNOWN_METHOD)
-        rows += tuple(row if row.source else replace(row, source=unmarked) for row in found)
+        rows += tuple(row if row.source else replace(row, source=unmarked) for row in loaded)
     if not rows:
         return FurtherRows()
     kept, left_out = usable(rows, dataset)
     reasons = Counter(left_out.values())
-    said = tuple(f"{plural(n, 'augmented row')} left out: {why}" for why, n in reasons.items())
+    warnings = tuple(f"{plural(n, 'augmented row')} left out: {why}" for why, n in reasons.items())
     if not kept:
         raise DataError(
             f"none of {len(rows):,} augmented rows can be used",
-            why="; ".join(said),
+            why="; ".join(warnings),
             fix="Make them from this data set with 'sweeper data augment', or leave out "
             "'features.augmentation'.",
             where=where if path else dataset.path,
         )
-    return FurtherRows(kept, said)
+    return FurtherRows(kept, warnings)

@@ -218,9 +218,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = (
-            name for name in kept.names for pattern in _TOKENIZER if fnmatchcase(name, pattern)
-        )
+        tokenizer = (name for name in kept.names for glob in _TOKENIZER if fnmatchcase(name, glob))
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}

@@ -8,19 +8,14 @@ from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
+from sweeper.evaluation.task_scores import Unit
 from sweeper.features.forgetting._general_data import TEXT
 from sweeper.features.forgetting.options import Options
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
 from sweeper.findings.front import front_of
 from sweeper.findings.record import Verdict
-from sweeper.findings.study.changes import (
-    TaskChange,
-    Unit,
-    lost,
-    measure_points,
-    task_changes,
-)
+from sweeper.findings.study.changes import TaskChange, lost, measure_points, task_changes
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 
 _TEXT_UNIT: Unit = "nats/token"

@@ -6,16 +6,23 @@ What is measured with is never trained on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from sweeper import units
+from sweeper.cache import home
 from sweeper.data.examples import Dataset, Example, digest
 from sweeper.errors import DataError
+from sweeper.facts.models.model_folder import weights_state
+from sweeper.facts.record import ModelFacts
 from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 
+# In the cache, with what base models wrote.
+FOLDER = "general"
 TEXT = f"{GENERAL}.text"
 """The name of the loss on general text among the measures of a trial."""
 # Every completed trial is scored on these, so that they must stay a small part of its time.
@@ -113,3 +120,21 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
         for example in part:
             sha.update(example.content_hash().encode())
     return GeneralText(replay, held, leaked, sha.hexdigest())
+
+
+def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:
+    """Its folder in the cache, whether it is there or not."""
+    parts = {
+        "sampling": asdict(sampling),
+        "model": [facts.id, facts.revision],
+        "weights": weights_state(weights),
+    }
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return home() / FOLDER / digest
+
+
+def has_written(facts: ModelFacts) -> bool:
+    """Whether the base wrote such text for an earlier run."""
+    if facts.folder is None:
+        return False
+    return own_text_folder(facts, Path(facts.folder), SelfSampling()).is_dir()

@@ -29,13 +29,14 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.evaluation.objective_values import Sampling, generate
 from sweeper.features.forgetting._general_data import (
+    FOLDER,
     HELD_BACK_TOKENS,
     GeneralText,
     SelfSampling,
     divided,
     general_text,
+    own_text_folder,
 )
-from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
 from sweeper.features.forgetting.options import Options
 from sweeper.jsontext import value_of
 from sweeper.plans import Half, autocast_dtype
@@ -160,36 +161,33 @@ class GeneralSet:
         dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)
 
-    @cached_property
-    def replayed(self) -> tuple[General, list[Feature]]:
-        """The task that pads general examples, and those that may be replayed."""
-        task = self.task(self._context.task.sequence_length)
-        features = task.encode(self.text.replay)
-        useful = [f for f in features if any(label != -100 for label in f["labels"])]
+    def _encoded(
+        self, examples: Sequence[Example], tokens: int, use: str
+    ) -> tuple[General, list[tuple[Example, Feature]]]:
+        """The task that encodes these examples, and those that have anything to learn."""
+        task = self.task(tokens)
+        pairs = zip(examples, task.encode(examples), strict=True)
+        useful = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]
         if not useful:
             raise UsageError(
-                "none of the general texts can be replayed",
+                f"none of the {use}",
                 why=f"None has anything to learn within {task.sequence_length} tokens.",
                 fix="Name other general text with --general, or raise training.max_length.",
             )
         return task, useful
 
     @cached_property
+    def replayed(self) -> tuple[General, list[Feature]]:
+        """The task that pads general examples, and those that may be replayed."""
+        cap = self._context.task.sequence_length
+        task, useful = self._encoded(self.text.replay, cap, "general texts can be replayed")
+        return task, [feature for _, feature in useful]
+
+    @cached_property
     def _held_back(self) -> tuple[General, TokenizedSplit]:
-        task = self.task(HELD_BACK_TOKENS)
-        examples = self.text.held_back
-        useful = [
-            example
-            for example, feature in zip(examples, task.encode(examples), strict=True)
-            if any(label != -100 for label in feature["labels"])
-        ]
-        if not useful:
-            raise UsageError(
-                "none of the held-out general texts can be scored",
-                why=f"None has anything to say within {task.sequence_length} tokens.",
-                fix="Name other general text with --general, or raise training.max_length.",
-            )
-        return task, TokenizedSplit(task, useful)
+        use = "held-out general texts can be scored"
+        task, useful = self._encoded(self.text.held_back, HELD_BACK_TOKENS, use)
+        return task, TokenizedSplit(task, [example for example, _ in useful])
 
     def measure(
         self,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
 from sweeper.facts.record import Facts
-from sweeper.features.forgetting._general_data import general_text
-from sweeper.features.forgetting._own_text import has_written
+from sweeper.features.forgetting._general_data import general_text, has_written
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
 from sweeper.planning.rulebook.fact import FactInput, Value, flag, number

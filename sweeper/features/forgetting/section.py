@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import units
+from sweeper.evaluation.task_scores import Unit
 from sweeper.features.forgetting._figures import (
     Figures,
     TrialForgetting,
@@ -14,11 +15,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.record import Findings
-from sweeper.findings.study.changes import (
-    Unit,
-    amount,
-    ends,
-)
+from sweeper.findings.study.changes import amount, ends
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import (
     Block,

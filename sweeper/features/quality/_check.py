@@ -90,7 +90,7 @@ class Checked:
     @property
     def serious(self) -> tuple[FaultFinding, ...]:
         """The findings that make scores or a model untrustworthy."""
-        return tuple(one for one in self.findings if one.severity == "serious")
+        return tuple(finding for finding in self.findings if finding.severity == "serious")
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -104,12 +104,14 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
-    found, counts = find_all(data, wanted)
+    by_kind, counts = find_all(data, wanted)
     total = sum(counts.values())
     findings = [
-        _finding(kind, found[kind.name], data, total) for kind in wanted if found[kind.name].rows
+        _finding(kind, by_kind[kind.name], data, total)
+        for kind in wanted
+        if by_kind[kind.name].rows
     ]
-    findings.sort(key=lambda one: (_GRAVEST_FIRST.index(one.severity), -one.count))
+    findings.sort(key=lambda finding: (_GRAVEST_FIRST.index(finding.severity), -finding.count))
     return Checked(
         name=data.name,
         task=data.task,
@@ -118,36 +120,38 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
         evidence=data.evidence,
         cautions=data.cautions,
         findings=tuple(findings),
-        not_looked_for={name: one.missing for name, one in found.items() if one.missing},
+        not_looked_for={
+            name: finding.missing for name, finding in by_kind.items() if finding.missing
+        },
         mend_all=fix_command(data.name, "--all-safe", *data.flags)
-        if any(one.safe for one in findings)
+        if any(finding.safe for finding in findings)
         else "",
     )
 
 
-def _finding(kind: Kind, found: Found, data: DataRows, total: int) -> FaultFinding:
+def _finding(kind: Kind, faults: Found, data: DataRows, total: int) -> FaultFinding:
     examples = []
-    for row, said in found.first:
+    for row, detail in faults.first:
         cells = str(dict(row.fields)) if row.fields else row.raw
         text = redacted(" ".join((row.input or cells).split()))
         cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
-        examples.append(ExampleOfFault(row.path, row.line, redacted(said), cut))
-    mendable = found.mendable if kind.mends else 0
+        examples.append(ExampleOfFault(row.path, row.line, redacted(detail), cut))
+    mendable = faults.mendable if kind.mends else 0
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
     return FaultFinding(
         kind=kind.name,
         title=kind.title,
-        count=found.rows,
-        share=found.rows / (found.looked_at or total),
+        count=faults.rows,
+        share=faults.rows / (faults.looked_at or total),
         severity=kind.severity,
         consequence=kind.consequence,
         remedy=kind.remedy if mendable else "",
         command=command,
         safe=kind.safe and mendable > 0,
         examples=tuple(examples),
-        lines={path: sorted(lines) for path, lines in found.lines.items()},
+        lines={path: sorted(lines) for path, lines in faults.lines.items()},
         mendable=mendable,
-        looked_at=found.looked_at,
+        looked_at=faults.looked_at,
     )
 
 
@@ -165,23 +169,23 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
     form = Form(dataset.format, dataset.columns, ())
     flags = flags_of(spec, task)
     data = DataRows(dataset.path, task, rows, {dataset.path: form}, flags=flags)
-    found = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
+    findings = check(data, [kind for kind in kinds().values() if kind.in_plan]).findings
     return tuple(
         DataFault(
-            kind=one.kind,
-            rows=one.count,
-            share=one.share,
-            text=f"{plural(one.count, 'row')} {one.title} (line "
-            f"{', '.join(str(example.line) for example in one.examples[:3])}). "
-            f"{one.consequence.rstrip('.')}",
-            action=_repair(one),
+            kind=finding.kind,
+            rows=finding.count,
+            share=finding.share,
+            text=f"{plural(finding.count, 'row')} {finding.title} (line "
+            f"{', '.join(str(example.line) for example in finding.examples[:3])}). "
+            f"{finding.consequence.rstrip('.')}",
+            action=_repair(finding),
         )
-        for one in found
+        for finding in findings
     )
 
 
-def _repair(one: FaultFinding) -> str:
+def _repair(finding: FaultFinding) -> str:
     """What removes the fault."""
-    if not one.command:
+    if not finding.command:
         return "Correct these rows in the file."
-    return f"To repair the file: {one.command}{', or give --fix' if one.safe else ''}"
+    return f"To repair the file: {finding.command}{', or give --fix' if finding.safe else ''}"

@@ -44,7 +44,7 @@ class CheckedRows(DataRows):
         """These rows; with what they are checked against, if that is known."""
         if isinstance(data, cls):
             return data
-        return cls(**{one.name: getattr(data, one.name) for one in fields(DataRows)})
+        return cls(**{item.name: getattr(data, item.name) for item in fields(DataRows)})
 
     @property
     def usable_rows(self) -> int:

@@ -45,8 +45,8 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
             if kind.missing(data) or (kind.uses_model and number):
                 continue
             # A row that was mended in another way is left to that.
-            others = {one.name for one in chosen if one.instead_of == kind.name}
-            done = {(one.path, one.line) for one in changes if one.remedy in others}
+            others = {item.name for item in chosen if item.instead_of == kind.name}
+            done = {(item.path, item.line) for item in changes if item.remedy in others}
             rows = data.rows
             faults = [
                 fault
@@ -63,10 +63,10 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
 
 def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
     """What the remedy of a kind does to the rows with its faults, in their order."""
-    said = {fault.place: fault.said for fault in faults}
-    found: list[ListedChange] = []
-    for place, new in sorted(kind.mend(data, faults).items() if faults else ()):
-        row = data.rows[place]
+    details = {fault.place: fault.said for fault in faults}
+    changes: list[ListedChange] = []
+    for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
+        row = data.rows[index]
         before, after = row.fields if row.readable else {"unreadable": row.raw}, dict[str, object]()
         if new is not None:
             after = {n: cell for n, cell in new.fields.items() if cell != row.fields.get(n)}
@@ -74,11 +74,11 @@ def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedC
             if not after:
                 continue
         action = "removed" if new is None else "changed"
-        why = said.get(place) or kind.title
+        why = details.get(index) or kind.title
         if kind.name == "private":  # what the remedy takes away must not stay in the list
             before = {name: in_cell(cell, redacted) for name, cell in before.items()}
-        found.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
-    return found
+        changes.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
+    return changes
 
 
 def fix_command(name: str, *flags: str) -> str:

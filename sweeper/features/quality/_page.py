@@ -61,30 +61,30 @@ def _summary(checked: Checked) -> Iterator[Block]:
         yield Text(("No fault was found.",))
         return
     columns: list[Column[FaultFinding]] = [
-        Column("kind", lambda one: one.kind),
-        Column("severity", lambda one: one.severity),
-        Number("rows", lambda one: f"{one.count:,}"),
+        Column("kind", lambda finding: finding.kind),
+        Column("severity", lambda finding: finding.severity),
+        Number("rows", lambda finding: f"{finding.count:,}"),
         Number("share", _share),
-        Column("rows that ...", lambda one: one.title),
+        Column("rows that ...", lambda finding: finding.title),
     ]
     caption = "Kinds of faults, the most serious first"
     yield Table.of("faults", caption, columns, placed(checked.findings))
-    if any(one.safe for one in checked.findings):
+    if any(finding.safe for finding in checked.findings):
         yield Code("Apply all safe remedies", checked.mend_all)
 
 
-def _details(one: FaultFinding) -> Iterator[Block]:
-    yield Text((one.consequence,))
+def _details(finding: FaultFinding) -> Iterator[Block]:
+    yield Text((finding.consequence,))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
         Column("what is wrong there", lambda e: e.said),
         Column("text", lambda e: e.text),
     ]
-    yield Table.of(f"{one.kind}-rows", "The first rows", columns, placed(one.examples))
-    where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in one.lines.items())
+    yield Table.of(f"{finding.kind}-rows", "The first rows", columns, placed(finding.examples))
+    where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in finding.lines.items())
     yield Bullets(where, "Lines of all rows")
-    if one.command:
-        yield Code(f"Remedy: {one.remedy}", one.command)
+    if finding.command:
+        yield Code(f"Remedy: {finding.remedy}", finding.command)
 
 
 def ranges(lines: Sequence[int]) -> str:
@@ -104,5 +104,5 @@ def ranges(lines: Sequence[int]) -> str:
     )
 
 
-def _share(one: FaultFinding) -> str:
-    return f"{one.share:.1%}"
+def _share(finding: FaultFinding) -> str:
+    return f"{finding.share:.1%}"

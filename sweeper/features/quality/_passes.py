@@ -68,26 +68,26 @@ class Found:
         self.mendable += len({fault.place for fault in faults if fault.mends})
         for fault in faults:
             self.lines[rows[fault.place].path].add(rows[fault.place].line)
-        first = [(rows[one.place], one.said) for one in faults[:SHOWN_EXAMPLES]]
-        self.first = sorted(self.first + first, key=lambda one: one[0].line)[:SHOWN_EXAMPLES]
+        first = [(rows[item.place], item.said) for item in faults[:SHOWN_EXAMPLES]]
+        self.first = sorted(self.first + first, key=lambda item: item[0].line)[:SHOWN_EXAMPLES]
 
 
 def find_all(
     data: CheckedRows, wanted: Sequence[Kind]
 ) -> tuple[dict[str, Found], dict[Split, int]]:
     """The faults of each kind, and the rows of each split."""
-    found = {kind.name: Found() for kind in wanted}
+    by_kind = {kind.name: Found() for kind in wanted}
     counts: Counter[Split] = Counter()
     usable = _Usable()
     alone = [kind for kind in wanted if kind.compares == "nothing"]
     rows = told(data.rows, f"checking {data.name}", len(data.rows))
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
-        for place, row, example in part.usable:
-            usable.add(counts.total() + place, row.split, data.spelling(row), example)
+        for index, row, example in part.usable:
+            usable.add(counts.total() + index, row.split, data.spelling(row), example)
         counts.update(row.split for row in block)
         for kind in alone:
-            found[kind.name].look(kind, part)
+            by_kind[kind.name].look(kind, part)
     parts: dict[Compared, Iterator[CheckedRows]] = {
         "inputs": usable.repeated(data),
         "labels": usable.labelled(data),
@@ -97,10 +97,10 @@ def find_all(
         kinds = [kind for kind in wanted if kind.compares == compared]
         for part in its_parts if kinds else ():
             for kind in kinds:
-                found[kind.name].look(kind, part)
+                by_kind[kind.name].look(kind, part)
                 if compared == "everything" and len(part.rows) < len(usable):
-                    found[kind.name].looked_at = len(part.rows)
-    return found, dict(counts)
+                    by_kind[kind.name].looked_at = len(part.rows)
+    return by_kind, dict(counts)
 
 
 class _Usable:
@@ -116,8 +116,8 @@ class _Usable:
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, place: int, split: Split, label: str, example: Example) -> None:
-        self._places.append(place)
+    def add(self, index: int, split: Split, label: str, example: Example) -> None:
+        self._places.append(index)
         self._keys.append(int(example.key[:16], 16))
         self._splits.append(SPLITS.index(split))
         self._labels.append(self._names.setdefault(label, len(self._names)))
@@ -125,7 +125,7 @@ class _Usable:
     def sample(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Rows at equal distances."""
         step = max(1, -(-len(self) // SAMPLE_ROWS))
-        yield data.with_rows([data.rows[place] for place in self._places[::step]], len(self))
+        yield data.with_rows([data.rows[index] for index in self._places[::step]], len(self))
 
     def repeated(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """Blocks of rows whose input occurs in several rows; those of one input stay together.
@@ -134,14 +134,14 @@ class _Usable:
         """
         several = self._repeated()
         block: list[int] = []
-        for place, number in enumerate(several, start=1):
+        for index, number in enumerate(several, start=1):
             block.append(self._places[number])
-            last = place == len(several)
-            ended = last or self._keys[several[place]] != self._keys[number]
+            last = index == len(several)
+            ended = last or self._keys[several[index]] != self._keys[number]
             # Of an input that a large part of all rows has, the rows are cut.
             full = len(block) >= (BLOCK_ROWS if ended else _MOST_BLOCKS * BLOCK_ROWS)
             if last or full:
-                rows = [data.rows[one] for one in sorted(block)]
+                rows = [data.rows[row] for row in sorted(block)]
                 yield data.with_rows(rows, len(self) * len(block) // len(several))
                 block = []
 
@@ -150,12 +150,12 @@ class _Usable:
         buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)
-        found = array("I")
+        repeated = array("I")
         for bucket in buckets:
             counts = Counter(self._keys[number] for number in bucket)
             several = (number for number in bucket if counts[self._keys[number]] > 1)
-            found.extend(sorted(several, key=self._keys.__getitem__))
-        return found
+            repeated.extend(sorted(several, key=self._keys.__getitem__))
+        return repeated
 
     def labelled(self, data: CheckedRows) -> Iterator[CheckedRows]:
         """All rows with their labels but without their texts; nothing where there is no label."""
@@ -182,9 +182,9 @@ class _LabelsAlone(CheckedRows):
 
     @property
     def usable(self) -> Sequence[tuple[int, FileRow, Example]]:
-        def at(place: int) -> tuple[int, FileRow, Example]:
-            row = self.light[place]
+        def at(index: int) -> tuple[int, FileRow, Example]:
+            row = self.light[index]
             assert row.example is not None
-            return place, row, row.example
+            return index, row, row.example
 
         return Stored(len(self.light), at)

@@ -46,7 +46,7 @@ def beyond_best(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         UsageError: The rows cannot be ranked like that.
     """
     keep = spec.features.of(Options).keep
-    train = [one for one in data.usable if one[1].split == "train"]
+    train = [usable for usable in data.usable if usable[1].split == "train"]
     if keep is None or len(train) <= keep.rows:
         return
     where = spec.places.where(("features", "quality", "keep", "by"))
@@ -58,11 +58,11 @@ def beyond_best(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         return
     if why := why_not(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
-    found = label_trust(data)
-    trust = dict(zip(found.places, found.trust, strict=True))
+    trusted = label_trust(data)
+    trust = dict(zip(trusted.places, trusted.trust, strict=True))
     # Rows that are not checked come first. Keys are hashes: among equals the choice is random, and
     # the same every time.
-    ranked = sorted(train, key=lambda one: (-trust.get(one[0], 1.0), one[2].key))
+    ranked = sorted(train, key=lambda usable: (-trust.get(usable[0], 1.0), usable[2].key))
     for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
         yield _left_out(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
 
@@ -91,11 +91,11 @@ def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
     head = f"{model.id}|{model.revision}|{files}|".encode()
     key = hashlib.sha256(head + request_line(request)).hexdigest()
     path = home() / "spread-rows" / f"{key[:16]}.json"
-    found = SpreadRows.read_or_none(path)
-    if found is None:
+    spread = SpreadRows.read_or_none(path)
+    if spread is None:
         what = "the ranking by spread"
-        found = in_child(
+        spread = in_child(
             FUNCTION, request, SpreadRows, what=what, where=where, seconds=_TIMEOUT_SECONDS
         )
-        found.write(path)
-    return set(found.chosen)
+        spread.write(path)
+    return set(spread.chosen)

@@ -29,19 +29,19 @@ def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Fe
     """The mean of each text's token states, ``(texts, width)``, of length 1."""
     tokenizer.enable_truncation(LONGEST_TOKENS)
     tokenizer.no_padding()
-    rows = [one.ids or [0] for one in tokenizer.encode_batch(list(texts))]
+    rows = [row.ids or [0] for row in tokenizer.encode_batch(list(texts))]
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     device = next(model.parameters()).device
-    found: list[Features] = [np.empty(0, np.float32)] * len(rows)
+    features: list[Features] = [np.empty(0, np.float32)] * len(rows)
     for at in range(0, len(order), _BATCH):
         part = order[at : at + _BATCH]
         ids = padded([rows[n] for n in part], 0).to(device)
         mask = padded([[1] * len(rows[n]) for n in part], 0)
         with torch.inference_mode():
             states = model(input_ids=ids, attention_mask=mask.to(device)).last_hidden_state
-        for n, one in zip(part, pool(states.cpu(), mask, "mean").numpy(), strict=True):
-            found[n] = one / max(float(np.linalg.norm(one)), 1e-12)
-    return np.stack(found)
+        for n, row in zip(part, pool(states.cpu(), mask, "mean").numpy(), strict=True):
+            features[n] = row / max(float(np.linalg.norm(row)), 1e-12)
+    return np.stack(features)
 
 
 def spread(features: Features, count: int, seed: int = 0) -> list[int]:

@@ -100,8 +100,8 @@ def why_not(data: DataRows) -> str:
 def _sample(data: DataRows) -> list[tuple[int, str]]:
     """Places and labels of rows of train whose class has a subject of its own."""
     rows = [
-        (place, row.label)
-        for place, row, _ in data.usable
+        (index, row.label)
+        for index, row, _ in data.usable
         if row.split == "train" and row.label and folded(row.label) not in CATCH_ALL
     ]
     most = min(MOST_ROWS, MOST_DECISIONS // max(1, len({label for _, label in rows})))
@@ -112,13 +112,13 @@ def label_trust(data: DataRows) -> LabelTrust:
     """How far the labels of rows of train can be trusted."""
     rows = _sample(data)
     counts = Counter(label for _, label in rows)
-    places = tuple(place for place, label in rows if counts[label] >= FEWEST_OF_LABEL)
+    places = tuple(index for index, label in rows if counts[label] >= FEWEST_OF_LABEL)
     usual: dict[str, str] = {}
     for label, _ in counts.most_common():
         usual.setdefault(folded(label), label)
     # Another spelling is no other label.
-    labels = tuple(usual[folded(data.rows[place].label)] for place in places)
-    return trust_of(places, tuple(data.rows[place].input for place in places), labels)
+    labels = tuple(usual[folded(data.rows[index].label)] for index in places)
+    return trust_of(places, tuple(data.rows[index].input for index in places), labels)
 
 
 @lru_cache(maxsize=2)

@@ -23,15 +23,15 @@ def show_check(checked: Checked) -> None:
     total = sum(checked.rows.values())
     rows = f"{plural(total, 'row')} ({counts})"
     _line(f"{checked.name}: {rows}, {checked.format}, read for {checked.task}")
-    for said in checked.evidence:
-        _line(f"  {said}")
-    for said in checked.cautions:
-        _line(f"  Check this: {said}")
+    for line in checked.evidence:
+        _line(f"  {line}")
+    for line in checked.cautions:
+        _line(f"  Check this: {line}")
     for finding in checked.findings:
         _show(finding, several=len(checked.rows) > 1)
     if not checked.findings:
         _line("\nNo fault was found.")
-    elif safe := [one.kind for one in checked.findings if one.safe]:
+    elif safe := [fault.kind for fault in checked.findings if fault.safe]:
         _line(f"\nAll safe remedies ({', '.join(safe)}):")
         _line(f"  {checked.mend_all}")
     for kind, why in checked.not_looked_for.items():
@@ -46,8 +46,8 @@ def show_example(data: DataRows) -> None:
         label = "" if example.label is None else f" «{example.label}»"
         _line(f"  {redacted(example.text)}{label}")
     for turn in example.messages:
-        said, learnt = redacted(spelled(turn)), turn.role == "assistant" and turn.trained
-        _line(f"  {turn.role}: {f'«{said}»' if learnt else said}")
+        text, learnt = redacted(spelled(turn)), turn.role == "assistant" and turn.trained
+        _line(f"  {turn.role}: {f'«{text}»' if learnt else text}")
 
 
 def _show(finding: FaultFinding, *, several: bool) -> None:
@@ -55,10 +55,10 @@ def _show(finding: FaultFinding, *, several: bool) -> None:
     seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
     rows = f"{finding.count:,}{seen} ({finding.share:.1%})"
     _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
-    for one in finding.examples:
-        where = f"{Path(one.path).name}:{one.line}" if several else f"line {one.line}"
-        said = f" ({one.said})" if one.said else ""
-        _line(f"    {where}{said}: {one.text}")
+    for example in finding.examples:
+        where = f"{Path(example.path).name}:{example.line}" if several else f"line {example.line}"
+        detail = f" ({example.said})" if example.said else ""
+        _line(f"    {where}{detail}: {example.text}")
     if finding.command:
         some = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
         _line(f"  Remedy{some}: {finding.remedy}.")

@@ -64,7 +64,7 @@ def check(
     if strict and checked.serious:
         raise GateFailed(
             f"{plural(len(checked.serious), 'serious kind')} of fault: "
-            f"{', '.join(one.kind for one in checked.serious)}",
+            f"{', '.join(finding.kind for finding in checked.serious)}",
             fix="Fix them as described above, or leave out --strict.",
             where=path,
         )

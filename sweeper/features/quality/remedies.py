@@ -34,7 +34,7 @@ def mend_error(spec: Spec, error: DataError) -> Problem | None:
         return None
     until = time.monotonic() + _SECONDS_OF_TRIES
     others = [
-        one.name for one in kinds().values() if one.mends and not (one.safe or one.uses_model)
+        item.name for item in kinds().values() if item.mends and not (item.safe or item.uses_model)
     ]
     for name in ("", *others):
         asked = Options(remedies=(name,)) if name else Options(all_safe=True)
@@ -45,7 +45,7 @@ def mend_error(spec: Spec, error: DataError) -> Problem | None:
             made = prepared_data(spec.model_copy(update={"features": features}))
         except (DataError, UsageError):
             continue
-        if sum(one.action == "removed" for one in made.changes) > made.dataset.rows:
+        if sum(item.action == "removed" for item in made.changes) > made.dataset.rows:
             continue
         remedy = ("--remedy", name) if name else ("--all-safe",)
         path = str(spec.data.path)

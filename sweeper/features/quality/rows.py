@@ -40,5 +40,5 @@ def _wanted(spec: Spec, data: DataRows, *, by_model: bool) -> list[Kind]:
         spec.features.of(Options),
         spec.places.where(("features", "quality", "remedies")),
     )
-    asked = [one for one in named(options.remedies, where) if one.uses_model == by_model]
+    asked = [kind for kind in named(options.remedies, where) if kind.uses_model == by_model]
     return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)

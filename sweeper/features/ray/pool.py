@@ -21,7 +21,7 @@ from sweeper.child_process import quiet_threads
 from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.extras import install_command
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.features.ray import _cluster
@@ -168,7 +168,7 @@ class RayPool:
         if worker in self._actors:
             self._actors[worker].handle.send.remote(line_of(order))
 
-    def poll(self, seconds: float) -> Iterator[Said | WorkerGone]:
+    def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
         if not self._actors:
             time.sleep(seconds)
             return
@@ -182,7 +182,7 @@ class RayPool:
             if actor.kill_until is not None and time.monotonic() > actor.kill_until:
                 yield self._gone(actor, _KILLED)
 
-    def _answered(self, actor: _Actor) -> Iterator[Said | WorkerGone]:
+    def _answered(self, actor: _Actor) -> Iterator[WorkerMessage | WorkerGone]:
         if self._actors.get(actor.name) is not actor:
             return
         try:
@@ -198,7 +198,7 @@ class RayPool:
                 if isinstance(message, Hello) and message.problems:
                     yield from self._refuse(actor, message)
                     return
-                yield Said(actor.name, message)
+                yield WorkerMessage(actor.name, message)
             if ended is not None:
                 status, out_of_memory = ended
                 yield self._gone(actor, status, out_of_memory=out_of_memory)
@@ -224,7 +224,7 @@ class RayPool:
             return self._gone(actor, _KILLED)
         return self._gone(actor, None, lost=True)
 
-    def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[Said]:
+    def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[WorkerMessage]:
         """Leave out a node without the run's files; an error if no other node is left."""
         first = actor.node not in self._refused
         self._refused[actor.node] = hello
@@ -238,7 +238,7 @@ class RayPool:
             return
         problems = [problem for hello_of in self._refused.values() for problem in hello_of.problems]
         every = tuple(dict.fromkeys(problems))
-        yield Said(actor.name, hello.model_copy(update={"problems": every}))
+        yield WorkerMessage(actor.name, hello.model_copy(update={"problems": every}))
 
     def _gone(
         self, actor: _Actor, status: int | None, *, out_of_memory: bool = False, lost: bool = False

@@ -122,12 +122,12 @@ def condition_schema() -> dict[str, Any]:
 
 def _fact_schema(fact: Fact) -> dict[str, Any]:
     types = {"flag": "boolean", "number": "number"}
-    one: dict[str, Any] = {"type": types.get(fact.kind, "string")}
+    value: dict[str, Any] = {"type": types.get(fact.kind, "string")}
     if fact.words:
-        one["enum"] = [*fact.words]
-    several = {"type": "array", "items": one, "minItems": 1}
+        value["enum"] = [*fact.words]
+    several = {"type": "array", "items": value, "minItems": 1}
     bounds = {"known": {"type": "boolean"}, "in": several}
-    tests = {operator: bounds.get(operator, one) for operator in operators(fact)}
+    tests = {operator: bounds.get(operator, value) for operator in operators(fact)}
     mapping = {"type": "object", "properties": tests, "additionalProperties": False}
     unit = f" ({fact.unit})" if fact.unit else ""
-    return {"anyOf": [one, several, mapping], "description": f"{fact.description}{unit}"}
+    return {"anyOf": [value, several, mapping], "description": f"{fact.description}{unit}"}

@@ -236,7 +236,7 @@ class StudyCosts:
 
 
 @dataclass(frozen=True)
-class Promise:
+class Suggestion:
     """A configuration to try, with its expected improvement and cost.
 
     Args:
@@ -302,7 +302,7 @@ class CostModel:
             room -= len(part.trials)
         return own, [part.thinned(limit) for part in others]
 
-    def pick(self, draws: Sequence[Point]) -> Promise:
+    def pick(self, draws: Sequence[Point]) -> Suggestion:
         """The draw with the largest expected improvement."""
         rows = self._rows.matrix(draws)
         gains = self._log_gains(self._fitted, rows)
@@ -312,7 +312,7 @@ class CostModel:
         best_first = np.argsort(-score, kind="stable")
         fresh = (k for k in best_first if not is_repeat(alone[k], tried))
         chosen = int(next(fresh, best_first[0]))
-        return Promise(draws[chosen], float(gains[chosen]), self.own.log_seconds)
+        return Suggestion(draws[chosen], float(gains[chosen]), self.own.log_seconds)
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [trial for trial in self.own.few if trial.violation is not None]

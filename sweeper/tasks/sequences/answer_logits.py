@@ -79,12 +79,10 @@ class _LossesInParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, targets: Tensor, layer: nn.Module) -> Tensor:
         losses, gradients, trains = [], [], ctx.needs_input_grad[0]
-        for part, targets_part in zip(
-            states.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True
-        ):
+        for part, labels in zip(states.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
             part = part.detach().requires_grad_(trains)
             with torch.set_grad_enabled(trains):
-                each = cross_entropy(layer(part).float(), targets_part, reduction="none")
+                each = cross_entropy(layer(part).float(), labels, reduction="none")
                 if trains:
                     gradients += torch.autograd.grad(each.sum(), part)
             losses.append(each.detach())

@@ -137,8 +137,6 @@ def broken(**change):
     ("row", "reason"),
     [
         (broken(_3={"role": "wizard"}), "a turn of 'wizard'"),
-        ({**hosted(7), "messages": hosted(7)["messages"][:5]}, "the last message is of user"),
-        ({**hosted(7), "messages": hosted(7)["messages"][:3]}, "the last message is of tool"),
         (broken(_2={"tool_call_id": "call_2"}), "a tool call without a result"),
         (
             {**hosted(7), "messages": [m for m in hosted(7)["messages"] if m["role"] != "tool"]},

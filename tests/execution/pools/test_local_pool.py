@@ -27,7 +27,7 @@ from sweeper.execution.job import (
     Stop,
 )
 from sweeper.execution.pools.local_pool import LocalPool, OomKills, Process, last_lines, log_of
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
 
@@ -51,10 +51,10 @@ def pool(run: RunFolder) -> Iterator[LocalPool]:
 
 
 def hear(
-    pool: LocalPool, until: Callable[[Said | WorkerGone], bool], seconds: float = 300.0
+    pool: LocalPool, until: Callable[[WorkerMessage | WorkerGone], bool], seconds: float = 300.0
 ) -> list:
     """All that happens up to and with that."""
-    heard: list[Said | WorkerGone] = []
+    heard: list[WorkerMessage | WorkerGone] = []
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         for one in pool.poll(0.1):
@@ -64,11 +64,11 @@ def hear(
     raise AssertionError(f"it did not happen; heard {heard}")
 
 
-def is_a(kind: type[Message]) -> Callable[[Said | WorkerGone], bool]:
-    return lambda heard: isinstance(heard, Said) and isinstance(heard.message, kind)
+def is_a(kind: type[Message]) -> Callable[[WorkerMessage | WorkerGone], bool]:
+    return lambda heard: isinstance(heard, WorkerMessage) and isinstance(heard.message, kind)
 
 
-def is_gone(heard: Said | WorkerGone) -> bool:
+def is_gone(heard: WorkerMessage | WorkerGone) -> bool:
     return isinstance(heard, WorkerGone)
 
 
@@ -234,7 +234,7 @@ def test_half_a_line_and_noise_of_a_killed_worker_say_nothing(pool: LocalPool) -
     )
     pool._add("0", Process(popen))
     heard = hear(pool, is_gone)
-    assert heard == [Said("0", Ready()), WorkerGone("0", 0)]
+    assert heard == [WorkerMessage("0", Ready()), WorkerGone("0", 0)]
 
 
 def test_the_parents_signals_are_not_the_workers(pool: LocalPool) -> None:

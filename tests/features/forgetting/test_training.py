@@ -12,9 +12,8 @@ import torch
 from sweeper.backend import Interrupted
 from sweeper.constraints import Limit
 from sweeper.data.examples import SPLITS, Dataset
-from sweeper.features.forgetting._general_data import SelfSampling
+from sweeper.features.forgetting._general_data import FOLDER, SelfSampling, own_text_folder
 from sweeper.features.forgetting._general_set import GeneralSet
-from sweeper.features.forgetting._own_text import FOLDER, own_text_folder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel

@@ -213,3 +213,19 @@ def test_the_example_marks_only_what_is_learnt(sweeper, here):
     shown = sweeper("data", "check", "rows.jsonl").out
     assert "«Yes.»" in shown
     assert "«Perhaps.»" not in shown
+
+
+def test_a_row_that_openai_refuses_has_its_line(sweeper, here):
+    turns = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
+    rows = [{"messages": [{"role": "system", "content": f"{n}"}, *turns[:2]]} for n in range(60)]
+    rows[5]["messages"].append(turns[2])
+    rows[9]["messages"][2] = {**turns[1], "weight": 3}
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = sweeper("data", "check", "rows.jsonl", "--json")
+    faults = {one["kind"]: one["lines"] for one in json.loads(done.out)["findings"]}
+    assert {
+        kind: next(iter(lines.values())) for kind, lines in faults.items() if kind != "duplicates"
+    } == {
+        "last-turn": [6],
+        "form": [10],
+    }

@@ -22,7 +22,7 @@ from curve_backend import make_plan, make_spec, on_gpus
 
 from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Close, Hello, Ready, line_of
-from sweeper.execution.pools.pool import Said, WorkerGone
+from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_end
 from sweeper.features.ray._request import Request
 from sweeper.plans import Plan
@@ -106,10 +106,10 @@ def asked(tmp_path: Path, nodes: TwoNodes) -> Iterator[Callable[..., RayPool]]:
 
 
 def heard(
-    pool: RayPool, until: Callable[[list[Said | WorkerGone]], bool]
-) -> list[Said | WorkerGone]:
+    pool: RayPool, until: Callable[[list[WorkerMessage | WorkerGone]], bool]
+) -> list[WorkerMessage | WorkerGone]:
     """All that a pool says until it has said enough."""
-    said: list[Said | WorkerGone] = []
+    said: list[WorkerMessage | WorkerGone] = []
     limit = time.monotonic() + 300
     while not until(said):
         assert time.monotonic() < limit, said
@@ -117,7 +117,7 @@ def heard(
     return said
 
 
-def ready(said: list[Said | WorkerGone]) -> list[str]:
+def ready(said: list[WorkerMessage | WorkerGone]) -> list[str]:
     return [each.worker for each in said if isinstance(getattr(each, "message", None), Ready)]
 
 
@@ -305,7 +305,7 @@ def test_a_node_that_does_not_see_the_run_gets_no_work(
         pool.start(3)
         notices: list[str] = []
 
-        def enough(said: list[Said | WorkerGone]) -> bool:
+        def enough(said: list[WorkerMessage | WorkerGone]) -> bool:
             notices.extend(pool.notices())
             return bool(notices) and len(ready(said)) == 2
 
@@ -406,7 +406,7 @@ def test_a_run_that_no_node_sees_is_an_error_that_names_them_all(
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     (said,) = pool._answered(pool._actors["0"])
-    assert said == Said("0", ELSEWHERE)
+    assert said == WorkerMessage("0", ELSEWHERE)
     left.append(Node("b", "other", {"CPU": 8.0, "memory": 8.0 * GIB}))
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     assert list(pool._answered(pool._actors["0"])) == []

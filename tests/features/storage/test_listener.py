@@ -82,6 +82,10 @@ def test_another_study_of_that_name_is_left_alone(tmp_path: Path, url: str) -> N
     assert len(optuna.load_study(study_name="c", storage=f"sqlite:///{own.study}").trials) == 3
 
 
+def test_without_a_url_no_process_is_started() -> None:
+    assert wanted(given(None)) == {}
+
+
 @pytest.mark.parametrize("url", ["nonsense", "journal:study.log", "oracel://ann:p4ss@h/d"])
 def test_a_url_that_optuna_does_not_know_is_refused_at_once(url: str) -> None:
     with pytest.raises(SpecError) as refused:

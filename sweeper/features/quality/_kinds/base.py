@@ -73,11 +73,11 @@ class Kind:
 
     def find(self, data: CheckedRows) -> list[Fault]:
         """The rows that have the fault."""
-        found = []
-        for place, row in enumerate(data.rows):
-            if (said := self.wrong(data, row)) is not None:
-                found.append(Fault(place, said, self.mendable(row)))
-        return found
+        faults = []
+        for index, row in enumerate(data.rows):
+            if (detail := self.wrong(data, row)) is not None:
+                faults.append(Fault(index, detail, self.mendable(row)))
+        return faults
 
     def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
         """What is wrong with a row, in words that may be empty; None if nothing is.
@@ -92,7 +92,7 @@ class Kind:
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         """From places of rows to what becomes of them: see ``mended``."""
-        return {one.place: self.mended(data, data.rows[one.place]) for one in faults}
+        return {fault.place: self.mended(data, data.rows[fault.place]) for fault in faults}
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
         """What becomes of a row with the fault: another row, or None where it is left out."""
@@ -117,7 +117,7 @@ def remedies(asked: list[Kind], all_safe: bool, data: CheckedRows, where: str) -
 def kinds() -> dict[str, Kind]:
     """All kinds by name, in their order."""
     classes = named_classes(folder, Kind)
-    return {one.name: one() for one in sorted(classes, key=lambda one: (one.order, one.name))}
+    return {kind.name: kind() for kind in sorted(classes, key=lambda kind: (kind.order, kind.name))}
 
 
 def named(names: Iterable[str], flag: str) -> list[Kind]:
@@ -126,13 +126,13 @@ def named(names: Iterable[str], flag: str) -> list[Kind]:
     Raises:
         UsageError: There is no kind of that name.
     """
-    known = kinds()
+    by_name = kinds()
     wanted = set(names)
-    for name in sorted(wanted - known.keys()):
+    for name in sorted(wanted - by_name.keys()):
         raise UsageError(
             f"{name!r} is not a kind of fault",
-            fix=near_match(name, known),
+            fix=near_match(name, by_name),
             where=flag,
             code="unknown-fault",
         )
-    return [one for name, one in known.items() if name in wanted]
+    return [kind for name, kind in by_name.items() if name in wanted]

@@ -65,13 +65,13 @@ class Conflicts(Kind):
     def find(self, data: CheckedRows) -> list[Fault]:
         return [
             Fault(
-                place,
+                index,
                 f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}",
                 mends=answer in wrong,
             )
             for answers, wrong in _conflicts(data)
             for answer, places in answers.items()
-            for place in places
+            for index in places
         ]
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
@@ -80,11 +80,11 @@ class Conflicts(Kind):
 
 def _answers(data: CheckedRows) -> list[Answers]:
     """Of each input with several answers, in the order of its hash."""
-    found: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
-    for place, row, example in data.usable:
+    by_key: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
+    for index, row, example in data.usable:
         if answer := row.label or normalised(row.written):
-            found[example.key][answer].append(place)
-    return [answers for _, answers in sorted(found.items()) if len(answers) > 1]
+            by_key[example.key][answer].append(index)
+    return [answers for _, answers in sorted(by_key.items()) if len(answers) > 1]
 
 
 def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
@@ -98,12 +98,12 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
     several = _answers(data)
     if _are_references(data, several):
         return _unlike(several) or []
-    found = []
+    conflicts = []
     for answers in several:
         counts = Counter({answer: len(places) for answer, places in answers.items()})
         (best, most), (_, second) = counts.most_common(2)
-        found.append((answers, [one for one in answers if most == second or one != best]))
-    return found
+        conflicts.append((answers, [text for text in answers if most == second or text != best]))
+    return conflicts
 
 
 def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
@@ -115,9 +115,9 @@ def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | Non
     limit = sorted(map(alike, firsts, firsts[1:]))[int(UNLIKE * (len(firsts) - 1))]
     odd = [
         [
-            one
-            for one in answers
-            if max(alike(one, other) for other in islice(answers, COMPARED) if other is not one)
+            text
+            for text in answers
+            if max(alike(text, other) for other in islice(answers, COMPARED) if other is not text)
             < limit
         ]
         for answers in several
@@ -135,8 +135,8 @@ class _Likeness:
         counts = Counter(word for words in self._words.values() for word in words)
         self._weights = {word: math.log(len(self._words) / n) for word, n in counts.items()}
 
-    def __call__(self, one: str, other: str) -> float:
-        first, second = self._words[one], self._words[other]
+    def __call__(self, former: str, latter: str) -> float:
+        first, second = self._words[former], self._words[latter]
         shared, either = (
             sum(self._weights[word] for word in words) for words in (first & second, first | second)
         )

@@ -39,8 +39,8 @@ class RenamedLabels(Kind):
     def find(self, data: CheckedRows) -> list[Fault]:
         renamed = self.renamed(data)
         return [
-            Fault(place, f"{label!r} {self.verb} {renamed[label]!r}")
-            for place, row, _ in data.usable
+            Fault(index, f"{label!r} {self.verb} {renamed[label]!r}")
+            for index, row, _ in data.usable
             if (label := data.spelling(row)) in renamed
         ]
 
@@ -48,8 +48,8 @@ class RenamedLabels(Kind):
         renamed = self.renamed(data)
         rows = {fault.place: data.rows[fault.place] for fault in faults}
         return {
-            place: data.with_label(row, renamed[label])
-            for place, row in rows.items()
+            index: data.with_label(row, renamed[label])
+            for index, row in rows.items()
             if (label := data.spelling(row)) in renamed
         }
 
@@ -73,7 +73,9 @@ class LabelVariants(RenamedLabels):
         for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
             common.setdefault(folded(label), " ".join(label.split()))
         spellings = {data.spelling(row) for _, row, _ in data.usable if row.label}
-        return {one: new for one in spellings if (new := common[folded(one)]) != one}
+        return {
+            spelling: new for spelling in spellings if (new := common[folded(spelling)]) != spelling
+        }
 
 
 SIMILAR = 0.8
@@ -99,14 +101,14 @@ class MisspeltLabels(RenamedLabels):
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
-        found: dict[str, str] = {}
+        names: dict[str, str] = {}
         if not counts or len(counts) > counts.total() / 2:
-            return found
+            return names
         most = max(counts.values())
         for label, rows in counts.items():
             for letters, times in TIMES_COMMONER.items():
                 # Labels of two letters or fewer (`a`, `b`) look all alike.
-                if label in found or len(label) < 3 or rows * times > most:
+                if label in names or len(label) < 3 or rows * times > most:
                     continue
                 common = [
                     other
@@ -115,8 +117,8 @@ class MisspeltLabels(RenamedLabels):
                 ]
                 cutoff = max(SIMILAR, 1 - letters / len(label))
                 close = difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
-                found |= dict.fromkeys([label] if close else [], *close)
-        return found
+                names |= dict.fromkeys([label] if close else [], *close)
+        return names
 
 
 def _letters(label: str) -> str:
@@ -151,47 +153,47 @@ class LabelSets(RenamedLabels):
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows with such a label, and what it stands for where inputs of both splits tell."""
         mapping = self.renamed(data)
-        known = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
+        trained = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
-            Fault(place, f"{label!r} is {mapping[label]!r} in train")
+            Fault(index, f"{label!r} is {mapping[label]!r} in train")
             if (label := data.spelling(row)) in mapping
-            else Fault(place, f"{label!r}", mends=False)
-            for place, row, _ in data.usable
-            if row.label and row.split != "train" and folded(row.label) not in known
+            else Fault(index, f"{label!r}", mends=False)
+            for index, row, _ in data.usable
+            if row.label and row.split != "train" and folded(row.label) not in trained
         ]
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         """From a label that train does not have to what train says of the same inputs."""
         variants = LabelVariants().renamed(data)
         spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
-        known = {
+        of_train = {
             variants.get(label, label)
             for _, row, _ in data.usable
             if row.split == "train" and (label := data.spelling(row))
         }
-        if {variants.get(label, label) for label in spellings} <= known:
+        if {variants.get(label, label) for label in spellings} <= of_train:
             return {}
         rows = [
-            _Labelled(place, row.split, example.key, variants.get(label, label))
-            for place, row, example in data.usable
+            _Labelled(index, row.split, example.key, variants.get(label, label))
+            for index, row, example in data.usable
             if (label := data.spelling(row))
         ]
-        asked = {row.key for row in rows if row.label not in known}
+        asked = {row.key for row in rows if row.label not in of_train}
         trained = {row.key: row.label for row in rows if row.split == "train" and row.key in asked}
         meant: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            if row.label not in known and row.key in trained:
+            if row.label not in of_train and row.key in trained:
                 meant[row.label][trained[row.key]] += 1
-        found = {
+        names = {
             label: counts.most_common(1)[0][0]
             for label, counts in meant.items()
             if counts.most_common(1)[0][1] >= AGREE * counts.total()
         }
-        found |= _by_words(data, rows, {row.label for row in rows} - known - {*found})
+        names |= _by_words(data, rows, {row.label for row in rows} - of_train - {*names})
         return {
-            spelling: found[label]
+            spelling: names[label]
             for spelling in spellings
-            if (label := variants.get(spelling, spelling)) in found
+            if (label := variants.get(spelling, spelling)) in names
         }
 
 
@@ -221,10 +223,10 @@ def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) ->
         votes[row.label][label] += 1
     best = {label: counts.most_common(1)[0] for label, counts in votes.items()}
     claims = Counter(label for label, _ in best.values())
-    beside: dict[str, set[str]] = defaultdict(set)
+    other_words: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        beside[row.split].add(row.label)
-    taken = {row.label: beside[row.split] for row in asked}
+        other_words[row.split].add(row.label)
+    taken = {row.label: other_words[row.split] for row in asked}
     return {
         label: meant
         for label, (meant, rows) in best.items()
@@ -250,9 +252,9 @@ class OneClass(Kind):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        train = [(place, row.label) for place, row, _ in data.usable if row.split == "train"]
+        train = [(index, row.label) for index, row, _ in data.usable if row.split == "train"]
         labels = {label for _, label in train}
-        return [Fault(place, repr(label)) for place, label in train if label and len(labels) == 1]
+        return [Fault(index, repr(label)) for index, label in train if label and len(labels) == 1]
 
 
 FEWEST = 3
@@ -280,8 +282,8 @@ class RareLabels(Kind):
             if len(rows := inputs[folded(row.label)]) < FEWEST:
                 rows.add(example.key)
         return [
-            Fault(place, f"{row.label!r} has {len(rows)}")
-            for place, row, _ in data.usable
+            Fault(index, f"{row.label!r} has {len(rows)}")
+            for index, row, _ in data.usable
             if row.label and row.label not in mistyped
             if len(rows := inputs[folded(row.label)]) < FEWEST
         ]
@@ -308,13 +310,13 @@ class LabelNoise(Kind):
         """Rows with a suspected label, and the label that the others suggest."""
         if why_not(data):
             return []
-        found = label_trust(data)
+        trust = label_trust(data)
         return [
             Fault(
-                place, f"{data.rows[place].label!r} may be {label!r} (confidence {confidence:.0%})"
+                index, f"{data.rows[index].label!r} may be {label!r} (confidence {confidence:.0%})"
             )
-            for place, marked, label, confidence in zip(
-                found.places, self.marked(found), found.predicted, found.confidence, strict=True
+            for index, marked, label, confidence in zip(
+                trust.places, self.marked(trust), trust.predicted, trust.confidence, strict=True
             )
             if marked
         ]
@@ -342,8 +344,8 @@ class Relabel(LabelNoise):
         return trust.sure
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        found = label_trust(data)
-        predicted = dict(zip(found.places, found.predicted, strict=True))
+        trust = label_trust(data)
+        predicted = dict(zip(trust.places, trust.predicted, strict=True))
         return {
             fault.place: data.with_label(data.rows[fault.place], predicted[fault.place])
             for fault in faults

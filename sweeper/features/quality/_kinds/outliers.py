@@ -47,32 +47,32 @@ class Lengths(Kind):
     severity = "note"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        found: dict[int, str] = {}
+        details: dict[int, str] = {}
         for what, sizes in (
-            ("input", {place: len(row.input) for place, row, _ in data.usable}),
-            ("answer", {place: len(row.written) for place, row, _ in data.usable if row.written}),
+            ("input", {index: len(row.input) for index, row, _ in data.usable}),
+            ("answer", {index: len(row.written) for index, row, _ in data.usable if row.written}),
         ):
-            for place, said in _outliers(sizes):
-                found.setdefault(place, f"the {what} has {said}")
-        return [Fault(place, said) for place, said in sorted(found.items())]
+            for index, detail in _outliers(sizes):
+                details.setdefault(index, f"the {what} has {detail}")
+        return [Fault(index, detail) for index, detail in sorted(details.items())]
 
 
 def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     if len(sizes) < LEAST_ROWS:
         return
-    logs = {place: math.log(size + 1) for place, size in sizes.items()}
+    logs = {index: math.log(size + 1) for index, size in sizes.items()}
     middle = median(logs.values())
-    spread = max(median(abs(one - middle) for one in logs.values()), LEAST_SPREAD)
+    spread = max(median(abs(log - middle) for log in logs.values()), LEAST_SPREAD)
     ordered = sorted(logs.values())
     most, fewest = ordered[int(0.95 * len(ordered))], ordered[int(0.05 * len(ordered))]
     # 0.6745 makes the median deviation of a normal distribution its standard deviation.
     far = MOST * spread / 0.6745
     lower = min(max(middle - far, fewest - BEYOND), fewest)
     upper = max(min(middle + far, most + BEYOND), most, math.log(LEAST_LONG + 1))
-    for place, one in logs.items():
-        if not lower <= one <= upper:
+    for index, log in logs.items():
+        if not lower <= log <= upper:
             usual = round(math.exp(middle) - 1)
-            yield place, f"{sizes[place]:,} characters; the median is {usual:,}"
+            yield index, f"{sizes[index]:,} characters; the median is {usual:,}"
 
 
 class Truncation(Kind):
@@ -96,12 +96,12 @@ class Truncation(Kind):
             return []
         counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
         faults = []
-        for (place, row, example), count in zip(data.usable, counts, strict=True):
+        for (index, row, example), count in zip(data.usable, counts, strict=True):
             answered = bool(row.written) or example.templated
             becomes = long_row(data.task, answered=answered)
             if count > data.cap.tokens and becomes != "divided":
                 end = "beginning" if becomes == "shortened" else "end"
-                faults.append(Fault(place, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
+                faults.append(Fault(index, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
         return faults
 
 
@@ -150,23 +150,23 @@ class Languages(Kind):
 
         If hardly any of one of them is in a language, such as tables, that of the other counts.
         """
-        found: dict[int, str] = {}
-        inputs = {place: language(row.input) for place, row, _ in data.usable}
-        answers = {place: language(row.written) for place, row, _ in data.usable if row.written}
+        details: dict[int, str] = {}
+        inputs = {index: language(row.input) for index, row, _ in data.usable}
+        answers = {index: language(row.written) for index, row, _ in data.usable if row.written}
         mains = _main(inputs), _main(answers)
         other = {"input": mains[1], "answer": mains[0]}
-        for what, told, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
-            if main == "" and list(told.values()).count("") >= MAIN_SHARE * len(told):
+        for what, names, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
+            if main == "" and list(names.values()).count("") >= MAIN_SHARE * len(names):
                 main = other[what]
-            for place, name in told.items():
+            for index, name in names.items():
                 if main and name and name != main:
-                    found.setdefault(place, f"the {what} is in {name}")
-        return [Fault(place, said) for place, said in sorted(found.items())]
+                    details.setdefault(index, f"the {what} is in {name}")
+        return [Fault(index, detail) for index, detail in sorted(details.items())]
 
 
-def _main(told: Mapping[int, str]) -> str:
+def _main(names: Mapping[int, str]) -> str:
     """The language of nearly all texts that are in a language; empty if there is none."""
-    counts = Counter(name for name in told.values() if name)
+    counts = Counter(name for name in names.values() if name)
     ((main, most),) = counts.most_common(1) or [("", 0)]
     return main if most >= MAIN_SHARE * counts.total() else ""
 
@@ -184,11 +184,11 @@ def language(text: str) -> str:
     script, many = scripts.most_common(1)[0]
     if script != "Latin":
         return script if many > scripts.total() / 2 else ""
-    hits = Counter({name: sum(word in known for word in words) for name, known in _WORDS.items()})
+    hits = Counter({name: sum(word in usual for word in words) for name, usual in _WORDS.items()})
     (best, most), (_, second) = hits.most_common(2)
     different = len(_WORDS[best].intersection(words))
-    told = different >= LEAST_HITS and most >= max(2 * second, LEAST_PROSE * len(words))
-    return best if told else ""
+    clear = different >= LEAST_HITS and most >= max(2 * second, LEAST_PROSE * len(words))
+    return best if clear else ""
 
 
 def _script(word: str) -> str:
@@ -249,15 +249,15 @@ class Boilerplate(Kind):
         """Rows whose answer at least five questions, and one of 200 rows, have."""
         asked: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
-        for place, row, example in data.usable:
+        for index, row, example in data.usable:
             answer = normalised(row.written)
             if len(answer.split()) >= LEAST_WORDS:
                 asked[answer][example.key] = None
-                places[answer].append(place)
+                places[answer].append(index)
         least = max(LEAST_QUESTIONS, LEAST_SHARE * len(data.rows))
         return [
-            Fault(place, f"{len(keys)} questions have it: {answer[:60]!r}")
+            Fault(index, f"{len(keys)} questions have it: {answer[:60]!r}")
             for answer, keys in asked.items()
             if len(keys) >= least
-            for place in places[answer]
+            for index in places[answer]
         ]

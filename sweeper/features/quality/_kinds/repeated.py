@@ -24,14 +24,14 @@ class Duplicates(Kind):
     def find(self, data: CheckedRows) -> list[Fault]:
         """All but the first."""
         seen: dict[tuple[str, str, str], int] = {}
-        found = []
-        for place, row, example in data.usable:
+        faults = []
+        for index, row, example in data.usable:
             key = (row.split, example.key, row.label or normalised(row.written))
             if key in seen:
-                found.append(Fault(place, f"as line {seen[key]}"))
+                faults.append(Fault(index, f"as line {seen[key]}"))
             else:
                 seen[key] = row.line
-        return found
+        return faults
 
 
 class NearDuplicates(Kind):
@@ -50,8 +50,8 @@ class NearDuplicates(Kind):
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows that are like an earlier one with the same label, but not equal to it."""
         return [
-            Fault(place, f"like line {data.rows[other].line}")
-            for place, other in near_earlier(data)
+            Fault(index, f"like line {data.rows[other].line}")
+            for index, other in near_earlier(data)
         ]
 
 
@@ -74,8 +74,8 @@ class Leakage(Kind):
             if rank >= held.get(example.key, (0, 0))[0]:
                 held[example.key] = (rank, row.line)
         return [
-            Fault(place, f"as line {held[example.key][1]} of {SPLITS[held[example.key][0]]}")
-            for place, row, example in data.usable
+            Fault(index, f"as line {held[example.key][1]} of {SPLITS[held[example.key][0]]}")
+            for index, row, example in data.usable
             if SPLITS.index(row.split) < held[example.key][0]
         ]
 
@@ -94,8 +94,8 @@ class NearLeakage(Kind):
 
     def find(self, data: CheckedRows) -> list[Fault]:
         return [
-            Fault(place, f"like line {data.rows[other].line} of {data.rows[other].split}")
-            for place, other in sorted(near_later(data))
+            Fault(index, f"like line {data.rows[other].line} of {data.rows[other].split}")
+            for index, other in sorted(near_later(data))
         ]
 
 
@@ -116,15 +116,17 @@ class EvaluationSets(Kind):
     def find(self, data: CheckedRows) -> list[Fault]:
         held = [row for row in data.against if row.example is not None]
         keys = {row.example.key: row.line for row in held if row.example}
-        quoted = {one: row.line for row in held for one in windows(_whole(row))}
-        found = []
-        for place, row, example in data.usable:
+        quoted = {window: row.line for row in held for window in windows(_whole(row))}
+        faults = []
+        for index, row, example in data.usable:
             line = keys.get(example.key)
             if line is None:
-                line = next((quoted[one] for one in windows(_whole(row)) if one in quoted), None)
+                line = next(
+                    (quoted[window] for window in windows(_whole(row)) if window in quoted), None
+                )
             if line is not None:
-                found.append(Fault(place, f"as line {line} of the evaluation set"))
-        return found
+                faults.append(Fault(index, f"as line {line} of the evaluation set"))
+        return faults
 
 
 def _whole(row: FileRow) -> str:

@@ -64,17 +64,17 @@ class TwoFormats(Kind):
     compares = "nothing"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        known: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
-        found = []
-        for place, row, _ in data.usable:
+        forms: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
+        faults = []
+        for index, row, _ in data.usable:
             columns = (row.path, tuple(row.fields))
-            if columns not in known:
-                known[columns] = _other_forms(data, row)
-            unread = _unread(known[columns], row.fields)
+            if columns not in forms:
+                forms[columns] = _other_forms(data, row)
+            unread = _unread(forms[columns], row.fields)
             if unread:
                 names = listing([f"`{column}`" for column in unread])
-                found.append(Fault(place, f"not read: {names}"))
-        return found
+                faults.append(Fault(index, f"not read: {names}"))
+        return faults
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
@@ -92,10 +92,10 @@ def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
         return []
     present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
     forms = [
-        Form(one.name, shape.columns(present, {}), ())
-        for one in trainable().values()
-        if one.name in _WITH_ANSWER and one.name != own.format
-        for shape in one.shapes
+        Form(other.name, shape.columns(present, {}), ())
+        for other in trainable().values()
+        if other.name in _WITH_ANSWER and other.name != own.format
+        for shape in other.shapes
     ]
     return [replace(form, columns=_needed(form)) for form in forms if form.columns]
 
