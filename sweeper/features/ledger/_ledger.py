@@ -24,6 +24,8 @@ from sweeper.spec import Task
 
 FOLDER = "ledger"
 OTHER = "other"
+#: Kinds whose intervals plans widen. Memory has corrections of its own, and claims are of rules.
+WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
 # Fewer runs tell nothing of the ninth in ten.
 LEAST_RUNS = 10
 # A plan reads so many files, in milliseconds each.
@@ -159,7 +161,8 @@ def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> 
     """
     wider: dict[str, float] = {}
     own = [run for run in kept if (run.machine, run.sweeper_version) == (machine, version)]
-    for kind in dict.fromkeys(scored.kind for entry in own for scored in entry.scored):
+    kinds = dict.fromkeys(scored.kind for entry in own for scored in entry.scored)
+    for kind in filter(WIDENED.__contains__, kinds):
         needs: list[float] = []
         runs = 0
         for entry in own:

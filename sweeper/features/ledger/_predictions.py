@@ -190,7 +190,8 @@ def _points(
         value=quality.mean,
         low=quality.mean - half,
         high=quality.mean + half,
-        widened=interval_factor(plan.facts, kind),
+        # A rule states its claim as it is; what it does to a strategy's quality is widened.
+        widened=1.0 if rule else interval_factor(plan.facts, kind),
     )
 
 

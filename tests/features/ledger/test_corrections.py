@@ -33,10 +33,10 @@ def plan_of(**fields: object) -> Plan:
     return make_plan(spec, gather(spec))
 
 
-def teach(*scored: Scored) -> None:
+def teach(*scored: Scored, run: int = 0) -> None:
     facts = plan_of().facts
-    for run in range(10):
-        add(f"{run:032x}", facts, 5, scored)
+    for number in range(run, run + 10):
+        add(f"{number:032x}", facts, 5, scored)
 
 
 def ratios(plan: Plan) -> tuple[float, float]:
@@ -76,6 +76,15 @@ def test_qualities_get_wider_and_keep_their_means() -> None:
     for one, other in zip(after.candidates, before.candidates, strict=True):
         assert one.quality.mean == other.quality.mean
         assert one.quality.sd == pytest.approx(2.5 * other.quality.sd, rel=0.01)
+
+
+def test_what_plans_do_not_widen_is_not_taught() -> None:
+    teach(time(60.0, kind="memory", unit="GiB"), gap(9.0, kind="rule-gap", rule="few-rows"))
+    plan = plan_of()
+    assert "ledger" not in plan.facts.features
+    teach(gap(6.0), run=10)
+    kinds = {one.kind: one.widened for one in predictions_of(plan_of())}
+    assert (kinds["strategy-gap"], kinds["rule-gap"]) == (2.5, 1.0)
 
 
 def test_stated_hardware_has_no_past_here() -> None:
