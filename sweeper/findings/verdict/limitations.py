@@ -231,7 +231,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     yield Limitation(
         id="slow-starters",
         text=f"Trial {best}, the best on validation, was only number {rank} of {len(early)} at "
-        f"rung {rung}, where pruning began: a pruned trial may have been better.",
+        f"rung {rung}, where the first trial was pruned: a pruned trial may have been better.",
         action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
     )
 

@@ -64,13 +64,14 @@ def _tested(findings: Findings) -> list[ScoredModel]:
     decides = decided.kind in ("recommend", "tie")
     near = [c for c in decided.comparisons if c.outcome in ("within noise", "equivalent")]
     tied = {name for c in near for name in (c.first, c.second)}
+    several = (decided.seeds or 1) > 1
     models = []
     for model in findings.tested:
         row = findings.trial(model.trial)
         role: Role = "trial" if row else "baseline"
         models.append(
             ScoredModel(
-                title=trial_title(row) if row else model.title,
+                title=trial_title(row, single=several and model.seeds == 1) if row else model.title,
                 score=model.score,
                 role="recommended" if decides and model.name == wanted else role,
                 strategy=row.strategy if row else "",
@@ -81,10 +82,15 @@ def _tested(findings: Findings) -> list[ScoredModel]:
     return models
 
 
-def trial_title(row: TrialRow) -> str:
-    """A trial by its number and strategy; a default is called so."""
+def trial_title(row: TrialRow, *, single: bool = False) -> str:
+    """A trial by its number and strategy; a default is called so.
+
+    Args:
+        single: Whether its score is that of one seed, beside others of several.
+    """
     default = ", default" if row.origin == "default" else ""
-    return f"trial {row.number} ({words.short(row.strategy)}{default})"
+    seeds = ", 1 seed" if single else ""
+    return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
 
 
 def _validated(findings: Findings) -> list[ScoredModel]:

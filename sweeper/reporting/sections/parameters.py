@@ -231,7 +231,10 @@ def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
-    """Which bound of the allowed range the best value lies within 10% of."""
+    """Which bound of the allowed range the best value lies within 10% of.
+
+    A lower bound of 0 is the end of what a parameter can be, not of what was allowed.
+    """
     low, high = parameter.bounds
     if low is None or high is None or not is_number(best) or high <= low:
         return None
@@ -239,7 +242,7 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
         position = math.log(float(best) / low) / math.log(high / low)
     else:
         position = (float(best) - low) / (high - low)
-    return "low" if position < NEAR_BOUND else "high" if position > 1 - NEAR_BOUND else None
+    return "low" if position < NEAR_BOUND and low else "high" if position > 1 - NEAR_BOUND else None
 
 
 def importances(

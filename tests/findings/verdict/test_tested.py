@@ -9,6 +9,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.strategies import value_interval
 from sweeper.findings.verdict.headline import cost_line, headline_figures
+from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.trials import EncodingNote, TestSeal, TrialResult
 
 
@@ -27,6 +28,17 @@ def test_every_scored_model_is_there_finalists_first_and_baselines_last(make):
     assert {model.name for model in found[-3:]} == {"majority", "probe", "tfidf"}
     assert {model.seeds for model in found[: len(order)]} == {3}
     assert all(model.loss and model.score.low is not None for model in found)
+
+
+def test_a_trial_of_one_seed_beside_others_of_three_is_called_so(make):
+    findings = compute(make(trials=12))
+    board = scoreboard(findings)
+    single = {
+        model.trial for model in findings.tested if model.trial is not None and model.seeds == 1
+    }
+    trials = {model.trial: model.title for model in board.models if model.trial is not None}
+    assert set() < single < set(trials)
+    assert {number for number, title in trials.items() if "1 seed" in title} == single
 
 
 def test_answers_in_writing_stand_beside_the_loss(make):

@@ -66,6 +66,22 @@ def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
     assert "bound-learning_rate" not in before
 
 
+@pytest.mark.parametrize(("low", "edge"), [(0.01, "low"), (0.0, None)])
+def test_a_bound_of_zero_is_the_end_of_the_parameter(make, low, edge):
+    run = make(trials=12, strategies=("lora",))
+    plan = Plan.read(run.plan)
+    candidate = plan.candidates[0]
+    rates = {"kind": "float", "log": False, "allowed_low": low, "allowed_high": 10.0}
+    rate = candidate.parameters["learning_rate"].model_copy(update=rates)
+    changed = candidate.model_copy(
+        update={"parameters": candidate.parameters | {"learning_rate": rate}}
+    )
+    plan.model_copy(update={"candidates": (changed,)}).write(run.plan)
+    figures = figures_of(run, parameters)
+    finding = next(p for p in figures.parameters if p.parameter == "learning_rate")
+    assert finding.at_edge == edge
+
+
 def test_importance_is_hidden_under_twenty_completed_trials(make):
     few = parameters_of(make(trials=19, strategies=("lora",), prune=False))
     assert all(p.importance is None for p in few)
