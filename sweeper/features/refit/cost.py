@@ -8,7 +8,7 @@ from sweeper.plans import PhaseCost
 from sweeper.spec import Spec
 
 
-def plan_phase(_spec: Spec, study: StudyPhases) -> PhaseCost | None:
+def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """One training of the winner on all rows, and its score; None after a search on all rows."""
     workload = study.workload.whole
     if workload == study.workload:

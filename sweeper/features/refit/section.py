@@ -31,7 +31,7 @@ class Figures(Record):
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
-def compute(run: RunFiles, _findings: Findings) -> Figures | None:
+def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """None where the search was on all rows, or has no winner yet."""
     plan, seal = run.plan, run.seal
     if plan.budget.train_rows is None or seal is None:
@@ -56,7 +56,7 @@ def finding(figures: Figures, report: Report) -> str:
     return " ".join(confidence(figures, report.findings))
 
 
-def confidence(figures: Figures, _findings: Findings) -> Iterator[str]:
+def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
     """What the verdict is about, and what the final model scores."""
     yield (
         f"The search trained on {figures.searched_rows:,} of {figures.rows:,} rows: the verdict is "
