@@ -11,7 +11,7 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts
 from sweeper.planning.planner import ranked_candidates
-from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.plans import Candidate, Rejected
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
 

@@ -26,14 +26,14 @@ from typer.main import get_command
 import sweeper
 from sweeper import errors, resources
 from sweeper.cli.main import app
-from sweeper.data.formats.base import formats
+from sweeper.data.formats.row_format import formats
 from sweeper.errors import SweeperError
 from sweeper.features.doctor._results import Results
 from sweeper.features.exporting._configuration import targets
 from sweeper.features.loader import yaml_folders
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.findings.words import value as value_text
-from sweeper.planning.rulebook.rules import Note, Rule, RuleBook, rule_book
+from sweeper.planning.rulebook.book import Note, Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import SHARED
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sweeper.api import NotebookFindings, NotebookPlan, Run, load_run, plan, run
     from sweeper.errors import SweeperError
-    from sweeper.use.model import Model, Prediction, load
+    from sweeper.use.trained_model import Model, Prediction, load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,7 +37,7 @@ _HOMES = {
     **dict.fromkeys(
         ("NotebookFindings", "NotebookPlan", "Run", "load_run", "plan", "run"), "sweeper.api"
     ),
-    **dict.fromkeys(("Model", "Prediction", "load"), "sweeper.use.model"),
+    **dict.fromkeys(("Model", "Prediction", "load"), "sweeper.use.trained_model"),
     "SweeperError": "sweeper.errors",
 }
 

@@ -17,7 +17,7 @@ from sweeper import plans
 from sweeper.backend import TRAINING
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import RUNS, install_command, needed_for, require
-from sweeper.findings import record
+from sweeper.findings.findings import Findings
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
 from sweeper.specfile import FLAGS, laid_over, resolve, settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweeper.reporting.document import Report
-    from sweeper.use.model import Model
+    from sweeper.use.trained_model import Model
 
 _PATHS = {
     flag.lstrip("-").replace("-", "_"): path
@@ -123,13 +123,13 @@ class NotebookPlan(plans.Plan):
         return list(shown.items())
 
     def _repr_html_(self) -> str:
-        from sweeper.views.html import html_of
+        from sweeper.views.notebook import html_of
         from sweeper.views.plan_view import page
 
         return html_of(page(self))
 
 
-class NotebookFindings(record.Findings):
+class NotebookFindings(Findings):
     """Findings. ``print`` shows the verdict, a notebook also the finalists."""
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class NotebookFindings(record.Findings):
 
     def _repr_html_(self) -> str:
         from sweeper.views.console import text
-        from sweeper.views.html import html_of
+        from sweeper.views.notebook import html_of
         from sweeper.views.verdict_view import verdict_lines
 
         return html_of(text("\n".join(verdict_lines(self, self.next_step))))
@@ -220,7 +220,7 @@ class Run:
         from sweeper.steps.winner import kept_weights
 
         weights = kept_weights(self._folder)
-        from sweeper.use.model import load  # loads torch
+        from sweeper.use.trained_model import load  # loads torch
 
         return load(weights, device)
 
@@ -253,7 +253,7 @@ def plan(
         UsageError: Something is wrong with the request, the data or the model; all is listed.
         NothingFits: No strategy fits the hardware.
     """
-    from sweeper.steps.plan import planned
+    from sweeper.steps.planned import planned
     from sweeper.views.console import say
 
     spec = _request(sweep, keywords, needs_model=measure_domain or probe)
@@ -294,7 +294,7 @@ def run(
             written and the report is made. SIGTERM raises ``SystemExit`` in the same way.
     """
     require("sweeper.run", RUNS)
-    from sweeper.steps import run as steps
+    from sweeper.steps import sweep as steps
     from sweeper.views.console import say, say_nothing
     from sweeper.views.progress import progress as progress_view
     from sweeper.views.work_progress import work_progress

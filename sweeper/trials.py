@@ -277,7 +277,7 @@ class Seen(Record):
     tokens: int
 
 
-class EndedTrial(ScoredTrial):
+class TrialOutcome(ScoredTrial):
     """How a trial ended, as its result and the tables of reports have it."""
 
     failure: Failure | None = None
@@ -317,7 +317,7 @@ class EndedTrial(ScoredTrial):
     )
 
 
-class TrialResult(Artifact, EndedTrial, TrialWork):
+class TrialResult(Artifact, TrialOutcome, TrialWork):
     """How one trial (or one seed of a confirmation) ended.
 
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed

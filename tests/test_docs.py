@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from sweeper import __version__, spec
 from sweeper.artifact import Record
 from sweeper.cli.main import app
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.specfile import known_strategies, resolve
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,8 @@
 
 import sweeper.tasks
 from sweeper.plugins import find_all
-from sweeper.tasks.base import ENTRY_POINTS, Task, task
 from sweeper.tasks.classification import Classification
+from sweeper.tasks.task import ENTRY_POINTS, Task, task
 
 
 def test_tasks_are_found_by_folder():

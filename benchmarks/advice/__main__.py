@@ -27,7 +27,7 @@ from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
 from benchmarks.memory.file import read_records
 from sweeper.errors import UsageError
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from benchmarks.advice.expectation import FITTED, PLAIN, Constants
 from benchmarks.advice.pairs import score_pairs
 from benchmarks.advice.rates import CONSTANT, curves, planned
 from benchmarks.advice.records import Record, strategy_of
-from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.book import RuleBook
 
 # How rules cite the sources of the records, where that is not the source's own name.
 _CITED = {

@@ -17,7 +17,7 @@ from benchmarks.advice.records import (
     standing_of,
     strategy_of,
 )
-from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.spec import Scalar
 
 # Below these differences two scores are not told apart. GSM8K: the 90th percentile of the change

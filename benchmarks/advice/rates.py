@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.advice.records import Record, space_of, strategy_of
-from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.book import RuleBook
 
 # The baseline that is hard to beat for LoRA, and the plain ones for the others.
 CONSTANT = {"lora": 3e-4, "qlora": 3e-4, "full": 2e-5, "adapter": 3e-4, "prefix": 3e-4}

@@ -11,8 +11,8 @@ from typing import Any
 
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, LengthFacts, ModelFacts
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.plans import Parameter
 from sweeper.spec import AimSpec, ModelSpec, Spec, Task
 

@@ -34,9 +34,9 @@ from sweeper.hyperparameters import BATCH
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Half, Parameter, autocast_dtype
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Evaluation
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import head_names
+from sweeper.tasks.task import Evaluation
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.quick_steps import quick_steps

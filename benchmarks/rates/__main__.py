@@ -20,7 +20,7 @@ from benchmarks.advice.__main__ import records
 from benchmarks.advice.held_out import without
 from benchmarks.rates.chart import chart
 from benchmarks.rates.sweeps import APERTUS, RECORDINGS, TINKER, Sweep, all_sweeps
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 
 TITLES = {TINKER: "Tinker", APERTUS: "Apertus", RECORDINGS: "recordings"}
 OURS, FLAT, FORMULA = "sweeper", "one flat rate", "Tinker's formula"

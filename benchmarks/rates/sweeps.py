@@ -21,8 +21,8 @@ from benchmarks.search import table
 from benchmarks.search.table import Floats
 from sweeper.facts.record import Facts
 from sweeper.planning.rulebook.apply_rules import RatedStrategies
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.spec import ModelSpec, Scalar, Spec
 
 TINKER = "thinking-machines-lab/tinker-cookbook"

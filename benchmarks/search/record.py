@@ -34,7 +34,7 @@ from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.untrained import BASE
-from sweeper.tasks.base import Evaluation
+from sweeper.tasks.task import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial

@@ -34,7 +34,7 @@ print(time.process_time() - start)
 """
 PARTS = {
     "the rule book, read": (
-        "from sweeper.planning.rulebook.rules import rule_book",
+        "from sweeper.planning.rulebook.book import rule_book",
         "rule_book()",
     ),
     "100 estimates of memory": (

@@ -36,7 +36,7 @@ from sweeper.facts.gather import gather
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
 from sweeper.tasks.sequences import answer_logits
 from sweeper.training.base_model.weights import weights_folder

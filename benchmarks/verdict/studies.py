@@ -30,8 +30,8 @@ from sweeper.execution.state.seal import seeds_of
 from sweeper.findings.figures import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.findings.verdict.verdict import verdict
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Trainings, choose, in_order, recommend

@@ -18,8 +18,8 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from sweeper import __version__
-from sweeper.cli.discovery import Commands
-from sweeper.data.progress import listen
+from sweeper.cli.find_commands import Commands
+from sweeper.data.progress_lines import listen
 from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_problem
 from sweeper.features.loader import having
 from sweeper.visible import shortened, visible

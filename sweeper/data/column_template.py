@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sweeper.data.formats.base import parsed, text_of
+from sweeper.data.formats.row_format import parsed, text_of
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable, mapped
 from sweeper.errors import Problem, near_match

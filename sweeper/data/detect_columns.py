@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.formats.base import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats, trainable
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix

@@ -12,11 +12,11 @@ from sweeper.data.contents import while_memory_lasts
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
-from sweeper.data.formats.base import text_of
+from sweeper.data.formats.row_format import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows

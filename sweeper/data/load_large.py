@@ -35,7 +35,7 @@ from sweeper.data.load import (
     shares_taken,
     take_examples,
 )
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in, subset

@@ -13,7 +13,7 @@ from sweeper.data.column_template import placeholders, text_by, with_templates
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.base import EmptyRow, RawRow, Unusable, formats, text_of
+from sweeper.data.formats.row_format import EmptyRow, RawRow, Unusable, formats, text_of
 from sweeper.data.formats.text_label import CLASS_CHARACTERS
 from sweeper.data.further_rows import marked
 from sweeper.data.problems import flags_of, listing

@@ -7,7 +7,7 @@ from functools import partial
 
 from sweeper.data.examples import SPLITS, Example
 from sweeper.data.near import NearTexts, Sketched
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.errors import Problem
 
 Fields = Mapping[str, object]

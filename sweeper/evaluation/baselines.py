@@ -20,8 +20,8 @@ from scipy.special import log_softmax
 
 from sweeper.backend import Steps, nothing
 from sweeper.facts.record import Split
-from sweeper.tasks.base import Decisions, Evaluation, Floats
 from sweeper.tasks.classification import Classification, class_metrics
+from sweeper.tasks.task import Decisions, Evaluation, Floats
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

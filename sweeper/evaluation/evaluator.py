@@ -30,7 +30,7 @@ from sweeper.data.table import Stored
 from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
-from sweeper.tasks.base import FATES, Batch, Evaluation, Feature, ItemScores, Task, in_item_order
+from sweeper.tasks.task import FATES, Batch, Evaluation, Feature, ItemScores, Task, in_item_order
 
 _FATES = "fates"
 _ITEMS, _ABOUT = "items", "about"

@@ -22,11 +22,11 @@ from sweeper.backend import Steps, Underway, nothing
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.metrics import user_function
-from sweeper.metrics.base import computed, item_values, metrics
+from sweeper.metrics.metric import computed, item_values, metrics
 from sweeper.metrics.programs import run_program
 from sweeper.objective import Objective
-from sweeper.tasks.base import Evaluation, Floats, Task
 from sweeper.tasks.instruction import Instruction
+from sweeper.tasks.task import Evaluation, Floats, Task
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sweeper.extras import MachineCheck
     from sweeper.facts.record import Facts, HardwareFacts, ModelFacts, StepExtra
     from sweeper.findings.figures import NotMeasured
-    from sweeper.findings.record import Findings, Limitation, NextStep
+    from sweeper.findings.findings import Findings, Limitation, NextStep
     from sweeper.findings.study.reading import RunFiles
     from sweeper.memory.setup import Setup
     from sweeper.planning.budget.study_phases import StudyPhases
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from sweeper.reporting.document import Report
     from sweeper.runfolder import RunFolder
     from sweeper.spec import DataSpec, Scalar, Spec
-    from sweeper.strategies.base import Strategy
+    from sweeper.strategies.strategy import Strategy
     from sweeper.training.base_model.bases import Bases
     from sweeper.training.base_model.context import ModelContext
     from sweeper.training.loop.extension import Extension
@@ -490,7 +490,7 @@ Args:
 """
 
 
-class ComparedModel(Protocol):
+class OutsideModel(Protocol):
     """A model that is scored on the items of the study, and that no trial trains.
 
     Attributes:
@@ -509,7 +509,7 @@ class ComparedModel(Protocol):
 class CompareWith(Protocol):
     """Models to compare the trials with. Called once in each worker that scores baselines."""
 
-    def __call__(self, context: ModelContext) -> Iterable[ComparedModel]: ...
+    def __call__(self, context: ModelContext) -> Iterable[OutsideModel]: ...
 
 
 BASELINES: Hook[CompareWith] = Hook("trial", "baselines")

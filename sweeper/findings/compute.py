@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 
 from sweeper.evaluation.significance import mean_interval
-from sweeper.findings.record import Findings, TestedModel
-from sweeper.findings.study.changes import measured_trials
+from sweeper.findings.findings import Findings, TestedModel
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     entries,
@@ -17,13 +16,14 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import LOSS, headline, loss_unit, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
-from sweeper.findings.study.strategies import strategy_summaries
+from sweeper.findings.study.strategy_figures import strategy_summaries
+from sweeper.findings.study.trained_changes import measured_trials
 from sweeper.findings.study.trial_rows import finite, known, trial_row
 from sweeper.findings.verdict.comparisons import hold_contest
+from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.findings.verdict.verdict import verdict
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 

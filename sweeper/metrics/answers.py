@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sweeper.data.examples import normalised
-from sweeper.metrics.base import TaskMetric
+from sweeper.metrics.metric import TaskMetric
 
 
 def accuracy(predicted: Sequence[int], targets: Sequence[int]) -> float:

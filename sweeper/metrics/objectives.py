@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from sweeper.errors import Problem, SpecError, near_match
-from sweeper.metrics.base import TaskMetric, metrics
+from sweeper.metrics.metric import TaskMetric, metrics
 from sweeper.metrics.programs import samples
 from sweeper.objective import LOSS, From, Objective
 from sweeper.spec import Spec

@@ -17,7 +17,7 @@ from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.data.examples import Example
 from sweeper.errors import ChildFailed, SpecError
-from sweeper.metrics.base import item_values
+from sweeper.metrics.metric import item_values
 from sweeper.objective import Objective
 
 # A minute for one evaluation; the check before a sweep takes as long at most.

@@ -19,10 +19,10 @@ from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.ranking import risk_of, setup_loss
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
 from sweeper.spec import Spec

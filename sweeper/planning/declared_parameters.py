@@ -35,9 +35,9 @@ from sweeper.memory.linear_layers import (
 )
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import RuleBook
 from sweeper.planning.rulebook.strategy_files import (
     BookParameter,
     BookStrategy,

@@ -16,7 +16,7 @@ from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.planner import plan_with
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import Text
 from sweeper.plans import Duration, ModelChoice, ModelOption, Plan, Reason
 from sweeper.resources import search_spaces

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.hyperparameters import EPOCHS, is_number, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
-from sweeper.planning.rulebook.rules import RuleBook
+from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.strategy_files import ChoiceParameter, NumberParameter
 from sweeper.plans import Candidate, Rejected
 from sweeper.spec import OwnTrial, Scalar, Spec

@@ -37,7 +37,7 @@ from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
 from sweeper.planning.ranking import compared, search_gain, worth
 from sweeper.planning.rulebook.apply_rules import fired, notes
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.user_questions import answers
 from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec

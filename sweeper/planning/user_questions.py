@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper import units
+from sweeper.planning.rulebook.book import Note
 from sweeper.planning.rulebook.effects import QUESTIONS, fill
 from sweeper.planning.rulebook.fact import Values
-from sweeper.planning.rulebook.rules import Note
 from sweeper.plans import Answer, Candidate, Parameter, Rejected
 from sweeper.traits.traits import find, known_strategies
 

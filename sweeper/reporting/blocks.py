@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sweeper.findings import words
-from sweeper.findings.record import Limitation
+from sweeper.findings.findings import Limitation
 from sweeper.findings.verdict.headline import HeadlineFigure
 
 Item = TypeVar("Item")

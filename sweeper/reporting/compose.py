@@ -19,11 +19,11 @@ from sweeper.features.parts import (
 )
 from sweeper.findings.compute import findings_of
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import Findings, Limitation, NextStep
+from sweeper.findings.findings import Findings, Limitation, NextStep
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
-from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report, failed, shown
+from sweeper.reporting.find_sections import sections
 from sweeper.runfolder import RunFolder
 
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}

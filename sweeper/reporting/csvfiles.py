@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from sweeper.findings.record import CurvePoint, Findings, TrialRow
+from sweeper.findings.findings import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")

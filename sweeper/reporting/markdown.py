@@ -9,11 +9,11 @@ import re
 
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
-from sweeper.findings.record import Limitation
+from sweeper.findings.findings import Limitation
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.scoreboard import scoreboard
-from sweeper.reporting.discovery import sections
 from sweeper.reporting.document import Report
+from sweeper.reporting.find_sections import sections
 from sweeper.reporting.page import banner, finding_of
 from sweeper.reporting.parts import limits_line
 from sweeper.visible import visible

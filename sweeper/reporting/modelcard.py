@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import units
 from sweeper.findings import words
-from sweeper.findings.record import TrialRow
+from sweeper.findings.findings import TrialRow
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain

@@ -12,8 +12,8 @@ from sweeper import units
 from sweeper.errors import SweeperError
 from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING, Hook
 from sweeper.reporting.blocks import Empty, Page, Section, Text
-from sweeper.reporting.discovery import sections as all_sections
 from sweeper.reporting.document import Report, failed
+from sweeper.reporting.find_sections import sections as all_sections
 
 
 def page(report: Report) -> Page:

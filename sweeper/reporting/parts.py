@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Drawing, Empty
 from sweeper.reporting.charts.scales import Scale

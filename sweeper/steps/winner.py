@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.runfolder import WEIGHTS, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
 

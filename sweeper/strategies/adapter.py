@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from sweeper.strategies.base import Parameters, PeftStrategy, Setting
 from sweeper.strategies.bottleneck import BottleneckConfig
 from sweeper.strategies.saved_modules import modules_to_save
+from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 
 
 class Adapter(PeftStrategy):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sweeper.plans import Precision
-from sweeper.strategies.base import Parameters, Setting, Strategy
 from sweeper.strategies.loading import class_options, quiet_library
+from sweeper.strategies.strategy import Parameters, Setting, Strategy
 
 
 class Full(Strategy):

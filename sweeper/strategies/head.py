@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from sweeper.strategies.base import Parameters, Setting, Strategy
+from sweeper.strategies.strategy import Parameters, Setting, Strategy
 
 
 class Head(Strategy):

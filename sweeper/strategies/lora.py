@@ -12,8 +12,8 @@ from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from sweeper.strategies.base import Parameters, PeftStrategy, Setting
 from sweeper.strategies.saved_modules import is_tied, modules_to_save
+from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 from sweeper.strategies.targets import needs_transpose, target_modules
 
 # These start from the base's own weights and subtract their part from them.

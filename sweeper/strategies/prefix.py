@@ -16,8 +16,8 @@ from peft import PrefixTuningConfig, initialize_kv_prefix_from_past_key_values
 from torch import Tensor, nn
 
 from sweeper.errors import Problem
-from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.prompts import PromptStrategy
+from sweeper.strategies.strategy import Parameters, Setting
 
 # Activations of real words start better than random ones, and which words hardly matters
 # (arXiv:2101.00190, section 7.4).

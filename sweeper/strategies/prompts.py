@@ -18,7 +18,7 @@ from peft import PeftModel, PeftType
 from torch import Tensor, nn
 
 from sweeper.errors import Problem, UsageError
-from sweeper.strategies.base import Parameters, PeftStrategy, Setting
+from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 
 
 class PromptStrategy(PeftStrategy):

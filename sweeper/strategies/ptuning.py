@@ -11,8 +11,8 @@ from typing import ClassVar
 from peft import PromptEncoderConfig
 from torch import nn
 
-from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.prompts import PromptStrategy
+from sweeper.strategies.strategy import Parameters, Setting
 
 _MLP_LAYERS = 2  # PEFT's MLP has just so many hidden layers and warns about any other number
 

@@ -13,8 +13,8 @@ from transformers import BitsAndBytesConfig
 
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
-from sweeper.strategies.base import Parameters, Setting
 from sweeper.strategies.lora import LoRA
+from sweeper.strategies.strategy import Parameters, Setting
 
 
 class QLoRA(LoRA):

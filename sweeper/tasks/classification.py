@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
-from sweeper.metrics.base import computed
+from sweeper.metrics.metric import computed
 from sweeper.spec import Scalar
-from sweeper.tasks.base import Batch, Decisions, Feature, Floats, ItemScores, LossSum, Task
+from sweeper.tasks.task import Batch, Decisions, Feature, Floats, ItemScores, LossSum, Task
 
 Pooling = Literal["mean", "cls", "last"]
 

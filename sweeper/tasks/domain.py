@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sweeper.data.examples import Example
-from sweeper.tasks.base import Baseline, BaselineContext, Feature
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
 from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
+from sweeper.tasks.task import Baseline, BaselineContext, Feature
 
 
 class Domain(Instruction):

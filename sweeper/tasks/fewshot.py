@@ -12,7 +12,9 @@ import torch
 
 from sweeper.data.examples import Example, Message
 from sweeper.facts.record import Split
-from sweeper.tasks.base import (
+from sweeper.tasks.sequences.answer_logits import CachedPrefix, cacheable
+from sweeper.tasks.sequences.chat import Encoded
+from sweeper.tasks.task import (
     Baseline,
     BaselineContext,
     Evaluation,
@@ -20,8 +22,6 @@ from sweeper.tasks.base import (
     Task,
     in_item_order,
 )
-from sweeper.tasks.sequences.answer_logits import CachedPrefix, cacheable
-from sweeper.tasks.sequences.chat import Encoded
 from sweeper.tasks.text import TextTask
 
 # Few enough to leave room in short contexts; the usual number for small models on MBPP, too.

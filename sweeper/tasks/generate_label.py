@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.text_label import LISTED, class_question, class_turns
-from sweeper.tasks.base import Baseline, BaselineContext, Batch, Feature, ItemScores
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
 from sweeper.tasks.sequences.answer_logits import CachedPrefix
 from sweeper.tasks.sequences.chat import Encoded
+from sweeper.tasks.task import Baseline, BaselineContext, Batch, Feature, ItemScores
 from sweeper.tasks.text import TextTask
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
-from sweeper.tasks.base import Baseline, BaselineContext
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
 from sweeper.tasks.sequences.chat import Answers, Encoded, completed, tokenise
+from sweeper.tasks.task import Baseline, BaselineContext
 from sweeper.tasks.text import TextTask
 
 

@@ -19,8 +19,7 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Example, Message
 from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
-from sweeper.metrics.base import computed
-from sweeper.tasks.base import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
+from sweeper.metrics.metric import computed
 from sweeper.tasks.sequences.answer_logits import (
     CachedPrefix,
     answer_losses,
@@ -30,6 +29,7 @@ from sweeper.tasks.sequences.answer_logits import (
 )
 from sweeper.tasks.sequences.chat import Chat, Encoded, shorten
 from sweeper.tasks.sequences.joined import INPUTS
+from sweeper.tasks.task import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
 from sweeper.trials import Fate
 
 _BITS_PER_NAT = 1 / math.log(2)

@@ -38,10 +38,10 @@ from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
 from sweeper.runfolder import WEIGHTS, RunFolder
 from sweeper.spec import EvaluationSpec, Spec
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Baseline, Evaluation
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.fewshot import FewShot, ZeroShot
 from sweeper.tasks.instruction import Instruction
+from sweeper.tasks.task import Baseline, Evaluation
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.base_model.weights import weights_folder
@@ -175,7 +175,7 @@ class TorchBackend:
             )
 
     @cached_property
-    def _compared(self) -> dict[str, parts.ComparedModel]:
+    def _compared(self) -> dict[str, parts.OutsideModel]:
         """Models that features compare with, by name."""
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}

@@ -23,12 +23,12 @@ from sweeper import units
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.status import Best, Running, Status
 from sweeper.findings import words
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.views.console import LogFormat, ProgressMode, draws, err, is_live
-from sweeper.views.html import pre
+from sweeper.views.notebook import pre
 from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
 

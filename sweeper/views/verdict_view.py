@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from sweeper.findings import words
-from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.verdict.headline import cost_line
 from sweeper.findings.verdict.next_step import next_step_lines
 from sweeper.findings.verdict.scoreboard import Scoreboard, scoreboard

@@ -85,7 +85,7 @@ def test_base_commands_neither_need_nor_try_to_load_anything_heavy(tmp_path):
 # numbers.
 UNUSED = (
     "huggingface_hub", "psutil", "tokenizers", "jinja2", "sweeper.data.load",
-    "sweeper.data.reading", "sweeper.data.formats.base", "sweeper.features.quality._kinds",
+    "sweeper.data.reading", "sweeper.data.formats.row_format", "sweeper.features.quality._kinds",
     "sweeper.data.corpus", "sweeper.facts.suite",
     "sweeper.data.prepared", "sweeper.facts.dataset.data_facts",
     "sweeper.planning.model_choice", "sweeper.processes.probe_process", "sweeper.runfolder",
@@ -118,7 +118,7 @@ def test_a_plan_from_numbers_loads_nothing_that_it_does_not_use(tmp_path):
 
 def test_the_list_of_commands_needs_neither_models_nor_the_metadata_of_packages(tmp_path):
     loaded = loaded_by(["--help"], tmp_path)
-    assert "sweeper.cli.discovery" in loaded
+    assert "sweeper.cli.find_commands" in loaded
     assert not {"pydantic.main", "yaml", "importlib.metadata"} & loaded
 
 

@@ -11,7 +11,7 @@ from commands import Sweeper, ended_after
 from optuna.trial import TrialState
 
 from sweeper.execution.state.status import Status
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 
 
 class Flagged(Sweeper):

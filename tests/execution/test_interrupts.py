@@ -89,7 +89,7 @@ def take_terminal() -> None:
 PLANNING = """
 import os, sys
 from sweeper.cli.main import main
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 for number in map(int, sys.argv.pop(1).split(",")):
     if not (child := os.fork()):
         run_steps.measured_plan = lambda *_, **_kw: os.kill(os.getpid(), number)

@@ -9,7 +9,7 @@ import pytest
 from commands import Sweeper, ended_after
 
 from sweeper.execution.state.status import Status
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.search.search import CONSTRAINT
 from sweeper.trials import TrialResult
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import Sweeper, ended_after
 
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 
 SPEC = """\
 name: run

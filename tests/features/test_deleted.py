@@ -84,7 +84,7 @@ def copy_without(names: Sequence[str], folder: Path) -> Path:
 
 def commands_of(names: Sequence[str]) -> dict[str, set[str]]:
     """The commands of features by their group, empty for none, from the files that declare them."""
-    from sweeper.cli.discovery import declarations
+    from sweeper.cli.find_commands import declarations
 
     found: dict[str, set[str]] = {}
     for feature in loader.having("commands"):

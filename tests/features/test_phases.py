@@ -12,7 +12,7 @@ from sweeper.errors import UsageError
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.features import parts
 from sweeper.runfolder import RunFolder
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 
 pytestmark = pytest.mark.usefixtures("workers_find_the_backend")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 
 SHAPES = {
     "nothing": {"trials": 0, "baselines": False, "seal": False, "phase": None},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sweeper.cli.main import main
 from sweeper.errors import Problem, RuleError
 from sweeper.features.schemas._schemas import sweep_schema
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Plan
 from sweeper.views import plan_view
 

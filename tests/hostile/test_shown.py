@@ -14,8 +14,8 @@ from sweeper.execution.state.events import Event
 from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
-from sweeper.reporting.html import _environment, _shown
 from sweeper.reporting.markdown import plain
+from sweeper.reporting.page_html import _environment, _shown
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
 from sweeper.visible import visible

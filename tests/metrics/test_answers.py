@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.metrics.base import computed
+from sweeper.metrics.metric import computed
 
 REFERENCES = [["The cat sat on the mat.", "A cat was on the mat."], ["Dogs bark loudly at night."]]
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sweeper.metrics.base import computed, metrics
+from sweeper.metrics.metric import computed, metrics
 
 
 def test_perplexity_weighs_items_by_their_tokens() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeper.errors import SpecError
-from sweeper.metrics.base import item_values, metrics
+from sweeper.metrics.metric import item_values, metrics
 from sweeper.metrics.objectives import fitting, objective_of
 from sweeper.specfile import resolve
 

@@ -13,7 +13,7 @@ from benchmarks.advice.expectation import FITTED, PLAIN
 from benchmarks.advice.held_out import constants_without, without
 from benchmarks.advice.pairs import predicted, score_pairs
 from benchmarks.advice.rates import planned, score_rates
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 
 BOOK = rule_book()
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from sweeper.facts.machine.gpus import table
 from sweeper.hyperparameters import BATCH
 from sweeper.planning.candidates import candidate_or_rejected, rated_model
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Rejected, Remedy
 
 BOOK = rule_book()

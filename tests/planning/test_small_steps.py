@@ -13,8 +13,8 @@ from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
 from sweeper.planning.budget.trial_budget import LEAST_STEPS, MOST_EPOCHS
 from sweeper.planning.candidates import rated_model
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.planning.rulebook.conditions import comparisons
-from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Candidate, Parameter, Rejected
 
 BOOK = rule_book()

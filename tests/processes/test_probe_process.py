@@ -21,7 +21,7 @@ from sweeper.plans import Plan
 from sweeper.processes import probe_process
 from sweeper.processes.probe_process import probe, with_probes
 from sweeper.spec import DataSpec, HardwareSpec, ModelSpec, Spec
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 
 MINILM = model_facts(ModelSpec(id="sentence-transformers/all-MiniLM-L6-v2"))
 SETUP = Setup(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from sweeper.errors import SweeperError
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.processes.report_maker import LOG, SHARE, ReportMaker
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.findings.record import CurvePoint
-from sweeper.reporting.charts import cost, draw, scales
+from sweeper.findings.findings import CurvePoint
+from sweeper.reporting.charts import cost_quality, draw, scales
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
@@ -21,7 +21,7 @@ from sweeper.reporting.sections import curves, parameters
 from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 
-@pytest.mark.parametrize("module", [cost, curves, draw, scales, parameters])
+@pytest.mark.parametrize("module", [cost_quality, curves, draw, scales, parameters])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 

@@ -7,9 +7,9 @@ import pytest
 from sweeper.artifact import Record
 from sweeper.errors import UsageError
 from sweeper.features.parts import Heading
-from sweeper.findings.record import Limitation, NextStep
+from sweeper.findings.findings import Limitation, NextStep
 from sweeper.findings.study.tables import tables_of
-from sweeper.reporting import compose, discovery
+from sweeper.reporting import compose, find_sections
 from sweeper.reporting import page as page_module
 from sweeper.reporting.blocks import Empty, Text
 from sweeper.reporting.document import Report
@@ -38,7 +38,7 @@ def composed(make, monkeypatch):
     """The report of a run with one more section, and what its page shows of that."""
 
     def build(shape=None, **hooks):
-        modules = discovery.in_order([section(**hooks), trials])
+        modules = find_sections.in_order([section(**hooks), trials])
         monkeypatch.setattr(compose, "sections", lambda: modules)
         monkeypatch.setattr(page_module, "all_sections", lambda: modules)
         report = compose.report_of(make(**(shape or {"trials": 3, "seeds": 1})))

@@ -3,7 +3,7 @@
 import page_tree
 import pytest
 
-from sweeper.findings.record import Limitation
+from sweeper.findings.findings import Limitation
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
 from sweeper.reporting.write import html

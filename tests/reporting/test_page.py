@@ -9,7 +9,7 @@ from section_figures import blocks_of
 
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.discovery import sections
+from sweeper.reporting.find_sections import sections
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table

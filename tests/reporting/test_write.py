@@ -10,7 +10,7 @@ import vl_convert
 
 from sweeper.facts.record import DataChange
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings, Limitation
+from sweeper.findings.findings import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report

@@ -27,8 +27,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from sweeper.strategies.base import Setting, strategy
 from sweeper.strategies.loading import class_options, keep_trainable
+from sweeper.strategies.strategy import Setting, strategy
 from sweeper.tasks.classification import pool
 
 _VOCABULARY = 97

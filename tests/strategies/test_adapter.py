@@ -4,7 +4,7 @@ import pytest
 
 from sweeper.errors import ModelError, UsageError
 from sweeper.strategies.adapter import Adapter
-from sweeper.strategies.base import Setting
+from sweeper.strategies.strategy import Setting
 
 
 def trainable(places: int, reduction_factor: int, layers: int = 2, width: int = 64) -> int:

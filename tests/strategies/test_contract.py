@@ -15,11 +15,11 @@ from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import frozen_parameters, trainable_parameters
 from sweeper.planning.costs.setups import setup_fields
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import rule_book
 from sweeper.plans import Parameter
 from sweeper.spec import Scalar
-from sweeper.strategies.base import Setting, strategies, strategy
+from sweeper.strategies.strategy import Setting, strategies, strategy
 from sweeper.traits.traits import known_strategies, traits_of
 
 KINDS = ("llama", "qwen2", "gpt2", "gpt_neox", "phi3", "bert")

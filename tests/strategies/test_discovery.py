@@ -8,8 +8,8 @@ import pytest
 import sweeper.strategies
 from sweeper import plugins
 from sweeper.errors import UsageError
-from sweeper.strategies.base import strategies, strategy
 from sweeper.strategies.full import Full
+from sweeper.strategies.strategy import strategies, strategy
 
 
 def test_a_strategy_is_looked_up_without_importing_the_others(monkeypatch):

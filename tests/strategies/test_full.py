@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sweeper.strategies.base import Setting
 from sweeper.strategies.full import Full
+from sweeper.strategies.strategy import Setting
 
 PARAMETERS = {"learning_rate": 1e-3, "weight_decay": 0.01}
 

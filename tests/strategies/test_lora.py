@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sweeper.strategies.base import Setting
 from sweeper.strategies.lora import LoRA
+from sweeper.strategies.strategy import Setting
 
 R = 4
 PARAMETERS = {"learning_rate": 1e-2, "r": R, "lora_alpha": 8, "target_modules": "qkvo"}

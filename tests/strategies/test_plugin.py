@@ -28,7 +28,7 @@ from transformers import (
 
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec
-from sweeper.strategies.base import Setting
+from sweeper.strategies.strategy import Setting
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "tests" / "plugin"

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.strategies.base import Setting
 from sweeper.strategies.prefix import Prefix
+from sweeper.strategies.strategy import Setting
 
 # Key-value heads x head width.
 KV = {"llama": 32, "qwen2": 32, "phi3": 32, "gpt2": 64, "gpt_neox": 64, "falcon": 16, "bloom": 64}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.strategies.base import Setting, strategy
+from sweeper.strategies.strategy import Setting, strategy
 
 STEPS = 4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
-from sweeper.strategies.base import Setting
 from sweeper.strategies.ptuning import PTuning
+from sweeper.strategies.strategy import Setting
 from sweeper.tasks.classification import Classifier
 
 

@@ -8,8 +8,8 @@ from bitsandbytes.backends.cpu import ops
 from bitsandbytes.nn import Linear4bit
 
 from sweeper.errors import UsageError
-from sweeper.strategies.base import Setting
 from sweeper.strategies.qlora import QLoRA
+from sweeper.strategies.strategy import Setting
 
 QV = {"learning_rate": 1e-2, "r": 4, "lora_alpha": 8, "target_modules": "qv"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sweeper.errors import ModelError
-from sweeper.strategies.base import Setting, strategy
+from sweeper.strategies.strategy import Setting, strategy
 
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": "qv", "learning_rate": 1e-3}
 CASES = [

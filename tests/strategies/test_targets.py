@@ -4,8 +4,8 @@ import pytest
 from peft.tuners.lora import LoraLayer
 
 from sweeper.errors import ModelError
-from sweeper.strategies.base import Setting
 from sweeper.strategies.lora import LoRA
+from sweeper.strategies.strategy import Setting
 from sweeper.strategies.targets import linear_layers, needs_transpose, target_modules
 
 LLAMA_ALL = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]

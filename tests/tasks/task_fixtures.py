@@ -22,7 +22,7 @@ from sweeper.backend import Underway
 from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
-from sweeper.tasks.base import Evaluation, in_item_order
+from sweeper.tasks.task import Evaluation, in_item_order
 
 SPECIAL = [
     "<unk>",

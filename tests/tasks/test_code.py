@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sweeper.data.examples import Example, Message
-from sweeper.tasks.base import task as task_named
 from sweeper.tasks.code import FORMATS, CodeTask, FillIn, fill_in, fill_in_format
+from sweeper.tasks.task import task as task_named
 
 MakeTask = Callable[..., Any]
 TALK = (

@@ -6,8 +6,8 @@ from typing import Any
 from sweeper.data.examples import Example, Message
 from sweeper.evaluation import evaluator
 from sweeper.evaluation.evaluator import TokenizedSplit
-from sweeper.tasks.base import task as task_named
 from sweeper.tasks.domain import Domain
+from sweeper.tasks.task import task as task_named
 
 MakeTask = Callable[..., Any]
 TALK = [

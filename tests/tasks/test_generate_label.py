@@ -11,11 +11,11 @@ from sweeper.data.examples import Example
 from sweeper.evaluation.objective_values import first, from_decisions
 from sweeper.objective import Objective
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.tasks.base import task as task_named
-from sweeper.tasks.base import task_of
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.sequences.answer_likelihoods import log_likelihoods
+from sweeper.tasks.task import task as task_named
+from sweeper.tasks.task import task_of
 
 LABELS = ("fox", "fox or dog", "paris")
 EXAMPLES = [

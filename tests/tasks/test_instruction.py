@@ -7,8 +7,8 @@ import pytest
 
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
-from sweeper.tasks.base import task as task_named
 from sweeper.tasks.instruction import Instruction
+from sweeper.tasks.task import task as task_named
 
 MakeTask = Callable[..., Any]
 ASK, SAY = Message("user", "What is the capital of France?"), Message("assistant", "Paris.")

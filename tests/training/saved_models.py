@@ -8,7 +8,7 @@ import torch
 
 from sweeper.facts.models.model import model_facts
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.base import Setting, strategies
+from sweeper.strategies.strategy import Setting, strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import save_trained

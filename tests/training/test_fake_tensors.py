@@ -19,8 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sweeper.evaluation.evaluator import autocast
 from sweeper.memory.setup import Setup
 from sweeper.plans import Precision, autocast_dtype
-from sweeper.strategies.base import Setting
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import Setting
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences import answer_logits
 from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined

@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.evaluation.evaluator import autocast
-from sweeper.strategies.base import Setting
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import padded
+from sweeper.strategies.strategy import Setting
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.tasks.task import padded
 
 WIDTH = 64
 LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear"}

@@ -14,7 +14,7 @@ from rich.console import Console
 from sweeper import units
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.status import Best, Eta, Running, Status
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report

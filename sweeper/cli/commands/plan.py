@@ -59,7 +59,7 @@ def plan(
     """
     from sweeper.artifact import write_text
     from sweeper.specfile import resolve, to_yaml
-    from sweeper.steps.plan import planned
+    from sweeper.steps.planned import planned
     from sweeper.views import plan_view
     from sweeper.views.console import say
 

@@ -18,7 +18,7 @@ from sweeper.views.console import LogFormat, ProgressMode
 from sweeper.yamlfile import Path_
 
 if TYPE_CHECKING:
-    from sweeper.steps.run import Ended
+    from sweeper.steps.sweep import Ended
 
 ORDER = 20
 commands = typer.Typer()
@@ -78,7 +78,7 @@ def run(
     require("sweeper run", RUNS)
     with leaving_on_signals():
         from sweeper.specfile import resolve
-        from sweeper.steps import run as steps
+        from sweeper.steps import sweep as steps
         from sweeper.views import plan_view
         from sweeper.views.console import say, say_nothing
         from sweeper.views.progress import progress as make_progress
@@ -112,7 +112,7 @@ def run(
 
 def conclude(ended: Ended, *, as_json: bool, fail_under: float | None) -> None:
     """Print the verdict and leave with the documented exit code."""
-    from sweeper.steps.run import check_results
+    from sweeper.steps.sweep import check_results
     from sweeper.views.console import say
 
     outcome = ended.outcome

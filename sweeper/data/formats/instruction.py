@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import (
+from sweeper.data.formats.row_format import (
     Kinds,
     RawRow,
     RowFormat,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sweeper.data.examples import Example
-from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
+from sweeper.data.formats.row_format import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,

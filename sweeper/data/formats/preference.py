@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.data.formats.base import RowFormat
+from sweeper.data.formats.row_format import RowFormat
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import Kinds, RawRow, RowFormat, Shape
+from sweeper.data.formats.row_format import Kinds, RawRow, RowFormat, Shape
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,

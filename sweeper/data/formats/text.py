@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sweeper.data.examples import Example, input_key
-from sweeper.data.formats.base import AGREEMENT, RawRow, RowFormat, Shape, text_of
+from sweeper.data.formats.row_format import AGREEMENT, RawRow, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 from sweeper.spec import Task
 

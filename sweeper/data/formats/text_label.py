@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, text_of
+from sweeper.data.formats.row_format import EmptyRow, Kinds, RawRow, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 
 _NUMBERS = ("label", "labels", "target", "class", "category", "intent", "sentiment")

@@ -7,7 +7,15 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.formats.base import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable, parsed
+from sweeper.data.formats.row_format import (
+    EmptyRow,
+    Kinds,
+    RawRow,
+    RowFormat,
+    Shape,
+    Unusable,
+    parsed,
+)
 
 
 def is_translation(value: object) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
-from sweeper.data.formats.base import (
+from sweeper.data.formats.row_format import (
     EmptyRow,
     Names,
     RawRow,

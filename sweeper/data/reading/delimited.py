@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from sweeper.data.contents import MOST_LINE_BYTES
-from sweeper.data.formats.base import known_names
+from sweeper.data.formats.row_format import known_names
 from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.notes import FileNotes

@@ -21,7 +21,7 @@ from sweeper.data.contents import (
     part_of,
 )
 from sweeper.data.item_files import collected
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited

@@ -24,7 +24,7 @@ from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec
 
-FUNCTION = "sweeper.training.probes.bits_per_byte:measure"
+FUNCTION = "sweeper.training.probes.text_bits:measure"
 
 PIECES = 40
 LONGEST_BYTES, SHORTEST_BYTES = 300, 40

@@ -8,7 +8,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Table, placed
 from sweeper.reporting.document import Report

@@ -10,7 +10,7 @@ from sweeper.evaluation.objective_values import Answered, from_answers, item_met
 from sweeper.features.answers._saved import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics import user_function
-from sweeper.metrics.base import computed, item_values, metrics
+from sweeper.metrics.metric import computed, item_values, metrics
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.torch_backend import items_sha256

@@ -7,9 +7,9 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.features.augmentation._marks import AUGMENTED_ROWS, is_augmented
 from sweeper.features.parts import Heading
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.strategies import off_pairs
+from sweeper.findings.study.strategy_figures import off_pairs
 from sweeper.reporting.document import Report
 
 HEADING = Heading(74, "augmentation", "Augmented rows")

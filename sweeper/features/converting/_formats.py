@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sweeper.data.column_template import placeholders
 from sweeper.data.detect_columns import NULL_WORDS
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.base import known_names
+from sweeper.data.formats.row_format import known_names
 from sweeper.data.formats.text_label import class_name
 from sweeper.data.problems import listing
 from sweeper.data.rows import DataRows, FileRow

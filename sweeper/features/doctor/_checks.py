@@ -44,9 +44,9 @@ from sweeper.plans import Plan, Precision, autocast_dtype
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import HardwareSpec, ModelSpec, Scalar
-from sweeper.strategies.base import Setting
-from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
+from sweeper.strategies.strategy import Setting
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
 from sweeper.training.base_model.fused_kernels import fuse

@@ -16,7 +16,7 @@ from sweeper.facts.dataset.stated import planned_splits
 from sweeper.facts.record import Facts
 from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import ranked_candidates
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.spec import Spec
 
 Outcome = Literal["ranks first", "fits"]

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sweeper.facts.record import Facts
+from sweeper.planning.rulebook.book import Note, Rule, rule_book
 from sweeper.planning.rulebook.conditions import Condition, FactComparison, Group, comparisons
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Value, Values
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
-from sweeper.planning.rulebook.rules import Note, Rule, rule_book
 from sweeper.plans import Plan
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
 

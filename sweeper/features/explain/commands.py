@@ -13,7 +13,7 @@ from sweeper.cli.options import AsJson
 from sweeper.visible import visible
 
 if TYPE_CHECKING:
-    from sweeper.planning.rulebook.rules import Note
+    from sweeper.planning.rulebook.book import Note
     from sweeper.plans import Parameter, Plan
     from sweeper.spec import Spec
 
@@ -35,8 +35,8 @@ def explain(
     from sweeper.errors import RunError, UsageError, near_match
     from sweeper.features.explain._counterfactuals import counterfactuals
     from sweeper.features.explain._rules import fired_rules, near_misses
+    from sweeper.planning.rulebook.book import rule_book
     from sweeper.planning.rulebook.effects import EVERY
-    from sweeper.planning.rulebook.rules import rule_book
     from sweeper.traits.traits import known_strategies
 
     rule_ids = [rule.id for rule in rule_book(tuple(folders or ())).rules]
@@ -96,7 +96,7 @@ def rules(
     """
     from sweeper.errors import UsageError, near_match
     from sweeper.features.explain._marks import mark_clashes
-    from sweeper.planning.rulebook.rules import Rule, rule_book
+    from sweeper.planning.rulebook.book import Rule, rule_book
 
     book = rule_book(tuple(folders or ()))
     for clash in mark_clashes():
@@ -196,9 +196,9 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
 
 
 def _rule_row(rule: Note) -> dict[str, object]:
+    from sweeper.planning.rulebook.book import Rule
     from sweeper.planning.rulebook.conditions import comparisons
     from sweeper.planning.rulebook.fact_table import FACTS
-    from sweeper.planning.rulebook.rules import Rule
 
     named = {test.fact for test in comparisons(rule.when)}
     texts = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}

@@ -36,7 +36,7 @@ from sweeper.features.exporting._weights import (
     nearest,
     public_name,
 )
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
 from sweeper.jsontext import object_of

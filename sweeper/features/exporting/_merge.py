@@ -17,11 +17,11 @@ from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
 from sweeper.features.exporting._weights import MERGE_RECORD, MergeRequest
 from sweeper.plans import autocast_dtype
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
 from sweeper.training.trial.reload import reload
-from sweeper.use.model import Model, load
+from sweeper.use.trained_model import Model, load
 
 _WHOLE = "full"
 # Of each passage on which the merged model is compared with the trial's.

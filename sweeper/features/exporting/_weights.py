@@ -20,7 +20,7 @@ from sweeper.data.private import PERSONAL, private_in
 from sweeper.errors import UsageError
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan
 from sweeper.redaction import clean

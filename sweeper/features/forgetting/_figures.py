@@ -13,10 +13,10 @@ from sweeper.features.forgetting._general_data import TEXT
 from sweeper.features.forgetting.options import Options
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
+from sweeper.findings.findings import Verdict
 from sweeper.findings.front import front_of
-from sweeper.findings.record import Verdict
-from sweeper.findings.study.changes import TaskChange, lost, measure_points, task_changes
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.trained_changes import TaskChange, lost, measure_points, task_changes
 
 _TEXT_UNIT: Unit = "nats/token"
 

@@ -41,9 +41,9 @@ from sweeper.features.forgetting.options import Options
 from sweeper.jsontext import value_of
 from sweeper.plans import Half, autocast_dtype
 from sweeper.spec import Scalar
-from sweeper.strategies.base import Strategy
-from sweeper.tasks.base import Evaluation, Feature
+from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.sequences.chat import Chat, Encoded, document
+from sweeper.tasks.task import Evaluation, Feature
 from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig

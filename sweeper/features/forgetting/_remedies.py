@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from sweeper.errors import UsageError
 from sweeper.plans import Precision, half_of
-from sweeper.strategies.base import Strategy
 from sweeper.strategies.loading import quiet_library
-from sweeper.tasks.base import Batch, Feature, LossSum, Task
+from sweeper.strategies.strategy import Strategy
+from sweeper.tasks.task import Batch, Feature, LossSum, Task
 from sweeper.tasks.text import TextTask
 from sweeper.training.loop.extension import Extension, FurtherBatch
 

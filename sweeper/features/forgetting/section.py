@@ -14,9 +14,9 @@ from sweeper.features.forgetting._figures import (
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import Findings
-from sweeper.findings.study.changes import amount, ends
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.trained_changes import amount, ends
 from sweeper.reporting.blocks import (
     Block,
     Column,

@@ -10,8 +10,8 @@ from sweeper.features.forgetting._general_data import RUNG_TEXTS, TEXT
 from sweeper.features.forgetting._general_set import GeneralSet
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.features.forgetting.options import Options
-from sweeper.strategies.base import Strategy
-from sweeper.tasks.base import Evaluation
+from sweeper.strategies.strategy import Strategy
+from sweeper.tasks.task import Evaluation
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import rank_here, ranks_in_all

@@ -32,7 +32,7 @@ LEAST_RUNS = 10
 MOST_RUNS = 200
 
 
-class Entry(Artifact):
+class LedgerEntry(Artifact):
     """The scores of one run.
 
     Args:
@@ -85,7 +85,7 @@ class Summary(Artifact):
 class Export(Artifact):
     """``sweeper ledger --export``: the entries without the digest of the machine."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
 
 
 def machine_of(hardware: HardwareFacts) -> str:
@@ -103,7 +103,7 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
     path = home() / FOLDER / f"{run}.json"
     if path.exists():
         return
-    entry = Entry(
+    entry = LedgerEntry(
         sweeper_version=__version__,
         machine=machine_of(facts.hardware),
         device=facts.hardware.device,
@@ -117,7 +117,7 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
 
 def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
     """The scores without names that a user may have given."""
-    from sweeper.planning.rulebook.rules import rule_book  # asks features for their facts
+    from sweeper.planning.rulebook.book import rule_book  # asks features for their facts
 
     book = rule_book()
     rules = {rule.id for rule in book.rules}
@@ -132,7 +132,7 @@ def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
         )
 
 
-def entries(most: int | None = None) -> tuple[list[Entry], list[str]]:
+def entries(most: int | None = None) -> tuple[list[LedgerEntry], list[str]]:
     """The entries that can be read, the newest first, and why others cannot.
 
     Args:
@@ -141,7 +141,7 @@ def entries(most: int | None = None) -> tuple[list[Entry], list[str]]:
     read, damaged = [], []
     for path in sorted((home() / FOLDER).glob("*.json"), key=_age)[:most]:
         try:
-            read.append(Entry.read(path))
+            read.append(LedgerEntry.read(path))
         except (OSError, UsageError) as error:
             damaged.append(str(error))
     return read, damaged
@@ -154,7 +154,9 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> dict[str, float]:
+def factors(
+    kept: Sequence[LedgerEntry], machine: str, version: str = __version__
+) -> dict[str, float]:
     """By kind, the factor on its interval with which as many would have held as should have.
 
     Only of kinds that need more than 1, and that so many runs on this machine have judged.
@@ -176,7 +178,7 @@ def factors(kept: Sequence[Entry], machine: str, version: str = __version__) -> 
     return wider
 
 
-def summary(kept: Sequence[Entry], damaged: Sequence[str], machine: str) -> Summary:
+def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str], machine: str) -> Summary:
     """Hit rate and width of every kind, by version."""
     own = [entry for entry in kept if entry.machine == machine]
     by_kind: dict[tuple[str, str], dict[int, list[Scored]]] = {}

@@ -32,7 +32,7 @@ LEVEL, DEVIATIONS = 0.9, 1.645
 _REFERENCE = "lora"
 
 
-class Prediction(Record):
+class PlanPrediction(Record):
     """One prediction of a plan.
 
     A quantity has the ends of its 90% interval. An event has its probability as ``value``, and is
@@ -57,7 +57,7 @@ class Prediction(Record):
     widened: float = Field(1.0, ge=1)
 
 
-class Scored(Prediction):
+class Scored(PlanPrediction):
     """A prediction with what the run observed.
 
     Args:
@@ -104,7 +104,7 @@ class Predictions(Artifact):
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     sweeper_version: str
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[PlanPrediction, ...]
 
 
 class RunScores(Artifact):
@@ -113,7 +113,7 @@ class RunScores(Artifact):
     scored: tuple[Scored, ...]
 
 
-def predictions_of(plan: Plan) -> Iterator[Prediction]:
+def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
     own, pairs = plan.candidates, by_pair(plan)[0].candidates
     names = {
@@ -145,31 +145,31 @@ def predictions_of(plan: Plan) -> Iterator[Prediction]:
         yield _event("fine-tuning-pays", probability, of, against)
 
 
-def _memory(candidate: Candidate) -> Prediction:
+def _memory(candidate: Candidate) -> PlanPrediction:
     """The peak that a trial measures of itself, without the process or the driver."""
     memory = candidate.memory
     value = trial_gib(memory)
     overhead = memory.peak_gib - value
     low, high = max(0.0, memory.low_gib - overhead), memory.high_gib - overhead
-    return Prediction(
+    return PlanPrediction(
         kind="memory", strategy=candidate.strategy, unit="GiB", value=value, low=low, high=high
     )
 
 
 def _seconds(
     plan: Plan, kind: Kind, duration: Duration, strategy: str = "", unit: Unit = "s"
-) -> Prediction:
+) -> PlanPrediction:
     """A time, or the money for it. That of a sweep is wider for the two reasons."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
         widened *= interval_factor(plan.facts, "sweep-time")
     value, low, high = duration.seconds, duration.low, duration.high
-    return Prediction(
+    return PlanPrediction(
         kind=kind, strategy=strategy, unit=unit, value=value, low=low, high=high, widened=widened
     )
 
 
-def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterator[Prediction]:
+def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterator[PlanPrediction]:
     """The quality of a strategy against LoRA, and what each rule that fired claims of it."""
     yield _points(plan, "strategy-gap", candidate.quality, name, reference)
     for reason in candidate.reasons:
@@ -179,9 +179,9 @@ def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterat
 
 def _points(
     plan: Plan, kind: Kind, quality: Quality, strategy: str, against: str = "", rule: str = ""
-) -> Prediction:
+) -> PlanPrediction:
     half = DEVIATIONS * quality.sd
-    return Prediction(
+    return PlanPrediction(
         kind=kind,
         strategy=strategy,
         against=against,
@@ -195,8 +195,8 @@ def _points(
     )
 
 
-def _event(kind: Kind, probability: float, strategy: str, against: str) -> Prediction:
-    return Prediction(
+def _event(kind: Kind, probability: float, strategy: str, against: str) -> PlanPrediction:
+    return PlanPrediction(
         kind=kind,
         strategy=strategy,
         against=against,

@@ -6,19 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sweeper.evaluation.significance import paired_difference
-from sweeper.features.ledger._predictions import DEVIATIONS, Prediction, Scored
+from sweeper.features.ledger._predictions import DEVIATIONS, PlanPrediction, Scored
 from sweeper.findings.study.item_scores import test_scores, trial_name, validation_scores
 from sweeper.findings.study.metric import headline
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.strategies import best_of, default_of
+from sweeper.findings.study.strategy_figures import best_of, default_of
 
 _FIGURES = {"memory": "memory", "trial-time": "trial", "sweep-time": "sweep", "money": "money"}
 # From the 95% interval of a difference to its standard error.
 _OF_95 = 1.96
 
 
-def scores_of(predictions: Sequence[Prediction], run: RunFiles) -> Iterator[Scored]:
+def scores_of(predictions: Sequence[PlanPrediction], run: RunFiles) -> Iterator[Scored]:
     """Every prediction with what this complete run observed of it."""
     figures = {(figure.what, figure.strategy): figure for figure in predicted_figures(run)}
     for prediction in predictions:
@@ -31,7 +31,7 @@ def scores_of(predictions: Sequence[Prediction], run: RunFiles) -> Iterator[Scor
             yield _of_points(prediction, run)
 
 
-def _of_amount(prediction: Prediction, figure: PredictedFigure | None) -> Scored:
+def _of_amount(prediction: PlanPrediction, figure: PredictedFigure | None) -> Scored:
     if figure is None:
         return Scored.taken_from(prediction, open="not-measured")
     scored = Scored.taken_from(prediction, observed=figure.actual, disturbed=figure.disturbed)
@@ -42,7 +42,7 @@ def _of_amount(prediction: Prediction, figure: PredictedFigure | None) -> Scored
     return scored.model_copy(update={"held": scored.low <= scored.own <= scored.high})
 
 
-def _of_event(prediction: Prediction, run: RunFiles) -> Scored:
+def _of_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
     """Whether the best trial of the one strategy has the lower cost on validation."""
     first, second = best_of(run, prediction.strategy), best_of(run, prediction.against)
     if first is None or second is None:
@@ -52,7 +52,7 @@ def _of_event(prediction: Prediction, run: RunFiles) -> Scored:
     return Scored.taken_from(prediction, observed=float(occurred), held=held)
 
 
-def _of_points(prediction: Prediction, run: RunFiles) -> Scored:
+def _of_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
     """The difference of two trials in points: on the test split, else on validation."""
     searched = prediction.kind == "search-gain"
     first = best_of(run, prediction.strategy)

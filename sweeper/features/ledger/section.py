@@ -11,7 +11,7 @@ from sweeper.features.ledger._predictions import SCORES, Open, RunScores, Scored
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report

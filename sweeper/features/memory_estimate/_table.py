@@ -23,7 +23,7 @@ from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
 from sweeper.memory.requests import SetupRequest
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.setups import setup_fields
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import MemoryEstimate
 from sweeper.processes import probe_process
 from sweeper.spec import ModelSpec

@@ -17,7 +17,7 @@ from sweeper.data.column_template import with_templates
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
-from sweeper.data.formats.base import formats
+from sweeper.data.formats.row_format import formats
 from sweeper.data.formats.turns import turns_of
 from sweeper.data.problems import listing
 from sweeper.data.reading.read import read
@@ -26,7 +26,7 @@ from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
 from sweeper.features.prediction._steps import PredictionRequest
 from sweeper.jsontext import object_of
-from sweeper.use.model import Model, Prediction, load
+from sweeper.use.trained_model import Model, Prediction, load
 
 
 def predict(request: PredictionRequest) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sweeper import child_process
 from sweeper.artifact import Artifact, Record, write_text
 from sweeper.cli.data_options import must_be_free
-from sweeper.data.formats.base import known_names
+from sweeper.data.formats.row_format import known_names
 from sweeper.errors import RunError, UsageError
 from sweeper.execution.interruption import leaving_on_signals
 from sweeper.runfolder import RunFolder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from sweeper.features.parts import Heading
-from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.findings import Findings, NextStep
 
 HEADING = Heading(145, "prediction", "Use")
 

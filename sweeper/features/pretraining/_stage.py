@@ -35,8 +35,8 @@ from sweeper.jsontext import object_of
 from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
-from sweeper.strategies.base import Setting
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import Setting
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.bases import FOLDER, Bases
 from sweeper.training.base_model.keeper import checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from sweeper.data.examples import Example
-from sweeper.tasks.base import Batch, Feature, LossSum
 from sweeper.tasks.domain import packed, shared_blocks
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
+from sweeper.tasks.task import Batch, Feature, LossSum
 from sweeper.tasks.text import TextTask
 
 

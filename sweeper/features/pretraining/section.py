@@ -9,7 +9,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading, record_of
 from sweeper.features.pretraining._facts import NAME, StageRecord
 from sweeper.findings import words
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.document import Report
 

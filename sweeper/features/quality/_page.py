@@ -19,7 +19,7 @@ from sweeper.reporting.blocks import (
     Text,
     placed,
 )
-from sweeper.reporting.html import render
+from sweeper.reporting.page_html import render
 
 
 def data_page(checked: Checked) -> str:

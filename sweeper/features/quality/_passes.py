@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from sweeper.data.examples import SPLITS, Example, Split
-from sweeper.data.progress import told
+from sweeper.data.progress_lines import told
 from sweeper.data.rows import FileRow
 from sweeper.data.table import Stored
 from sweeper.features.quality._checked_rows import CheckedRows

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from sweeper.features.quality._ranking import SpreadRequest, SpreadRows
-from sweeper.tasks.base import padded
 from sweeper.tasks.classification import pool
+from sweeper.tasks.task import padded
 from sweeper.training.base_model.keeper import load_base
 
 Features = NDArray[np.float32]

@@ -17,7 +17,7 @@ from sweeper.findings.study.item_scores import entries
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.compared_models import compared_models, kept_texts
 from sweeper.redaction import clean
-from sweeper.reporting.html import one_file, stylesheet
+from sweeper.reporting.page_html import one_file, stylesheet
 from sweeper.runfolder import RunFolder
 from sweeper.visible import visible
 

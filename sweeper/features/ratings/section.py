@@ -26,7 +26,7 @@ from sweeper.features.ratings._page import (
 )
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, NotMeasured
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import model_title
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed

@@ -21,7 +21,7 @@ from sweeper.objective import LOSS
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.specfile import resolve
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.frozen_features import FrozenFeatures
 from sweeper.training.checkpoints import UNFINISHED, drop_checkpoints, newest_checkpoint
 from sweeper.training.torch_backend import TorchBackend

@@ -10,7 +10,7 @@ from sweeper.artifact import Artifact
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.runfolder import RunFolder
 from sweeper.steps.winner import as_trained, best_trial

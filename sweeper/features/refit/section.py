@@ -10,7 +10,7 @@ from sweeper.artifact import Record
 from sweeper.execution.state import attempts, work_items
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.document import Report
 

@@ -16,7 +16,7 @@ from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.review._formats import Configuration
 from sweeper.features.review._record import Finding, Given, Training, worded
 from sweeper.planning.candidates import RatedModel, rated_model
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.specfile import resolve
 from sweeper.yamlfile import Path_

@@ -17,7 +17,7 @@ from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import is_pattern
 from sweeper.memory.linear_layers import targeted
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.textfile import read_text
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")

@@ -9,7 +9,7 @@ from typing import Any
 from sweeper.facts.record import ModelFacts
 from sweeper.features.review._case import Case, in_words
 from sweeper.features.review._formats import matches
-from sweeper.features.review._record import Finding, Gain
+from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER, Setup
 from sweeper.memory.states import knows_optimizer
@@ -158,7 +158,7 @@ class ReviewedCost:
                 update = {"method": "qlora", **update}
             yield {"strategy": "qlora", "quantization": "nf4-dq"}, update
 
-    def gains(self) -> Iterator[Gain]:
+    def gains(self) -> Iterator[PossibleGain]:
         """Changes of the set-up that save time and fit."""
         before = self.seconds()
         if self.setup is None or before is None:
@@ -170,7 +170,7 @@ class ReviewedCost:
                 continue
             saved = 1 - after.seconds / before.seconds
             if saved >= _LEAST_GAIN and (named := self.case.written(change)):
-                yield Gain(what=what, saved=round(saved, 3), change=named)
+                yield PossibleGain(what=what, saved=round(saved, 3), change=named)
 
     def _faster(self) -> Iterator[tuple[str, dict[str, Any], _Change]]:
         case = self.case

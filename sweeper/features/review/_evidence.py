@@ -8,7 +8,7 @@ from sweeper.features.review._case import Case
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding
 from sweeper.hyperparameters import BATCH, EPOCHS, is_number
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Parameter
 from sweeper.units import setting
 

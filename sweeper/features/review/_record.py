@@ -166,7 +166,7 @@ def worded(kind: str, trainer: str, **more: Any) -> Finding:
     return Finding(kind=kind, **{**texts, **own})
 
 
-class Gain(Record):
+class PossibleGain(Record):
     """A change that saves time or comes closer to the evidence; the largest is first.
 
     Args:
@@ -202,5 +202,5 @@ class Review(Record):
     cost_usd: tuple[float, ...] | None = None
     assumed: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
-    gains: tuple[Gain, ...] = ()
+    gains: tuple[PossibleGain, ...] = ()
     patch: str = ""

@@ -14,7 +14,7 @@ from sweeper.features.review._evidence import outside
 from sweeper.features.review._formats import Configuration
 from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
-from sweeper.features.review._record import LEVELS, Finding, Gain, Review
+from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
 from sweeper.spec import Scalar
 from sweeper.textfile import read_text
 from sweeper.yamlfile import Path_
@@ -60,7 +60,7 @@ def _review(number: int, config: Configuration, flags: Mapping[Path_, Any]) -> R
     ends = () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
     # Values far from the evidence cost more quality than any time can buy back.
     closer = [
-        Gain(what=f"{finding.what}; {finding.why}", change=finding.change)
+        PossibleGain(what=f"{finding.what}; {finding.why}", change=finding.change)
         for finding in findings
         if (finding.kind, finding.level) == ("outside-evidence", "warning") and finding.change
     ]

@@ -18,7 +18,7 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.record import RunSummary
+from sweeper.findings.findings import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
     interval,

@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper.artifact import write_text
 from sweeper.features.run_comparison._page import pair_sentence, runs_page
 from sweeper.features.run_comparison._runs import ComparedRun, pairs
-from sweeper.reporting.html import render
+from sweeper.reporting.page_html import render
 from sweeper.runfolder import RunFolder
 
 

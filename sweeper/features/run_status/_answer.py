@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.artifact import Record
 from sweeper.execution.state.status import Status
-from sweeper.findings.record import Verdict
+from sweeper.findings.findings import Verdict
 
 
 class ShownRun(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.errors import UsageError
 from sweeper.execution.state.status import ENDED, Status
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.runfolder import RunFolder
 

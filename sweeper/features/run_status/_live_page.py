@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sweeper.views.html import pre
+from sweeper.views.notebook import pre
 
 
 def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:

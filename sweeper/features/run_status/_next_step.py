@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from sweeper.execution.state.status import Status
-from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.verdict.next_step import next_step
 
 

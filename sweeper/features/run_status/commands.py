@@ -181,7 +181,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 def _verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.features.run_status._next_step import step_now
-    from sweeper.findings.record import Findings
+    from sweeper.findings.findings import Findings
     from sweeper.views.console import show_line
     from sweeper.views.verdict_view import verdict_lines
 
@@ -203,7 +203,7 @@ def _verdict(folder: RunFolder, status: Status) -> None:
 
 def _as_json(folder: RunFolder) -> str:
     from sweeper.features.run_status._answer import ShownRun
-    from sweeper.findings.record import Findings
+    from sweeper.findings.findings import Findings
 
     status = _now(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sweeper.features import parts
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
+from sweeper.planning.rulebook.book import Note, Rule, RuleBook
 from sweeper.planning.rulebook.conditions import SCHEMA_MARK, operators
 from sweeper.planning.rulebook.effects import EVERY
 from sweeper.planning.rulebook.fact import Fact
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import SHARED, BookParameter, BookStrategy
 from sweeper.plans import Plan
 from sweeper.spec import Spec

@@ -28,7 +28,7 @@ def schema(
 
     from sweeper.errors import UsageError, near_match
     from sweeper.features.schemas import _schemas
-    from sweeper.planning.rulebook.rules import rule_book
+    from sweeper.planning.rulebook.book import rule_book
 
     schemas: dict[str, Callable[[], dict[str, Any]]] = {
         "sweep": _schemas.sweep_schema,

@@ -28,7 +28,7 @@ from sweeper.features.suite._scoring import EvaluationRequest, Subject, model_ke
 from sweeper.features.suite._tasks import SuiteTask, load_suite, score
 from sweeper.features.suite.facts import SuiteFacts
 from sweeper.metrics.programs import PERMISSION
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload

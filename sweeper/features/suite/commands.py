@@ -10,7 +10,7 @@ import typer
 from sweeper.cli.options import AsJson, Quiet, RunName, takes_limits
 
 if TYPE_CHECKING:
-    from sweeper.findings.study.changes import TaskChange
+    from sweeper.findings.study.trained_changes import TaskChange
     from sweeper.runfolder import RunFolder
 
 ORDER = 40
@@ -54,8 +54,8 @@ def evaluate_suite(
     from sweeper.features.suite import _scoring as scoring
     from sweeper.features.suite.options import Options
     from sweeper.findings.compute import compute
-    from sweeper.findings.study.changes import gate, task_changes
     from sweeper.findings.study.reading import read_run
+    from sweeper.findings.study.trained_changes import gate, task_changes
     from sweeper.metrics.programs import samples
     from sweeper.plans import Plan
     from sweeper.processes.report_maker import ReportMaker, lost_charts
@@ -130,7 +130,7 @@ def _show(
 
 def _print_tasks(changes: list[TaskChange], numbers: list[int]) -> None:
     from sweeper.features.suite.section import COLUMNS
-    from sweeper.findings.study.changes import noise_sentence
+    from sweeper.findings.study.trained_changes import noise_sentence
     from sweeper.views.console import out, show_line, table
 
     left_out = ("scored by", "shots", "items", "unit of these")

@@ -11,10 +11,10 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import Findings
-from sweeper.findings.study import changes
-from sweeper.findings.study.changes import TaskChange
+from sweeper.findings.findings import Findings
+from sweeper.findings.study import trained_changes
 from sweeper.findings.study.reading import RunFiles
+from sweeper.findings.study.trained_changes import TaskChange
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -62,7 +62,7 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The tasks of every trial that was scored on some."""
-    tasks = changes.task_changes(run)
+    tasks = trained_changes.task_changes(run)
     limits = (100 * limit.most for limit in run.limits if limit.holds_for(GENERAL))
     if not tasks:
         return None
@@ -101,7 +101,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
         tables=(_table(figures),),
     )
-    sentences = [changes.noise_sentence(figures.tasks, trial)]
+    sentences = [trained_changes.noise_sentence(figures.tasks, trial)]
     if report.findings.verdict.recommended_trial not in (None, trial):
         sentences.append(
             f"The recommended trial {report.findings.verdict.recommended_trial} was not scored."
@@ -113,7 +113,7 @@ def _finding(figures: Figures, trial: int) -> str:
     tasks = figures.of(trial)
     gone = [task for task in tasks if task.outcome == "lost"]
     if gone:
-        losses = [f"{t.task} {changes.lost(t.lost, t.unit)}" for t in gone]
+        losses = [f"{t.task} {trained_changes.lost(t.lost, t.unit)}" for t in gone]
         return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
     everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
@@ -133,15 +133,15 @@ def _outcome(task: TaskChange) -> str:
 
 COLUMNS: tuple[Column[TaskChange], ...] = (
     Column("trial", lambda t: f"#{t.trial} {words.short(t.strategy)}"),
-    Column("task", lambda t: f"{t.task}, {changes.scored_on(t)}"),
+    Column("task", lambda t: f"{t.task}, {trained_changes.scored_on(t)}"),
     Column("scored by", lambda t: f"{t.metric}, {t.harness}"),
     Number("shots", lambda t: words.DASH if t.shots is None else str(t.shots)),
     Number("items", lambda t: str(t.items), "/items"),
-    Number("base", lambda t: changes.figure(t, t.base)),
-    Number("tuned", lambda t: changes.figure(t, t.tuned)),
-    Number("lost", lambda t: changes.amount(t.lost.value, t.unit)),
-    Number("95% CI", lambda t: changes.ends(t.lost, t.unit)),
-    Number("detectable", lambda t: changes.amount(t.detectable_points, t.unit)),
+    Number("base", lambda t: trained_changes.figure(t, t.base)),
+    Number("tuned", lambda t: trained_changes.figure(t, t.tuned)),
+    Number("lost", lambda t: trained_changes.amount(t.lost.value, t.unit)),
+    Number("95% CI", lambda t: trained_changes.ends(t.lost, t.unit)),
+    Number("detectable", lambda t: trained_changes.amount(t.detectable_points, t.unit)),
     Column("unit of these", lambda t: t.unit),
     Column("against the margin", _outcome),
 )

@@ -6,10 +6,10 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.model_strategy_pairs import pair
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.strategies import best_of, default_of
+from sweeper.findings.study.strategy_figures import best_of, default_of
 from sweeper.plans import ProposedTrial
 from sweeper.reporting.document import Report
 

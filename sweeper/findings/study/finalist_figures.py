@@ -6,7 +6,7 @@ from statistics import median
 
 from sweeper.evaluation.significance import mean_interval, t_interval
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import Finalist, SeedScore
+from sweeper.findings.findings import Finalist, SeedScore
 from sweeper.findings.study.item_scores import TestScores, interval, test_scores, trial_name
 from sweeper.findings.study.metric import (
     LOSS,

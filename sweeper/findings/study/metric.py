@@ -6,7 +6,7 @@ import math
 
 from sweeper.facts.record import Facts
 from sweeper.findings.figures import Interval, Metric
-from sweeper.metrics.base import metrics
+from sweeper.metrics.metric import metrics
 from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.trials import TestSeal

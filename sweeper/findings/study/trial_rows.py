@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.findings import words
-from sweeper.findings.record import CurvePoint, TrialRow
+from sweeper.findings.findings import CurvePoint, TrialRow
 from sweeper.findings.study.reading import TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult

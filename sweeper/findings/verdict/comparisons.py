@@ -24,7 +24,7 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Comparison, Metric
-from sweeper.findings.record import Finalist
+from sweeper.findings.findings import Finalist
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     TestScores,

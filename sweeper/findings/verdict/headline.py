@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import Findings, TestedModel, TrialRow
+from sweeper.findings.findings import Findings, TestedModel, TrialRow
 
 
 def figure_lines(findings: Findings, number: int) -> list[str]:

@@ -15,15 +15,15 @@ import numpy as np
 from sweeper import units
 from sweeper.data.faults import by_kind
 from sweeper.findings import words
-from sweeper.findings.record import Limitation, RunSummary, Verdict
+from sweeper.findings.findings import Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
 from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
-from sweeper.findings.study.strategies import best_of, strategies_of
+from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
+from sweeper.findings.verdict.decide import SEEDS_NEEDED
 from sweeper.findings.verdict.suspected_labels import suspected
-from sweeper.findings.verdict.verdict import SEEDS_NEEDED
 
 # A strategy that lost more of its trials than this was not judged by what it can do.
 LOST_SHARE = 0.2

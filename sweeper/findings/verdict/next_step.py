@@ -13,8 +13,8 @@ from itertools import chain
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
-from sweeper.findings.record import Findings, NextStep, TrialRow
-from sweeper.findings.verdict.verdict import FINALISTS_NEEDED, SEEDS_NEEDED
+from sweeper.findings.findings import Findings, NextStep, TrialRow
+from sweeper.findings.verdict.decide import FINALISTS_NEEDED, SEEDS_NEEDED
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:

@@ -6,7 +6,7 @@ import json
 
 from sweeper import units
 from sweeper.facts.record import HardwareFacts
-from sweeper.findings.record import Reproduction
+from sweeper.findings.findings import Reproduction
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import TrialResult

@@ -8,7 +8,7 @@ from typing import Literal
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
 
 Role = Literal["recommended", "trial", "baseline"]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Literal
 
 from sweeper.execution.state.status import ENDED
-from sweeper.findings.record import RunSummary
+from sweeper.findings.findings import RunSummary
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.search.study_end import Outlook

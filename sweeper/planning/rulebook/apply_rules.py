@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sweeper.planning.rulebook.book import Note, Rule, RuleBook
 from sweeper.planning.rulebook.effects import EVERY, Change, fill
 from sweeper.planning.rulebook.fact import Values
-from sweeper.planning.rulebook.rules import Note, Rule, RuleBook
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.reporting.blocks import Drawing, LegendEntry
 from sweeper.reporting.charts.scales import Scale, dodge
 from sweeper.reporting.palette import look

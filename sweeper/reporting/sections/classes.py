@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, model_title, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.redaction import clean

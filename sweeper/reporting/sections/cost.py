@@ -13,10 +13,10 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Gain, Interval, Metric
-from sweeper.findings.record import Findings, NextStep
+from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.strategies import (
+from sweeper.findings.study.strategy_figures import (
     best_of,
     default_against_best,
     default_of,
@@ -26,7 +26,7 @@ from sweeper.findings.study.strategies import (
 from sweeper.findings.verdict.next_step import twice_the_trials
 from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import Cost, cost_panel, cost_scale, measure_cost
+from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (

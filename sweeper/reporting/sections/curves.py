@@ -15,7 +15,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import CurvePoint, Findings, TrialRow
+from sweeper.findings.findings import CurvePoint, Findings, TrialRow
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.reporting.blocks import (
     Block,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import TrialRow
+from sweeper.findings.findings import TrialRow
 from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import Limitation
+from sweeper.findings.findings import Limitation
 from sweeper.reporting.blocks import Block, Bullets, Empty, Notes
 from sweeper.reporting.document import Report
 

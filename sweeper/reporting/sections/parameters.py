@@ -26,7 +26,7 @@ from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.record import Findings, Limitation, TrialRow
+from sweeper.findings.findings import Findings, Limitation, TrialRow
 from sweeper.findings.study.paired_trials import (
     ComparedPair,
     ComparedPairs,
@@ -34,7 +34,7 @@ from sweeper.findings.study.paired_trials import (
     compare_pairs,
 )
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.strategies import (
+from sweeper.findings.study.strategy_figures import (
     default_against_best,
     gain_pairs,
     off_pairs,

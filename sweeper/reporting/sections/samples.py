@@ -15,7 +15,7 @@ from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, kept_texts

@@ -8,7 +8,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed

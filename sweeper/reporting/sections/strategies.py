@@ -13,7 +13,7 @@ from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.record import Findings, MeasuredTrials, StrategySummary
+from sweeper.findings.findings import Findings, MeasuredTrials, StrategySummary
 from sweeper.findings.study.item_scores import (
     interval,
     test_scores,
@@ -24,7 +24,7 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.strategies import best_of
+from sweeper.findings.study.strategy_figures import best_of
 from sweeper.reporting.blocks import Block, Column, Number, Table, placed
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (

@@ -11,7 +11,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
-from sweeper.findings.record import Findings, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -24,7 +24,7 @@ from sweeper.reporting.blocks import (
     placed,
 )
 from sweeper.reporting.charts import draw
-from sweeper.reporting.charts.cost import trial_scale
+from sweeper.reporting.charts.cost_quality import trial_scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
     minutes,

@@ -9,11 +9,11 @@ from sweeper.evaluation.significance import FEWEST_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.record import Findings, TestedModel, TrialRow
+from sweeper.findings.findings import Findings, TestedModel, TrialRow
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
-from sweeper.metrics.base import metrics
+from sweeper.metrics.metric import metrics
 from sweeper.reporting.blocks import (
     Block,
     Cell,

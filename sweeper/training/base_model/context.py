@@ -25,8 +25,8 @@ from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Scalar, Spec
-from sweeper.tasks.base import Evaluation, task_of
 from sweeper.tasks.classification import Classification
+from sweeper.tasks.task import Evaluation, task_of
 from sweeper.training.base_model.keeper import BaseKeeper
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote

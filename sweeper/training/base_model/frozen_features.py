@@ -16,9 +16,9 @@ from sweeper.evaluation.baselines import PATH, Array, Probe, fit_path
 from sweeper.evaluation.evaluator import TokenizedSplit, to_device
 from sweeper.facts.record import Split
 from sweeper.spec import Scalar
-from sweeper.tasks.base import Floats
 from sweeper.tasks.classification import Classification, Classifier
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.tasks.task import Floats
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of
 

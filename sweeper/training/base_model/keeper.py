@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from sweeper.errors import ModelError
-from sweeper.strategies.base import TaskType
 from sweeper.strategies.loading import class_options, keep_trainable, quiet_library
+from sweeper.strategies.strategy import TaskType
 from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.loop.device_memory import bytes_of, loading_a_model
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from sweeper.evaluation.baselines import FrozenProbe, Majority, Tfidf
-from sweeper.tasks.base import Baseline
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.tasks.task import Baseline
 from sweeper.training.base_model.bases import Bases
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.frozen_features import FrozenFeatures

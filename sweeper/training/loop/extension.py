@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from sweeper.tasks.base import Batch, Evaluation, Floats, LossSum, Task
+from sweeper.tasks.task import Batch, Evaluation, Floats, LossSum, Task
 from sweeper.trials import Measure
 
 if TYPE_CHECKING:

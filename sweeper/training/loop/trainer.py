@@ -19,10 +19,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from sweeper.evaluation.evaluator import autocast
 from sweeper.plans import Half
 from sweeper.spec import Scalar
-from sweeper.strategies.base import Strategy
-from sweeper.tasks.base import Feature, Task
+from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.classification import head_names
 from sweeper.tasks.sequences.joined import joined
+from sweeper.tasks.task import Feature, Task
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, FurtherBatch
 from sweeper.training.loop.ranks_here import check_wrapped, ranks_in_all

@@ -18,9 +18,9 @@ from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.plans import half_of
-from sweeper.strategies.base import Setting, Strategy
-from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import class_options
+from sweeper.strategies.strategy import Setting, Strategy
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 
 

@@ -31,12 +31,12 @@ from sweeper.plans import Precision
 from sweeper.redaction import clean
 from sweeper.spec import Scalar
 from sweeper.spec import Task as TaskName
-from sweeper.strategies.base import Strategy
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Task
+from sweeper.strategies.strategy import Strategy
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.instruction import Instruction
+from sweeper.tasks.task import Task
 from sweeper.trials import BaseRef
 
 RECORD = "sweeper.json"

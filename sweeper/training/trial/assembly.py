@@ -14,9 +14,9 @@ from transformers import set_seed
 
 from sweeper.evaluation.baselines import Probe
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, SDPA
-from sweeper.strategies.base import Setting, Strategy
-from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
+from sweeper.strategies.strategy import Setting, Strategy
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.training.base_model.bases import folder_of

@@ -17,9 +17,9 @@ from sweeper.data.examples import SPLITS, Dataset
 from sweeper.errors import ModelError, UsageError
 from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec, Spec, TrainingSpec
-from sweeper.strategies.base import strategy as strategy_named
 from sweeper.strategies.loading import quiet_library
-from sweeper.tasks.base import Task, task_of
+from sweeper.strategies.strategy import strategy as strategy_named
+from sweeper.tasks.task import Task, task_of
 from sweeper.training.base_model.bases import base_state, folder_of, local_base
 from sweeper.training.base_model.keeper import load_base
 from sweeper.training.base_model.weights import weights_folder

@@ -17,7 +17,7 @@ from sweeper.backend import Decision
 from sweeper.constraints import Limit, limits_of, order, violation
 from sweeper.objective import LOSS, Objective
 from sweeper.spec import Scalar
-from sweeper.tasks.base import Evaluation, Floats
+from sweeper.tasks.task import Evaluation, Floats
 from sweeper.training.loop.checkpointing import set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, ItemMeasure
 from sweeper.training.loop.ranks_here import gathered

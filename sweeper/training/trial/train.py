@@ -28,11 +28,11 @@ from sweeper.evaluation.evaluator import autocast
 from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
 from sweeper.plans import autocast_dtype
-from sweeper.strategies.base import Strategy
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Feature, Task
+from sweeper.strategies.strategy import Strategy
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import reads_apart
+from sweeper.tasks.task import Feature, Task
 from sweeper.tasks.text import TextTask
 from sweeper.training.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
 from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture

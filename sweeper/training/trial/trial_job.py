@@ -26,11 +26,11 @@ from sweeper.evaluation.objective_values import ObjectiveScore, first, from_deci
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
-from sweeper.strategies.base import Strategy
-from sweeper.strategies.base import strategy as strategy_named
-from sweeper.tasks.base import Evaluation
+from sweeper.strategies.strategy import Strategy
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
+from sweeper.tasks.task import Evaluation
 from sweeper.training.base_model.bases import keep_in, remember
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.keeper import BaseKeeper

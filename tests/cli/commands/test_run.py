@@ -8,7 +8,7 @@ from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.spec import ModelSpec, Spec
-from sweeper.steps.run import Ended
+from sweeper.steps.sweep import Ended
 
 
 def test_the_last_lines_of_a_run_say_what_next(make_run: Any, capsys: Any) -> None:

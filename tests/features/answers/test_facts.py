@@ -8,7 +8,7 @@ from sweeper.data.prepared import prepared_data
 from sweeper.features.answers import facts
 from sweeper.features.answers._saved import prompts
 from sweeper.specfile import resolve
-from sweeper.steps.plan import planned
+from sweeper.steps.planned import planned
 from tests.features.answers.answer_files import batch_line, write
 
 FILES = ("features", "answers", "files")

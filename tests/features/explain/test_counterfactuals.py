@@ -11,7 +11,7 @@ from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
 from sweeper.features.explain._counterfactuals import _KNOBS, Counterfactual, _changes, _Ranking
 from sweeper.planning.planner import ranked_candidates
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Spec
 
 BOOK = rule_book()

@@ -11,8 +11,8 @@ from sweeper.evaluation.task_scores import ModelScores, TaskScores, base_file, t
 from sweeper.features.forgetting import section
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import NotMeasured
-from sweeper.findings.study.changes import gate, measured_trials
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.study.trained_changes import gate, measured_trials
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import parameters
 from sweeper.steps.winner import best_trial

@@ -10,7 +10,7 @@ import pytest
 from sweeper.errors import DataError
 from sweeper.execution.state import continuation
 from sweeper.spec import DataSpec, ModelSpec, Spec
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 
 
 def test_general_texts_are_part_of_the_run_and_too_few_are_refused_before_it(

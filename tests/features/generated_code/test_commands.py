@@ -7,7 +7,7 @@ import pytest
 from sweeper.errors import Problem, SpecError
 from sweeper.features.generated_code import facts
 from sweeper.spec import DataSpec, FeatureOptions, ModelSpec, Spec
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 
 REFUSED = Problem("not run", "wasmtime is not installed", "Install wasmtime.")
 

@@ -12,7 +12,7 @@ from make_plan import Shape, make_plan
 
 from sweeper import __version__
 from sweeper.features.ledger import _ledger
-from sweeper.features.ledger._ledger import Entry, add, entries, factors, machine_of, summary
+from sweeper.features.ledger._ledger import LedgerEntry, add, entries, factors, machine_of, summary
 from sweeper.features.ledger._predictions import Scored
 
 FACTS = make_plan(Shape()).facts
@@ -25,12 +25,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def entry(*scored: Scored, **changes: object) -> Entry:
+def entry(*scored: Scored, **changes: object) -> LedgerEntry:
     fields = {
         "sweeper_version": __version__, "machine": HERE, "device": "cpu", "task": "classification",
         "train_rows": 560, "trials": 5, "scored": scored,
     }  # fmt: skip
-    return Entry(**(fields | changes))
+    return LedgerEntry(**(fields | changes))
 
 
 def test_a_run_is_kept_once_and_never_overwritten(home: Path) -> None:

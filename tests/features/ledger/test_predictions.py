@@ -6,7 +6,7 @@ import pytest
 from make_plan import Shape, make_plan
 from pydantic import ValidationError
 
-from sweeper.features.ledger._predictions import Prediction, predictions_of
+from sweeper.features.ledger._predictions import PlanPrediction, predictions_of
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Plan, Quality, Reason, RunnerUp
 
@@ -87,4 +87,4 @@ def test_a_plan_without_such_values_predicts_none_of_them() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_is_a_number(value: float) -> None:
     with pytest.raises(ValidationError):
-        Prediction(kind="money", unit="USD", value=value)
+        PlanPrediction(kind="money", unit="USD", value=value)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from sweeper.features.ledger._predictions import Prediction
+from sweeper.features.ledger._predictions import PlanPrediction
 from sweeper.features.ledger._scoring import scores_of
 from sweeper.findings.study.reading import read_run
-from sweeper.findings.study.strategies import best_of
+from sweeper.findings.study.strategy_figures import best_of
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialResult
 
 
 def score(run: RunFolder, **fields: object):
     """One prediction with its score."""
-    (scored,) = scores_of([Prediction(**fields)], read_run(run))
+    (scored,) = scores_of([PlanPrediction(**fields)], read_run(run))
     return scored
 
 

@@ -4,7 +4,7 @@ from sweeper.features.prediction import section
 from sweeper.findings.compute import compute
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.discovery import sections
+from sweeper.reporting.find_sections import sections
 from sweeper.reporting.page import page
 
 

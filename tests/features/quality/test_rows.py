@@ -20,7 +20,7 @@ from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import kinds
 from sweeper.features.quality.options import Keep, Options
 from sweeper.spec import DataSpec, ModelSpec, SourceSpec, Spec
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 from tests.features.quality.planting import PLANTS, VERBS, sentence
 
 LABELS = ("card arrival", "lost money", "weather forecast", "play music")

@@ -16,7 +16,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
 from sweeper.training.checkpoints import seal
 from sweeper.training.trial import train
-from sweeper.use.model import load as load_model
+from sweeper.use.trained_model import load as load_model
 
 
 @pytest.fixture

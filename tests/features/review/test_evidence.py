@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from tests.features.review.configurations import AXOLOTL, LITGPT, SOUND, TRL, kinds
 
 

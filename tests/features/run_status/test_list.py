@@ -7,7 +7,7 @@ import pytest
 
 from sweeper import units
 from sweeper.execution.state.status import Status
-from sweeper.findings.record import Findings
+from sweeper.findings.findings import Findings
 
 pytestmark = pytest.mark.usefixtures("without_charts")
 

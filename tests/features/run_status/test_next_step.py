@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from sweeper.features.run_status._next_step import step_now
 from sweeper.findings.compute import compute
-from sweeper.findings.record import NextStep
+from sweeper.findings.findings import NextStep
 
 
 def test_a_step_is_of_the_folder_as_it_is_named_now_and_of_a_run_that_was_killed(make_run):

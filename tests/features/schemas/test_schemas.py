@@ -16,9 +16,9 @@ from sweeper.features.schemas._schemas import (
     strategy_schema,
     sweep_schema,
 )
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.planning.rulebook.conditions import parse_condition
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import rule_book
 
 RULES = sorted((resources.search_spaces() / "rules").glob("**/*.yaml"))
 PARAMETERS = sorted((resources.search_spaces() / "parameters").glob("**/*.yaml"))

@@ -20,15 +20,15 @@ from sweeper.execution.state.status import Status
 from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
 from sweeper.findings.compute import compute
-from sweeper.findings.study.changes import gate, task_changes
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.study.trained_changes import gate, task_changes
 from sweeper.plans import Duration, PhaseCost, Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.sections import spending
 from sweeper.reporting.sections.spending import took_sentence
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import resolve
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 from sweeper.views import work_progress
 
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.

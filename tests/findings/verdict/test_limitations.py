@@ -10,7 +10,7 @@ from page_tree import parse
 
 from sweeper.data.faults import DataFault
 from sweeper.findings.compute import compute
-from sweeper.findings.record import Findings, Limitation
+from sweeper.findings.findings import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report

@@ -13,7 +13,7 @@ from sweeper.hyperparameters import modules_of
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
 from sweeper.planning.planner import ranked_candidates
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Candidate, Parameter
 from sweeper.traits.traits import known_strategies
 

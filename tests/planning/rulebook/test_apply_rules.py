@@ -8,8 +8,8 @@ import pytest
 from sweeper.errors import RuleError
 from sweeper.planning.planner import make_plan
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.rules import RuleBook, rule_book
 from sweeper.plans import Parameter, Quality
 
 

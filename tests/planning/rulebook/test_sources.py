@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 
 ROOT = Path(__file__).parents[3]
 DETAIL = r"(?: \(.+\))?"

@@ -12,8 +12,8 @@ from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts, LabelCount, MixtureOfExperts
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.apply_rules import fired
+from sweeper.planning.rulebook.book import Rule, RuleBook, rule_book
 from sweeper.planning.rulebook.fact_table import fact_values
-from sweeper.planning.rulebook.rules import Rule, RuleBook, rule_book
 from sweeper.spec import Spec
 from sweeper.traits.traits import known_strategies
 

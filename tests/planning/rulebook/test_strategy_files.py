@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweeper import resources
 from sweeper.errors import Problem
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.planning.rulebook.strategy_files import BookStrategy, load_strategies
 from sweeper.traits.traits import known_strategies
 

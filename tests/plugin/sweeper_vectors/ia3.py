@@ -8,7 +8,7 @@ from __future__ import annotations
 from peft import IA3Config, PeftConfig
 from torch import nn
 
-from sweeper.strategies.base import Parameters, PeftStrategy, Setting
+from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 from sweeper.strategies.targets import needs_transpose, role_modules
 
 

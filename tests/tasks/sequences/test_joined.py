@@ -18,10 +18,10 @@ from transformers import (
     Qwen2Config,
 )
 
-from sweeper.tasks.base import padded
 from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined, reads_apart
+from sweeper.tasks.task import padded
 
 SIZE: dict[str, Any] = {
     "vocab_size": 64,

@@ -13,10 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.features.forgetting._general_set import General
 from sweeper.memory.setup import USUAL_OPTIMIZER
-from sweeper.planning.rulebook.rules import rule_book
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Half
-from sweeper.strategies.base import Setting
-from sweeper.strategies.base import strategy as strategy_named
+from sweeper.strategies.strategy import Setting
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 

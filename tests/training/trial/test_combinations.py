@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sweeper.data.examples import Dataset, Example, Message, digest
+from sweeper.planning.rulebook.book import rule_book
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import rule_book
 from sweeper.spec import ModelSpec, Spec
-from sweeper.strategies.base import strategies
+from sweeper.strategies.strategy import strategies
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.assembly import trained

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_fixtures import LORA
 
-from sweeper.strategies import base
+from sweeper.strategies import strategy as strategies
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, TrialTrainer
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
@@ -140,7 +140,7 @@ def test_mixed_precision_does_not_widen_what_adapters_read(
             return train_trial(make_job(**asked)), widened.bytes
 
     result, less = trained()
-    monkeypatch.setattr(base, "_CASTS", "no_such_name")
+    monkeypatch.setattr(strategies, "_CASTS", "no_such_name")
     usual, more = trained()
     assert result.state == usual.state == "COMPLETE", result.failure
     assert result.validation_loss == pytest.approx(usual.validation_loss, rel=1e-5)

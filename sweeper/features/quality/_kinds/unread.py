@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sweeper.data.detect_columns import Form
-from sweeper.data.formats.base import trainable
+from sweeper.data.formats.row_format import trainable
 from sweeper.data.formats.turns import role_of, turns_of
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow

@@ -7,9 +7,9 @@ import pytest
 
 from sweeper import plugins
 from sweeper.errors import RuleError, UsageError
+from sweeper.planning.rulebook.book import Rule, RuleBook, _shipped, rule_book
 from sweeper.planning.rulebook.effects import Change, Effects
 from sweeper.planning.rulebook.fact_table import FACTS
-from sweeper.planning.rulebook.rules import Rule, RuleBook, _shipped, rule_book
 from sweeper.traits import traits
 
 RULE = """\

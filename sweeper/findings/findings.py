@@ -13,7 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.spec import Task
-from sweeper.trials import BaselineResult, EncodingNote, EndedTrial, GeneratedAnswers, Trial
+from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial, TrialOutcome
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 
@@ -132,7 +132,7 @@ class CurvePoint(Record):
     seconds: float = 0.0
 
 
-class TrialRow(Trial, EndedTrial):
+class TrialRow(Trial, TrialOutcome):
     """One trial in any state, for tables and charts. ``objective`` is what trials are compared by.
 
     ``weights`` is a folder in that of the run.

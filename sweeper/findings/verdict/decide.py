@@ -23,7 +23,7 @@ from sweeper.evaluation.significance import (
 )
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.record import Finalist, RunSummary, Verdict, VerdictKind
+from sweeper.findings.findings import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     entries,
@@ -36,7 +36,7 @@ from sweeper.findings.study.item_scores import (
 from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.verdict.comparisons import Contest, comparison_of
-from sweeper.metrics.base import metrics
+from sweeper.metrics.metric import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from sweeper.strategies.base import Setting, layers_above
 from sweeper.strategies.full import Full
+from sweeper.strategies.strategy import Setting, layers_above
 from sweeper.tasks.classification import Classifier
 
 

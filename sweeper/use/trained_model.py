@@ -18,8 +18,8 @@ from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast, to_device
 from sweeper.evaluation.objective_values import generate
 from sweeper.plans import autocast_dtype
-from sweeper.tasks.base import Feature
 from sweeper.tasks.instruction import Instruction, templated_text
+from sweeper.tasks.task import Feature
 from sweeper.training.trial.artifacts import TrainedRecord
 from sweeper.training.trial.reload import Reloaded, reload
 

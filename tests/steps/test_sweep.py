@@ -16,7 +16,7 @@ from sweeper.spec import (
     Spec,
 )
 from sweeper.specfile import resolve, to_yaml
-from sweeper.steps import run as run_steps
+from sweeper.steps import sweep as run_steps
 
 
 @pytest.mark.parametrize("phase", ["download", "conversion"])

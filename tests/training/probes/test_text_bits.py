@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.dataset.bits_per_byte import BitsRequest  # noqa: E402
-from sweeper.training.probes.bits_per_byte import (  # noqa: E402
+from sweeper.training.probes.text_bits import (  # noqa: E402
     LONGEST_TOKENS,
     bits_per_byte,
     measure,

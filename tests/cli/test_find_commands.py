@@ -12,8 +12,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import sweeper as package
-from sweeper.cli import discovery
-from sweeper.cli.discovery import Commands, declarations
+from sweeper.cli import find_commands
+from sweeper.cli.find_commands import Commands, declarations
 from sweeper.cli.main import app
 from sweeper.errors import UsageError
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_added_to_a_copy_is_a_command(tmp_path):
 def program(tmp_path, monkeypatch):
     """A program whose commands are in the files that a test writes, by dotted name."""
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(discovery, "declarations", declarations.__wrapped__)
+    monkeypatch.setattr(find_commands, "declarations", declarations.__wrapped__)
 
     def made(files: dict[str, str], *places: str) -> typer.Typer:
         for name, text in files.items():

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Interval
-from sweeper.findings.record import StrategySummary
+from sweeper.findings.findings import StrategySummary
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import validation_losses
 from sweeper.findings.study.metric import (

@@ -8,8 +8,8 @@ from typing import Any
 
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
+from sweeper.findings.findings import Findings, MeasuredTrials, TrialRow
 from sweeper.findings.front import front_of
-from sweeper.findings.record import Findings, MeasuredTrials, TrialRow
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus

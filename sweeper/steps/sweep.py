@@ -32,9 +32,9 @@ from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
 from sweeper.facts.record import Facts, Missing
 from sweeper.features import parts
-from sweeper.findings.record import Findings
-from sweeper.findings.study.changes import gate
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import read_run
+from sweeper.findings.study.trained_changes import gate
 from sweeper.metrics import user_function
 from sweeper.metrics.objectives import objective_of
 from sweeper.plans import Plan
@@ -46,7 +46,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
 from sweeper.specfile import located, resolve, to_yaml
-from sweeper.steps.plan import check_features, planned
+from sweeper.steps.planned import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
 from sweeper.views.progress import ProgressView
