@@ -238,7 +238,7 @@ class Failure(Record):
     loading: bool = Field(False, description="memory ran out while a model was loaded")
 
 
-Fate = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
+EncodingKind = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
 
 
 class EncodingNote(Record):
@@ -251,7 +251,7 @@ class EncodingNote(Record):
     """
 
     split: Split
-    kind: Fate
+    kind: EncodingKind
     count: int
     of: int
     tokens: int = Field(description="the cap that it happened for")

@@ -16,7 +16,7 @@ from sweeper.data.formats.row_format import text_of
 from sweeper.data.groups import Member, divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
@@ -140,7 +140,7 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     column = split_column(spec, data.columns)
     left = LeftOut()
     rows: Counter[Split] = Counter()
-    told_rows = told(data.rows, f"reading examples of {data.name}", len(data.rows))
+    told_rows = with_progress(data.rows, f"reading examples of {data.name}", len(data.rows))
     for row in while_memory_lasts(told_rows, data.name):
         rows[row.split] += 1
         if (example := row.example) is None:

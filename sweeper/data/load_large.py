@@ -35,7 +35,7 @@ from sweeper.data.load import (
     shares_taken,
     take_examples,
 )
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in, subset
@@ -102,7 +102,7 @@ class _SortedRows:
 
     def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
         """Key, class and lines of each input, in order; the class is that of its rows of train."""
-        for path in told(self._paths, what, len(self._paths)):
+        for path in with_progress(self._paths, what, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:
                 lines = [new for line in lines if (new := self._changed(line))]
@@ -128,7 +128,7 @@ def stored_examples(folder: Path, split: Split) -> Stored[Example]:
     """The examples of a split, each read when it is asked for."""
     rows = stored_items(folder / split, _example)
     what = f"going through the rows of {split}"
-    return Stored(len(rows), rows.__getitem__, lambda: iter(told(rows, what, len(rows))))
+    return Stored(len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows))))
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:

@@ -25,7 +25,7 @@ def listen(listener: Callable[[str], None]) -> None:
     _listeners[:] = [listener]
 
 
-def told(
+def with_progress(
     items: Iterable[Item], what: str, of: int, done: Callable[[], int] | None = None
 ) -> Iterator[Item]:
     """The same items, with a line now and then about how many of them are done.

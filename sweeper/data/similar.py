@@ -7,7 +7,7 @@ from functools import partial
 
 from sweeper.data.examples import SPLITS, Example
 from sweeper.data.near import NearTexts, Sketched
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
 
@@ -26,7 +26,7 @@ def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of an earlier row of the same split that is nearly the same."""
     earlier = NearTexts[_Row]()
     rows = data.usable[:MOST_ROWS]
-    for usable in told(rows, "looking for near duplicates", len(rows)):
+    for usable in with_progress(rows, "looking for near duplicates", len(rows)):
         index, row, example = usable
         if (text := Sketched.of(f"{row.input} {row.written}")) is None:
             continue
@@ -43,7 +43,7 @@ def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
     """Places of rows with that of a row of a later split whose input is nearly the same."""
     earlier = NearTexts[_Row]()
     by_split = sorted(data.usable[:MOST_ROWS], key=lambda usable: -SPLITS.index(usable[1].split))
-    for usable in told(by_split, "comparing splits", len(by_split)):
+    for usable in with_progress(by_split, "comparing splits", len(by_split)):
         index, row, _ = usable
         if (text := Sketched.of(row.input)) is None:
             continue

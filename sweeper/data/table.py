@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.errors import Problem
 
 Fields = Mapping[str, object]
@@ -76,7 +76,7 @@ def mapped(
         what: The work, for lines about its progress.
     """
     if not isinstance(rows, Stored):
-        return tuple(make(line, fields) for line, fields in told(rows, what, len(rows)))
+        return tuple(make(line, fields) for line, fields in with_progress(rows, what, len(rows)))
     return Stored(
         len(rows),
         lambda index: make(*rows[index]),

@@ -30,9 +30,17 @@ from sweeper.data.table import Stored
 from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
-from sweeper.tasks.task import FATES, Batch, Evaluation, Feature, ItemScores, Task, in_item_order
+from sweeper.tasks.task import (
+    ENCODING_KINDS,
+    Batch,
+    Evaluation,
+    Feature,
+    ItemScores,
+    Task,
+    in_item_order,
+)
 
-_FATES = "fates"
+_KINDS = "encoding_kinds"
 _ITEMS, _ABOUT = "items", "about"
 _TOKENISED_TOGETHER = 512
 _ROW = "row"
@@ -70,15 +78,15 @@ def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
     about = array("q")
     with writing(folder / _ITEMS) as write:
         for feature in chain.from_iterable(blocks):
-            tokens = {name: values for name, values in feature.items() if name != _FATES}
+            tokens = {name: values for name, values in feature.items() if name != _KINDS}
             write(json.dumps(tokens, separators=(",", ":")).encode())
             about.extend(_about(feature))
     (folder / _ABOUT).write_bytes(about)
 
 
 def _about(feature: Feature) -> tuple[int, int, int]:
-    """Tokens of an item, the place of its example, and its fates as bits."""
-    marks = sum(1 << FATES.index(fate) for fate in feature.get(_FATES, ()))
+    """Tokens of an item, the place of its example, and its encoding_kinds as bits."""
+    marks = sum(1 << ENCODING_KINDS.index(kind) for kind in feature.get(_KINDS, ()))
     return len(feature["input_ids"]), feature.get(_ROW, 0), marks
 
 
@@ -176,12 +184,14 @@ class TokenizedSplit:
             raise DataError(problems)
 
     @cached_property
-    def fates(self) -> Sequence[Feature]:
-        """Features of which only the fates are looked at."""
+    def encoding_kinds(self) -> Sequence[Feature]:
+        """Features of which only the encoding_kinds are looked at."""
         marks = self._about[:, 2]
         return Stored(
             len(marks),
-            lambda item: {_FATES: [f for bit, f in enumerate(FATES) if marks[item] >> bit & 1]},
+            lambda item: {
+                _KINDS: [f for bit, f in enumerate(ENCODING_KINDS) if marks[item] >> bit & 1]
+            },
         )
 
     @cached_property

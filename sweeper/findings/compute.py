@@ -18,7 +18,7 @@ from sweeper.findings.study.metric import LOSS, headline, loss_unit, objective_m
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
-from sweeper.findings.study.trial_rows import finite, known, trial_row
+from sweeper.findings.study.trial_rows import finite, finite_value, trial_row
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
@@ -74,12 +74,12 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
     score = scored[0] if scored else None
     return baseline.model_copy(
         update={
-            "validation_loss": known(baseline.validation_loss),
-            "objective": known(run.plan.objective.measured(baseline)),
+            "validation_loss": finite_value(baseline.validation_loss),
+            "objective": finite_value(run.plan.objective.measured(baseline)),
             "metrics": finite(baseline.metrics),
             "item_losses": (),
             "item_weights": (),
-            "test_loss": known(score.loss if score else baseline.test_loss),
+            "test_loss": finite_value(score.loss if score else baseline.test_loss),
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )

@@ -192,7 +192,7 @@ class Classification(ClassDecisions):
         ]
         triples = zip(rows, self.targets(examples), cut, strict=True)
         return [
-            {"input_ids": ids, "label": target, "fates": ("cut",) if shorter else ()}
+            {"input_ids": ids, "label": target, "encoding_kinds": ("cut",) if shorter else ()}
             for ids, target, shorter in triples
         ]
 
@@ -221,7 +221,7 @@ class Classification(ClassDecisions):
         weighted._class_weight = torch.from_numpy(weights).float()
         return weighted
 
-    def emphasis(self, examples: Sequence[Example]) -> Floats | None:
+    def training_weights(self, examples: Sequence[Example]) -> Floats | None:
         if self._class_weight is None:
             return None
         weights: Floats = self._class_weight.double().numpy()[self.targets(examples)]

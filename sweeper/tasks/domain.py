@@ -46,7 +46,7 @@ class Domain(Instruction):
             shorter = (piece for piece in pieces if len(piece) < self.sequence_length)
             rests[example.source] += [(number, piece) for piece in shorter]
             if len(pieces) > 1:
-                items[number][0]["fates"] = ("divided",)
+                items[number][0]["encoding_kinds"] = ("divided",)
         for rest in rests.values():
             for block in shared_blocks([len(ids) for _, ids in rest], self.sequence_length):
                 items[rest[block[0]][0]].append(_item([rest[piece][1] for piece in block]))

@@ -26,14 +26,14 @@ from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.plugins import find
 from sweeper.spec import Scalar, Spec
-from sweeper.trials import EncodingNote, Fate
+from sweeper.trials import EncodingKind, EncodingNote
 
 ENTRY_POINTS = "sweeper.tasks"
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
 """One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs; and
-``fates`` (kinds of ``EncodingNote``) where the example is not all there."""
-FATES: tuple[Fate, ...] = get_args(Fate)
+``encoding_kinds`` (kinds of ``EncodingNote``) where the example is not all there."""
+ENCODING_KINDS: tuple[EncodingKind, ...] = get_args(EncodingKind)
 Batch = dict[str, Tensor]
 Floats = NDArray[np.float64]
 
@@ -264,10 +264,12 @@ class Task(ABC):
         """
         return self
 
-    def emphasis(self, examples: Sequence[Example]) -> Floats | None:
-        """``(items,)`` what each item counts in the training loss beside its terms; None if all
-        count alike. A trial's best weights are told by it, since they are the best at what was
-        trained for; no loss that is shown has it."""
+    def training_weights(self, examples: Sequence[Example]) -> Floats | None:
+        """``(items,)`` the weight of each item in the training loss; None if all count alike.
+
+        A trial's best weights are chosen with it, since they are to be the best at what was trained
+        for. No loss that is shown has it.
+        """
         return None
 
     @abstractmethod
@@ -312,7 +314,7 @@ class Task(ABC):
     def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
         """What became of the examples of a split on their way into these features, where a
         reader must know it."""
-        counts = Counter(note for feature in features for note in feature.get("fates", ()))
+        counts = Counter(note for feature in features for note in feature.get("encoding_kinds", ()))
         return tuple(
             EncodingNote(
                 split=split,
@@ -321,7 +323,7 @@ class Task(ABC):
                 of=len(features),
                 tokens=self.sequence_length,
             )
-            for kind in FATES
+            for kind in ENCODING_KINDS
             if counts[kind]
         )
 

@@ -30,7 +30,7 @@ from sweeper.tasks.sequences.answer_logits import (
 from sweeper.tasks.sequences.chat import Chat, Encoded, shorten
 from sweeper.tasks.sequences.joined import INPUTS
 from sweeper.tasks.task import Batch, Feature, Floats, ItemScores, LossSum, Task, padded
-from sweeper.trials import Fate
+from sweeper.trials import EncodingKind
 
 _BITS_PER_NAT = 1 / math.log(2)
 
@@ -79,7 +79,7 @@ class TextTask(Task):
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
         """The example at most ``sequence_length`` long; without answer if that does not fit."""
-        kinds: list[Fate] = ["rewritten"] if encoded.rewritten else []
+        kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
         answered = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, answered=answered) != "shortened":
             whole, encoded = encoded, self._beginning(encoded)
@@ -87,11 +87,11 @@ class TextTask(Task):
         short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
         if short is None:
             left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
-            return {**left, "fates": (*kinds, "dropped")}
+            return {**left, "encoding_kinds": (*kinds, "dropped")}
         kinds += ["shortened"] if len(short.ids) < len(encoded.ids) else []
         size = sum(short.answer_bytes)
         kept: Feature = {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": size}
-        return {**kept, "fates": tuple(kinds)} if kinds else kept
+        return {**kept, "encoding_kinds": tuple(kinds)} if kinds else kept
 
     def _beginning(self, document: Encoded) -> Encoded:
         """The first tokens of a text that has no prompt in front of it."""

@@ -268,7 +268,7 @@ class TorchBackend:
 
     def close(self) -> None:
         for shared in self._shared.values():
-            shared.context.keeper.forget()
+            shared.context.lent_base.forget()
             shared.bases.forget()
         self._shared.clear()
         gc.unfreeze()

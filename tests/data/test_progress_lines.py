@@ -15,19 +15,19 @@ def lines(monkeypatch):
 
 
 def test_quick_work_says_nothing(lines):
-    assert list(progress_lines.told(range(5000), "counting", 5000)) == list(range(5000))
+    assert list(progress_lines.with_progress(range(5000), "counting", 5000)) == list(range(5000))
     assert lines == []
 
 
 def test_slow_work_says_how_far_it_is(lines, monkeypatch):
     seconds = iter(range(99))
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: float(next(seconds)))
-    assert list(progress_lines.told("abcdef", "spelling", 6)) == [*"abcdef"]
+    assert list(progress_lines.with_progress("abcdef", "spelling", 6)) == [*"abcdef"]
     assert lines == ["spelling: 17%, 2 s", "spelling: 50%, 4 s", "spelling: 83%, 6 s"]
 
 
 def test_what_is_done_may_be_counted_otherwise(lines, monkeypatch):
     seconds = iter(range(0, 99, 3))
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: float(next(seconds)))
-    list(progress_lines.told("ab", "reading", 200, done=lambda: 50))
+    list(progress_lines.with_progress("ab", "reading", 200, done=lambda: 50))
     assert lines == ["reading: 25%, 3 s", "reading: 25%, 6 s"]

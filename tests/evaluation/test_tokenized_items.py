@@ -31,14 +31,14 @@ def test_features_lengths_and_notes_are_those_of_a_list(context):
     items = TokenizedSplit(task, examples)
     expected = [task.encode([one])[0] for one in examples]
     assert isinstance(items.features, Stored)
-    plain = [{n: v for n, v in feature.items() if n != "fates"} for feature in expected]
+    plain = [{n: v for n, v in feature.items() if n != "encoding_kinds"} for feature in expected]
     assert list(items.features) == plain
     assert list(items.features[-3:]) == plain[-3:]
     assert list(items.lengths) == [len(feature["input_ids"]) for feature in expected]
     assert all(type(length) is int for length in items.lengths)
     notes = task.notes(expected, "train")
     assert notes
-    assert task.notes(items.fates, "train") == notes
+    assert task.notes(items.encoding_kinds, "train") == notes
 
 
 def test_a_second_reader_maps_the_file(context, monkeypatch):

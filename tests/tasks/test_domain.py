@@ -65,7 +65,7 @@ def test_all_of_a_long_text_is_trained_on_in_pieces(make_task: MakeTask) -> None
     assert [token for ids in divided for token in ids] == whole[: 24 * (len(whole) // 24)]
     assert sum(items.lengths) - 24 * len(divided) == sum(rest)
     assert {example.line for example in items.examples} == {7}
-    (note,) = task.notes(items.fates, "train")
+    (note,) = task.notes(items.encoding_kinds, "train")
     assert (note.kind, note.count, note.of) == ("divided", 1, len(items))
 
 
@@ -105,7 +105,7 @@ def test_the_pieces_of_many_texts_come_from_a_file(
 
     assert list(mapped.lengths) == list(kept.lengths)
     assert list(mapped.examples) == list(kept.examples)
-    assert task.notes(mapped.fates, "train") == task.notes(kept.fates, "train")
+    assert task.notes(mapped.encoding_kinds, "train") == task.notes(kept.encoding_kinds, "train")
 
 
 def test_answers_are_never_divided(make_task: MakeTask) -> None:

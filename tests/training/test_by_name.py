@@ -121,7 +121,7 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
     assert set(result.metrics) == {"accuracy", "macro_f1"}
     record = record_of(tmp_path / WEIGHTS)
     assert (record.classes_by, record.labels) == ("generate", ("fruit", "metal", "river"))
-    model = load_trained(tmp_path / WEIGHTS, by_name.context.keeper.lend(torch.float32))
+    model = load_trained(tmp_path / WEIGHTS, by_name.context.lent_base.lend(torch.float32))
     evaluation = by_name.context.measure(model, "validation")
     assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
 

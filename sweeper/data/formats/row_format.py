@@ -200,10 +200,10 @@ class RawRow:
             EmptyRow: There is nothing but white space.
             Unusable: The value is of another kind.
         """
-        return said(self.checked(role))
+        return required_text(self.checked(role))
 
 
-def said(value: object) -> str:
+def required_text(value: object) -> str:
     """The text of a cell that must have one.
 
     Raises:

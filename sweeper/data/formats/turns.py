@@ -15,7 +15,7 @@ from sweeper.data.formats.row_format import (
     Unusable,
     is_text,
     parsed,
-    said,
+    required_text,
     text_of,
 )
 from sweeper.data.tools import calls_of, packed, spelled, tools_of
@@ -117,7 +117,7 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
         if not answer.strip():
             raise EmptyRow
     else:
-        answer = said(value)
+        answer = required_text(value)
     if row.columns[role] == "canonical_solution":
         answer = asked[-1].content + answer
     return Example(

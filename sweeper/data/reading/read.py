@@ -21,7 +21,7 @@ from sweeper.data.contents import (
     part_of,
 )
 from sweeper.data.item_files import collected
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
@@ -106,7 +106,7 @@ def read(path: Path) -> RowTable:
                 raise DataError(
                     "the file is empty", fix="Is this the right file?", where=notes.name
                 )
-            rows = told(
+            rows = with_progress(
                 notes.counted(_rows(path, file, suffix, key, notes)),
                 f"reading {notes.name}",
                 path.stat().st_size,

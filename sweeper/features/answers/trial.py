@@ -75,7 +75,9 @@ class ReferenceModel:
     def _scores(self, split: Split) -> _Scores:
         examples, items = self._context.dataset.splits[split], self._context.items(split)
         texts = self._saved.to(self._context.dataset, self._context.spec, split)
-        weights = tuple(float("dropped" not in item["fates"]) for item in items.fates)
+        weights = tuple(
+            float("dropped" not in item["encoding_kinds"]) for item in items.encoding_kinds
+        )
         answers = [text for text, weight in zip(texts, weights, strict=True) if weight]
         asked = [example for example, weight in zip(examples, weights, strict=True) if weight]
         if isinstance(self._context.task, ClassDecisions):

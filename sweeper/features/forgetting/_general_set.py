@@ -210,7 +210,7 @@ class GeneralSet:
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
         key = dtype, mixed, quantized is not None
         if key not in self._of_base:
-            base = self._context.keeper.lend(dtype, quantized)
+            base = self._context.lent_base.lend(dtype, quantized)
             self._of_base[key] = self.measure(base, batch, mixed)
         return self._of_base[key]
 

@@ -12,7 +12,7 @@ from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, fr
 from sweeper.features.forgetting.options import Options
 from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.task import Evaluation
-from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import rank_here, ranks_in_all
 from sweeper.training.loop.training_progress import finite
@@ -59,7 +59,7 @@ class AgainstForgetting(Remedies):
         job.evaluating = False
         return base
 
-    def begin(self, keeper: BaseKeeper) -> None:
+    def begin(self, lent_base: LentBase) -> None:
         job, config = self._job, self._job.config
         share = float(config.parameters.get("replay_share", 0.0))
         weight = float(config.parameters.get("kl_weight", 0.0))
@@ -73,7 +73,7 @@ class AgainstForgetting(Remedies):
             return
         copied = None
         if self._strategy.changes_base(config.parameters):
-            base = keeper.lend(self._strategy.base_dtype(config.precision), will_change=True)
+            base = lent_base.lend(self._strategy.base_dtype(config.precision), will_change=True)
             copied = frozen_copy(base, config.precision)
         self.use(near=KLToBase(task, self._strategy, weight, copied))
 

@@ -38,7 +38,7 @@ from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.bases import FOLDER, Bases
-from sweeper.training.base_model.keeper import checkpoint, load_base
+from sweeper.training.base_model.lent_base import checkpoint, load_base
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
 from sweeper.training.loop.schedule import optimizer_steps

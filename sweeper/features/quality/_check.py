@@ -15,7 +15,7 @@ from sweeper.data.rows import DataRows, FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix_command
 from sweeper.features.quality._kinds.base import Kind, Severity, kinds
-from sweeper.features.quality._passes import Found, find_all
+from sweeper.features.quality._passes import FaultsOfKind, find_all
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
@@ -129,7 +129,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _finding(kind: Kind, faults: Found, data: DataRows, total: int) -> FaultFinding:
+def _finding(kind: Kind, faults: FaultsOfKind, data: DataRows, total: int) -> FaultFinding:
     examples = []
     for row, detail in faults.first:
         cells = str(dict(row.fields)) if row.fields else row.raw

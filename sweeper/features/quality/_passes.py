@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from sweeper.data.examples import SPLITS, Example, Split
-from sweeper.data.progress_lines import told
+from sweeper.data.progress_lines import with_progress
 from sweeper.data.rows import FileRow
 from sweeper.data.table import Stored
 from sweeper.features.quality._checked_rows import CheckedRows
@@ -37,7 +37,7 @@ _MOST_BLOCKS = 5
 
 
 @dataclass
-class Found:
+class FaultsOfKind:
     """The faults of one kind.
 
     Args:
@@ -74,13 +74,13 @@ class Found:
 
 def find_all(
     data: CheckedRows, wanted: Sequence[Kind]
-) -> tuple[dict[str, Found], dict[Split, int]]:
+) -> tuple[dict[str, FaultsOfKind], dict[Split, int]]:
     """The faults of each kind, and the rows of each split."""
-    by_kind = {kind.name: Found() for kind in wanted}
+    by_kind = {kind.name: FaultsOfKind() for kind in wanted}
     counts: Counter[Split] = Counter()
     usable = _Usable()
     alone = [kind for kind in wanted if kind.compares == "nothing"]
-    rows = told(data.rows, f"checking {data.name}", len(data.rows))
+    rows = with_progress(data.rows, f"checking {data.name}", len(data.rows))
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for index, row, example in part.usable:

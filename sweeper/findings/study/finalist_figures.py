@@ -16,7 +16,7 @@ from sweeper.findings.study.metric import (
     score_bounds,
 )
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.findings.study.trial_rows import known, trial_seconds
+from sweeper.findings.study.trial_rows import finite_value, trial_seconds
 from sweeper.search.finalists import Trainings, in_order
 
 
@@ -55,7 +55,9 @@ def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) 
     trainings = [run for run in trial.trainings() if _loss(run) is not None]
     mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
     scores = tests.by_name.get(name)
-    peaks = [peak for run in trainings if (peak := known(run.result.peak_memory_gib)) is not None]
+    peaks = [
+        peak for run in trainings if (peak := finite_value(run.result.peak_memory_gib)) is not None
+    ]
     return Finalist(
         trial=number,
         strategy=trial.config.strategy,
@@ -76,4 +78,4 @@ def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) 
 
 
 def _loss(run: SeedRun) -> float | None:
-    return known(run.result.validation_loss)
+    return finite_value(run.result.validation_loss)

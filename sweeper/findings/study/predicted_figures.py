@@ -12,7 +12,7 @@ from pydantic import Field
 from sweeper import units
 from sweeper.artifact import Record
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import is_full, known, result_seconds, trial_seconds
+from sweeper.findings.study.trial_rows import finite_value, is_full, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
@@ -172,7 +172,7 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         for trial in trials
         if trial.config.origin == "default"
         and trial.result
-        and (peak := known(trial.result.peak_memory_gib)) is not None
+        and (peak := finite_value(trial.result.peak_memory_gib)) is not None
     ]
     if not peaks:
         return

@@ -21,7 +21,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, is_full, known, trial_seconds
+from sweeper.findings.study.trial_rows import finite, finite_value, is_full, trial_seconds
 from sweeper.spec import Scalar
 
 
@@ -144,7 +144,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
         full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
         whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
         results = [t.result for t in trials if t.result]
-        peaks = [p for result in results if (p := known(result.peak_memory_gib)) is not None]
+        peaks = [p for result in results if (p := finite_value(result.peak_memory_gib)) is not None]
         summary = StrategySummary(
             strategy=strategy,
             complete=states["COMPLETE"],

@@ -34,7 +34,9 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         origin=config.origin,
         state=state,
         parameters={name: config.parameters[name] for name in sorted(config.parameters)},
-        validation_loss=known(result.validation_loss) if result and trial.completed else None,
+        validation_loss=finite_value(result.validation_loss)
+        if result and trial.completed
+        else None,
         objective=trial.value if trial.completed else None,
         loss_note=_loss_note(trial, state, failure),
         metrics=finite(result.metrics) if result else {},
@@ -47,7 +49,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         memory_note=memory_note(trial),
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),
-        peak_memory_gib=known(result.peak_memory_gib) if result else None,
+        peak_memory_gib=finite_value(result.peak_memory_gib) if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
         validation_by_source=finite(result.validation_by_source) if result else {},
         curve=tuple(_point(report) for report in trial.rungs),
@@ -80,13 +82,13 @@ def trial_seconds(trial: TrialFiles) -> float | None:
         return result_seconds(trial.result)
     if trial.rungs:
         last = trial.rungs[-1]
-        return known(last.seconds)
+        return finite_value(last.seconds)
     return None
 
 
 def result_seconds(result: TrialResult) -> float:
     """Seconds of one training with its evaluations and set-up, and of a base that it made."""
-    return known(result.seconds + result.preparing_seconds) or 0.0
+    return finite_value(result.seconds + result.preparing_seconds) or 0.0
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
@@ -94,7 +96,7 @@ def finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
 
 
-def known(value: float | None) -> float | None:
+def finite_value(value: float | None) -> float | None:
     """The value, or None where it is not finite."""
     return value if value is not None and math.isfinite(value) else None
 
@@ -102,9 +104,9 @@ def known(value: float | None) -> float | None:
 def _point(report: RungReport) -> CurvePoint:
     return CurvePoint.taken_from(
         report,
-        validation_loss=known(report.validation_loss),
-        train_loss=known(report.train_loss),
-        seconds=known(report.seconds) or 0.0,
+        validation_loss=finite_value(report.validation_loss),
+        train_loss=finite_value(report.train_loss),
+        seconds=finite_value(report.seconds) or 0.0,
     )
 
 

@@ -35,7 +35,7 @@ from sweeper.findings.study.item_scores import (
 )
 from sweeper.findings.study.metric import difference_bounds, headline, loss_metric
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.trial_rows import known
+from sweeper.findings.study.trial_rows import finite_value
 from sweeper.objective import Objective
 from sweeper.trials import BaselineResult
 
@@ -196,8 +196,8 @@ def _ranked(
     """
 
     def place(baseline: BaselineResult) -> tuple[float, float, str]:
-        cost = known(objective.cost_of(baseline))
-        figure = known(validation_figure(baseline, metric))
+        cost = finite_value(objective.cost_of(baseline))
+        figure = finite_value(validation_figure(baseline, metric))
         return (
             math.inf if cost is None else cost,
             math.inf if figure is None else metric.worse(figure),

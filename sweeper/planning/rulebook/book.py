@@ -21,8 +21,8 @@ from sweeper.planning.rulebook.effects import (
     QUESTIONS,
     Effects,
     Filled,
-    Known,
     Question,
+    RuleContext,
     StrategyName,
     fill,
 )
@@ -57,7 +57,7 @@ class Note(FileModel):
         return self._layer
 
     def model_post_init(self, context: object, /) -> None:
-        if isinstance(context, Known):
+        if isinstance(context, RuleContext):
             self._where, self._layer = context.where, context.layer
 
     def lines(self, values: Values) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def _rules_of(
         problems.append(Problem("this file is not a list of rules", "", fix, document.name))
         return
     for number, data in enumerate(document.data):
-        context = Known(strategies, layer, document.where((number,)))
+        context = RuleContext(strategies, layer, document.where((number,)))
         keys = data.keys() if isinstance(data, Mapping) else set()
         is_note = bool(_OF_NOTES & keys) and not _OF_RULES & keys
         kind: TypeAdapter[Any] = NOTE if is_note else RULE

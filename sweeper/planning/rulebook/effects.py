@@ -52,7 +52,7 @@ EVERY = "*"
 SLOT = re.compile(r"\{([^{}]*)\}")
 
 
-class Known(NamedTuple):
+class RuleContext(NamedTuple):
     """The context for checking a rule: the strategies of the rule book, and its folder.
 
     Args:
@@ -75,7 +75,7 @@ class Known(NamedTuple):
 
 
 def _strategy(name: str, info: ValidationInfo) -> str:
-    if isinstance(info.context, Known) and name not in info.context.strategies:
+    if isinstance(info.context, RuleContext) and name not in info.context.strategies:
         fix = near_match(name, info.context.strategies)
         raise fault(f"there is no strategy {name!r}", "", fix)
     return name
@@ -210,7 +210,7 @@ class Change(FileModel):
         """The parameter exists, and stays within what the strategies' files allow."""
         if not self.model_fields_set - {"target"}:
             raise fault("no change is given", "", f"Known: {', '.join(CHANGE_KEYS)}.")
-        if not isinstance(info.context, Known):
+        if not isinstance(info.context, RuleContext):
             return self
         if "." not in self.target:
             fix = "Write 'lora.learning_rate', or '*.learning_rate' for every strategy."

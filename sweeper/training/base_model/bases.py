@@ -17,7 +17,7 @@ from sweeper.errors import UsageError
 from sweeper.features import parts
 from sweeper.textfile import read_text
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.lent_base import LentBase
 from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
 FOLDER = "bases"
@@ -35,7 +35,7 @@ class Bases:
     def __init__(self, context: ModelContext) -> None:
         self.context = context
         self._makers = [(feature, prepare(self)) for feature, prepare in parts.PREPARE.all()]
-        self._held: tuple[Path, BaseKeeper] | None = None
+        self._held: tuple[Path, LentBase] | None = None
 
     def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
         """The base of a trial, which is made now if necessary; None for the model's own.
@@ -58,7 +58,7 @@ class Bases:
             self.forget()  # one base at a time on a GPU
         return None
 
-    def keeper(self, base: BaseRef, folder: Path | None = None) -> BaseKeeper:
+    def lent_base(self, base: BaseRef, folder: Path | None = None) -> LentBase:
         """Lends a base.
 
         Args:
@@ -70,16 +70,16 @@ class Bases:
             context = self.context
             # The name that PEFT writes into an adapter: where its base lies in the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
-            kind, fused = context.task.task_type, context.keeper.fused
-            keeper = BaseKeeper(folder, kind, context.device, name=name, fused=fused)
-            self._held = folder, keeper
+            kind, fused = context.task.task_type, context.lent_base.fused
+            lent_base = LentBase(folder, kind, context.device, name=name, fused=fused)
+            self._held = folder, lent_base
         return self._held[1]
 
     def make_room(self) -> None:
         """Release the bases that a GPU holds."""
         self.forget()
         if self.context.device.type == "cuda":
-            self.context.keeper.forget()
+            self.context.lent_base.forget()
 
     def forget(self) -> None:
         if self._held is not None:

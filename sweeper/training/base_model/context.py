@@ -27,7 +27,7 @@ from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.task import Evaluation, task_of
-from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
 
@@ -76,7 +76,7 @@ class ModelContext:
             folder, trust_remote_code=model.trust_remote_code, local_files_only=True
         )
         self.task = task_of(spec)(dataset, self.tokenizer, facts, spec, sequence_length)
-        self.keeper = BaseKeeper(
+        self.lent_base = LentBase(
             folder,
             self.task.task_type,
             device,
@@ -135,11 +135,11 @@ class ModelContext:
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
         """Notes on examples of these splits that tokenising cut or left out."""
-        split_notes = (self.task.notes(self.items(split).fates, split) for split in splits)
+        split_notes = (self.task.notes(self.items(split).encoding_kinds, split) for split in splits)
         return tuple(note for notes in split_notes for note in notes)
 
     def base(self) -> nn.Module:
-        return self.keeper.lend(*self._base_form)
+        return self.lent_base.lend(*self._base_form)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
         steps = self.underway.steps(f"scoring {split}")

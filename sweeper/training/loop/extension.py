@@ -13,7 +13,7 @@ from sweeper.tasks.task import Batch, Evaluation, Floats, LossSum, Task
 from sweeper.trials import Measure
 
 if TYPE_CHECKING:
-    from sweeper.training.base_model.keeper import BaseKeeper
+    from sweeper.training.base_model.lent_base import LentBase
 
 
 class FurtherBatch(NamedTuple):
@@ -62,11 +62,11 @@ class Extension:
     task_share = 1.0
     has_penalty = False
 
-    def begin(self, keeper: BaseKeeper) -> None:
+    def begin(self, lent_base: LentBase) -> None:
         """Get ready, before the model is assembled.
 
         Args:
-            keeper: Lends the base that the training starts from.
+            lent_base: Lends the base that the training starts from.
         """
 
     def attend(self, attention: str) -> None:

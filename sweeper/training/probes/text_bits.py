@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from sweeper.errors import ModelError
 from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
-from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.lent_base import load_base
 
 LONGEST_TOKENS = 512
 """Tokens of a text that are read at most: a few hundred say how well a model knows it."""

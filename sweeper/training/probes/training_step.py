@@ -30,7 +30,7 @@ from sweeper.plans import autocast_dtype, half_of
 from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier
-from sweeper.training.base_model.keeper import checkpoint
+from sweeper.training.base_model.lent_base import checkpoint
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments

@@ -20,7 +20,7 @@ from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
 from sweeper.training.base_model.bases import folder_of
-from sweeper.training.base_model.keeper import BaseKeeper, checkpoint
+from sweeper.training.base_model.lent_base import LentBase, checkpoint
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
@@ -57,16 +57,16 @@ def _attending(base: Any, config: TrialConfig) -> Iterator[None]:
 
 @contextmanager
 def assembled(
-    shared: SharedModel, strategy: Strategy, config: TrialConfig, keeper: BaseKeeper | None = None
+    shared: SharedModel, strategy: Strategy, config: TrialConfig, lent_base: LentBase | None = None
 ) -> Iterator[nn.Module]:
     """The model to train, built from exactly the base weights and the trial's seed.
 
     Whatever happens inside, the base is itself again afterwards.
 
     Args:
-        keeper: Lends the base; the base model's own if None.
+        lent_base: Lends the base; the base model's own if None.
     """
-    keeper = keeper or shared.context.keeper
+    lent_base = lent_base or shared.context.lent_base
     parameters = config.parameters
     # First, since the features come from the base before anything is put on it.
     from_probe = parameters.get("head_init") == "probe"
@@ -75,7 +75,7 @@ def assembled(
     dtype = strategy.base_dtype(config.precision)
     quantized = strategy.quantization_config(parameters, dtype=dtype)
     changes = strategy.changes_base(parameters)
-    base = keeper.lend(dtype, quantized, will_change=changes)
+    base = lent_base.lend(dtype, quantized, will_change=changes)
     returned = base
     try:
         set_seed(config.seed)
@@ -97,7 +97,7 @@ def assembled(
             returned = strategy.remove(adapted)
     finally:
         checkpoint(base, False)
-        keeper.give_back(returned, changes)
+        lent_base.give_back(returned, changes)
 
 
 @contextmanager
@@ -114,10 +114,10 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     strategy = strategy_named(record.strategy)
     dtype = getattr(torch, record.base_dtype)
     quantized = strategy.quantization_config(record.parameters, dtype=dtype)
-    keeper = shared.context.keeper
+    lent_base = shared.context.lent_base
     if record.base is not None:
-        keeper = shared.bases.keeper(record.base, folder_of(record.base, folder))
-    base = keeper.lend(dtype, quantized)
+        lent_base = shared.bases.lent_base(record.base, folder_of(record.base, folder))
+    base = lent_base.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)
         try:
@@ -125,7 +125,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
         finally:
             strategy.remove(model.base if isinstance(model, Classifier) else model)
     finally:
-        keeper.give_back(base)
+        lent_base.give_back(base)
 
 
 def _setting(shared: SharedModel, config: TrialConfig) -> Setting:

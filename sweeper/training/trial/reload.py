@@ -21,7 +21,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.task import Task, task_of
 from sweeper.training.base_model.bases import base_state, folder_of, local_base
-from sweeper.training.base_model.keeper import load_base
+from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
     CLASSIFIER_TYPE,

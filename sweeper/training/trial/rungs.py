@@ -60,8 +60,8 @@ class RungWatch(TrainerCallback):
         model: What is evaluated: the Trainer's, not wrapped.
         at: Optimizer step to the rungs that lie there.
         steps_per_epoch: Optimizer steps of one pass over the data.
-        emphasis: ``(items,)`` what validation items count where the best weights are told; all
-            alike if None. Reports and results never have it.
+        training_weights: ``(items,)`` what validation items count in the choice of the best
+            weights; all alike if None. Reports and results never have it.
         extensions: Take further measures.
     """
 
@@ -71,13 +71,13 @@ class RungWatch(TrainerCallback):
         model: nn.Module,
         at: dict[int, list[int]],
         steps_per_epoch: int,
-        emphasis: Floats | None = None,
+        training_weights: Floats | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
         self._job = job
         self._extensions = extensions
         self._limits = limits_of(job.context.task.spec)
-        self._emphasis = emphasis
+        self._training_weights = training_weights
         self._model = model
         self._at = at
         self._steps_per_epoch = steps_per_epoch
@@ -203,8 +203,8 @@ class RungWatch(TrainerCallback):
             costs = score.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        if self._emphasis is not None:
-            weights = weights * self._emphasis[: len(weights)]
+        if self._training_weights is not None:
+            weights = weights * self._training_weights[: len(weights)]
         return ItemLosses(losses, weights)
 
     def finish(self) -> Final:

@@ -108,7 +108,7 @@ def _train(job: TrialJob, fitting: Fitting) -> TrialResult:
     # On several devices; this process prepares their start.
     job.prepare_base()
     job.shared.bases.forget()
-    job.context.keeper.forget()
+    job.context.lent_base.forget()
     result = fitting(first, Ranks(job, job.plan).train, lambda: False)
     return result.model_copy(update=job.of_base())
 
@@ -152,10 +152,10 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
-    keeper = job.prepare_base()
+    lent_base = job.prepare_base()
     for extension in extensions:
-        extension.begin(keeper)
-    with assembled(job.shared, strategy, job.config, keeper) as model:
+        extension.begin(lent_base)
+    with assembled(job.shared, strategy, job.config, lent_base) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
             check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
@@ -279,8 +279,8 @@ def _trainer(
     at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
     least = 1 if config.task == "classification" else LEAST
     task = job.context.task.for_training(config.parameters)
-    emphasis = task.emphasis(job.context.items("validation").examples)
-    watch = RungWatch(job, model, at, per_epoch, emphasis, extensions)
+    training_weights = task.training_weights(job.context.items("validation").examples)
+    watch = RungWatch(job, model, at, per_epoch, training_weights, extensions)
     settings = arguments(
         output,
         steps=steps,

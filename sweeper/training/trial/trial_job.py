@@ -33,7 +33,7 @@ from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.task import Evaluation
 from sweeper.training.base_model.bases import keep_in, remember
 from sweeper.training.base_model.context import ModelContext
-from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpoints import Checkpoint
 from sweeper.training.loop.checkpointing import Saved, usable
@@ -154,7 +154,7 @@ class TrialJob:
             self.context.underway.steps("scoring validation"),
         )
 
-    def prepare_base(self) -> BaseKeeper:
+    def prepare_base(self) -> LentBase:
         """Lends the base that this trial trains on, which a feature makes now if necessary.
 
         A trial that starts again with a smaller micro-batch still is the one that made it.
@@ -162,10 +162,10 @@ class TrialJob:
         bases = self.shared.bases
         prepared = bases.of(self.config, self.batching.micro_batch)
         if prepared is None:
-            return self.context.keeper
+            return self.context.lent_base
         if self.prepared is None or self.prepared.base != prepared.base:
             self.prepared = prepared
-        return bases.keeper(prepared.base)
+        return bases.lent_base(prepared.base)
 
     def of_base(self) -> dict[str, Any]:
         """The fields of the result on the base that a feature made."""

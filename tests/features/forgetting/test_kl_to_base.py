@@ -17,7 +17,7 @@ from sweeper.features.forgetting._general_set import General
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
-from sweeper.training.base_model.keeper import checkpoint
+from sweeper.training.base_model.lent_base import checkpoint
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 

@@ -159,7 +159,7 @@ def test_a_strong_penalty_holds_the_model_at_its_base(train: Any, make: Any) -> 
         held, *_ = train(shared, strategy, learning_rate=2e-3, kl_weight=100.0)
         assert held.validation_loss > free.validation_loss
     assert torch.equal(
-        next(shared.context.keeper.lend(torch.float32).parameters()),
+        next(shared.context.lent_base.lend(torch.float32).parameters()),
         next(shared.context.base().parameters()),
     )
 
@@ -203,7 +203,7 @@ def test_the_base_writes_general_text_once_where_none_is_given(
     place = own_text_folder(shared.context.facts, shared.context.folder, sampling)
     assert [place] == list((home / FOLDER).glob("[!.]*"))
     monkeypatch.setattr(
-        shared.context.keeper, "lend", lambda *_, **__: pytest.fail("sampled again")
+        shared.context.lent_base, "lend", lambda *_, **__: pytest.fail("sampled again")
     )
     again = GeneralSet(shared.context, sampling)
     assert again.text == first.text

@@ -8,7 +8,7 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sweeper.backend import Decision
-from sweeper.training.base_model.keeper import BaseKeeper
+from sweeper.training.base_model.lent_base import LentBase
 
 CPU = torch.device("cpu")
 
@@ -38,11 +38,11 @@ def fused(monkeypatch):
 
 def test_a_base_is_fused_once_and_says_the_same(fused, model_folders):
     ids = torch.tensor([[3, 4, 5, 6]])
-    plain = BaseKeeper(model_folders["llama"], "CAUSAL_LM", CPU).lend(torch.float32)
+    plain = LentBase(model_folders["llama"], "CAUSAL_LM", CPU).lend(torch.float32)
     assert not fused.options
-    keeper = BaseKeeper(model_folders["llama"], "CAUSAL_LM", CPU, fused=True)
-    model = keeper.lend(torch.float32)
-    assert keeper.lend(torch.float32) is model
+    lent_base = LentBase(model_folders["llama"], "CAUSAL_LM", CPU, fused=True)
+    model = lent_base.lend(torch.float32)
+    assert lent_base.lend(torch.float32) is model
     (options,) = fused.options
     assert options["rms_norm"]
     assert options["rope"]
@@ -63,13 +63,13 @@ def test_trials_use_fused_kernels_where_the_plan_has_them_on_a_gpu(
     backend._plan = backend._plan.model_copy(update={"facts": facts})
     backend._device = torch.device(device)
     context = backend._open(backend._plan.candidates[0].model).context
-    assert context.keeper.fused is (planned and device == "cuda")
+    assert context.lent_base.fused is (planned and device == "cuda")
 
 
 @pytest.mark.parametrize("kind", ["llama"])
 def test_a_trial_trains_with_fused_kernels(fused, backend, config, tmp_path):
     shared = backend.shared(backend._plan.candidates[0].model)
-    shared.context.keeper.fused = True
+    shared.context.lent_base.fused = True
     folder = tmp_path / "attempt"
     folder.mkdir()
     result = backend.train(

@@ -232,7 +232,7 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
     """One class has a good rung 2, the others a good rung 3; only what counts more decides."""
     evaluate = rungs.RungWatch._evaluate
 
-    def best_rung(emphasis):
+    def best_rung(training_weights):
         good = iter([None, True, False, None, True])
 
         def shifted(self, whole):
@@ -244,10 +244,14 @@ def test_the_best_rung_is_told_by_what_was_trained_for(make_job, answering, monk
             return evaluation
 
         def weighing(self, examples):
-            return np.where(np.arange(len(examples)) % 4 == 0, *emphasis) if emphasis else None
+            return (
+                np.where(np.arange(len(examples)) % 4 == 0, *training_weights)
+                if training_weights
+                else None
+            )
 
         monkeypatch.setattr(rungs.RungWatch, "_evaluate", shifted)
-        monkeypatch.setattr(Classification, "emphasis", weighing)
+        monkeypatch.setattr(Classification, "training_weights", weighing)
         told = answering()
         result = train_trial(make_job(report=told))
         assert told[1].validation_loss == pytest.approx(0.25 * 0.1 + 0.75)

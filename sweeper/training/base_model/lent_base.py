@@ -128,7 +128,7 @@ class _Held:
         )
 
 
-class BaseKeeper:
+class LentBase:
     """Keeps one base model (in each dtype that was asked for) and restores it between trials.
 
     A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
