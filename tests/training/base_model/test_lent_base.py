@@ -106,9 +106,9 @@ def moves(monkeypatch):
     found = []
     move = torch.nn.Module.to
 
-    def load(folder, task_type, dtype, device, *others):
+    def load(folder, task_type, dtype, device, *others, **options):
         found.append(str(dtype))
-        return load_base(folder, task_type, dtype, torch.device("cpu"), *others)
+        return load_base(folder, task_type, dtype, torch.device("cpu"), *others, **options)
 
     def to(self, *places, **options):
         if str(places[0]) in ("cuda", "cpu") and found and not options:
