@@ -99,7 +99,7 @@ def test_a_data_curve_is_made_unasked_while_the_budget_has_room(
 
     poor = offered | {"limit_seconds": 1000.0}
     left = told("run", poor, None)
-    assert re.search(r"16 min were left .*, and it takes up to 83 min", left)
+    assert re.search(r"1[67] min were left .*, and it takes up to 83 min", left)
     run = RunFolder(tmp_path / "run")
     assert points(run) == {}
     unmade = told("run", offered, None)
@@ -124,9 +124,8 @@ def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
         )
 
     config = SimpleNamespace(budget=SimpleNamespace(rungs=8))
-    data = SimpleNamespace(train_rows=100)
     study: Any = SimpleNamespace(
-        plan=SimpleNamespace(facts=SimpleNamespace(data=data)),
+        plan=SimpleNamespace(searched_rows=100),
         results={4: result(), 0: result(stopped=4)},
         configs={4: config, 0: config},
         workers=2,

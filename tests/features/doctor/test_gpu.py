@@ -22,7 +22,7 @@ from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, resul
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
 from sweeper.tasks.sequences.joined import joined
 
-ABSENT = {"flash_attention_2", "flash_attention_3"}
+ABSENT = {"flash_attention_2", "flash_attention_3", "fused kernels"}
 LONG = {"two ranks", "killed worker"}
 TORCHAO = {"optimizer adamw_torch_8bit", "optimizer adamw_torch_4bit"}
 

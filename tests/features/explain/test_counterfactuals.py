@@ -58,12 +58,12 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 
     spec, facts = scene(**known)
     for item in _changes(spec, facts, BOOK, knob, _Ranking(spec, facts, BOOK).wishes()):
-        place, step = knob.place(item.needed), 1 if item.needed > item.actual else -1
+        place, step = knob.step_of(item.needed), 1 if item.needed > item.actual else -1
         assert knob.value(place) == item.needed
         assert not granted(spec, facts, item), item
         assert granted(*turned(item.needed), item), item
         assert not granted(*turned(knob.value(place - step)), item), item
-        middle = knob.place(item.actual + between * (item.needed - item.actual))
+        middle = knob.step_of(item.actual + between * (item.needed - item.actual))
         if middle != place:
             assert not granted(*turned(knob.value(middle)), item), item
 
@@ -71,4 +71,4 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 def test_a_size_is_found_to_a_hundredth() -> None:
     knob = next(one for one in _KNOBS if one.fact == "parameters_billion")
     for billion in (0.00999, 0.134515008, 6.74, 9.995, 70.0):
-        assert billion * 0.998 <= knob.value(knob.place(billion)) <= billion * 1.013
+        assert billion * 0.998 <= knob.value(knob.step_of(billion)) <= billion * 1.013

@@ -168,7 +168,7 @@ def workers_on(commands: Commands, node: Any) -> list[psutil.Process]:
 def begins_a_trial(commands: Commands, node: Any) -> bool:
     """Whether a worker on this node has a trial that is far from its end."""
     last = {event.get("worker"): event for event in map(json.loads, commands.lines("events.jsonl"))}
-    names = [process.cmdline()[-3] for process in workers_on(commands, node)]
+    names = [process.cmdline()[-1] for process in workers_on(commands, node)]
     events = [last[name] for name in names if name in last]
     return any(event["kind"] == "rung" and event["rung"] < 3 for event in events)
 
