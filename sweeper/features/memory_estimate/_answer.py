@@ -1,4 +1,6 @@
-"""The answer of the process that makes a dry run. No torch."""
+"""What the command and the process of its dry run answer. No torch."""
+
+from typing import Any
 
 from sweeper.artifact import Record
 
@@ -15,3 +17,28 @@ class DryRun(Record):
     parts: dict[str, float]
     trainable_parameters: int
     seconds: float
+
+
+class MemoryAnswer(Record):
+    """What ``sweeper memory --json`` prints, in GiB of one device.
+
+    Args:
+        setup: Strategy, precision, optimizer and the rest, each by its name.
+        parts: By what takes the memory; ``origins`` says where each size is from.
+        limit_gib: Of the GPU that is named; None without one, as is ``fits``.
+        probe: What a measurement on this machine found.
+    """
+
+    model: str
+    setup: dict[str, Any]
+    peak_gib: float
+    low_gib: float
+    high_gib: float
+    limit_gib: float | None
+    parts: dict[str, float]
+    assumptions: tuple[str, ...]
+    fits: bool | None
+    dry_run: DryRun | None
+    origins: dict[str, str]
+    not_modelled: tuple[str, ...]
+    probe: dict[str, Any] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,7 +15,7 @@ from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import gpus
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import ModelFacts
-from sweeper.features.memory_estimate._answer import DryRun
+from sweeper.features.memory_estimate._answer import DryRun, MemoryAnswer
 from sweeper.features.memory_estimate._setup_checks import check_targets
 from sweeper.hyperparameters import TARGET_MODULES
 from sweeper.memory.estimate import estimate, tensors_gib, trial_gib
@@ -83,13 +82,18 @@ def print_setup(
     probed = probe_process.probe(model, setup, tell=say) if probe else None
     fits = None if limit is None else predicted.high_gib <= limit
     if as_json:
-        answer: dict[str, Any] = {"model": model.id, "setup": asdict(setup)}
-        answer |= predicted.model_dump() | {"limit_gib": limit, "fits": fits}
-        answer["dry_run"] = followed and followed.model_dump()
-        answer["origins"] = origins(predicted.parts, setup.device)
-        answer["not_modelled"] = not_modelled(model, setup)
-        answer["probe"] = None if probed is None else probed.model_dump(include=_PROBED)
-        typer.echo(json.dumps(answer, indent=2))
+        answer = MemoryAnswer.taken_from(
+            predicted,
+            model=model.id,
+            setup=asdict(setup),
+            limit_gib=limit,
+            fits=fits,
+            dry_run=followed,
+            origins=origins(predicted.parts, setup.device),
+            not_modelled=not_modelled(model, setup),
+            probe=None if probed is None else probed.model_dump(include=_PROBED),
+        )
+        typer.echo(answer.model_dump_json(indent=2))
         return
     _show(model, setup, predicted, limit)
     if followed is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -116,3 +116,10 @@ def memory(
         device="cpu" if cpu else "cuda",
     )
     _table.print_setup(model, setup, gpu_memory, gpu, dry_run, probe, as_json)
+
+
+def answers() -> dict[str, Any]:
+    """The type of what the command prints with ``--json``."""
+    from sweeper.features.memory_estimate._answer import MemoryAnswer
+
+    return {"memory": MemoryAnswer}

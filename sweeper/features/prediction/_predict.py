@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sweeper.backend import Underway
 from sweeper.child_process import tell_progress
@@ -24,7 +23,7 @@ from sweeper.data.reading.read import read
 from sweeper.data.rows import example_or_reason
 from sweeper.data.table import Fields, RowTable
 from sweeper.errors import DataError, UsageError
-from sweeper.features.prediction._steps import PredictionRequest
+from sweeper.features.prediction._steps import PredictedRow, PredictionRequest
 from sweeper.jsontext import object_of
 from sweeper.use.trained_model import Model, Prediction, load
 
@@ -98,12 +97,11 @@ def _done(part: Path, head: dict[str, str]) -> set[int]:
 
 
 def _line(row: int, prediction: Prediction) -> str:
-    fields: dict[str, Any] = {"row": row + 1}
-    if prediction.label is not None:
-        fields |= {"label": prediction.label, "probabilities": prediction.probabilities}
-    else:
-        fields |= {"text": prediction.text}
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    classes = None if prediction.label is None else prediction.probabilities
+    line = PredictedRow(
+        row=row + 1, label=prediction.label, probabilities=classes, text=prediction.text
+    )
+    return json.dumps(line.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
 
 
 # Stands where training has an answer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,6 @@ def predict(
 
     Without --trial, the recommended trial of a run is used, or its best one so far.
     """
-    import json
     import os.path
 
     from sweeper.errors import UsageError
@@ -65,6 +64,13 @@ def predict(
         for line in lines:
             typer.echo(line if as_json else steps.shown(line), nl=not as_json)
     elif as_json:
-        typer.echo(json.dumps({"output": str(output), "rows": len(lines)}))
+        typer.echo(steps.PredictedFile(output=str(output), rows=len(lines)).model_dump_json())
     elif not quiet:
         say(f"{len(lines)} rows: {output}")
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the command prints with ``--json``: a line for each row, or the file."""
+    from sweeper.features.prediction import _steps as steps
+
+    return {"predict": steps.PredictedRow | steps.PredictedFile}

@@ -28,7 +28,7 @@ def granted(spec: Spec, facts: Facts, item: Counterfactual) -> bool:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     task=st.sampled_from(["classification", "instruction", "code", "domain"]),

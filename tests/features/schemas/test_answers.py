@@ -20,6 +20,7 @@ def place(here, make_run):
 
 CALLS = {
     "plan": f"plan {PLAN} --json",
+    "memory": "memory --model gpt2 --strategy lora --gpu-memory 24 --json",
     "report": "report demo --json",
     "show": "show demo --json",
     "review": "review train.yaml --json --fail-on never",
@@ -42,7 +43,15 @@ def test_an_answer_fits_its_schema(place, sweeper, command):
 
 
 def test_every_published_answer_is_tried():
-    assert set(answers()) - {"run"} == set(CALLS)
+    assert set(answers()) - {"run", "predict"} == set(CALLS)
+
+
+def test_a_line_of_predictions_fits_its_schema(sweeper):
+    schema = json.loads(sweeper("schema", "predict").out)
+    jsonschema.validate({"row": 1, "label": "a", "probabilities": {"a": 0.9, "b": 0.1}}, schema)
+    jsonschema.validate({"output": "out.jsonl", "rows": 3}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"label": "a"}, schema)
 
 
 def test_a_conversion_says_what_it_left_out(here, sweeper):
