@@ -42,6 +42,15 @@ class Counterfactual:
     needed: float
 
 
+def _size(step: int) -> float:
+    return float(f"{10 ** (step / _SIZES):.3g}")
+
+
+def _step_of_size(size: float) -> int:
+    step = math.ceil(_SIZES * math.log10(size) - 1e-9)
+    return step - 1 if _size(step - 1) >= size else step  # sizes are rounded
+
+
 def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """What would have to change for another strategy to rank first, or for one to fit.
 
@@ -143,8 +152,8 @@ _KNOBS = (
         "parameters_billion",
         lambda f: f.models[0].parameters / 1e9 if len(f.models) == 1 else None,
         _with_size,
-        lambda size: math.ceil(_SIZES * math.log10(size) - 1e-9),
-        lambda step: float(f"{10 ** (step / _SIZES):.3g}"),
+        _step_of_size,
+        _size,
         1e-3,
     ),
 )

@@ -72,3 +72,4 @@ def test_a_size_is_found_to_a_hundredth() -> None:
     knob = next(one for one in _KNOBS if one.fact == "parameters_billion")
     for billion in (0.00999, 0.134515008, 6.74, 9.995, 70.0):
         assert billion * 0.998 <= knob.value(knob.step_of(billion)) <= billion * 1.013
+    assert all(knob.step_of(knob.value(step)) == step for step in range(-600, 500))
