@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,9 @@ class TorchBackend:
             objective=self._plan.objective,
             base_dtype=dtype,
             quantization_config=quantization_config,
-            fused=self._device.type == "cuda" and self._plan.facts.hardware.fused_kernels,
+            fused=self._device.type == "cuda"
+            and self._plan.facts.hardware.fused_kernels
+            and find_spec("liger_kernel") is not None,
         )
         return SharedModel(context)
 

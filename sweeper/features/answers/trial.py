@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sweeper.data.examples import Example, Split, normalised
 from sweeper.evaluation.objective_values import Answered, from_answers, item_metrics
@@ -36,7 +36,7 @@ class _Scores:
     items: Sequence[float]
     value: float
     metrics: dict[str, float]
-    generated: GeneratedAnswers | None = field(default=None)
+    generated: GeneratedAnswers | None = None
 
 
 class ReferenceModel:
@@ -110,7 +110,7 @@ class ReferenceModel:
         self, weights: tuple[float, ...], answers: list[str], examples: list[Example]
     ) -> _Scores:
         context = self._context
-        tokens = max(len(ids) for ids in context.tokenizer(answers)["input_ids"])
+        tokens = max((len(ids) for ids in context.tokenizer(answers)["input_ids"]), default=0)
         figures = computed("answers", answers, [example.accepted for example in examples])
         written = Answered(tuple((text,) for text in answers), figures, tokens)
         score = from_answers(context.objective, written, examples, context.underway)

@@ -26,9 +26,9 @@ FOLDER = "ledger"
 OTHER = "other"
 #: Kinds whose intervals plans widen. Memory has corrections of its own, and claims are of rules.
 WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
-# Fewer runs tell nothing of the ninth in ten.
+# Fewer runs cannot show a 90% quantile.
 LEAST_RUNS = 10
-# A plan reads so many files, in milliseconds each.
+# A plan reads at most this many files.
 MOST_RUNS = 200
 
 

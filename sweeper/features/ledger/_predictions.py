@@ -159,7 +159,7 @@ def _memory(candidate: Candidate) -> PlanPrediction:
 def _seconds(
     plan: Plan, kind: Kind, duration: Duration, strategy: str = "", unit: Unit = "s"
 ) -> PlanPrediction:
-    """A time, or the money for it. That of a sweep is wider for the two reasons."""
+    """A time, or the money for it. A sweep's interval is widened by both factors."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
         widened *= interval_factor(plan.facts, "sweep-time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ def ledger(
     ] = None,
 ) -> None:
     """Show how often the predictions of plans held on this machine."""
+    from sweeper.cli.data_options import must_be_free
     from sweeper.facts.machine.hardware import hardware_facts
     from sweeper.features.ledger._ledger import Export, entries, machine_of, summary
     from sweeper.spec import HardwareSpec
@@ -35,7 +36,9 @@ def ledger(
         say(f"Left out: {message}")
     if export is not None:
         nameless = tuple(entry.model_copy(update={"machine": ""}) for entry in kept)
+        must_be_free(export)
         Export(entries=nameless).write(export)
+        say(f"{len(kept)} runs: {export}")
         return
     shown = summary(kept, damaged, machine_of(hardware_facts(HardwareSpec())))
     if as_json:
@@ -63,3 +66,10 @@ def _row(kind: KindSummary) -> tuple[str, ...]:
         f"{width}{unit}",
         "" if kind.widened == 1 else f"×{kind.widened:.2g}",
     )
+
+
+def answers() -> dict[str, Any]:
+    """The type of what the command prints with ``--json``."""
+    from sweeper.features.ledger._ledger import Summary
+
+    return {"ledger": Summary}

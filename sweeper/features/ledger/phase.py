@@ -41,5 +41,6 @@ def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -
         return
     scored = tuple(scores_of(predictions.predictions, read_run(run)))
     with suppress(OSError):  # later plans do without, as where the disk is full
-        RunScores(scored=scored).write(folder / SCORES)
         add(predictions.id, plan.facts, plan.budget.trials, scored)
+    with suppress(OSError):
+        RunScores(scored=scored).write(folder / SCORES)

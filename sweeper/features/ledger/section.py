@@ -49,7 +49,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """How many predictions held, and which did not."""
-    return _sentence(figures.judged)
+    return _sentence(figures.judged) if figures.judged else "No prediction could be judged."
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:

@@ -20,29 +20,6 @@ from sweeper.views.work_progress import work_progress
 from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
-class PredictedRow(Record):
-    """One line of the output.
-
-    Args:
-        row: From 1 on.
-        label: The class; None where the model writes.
-        probabilities: Class to probability, most likely first; None where the model writes.
-        text: What the model writes; None where it classifies.
-    """
-
-    row: int
-    label: str | None = None
-    probabilities: dict[str, float] | None = None
-    text: str | None = None
-
-
-class PredictedFile(Record):
-    """What ``sweeper predict --output FILE --json`` prints."""
-
-    output: str
-    rows: int
-
-
 class PredictionRequest(Artifact):
     """Rows for one model, and where its predictions go.
 

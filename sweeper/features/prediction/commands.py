@@ -46,6 +46,7 @@ def predict(
 
     from sweeper.errors import UsageError
     from sweeper.features.prediction import _steps as steps
+    from sweeper.features.prediction._answer import PredictedFile
     from sweeper.views.console import say
 
     if (text is None) == (data is None):
@@ -64,13 +65,13 @@ def predict(
         for line in lines:
             typer.echo(line if as_json else steps.shown(line), nl=not as_json)
     elif as_json:
-        typer.echo(steps.PredictedFile(output=str(output), rows=len(lines)).model_dump_json())
+        typer.echo(PredictedFile(output=str(output), rows=len(lines)).model_dump_json())
     elif not quiet:
         say(f"{len(lines)} rows: {output}")
 
 
 def answers() -> dict[str, Any]:
     """The types of what the command prints with ``--json``: a line for each row, or the file."""
-    from sweeper.features.prediction import _steps as steps
+    from sweeper.features.prediction._answer import PredictedFile, PredictedRow
 
-    return {"predict": steps.PredictedRow | steps.PredictedFile}
+    return {"predict": PredictedRow | PredictedFile}

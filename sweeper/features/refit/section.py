@@ -52,7 +52,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """What the verdict is about, and what the final model scores."""
+    """The same in one line."""
     return " ".join(confidence(figures, report.findings))
 
 

@@ -54,7 +54,7 @@ def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
     """The user's prices, by the names of cards in the table.
 
     Raises:
-        UsageError: A card is unknown or a price is no number.
+        SpecError: A card is unknown, or a price is no number above 0.
 
     >>> own_prices(["rtx 4090=0.5"])["RTX 4090"].usd
     0.5

@@ -60,7 +60,7 @@ def _page(offers: Offers) -> Group:
         for offer in efficient
     ]
     sources = dict.fromkeys(offer.price_source for offer in offers.offers)
-    better = "A card of the table is as cheap, as fast and as good as each of these"
+    better = "A card in the table is at least as good in price, time and quality as each of these"
     refused = [f"{card}: {why}." for card, why in offers.refused.items()]
     return Group(
         table(_HEADS, rows),

@@ -148,9 +148,13 @@ def make_budget(
     core = _core(study, trials, share)
     costs_of = _features(spec, study)
     features = {name: cost for name, cost in costs_of.items() if not cost.optional}
+    outside = before_workers(facts)
     for name, cost in costs_of.items():
-        if cost.optional:  # within the budget at the upper end of both
-            left = None if seconds is None else seconds / study.duration(1.0, cost.uncertainty).high
+        left = seconds
+        if cost.optional:
+            if seconds is not None:  # within the budget at the upper end of all phases
+                left = seconds - math.fsum(phase.high for phase in outside.values())
+                left /= study.duration(1.0, cost.uncertainty).high
             features[name] = _offered(cost, core, features, left)
     features = {name: features[name] for name in costs_of}
     planned = {name: cost for name, cost in features.items() if cost.planned}
@@ -161,7 +165,7 @@ def make_budget(
         **{name: study.duration(seconds_of) for name, seconds_of in core.items()},
         **timed,
     }
-    phases = {**before_workers(facts), **work}
+    phases = {**outside, **work}
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
     # A rented machine is paid from its start, so that downloads count too.

@@ -21,6 +21,7 @@ def place(here, make_run):
 CALLS = {
     "plan": f"plan {PLAN} --json",
     "memory": "memory --model gpt2 --strategy lora --gpu-memory 24 --json",
+    "ledger": "ledger --json",
     "report": "report demo --json",
     "show": "show demo --json",
     "review": "review train.yaml --json --fail-on never",
