@@ -130,7 +130,7 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
     """The step. Its errors that name a key, flag or value of the spec also name file and line."""
 
     @wraps(step)
-    def told(spec: Spec, /, *args: _P.args, **keywords: _P.kwargs) -> _R:
+    def located_step(spec: Spec, /, *args: _P.args, **keywords: _P.kwargs) -> _R:
         try:
             return step(spec, *args, **keywords)
         except SweeperError as error:
@@ -138,7 +138,7 @@ def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[S
             error.args = ("\n".join(map(str, error.problems)),)
             raise
 
-    return told
+    return located_step
 
 
 _IN_FILE = re.compile(r":\d+ ")

@@ -117,7 +117,7 @@ def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
         "",
         f"The weights that {record.strategy} trained were added to those of the base, in float32,",
         f"and stored in {record.base_dtype}. On {passages} passages of general text,",
-        f"{merged.told}.",
+        f"{merged.agreement_text}.",
         "",
     ]
     if not record.labels:

@@ -48,7 +48,7 @@ class MergeRequest(Artifact):
     agreement: float | None = None
 
     @property
-    def told(self) -> str:
+    def agreement_text(self) -> str:
         """How far the two are from each other."""
         places = "texts" if self.chosen == "class" else "positions"
         return (

@@ -180,4 +180,4 @@ def _merged(weights: Path, target: Path) -> Made:
         merge = "sweeper.features.exporting._merge:merge"
         made = in_child(merge, request, MergeRequest, what="merging")
     fields = {"difference": made.difference, "agreement": made.agreement}
-    return fields, [made.told]
+    return fields, [made.agreement_text]

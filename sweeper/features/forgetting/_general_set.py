@@ -240,12 +240,12 @@ def _written(
     stops = chat.stop_tokens or (0,)
 
     def say(prompts: list[list[int]], what: str) -> list[str]:
-        def told(done: int, _: int) -> None:
+        def report_progress(done: int, _: int) -> None:
             underway(what, start + done, len(prompts))
 
         generated: list[str] = []
         for start in range(0, len(prompts), sampling.batch):
-            told(0, 0)
+            report_progress(0, 0)
             part = prompts[start : start + sampling.batch]
             how = Sampling(sampling.temperature, seed=sampling.seed + start)
             answers = generate(
@@ -256,7 +256,7 @@ def _written(
                 max_new_tokens=sampling.tokens,
                 batch_size=sampling.batch,
                 sampling=how,
-                underway=told,
+                underway=report_progress,
             )
             generated += [texts[0] for texts in answers]
         return generated

@@ -41,7 +41,7 @@ class PredictedFigure(Record):
     high: float
     actual: float
     trials: int
-    beside: str = Field(
+    overhead: str = Field(
         "", description="what the plan's figure of memory has besides: the process, the driver"
     )
     disturbed: float = Field(
@@ -186,6 +186,6 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         low=max(0.0, planned.low_gib - overhead),
         high=planned.high_gib - overhead,
         actual=max(peaks),
-        beside=f"{units.gib(overhead)} for {'the process' if on_cpu else 'driver and reserve'}",
+        overhead=f"{units.gib(overhead)} for {'the process' if on_cpu else 'driver and reserve'}",
         trials=len(peaks),
     )

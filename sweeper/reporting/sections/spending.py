@@ -56,9 +56,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield Text((f"{message}{f', confirmation {more} more' if more else ''}.",))
 
 
-def _table(found: Sequence[PredictedFigure], device: str) -> Table:
+def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
     caption = "Time, memory and money: planned and measured"
-    disturbed = max(one.disturbed for one in found)
+    disturbed = max(row.disturbed for row in predictions)
     if disturbed >= _DISTURBED:
         caption += (
             f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
@@ -72,7 +72,9 @@ def _table(found: Sequence[PredictedFigure], device: str) -> Table:
         Number.of("of trials", "/trials"),
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
-    return Table.of("predicted", caption, columns, placed(found, "/sections/spending/predictions"))
+    return Table.of(
+        "predicted", caption, columns, placed(predictions, "/sections/spending/predictions")
+    )
 
 
 def _planned(prediction: PredictedFigure, figure: str, otherwise: str) -> str:
@@ -88,8 +90,8 @@ def _what(prediction: PredictedFigure, device: str) -> str:
     if prediction.what == "trial":
         return f"a full trial of {name}"
     kind = "peak memory of" if device == "cuda" else "memory added by"
-    beside = f", without {prediction.beside}" if prediction.beside else ""
-    return f"{kind} the default of {name}{beside}"
+    overhead = f", without {prediction.overhead}" if prediction.overhead else ""
+    return f"{kind} the default of {name}{overhead}"
 
 
 def _amount(prediction: PredictedFigure, value: float) -> str:

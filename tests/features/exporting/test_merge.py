@@ -25,7 +25,7 @@ def test_a_merged_adapter_gives_the_logits_of_the_trial_without_its_base(saved, 
     record = MergeRequest.read(made / "merged.json")
     assert record.difference < 1e-3
     chosen = "token is that of the trial at" if task == "instruction" else "class is that of the"
-    assert f"the most likely {chosen}" in record.told
+    assert f"the most likely {chosen}" in record.agreement_text
     assert not list(made.rglob("adapter_model.safetensors"))
     card = (made / "README.md").read_text()
     assert "- Strategy: lora, merged into the base\n" in card
