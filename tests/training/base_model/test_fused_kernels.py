@@ -54,16 +54,26 @@ def test_a_base_is_fused_once_and_says_the_same(fused, model_folders):
     assert fused.norms == 2 * 2 + 1
 
 
-@pytest.mark.parametrize(("device", "planned"), [("cpu", True), ("cuda", False), ("cuda", True)])
+@pytest.mark.parametrize(
+    ("device", "planned", "installed"),
+    [
+        ("cpu", True, True),
+        ("cuda", False, True),
+        ("cuda", True, False),
+        ("cuda", True, True),
+    ],
+)
 def test_trials_use_fused_kernels_where_the_plan_has_them_on_a_gpu(
-    backend, monkeypatch, device, planned
+    backend, monkeypatch, device, planned, installed
 ):
     hardware = backend._plan.facts.hardware.model_copy(update={"fused_kernels": planned})
     facts = backend._plan.facts.model_copy(update={"hardware": hardware})
     backend._plan = backend._plan.model_copy(update={"facts": facts})
     backend._device = torch.device(device)
+    package = object() if installed else None
+    monkeypatch.setattr("sweeper.training.torch_backend.find_spec", {"liger_kernel": package}.get)
     context = backend._open(backend._plan.candidates[0].model).context
-    assert context.lent_base.fused is (planned and device == "cuda")
+    assert context.lent_base.fused is (device == "cuda" and planned and installed)
 
 
 @pytest.mark.parametrize("kind", ["llama"])
