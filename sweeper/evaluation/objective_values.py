@@ -21,6 +21,7 @@ from transformers.generation import StoppingCriteria
 from sweeper.backend import Steps, Underway, nothing
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
+from sweeper.memory.overheads import FEWEST_TEXTS, cache_bytes, texts_at_once
 from sweeper.metrics import user_function
 from sweeper.metrics.metric import computed, item_values, metrics
 from sweeper.metrics.programs import run_program
@@ -81,7 +82,7 @@ def generate(
     answers: dict[int, list[str]] = {}
     if batch_size is None:
         longest = max(map(len, prompts), default=0) + max_new_tokens
-        batch_size = texts_at_once(writer, chosen.samples * longest, device)
+        batch_size = prompts_at_once(writer, chosen.samples * longest, device)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids = _left_padded([prompts[i] for i in rows], padding)
@@ -102,21 +103,20 @@ def generate(
     return [answers[number] for number in range(len(prompts))]
 
 
-def texts_at_once(model: Any, tokens: int, device: torch.device) -> int:
+def prompts_at_once(model: Any, tokens: int, device: torch.device) -> int:
     """Prompts in a batch: on a GPU, as many as its free memory has room for.
 
     Args:
         tokens: Tokens of a prompt and its answers.
     """
     if device.type != "cuda":
-        return _FEWEST
+        return FEWEST_TEXTS
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
-    each = 2 * 2 * config.num_hidden_layers * heads * width * tokens
-    free = torch.cuda.mem_get_info()[0]
-    return int(max(_FEWEST, min(_LARGEST, _CACHE_SHARE * free / each)))
+    cached = cache_bytes(config.num_hidden_layers, heads * width, tokens)
+    return texts_at_once(cached, torch.cuda.mem_get_info()[0])
 
 
 class _Watched(StoppingCriteria):
@@ -164,11 +164,6 @@ def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
 # No answer is longer than this, whatever the references are: a model that does not stop would
 # otherwise write on at the cost of minutes.
 _MOST_TOKENS = 512
-# Texts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
-# 1,000 tokens each stay under 5 GiB.
-_FEWEST, _LARGEST = 8, 64
-# The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
-_CACHE_SHARE = 0.25
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
