@@ -374,10 +374,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 def _decision(run: RunFiles) -> str:
     """Why the phase was made or not, as a sentence; empty where that was not decided."""
-    phases = run.status.get("optional_phases")
-    decided = phases.get("data_curve") if isinstance(phases, dict) else None
-    text = decided.get("text") if isinstance(decided, dict) else None
-    return f"{words.sentence(str(text))}." if text else ""
+    decided = run.status.optional_phases.get("data_curve") if run.status else None
+    return f"{words.sentence(decided.text)}." if decided else ""
 
 
 def finding(figures: Figures, report: Report) -> str:
