@@ -393,7 +393,7 @@ class ItemText(Record):
     reference: str
 
 
-class TestScore(Record):
+class TestScore(Artifact):
     """What one model scored on the sealed test split.
 
     ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every

@@ -14,7 +14,7 @@ from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.search.finalists import Trainings, in_order, recommend
-from sweeper.trials import TestSeal
+from sweeper.trials import TestScore, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
@@ -82,7 +82,7 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
     """Put the scores into the seal and into the baselines' own files."""
     files = [work_items.score_file(run, item) for item in scored]
-    read = [attempts.read_score(file) for file in files]
+    read = [TestScore.read_or_none(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     complete.write(run.test_seal)
