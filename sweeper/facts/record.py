@@ -396,12 +396,12 @@ class Facts(Artifact):
     def long_rows(self) -> LongRow:
         """What becomes of rows that are longer than the cap."""
         if self.task == "classification":
-            return long_row(self.task, answered=self.classes_by == "generate")
+            return long_row(self.task, has_prompt=self.classes_by == "generate")
         lengths = self.data.lengths
         plain = lengths is not None and lengths.output_mean is None and not self.data.pretemplated
-        return long_row(self.task, answered=self.task != "domain" or not plain)
+        return long_row(self.task, has_prompt=self.task != "domain" or not plain)
 
     @property
-    def divides(self) -> bool:
+    def splits_long_texts(self) -> bool:
         """Whether long examples become several items: texts of a domain, which have no answer."""
         return self.long_rows == "divided"

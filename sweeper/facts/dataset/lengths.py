@@ -140,7 +140,7 @@ def lengths(dataset: Dataset, ruler: Ruler, spec: Spec, context: int) -> LengthF
         cap=cap,
         rows=max(round(longer * dataset.rows / len(whole)), sum(size > cap for size in by_size)),
         of=dataset.rows,
-        becomes=long_row(spec.task, answered=bool(answered) or dataset.templated),
+        becomes=long_row(spec.task, has_prompt=bool(answered) or dataset.templated),
     )
     return measured.model_copy(update={"too_long": too_long})
 

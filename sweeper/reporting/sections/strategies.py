@@ -9,7 +9,7 @@ from typing import Literal
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
+from sweeper.evaluation.significance import MIN_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
@@ -109,7 +109,7 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
             estimate = ratio(seen, whole, floor)
         except ValueError:  # different items, or full is no better than the untrained model
             return None
-        if lacking(estimate) or min(seen.seeds, whole.seeds) < FEWEST_SEEDS:
+        if lacking(estimate) or min(seen.seeds, whole.seeds) < MIN_SEEDS:
             return None
         return QualityShare(
             first=low_rank_best.config.strategy,

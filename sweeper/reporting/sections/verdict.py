@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sweeper import units
-from sweeper.evaluation.significance import FEWEST_ITEMS
+from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval, Metric
@@ -114,7 +114,7 @@ def _comparisons(report: Report) -> Table:
         rows,
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds.",
+        f"noise: none of these, fewer than {MIN_ITEMS} items, or no model with several seeds.",
     )
 
 
