@@ -21,6 +21,9 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
+# From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
+# what they do, the report the other half. A budget ends as much earlier.
+STOP_SECONDS = 5.0
 # Before two trials have ended there is nothing to correct the plan with.
 FEWEST = 2
 _BEFORE_WORKERS = ("download", "conversion")
@@ -239,10 +242,11 @@ class RunProgress:
             deadline: When the call must stop, on the monotonic clock.
         """
         budget = self.plan.budget
-        left = {"until the time limit": deadline - time.monotonic()}
-        if budget.limit_seconds is not None:
-            asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
-            left["of the budget"] = self.of_budget - math.fsum(asked)
+        asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
+        left = {"of the budget": self.of_budget - math.fsum(asked)}
+        until = deadline - time.monotonic()
+        if until < self.of_budget - STOP_SECONDS - 1:  # else it is the budget's end
+            left["until the time limit"] = until
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
 

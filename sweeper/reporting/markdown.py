@@ -39,7 +39,9 @@ def markdown(report: Report) -> str:
     lines += [
         f"- {title}: {plain(line)}" for title, line in lines_of.items() if line not in ("", command)
     ]
-    lines += ["", plain(limits_line(findings)), *_limits(findings.limits), "", *_command(report)]
+    summary = limits_line(findings)
+    limits = [limit for limit in findings.limits if limit.text not in summary]
+    lines += ["", plain(summary), *_limits(limits), "", *_command(report)]
     return "\n".join(lines[:MAX_LINES]) + "\n"
 
 
@@ -65,7 +67,7 @@ def _figures(report: Report) -> list[str]:
     return [plain("; ".join(f"{figure.name}: {figure}" for figure in figures))]
 
 
-def _limits(limits: tuple[Limitation, ...]) -> list[str]:
+def _limits(limits: list[Limitation]) -> list[str]:
     lines = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_MAX_ROWS]]
     more = len(limits) - _MAX_ROWS
     return [*lines, *([f"- and {more} more in report.html"] if more > 0 else [])]

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from sweeper.plans import RungCount
+from sweeper.plans import TrialBudget
 from sweeper.search.cost_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
 from sweeper.search.cost_model.gaussian_process import (
     GaussianProcess,
@@ -90,7 +90,7 @@ class Trials:
 
     axes: Axes
     seen: Sequence[Observation]
-    full: RungCount
+    full: TrialBudget
 
     def tells(self, axes: Axes) -> bool:
         """Whether its costs inform about another candidate: both have a rate of the same name."""
