@@ -248,6 +248,24 @@ class Widen(Protocol):
 WIDEN: Hook[Widen] = Hook("corrections", "widen")
 
 
+class OwnGaps(Protocol):
+    """What earlier runs of this task observed of a strategy on models of this kind.
+
+    Pure, as ``widen``.
+
+    Returns:
+        For each run the points against LoRA, each strategy by its best trial, and their standard
+        error.
+    """
+
+    def __call__(
+        self, facts: Facts, model: ModelFacts, strategy: str
+    ) -> Sequence[tuple[float, float]]: ...
+
+
+OWN_GAPS: Hook[OwnGaps] = Hook("corrections", "own_gaps")
+
+
 # trial.py: what the feature adds to a training. Loaded by workers.
 
 EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")
@@ -628,7 +646,7 @@ COMPUTE: Hook[Callable[[RunFiles, Findings], Record | NotMeasured | None]] = Hoo
 shown in its place.
 
 Args:
-    run: The files of the study; ``findings.study.tables`` makes four tables of them.
+    run: The files of the study.
     findings: The verdict and what else the core found. What sections add comes later.
 """
 

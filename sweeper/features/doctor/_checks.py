@@ -48,7 +48,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
@@ -253,7 +253,7 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
     figures: Figures = {}
     for kind in kinds:
         wanted = learnt(bench.trained("lora", kind), padded(bench.rows()), kind)
-        batch = joined(bench.rows())
+        batch = pack_texts(bench.rows())
         computed = learnt(bench.trained("lora", kind, attention), batch, kind)
         differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in differences.items()}

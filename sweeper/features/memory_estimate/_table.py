@@ -75,7 +75,7 @@ def print_setup(
             f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
             f"{model.context_length:,}. A plan would cut texts at the context."
         )
-    limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
+    limit = gpu_memory if gpu_memory is not None else gpus.by_name(gpu).memory_gib if gpu else None
     predicted = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
     probed = probe_process.probe(model, setup, tell=say) if probe else None

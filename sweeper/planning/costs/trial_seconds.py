@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.overheads import cache_bytes, texts_at_once
+from sweeper.memory.overheads import cache_bytes, prompts_at_once
 from sweeper.memory.setup import OTHER, Setup
 from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, lesson
@@ -147,7 +147,7 @@ class Clock(NamedTuple):
         cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
         if batch is None:
             free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
-            batch = max(1, min(texts, texts_at_once(cached, free)))
+            batch = max(1, min(texts, prompts_at_once(cached, free)))
         work = evaluation(model, setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.writing_seconds
         token += batch * cached / self.speed.bandwidth

@@ -15,7 +15,6 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate
-from sweeper.search.optuna_space import holds
 from sweeper.spec import Spec
 from sweeper.traits.traits import known_strategies, traits_of
 
@@ -81,7 +80,7 @@ def _configurations(candidate: Candidate) -> Iterator[dict[str, Any]]:
     for values in itertools.product(*(found or () for found in options)):
         chosen: dict[str, Any] = {}
         for name, value in zip(names, values, strict=True):
-            if holds(candidate.parameters[name], chosen):
+            if candidate.parameters[name].holds(chosen):
                 chosen[name] = value
         yield chosen
 
