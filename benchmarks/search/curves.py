@@ -30,7 +30,7 @@ from scipy import stats
 
 from benchmarks.search.table import TABLES, Floats, read
 from sweeper.search.cost_model.observations import START
-from sweeper.search.pruner import forecast, prior_doubt
+from sweeper.search.pruner import forecast, prior_std
 
 PEERS, TARGETS, DRAWS = 5, 10, 40
 # Others need no prediction: they are far behind from the start.
@@ -109,7 +109,7 @@ def scores(curves: Sequence[Curve], rung: int, prior: Prior) -> dict[str, tuple[
         drawn = rng.permutation(len(curves))
         peers, targets = drawn[:PEERS], drawn[PEERS : PEERS + TARGETS]
         pairs = [(math.exp(now[n]), math.exp(ends[n])) for n in peers]
-        doubt = prior_doubt(1 - rung / rungs, 0.0)
+        doubt = prior_std(1 - rung / rungs, 0.0)
         made = {
             "loss": now[targets],
             "peers": [_log_end(math.exp(now[n]), pairs, doubt) for n in targets],

@@ -28,8 +28,8 @@ from sweeper.hyperparameters import (
     near_parameter,
 )
 from sweeper.memory.linear_layers import (
-    lacking_targets,
     layer_names_of,
+    missing_targets,
     names_known,
     savable_modules,
 )
@@ -443,7 +443,7 @@ def _of_model(
                 fix = r"Write [q_proj, v_proj], or a pattern such as '.*\.[qv]_proj'."
                 yield Problem(what, "", fix, where)
                 continue
-            for lacking in lacking_targets(model, choice):
+            for lacking in missing_targets(model, choice):
                 what = f"{model.id} has no linear layers {lacking!r}"
                 names = ("all-linear", "qv", "qkvo", *layer_names_of(model))
                 yield Problem(what, "", near_match(lacking, names), where)

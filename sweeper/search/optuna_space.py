@@ -1,8 +1,7 @@
 """The conditional space of a search as Optuna sees it.
 
-Optuna gets one categorical ``strategy``, then its
-parameters, named ``<strategy>.<parameter>`` and registered once at the allowed range; best
-practice, priors and widening are in the sampler.
+Optuna gets one categorical ``strategy``, then its parameters, named ``<strategy>.<parameter>`` and
+registered with the allowed range. The sampler handles best practice, priors and widening.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ STRATEGY = "strategy"
 
 
 def rungs_of(parameters: Mapping[str, Scalar], full: RungCount) -> int:
-    """How many rungs of a full budget a trial with these parameters has.
+    """The number of rungs of a trial with these parameters.
 
-    At least one, and no more than there are.
+    At least one, and at most those of a full budget.
     """
     epochs = parameters.get(EPOCHS)
     if epochs is None or not full.epochs:
@@ -38,8 +37,8 @@ def rungs_of(parameters: Mapping[str, Scalar], full: RungCount) -> int:
 
 
 def candidate_key(space: Space, candidate: StrategySpace | Trial) -> str:
-    """The name in the study of a candidate or of a trial's: its strategy, with the model if several
-    compete."""
+    """The candidate's key in the study, given the candidate or a trial of it: its strategy, with
+    the model if several compete."""
     same = [other for other in space.candidates if other.strategy == candidate.strategy]
     return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
@@ -67,26 +66,26 @@ def searchable(candidate: StrategySpace) -> bool:
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """All distributions of the study by name, a function of the space alone."""
-    named: dict[str, BaseDistribution] = {}
+    study_names: dict[str, BaseDistribution] = {}
     for key, candidate in candidates(space).items():
         for name, parameter in candidate.parameters.items():
             if parameter.searched:
-                extra = _own_values(space, candidate.strategy, name)
-                named[f"{key}.{name}"] = distribution(parameter, extra)
-    return {STRATEGY: CategoricalDistribution(tuple(candidates(space))), **named}
+                extra = _user_values(space, candidate.strategy, name)
+                study_names[f"{key}.{name}"] = distribution(parameter, extra)
+    return {STRATEGY: CategoricalDistribution(tuple(candidates(space))), **study_names}
 
 
-def _own_values(space: Space, strategy: str, name: str) -> list[Scalar]:
-    own = [trial.parameters for trial in space.own_trials if trial.strategy == strategy]
-    return [parameters[name] for parameters in own if name in parameters]
+def _user_values(space: Space, strategy: str, name: str) -> list[Scalar]:
+    user_trials = [trial.parameters for trial in space.own_trials if trial.strategy == strategy]
+    return [parameters[name] for parameters in user_trials if name in parameters]
 
 
 def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> BaseDistribution:
     """One parameter at its allowed range.
 
     Args:
-        extra: Values of the user's own trials. They belong to the study too, so a value outside
-            of the allowed range stretches it.
+        extra: Values in the user's own trials. They belong to the study too, so that a value
+            outside of the allowed range widens it.
     """
     values = [parameter.default, *(extra or [])]
     if parameter.kind == "categorical":
@@ -97,7 +96,7 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
     bounds = (parameter.allowed_low, parameter.low, parameter.allowed_high, parameter.high)
     numbers += [bound for bound in bounds if bound is not None]
     low, high = min(numbers), max(numbers)
-    # Own values may lie between two steps.
+    # Values of the user's trials may lie between two steps.
     step = parameter.step if not extra else None
     if parameter.kind == "int":
         return IntDistribution(int(low), int(high), log=parameter.log, step=int(step or 1))
@@ -105,7 +104,7 @@ def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> Bas
 
 
 def holds(parameter: Parameter, chosen: Mapping[str, Scalar]) -> bool:
-    """Whether the parameter exists beside the values that were chosen before it."""
+    """Whether the parameter's condition holds, given the values chosen before it."""
     condition = parameter.condition
     return condition is None or chosen.get(condition.parameter) in condition.values
 
@@ -116,48 +115,48 @@ def suggest(
     """Ask the study for one configuration.
 
     Args:
-        trial: Optuna's trial. Values that it already has are kept, so that a trial which is
-            tried again is the same trial.
+        trial: Optuna's trial. Values that it already has are kept, so that a repeated trial stays
+            the same.
         overrides: The user's values of parameters that are not searched.
 
     Returns:
-        The candidate's key, and every parameter of it whose condition holds, by plain name.
+        The candidate's key, and its parameters whose conditions hold, by plain name.
     """
     keyed = candidates(space)
-    key = str(_ask(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))
+    key = str(_suggest_value(trial, STRATEGY, CategoricalDistribution(tuple(keyed))))
     chosen: dict[str, Scalar] = {}
     for name, parameter in keyed[key].parameters.items():
         if not holds(parameter, chosen):
             continue
         if parameter.searched:
-            registered = distribution(parameter, _own_values(space, keyed[key].strategy, name))
-            chosen[name] = _ask(trial, f"{key}.{name}", registered)
+            registered = distribution(parameter, _user_values(space, keyed[key].strategy, name))
+            chosen[name] = _suggest_value(trial, f"{key}.{name}", registered)
         else:
             chosen[name] = (overrides or {}).get(name, parameter.default)
     return key, chosen
 
 
-def _ask(trial: BaseTrial, name: str, among: BaseDistribution) -> Scalar:
-    if isinstance(among, FloatDistribution):
-        return trial.suggest_float(name, among.low, among.high, log=among.log, step=among.step)
-    if isinstance(among, IntDistribution):
-        return trial.suggest_int(name, among.low, among.high, log=among.log, step=among.step)
-    choices = cast(CategoricalDistribution, among).choices
+def _suggest_value(trial: BaseTrial, name: str, domain: BaseDistribution) -> Scalar:
+    if isinstance(domain, FloatDistribution):
+        return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
+    if isinstance(domain, IntDistribution):
+        return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step)
+    choices = cast(CategoricalDistribution, domain).choices
     return cast(Scalar, trial.suggest_categorical(name, choices))
 
 
-def fixed(
+def enqueued_values(
     key: str, candidate: StrategySpace, parameters: Mapping[str, Scalar]
 ) -> dict[str, Scalar]:
-    """Values for ``enqueue_trial``: the given ones, and the rule book's default of the rest."""
+    """Values for ``enqueue_trial``: the given ones, and the rule book's defaults of the others."""
     chosen: dict[str, Scalar] = {}
     for name, parameter in candidate.parameters.items():
         if holds(parameter, chosen):
             chosen[name] = parameters.get(name, parameter.default)
     searched = {name for name, parameter in candidate.parameters.items() if parameter.searched}
-    return named(key, {name: value for name, value in chosen.items() if name in searched})
+    return study_names(key, {name: value for name, value in chosen.items() if name in searched})
 
 
-def named(key: str, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """A candidate and values of its searched parameters, by the study's names."""
+def study_names(key: str, searched: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A candidate and values of its searched parameters, by their names in the study."""
     return {STRATEGY: key} | {f"{key}.{name}": value for name, value in searched.items()}

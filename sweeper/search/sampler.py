@@ -1,12 +1,12 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
-Every strategy gets its first trials, whatever its expected improvement; then the trial that
-promises most is tried. Configurations are drawn from four sources, as in PriorBand
+Every strategy gets its first trials, whatever its expected improvement; then the trial with the
+largest expected improvement is run. Configurations are drawn from four sources, as in PriorBand
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
-It has no state but the losses of untrained models. The choice for a trial follows from the seed,
-the trial's number and the trials before it, so that a resumption changes nothing.
+Its only state is the losses of untrained models. The choice for a trial follows from the seed,
+the trial's number and the trials before it, so that resuming changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sweeper.search.cost_model.axes import (
     Point,
     Range,
     axis_of,
-    cumulated,
+    cumulative,
     drawn,
     numbers,
     truncated,
@@ -40,44 +40,44 @@ from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
-# Fewer trials than these say little of a candidate: its default is one draw, and seeds of one
-# configuration may differ by more than strategies do. Candidates that have fewer get a part of the
-# searched trials at least, which all of them together do not exceed.
+# A candidate with fewer ended trials is young: its default is a single draw, and seeds of one
+# configuration may differ by more than strategies do. Young candidates together get at least
+# YOUNG_SHARE of the searched trials.
 ENOUGH_TRIALS = 3
 YOUNG_SHARE = 0.5
-# A candidate that failed this often and never ended well is left out.
+# A candidate that failed this often and never completed a trial is left out.
 FAILURES_ALLOWED = 3
 
-# Shares of the draws from the searched and from the allowed range, whatever the rest says.
+# Shares of draws from the searched and from the allowed range.
 SEARCHED_SHARE, ALLOWED_SHARE = 0.2, 0.05
-# How much of the rest the prior has: it also weighs in when the model picks.
+# Share of the other draws from the prior (the rest are near incumbents).
 PRIOR_SHARE = 0.5
-# About an incumbent one parameter is moved, and each other one with this probability: with few
-# trials, moves of many parameters at once say little about any (replays of formulas).
+# Near an incumbent one parameter is moved, and each other one with this probability: with few
+# trials, moving many parameters at once says little about each (replays of formulas).
 MOVE_PROBABILITY = 0.2
-# PriorBand moves by a quarter of the searched range; half of the moves go as far as the
-# best-practice range is wide, and beyond its edges, so that a wrong prior is found out early.
+# PriorBand moves by a quarter of the searched range; half of the moves here have the width of the
+# best-practice range and may leave it, so that a wrong prior is detected early.
 NEAR_SPREAD = 0.25
 WIDE_SHARE = 0.5
-# Until so many trials of a strategy have ended, only its first rate is moved about the best one,
-# by these shares of the distance over which losses are related: what an engineer does first. In
+# Until so many trials of a strategy have ended, only its first rate is moved around the best one,
+# by these multiples of its correlation length, as an engineer would do first. In
 # replays of four formulas it cut the regret after five full budgets from 11.8 to 4.6%.
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
 EARLY_DRAWS, DRAWS = 8, 128
-# How likely a good configuration makes another choice than one that is known to be good.
+# Probability that a good configuration has another choice than the earlier best.
 OTHER_CHOICE = 0.3
-# What an earlier study on the very same facts counts against the rules' prior. As that does, it
-# fades as trials come in, and its tails are long.
+# Weight of an earlier study with the same facts in the prior. Like the rules' prior it has long
+# tails and counts less with more trials.
 EARLIER_SHARE = 0.5
 
 
 class SweeperSampler:
-    """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
+    """Samples by the rules' prior, incumbents' neighbourhoods and a cost model per candidate.
 
     Args:
         space: Candidates, ranges, priors, seed.
-        untrained: Losses that are known before any trial; may be added to.
+        untrained: Losses that are known before any trial; more may be added.
     """
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
@@ -95,7 +95,7 @@ class SweeperSampler:
         """The candidate of a trial, and values of its searched parameters.
 
         Args:
-            seen: The trials before it.
+            seen: The earlier trials.
         """
         with one_thread():
             return self._choose(number, seen)
@@ -103,13 +103,13 @@ class SweeperSampler:
     def _choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
         generator = np.random.default_rng([self._space.seed, number])
         situation = self._situation(seen, generator)
-        keys = alive(self._searchable, situation.by_key)
-        turn = in_turn(keys, situation.by_key)
-        if turn is not None:
-            return turn, self._point(turn, situation)
-        promises = {key: self._promise(key, situation) for key in keys}
-        best = max(keys, key=lambda key: promises[key].score)
-        return best, self._untried_proposal(best, situation.of(best)) or promises[best].point
+        keys = without_failed(self._searchable, situation.by_key)
+        next_key = next_young(keys, situation.by_key)
+        if next_key is not None:
+            return next_key, self._point(next_key, situation)
+        suggestions = {key: self._suggestion(key, situation) for key in keys}
+        best = max(keys, key=lambda key: suggestions[key].score)
+        return best, self._untried_proposal(best, situation.of(best)) or suggestions[best].point
 
     def _situation(self, seen: Sequence[Observation], generator: np.random.Generator) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
@@ -117,14 +117,14 @@ class SweeperSampler:
             by_key[trial.key].append(trial)
         before = self.untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
-        return _Situation(by_key, trials, known_of(seen), generator)
+        return _Situation(by_key, trials, statistics_of(seen), generator)
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
         if any(trial.cost is not None for trial in seen):
-            unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
-            own += [] if unmoved is None else [unmoved]
-        # Between two choices most candidates have no new trial, and what follows from theirs stays.
+            initial = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
+            own += [] if initial is None else [initial]
+        # Between two choices most candidates have no new trial, so that their Trials are reused.
         if key not in self._trials or self._trials[key].seen != own:
             self._trials[key] = Trials(self._axes[key], own, self._space.budget)
         return self._trials[key]
@@ -146,13 +146,13 @@ class SweeperSampler:
     def _point(self, key: str, situation: _Situation) -> dict[str, Scalar]:
         own = situation.of(key)
         if not self._axes[key] or not own:
-            # The rule book's best guess is tried before anything is searched.
+            # The rule book's default comes first.
             parameters = self._candidates[key].parameters
             return {name: parameters[name].default for name in self._axes[key]}
-        return self._untried_proposal(key, own) or self._promise(key, situation).point
+        return self._untried_proposal(key, own) or self._suggestion(key, situation).point
 
     def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
-        """The proposed configuration, once, as this candidate's first draw."""
+        """The proposed configuration as this candidate's first draw; empty if it was tried."""
         drawn = [trial for trial in own if trial.origin == "search"]
         point = self._proposed_point(key) if not drawn else {}
         return {} if any(trial.parameters == point for trial in own) else point
@@ -161,12 +161,12 @@ class SweeperSampler:
         proposed, candidate = self._proposed.get(key), self._candidates[key]
         if proposed is None:
             return {}
-        chosen = optuna_space.fixed(key, candidate, proposed.parameters)
+        chosen = optuna_space.enqueued_values(key, candidate, proposed.parameters)
         names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
         return {name: chosen[f"{key}.{name}"] for name in names}
 
-    def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
-        """The proposal as a prior, until it is worse than the default."""
+    def _earlier_prior(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
+        """The proposal of an earlier study as a prior, unless it is worse than the default."""
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
@@ -177,13 +177,13 @@ class SweeperSampler:
             return None
         return TransferredPrior(proposed.parameters, proposed.weight)
 
-    def _promise(self, key: str, situation: _Situation) -> Suggestion:
+    def _suggestion(self, key: str, situation: _Situation) -> Suggestion:
         return Proposals(
             situation.trials[key],
             situation.generator,
             self._constants(key),
-            situation.known,
-            self._earlier(key, situation.of(key)),
+            situation.study,
+            self._earlier_prior(key, situation.of(key)),
             [trials for other, trials in situation.trials.items() if other != key],
         ).best()
 
@@ -194,14 +194,14 @@ class _Situation:
 
     Args:
         by_key: The trials of each candidate.
-        trials: Those of searched candidates, as models are told of them.
-        known: What all trials say together.
-        generator: The only source of chance.
+        trials: Trials of searched candidates, as input of cost models.
+        study: Statistics over all trials.
+        generator: The only source of randomness.
     """
 
     by_key: Mapping[str, Sequence[Observation]]
     trials: Mapping[str, Trials]
-    known: StudyCosts
+    study: StudyCosts
     generator: np.random.Generator
 
     def of(self, key: str) -> Sequence[Observation]:
@@ -209,46 +209,46 @@ class _Situation:
         return self.by_key.get(key, ())
 
 
-def known_of(seen: Sequence[Observation]) -> StudyCosts:
-    """Figures over the trials of all candidates: spread and best cost."""
+def statistics_of(seen: Sequence[Observation]) -> StudyCosts:
+    """Statistics over the trials of all candidates: spread and best cost."""
     done = sorted(trial.cost for trial in seen if trial.complete and trial.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
     return StudyCosts(spread, lowest_final(seen))
 
 
-def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
-    """The candidates with a trial that did not fail; all of them if there is none.
+def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
+    """The candidates that do not always fail; all of them if there is none.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
-        seen: The trials of each.
+        seen: The trials of each candidate.
     """
-    return [key for key in keys if not _hopeless(seen.get(key, ()))] or [*keys]
+    return [key for key in keys if not _always_fails(seen.get(key, ()))] or [*keys]
 
 
-def _hopeless(trials: Sequence[Observation]) -> bool:
+def _always_fails(trials: Sequence[Observation]) -> bool:
     if any(trial.complete for trial in trials):
         return False
     return sum(1 for trial in trials if trial.failed) >= FAILURES_ALLOWED
 
 
-def in_turn(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
-    """The candidate with too few trials; None where no candidate has a turn to come.
+def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The candidate that is next because it has too few trials; None if there is none.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
-        seen: The trials of each.
+        seen: The trials of each candidate.
     """
     by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
-    return untried[0] if untried else _young(keys, by_key)
+    return untried[0] if untried else _fewest_trials(keys, by_key)
 
 
-def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
-    """The candidate with the fewest searched trials among those below the minimum.
+def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The young candidate with the fewest searched trials.
 
-    None where others have not had so many in between that it is due.
+    None if young candidates have had their share of the searched trials.
     """
     searched = {key: sum(trial.origin == "search" for trial in by_key[key]) for key in keys}
     due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
@@ -276,7 +276,7 @@ class TransferredPrior:
 
     @property
     def share(self) -> float:
-        """Its weight beside the rules' prior."""
+        """Its weight in the prior, the rest being the rules' prior."""
         return EARLIER_SHARE * self.similarity
 
     def log_densities(
@@ -293,10 +293,10 @@ class TransferredPrior:
                 densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
             else:
                 values_as_numbers, spread = numbers(values), axis.prior[1]
-                away = axis.units(values_as_numbers) - axis.unit(self.parameters[name])
-                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
-            held = np.asarray([value is not None for value in values])
-            total += np.where(held, densities, 0.0)
+                distances = axis.units(values_as_numbers) - axis.unit(self.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (distances / spread) ** 2))
+            exists = np.asarray([value is not None for value in values])
+            total += np.where(exists, densities, 0.0)
         return total
 
 
@@ -305,34 +305,34 @@ class Proposals:
     """The draws for the next configuration of one candidate.
 
     Args:
-        own: Its trials, and its searched parameters in the plan's order.
-        generator: The only source of chance.
-        constants: Values of the parameters that are not searched, which conditions may name.
-        known: What all candidates' trials say about costs and seconds.
-        earlier: What an earlier study found best, beside the rules' prior.
-        others: Other candidates of the study.
+        own: The candidate's trials, and its searched parameters in the plan's order.
+        generator: The only source of randomness.
+        constants: Values of the parameters that are not searched, on which conditions may depend.
+        study: Statistics over all candidates' trials.
+        earlier: The best configuration of an earlier study, as a prior.
+        others: Trials of other candidates.
     """
 
     own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    known: StudyCosts = field(default_factory=StudyCosts)
+    study: StudyCosts = field(default_factory=StudyCosts)
     earlier: TransferredPrior | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Suggestion:
         """The configuration to try next."""
-        model = CostModel(self.own, self.log_priors, self.known, self.others)
+        model = CostModel(self.own, self.log_priors, self.study, self.others)
         if self.own.ended:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
+        point = model.furthest([self._restrict(self._from_prior()) for _ in range(EARLY_DRAWS)])
         return Suggestion(point, 0.0, 0.0)
 
     @cached_property
     def _rate(self) -> Axis | None:
-        # The first rate: strategies list what decides most first.
+        # The first rate: strategies list the most important parameters first.
         rates = (
             axis for axis in self.own.axes.values() if isinstance(axis, Axis) and axis.is_log_float
         )
@@ -345,19 +345,19 @@ class Proposals:
         moved = {
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
-        return self._existing({**self._believed(), **around, **moved})
+        return self._restrict({**self._from_prior(), **around, **moved})
 
     def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
         total = np.zeros(len(points))
         for name, axis in self.own.axes.items():
-            # Not a number where the parameter's condition does not hold.
+            # NaN if the parameter's condition does not hold.
             total += np.nan_to_num(axis.log_priors([point.get(name) for point in points]))
         if self.earlier is None:
             return total
         share = self.earlier.share
-        about = math.log(share) + self.earlier.log_densities(self.own.axes, points)
-        return np.logaddexp(math.log(1 - share) + total, about)
+        earlier = math.log(share) + self.earlier.log_densities(self.own.axes, points)
+        return np.logaddexp(math.log(1 - share) + total, earlier)
 
     @cached_property
     def _spreads(self) -> dict[str, float]:
@@ -371,13 +371,13 @@ class Proposals:
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
             point = {n: axis.draw_searched(self._range(n), self.generator) for n, axis in axes}
         elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
-            point = self._believed_point()
+            point = self._prior_point()
         else:
             point = self._near_incumbent()
-        return self._existing(point)
+        return self._restrict(point)
 
-    def _believed_point(self) -> Point:
-        point = self._believed()
+    def _prior_point(self) -> Point:
+        point = self._from_prior()
         if self.earlier is None or self.generator.random() >= self.earlier.share:
             return point
         for name, value in self.earlier.parameters.items():
@@ -394,14 +394,14 @@ class Proposals:
         named = [(name, axis.parameter) for name, axis in self.own.axes.items()]
         return [(name, parameter) for name, parameter in named if parameter.condition is not None]
 
-    def _existing(self, point: Point) -> Point:
+    def _restrict(self, point: Point) -> Point:
         kept: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
             if not holds(parameter, kept):
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 
-    def _believed(self) -> Point:
+    def _from_prior(self) -> Point:
         return {
             name: axis.draw_prior(self._range(name), self.generator)
             for name, axis in self.own.axes.items()
@@ -411,23 +411,23 @@ class Proposals:
         return self.own.ranges.get(name, (0.0, 1.0))
 
     @cached_property
-    def _by_rank(self) -> list[float]:
-        return cumulated(range(len(self.own.incumbents), 0, -1))
+    def _rank_weights(self) -> list[float]:
+        return cumulative(range(len(self.own.incumbents), 0, -1))
 
     def _near_incumbent(self) -> Point:
-        around = self.own.incumbents[drawn(self._by_rank, self.generator)].parameters
+        incumbent = self.own.incumbents[drawn(self._rank_weights, self.generator)].parameters
         names = list(self.own.axes)
         count = 1 + int(self.generator.binomial(len(names) - 1, MOVE_PROBABILITY))
-        moved = {names[k] for k in self.generator.permutation(len(names))[:count]}
-        fresh = {
-            name: self._near(name, axis, around)
+        moved_names = {names[k] for k in self.generator.permutation(len(names))[:count]}
+        changes = {
+            name: self._near(name, axis, incumbent)
             for name, axis in self.own.axes.items()
-            if name in moved or name not in around
+            if name in moved_names or name not in incumbent
         }
-        return {**around, **fresh}
+        return {**incumbent, **changes}
 
     def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
-        # Its condition may not hold there.
+        # The parameter's condition may not hold at the incumbent.
         if name not in around or isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self._range(name), self.generator)
         low, high = self.own.ranges[name]

@@ -24,9 +24,9 @@ from sweeper.errors import (
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.execution.state.continuation import frozen_plan
+from sweeper.execution.state.continuation import plan_to_run
 from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.second_command import refuse_second
+from sweeper.execution.state.second_command import refuse_if_running
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
@@ -361,7 +361,7 @@ def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
 def _frozen(prepared: Prepared) -> Plan:
     """The run's plan: the one that it began with, or the new one."""
     folder = prepared.folder
-    plan = frozen_plan(folder, prepared.plan)
+    plan = plan_to_run(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     if changing(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
@@ -373,7 +373,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
     if not folder.plan.is_file():
         return
     with folder.lock():
-        refuse_second(folder)
+        refuse_if_running(folder)
         number = 1
         while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
             number += 1

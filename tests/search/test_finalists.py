@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from sweeper.constraints import Limit
 from sweeper.evaluation.significance import Scores, with_shared_seeds
-from sweeper.search.finalists import Trainings, choose, in_order, recommend, told_apart
+from sweeper.search.finalists import Trainings, choose, in_order, is_worse, recommend
 from sweeper.trials import Measure, TrialResult
 
 
@@ -69,7 +69,7 @@ def trained(
 def apart(*finalists: Trainings) -> bool:
     """Whether the first two are told apart among all of them."""
     shared = with_shared_seeds({str(one.trial): one.scores for one in finalists if one.scores})
-    return told_apart(finalists[0], finalists[1], shared)
+    return is_worse(finalists[0], finalists[1], shared)
 
 
 def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_not() -> None:

@@ -1,4 +1,4 @@
-"""The trials of a run in the command's memory, with the best trial and the finalists.
+"""The state of a run's trials in memory, with the best trial and the finalists.
 
 Read from the run's files when the command starts, kept up to date while it runs.
 """
@@ -22,10 +22,10 @@ class RunState:
     """The trials of a run.
 
     Args:
-        limits: Those of the call.
-        configs: Of all trials that were asked for, by number.
-        best: The best completed trial by the objective; one over a limit where all are.
-        best_default: The same among the rule book's defaults.
+        limits: Limits of the command.
+        configs: Configurations of all trials that were asked for, by number.
+        best: The best completed trial by the objective; over a limit only if all trials are.
+        best_default: The best completed trial among the rule book's defaults.
     """
 
     run: RunFolder
@@ -45,7 +45,7 @@ class RunState:
         self.count()
 
     def count(self) -> None:
-        """Compute again what follows from all results."""
+        """Recompute counts and best trials from all results."""
         states = [result.state for result in self.results.values()]
         self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
         failures = (item.failure for item in self.results.values() if item.state == "FAIL")
@@ -55,14 +55,14 @@ class RunState:
         self.best = self._find_best(self.results)
         self.best_default = self._find_best(self.defaults())
 
-    def _pair(self, number: int) -> tuple[str, str]:
+    def _candidate_of(self, number: int) -> tuple[str, str]:
         """The candidate of a trial: its strategy and model."""
         return self.configs[number].strategy, self.configs[number].model
 
     def finalists(self, n: int) -> list[int]:
-        """The trials that would be confirmed if the search ended now."""
-        pairs = {number: self._pair(number) for number in self.results}
-        return finalists.choose(self.results, pairs, n, self.limits, self.plan.objective)
+        """The numbers of the trials that would be confirmed if the search ended now."""
+        candidates = {number: self._candidate_of(number) for number in self.results}
+        return finalists.choose(self.results, candidates, n, self.limits, self.plan.objective)
 
     def defaults(self) -> list[int]:
         return [
@@ -89,21 +89,21 @@ class RunState:
             over_limits=titles_beyond(result.measures, limits),
         )
 
-    def worth_their_weights(self, n: int) -> set[int]:
-        """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
-        by_pair: dict[tuple[str, str], list[int]] = {}
+    def trials_to_keep(self, n: int) -> set[int]:
+        """Trials whose weights are kept: defaults, the best trial of each candidate, finalists."""
+        groups: dict[tuple[str, str], list[int]] = {}
         for number in self.results:
-            by_pair.setdefault(self._pair(number), []).append(number)
-        bests = {best.trial for numbers in by_pair.values() if (best := self._find_best(numbers))}
+            groups.setdefault(self._candidate_of(number), []).append(number)
+        bests = {best.trial for numbers in groups.values() if (best := self._find_best(numbers))}
         return bests | set(self.defaults()) | set(self.finalists(n))
 
     def drop_other_weights(self, n: int) -> list[int]:
-        """Delete the weights of all other trials, which cannot become finalists any more."""
+        """Delete the weights of all other trials, which can no longer become finalists."""
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []
-        worth = self.worth_their_weights(n)
-        losers = [i for i in with_weights if i not in worth]
+        kept = self.trials_to_keep(n)
+        losers = [i for i in with_weights if i not in kept]
         for number in losers:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})

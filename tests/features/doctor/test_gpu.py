@@ -109,7 +109,7 @@ def test_memory_that_runs_out_with_an_unknown_text_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_checks, "stay_within_memory", lambda: None)
-    monkeypatch.setattr("sweeper.training.loop.device_memory._TEXTS", ("another text",))
+    monkeypatch.setattr("sweeper.training.loop.device_memory._OOM_TEXTS", ("another text",))
     assert result("out of memory", bench).state == "failed"
 
 
