@@ -10,8 +10,9 @@ RUNS := runs
 ORDER := $(RUNS)/data/order
 MODULES := $(RUNS)/data/modules.jsonl
 FUNCTIONS := $(RUNS)/data/functions.jsonl
-# Two torch processes at default threads slow each other many-fold; tests run one a core.
-QUIET_TORCH := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+# Two torch processes at default threads slow each other many-fold; tests run one a core. Processes that
+# tests start read compiled modules, which some images forbid to write.
+QUIET_TORCH := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6

@@ -355,7 +355,7 @@ class SearchSpec(_Keys):
     first"""
 
 
-class OwnTrial(_Keys):
+class TrialRequest(_Keys):
     """A configuration of the user, trained before the search."""
 
     strategy: StrategyName
@@ -539,7 +539,7 @@ class Spec(_Keys, Artifact):
     """how the study is run"""
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     """what is measured when the test split is scored"""
-    trials: tuple[OwnTrial, ...] = ()
+    trials: tuple[TrialRequest, ...] = ()
     """own configurations to beat (their number is search.trials)"""
     rules: Annotated[tuple[str, ...], Flag("--rules", plan=True)] = ()
     """folders of your own rules, which add to the rule book or override it"""

@@ -139,6 +139,15 @@ def plural(count: int, noun: str, many: str = "") -> str:
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
+def epochs(count: float) -> str:
+    """A number of epochs to a tenth, and parts of one to two digits.
+
+    >>> epochs(3.0), epochs(3.34), epochs(0.75)
+    ('3', '3.3', '0.75')
+    """
+    return f"{count:.1f}".removesuffix(".0") if count >= 1 else f"{count:.2g}"
+
+
 def joined(parts: Sequence[str], word: str = "and") -> str:
     """A list in a sentence.
 

@@ -32,10 +32,10 @@ from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.summary import run_summary
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search.finalists import Trainings, choose, in_order, recommend
-from sweeper.trials import BaselineResult, TestScore, TestSeal, Trial, TrialConfig, TrialResult
+from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 Floats = NDArray[np.float64]
 
@@ -332,7 +332,7 @@ class _Simulation:
         candidate = self.candidates[number]
         return configure(
             self.plan,
-            Trial(
+            Configuration(
                 number=number,
                 strategy=candidate.strategy,
                 model=candidate.model,

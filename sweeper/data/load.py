@@ -26,7 +26,7 @@ from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
 Take = Callable[[Split, Example], None]
-Splits = dict[Split, tuple[Example, ...]]
+Splits = dict[Split, Sequence[Example]]
 Choose = Callable[[Splits], Splits]
 """Leaves out rows of the splits."""
 
@@ -47,17 +47,28 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     made = divided_rows(data, spec)
     whole = {split: in_order(rows) for split, rows in made.splits.items()}
     checks.check_seen(whole, data.name)
-    splits = whole
+    splits = chosen_rows(whole, spec, choose)
+    hashes = fingerprint_of(splits)
+    repeated = repeated_in(splits)
+    dataset = described(data, made.left_out, splits, hashes, repeated, made.label_faults, spec)
+    return replace(dataset, further_rows=made.further)
+
+
+def chosen_rows(
+    whole: Mapping[Split, Sequence[Example]], spec: DataSpec, choose: Choose = all_rows
+) -> Splits:
+    """The rows of each split that ``max_rows`` and ``choose`` leave.
+
+    Raises:
+        DataError: Train lacks a class of the others, or one that it had before.
+    """
+    splits: Splits = dict(whole)
     if spec.max_rows is not None:
-        splits = subset(whole, max(spec.max_rows, len(SPLITS)))
+        splits = {**subset(whole, max(spec.max_rows, len(SPLITS)))}
         checks.check_subset(splits, whole, spec.max_rows)
     splits = choose(splits)
-    checks.check_seen(splits, data.name)
-    repeated = repeated_in(splits)
-    dataset = described(
-        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_faults, spec
-    )
-    return replace(dataset, further_rows=made.further)
+    checks.check_seen(splits, str(spec.named))
+    return splits
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from sweeper.execution.disk_budget import DiskBudget, disk_budget
 from sweeper.execution.interruption import counted_signals
 from sweeper.execution.job import Briefing, WorkItem
 from sweeper.execution.next_attempt import configure
-from sweeper.execution.owner import STOP_SECONDS, Owner, Stopped
+from sweeper.execution.owner import Owner, Stopped
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.placement import demand_of, machine_of, place
 from sweeper.execution.pools.pool import Pool
-from sweeper.execution.run_progress import RunProgress
+from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
 from sweeper.execution.state import attempts, repair, seal, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event

@@ -34,7 +34,7 @@ from sweeper.execution.job import (
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.placement import mismatch
 from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage
-from sweeper.execution.run_progress import RunProgress
+from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
@@ -55,9 +55,6 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# A run ends within ten seconds of the first Ctrl-C: workers get half of them to end their jobs, the
-# report the other half.
-STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.2
 # Interval at which status.json is written. Readers, also on other machines, see by it that the
 # command is alive.

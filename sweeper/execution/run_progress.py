@@ -21,6 +21,9 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
+# A run ends within ten seconds of the first Ctrl-C: workers get half of them to end their jobs, the
+# report the other half. A budget ends as much earlier.
+STOP_SECONDS = 5.0
 # Ended trials by which the plan's times can be corrected: fewer show no spread.
 MIN_ENDED_TRIALS = 2
 _BEFORE_WORKERS = ("download", "conversion")
@@ -241,10 +244,11 @@ class RunProgress:
             deadline: Time at which the command must stop, on the monotonic clock.
         """
         budget = self.plan.budget
-        left = {"until the time limit": deadline - time.monotonic()}
-        if budget.limit_seconds is not None:
-            asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
-            left["of the budget"] = self.seconds_left - math.fsum(asked)
+        asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
+        left = {"of the budget": self.seconds_left - math.fsum(asked)}
+        until = deadline - time.monotonic()
+        if until < self.seconds_left - STOP_SECONDS - 1:  # else it is the budget's end
+            left["until the time limit"] = until
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
 

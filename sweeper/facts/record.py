@@ -3,6 +3,7 @@
 Only types. A fact that is not known is None; it is never guessed without saying so.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from sweeper.units import plural
 
 Missing = Literal["download", "conversion"]
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
+Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
+#: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
+USUAL_OPTIMIZER = "adamw_torch_fused"
 
 
 class MixtureOfExperts(Record):
@@ -277,18 +281,34 @@ NO_EXTRA = StepExtra()
 class TrainingSetup(Record):
     """How a device trains: what time and memory depend on beside model, strategy and parameters.
 
-    The effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+    Plans, trials, measurements and the memory formula share it. The effective batch is
+    ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+
+    Args:
+        micro_batch: Examples that a device sees at a time.
+        gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
+        evaluation_batch: 0 for no evaluation.
+        gpus: How many devices train one model together, each with all of it (DDP).
     """
 
-    micro_batch: int = Field(ge=1)
-    gradient_accumulation_steps: int = Field(ge=1)
-    evaluation_batch: int
+    micro_batch: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    evaluation_batch: int = 0
     gradient_checkpointing: bool = False
-    precision: Precision
-    sequence_length: int = Field(description="cap in tokens, the same in every trial")
-    optimizer: str = "adamw_torch"
-    quantization: str | None = None
+    precision: Precision = "bf16-mixed"
+    sequence_length: int = Field(512, description="cap in tokens, the same in every trial")
+    optimizer: str = USUAL_OPTIMIZER
+    quantization: Quantization | None = None
     gpus: int = 1
+
+    def key(self, *but: str) -> str:
+        """A digest of the fields, under which what was measured of a set-up is kept.
+
+        Args:
+            but: Fields that make no difference.
+        """
+        text = self.model_dump_json(exclude=set(but))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Measured(TrainingSetup):

@@ -628,7 +628,7 @@ COMPUTE: Hook[Callable[[RunFiles, Findings], Record | NotMeasured | None]] = Hoo
 shown in its place.
 
 Args:
-    run: The files of the study; ``findings.study.tables`` makes four tables of them.
+    run: The files of the study.
     findings: The verdict and what else the core found. What sections add comes later.
 """
 

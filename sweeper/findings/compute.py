@@ -12,9 +12,10 @@ from sweeper.findings.study.item_scores import (
     interval,
     model_title,
     test_losses,
+    test_score,
     test_scores,
 )
-from sweeper.findings.study.metric import LOSS, headline, loss_unit, objective_metric, score_bounds
+from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
@@ -89,7 +90,6 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """Finalists in their order, then the other trials, then the baselines."""
     scores, losses = test_scores(run), test_losses(run)
     grouped = entries(run)
-    bounds = score_bounds(headline(run.plan, run.seal))
     places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
@@ -102,13 +102,14 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             title=model_title(run, name),
             trial=grouped[name][0].trial,
             seeds=len(grouped[name]),
-            score=interval(mean_interval(scores.by_name[name]), bounds),
+            score=score,
             loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
             generated=_generated(grouped[name]),
             seconds_per_thousand=_seconds_per_thousand(grouped[name]),
         )
         for name in sorted(scores.by_name, key=rank)
+        if (score := test_score(run, name))
     )
 
 

@@ -5,7 +5,6 @@ Adds up the memory of a set-up in each phase of a step and takes the largest sum
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -143,7 +142,7 @@ class _Step:
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
         if not self.setup.traits.gradients_through_base:
             # A head on frozen features: they are computed once, without gradients.
-            once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
+            once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
             return self.phase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code holds the embeddings until its encoder is done.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0

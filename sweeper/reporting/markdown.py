@@ -39,7 +39,9 @@ def markdown(report: Report) -> str:
     lines += [
         f"- {title}: {plain(line)}" for title, line in lines_of.items() if line not in ("", again)
     ]
-    lines += ["", plain(limits_line(findings)), *_limits(findings.limits), "", *_again(report)]
+    first = limits_line(findings)
+    limits = [limit for limit in findings.limits if limit.text not in first]
+    lines += ["", plain(first), *_limits(limits), "", *_again(report)]
     return "\n".join(lines[:LINES]) + "\n"
 
 
@@ -65,7 +67,7 @@ def _figures(report: Report) -> list[str]:
     return [plain("; ".join(f"{figure.name}: {figure}" for figure in figures))]
 
 
-def _limits(limits: tuple[Limitation, ...]) -> list[str]:
+def _limits(limits: list[Limitation]) -> list[str]:
     lines = [f"- {plain(limit.text)} {plain(limit.action)}" for limit in limits[:_ROWS]]
     more = len(limits) - _ROWS
     return [*lines, *([f"- and {more} more in report.html"] if more > 0 else [])]

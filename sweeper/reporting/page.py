@@ -106,7 +106,7 @@ def banner(report: Report) -> str:
         return ""
     state = {
         "running": "This sweep is running",
-        "timeout": "This sweep reached its time limit",
+        "timeout": "This sweep reached its time limit or the end of its budget",
         "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
     }.get(run.status, "This sweep was interrupted")
     asked = units.plural(run.trials_asked, "trial")

@@ -59,12 +59,14 @@ def described(report: Report) -> TrialRow | None:
 
 
 def limits_line(findings: Findings) -> str:
-    """How many limits apply, and the one that could change the verdict; empty if none does."""
-    limit, count = findings.decisive_limit, len(findings.limits)
-    line = f"{units.plural(count, 'limit applies', 'limits apply')}." if count else ""
-    if limit is None:
-        return line
-    return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    """How many limits apply, and the first, or the one that could change the verdict, in words."""
+    if not findings.limits:
+        return ""
+    line = units.plural(len(findings.limits), "limit applies", "limits apply")
+    if limit := findings.decisive_limit:
+        return f"{line}. This could change the verdict: {limit.text} {limit.action}"
+    among = ", among them" if len(findings.limits) > 1 else ""
+    return f"{line}{among}: {findings.limits[0].text} {findings.limits[0].action}"
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:

@@ -14,25 +14,24 @@ from typing import Any
 
 from sweeper import objective as objectives
 from sweeper.constraints import Limit, cost_within
-from sweeper.plans import RungCount, Space, StrategySpace
-from sweeper.search import optuna_space
+from sweeper.plans import Configuration, Space, StrategySpace, TrialBudget
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import Failure, RungReport, State, Trial, TrialResult, so_far
+from sweeper.trials import Failure, RungReport, State, TrialResult, so_far
 
 __all__ = [
+    "Configuration",
     "Diverged",
     "EndedTrial",
     "Objective",
-    "RungCount",
     "RungReport",
     "Searched",
     "Space",
     "StopCondition",
     "StrategySpace",
-    "Trial",
+    "TrialBudget",
     "search",
 ]
 
@@ -62,7 +61,7 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float
 class EndedTrial:
     """A trial that has ended: its parameters, its reports and its result."""
 
-    trial: Trial
+    trial: Configuration
     reports: tuple[RungReport, ...]
     result: TrialResult
 
@@ -98,7 +97,7 @@ def search(
     objective: Objective,
     limit: StopCondition | None = None,
     *,
-    starts: Sequence[Trial] | None = None,
+    starts: Sequence[Configuration] | None = None,
     sampler: str = "sweeper",
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
@@ -126,7 +125,7 @@ def search(
         SpecError: The sampler or pruner cannot be created.
     """
     if starts is None:
-        starts = [Trial(strategy=each.strategy, model=each.model) for each in space.candidates]
+        starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
@@ -149,8 +148,7 @@ def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
 
 def _try(running: Search, objective: Objective) -> EndedTrial:
     trial, reports = running.ask(), list[RungReport]()
-    key = optuna_space.candidate_key(running.space, trial)
-    steps = objective(key, trial.parameters)
+    steps = objective(running.space.key(trial), trial.parameters)
     result = _follow(running, trial.number, steps, reports)
     running.tell(trial.number, result)
     return EndedTrial(trial, tuple(reports), result)

@@ -182,10 +182,8 @@ class OnlySearchable(BaseSampler):
     def __init__(self, inner: BaseSampler, space: Space) -> None:
         self._inner = inner
         self._keys = [
-            key
-            for key, candidate in optuna_space.candidates(space).items()
-            if optuna_space.searchable(candidate)
-        ] or list(optuna_space.candidates(space))
+            key for key, candidate in space.keyed.items() if candidate.searchable
+        ] or list(space.keyed)
 
     def _searchable_key(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]

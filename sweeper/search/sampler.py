@@ -37,7 +37,6 @@ from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggesti
 from sweeper.search.cost_model.gaussian_process import Vector, one_thread
 from sweeper.search.cost_model.observations import Observation, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 
 # A candidate with fewer ended trials is young: its default is a single draw, and seeds of one
@@ -82,14 +81,19 @@ class SweeperSampler:
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
         self._space, self.untrained = space, untrained
-        self._candidates = optuna_space.candidates(space)
+        self._candidates = space.keyed
         distributions = optuna_space.distributions(space)
         self._axes = {key: self._axes_of(key, distributions) for key in self._candidates}
         self._trials: dict[str, Trials] = {}
         pairs = self._candidates.items()
-        searchable = [key for key, candidate in pairs if optuna_space.searchable(candidate)]
+        searchable = [key for key, candidate in pairs if candidate.searchable]
         self._searchable = searchable or list(self._candidates)
-        self._proposed = optuna_space.proposed(space)
+        self._proposed = {
+            key: trial
+            for trial in space.proposed
+            for key, candidate in self._candidates.items()
+            if (candidate.strategy, candidate.model) == (trial.strategy, trial.model)
+        }
 
     def choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
         """The candidate of a trial, and values of its searched parameters.
@@ -161,9 +165,7 @@ class SweeperSampler:
         proposed, candidate = self._proposed.get(key), self._candidates[key]
         if proposed is None:
             return {}
-        chosen = optuna_space.enqueued_values(key, candidate, proposed.parameters)
-        names = [name for name in candidate.parameters if f"{key}.{name}" in chosen]
-        return {name: chosen[f"{key}.{name}"] for name in names}
+        return candidate.searched(candidate.defaults(proposed.parameters))
 
     def _earlier_prior(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
         """The proposal of an earlier study as a prior, unless it is worse than the default."""
@@ -397,7 +399,7 @@ class Proposals:
     def _restrict(self, point: Point) -> Point:
         kept: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
-            if not holds(parameter, kept):
+            if not parameter.holds(kept):
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.constraints import Limit
 from sweeper.objective import Objective
-from sweeper.plans import Plan, Space, StrategySpace
+from sweeper.plans import Configuration, Plan, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.observations import Observation, as_costs, observation
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
@@ -28,7 +28,7 @@ from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, value_text
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import Scalar
-from sweeper.trials import RungReport, Trial, TrialResult
+from sweeper.trials import RungReport, TrialResult
 
 # Trial attributes, which Optuna's dashboards show.
 ORIGIN = "sweeper:origin"
@@ -66,20 +66,20 @@ class Search:
     """
 
     space: Space
-    starts: Sequence[Trial] = ()
+    starts: Sequence[Configuration] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     limits: Sequence[Limit] = ()
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
-    untried: list[Trial] = field(init=False)
+    untried: list[Configuration] = field(init=False)
     candidates: Mapping[str, StrategySpace] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _sampler: SweeperSampler = field(init=False)
     _pruner: BasePruner | SweeperPruner = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
-    _trials: list[Trial] = field(default_factory=list)
+    _trials: list[Configuration] = field(default_factory=list)
     _reports: list[dict[int, RungReport]] = field(default_factory=list)
     _observed: dict[int, Observation] = field(default_factory=dict)
     _for_pruner: dict[int, Observation] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self.candidates = optuna_space.candidates(self.space)
+        self.candidates = self.space.keyed
         self._distributions = optuna_space.distributions(self.space)
         self._sampler = SweeperSampler(self.space, self.untrained)
         self._pruner = make_pruner(self.pruner, self.space)
@@ -105,15 +105,18 @@ class Search:
         self._sampler.untrained |= untrained
 
     def restore(
-        self, trial: Trial, reports: Sequence[RungReport] = (), result: TrialResult | None = None
+        self,
+        trial: Configuration,
+        reports: Sequence[RungReport] = (),
+        result: TrialResult | None = None,
     ) -> None:
         """Add a trial of an earlier command, in the order of numbers, before any ``ask``.
 
         Args:
             result: Its result; None if it has not ended and will be run again.
         """
-        key = optuna_space.candidate_key(self.space, trial)
-        params = optuna_space.study_names(key, self._searched(trial))
+        key = self.space.key(trial)
+        params = optuna_space.study_names(key, self.candidates[key].searched(trial.parameters))
         distributions = {name: self._distributions[name] for name in params}
         origin = {ORIGIN: trial.origin}
         running = create_trial(
@@ -131,11 +134,15 @@ class Search:
         elif self.sampler != OURS:
             self._samplers[trial.number] = make_sampler(self.sampler, self.space, trial.number)
 
-    def ask(self) -> Trial:
+    def ask(self) -> Configuration:
         """The next trial: an untried start, or the sampler's choice."""
         start = self.untried.pop(0) if self.untried else None
         number, origin = len(self._trials), start.origin if start else "search"
-        fixed, overrides = self._split_parameters(start) if start else ({}, {})
+        given = start.parameters if start else {}
+        fixed: dict[str, Scalar] = {}
+        if start is not None:
+            key = self.space.key(start)
+            fixed = optuna_space.enqueued_values(key, self.candidates[key], given)
         if self.sampler != OURS:
             self._samplers[number] = make_sampler(self.sampler, self.space, number)
             self.study.sampler = self._samplers[number]
@@ -143,13 +150,13 @@ class Search:
             fixed = optuna_space.study_names(*self._sampler.choose(number, self.seen()))
         self.study.enqueue_trial(fixed)
         proposal = self.study.ask()
-        key, parameters = optuna_space.suggest(proposal, self.space, overrides)
+        key, parameters = optuna_space.suggest(proposal, self.space, given)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
             # With too few trials for all defaults, the sampler starts with the others.
             origin = "default"
         proposal.set_user_attr(ORIGIN, origin)
-        trial = Trial(
+        trial = Configuration(
             number=number,
             strategy=candidate.strategy,
             model=candidate.model,
@@ -202,7 +209,7 @@ class Search:
         middle = statistics.median(costs)
         return objective.value(middle) if objective.at_rungs else middle
 
-    def _begin(self, trial: Trial) -> None:
+    def _begin(self, trial: Configuration) -> None:
         self._trials.append(trial)
         self._reports.append({})
         self._observe(len(self._trials) - 1)
@@ -238,9 +245,7 @@ class Search:
         """Update a trial as sampler and pruner see it; the pruner's has the costs reported at
         rungs."""
         trial = self._trials[number]
-        key = optuna_space.candidate_key(self.space, trial)
-        searched, reports = self._searched(trial), self._reports[number]
-        view = observation(trial, key, searched, reports, result, self.space, self.limits)
+        view = observation(trial, self._reports[number], result, self.space, self.limits)
         self._observed[number] = self._for_pruner[number] = view
         if result is not None and view.complete and not self.objective.at_rungs:
             self._for_pruner[number] = replace(view, cost=result.validation_loss)
@@ -251,56 +256,28 @@ class Search:
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)
 
-    def _is_start(self, trial: Trial, start: Trial) -> bool:
-        fixed, overrides = self._split_parameters(start)
-        key, values = optuna_space.candidate_key(self.space, trial), trial.parameters
-        same = fixed.items() <= optuna_space.study_names(key, values).items()
-        return same and overrides.items() <= values.items() and trial.origin == start.origin
-
-    def _split_parameters(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-        """The searched parameters of a start, by their names in the study, and its other
-        parameters."""
-        key = optuna_space.candidate_key(self.space, start)
-        parameters = self.candidates[key].parameters
-        overrides = {
-            name: value
-            for name, value in start.parameters.items()
-            if name in parameters and not parameters[name].searched
-        }
-        return optuna_space.enqueued_values(key, self.candidates[key], start.parameters), overrides
-
-    def _searched(self, trial: Trial) -> dict[str, Scalar]:
-        """The values of searched parameters, by plain name."""
-        key = optuna_space.candidate_key(self.space, trial)
-        parameters = self.candidates[key].parameters.items()
-        names = [name for name, each in parameters if each.searched and name in trial.parameters]
-        return {name: trial.parameters[name] for name in names}
+    def _is_start(self, trial: Configuration, start: Configuration) -> bool:
+        key = self.space.key(start)
+        values = self.candidates[key].defaults(start.parameters)
+        same = (key, start.origin) == (self.space.key(trial), trial.origin)
+        return same and values.items() <= trial.parameters.items()
 
 
-def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
+def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
     """The trials whose parameters are known in advance, in their order.
 
     Defaults, in the plan's order, leave room for the user's own configurations.
     """
-    own = [
-        Trial(
-            strategy=item.strategy,
-            model=plan.candidate(item.strategy, item.model).model,
-            parameters=item.parameters,
-            origin="user",
-        )
-        for item in plan.own_trials
-    ]
     without = list(_without_each_parameter(plan)) if total > 1 else []
-    first = plan.candidates[: max(1, total - len(own) - len(without))]
+    first = plan.candidates[: max(1, total - len(plan.own_trials) - len(without))]
     # Candidates with one trial first: they are cheap, and a baseline for the others. Stable sort.
-    for item in sorted(first, key=optuna_space.searchable):
-        yield Trial(strategy=item.strategy, model=item.model)
+    for item in sorted(first, key=lambda each: each.searchable):
+        yield Configuration(strategy=item.strategy, model=item.model)
     yield from without
-    yield from own
+    yield from plan.own_trials
 
 
-def _without_each_parameter(plan: Plan) -> Iterator[Trial]:
+def _without_each_parameter(plan: Plan) -> Iterator[Configuration]:
     """For each parameter that can be off: the first default that has it, with it off."""
     compared: set[str] = set()
     for candidate in plan.candidates:
@@ -309,11 +286,11 @@ def _without_each_parameter(plan: Plan) -> Iterator[Trial]:
             if varies and off is not None and off != parameter.default:
                 compared.add(name)
                 strategy, model = candidate.strategy, candidate.model
-                yield Trial(strategy=strategy, model=model, parameters={name: off})
+                yield Configuration(strategy=strategy, model=model, parameters={name: off})
 
 
 def useful_total(plan: Plan, total: int) -> int:
     """The total, or the number of starts if there is nothing to search."""
-    if any(optuna_space.searchable(candidate) for candidate in plan.candidates):
+    if any(candidate.searchable for candidate in plan.candidates):
         return total
     return min(total, sum(1 for _ in known_starts(plan, total)))

@@ -20,6 +20,7 @@ from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
+from sweeper.spec import Scalar
 from sweeper.views.console import WIDTH, Section, sections, show_page, table
 from sweeper.visible import visible
 
@@ -336,7 +337,7 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
     lead = plan.candidates[0]
     stages = (stage.parameter for stage in lead.stages.values())
     ranges = [
-        f"{_SHORT.get(name, name.replace('_', ' '))} {range_of(lead.parameters[name])}"
+        f"{_SHORT.get(name, name.replace('_', ' '))} {range_of(lead.parameters[name], name)}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
         if name in lead.parameters
     ]
@@ -404,13 +405,17 @@ def _gpus(plan: Plan) -> str:
     return f"{'. '.join(parts)}."
 
 
-def range_of(parameter: Parameter) -> str:
+def range_of(parameter: Parameter, name: str = "") -> str:
     """The best-practice range of a parameter with its default, in one cell."""
+
+    def show(value: Scalar | None) -> str:
+        return units.epochs(float(value or 0)) if name == EPOCHS else words.value(value)
+
     if not parameter.searched:
-        return words.value(parameter.default)
+        return show(parameter.default)
     if parameter.choices is not None:
-        return "{" + "|".join(words.value(choice) for choice in parameter.choices) + "}"
-    low, high, default = map(words.value, (parameter.low, parameter.high, parameter.default))
+        return "{" + "|".join(map(show, parameter.choices)) + "}"
+    low, high, default = map(show, (parameter.low, parameter.high, parameter.default))
     return f"{low}..{high} ({default})"
 
 
@@ -451,10 +456,10 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
     rungs = f" Losses are compared at {budget.rungs} points of a trial, called rungs{stops}."
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
-    epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
-        f"{epochs} ({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
+        f"{units.epochs(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'} "
+        f"({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
     ]
     names = {
         "download": "download of weights that this machine lacks",
@@ -495,7 +500,8 @@ def _everything(plan: Plan) -> Iterator[RenderableType]:
             if rows:
                 yield table((head, "why", "source"), rows)
         values = [
-            (name, range_of(one), one.why, one.source) for name, one in candidate.parameters.items()
+            (name, range_of(one, name), one.why, one.source)
+            for name, one in candidate.parameters.items()
         ]
         yield table(("parameter", "range", "why", "source"), values)
     answers = [part for one in plan.answers for part in (one.question, one.answer)]

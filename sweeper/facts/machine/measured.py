@@ -27,7 +27,7 @@ TIMES_OF = " (times of "
 # So many set-ups of the models in question may enter a plan's facts.
 MOST = 40
 _MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
-_NOT_SETUP = {*_MEDIANS, "trainings", "when"}
+_NOT_SETUP = (*_MEDIANS, "trainings", "when")
 
 
 # What the architecture is, whatever its weights and its name.
@@ -114,8 +114,7 @@ def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
     """One record for all trainings of one set-up, with their medians."""
     groups: dict[str, list[Measured]] = {}
     for line in lines:
-        key = line.model_dump_json(exclude=_NOT_SETUP)
-        groups.setdefault(key, []).append(line)
+        groups.setdefault(line.key(*_NOT_SETUP), []).append(line)
     merged = [_merged(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 

@@ -20,5 +20,5 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
     if not facts.hardware.detected:
         return None
-    wider = factors(entries(MOST_RUNS)[0], machine_of(facts.hardware))
+    wider = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
     return LedgerFacts(factors=wider) if wider else None

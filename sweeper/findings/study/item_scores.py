@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.evaluation.significance import Estimate, Scores, with_shared_seeds
+from sweeper.evaluation.significance import Estimate, Scores, mean_interval, with_shared_seeds
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded
+from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
 from sweeper.trials import TestScore
@@ -47,6 +48,7 @@ def model_title(run: RunFiles, name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1)
 def test_scores(run: RunFiles) -> TestScores:
     """The scores of the test split; none before it was scored."""
     by_name: dict[str, Scores] = {}
@@ -63,6 +65,13 @@ def test_scores(run: RunFiles) -> TestScores:
             if own is not None and (seed := _seed(run, entry)) is not None:
                 by_seed[seed] = own.mean
     return TestScores(_shared(run, by_name), metrics, by_seed)
+
+
+def test_score(run: RunFiles, name: str) -> Interval | None:
+    """A model's headline score with its interval; None where it has none."""
+    scores = test_scores(run).by_name.get(name)
+    bounds = score_bounds(headline(run.plan, run.seal))
+    return interval(mean_interval(scores), bounds) if scores else None
 
 
 def scored_items(run: RunFiles) -> NDArray[np.bool_]:

@@ -14,28 +14,22 @@ from collections.abc import Iterator
 import numpy as np
 
 from sweeper import units
-from sweeper.evaluation.significance import (
-    Estimate,
-    Scores,
-    holm,
-    mean_interval,
-    paired_difference,
-)
+from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Interval, Metric
+from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.findings import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     entries,
-    interval,
     model_title,
     scored_items,
-    test_scores,
+    test_score,
     trial_name,
 )
-from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
+from sweeper.findings.study.metric import loss_metric, objective_metric
+from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import Contest, comparison_of
+from sweeper.findings.verdict.comparisons import Contest
 from sweeper.metrics.metric import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
@@ -91,6 +85,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
         if contest.compared and changes_base(chosen.strategy):
             needed = True
             reasons += _pays(run, contest)
+    scored = cheaper or contest.baseline
     return Verdict(
         kind=kind,
         answer=answer,
@@ -98,14 +93,9 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=cheaper.name if cheaper else None,
-        baseline_score=_score(run, contest, cheaper or contest.baseline),
+        baseline_score=test_score(run, scored.name) if scored else None,
         fine_tuning_needed=needed,
     )
-
-
-def _score(run: RunFiles, contest: Contest, baseline: BaselineResult | None) -> Interval | None:
-    scores = test_scores(run).by_name.get(baseline.name) if baseline else None
-    return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
 
 
 def _for_trial(
@@ -280,19 +270,16 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
     """Metrics of written answers that are worse, with Holm's correction over all of them."""
     wrote = {name: _generated(of_model) for name, of_model in entries(run).items()}
     own = wrote.get(first)
-    estimates: dict[tuple[str, str], Estimate] = {}
+    pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:
         other = wrote.get(second)
         for name in own.item_metrics if own and other else ():
-            pair = _paired(name, own, other)
-            if pair is not None:
-                estimates[second, name] = paired_difference(*pair)
-    adjusted = holm([estimate.p for estimate in estimates.values()])
-    for ((second, name), estimate), p in zip(estimates.items(), adjusted, strict=True):
+            if pair := _paired(name, own, other):
+                pairs[second, name] = pair
+    for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
         smallest = run.margin if metric.unit == "points" else 100 * run.margin
-        names, count = (first, second), len(estimates)
-        comparison = comparison_of(names, metric, estimate, p, smallest, count)
+        comparison = compared.comparison((first, second), metric, smallest)
         if comparison.outcome == "worse":
             yield comparison
 

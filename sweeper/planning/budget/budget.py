@@ -23,7 +23,7 @@ from sweeper.planning.budget.study_phases import (
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Workload
-from sweeper.plans import Budget, Candidate, Duration, PhaseCost
+from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Plan
 from sweeper.spec import Spec
 
 # Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
@@ -45,16 +45,15 @@ _ENOUGH = 8
 _LONG_SECONDS = 24 * 3600.0
 
 # A search on a part keeps at least so many rows: hundreds of optimizer steps in batches of 32. A
-# choice of this project, as are the next two.
+# choice of this project, as is the next one.
 LEAST_PART = 20_000
 # A part is searched where it is at most this share, the inverse, of all rows.
 _LEAST_SHARE = 2
-# Of a budget, what the phases on the part may take; the training on all rows takes the rest.
-_PART_OF_LIMIT = 0.6
-# Pairs of recorded trials with the same order on a quarter of the rows as on all: 83.6% of 66,190
-# on six tasks (77.2% on an eighth, 91.5% on half; benchmarks.search.part).
-ORDERED_ALIKE = 0.84
-
+# 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
+_PART = (
+    "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
+    "all rows did. A larger --budget searches on all rows."
+)
 _OVERFITS = (
     "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
     "weights, if its validation loss rises beyond noise while its training loss falls."
@@ -197,10 +196,11 @@ def make_budget(
             *_list_price(limit, facts.hardware),
             *trial_notes,
             *_of_part(part, facts),
-            *([] if limit or part else _too_long(sweep)),
+            *([] if limit else _too_long(sweep, phases.get("refit"))),
         ),
         notes=(
             *_scored_rungs(workload),
+            *([_PART] if part else []),
             *([_OVERFITS] if stops and workload.epochs > 1 else []),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
@@ -332,39 +332,48 @@ def _of_part(part: int | None, facts: Facts) -> tuple[str, ...]:
         return ()
     return (
         f"The search trains on {part:,} of {facts.data.train_rows:,} rows, and its verdict is "
-        "about these. The winner is then trained once on all rows and scored once. In recorded "
-        f"searches on small sets, a quarter of the rows ordered {ORDERED_ALIKE:.0%} of pairs of "
-        "trials as all rows did. A larger --budget searches on all.",
+        "about these. The winner is then trained once on all rows and scored once.",
     )
 
 
-def part_of(spec: Spec, facts: Facts, whole: Budget) -> int | None:
-    """Rows of a part on which all trials can be searched in time; None to search on all rows.
+def in_time(spec: Spec, budget: Budget) -> bool:
+    """Whether all trials lie within the user's budget, and within a day without one."""
+    whole = budget.trials == spec.search.trials
+    return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= _LONG_SECONDS)
 
-    In time means within the user's budget, and within a day without one.
+
+def part_of(spec: Spec, plan: Plan) -> int | None:
+    """Rows of a part that all trials can be searched on in time; None to search on all rows.
+
+    The training of the winner on all rows takes its share of the time.
 
     Args:
-        whole: The budget of the study on all rows.
+        plan: Of the study on all rows.
     """
-    rows, limit = facts.data.train_rows, whole.limit_seconds
-    wanted = spec.search.trials
-    if wanted == 1 or rows < _LEAST_SHARE * LEAST_PART:
+    budget, rows, wanted = plan.budget, plan.facts.data.train_rows, spec.search.trials
+    most = rows // _LEAST_SHARE
+    if wanted == 1 or most < LEAST_PART or in_time(spec, budget):
         return None
-    seconds = whole.sweep.high if limit else whole.sweep.seconds
-    affordable = (limit * _PART_OF_LIMIT if limit else _LONG_SECONDS) / seconds
-    if whole.trials == wanted and (limit or affordable >= 1):
-        return None
-    part = max(LEAST_PART, int(rows * affordable * whole.trials / wanted) // 1000 * 1000)
-    return part if part * _LEAST_SHARE <= rows else None
+    sweep, winner, limit = budget.sweep, plan.candidates[0].duration, budget.limit_seconds
+    left = limit - winner.high if limit else _LONG_SECONDS - winner.seconds
+    share = left / (sweep.high if limit else sweep.seconds) * budget.trials / wanted
+    return max(LEAST_PART, min(int(rows * share), most) // 1000 * 1000)
 
 
-def _too_long(sweep: Duration) -> tuple[str, ...]:
-    """How to shorten a study of more than a day."""
+def _too_long(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
+    """Why a study takes more than a day, and how to shorten it.
+
+    Args:
+        winner: The training of the winner on all rows, after a search on a part.
+    """
     if sweep.seconds < _LONG_SECONDS:
         return ()
+    why = ""
+    if winner is not None:
+        why = f", {units.duration(winner.seconds)} of it for the winner on all rows"
     return (
-        "The sweep takes more than a day. Give --budget 24h, fewer rows (--max-rows), a smaller "
-        "model or fewer epochs (--epochs).",
+        f"The sweep takes more than a day{why}. Give --budget 24h, fewer rows (--max-rows), a "
+        "smaller model or fewer epochs (--epochs).",
     )
 
 

@@ -168,15 +168,26 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
             score = words.on_validation(findings.objective)
             return f"{name} has the best {score}, and none of its trials beat its default."
         return f"{name}: there is no completed default to compare the best trial with."
-    metric = findings.objective
-    gap = words.difference(best.gain, metric)
-    pairing = words.minus_of("default", "best found", metric)
+    gap = words.better_by(best.gain, findings.objective)
+    text = f"{name}, best found against default: {gap}"
     if best.outcome == "better":
-        word = metric.direction.split()[0]
-        return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    outcome = _outcome(best, findings.margin_points)
-    ending = "" if best.lacking else " The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {outcome}.{ending}"
+        return f"{text}."
+    enough = "" if best.lacking else _enough(best, findings)
+    return f"{text}: {_outcome(best, findings.margin_points)}.{enough}"
+
+
+def _enough(gain: SearchGain, findings: Findings) -> str:
+    """That the search gained nothing, and why its trial is recommended all the same."""
+    decided = findings.verdict
+    if decided.recommended_baseline or decided.recommended_trial != gain.best_trial:
+        return " The default would have been enough."
+    why = "it was ahead of its default when the finalists were chosen"
+    if findings.finalist(gain.default_trial):
+        why = "no finalist close to the best is clearly cheaper to train"
+    return (
+        f" The default would have been enough; trial {gain.best_trial} is recommended because "
+        f"{why}."
+    )
 
 
 def _gains(figures: Figures, findings: Findings) -> Table:
@@ -189,7 +200,7 @@ def _gains(figures: Figures, findings: Findings) -> Table:
         Number.of("best trial", "/best_trial", "#{}".format),
         Number("seeds", lambda g: f"{g.default_seeds} and {g.best_seeds}"),
         Number(
-            words.minus_of("default", "best", metric),
+            "gain",
             lambda g: words.amount(g.gain, metric) if g.gain else words.DASH,
             "/gain/value",
             metric.unit,
@@ -203,8 +214,9 @@ def _gains(figures: Figures, findings: Findings) -> Table:
         columns,
         placed(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,
-        note="Means over all seeds of a trial. The best was chosen on these items, so that its "
-        "gain looks too large; figures of the test split do not have this bias.",
+        note="A positive gain is an improvement. Means over all seeds of a trial. The best was "
+        "chosen on these items, so that its gain looks too large; figures of the test split do not "
+        "have this bias.",
     )
 
 

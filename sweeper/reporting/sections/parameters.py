@@ -401,11 +401,11 @@ def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval covers the choice of items only"
+        gap = words.better_by(effect.gain, metric) if effect.gain else words.DASH
         yield (
-            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
-            f"{words.minus_of('without', 'with', metric)} = "
-            f"{words.difference(effect.gain, metric)}: {outcome} with it "
-            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
+            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} with it "
+            f"against without: {gap}: {outcome} "
+            f"(trial {effect.with_trial} against trial {effect.without_trial}, {pair})."
         )
 
 

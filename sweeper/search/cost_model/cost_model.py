@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from sweeper.plans import RungCount
+from sweeper.plans import TrialBudget
 from sweeper.search.cost_model.axes import Axes, Axis, Point, Range, Rows, is_repeat
 from sweeper.search.cost_model.gaussian_process import (
     GaussianProcess,
@@ -89,7 +89,7 @@ class Trials:
 
     axes: Axes
     seen: Sequence[Observation]
-    full: RungCount
+    full: TrialBudget
 
     def informs(self, axes: Axes) -> bool:
         """Whether its costs say something about another candidate: both have a rate of the same

@@ -10,10 +10,9 @@ from functools import cached_property
 
 from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.objective import Objective
-from sweeper.plans import Space
-from sweeper.search.optuna_space import rungs_of
+from sweeper.plans import Configuration, Space
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, RungReport, Trial, TrialResult
+from sweeper.trials import FirstItems, RungReport, TrialResult
 
 START = "head_init"
 
@@ -110,9 +109,7 @@ class Observation:
 
 
 def observation(
-    trial: Trial,
-    key: str,
-    searched: dict[str, Scalar],
+    trial: Configuration,
     reports: Mapping[int, RungReport],
     result: TrialResult | None,
     space: Space,
@@ -121,11 +118,9 @@ def observation(
     """One trial as an observation.
 
     Args:
-        key: Key of its candidate.
-        searched: The parameters that the search chose, by plain name.
         reports: Its reports by rung.
         result: Its result; None while it runs.
-        space: The space, with objective and full budget.
+        space: Candidates, objective and full budget.
         limits: Limits that trials must keep.
     """
     objective, state = space.objective, result.state if result else None
@@ -137,11 +132,11 @@ def observation(
         cost = last
     if result is not None and state != "FAIL":
         measured = violation(result.measures, limits)
-    failure = result.failure if result else None
+    failure, key = result.failure if result else None, space.key(trial)
     return Observation(
         number=trial.number,
         key=key,
-        parameters=searched,
+        parameters=space.keyed[key].searched(trial.parameters),
         cost=cost,
         complete=state == "COMPLETE",
         running=result is None,
@@ -154,7 +149,7 @@ def observation(
         seconds=result.seconds if result else 0.0,
         # An infinite violation means that there is no limit.
         violation=measured if measured is not None and math.isfinite(measured) else None,
-        rungs=rungs_of(searched, space.budget),
+        rungs=space.budget.rungs_of(trial.parameters),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.machine.gpus import list_prices
 from sweeper.planning.budget.budget import (
@@ -262,3 +263,19 @@ def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: An
     assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
     budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
     assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended
+
+
+def test_a_part_takes_what_the_winners_training_on_all_rows_leaves_of_a_day(scene: Any) -> None:
+    short, long = (make_plan(*scene(rows=n, gpu_gib=24.0)).budget for n in (200_000, 1_000_000))
+    assert short.sweep.seconds < 24 * 3600 < long.sweep.seconds
+    assert long.train_rows == LEAST_PART
+    winner = units.duration(long.phases["refit"].seconds)
+    assert [winner in " ".join(budget.limit_notes) for budget in (short, long)] == [False, True]
+
+
+def test_trials_that_a_budget_shortens_are_searched_on_a_part_too(scene: Any) -> None:
+    hours = 0.9 * make_plan(*scene(rows=200_000, gpu_gib=24.0)).budget.phases["refit"].high / 3600
+    plan = make_plan(*scene(rows=200_000, gpu_gib=24.0, aim={"budget": f"{hours:.2f}h"}))
+    assert "budget" in {reason.rule for reason in plan.warnings}
+    assert plan.budget.trials > 1
+    assert plan.budget.train_rows is not None
