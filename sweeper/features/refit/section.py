@@ -39,9 +39,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
     rows = plan.facts.data.train_rows
     item = work_items.training_on_rows(winner, rows, plan.seed, keep=True)
-    score = attempts.read_score(
-        work_items.score_file(run.folder, work_items.score_training(item))
-    )
+    score = attempts.read_score(work_items.score_file(run.folder, work_items.score_training(item)))
     return Figures(
         trial=winner,
         searched_rows=plan.searched_rows,
