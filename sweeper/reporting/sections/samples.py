@@ -18,7 +18,7 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, kept_texts
+from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, stored_texts
 from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
@@ -113,7 +113,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     items = min(len(row) for score in scores for row in _rows(score))
     readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
     counted = np.flatnonzero(scored_items(run)[:items]).tolist()
-    kept = kept_texts(run)
+    kept = stored_texts(run)
     texts = {item: text for item, text in kept.items() if item < items and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")

@@ -255,7 +255,7 @@ def test_after_a_sweep_the_finalists_are_scored_and_heads_are_left_out(run, here
     outcome = RunOutcome("complete", status=None)
     told = []
     plan = planned_with_a_suite(run)
-    after = run_steps._finished(
+    after = run_steps._run_finish_hooks(
         run, plan, spec, outcome, lambda event, _status: told.append(event.text)
     )
     assert after is outcome
@@ -303,7 +303,7 @@ def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     }
     spec = resolve(given, run.spec)
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
-    run_steps._finished(run, plan, spec, outcome, lambda _event, _status: None)
+    run_steps._run_finish_hooks(run, plan, spec, outcome, lambda _event, _status: None)
     ended = run_steps.Ended(spec, run, plan, outcome, report_of(run))
     if passes:
         conclude(ended, as_json=False, fail_under=None)
