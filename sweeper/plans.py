@@ -353,7 +353,7 @@ class TrialBudget(Record):
     of its epochs has half of its rungs.
     """
 
-    epochs: float = Field(0.0, ge=0, description="0 where ``num_train_epochs`` is not searched")
+    epochs: float = Field(0.0, ge=0, description="0 where a search does not choose among them")
     full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
