@@ -22,7 +22,7 @@ from sweeper.search.optuna_space import STRATEGY
 
 # Completed trials of a strategy before its first model.
 STARTUP = 3
-Space = Mapping[str, BaseDistribution]
+Space = Mapping[str, Any]
 
 
 class ByStrategy(BaseSampler, ABC):

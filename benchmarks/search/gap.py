@@ -36,6 +36,7 @@ LEAST_GAP = 0.2
 _STARTS_ALONE = Method(ORACLE, "optuna:RandomSampler", "optuna:NopPruner")
 # Full budgets until good enough, a figure a seed, by method.
 Row = dict[str, Floats]
+Figure = Callable[[Sequence[Row], str], float]
 
 
 def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: float) -> Replay:
@@ -54,18 +55,17 @@ def budgets_until_good(task: str, methods: Sequence[str], seeds: int, budgets: f
     make = task_worlds(task)
     unit = make(0).unit
 
-    def until(search: Callable[[int], Replay]) -> Floats:
-        ends = [search(seed) for seed in range(seeds)]
+    def until(ends: Sequence[Replay]) -> Floats:
         return np.asarray([min(one.reached(), one.limit) / unit for one in ends])
 
     row = {
-        name: until(lambda seed, of=METHODS[name]: replay(make(seed), of, seed, budgets, unit))
+        name: until([replay(make(n), METHODS[name], n, budgets, unit) for n in range(seeds)])
         for name in methods
     }
-    return row | {ORACLE: until(lambda seed: oracle(make(seed), seed, budgets, unit))}
+    return row | {ORACLE: until([oracle(make(n), n, budgets, unit) for n in range(seeds)])}
 
 
-def pooled(rows: Sequence[Row], figure: Callable[[Sequence[Row]], float]) -> str:
+def pooled(rows: Sequence[Row], figure: Figure, method: str) -> str:
     """A figure of several tasks with its 95% interval, from seeds drawn anew within each task."""
     generator = np.random.default_rng(0)
     drawn = []
@@ -75,9 +75,9 @@ def pooled(rows: Sequence[Row], figure: Callable[[Sequence[Row]], float]) -> str
             count = len(row[ORACLE])
             places = generator.integers(0, count, count)
             again.append({name: of[places] for name, of in row.items()})
-        drawn.append(figure(again))
+        drawn.append(figure(again, method))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return f"{figure(rows):.2f} ({low:.2f} to {high:.2f})"
+    return f"{figure(rows, method):.2f} ({low:.2f} to {high:.2f})"
 
 
 def share(rows: Sequence[Row], method: str) -> float:
@@ -128,8 +128,8 @@ def main() -> None:
     for title, group in groups.items():
         for name in methods if group else ():
             if name != BASELINE:
-                part = pooled(group, lambda of, name=name: share(of, name))
-                times = pooled(group, lambda of, name=name: cost(of, name))
+                part = pooled(group, share, name)
+                times = pooled(group, cost, name)
                 print(f"{title}, {name}: share of the gap {part}, cost {times} of {BASELINE}")
 
 
