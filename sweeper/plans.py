@@ -486,7 +486,9 @@ class ModelOption(Record):
     parameters: int
     strategies: tuple[str, ...] = ()
     memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
-    sweep: Duration | None = None
+    search: Duration | None = Field(
+        None, description="by the first strategy alone, with what features need"
+    )
     trials: int | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     reason: str = ""
@@ -495,15 +497,12 @@ class ModelOption(Record):
 class ModelChoice(Record):
     """The models that were compared, and why one of them was taken.
 
-    ``smaller`` and ``larger`` say what the next sizes of the same kind would cost; ``measures``
-    explains the names of the scores.
+    ``measures`` explains the names of the scores.
     """
 
     model: str
     options: tuple[ModelOption, ...]
     reasons: tuple[Reason, ...]
-    smaller: str
-    larger: str
     measures: dict[str, str] = Field(default_factory=dict)
 
 
