@@ -26,7 +26,7 @@ class TaskMetric(NamedTuple):
         unit: ``%`` is a share from 0 to 1, shown times a hundred.
         compute: Takes two sequences (see ``Of``) and gives the figure. It imports what it needs
             when it is called.
-        place: Tables show metrics in the order of their places.
+        order: Tables show metrics in this order.
         shown: Whether tables show it.
         per_item: Whether it is the mean of its values for single items.
     """
@@ -36,7 +36,7 @@ class TaskMetric(NamedTuple):
     of: Of
     unit: Unit
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
-    place: int
+    order: int
     shown: bool = True
     per_item: bool = False
 
@@ -45,7 +45,7 @@ class TaskMetric(NamedTuple):
 def metrics() -> dict[str, TaskMetric]:
     """All metrics by name, in their order."""
     every = [value for value in values_in(folder) if type(value) is TaskMetric]
-    return {metric.name: metric for metric in sorted(every, key=lambda metric: metric.place)}
+    return {metric.name: metric for metric in sorted(every, key=lambda metric: metric.order)}
 
 
 def computed(of: Of, first: Sequence[Any], second: Sequence[Any]) -> dict[str, float]:

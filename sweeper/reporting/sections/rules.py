@@ -24,7 +24,7 @@ class _AppliedRule:
     strategy: str = ""
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return ". ".join(filter(None, (self.reason.title, self.reason.why)))
 
     @property
@@ -43,7 +43,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with its effect, reason and source."""
     columns: list[Column[_AppliedRule]] = [
         Column("rule", lambda rule: rule.reason.rule, "/rule"),
-        Column("what it says and why", lambda rule: rule.said),
+        Column("what it says and why", lambda rule: rule.text),
         Column("what it set", lambda rule: rule.effect or words.DASH),
         Column("source", lambda rule: rule.reason.source, "/source"),
     ]

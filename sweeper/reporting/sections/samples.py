@@ -69,13 +69,10 @@ class ShownAnswer(Record):
     confidence: float | None = Field(None, description="probability of the predicted class")
 
 
-class ShownItem(Record):
+class ShownItem(ItemText):
     """One test item with its answers, in the order of the models; None where one wrote none."""
 
-    item: int = Field(description="place in the test split, from 0")
-    line: int = Field(description="in its source file, from 1")
-    asked: str
-    reference: str
+    item: int = Field(description="index in the test split, from 0")
     answers: tuple[ShownAnswer | None, ...]
 
 
@@ -178,14 +175,8 @@ class _Shown:
         return OutputGroup(kind=kind, items=tuple(map(self._item, places[:most])), of=of)
 
     def _item(self, item: int) -> ShownItem:
-        text = self.texts[item]
-        return ShownItem(
-            item=int(item),
-            line=text.line,
-            asked=text.asked,
-            reference=text.reference,
-            answers=tuple(self._answer(score, int(item)) for score in self.scores),
-        )
+        answers = tuple(self._answer(score, int(item)) for score in self.scores)
+        return ShownItem.taken_from(self.texts[item], item=int(item), answers=answers)
 
     def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
         loss = score.item_losses[item]
