@@ -349,13 +349,14 @@ class SearchSpec(_Keys):
     stop_when_settled: Annotated[bool, Flag("--stop-when-settled")] = False
     """end the search once the expected gain of five more trials is far below noise"""
     confirmation_seeds: Annotated[PositiveInt, Flag("--confirmation-seeds", plan=True)] = 3
-    """number of trainings of each finalist, the first one included"""
+    """number of trainings of each finalist, the first one included; two more where seeds are most
+    of the noise between finalists, unless this or a budget is given"""
     finalists: Annotated[PositiveInt, Flag("--finalists", plan=True)] = 3
     """number of trials that are trained again with more seeds; each strategy's best trial comes
     first"""
 
 
-class OwnTrial(_Keys):
+class TrialRequest(_Keys):
     """A configuration of the user, trained before the search."""
 
     strategy: StrategyName
@@ -539,7 +540,7 @@ class Spec(_Keys, Artifact):
     """how the study is run"""
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
     """what is measured when the test split is scored"""
-    trials: tuple[OwnTrial, ...] = ()
+    trials: tuple[TrialRequest, ...] = ()
     """own configurations to beat (their number is search.trials)"""
     rules: Annotated[tuple[str, ...], Flag("--rules", plan=True)] = ()
     """folders of your own rules, which add to the rule book or override it"""

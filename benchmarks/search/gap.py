@@ -24,9 +24,8 @@ from benchmarks.search.replay import replay, task_worlds
 from benchmarks.search.score import Replay, mean_seconds
 from benchmarks.search.table import TABLES
 from benchmarks.search.world import TableWorld
-from sweeper.search import optuna_space
+from sweeper.plans import Configuration
 from sweeper.search.search import known_starts
-from sweeper.trials import Trial
 
 BASELINE = "TPE, median"
 COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
@@ -39,8 +38,10 @@ _STARTS_ALONE = Method("oracle", "optuna:RandomSampler", "optuna:NopPruner")
 def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: float) -> Replay:
     """The defaults, the optimum, and nothing else."""
     key, parameters = world.optimum
-    candidate = optuna_space.candidates(world.plan)[key]
-    optimum = Trial(strategy=candidate.strategy, model=candidate.model, parameters=dict(parameters))
+    candidate = world.plan.keyed[key]
+    optimum = Configuration(
+        strategy=candidate.strategy, model=candidate.model, parameters=dict(parameters)
+    )
     starts = [*known_starts(world.plan, world.plan.budget.trials), optimum]
     return replay(world, _STARTS_ALONE, seed, budgets, unit, starts, trials=len(starts))
 

@@ -242,6 +242,24 @@ Args:
 """
 
 
+class OwnGaps(Protocol):
+    """What earlier runs of this task observed of a strategy on models of this kind.
+
+    Pure, as ``widen``.
+
+    Returns:
+        For each run the points against LoRA, each strategy by its best trial, and their standard
+        error.
+    """
+
+    def __call__(
+        self, facts: Facts, model: ModelFacts, strategy: str
+    ) -> Sequence[tuple[float, float]]: ...
+
+
+OWN_GAPS: Hook[OwnGaps] = Hook("corrections", "own_gaps")
+
+
 # trial.py: what the feature adds to a training. Loaded by workers.
 
 EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")

@@ -19,7 +19,6 @@ from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Space
 from sweeper.search.cost_model.observations import START, Observation, best_so_far, lowest_final
-from sweeper.search.optuna_space import candidates
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
@@ -97,7 +96,7 @@ class SweeperPruner:
         }
         self._weight = _defaults(space, CLASS_WEIGHT)
         self._start = _defaults(space, START)
-        self._model = {key: candidate.model for key, candidate in candidates(space).items()}
+        self._model = {key: candidate.model for key, candidate in space.keyed.items()}
         # What starts from an untrained head, or from class names that the model never wrote, may
         # still fall far. Without facts nobody knows.
         self._falls_far = space.facts is None or space.facts.classes_by == "generate"
@@ -150,7 +149,7 @@ def _defaults(space: Space, name: str) -> dict[str, Scalar]:
     """The default of a parameter in each candidate that has it."""
     return {
         key: candidate.parameters[name].default
-        for key, candidate in candidates(space).items()
+        for key, candidate in space.keyed.items()
         if name in candidate.parameters
     }
 

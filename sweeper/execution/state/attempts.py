@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
@@ -32,7 +31,6 @@ from sweeper.trials import (
     AttemptEndKind,
     Failure,
     RungReport,
-    TestScore,
     TrialConfig,
     TrialResult,
     so_far,
@@ -175,19 +173,6 @@ def drop_leftovers(attempt: Path) -> None:
     """Delete weights, whole or half written, of an attempt that will not be the trial's."""
     for left in list(attempt.rglob(WEIGHTS)):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def write_score(path: Path, score: TestScore) -> None:
-    """Keep the score of one model on the test split until it is in ``test.json``."""
-    write_text(path, score.model_dump_json() + "\n")
-
-
-def read_score(path: Path) -> TestScore | None:
-    """What ``write_score`` kept; None where it kept nothing that can be read."""
-    try:
-        return TestScore.model_validate_json(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValidationError):
-        return None
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,9 @@ def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
             if not done and (scores := paired_scores(first, second)):
                 asked[names] = scores
         answers = compare(asked)
-        single = {"adjusted_p": None} if len(answers) == 1 else {}
-        compared |= {names: replace(pair, **single) for names, pair in answers.items()}
+        if len(asked) == 1:
+            answers = {names: replace(pair, adjusted_p=None) for names, pair in answers.items()}
+        compared |= answers
     return ComparedPairs(compared)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from sweeper.facts.record import Facts, ModelFacts
@@ -187,7 +186,7 @@ def clock_of_default(candidate: Candidate, facts: Facts, workload: Workload) -> 
 def clock_of_base(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
     """The clock of a candidate's base model, without the strategy's layers."""
     clock = clock_of_default(candidate, facts, workload)
-    setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
+    setup = clock.setup.replace(strategy=OTHER.name, trainable=0, quantization=None)
     return clock_of(clock.model, setup, of_one_worker(facts.hardware, workload.processes))
 
 

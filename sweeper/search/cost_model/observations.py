@@ -10,10 +10,9 @@ from functools import cached_property
 
 from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.objective import Objective
-from sweeper.plans import Space
-from sweeper.search.optuna_space import rungs_of
+from sweeper.plans import Configuration, Space
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, RungReport, Trial, TrialResult
+from sweeper.trials import FirstItems, RungReport, TrialResult
 
 START = "head_init"
 
@@ -109,9 +108,7 @@ class Observation:
 
 
 def observation(
-    trial: Trial,
-    key: str,
-    searched: dict[str, Scalar],
+    trial: Configuration,
     reports: Mapping[int, RungReport],
     result: TrialResult | None,
     space: Space,
@@ -120,11 +117,9 @@ def observation(
     """One trial as an observation.
 
     Args:
-        key: Its candidate.
-        searched: The parameters that the search chose, by plain name.
         reports: By rung.
         result: None while it runs.
-        space: Objective and full budget.
+        space: Candidates, objective and full budget.
         limits: Those that trials are held to.
     """
     objective, state = space.objective, result.state if result else None
@@ -136,11 +131,11 @@ def observation(
         cost = last
     if result is not None and state != "FAIL":
         measured = violation(result.measures, limits)
-    failure = result.failure if result else None
+    failure, key = result.failure if result else None, space.key(trial)
     return Observation(
         number=trial.number,
         key=key,
-        parameters=searched,
+        parameters=space.keyed[key].searched(trial.parameters),
         cost=cost,
         complete=state == "COMPLETE",
         running=result is None,
@@ -153,7 +148,7 @@ def observation(
         seconds=result.seconds if result else 0.0,
         # A limit of infinity is none.
         violation=measured if measured is not None and math.isfinite(measured) else None,
-        rungs=rungs_of(searched, space.budget),
+        rungs=space.budget.rungs_of(trial.parameters),
     )
 
 
