@@ -69,7 +69,8 @@ def remaining(
 ) -> Eta | None:
     """Seconds until the run ends: the plan's model with the measured time of a trial.
 
-    None before two trials have ended. The interval is two standard errors wide on each side.
+    None before two trials have ended. The interval is two standard errors of the mean of the trials
+    that are left, which differs from that of those that were seen, wide on each side.
 
     Args:
         trials: Times of the ended trials.
@@ -89,14 +90,10 @@ def remaining(
     mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
     training = (left * mean + runs * confirmation_seconds) / max(1, workers)
     later = factor * _planned_later(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    # The error of both means: of the ended trials and of those that are left.
-    mean_error_factor = math.sqrt(1 / len(sample) + 1 / max(left + runs, 1.0))
-    error = statistics.stdev(sample) / mean * mean_error_factor
-    factor_error = (
-        statistics.stdev([trial.factor for trial in trials]) / factor / math.sqrt(len(trials))
-    )
-    spread = 2 * (training * max(_MIN_ERROR, error) + later * max(_MIN_ERROR, factor_error))
-    return Eta(low=max(0.0, training + later - spread), high=training + later + spread)
+    counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
+    error = statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
+    middle, spread = training + later, 2 * max(_MIN_ERROR, error)
+    return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
 
 def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
@@ -105,14 +102,13 @@ def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
     Args:
         share: Share of the current phase's jobs that are left.
     """
-    later = {name: cost.seconds for name, cost in budget.later.items() if cost.planned}
-    later = {"test": budget.phases["test"].seconds} | later
-    if phase not in budget.later and phase != "test":
-        return math.fsum(later.values())
-    names = ["test", *budget.later]
-    rest = math.fsum(later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
-    whole = later["test"] if phase == "test" else budget.later[phase].seconds
-    return share * whole + rest
+    made = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
+    seconds = {"test": budget.phases["test"].seconds} | {name: cost.seconds for name, cost in made}
+    if phase not in seconds:
+        return math.fsum(seconds.values())
+    names = list(seconds)
+    rest = names[names.index(phase) + 1 :]
+    return share * seconds[phase] + math.fsum(seconds[name] for name in rest)
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:

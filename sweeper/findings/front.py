@@ -1,4 +1,4 @@
-"""The Pareto front of trials by two costs."""
+"""The Pareto front of trials by two figures at once."""
 
 from __future__ import annotations
 

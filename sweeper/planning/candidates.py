@@ -16,14 +16,14 @@ from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.ranking import risk_of, setup_penalty
+from sweeper.planning.ranking import gap_reason, risk_of, setup_penalty
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.strategy_files import BookStrategy
-from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
+from sweeper.plans import Candidate, MemoryEstimate, Parameter, Quality, Rejected, Remedy
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the requested strategies"
@@ -235,14 +235,19 @@ def _candidate(
     fit_on_device: Fit,
 ) -> Candidate:
     setup, strategy = fit_on_device.setup, rated.strategy
-    quality = rated.quality.plus(setup_penalty(setup))
+    gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
+    learnt = gap_reason(gaps, strategy.quality.sd)
+    quality, reasons = rated.quality, rated.reasons
+    if learnt is not None and learnt.gap is not None:
+        quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
+    quality = quality.plus(setup_penalty(setup))
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
         risk=risk_of(fit_on_device.heaviest),
-        reasons=valid_reasons(rated.reasons, parameters),
+        reasons=valid_reasons(reasons, parameters),
         cautions=valid_reasons(rated.cautions, parameters),
         memory=_rounded(fit_on_device.memory),
         least_gib=math.ceil(fit_on_device.least_gib * 10) / 10,

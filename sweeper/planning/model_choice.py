@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.planner import plan_with
@@ -90,6 +89,7 @@ class _PlannedOption:
     plan: Plan | None = None
     fits_context: bool = False
     in_time: bool = False
+    seconds: float = 0.0
     refused: SpecError | None = None
 
 
@@ -123,8 +123,6 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         model=chosen.summary.model,
         options=tuple(entry.summary for entry in options),
         reasons=_reasons(chosen, facts.task),
-        smaller=_next_size_sentence(chosen, options, larger=False),
-        larger=_next_size_sentence(chosen, options, larger=True),
         measures={
             entry.name: f"{entry.what} ({entry.source}; {entry.date})"
             for entry in _benchmarks(facts.task)
@@ -151,17 +149,13 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     lead, trials = plan.candidates[0], plan.budget.trials
     # As if only the recommended strategy were searched, so that more candidates cost a model
     # nothing.
-    entry = lead.duration
-    search = Duration(
-        seconds=trials * entry.seconds, low=trials * entry.low, high=trials * entry.high
-    )
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
-    sweep = Duration.sum([search, *(plan.budget.phases[name] for name in required)])
+    search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
     option = option.model_copy(
         update={
             "strategies": tuple(dict.fromkeys(entry.strategy for entry in plan.candidates)),
             "memory": lead.memory,
-            "sweep": sweep,
+            "search": search,
             "trials": trials,
         }
     )
@@ -169,10 +163,10 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
-    in_time = sweep.seconds <= most * 3600
+    in_time = search.seconds <= most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
-    return _PlannedOption(option, plan, fits_context, in_time)
+    return _PlannedOption(option, plan, fits_context, in_time, search.seconds)
 
 
 def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | None:
@@ -194,15 +188,12 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
     if not left:
         return None
     if not left[0].in_time:
-        return min(left, key=_seconds)
+        return min(left, key=lambda option: option.seconds)
     largest = max(left, key=lambda option: option.summary.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
-    same_size = [option for option in left if _compare_sizes(option.summary, largest.summary) == 0]
+    least = largest.summary.parameters / _SAME_SIZE_FACTOR
+    same_size = [option for option in left if option.summary.parameters > least]
     return next((option for option in same_size if option.summary.model in variants), largest)
-
-
-def _seconds(option: _PlannedOption) -> float:
-    return option.summary.sweep.seconds if option.summary.sweep is not None else 0.0
 
 
 def _kind(task: Task) -> _KindRule:
@@ -226,8 +217,8 @@ def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
         reasons.append(
             Reason(
                 rule="largest-in-time",
-                title="The largest model whose sweep is in time",
-                why=f"{file.larger.why} Sweeps of more than {hours:g} hours are not "
+                title="The largest model whose search is in time",
+                why=f"{file.larger.why} Searches of more than {hours:g} hours are not "
                 "recommended unless a budget allows for them.",
                 source=f"{file.larger.source}; {file.hours.source}",
             )
@@ -240,49 +231,3 @@ def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
         if chosen.summary.model in variant.models
     ]
     return tuple(reasons)
-
-
-def _next_size_sentence(
-    chosen: _PlannedOption, options: Sequence[_PlannedOption], *, larger: bool
-) -> str:
-    """A sentence on the cost and published score of the next larger or smaller size.
-
-    It names the model of about that size with the best score, of the same kind if there is one. A
-    model of another kind is only named if a plan for it exists.
-    """
-    mine = chosen.summary
-    others = [
-        option.summary
-        for option in options
-        if _compare_sizes(option.summary, mine) == (1 if larger else -1)
-    ]
-    others = [option for option in others if option.kind == mine.kind] or [
-        option for option in others if option.memory is not None
-    ]
-    if not others:
-        return ""
-    pick = min if larger else max
-    nearest = pick(others, key=lambda option: option.parameters)
-    same_size = [option for option in others if _compare_sizes(option, nearest) == 0]
-    other = max(same_size, key=lambda option: (*option.scores.values(), 0.0)[0])
-    name = f"{other.model} ({units.count(other.parameters)})"
-    if other.memory is None or other.sweep is None or mine.memory is None or mine.sweep is None:
-        return f"{name} does not fit."
-    text = (
-        f"{name} with {other.strategies[0]} takes {units.gib(other.memory.peak_gib)} instead of "
-        f"{units.gib(mine.memory.peak_gib)}, and a sweep about "
-        f"{units.duration(other.sweep.seconds)} instead of {units.duration(mine.sweep.seconds)}"
-    )
-    scores = [
-        f"{name} {other.scores[name]:g} instead of {score:g}"
-        for name, score in mine.scores.items()
-        if name in other.scores
-    ]
-    return f"{', '.join([text, *scores])}."
-
-
-def _compare_sizes(option: ModelOption, other: ModelOption) -> int:
-    """1 if the first model is larger by a size, -1 if it is smaller, 0 if they have the same
-    size."""
-    ratio = option.parameters / other.parameters
-    return 1 if ratio >= _SAME_SIZE_FACTOR else -1 if ratio <= 1 / _SAME_SIZE_FACTOR else 0

@@ -186,9 +186,9 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 
 
 def final_losses(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
-    """The loss at a rung and the final loss of each completed trial that has both.
+    """The cost at a rung and the final cost of each completed trial that has both.
 
-    The lowest loss so far would predict the final loss less well if few items are scored at a rung.
+    The lowest cost so far would predict the final loss less well if few items are scored at a rung.
     Peers must have the same number of rungs: a shorter trial ends with less training.
     """
     return [
@@ -221,7 +221,7 @@ def prior_std(left: float, item_std: float) -> float:
         item_std: Standard deviation due to the choice of items at the rung.
 
     Returns:
-        A standard deviation of the log of the loss.
+        A standard deviation of the log of the cost.
     """
     return math.hypot(PRIOR_STD * left, item_std)
 
@@ -259,25 +259,25 @@ def item_std(
     trial than for another, which does not shrink as training goes on.
 
     Returns:
-        Standard deviation of the log of a loss, as the mean over pairs of this trial with another;
+        Standard deviation of the log of a cost, as the mean over pairs of this trial with another;
         0 if no items were reported, or all items are scored.
 
     Args:
         own: The trial's items at a rung.
         others: Items of other trials at the same rung.
-        subset_bias: The loss on all items minus that on these.
+        subset_bias: The cost on all items minus that on these.
     """
-    if own is None or len(own.each) < 2 or own.loss + subset_bias <= 0:
+    if own is None or len(own.each) < 2 or own.cost + subset_bias <= 0:
         return 0.0
     same = [other for other in others if other is not None and other.count == own.count]
-    same = [other for other in same if other.loss + subset_bias > 0]
+    same = [other for other in same if other.cost + subset_bias > 0]
     if not same:
         return 0.0
-    # Delta method: an item changes the log of a loss by its share. Half the variance of a
+    # Delta method: an item changes the log of a cost by its share. Half the variance of a
     # difference.
-    levels = np.asarray([other.loss + subset_bias for other in same])
+    levels = np.asarray([other.cost + subset_bias for other in same])
     theirs = np.asarray([other.each for other in same]) / levels[:, None]
-    differences = np.asarray(own.each) / (own.loss + subset_bias) - theirs
+    differences = np.asarray(own.each) / (own.cost + subset_bias) - theirs
     unseen = max(0.0, 1 - own.count / max(own.of, own.count))
     squares = differences.var(axis=1, ddof=1) / own.count * unseen / 2
     return math.sqrt(statistics.fmean(squares.tolist()))
@@ -306,11 +306,11 @@ class View:
     Args:
         rung: Its current rung.
         strategy: The other trials of its strategy.
-        peers: Trials with its model, number of rungs and initialisation that have a loss at this
+        peers: Trials with its model, number of rungs and initialisation that have a cost at this
             rung: those of its strategy, or of all strategies if too few of them have ended.
         others: The trials of all strategies.
-        gain: The share of its lowest loss so far to which a good trial may still fall.
-        objective: The objective whose costs the losses are.
+        gain: The share of its cost so far to which a good trial may still fall.
+        objective: The objective whose costs they are.
     """
 
     own: Observation
@@ -375,7 +375,7 @@ class View:
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
     def _subset_bias(self, others: Sequence[Observation]) -> float:
-        """The loss on all items minus that on the rungs' items; 0 if unknown."""
+        """The cost on all items minus that on the rungs' items; 0 if unknown."""
         differences = [trial.subset_bias for trial in others]
         return statistics.fmean([each for each in differences if each is not None] or [0.0])
 

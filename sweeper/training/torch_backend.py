@@ -30,8 +30,8 @@ from sweeper.evaluation.objective_values import (
     answer,
     from_answers,
     from_decisions,
+    from_generation,
     item_metrics,
-    written,
 )
 from sweeper.facts.record import Split
 from sweeper.features import parts
@@ -196,8 +196,10 @@ class TorchBackend:
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
             base, underway = context.base(), self._underway
             with torch.no_grad(), context.computing():
-                scored = evaluation.of_scored(examples)
-                return written(objective, context.task, base, scored, underway, baseline.prompt)
+                scored = evaluation.scored_examples(examples)
+                return from_generation(
+                    objective, context.task, base, scored, underway, baseline.prompt
+                )
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -299,7 +301,7 @@ def scores_on_test(
     tests = context.dataset.splits["test"]
     objective = from_decisions(context.objective, context.task, evaluation, tests)
     figure = {context.objective.metric: objective.value} if objective else {}
-    items = evaluation.placed(objective.items) if objective else ()
+    items = evaluation.on_all_items(objective.items) if objective else ()
     if objective is None and context.objective.is_loss:
         items = evaluation.scores
     return TestScore(
@@ -312,7 +314,7 @@ def scores_on_test(
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
         items_sha256=items_sha256(tests),
-        confusion=decisions.only(evaluation.scored).confusion if decisions else (),
+        confusion=decisions.select(evaluation.scored).confusion if decisions else (),
         predicted=tuple(decisions.predicted.tolist()) if decisions else (),
         confidence=tuple(decisions.confidence.round(4).tolist()) if decisions else (),
         texts=_texts(shared, evaluation),

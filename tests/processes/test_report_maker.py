@@ -14,7 +14,7 @@ import pytest
 
 from sweeper.errors import SweeperError
 from sweeper.findings.findings import Findings
-from sweeper.processes.report_maker import LOG, SHARE, ReportMaker
+from sweeper.processes.report_maker import LOG, MAX_TIME_SHARE, ReportMaker
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
 
@@ -100,7 +100,7 @@ def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(
         assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
         due = maker._due
         assert due > 0
-        seconds = due * SHARE
+        seconds = due * MAX_TIME_SHARE
         run.report_html.unlink()
         maker.request()
         now[0] = 19 * seconds

@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.setup import Setup
+from sweeper.memory.overheads import cache_bytes, prompts_at_once
+from sweeper.memory.setup import OTHER, Setup
+from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, correction_for
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation
@@ -20,8 +22,6 @@ _VALIDATION_SECONDS = 0.1
 # A frozen probe's whole regularisation path on a CPU: four data sets of 440 to 3,000 rows and 2 to
 # 77 classes took between 2.4 and about 14 s beyond their features.
 _FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
-# Number of test items whose answers are generated together.
-GENERATION_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +128,30 @@ class Clock(NamedTuple):
 
     def full_trial(self, workload: Workload) -> float:
         """Seconds of a full budget from the first step to the last validation."""
-        answers = self.generating(workload.answered_rows, workload.written_tokens, GENERATION_BATCH)
+        answers = self.generating(workload.answered_rows, workload.written_tokens)
         return self.training(workload) + self.rungs(workload) + answers
 
     def answering(self, workload: Workload) -> float:
         """Seconds to generate answers to the first test items."""
-        return self.generating(workload.written_items, workload.written_tokens, GENERATION_BATCH)
+        return self.generating(workload.written_items, workload.written_tokens)
 
-    def generating(self, texts: int, tokens: float, batch: int) -> float:
-        """Seconds to generate ``texts`` texts of ``tokens`` tokens in batches of ``batch``."""
-        work = evaluation(self.model, self.setup, batch, 1)
+    def generating(self, texts: int, tokens: float, batch: int | None = None) -> float:
+        """Seconds to generate ``texts`` texts of ``tokens`` tokens.
+
+        Args:
+            batch: Texts that are generated together; as in a trial if None.
+        """
+        model, setup = self.model, self.setup
+        if setup.traits.adds == "low-rank" and setup.base_bytes == 4 and not setup.quantization:
+            setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged while it writes
+        length = (setup.evaluation_length or setup.sequence_length) + tokens
+        cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
+        if batch is None:
+            free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
+            batch = max(1, min(texts, prompts_at_once(cached, free)))
+        work = evaluation(model, setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
+        token += batch * cached / self.speed.bandwidth
         return math.ceil(texts / batch) * tokens * token
 
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -234,26 +235,18 @@ class StudyCosts:
     best: float = math.inf
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A configuration to try, with its expected improvement and cost.
+class Suggestion(NamedTuple):
+    """A configuration to try.
 
     Args:
         point: The configuration.
-        log_gain: Log of the expected improvement on the best cost of all. With a limit, log of the
-            improvement times the probability of keeping it; of the probability alone while no
-            trial has kept it.
-        log_seconds: Log of the seconds of a full trial; 0 if none was timed.
+        score: Log of the expected improvement on the best cost of all, per second of a full trial.
+            With a limit, of the improvement times the probability of keeping it; of the probability
+            alone while no trial has kept it.
     """
 
     point: Point
-    log_gain: float
-    log_seconds: float
-
-    @property
-    def score(self) -> float:
-        """Log of the improvement per second."""
-        return self.log_gain - self.log_seconds
+    score: float
 
 
 @dataclass(frozen=True)
@@ -315,7 +308,7 @@ class CostModel:
         best_first = np.argsort(-score, kind="stable")
         untried = (k for k in best_first if not is_repeat(own_columns[k], tried))
         chosen = int(next(untried, best_first[0]))
-        return Suggestion(draws[chosen], float(gains[chosen]), self.own.log_seconds)
+        return Suggestion(draws[chosen], float(gains[chosen]) - self.own.log_seconds)
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [trial for trial in self.own.informative if trial.violation is not None]

@@ -36,7 +36,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
     catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
-    match = names.meant(catalogue_name)
+    match = names.match(catalogue_name)
     fields = dict(match.entry.config) if match else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])
