@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.evaluation.significance import Scores, paired_difference, with_shared_seeds
@@ -126,6 +127,22 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
     shared = with_shared_seeds({str(each.trial): each.scores for each in within if each.scores})
     top = [best, *(finalist for finalist in others if not told_apart(best, finalist, shared))]
     return top[min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in top]))].trial
+
+
+def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
+    """Whether seeds make up more than half of the variance of differences between finalists.
+
+    It is the mean over all pairs on validation. What the differences are decides nothing, so that
+    the question whether there is one stays open.
+    """
+    scores = [finalist.scores for finalist in finalists if finalist.scores is not None]
+    shares = []
+    for first, second in combinations(scores, 2):
+        if first.items.shape[1] == second.items.shape[1]:
+            difference = paired_difference(first, second)
+            seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
+            shares.append(seed / (seed + item) if seed else 0.0)
+    return bool(shares) and statistics.fmean(shares) > 0.5
 
 
 def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:

@@ -18,8 +18,9 @@ from sweeper.trials import TestScore, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
-    """The seeds of the confirmation runs; the trial itself had the plan's seed."""
-    return [plan.seed + extra for extra in range(1, plan.budget.confirmation_seeds)]
+    """The seeds of all confirmation runs there may be; the trial itself had the plan's seed."""
+    most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    return [plan.seed + further for further in range(1, most)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:

@@ -28,10 +28,10 @@ from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import drawn, strategy_cell
+from sweeper.reporting.parts import existing_panels, strategy_cell
 
 Floats = NDArray[np.float64]
 
@@ -405,7 +405,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         id="data-curve",
         finding=figures.sentence,
         note=f"{_note(figures)} {figures.decision}".rstrip(),
-        panels=drawn(data_chart(figures, figures.sentence)),
+        panels=existing_panels(data_chart(figures, figures.sentence)),
         tables=(_table(figures),),
     )
 
@@ -434,8 +434,8 @@ def _table(need: Figures) -> Table:
     ]
     rows = [
         (pointer, (curve, point))
-        for at, curve in placed(need.curves, "/sections/data-need/curves")
-        for pointer, point in placed(curve.points, f"{at}/points")
+        for at, curve in with_pointers(need.curves, "/sections/data-need/curves")
+        for pointer, point in with_pointers(curve.points, f"{at}/points")
     ]
     caption = f"Validation {need.metric.title} by training rows"
     return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)
