@@ -24,6 +24,7 @@ from sweeper.evaluation.significance import (
 )
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
+from sweeper.execution.state.status import Status
 from sweeper.findings.figures import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import hold_contest
@@ -307,7 +308,7 @@ class _Simulation:
             complete=True,
         )
         trials = [self._files(config, results[config.number], again) for config in configs]
-        status = {"phase": "complete", "trials": TRIALS}
+        status = Status(phase="complete", trials=TRIALS, started_at="", updated_at="")
         folder = RunFolder(Path("simulated"))
         return RunFiles(folder, plan, "", tuple(trials), (baseline,), seal, status)
 

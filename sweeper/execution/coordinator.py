@@ -407,18 +407,17 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
             continue
         search.restore(config, attempts.read_rungs(run.trial(number)), result)
         state.results[number] = result
-    state.count()
     return unfinished
 
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
     home = run.trial(number)
-    config = TrialConfig.read_or_none(home / CONFIG)
-    for attempt in reversed(attempts_of(home)):
-        config = config or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
-    if config is not None and TrialConfig.read_or_none(home / CONFIG) is None:
-        config.write(home / CONFIG)
-    return config
+    for folder in (home, *(attempt_folder(home, at) for at in reversed(attempts_of(home)))):
+        if (config := TrialConfig.read_or_none(folder / CONFIG)) is not None:
+            if folder is not home:
+                config.write(home / CONFIG)
+            return config
+    return None
 
 
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
