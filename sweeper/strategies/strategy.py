@@ -138,7 +138,7 @@ class Strategy(ABC):
 
     def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
         """A context in which the model writes faster, where its change of the base can be merged
-        without changing what it says. The base is the very same afterwards."""
+        without more rounding than its precision has. The base is the very same afterwards."""
         return nullcontext()
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
