@@ -190,7 +190,7 @@ class LikeTrainer(Trainer):
         task = self.shared.base.context.task.for_training(self.config.parameters)
         with autocast(self.args.device, self.shared.mixed):
             loss = task.loss(model, inputs)
-        return loss.total / task.weight(inputs)
+        return loss.total / task.loss_terms(inputs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted, as in sweeper."""

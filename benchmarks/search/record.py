@@ -41,7 +41,7 @@ from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.
-BLOCK = 60
+BLOCK = 30
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
@@ -210,7 +209,7 @@ def widened_within(
 def _fits(
     fitted_setup: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts
 ) -> bool:
-    setup = replace(fitted_setup.heaviest_setup, **{name: int(value)})  # type: ignore[arg-type]
+    setup = fitted_setup.heaviest_setup.replace(**{name: int(value)})
     return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,7 +133,7 @@ def test_a_way_that_does_not_fit_leaves_the_choices_and_the_default(scene: Any) 
         small = candidate.model_copy(update={"memory": memory, "stage_notes": ()})
         return with_stage(spec, facts, model, small, setup)
 
-    whole = estimate(model, replace(setup, strategy="full", padded=True), 100.0).high_gib
+    whole = estimate(model, setup.replace(strategy="full", padded=True), 100.0).high_gib
     some = narrowed(0.99 * whole)
     stage = some.parameters["first_stage"]
     assert (stage.choices, stage.allowed_choices) == (("none", "lora"), ("none", "lora"))
