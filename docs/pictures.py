@@ -26,7 +26,7 @@ from sweeper.execution.state.status import Status
 from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.views.progress import UNTOLD, Screen, ended_line, view
+from sweeper.views.progress import SILENT, Screen, ended_line, view
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -74,7 +74,7 @@ def running(folder: RunFolder) -> str | None:
     for line in folder.events.read_text(encoding="utf-8").splitlines():
         event = Event.model_validate_json(line)
         screen.hear(event, status)
-        if event.kind not in UNTOLD:
+        if event.kind not in SILENT:
             ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
     return "\n".join([*ended[-_LINES:], *view(status, WIDTH, screen)])
 

@@ -5,7 +5,7 @@ resume, whatever has become of the rules since.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field
 from sweeper.artifact import Artifact, Record
 from sweeper.facts.record import Facts, TrainingSetup
 from sweeper.facts.record import Precision as Precision
+from sweeper.hyperparameters import EPOCHS
 from sweeper.objective import LOSS, Objective
-from sweeper.spec import Declared, OwnTrial, Scalar, SearchSpec
+from sweeper.spec import Declared, Scalar, SearchSpec
 from sweeper.units import joined, setting
 
 Half = Literal["bfloat16", "float16"]
@@ -177,6 +178,11 @@ class Parameter(ParameterRange):
         low, high = self.allowed_low, self.allowed_high
         return self.low if low is None else low, self.high if high is None else high
 
+    def holds(self, chosen: Mapping[str, Scalar]) -> bool:
+        """Whether it exists beside the values that were chosen before it."""
+        condition = self.condition
+        return condition is None or chosen.get(condition.parameter) in condition.values
+
 
 class MemoryEstimate(Record):
     """Predicted peak of one device in GiB, with its parts. ``low`` to ``high`` should cover 90%."""
@@ -240,14 +246,23 @@ class StrategySpace(Record):
     begins_as_base: bool = Field(False, description="before it is trained, it is the base model")
     one_trial: bool = Field(False, description="a second trial could not differ from the first")
 
-    def defaults(self) -> dict[str, Scalar]:
-        """The rule book's default of every parameter whose condition holds."""
+    @property
+    def searchable(self) -> bool:
+        """Whether a second trial could differ from the first."""
+        return not self.one_trial and any(each.searched for each in self.parameters.values())
+
+    def defaults(self, given: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+        """Every parameter whose condition holds: the given value, or the rule book's default."""
         chosen: dict[str, Scalar] = {}
         for name, parameter in self.parameters.items():
-            condition = parameter.condition
-            if condition is None or chosen.get(condition.parameter) in condition.values:
-                chosen[name] = parameter.default
+            if parameter.holds(chosen):
+                chosen[name] = (given or {}).get(name, parameter.default)
         return chosen
+
+    def searched(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Those of the values that the search chooses."""
+        names = (name for name, each in self.parameters.items() if each.searched)
+        return {name: values[name] for name in names if name in values}
 
 
 class Remedy(Record):
@@ -329,37 +344,49 @@ class PhaseCost(Record):
     notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
 
 
-class RungCount(Record):
-    """The number of rungs of a full budget, and the first at which a trial may be pruned.
+class TrialBudget(Record):
+    """How much a trial trains and how often it reports.
 
-    Where a parameter ``num_train_epochs`` is searched, ``epochs`` is what takes all rungs: a trial
-    with half of them has half of the rungs.
+    A trial ends after ``epochs`` passes over the train split (``full_tokens`` training tokens of
+    the task); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at every
+    ``rung_every``-th of them and at the last. That of a study is a full budget: a trial with half
+    of its epochs has half of its rungs.
     """
 
+    epochs: float = Field(0.0, ge=0, description="0 where a search does not choose among them")
+    full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
-    epochs: float | None = None
-
-
-class Budget(RungCount):
-    """The budget of a study.
-
-    One full budget is ``full_tokens`` training tokens of the task (``epochs`` passes over the
-    train split); rungs 1 to ``rungs`` lie at equal shares of it, and a trial reports at every
-    ``rung_every``-th. Confirmation is
-    not part of ``trials``. ``phases`` are all that take time, in the order of a run; ``sweep`` is
-    their sum.
-    """
-
-    trials: int
-    first_rung: int = 1
-    rung_items: int = Field(0, description="validation items scored at a rung below the last")
-    rung_every: int = Field(1, description="rungs from one report to the next; divides rungs")
+    rung_items: int = Field(
+        0, description="validation items scored at a rung below the last; 0 for all"
+    )
+    rung_every: int = Field(1, ge=1, description="rungs from one report to the next")
     stop_overfitting: bool = Field(
         False, description="a trial that overfits completes there, with its best rung"
     )
+    choose_rung: bool = Field(
+        True, description="by validation; where no rows are left for it, the last weights are kept"
+    )
+
+    def rungs_of(self, parameters: Mapping[str, Scalar]) -> int:
+        """How many rungs a trial with these parameters has: at least one, and at most all."""
+        epochs = parameters.get(EPOCHS)
+        if epochs is None or not self.epochs:
+            return self.rungs
+        return min(self.rungs, max(1, round(self.rungs * float(epochs) / self.epochs)))
+
+
+class Budget(TrialBudget):
+    """The budget of a study: that of a full trial, of all trials, and of what comes after them.
+
+    Confirmation is not part of ``trials``. ``phases`` are all that take time, in the order of a
+    run; ``sweep`` is their sum.
+    """
+
+    trials: int
     epochs: float
     full_tokens: int
+    first_rung: int = 1
     train_rows: int | None = Field(
         None, description="rows of the part that the search trains on; None for all"
     )
@@ -374,6 +401,9 @@ class Budget(RungCount):
     )
     finalists: int
     confirmation_seeds: int
+    extra_seeds: int = Field(
+        0, ge=0, description="trained of each finalist if seeds are most of the noise between them"
+    )
     gpu_hours: float | None = None
     cost_usd: float | None = None
     cost_low_usd: float | None = None
@@ -387,7 +417,9 @@ class Budget(RungCount):
         """What becomes of the finalists, in words."""
         if self.confirmation_seeds == 1:
             return "not trained again, so that each has one seed"
-        return f"trained again until each has {self.confirmation_seeds} seeds"
+        seeds, extra = self.confirmation_seeds, self.extra_seeds
+        most = f", {seeds + extra} if seeds are most of the noise between them" if extra else ""
+        return f"trained again until each has {seeds} seeds{most}"
 
     @property
     def later(self) -> dict[str, PhaseCost]:
@@ -454,7 +486,9 @@ class ModelOption(Record):
     parameters: int
     strategies: tuple[str, ...] = ()
     memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
-    sweep: Duration | None = None
+    search: Duration | None = Field(
+        None, description="by the first strategy alone, with what features need"
+    )
     trials: int | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     reason: str = ""
@@ -463,15 +497,12 @@ class ModelOption(Record):
 class ModelChoice(Record):
     """The models that were compared, and why one of them was taken.
 
-    ``smaller`` and ``larger`` say what the next sizes of the same kind would cost; ``measures``
-    explains the names of the scores.
+    ``measures`` explains the names of the scores.
     """
 
     model: str
     options: tuple[ModelOption, ...]
     reasons: tuple[Reason, ...]
-    smaller: str
-    larger: str
     measures: dict[str, str] = Field(default_factory=dict)
 
 
@@ -503,8 +534,25 @@ class NoPlan(Artifact):
     advice: tuple[Reason, ...] = ()
 
 
+Origin = Literal["default", "user", "search"]
+
+
+class Configuration(Record):
+    """What a trial is to try: a candidate, and values of its parameters.
+
+    ``parameters`` holds every parameter whose condition holds, searched or not, with plain names.
+    One that is still to be tried may lack some, which then have the rule book's defaults.
+    """
+
+    number: int = Field(-1, description="of the trial in the study, from 0; -1 before it is tried")
+    strategy: str
+    model: str = ""
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    origin: Origin = "default"
+
+
 class Space(Record):
-    """What a search needs: the candidates with their parameters, the rungs, the seed.
+    """What a search needs: the candidates with their parameters, a full budget, the seed.
 
     Args:
         own_trials: Configurations whose values may lie outside of the allowed ranges.
@@ -513,12 +561,22 @@ class Space(Record):
     """
 
     candidates: tuple[StrategySpace, ...]
-    budget: RungCount = RungCount()
+    budget: TrialBudget = TrialBudget()
     seed: int = 0
     objective: Objective = LOSS
-    own_trials: tuple[OwnTrial, ...] = ()
+    own_trials: tuple[Configuration, ...] = ()
     proposed: tuple[ProposedTrial, ...] = ()
     facts: Facts | None = None
+
+    @property
+    def keyed(self) -> dict[str, StrategySpace]:
+        """Every candidate by its key, in the plan's order."""
+        return {self.key(candidate): candidate for candidate in self.candidates}
+
+    def key(self, candidate: StrategySpace | Configuration) -> str:
+        """The name of a candidate in the study: its strategy, with the model if several compete."""
+        same = [other for other in self.candidates if other.strategy == candidate.strategy]
+        return candidate.strategy if len(same) == 1 else f"{candidate.strategy}@{candidate.model}"
 
 
 class Plan(Space, Artifact):

@@ -17,10 +17,10 @@ from sweeper.artifact import Artifact, Record
 from sweeper.data.examples import Split
 from sweeper.errors import UsageError
 from sweeper.facts.record import TrainingSetup
-from sweeper.spec import Scalar, Task
+from sweeper.plans import Configuration, TrialBudget
+from sweeper.spec import Task
 from sweeper.textfile import read_text
 
-Origin = Literal["default", "user", "search"]
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 #: Why a trial completes before its last rung.
 StopKind = Literal["overfitting", "patience", "limit"]
@@ -29,40 +29,7 @@ FailureKind = Literal[
 ]
 
 
-class TrialBudget(Record):
-    """How much a trial trains and how often it reports.
-
-    A trial ends after ``epochs`` passes over the train split (its tokens are the plan's
-    ``full_tokens``); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at
-    every ``rung_every``-th of them and at the last.
-    """
-
-    epochs: float = Field(gt=0)
-    full_tokens: int
-    rungs: int = 8
-    rung_items: int = Field(description="validation items scored at a rung below the last")
-    rung_every: int = Field(1, ge=1)
-    stop_overfitting: bool = Field(False, description="end with the best rung once it overfits")
-    choose_rung: bool = Field(
-        True, description="by validation; where no rows are left for it, the last weights are kept"
-    )
-
-
-class Trial(Record):
-    """A trial as the search chooses it: a candidate, and values of its parameters.
-
-    ``parameters`` holds every parameter whose condition holds, searched or not, with plain names.
-    One that is still to be tried may lack some, which then have the rule book's defaults.
-    """
-
-    number: int = Field(-1, description="in the study, from 0; -1 before it is tried")
-    strategy: str
-    model: str = ""
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
-    origin: Origin = "default"
-
-
-class TrialConfig(Artifact, TrainingSetup, Trial):
+class TrialConfig(Artifact, TrainingSetup, Configuration):
     """All that a worker must know to train one trial, and to train it again the same way.
 
     A confirmation run is the same configuration with another ``seed``; a training on a part of the
@@ -92,9 +59,9 @@ class FirstItems(Record):
     What it owes to their choice can be told from how it fares on each beside another model.
     """
 
-    loss: float = Field(description="on these items alone")
+    cost: float = Field(description="on these items alone")
     each: tuple[float, ...] = Field(
-        description="what each of the first 256 adds to the mean: its loss, times its weight over "
+        description="what each of the first 256 adds to the mean: its cost, times its weight over "
         "the mean weight"
     )
     count: int = Field(description="how many items these are")
@@ -102,20 +69,20 @@ class FirstItems(Record):
 
     @classmethod
     def among(
-        cls, losses: Sequence[float], of: int, weights: Sequence[float] | None = None
+        cls, costs: Sequence[float], of: int, weights: Sequence[float] | None = None
     ) -> FirstItems:
-        """Of these items' losses, in the order in which every trial is scored.
+        """Of these items' costs, in the order in which every trial is scored.
 
         Args:
-            losses: One or more.
+            costs: One or more; the losses where these are what is minimised.
             of: How many the end is scored on.
-            weights: Weights of the items in the loss; alike where this is None.
+            weights: Weights of the items in the mean; alike where this is None.
         """
-        shares = weights if weights is not None else [1.0] * len(losses)
+        shares = weights if weights is not None else [1.0] * len(costs)
         mean = math.fsum(shares) / len(shares)
-        scaled = [loss * share / mean for loss, share in zip(losses, shares, strict=True)]
+        scaled = [cost * share / mean for cost, share in zip(costs, shares, strict=True)]
         each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MOST_ITEMS])
-        return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
+        return cls(cost=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
 GENERAL = "general"
@@ -144,31 +111,26 @@ MEASURE_ITEMS = "measures.json"
 "base_values": [...], "weights": [...]}``."""
 
 
-class ScoredTrial(Record):
-    """What reports, results and tables of a trial have.
+class WorkDone(Record):
+    """What a training has done up to a rung, or its end. Seconds are summed since it started.
 
     ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
     """
 
     number: int = 0
+    attempt: int = 1
     objective: float | None = Field(
         None, description="where it is another than the loss; in a report, if measured at rungs"
     )
     metrics: dict[str, float] = Field(default_factory=dict)
+    measures: dict[str, Measure] = Field(default_factory=dict)
     tokens: int = 0
-
-
-class TrialWork(ScoredTrial):
-    """What a trial has done up to a rung, or its end. Seconds are summed since it started."""
-
-    attempt: int = 1
     optimizer_steps: int = 0
     training_seconds: float = 0.0
     evaluation_seconds: float = 0.0
-    measures: dict[str, Measure] = Field(default_factory=dict)
 
 
-class RungReport(Artifact, TrialWork):
+class RungReport(Artifact, WorkDone):
     """What a trial knew at one rung: one line of ``rungs.jsonl``.
 
     ``validation_loss`` is nats per class decision (classification) or per token of the reference
@@ -277,7 +239,7 @@ class Seen(Record):
     tokens: int
 
 
-class TrialOutcome(ScoredTrial):
+class TrialOutcome(Record):
     """How a trial ended, as its result and the tables of reports have it."""
 
     failure: Failure | None = None
@@ -317,7 +279,7 @@ class TrialOutcome(ScoredTrial):
     )
 
 
-class TrialResult(Artifact, TrialOutcome, TrialWork):
+class TrialResult(Artifact, TrialOutcome, WorkDone):
     """How one trial (or one seed of a confirmation) ended.
 
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
@@ -431,7 +393,7 @@ class ItemText(Record):
     reference: str
 
 
-class TestScore(Record):
+class TestScore(Artifact):
     """What one model scored on the sealed test split.
 
     ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from sweeper.artifact import VERSION
 from sweeper.errors import OtherVersion, UsageError
+from sweeper.plans import TrialBudget
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.specfile import resolve
-from sweeper.trials import RungReport, TrialBudget, TrialConfig
+from sweeper.trials import RungReport, TrialConfig
 
 
 def a_spec() -> Spec:

@@ -134,7 +134,9 @@ def _model(record: Record) -> ModelFacts:
 
 
 def _size_in(name: str) -> int | None:
-    """Parameters by a size in a model's name, such as 7B or 350M."""
+    """Parameters by a size in a model's name, such as 7B or 350M, or by the name."""
+    if name.startswith("DeepSeek-V3.1"):
+        return 671_000_000_000
     match = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", name, re.IGNORECASE)
     if match is None:
         return None

@@ -32,7 +32,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.record import Split
 from sweeper.hyperparameters import BATCH
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Half, Parameter, autocast_dtype
+from sweeper.plans import Configuration, Half, Parameter, autocast_dtype
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Scalar, SearchSpec, Spec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import head_names
@@ -43,7 +43,7 @@ from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.schedule import rung_steps, schedule
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.assembly import assembled
-from sweeper.trials import Trial, TrialConfig
+from sweeper.trials import TrialConfig
 
 Chosen = Mapping[str, Scalar]
 
@@ -89,7 +89,7 @@ class Shared:
         parameters = self.candidate.defaults() | dict(chosen)
         return configure(
             self.plan,
-            Trial(
+            Configuration(
                 number=0,
                 strategy=self.candidate.strategy,
                 model=self.candidate.model,
@@ -190,7 +190,7 @@ class LikeTrainer(Trainer):
         task = self.shared.base.context.task.for_training(self.config.parameters)
         with autocast(self.args.device, self.shared.mixed):
             loss = task.loss(model, inputs)
-        return loss.total / task.weight(inputs)
+        return loss.total / task.loss_terms(inputs)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted, as in sweeper."""

@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -85,7 +84,7 @@ def compared(name: str, config: PretrainedConfig, label: str) -> dict[str, Any]:
     """Formula and dry run of one set-up of one model, in GiB, or why there is none."""
     facts, setup = facts_of(name, config), SETUPS[label]
     if facts.kind == "encoder":
-        setup = replace(setup, classes=_CLASSES)
+        setup = setup.replace(classes=_CLASSES)
     row = {"model": name, "model_type": facts.model_type, "setup": label}
     try:
         followed = follow(facts, setup, config)

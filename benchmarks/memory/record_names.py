@@ -89,7 +89,7 @@ def _sized(name: str) -> tuple[Config, str] | None:
         return _sparse(float(active[1]) * 1e9, float(active[2]) * 1e9)
     if size:
         parameters = float(size[1]) * (1e9 if size[2].lower() == "b" else 1e6)
-        if parameters < catalogue.SMALLEST:
+        if parameters < catalogue.MIN_PARAMETERS:
             return None
         return _typical(parameters), f"shape estimated: a typical {size[0]} model"
     return None

@@ -11,7 +11,8 @@ from typing import Literal
 from benchmarks.memory.record_fields import Record, text_of
 from sweeper.errors import UsageError
 from sweeper.facts.machine import gpus
-from sweeper.memory.setup import Attention, Loss, Quantization
+from sweeper.facts.record import Quantization
+from sweeper.memory.setup import Attention, Loss
 from sweeper.plans import Precision
 
 Counter = Literal["allocated", "reserved", "device"]

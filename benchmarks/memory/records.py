@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.memory.record_fields import Record, flag_of, number_of, text_of, unreadable
@@ -81,7 +81,7 @@ def case_of(record: Record, identity: str) -> Case:
     )
     setup = _with_embeddings(record, model, setup, notes)
     if model.moe is not None:
-        setup = replace(setup, experts_are_linear=_linear_experts(record, model, setup))
+        setup = setup.replace(experts_are_linear=_linear_experts(record, model, setup))
     return Case(
         id=identity,
         model=model,
@@ -127,7 +127,7 @@ def _with_embeddings(record: Record, model: ModelFacts, setup: Setup, notes: lis
     tables = 1 if model.tied_embeddings else tables
     weights = tables * model.vocabulary_size * model.hidden_size
     notes.append(f"{weights:,} weights of embeddings train whole")
-    return replace(setup, trainable=trainable_parameters(model, setup) + weights)
+    return setup.replace(trainable=trainable_parameters(model, setup) + weights)
 
 
 def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
@@ -140,7 +140,7 @@ def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
         off = {
             linear: abs(math.log(trainable_parameters(model, trial) / stated))
             for linear in (True, False)
-            for trial in [replace(setup, experts_are_linear=linear, trainable=None)]
+            for trial in [setup.replace(experts_are_linear=linear, trainable=None)]
             if trainable_parameters(model, trial) > 0
         }
         if len(set(off.values())) == 2:

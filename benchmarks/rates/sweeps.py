@@ -28,8 +28,6 @@ from sweeper.spec import ModelSpec, Scalar, Spec
 TINKER = "thinking-machines-lab/tinker-cookbook"
 APERTUS = "davmels/peft_apertus"
 RECORDINGS = "benchmarks/search/tables"
-# Sizes that neither the record nor the name states.
-_SIZES = {"DeepSeek-V3.1": 671e9}
 # Decades between two bends of the line through recorded trials, and between two of its points.
 _BEND, _GRID = 0.5, 0.05
 _RIDGE, _FEWEST = 0.01, 20
@@ -99,8 +97,7 @@ def _apertus() -> Iterator[Sweep]:
 
 
 def _of_record(source: str, record: Record, curve: Curve) -> Sweep:
-    size = record.get("n_params") or _SIZES.get(str(record["model"]).removesuffix("-Base"))
-    spec, facts = request_of({**record, "n_params": size})
+    spec, facts = request_of(record)
     group = f"{record['model']} {record['method']}"
     hidden = int(record.get("hidden") or 4096)
     return Sweep(source, group, strategy_of(record), hidden, spec, facts, curve)

@@ -15,8 +15,7 @@ from scipy.optimize import nnls
 
 from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats, Recorded, Table
-from sweeper.plans import RungCount
-from sweeper.search.optuna_space import rungs_of
+from sweeper.plans import TrialBudget
 from sweeper.spec import Scalar
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
 
@@ -83,7 +82,7 @@ class Costs:
         """
         if strategy not in self.item:
             return [self.head]
-        length = rungs_of(parameters, RungCount(rungs=self.rungs, epochs=self.epochs))
+        length = TrialBudget(rungs=self.rungs, epochs=self.epochs).rungs_of(parameters)
         epochs = self.epochs * length / self.rungs
         steps = optimizer_steps(self.train_rows, int(parameters[BATCH]), epochs)
         at = {rung: step for step, rungs in rung_steps(steps, length).items() for rung in rungs}

@@ -48,11 +48,9 @@ class Design:
 
     def __init__(self, plan: Plan, name: str) -> None:
         self._plan = plan
-        self._candidates = optuna_space.candidates(plan)
+        self._candidates = plan.keyed
         self._known = optuna_space.distributions(plan)
-        self._searched = [
-            key for key, one in self._candidates.items() if optuna_space.searchable(one)
-        ]
+        self._searched = [key for key, one in self._candidates.items() if one.searchable]
         self._seed = zlib.crc32(name.encode())
 
     def planned(self, index: int) -> Planned:
@@ -81,7 +79,7 @@ class Design:
         chosen: dict[str, Scalar] = {}
         position = 2
         for name, parameter in candidate.parameters.items():
-            if not optuna_space.holds(parameter, chosen):
+            if not parameter.holds(chosen):
                 continue
             if not parameter.searched:
                 chosen[name] = parameter.default

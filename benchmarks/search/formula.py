@@ -19,7 +19,6 @@ from benchmarks.search.design import BATCH
 from benchmarks.search.table import Floats
 from benchmarks.search.world import Beforehand, Realised, scored_items
 from sweeper.plans import Parameter, Plan
-from sweeper.search import optuna_space
 from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
@@ -95,7 +94,7 @@ class FormulaWorld:
     @cached_property
     def _drawn(self) -> dict[str, float]:
         generator = np.random.default_rng([self.seed, 7])
-        names = [*optuna_space.candidates(self.plan), "head_learning_rate", "r", "batch"]
+        names = [*self.plan.keyed, "head_learning_rate", "r", "batch"]
         return {name: float(generator.normal()) for name in names}
 
     @cached_property
@@ -113,8 +112,8 @@ class FormulaWorld:
     def optimum(self) -> tuple[str, dict[str, Scalar]]:
         """The best strategy with its best rates among those that are allowed."""
         found: list[tuple[str, dict[str, Scalar]]] = []
-        for key, one in optuna_space.candidates(self.plan).items():
-            if optuna_space.searchable(one):
+        for key, one in self.plan.keyed.items():
+            if one.searchable:
                 rates = {"learning_rate": self._optimum(key, one.defaults())}
                 if "head_learning_rate" in one.parameters:
                     rates["head_learning_rate"] = self._head_optimum()
@@ -129,7 +128,7 @@ class FormulaWorld:
         return self._realise(key, parameters, 0.0)
 
     def _optimum(self, key: str, parameters: Mapping[str, Scalar]) -> float:
-        default = float(optuna_space.candidates(self.plan)[key].parameters["learning_rate"].default)
+        default = float(self.plan.keyed[key].parameters["learning_rate"].default)
         batch = math.log10(float(parameters[BATCH]) / 16)
         shift = self.kind.shift + 0.2 * self._drawn[key] + 0.4 * batch
         return default * 10**shift

@@ -18,7 +18,6 @@ import numpy as np
 from benchmarks.search.score import Replay
 from benchmarks.search.world import Realised, World, is_scored
 from sweeper.plans import Parameter, Plan
-from sweeper.search import optuna_space
 from sweeper.spec import Scalar
 
 RATE = "learning_rate"
@@ -143,8 +142,8 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
     plan, racing = world.plan, Racing(world, budgets * unit)
     first: list[Entrant] = []
     tried: list[tuple[str, dict[str, Scalar]]] = []
-    for key, one in optuna_space.candidates(plan).items():
-        if optuna_space.searchable(one):
+    for key, one in plan.keyed.items():
+        if one.searchable:
             rates = _scaled(one.defaults(), RATE, FACTORS, one.parameters[RATE])
             tried += [(key, changed) for changed in rates]
         else:
@@ -166,8 +165,8 @@ def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
 
 def _next(plan: Plan, racing: Racing, tried: list[tuple[str, dict[str, Scalar]]]) -> list[Entrant]:
     entrants: list[Entrant] = []
-    keyed = optuna_space.candidates(plan)
-    known = [one for one in racing.finishers if optuna_space.searchable(keyed[one.key])]
+    keyed = plan.keyed
+    known = [one for one in racing.finishers if keyed[one.key].searchable]
     for best in sorted(known, key=lambda one: one.shown.first_half):
         parameters = keyed[best.key].parameters
         for changed in _changes(best.parameters, parameters):
@@ -212,6 +211,6 @@ def _completed(
     """The parameters whose conditions hold, at their defaults where nothing was chosen."""
     whole: dict[str, Scalar] = {}
     for name, one in parameters.items():
-        if optuna_space.holds(one, whole):
+        if one.holds(whole):
             whole[name] = chosen.get(name, one.default)
     return whole

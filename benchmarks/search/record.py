@@ -30,19 +30,18 @@ from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.machine.detect_hardware import processor
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import ITEM_LOSSES
-from sweeper.search import optuna_space
 from sweeper.search.cost_model.untrained import BASE
 from sweeper.tasks.task import Evaluation
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
-from sweeper.trials import RungReport, Trial, TrialConfig, TrialResult
+from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # Tasks take turns in blocks, so that all of them can be used early.
-BLOCK = 60
+BLOCK = 30
 
 
 @dataclass
@@ -163,10 +162,10 @@ class Recorder:
             return self._backend.record(self._config(planned), Path(scratch))[0]
 
     def _config(self, planned: Planned) -> TrialConfig:
-        candidate = optuna_space.candidates(self.plan)[planned.strategy]
+        candidate = self.plan.keyed[planned.strategy]
         config = configure(
             self.plan,
-            Trial(
+            Configuration(
                 number=planned.index,
                 strategy=candidate.strategy,
                 model=candidate.model,

@@ -28,11 +28,11 @@ from benchmarks.search.score import BUDGETS, Replay, summary
 from benchmarks.search.table import TABLES, read
 from benchmarks.search.world import Beforehand, Ground, Realised, TableWorld, World, is_scored
 from sweeper.planning.budget.budget import first_rung
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan
 from sweeper.search.alone import Objective, StopCondition, search
 from sweeper.search.search import known_starts
 from sweeper.spec import Scalar
-from sweeper.trials import RungReport, Trial
+from sweeper.trials import RungReport
 
 MOST_TRIALS = 150
 # Budgets, and the end, after which the incumbent's regret is told.
@@ -68,7 +68,7 @@ def replay(
     seed: int,
     budgets: float,
     unit: float,
-    starts: Sequence[Trial] | None = None,
+    starts: Sequence[Configuration] | None = None,
     trials: int = MOST_TRIALS,
 ) -> Replay:
     """Run one method to the end of its time, or of its trials, from the plan's starts or others."""

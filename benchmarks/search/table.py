@@ -124,8 +124,10 @@ def pack(folder: Path, name: str, to: Path) -> int:
     """Pack the trials of a recorder's folder into a table; returns how many."""
     files = sorted((folder / "trials").glob("*.npz"))
     trials = [_read_trial(file) for file in files]
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    plan["facts"]["data"]["path"] = name  # where things lay is nobody's business
+    # Where things lay is nobody's business.
+    text = (folder / "plan.json").read_text(encoding="utf-8").replace(f"{folder.parent}/", "")
+    plan = json.loads(text)
+    plan["facts"]["data"]["path"] = name
     for model in plan["facts"]["models"]:
         model["folder"] = None
     told = {"trials": [trial["told"] for trial in trials], "plan": plan}

@@ -22,7 +22,6 @@ from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.axes import Axis, ChoiceAxis, axis_of
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
-from sweeper.search.optuna_space import rungs_of
 from sweeper.search.pruner import guessing_loss
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
@@ -104,7 +103,7 @@ def is_scored(plan: Plan, rung: int) -> bool:
 def axes_of(plan: Plan, key: str) -> dict[str, Axis | ChoiceAxis]:
     """The searched parameters of a strategy."""
     known = optuna_space.distributions(plan)
-    parameters = optuna_space.candidates(plan)[key].parameters
+    parameters = plan.keyed[key].parameters
     return {
         name: axis_of(name, parameter, known[f"{key}.{name}"])
         for name, parameter in parameters.items()
@@ -161,7 +160,7 @@ def _width(table: Table) -> int:
 
 def rung_losses(world: TableWorld, one: Recorded) -> list[float]:
     """A recorded trial's losses at its rungs as a replay shows them, the end last."""
-    rungs = rungs_of(one.parameters, world.plan.budget)
+    rungs = world.plan.budget.rungs_of(one.parameters)
     return seen_losses(one, rungs, _width(world.ground.table), world.halved)
 
 

@@ -34,7 +34,7 @@ from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
@@ -43,7 +43,7 @@ from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.rungs import RungWatch
-from sweeper.trials import Trial, TrialConfig
+from sweeper.trials import TrialConfig
 
 _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
@@ -148,7 +148,7 @@ def planned(
     defaults = {name: one.default for name, one in candidate.parameters.items()}
     config = configure(
         plan,
-        Trial(
+        Configuration(
             number=0,
             strategy=candidate.strategy,
             model=candidate.model,
@@ -313,7 +313,7 @@ def main() -> None:
     name, data, strategy, model = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     switched = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     if switched.pop(COMPLETE_LOGITS, False):
-        answer_logits._in_parts = lambda layer: False
+        answer_logits._allows_parts = lambda layer: False
     spec, plan, config = planned(data, strategy, model, switched)
     with tempfile.TemporaryDirectory() as scratch:
         if name == "sweeper":

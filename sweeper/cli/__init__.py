@@ -1,1 +1,1 @@
-"""The command line: one thin file a command. Heavy imports happen inside command bodies."""
+"""The command line: one file for each command. Heavy imports are inside the commands' functions."""

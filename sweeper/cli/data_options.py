@@ -1,4 +1,4 @@
-"""The flags that name the rows of ``sweeper data``, and these rows."""
+"""The flags of ``sweeper data`` that name rows, and the rows that they name."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def rows_of(
     """The rows that the flags name.
 
     Args:
-        quiet: Leave out the cautions, which the caller shows.
+        quiet: Do not print cautions; the caller shows them.
 
     Raises:
-        UsageError: A flag holds a mistake.
+        UsageError: A flag is wrong.
         DataError: The data cannot be read or recognised.
     """
     spec = DataSpec(path=path, name=name, format=data_format, columns=column_map(columns or []))
@@ -63,10 +63,10 @@ def rows_of(
 
 
 def must_be_new(output: Path, rows: DataRows) -> None:
-    """Check that the new data set can be written before anything is done.
+    """Check that the new data set can be written.
 
     Raises:
-        UsageError: The place is taken, or no file of that kind can be written.
+        UsageError: The path exists, or files of this kind cannot be written.
     """
     must_be_free(output, changes_path(output))
     if len(rows.forms) == 1:
@@ -74,10 +74,10 @@ def must_be_new(output: Path, rows: DataRows) -> None:
 
 
 def must_be_free(*paths: Path) -> None:
-    """Check that files or folders can be made.
+    """Check that files or folders can be created.
 
     Raises:
-        UsageError: One of them exists, or the folder that it would lie in does not.
+        UsageError: A path exists, or its parent folder does not.
     """
     for path in paths:
         if path.exists():

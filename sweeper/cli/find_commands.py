@@ -1,17 +1,17 @@
-"""Finds commands in files, without importing them.
+"""Finds the commands in files without importing these.
 
 A command file declares its commands at its top level:
 
-    ORDER = 10  # optional: the place among the other commands in the help; low numbers come first
-    commands = typer.Typer()  # or typer.Typer(name="data"): its commands join the group "data"
+    ORDER = 10  # optional: position in the help; low numbers come first
+    commands = typer.Typer()  # or typer.Typer(name="data") for commands of the group "data"
 
 
     @commands.command("plan")
     def plan(...) -> None:
         ...
 
-Overviews and the search for a name read the syntax tree of these files. A file is imported when
-one of its commands runs, or when the help of one of its commands is asked for.
+The help's overview and the lookup of a command read the syntax tree of these files. A file is
+imported only when one of its commands runs or shows its help.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from typer.main import get_group
 
 from sweeper.errors import UsageError
 
-_LAST = 1000
+_DEFAULT_ORDER = 1000
 
 
 class CommandFile(NamedTuple):
-    """What one file declares.
+    """The commands that a file declares.
 
     Args:
-        group: Group of its commands; empty if they join none.
-        help: Help of this group, if the file gives it.
-        commands: Names of the commands, each with the texts and marks that an overview shows.
+        group: The group of the commands; empty if they have none.
+        help: The help text of this group; may be empty.
+        order: Position in the help.
+        commands: Command name to the settings that an overview shows, such as its help text.
     """
 
     module: str
@@ -49,8 +50,8 @@ class CommandFile(NamedTuple):
     commands: dict[str, dict[str, Any]]
 
 
-class _Unloaded(TyperCommand):
-    """A command as an overview shows it: without its options and its code."""
+class _LazyCommand(TyperCommand):
+    """A command that knows what an overview shows, and imports its file when it is needed."""
 
     def __init__(self, name: str, file: CommandFile) -> None:
         super().__init__(name, **file.commands[name])
@@ -58,31 +59,31 @@ class _Unloaded(TyperCommand):
         self.order = file.order
 
     def load(self) -> Any:
-        """The command itself, which imports its file."""
+        """Import the file and return the real command."""
         return get_group(importlib.import_module(self.file.module).commands).commands[
             str(self.name)
         ]
 
 
 class Commands(TyperGroup):
-    """A group whose commands are declared in the files of some packages."""
+    """A group of commands that the files of some packages declare."""
 
-    def places(self) -> Iterable[str]:
+    def packages(self) -> Iterable[str]:
         """The dotted names of packages and modules with command files."""
         raise NotImplementedError
 
     @cached_property
     def _files(self) -> list[tuple[str, Path]]:
-        return [file for package in self.places() for file in _modules(package)]
+        return [file for package in self.packages() for file in _modules(package)]
 
     def _read(self, wanted: str | None = None) -> None:
-        """Add the commands of the files; stop early when a wanted command was added.
+        """Add the commands of the files; stop as soon as the command ``wanted`` is added.
 
         Raises:
             UsageError: Two files declare the same command.
         """
-        likely = sorted(self._files, key=lambda file: file[1].stem != wanted)
-        for module, path in likely:
+        files = sorted(self._files, key=lambda file: file[1].stem != wanted)
+        for module, path in files:
             file = declarations(module, path)
             if file is not None:
                 self._add(file)
@@ -90,7 +91,7 @@ class Commands(TyperGroup):
                     return
 
     def _add(self, file: CommandFile) -> None:
-        """Add the commands of a file to its group, or to the program itself."""
+        """Add the commands of a file to its group, or to the program."""
         group: Any = self
         if file.group:
             new = _Group(name=file.group, no_args_is_help=True)
@@ -100,35 +101,35 @@ class Commands(TyperGroup):
             group.help = group.help or file.help
             group.order = min(group.order, file.order)
         for name in file.commands:
-            present = group.commands.setdefault(name, _Unloaded(name, file))
+            present = group.commands.setdefault(name, _LazyCommand(name, file))
             if getattr(present, "file", None) != file:
                 _refuse(f"{file.group} {name}".strip(), file, present)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands, in the order of the help."""
+        """The names of all commands in the order of the help."""
         self._read()
-        named: dict[str, Any] = dict(self.commands)
-        return sorted(named, key=lambda name: (named[name].order, name))
+        commands: dict[str, Any] = dict(self.commands)
+        return sorted(commands, key=lambda name: (commands[name].order, name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name as an overview shows it."""
+        """The command of this name, as shown in an overview."""
         if cmd_name not in self.commands:
             self._read(cmd_name)
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Name, loaded command and remaining words; near names are suggested for a wrong one."""
+        """Name, loaded command and remaining arguments; a wrong name gets suggestions."""
         name, command, rest = super().resolve_command(ctx, args)
-        loaded = command.load() if isinstance(command, _Unloaded) else command
+        loaded = command.load() if isinstance(command, _LazyCommand) else command
         return name, loaded, rest
 
 
 class _Group(Commands):
-    """A group below the program, such as ``data``: the commands of all files that name it."""
+    """A group of the program, such as ``data``; its commands come from all files that name it."""
 
-    order = _LAST
+    order = _DEFAULT_ORDER
 
-    def places(self) -> Iterable[str]:
+    def packages(self) -> Iterable[str]:
         return ()
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -136,7 +137,7 @@ class _Group(Commands):
 
 
 def _refuse(name: str, file: CommandFile, present: Any) -> None:
-    other = present.file.module if isinstance(present, _Unloaded) else f"the group {name!r}"
+    other = present.file.module if isinstance(present, _LazyCommand) else f"the group {name!r}"
     raise UsageError(
         f"the command {name!r} is declared twice",
         why=f"The other declaration is {other}.",
@@ -146,7 +147,7 @@ def _refuse(name: str, file: CommandFile, present: Any) -> None:
 
 
 def _modules(package: str) -> Iterator[tuple[str, Path]]:
-    """The module itself, or each public module of a package, with its file."""
+    """Each public module of a package, or the module itself, with its path."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
@@ -159,16 +160,16 @@ def _modules(package: str) -> Iterator[tuple[str, Path]]:
 
 @cache
 def declarations(module: str, path: Path) -> CommandFile | None:
-    """What a file declares, read from its syntax tree; None if it has no ``commands``.
+    """The commands that a file declares, by its syntax tree; None if it has no ``commands``.
 
     Raises:
-        UsageError: It is not Python, or a name or a help text in it is computed.
+        UsageError: The file is not Python, or a command's name or help text is computed.
     """
     text = path.read_text(encoding="utf-8")
     if "Typer" not in text:
         return None
     try:
-        return _declared(module, ast.parse(text, str(path)).body)
+        return _parse(module, ast.parse(text, str(path)).body)
     except (SyntaxError, ValueError) as error:
         raise UsageError(
             f"the commands of {module} cannot be read ({error})",
@@ -178,16 +179,16 @@ def declarations(module: str, path: Path) -> CommandFile | None:
         ) from error
 
 
-def _declared(module: str, body: list[ast.stmt]) -> CommandFile | None:
+def _parse(module: str, body: list[ast.stmt]) -> CommandFile | None:
     values = {
         node.targets[0].id: node.value
         for node in body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    made = values.get("commands")
-    if not isinstance(made, ast.Call):
+    typer_call = values.get("commands")
+    if not isinstance(typer_call, ast.Call):
         return None
-    group = _literals(made)
+    group = _literals(typer_call)
     commands: dict[str, dict[str, Any]] = {}
     for function in body:
         if not isinstance(function, ast.FunctionDef):
@@ -197,17 +198,17 @@ def _declared(module: str, body: list[ast.stmt]) -> CommandFile | None:
                 isinstance(decorator, ast.Call)
                 and ast.unparse(decorator.func) == "commands.command"
             ):
-                given = _literals(decorator)
-                name = given.pop("name", function.name.replace("_", "-"))
-                documented = cleandoc(ast.get_docstring(function) or "")
-                commands[name] = {"help": documented, **given}
-    order = ast.literal_eval(values["ORDER"]) if "ORDER" in values else _LAST
+                settings = _literals(decorator)
+                name = settings.pop("name", function.name.replace("_", "-"))
+                help_text = cleandoc(ast.get_docstring(function) or "")
+                commands[name] = {"help": help_text, **settings}
+    order = ast.literal_eval(values["ORDER"]) if "ORDER" in values else _DEFAULT_ORDER
     return CommandFile(module, group.get("name", ""), group.get("help", ""), order, commands)
 
 
 def _literals(call: ast.Call) -> dict[str, Any]:
-    """The arguments of a call that overviews show."""
-    shown = ("name", "help", "short_help", "hidden", "deprecated", "rich_help_panel")
-    given = {"name": call.args[0]} if call.args else {}
-    given |= {item.arg: item.value for item in call.keywords if item.arg in shown}
-    return {name: ast.literal_eval(value) for name, value in given.items()}
+    """Those arguments of a call that overviews show."""
+    names = ("name", "help", "short_help", "hidden", "deprecated", "rich_help_panel")
+    arguments = {"name": call.args[0]} if call.args else {}
+    arguments |= {item.arg: item.value for item in call.keywords if item.arg in names}
+    return {name: ast.literal_eval(value) for name, value in arguments.items()}

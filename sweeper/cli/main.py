@@ -1,7 +1,7 @@
-"""The program ``sweeper``: its commands, and how errors are shown.
+"""The program ``sweeper``: runs a command and shows errors.
 
 Exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 nothing fits, 4 no trial completed,
-5 a gate failed, 130 Ctrl-C, 143 terminated.
+5 a limit was exceeded, 130 Ctrl-C, 143 terminated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_prob
 from sweeper.features.loader import having
 from sweeper.visible import shortened, visible
 
-_NO_MEMORY = Problem(
+_OUT_OF_MEMORY = Problem(
     "the memory of this machine ran out",
     fix="Close other programs, give fewer rows (data.max_rows), or use more memory.",
 )
@@ -34,10 +34,10 @@ _TOO_DEEP = Problem(
 
 
 class _Program(Commands):
-    """The commands of the program. An error names the value that an option refused."""
+    """The commands of the program. The error of an invalid option shows its value."""
 
-    def places(self) -> Iterable[str]:
-        """The commands of the core, then those of features."""
+    def packages(self) -> Iterable[str]:
+        """The packages with commands: the core's, then those of features."""
         features = (f"{feature.package}.commands" for feature in having("commands"))
         return ("sweeper.cli.commands", *features)
 
@@ -81,9 +81,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    # A start makes many objects and hardly any garbage: by default, a twentieth of it is spent on
-    # collections, and a tenth of a plan on those when Python ends, which frozen objects are left
-    # out of. The search for plugins of pydantic reads the metadata of every package.
+    # Starting creates many objects and hardly any garbage. With default thresholds, collections
+    # take 5% of the start, and at exit 10% of a plan's time; frozen objects are not collected.
+    # Pydantic's search for plugins would read the metadata of every package.
     gc.set_threshold(200_000, 20, 20)
     atexit.register(gc.freeze)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -94,14 +94,14 @@ def main() -> None:
     except SweeperError as error:
         for number, problem in enumerate(error.problems):
             text = visible(shortened(str(problem)))
-            part = number > 0 and isinstance(error, NothingFits)  # of the first one's reasons
+            detail = number > 0 and isinstance(error, NothingFits)  # a reason of the first problem
             code = problem.code or error.code
-            _tell(indent(text, "  ") if part else f"error[{code}]: {text}")
+            _print_error(indent(text, "  ") if detail else f"error[{code}]: {text}")
         sys.exit(error.exit_code)
 
 
 def _run() -> None:
-    """Run the command. What the system refused becomes an error for the user.
+    """Run the command. Errors of the system become errors for the user.
 
     Raises:
         RunError: Memory ran out, or a file or stream cannot be read or written.
@@ -109,19 +109,19 @@ def _run() -> None:
     try:
         try:
             app()
-        except SystemExit as ended:
-            if not isinstance(ended.__context__, BrokenPipeError):
+        except SystemExit as exit_request:
+            if not isinstance(exit_request.__context__, BrokenPipeError):
                 raise
-            raise ended.__context__ from None  # typer exits with 1
+            raise exit_request.__context__ from None  # typer exits with 1
         finally:
             sys.stdout.flush()
     except (MemoryError, RecursionError) as error:
-        deep = isinstance(error, RecursionError)
-        raise RunError([_TOO_DEEP if deep else _NO_MEMORY]) from error
+        too_deep = isinstance(error, RecursionError)
+        raise RunError([_TOO_DEEP if too_deep else _OUT_OF_MEMORY]) from error
     except OSError as error:
         try:
             sys.stdout.flush()
-        except OSError:  # it must not be tried again when Python ends
+        except OSError:  # Python would try to flush it again at exit
             _discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             sys.exit(0)  # the reader went away (say, `| head`)
@@ -129,9 +129,9 @@ def _run() -> None:
 
 
 def _open_streams() -> None:
-    """Make streams that can be written to: closed ones lead nowhere, and no character fails.
+    """Open closed standard streams on the null device, and let stdout escape characters.
 
-    A closed one would else be the number of the next file that is opened.
+    Otherwise, the next opened file would get the number of a closed stream.
     """
     for number in range(3):
         try:
@@ -148,8 +148,8 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
-    except OSError:  # a full disk: the exit code still tells
+    except OSError:  # e.g. a full disk; the exit code still shows the failure
         _discard(sys.stderr)

@@ -1,8 +1,8 @@
 """The flags that describe a sweep, declared once for ``plan`` and ``run``.
 
-Each flag sets one key of the spec (``sweeper.specfile.FLAGS`` says which), whose type and
-description are the flag's. A command asks for all of them with ``@takes_spec`` and receives those
-that were given, by key.
+Each flag sets one key of the spec (see ``sweeper.specfile.FLAGS``) and has the key's type and
+description. ``@takes_spec`` adds them to a command, which receives the values of the given flags by
+key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typer
 from sweeper.errors import SpecError
 from sweeper.features import parts
 from sweeper.spec import names
-from sweeper.specfile import FLAGGED, FLAGS, laid_over, settings
+from sweeper.specfile import FLAGGED, FLAGS, settings, with_set_items
 from sweeper.yamlfile import Path_
 
 TrialNumber = Annotated[
@@ -31,7 +31,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the result.")]
 
 
 def columns(items: list[str]) -> dict[str, str]:
-    r"""``role=column`` pairs as a mapping. In a template, a backslash with an n is a line break.
+    r"""``role=column`` pairs as a mapping. In a template, ``\n`` is a line break.
 
     >>> columns(["label=topic", r"text={title}\n{body}"])
     {'label': 'topic', 'text': '{title}\n{body}'}
@@ -43,7 +43,7 @@ def columns(items: list[str]) -> dict[str, str]:
     return {role: name.replace(r"\n", "\n") if "{" in name else name for role, name in pairs}
 
 
-_PANEL = "Aim"
+_DEFAULT_PANEL = "Aim"
 _PANELS = {
     "task": "Task and model",
     "models": "Task and model",
@@ -54,8 +54,8 @@ _PANELS = {
     "evaluation": "Test",
 }
 _COLUMNS: Path_ = ("data", "columns")
-# How help shows what is written as text on the command line.
-_SHOWN: dict[Path_, str] = {
+# Metavars of keys whose values are written as text on the command line.
+_METAVARS: dict[Path_, str] = {
     _COLUMNS: "ROLE=COLUMN",
     ("rules",): "FOLDER",
     ("search", "timeout_seconds"): "90s|15m|2h",
@@ -63,14 +63,16 @@ _SHOWN: dict[Path_, str] = {
 }
 
 
-def _plain(annotation: Any) -> Any:
-    """The type of an option for a field of the spec."""
+def _option_type(annotation: Any) -> Any:
+    """The type of the option for a field of the spec."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
-        return _plain(next(part for part in parts if part is not NoneType))
+        return _option_type(next(part for part in parts if part is not NoneType))
     if origin in (tuple, dict):
         return list[str]
-    return _plain(parts[0]) if origin is Annotated else str if origin is Literal else annotation
+    return (
+        _option_type(parts[0]) if origin is Annotated else str if origin is Literal else annotation
+    )
 
 
 class _Flag:
@@ -78,56 +80,56 @@ class _Flag:
 
     def __init__(self, path: Path_) -> None:
         self.path, (self.flag, self._field) = path, FLAGGED[path]
-        kind = _plain(self._field.annotation)
-        self._listed = get_origin(kind) is list
-        self.type = str if path in _SHOWN and not self._listed else kind
-        self._words = self._listed and path not in _SHOWN
+        kind = _option_type(self._field.annotation)
+        self._is_list = get_origin(kind) is list
+        self.type = str if path in _METAVARS and not self._is_list else kind
+        self._is_comma_list = self._is_list and path not in _METAVARS
 
     @property
     def name(self) -> str:
         return self.flag.name.lstrip("-").replace("-", "_")
 
     def read(self, values: Any) -> Any:
-        """The value. Of several values for one that is not a list, the last one counts.
+        """The value of the flag. If it is given several times and is no list, the last one wins.
 
         Raises:
-            SpecError: Different models: all but the last would be ignored.
+            SpecError: Several models are given.
         """
-        if self.flag.name == "--model" and len(different := dict.fromkeys(values)) > 1:
+        if self.flag.name == "--model" and len(models := dict.fromkeys(values)) > 1:
             fix = "Give it once. For several models, write a sweep.yaml with 'models: [7B, 13B]'."
-            raise SpecError(f"{', '.join(different)} were given", "", fix, self.flag.name)
+            raise SpecError(f"{', '.join(models)} were given", "", fix, self.flag.name)
         if self.path == _COLUMNS:
             return columns(values)
-        if self._words:
+        if self._is_comma_list:
             return names(",".join(values))
-        return values if self.type is bool or self._listed else values[-1]
+        return values if self.type is bool or self._is_list else values[-1]
 
     def parameter(self) -> inspect.Parameter:
         name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
-        panel = self.flag.panel if section == "features" else _PANELS.get(section, _PANEL)
-        single = self.type is not bool and not self._listed
-        shown = f"<{self.type.__name__}>" if single else "A,B,..." if self._words else ""
+        panel = self.flag.panel if section == "features" else _PANELS.get(section, _DEFAULT_PANEL)
+        single = self.type is not bool and not self._is_list
+        metavar = f"<{self.type.__name__}>" if single else "A,B,..." if self._is_comma_list else ""
         option = typer.Option(
             f"{name}/{_negative(name)}" if self.type is bool else name,
             help=f"{text[:1].upper()}{text[1:]}.",
             rich_help_panel=panel,
-            metavar=_SHOWN.get(self.path, shown),
+            metavar=_METAVARS.get(self.path, metavar),
         )
-        # a list, so that one that is given twice is noticed
+        # a list, to notice a flag that is given twice
         kind: Any = list[self.type] if single else self.type  # type: ignore[name-defined]
         kind = Annotated[kind | None, option]
-        only = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(self.name, only, annotation=kind, default=None)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(self.name, keyword, annotation=kind, default=None)
 
 
 def _negative(flag: str) -> str:
-    """The flag that takes back what a file says."""
+    """The flag with the opposite meaning."""
     return f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
 
 
 @cache
 def spec_flags(*, run: bool) -> tuple[_Flag, ...]:
-    """The flags of a plan, or of a run."""
+    """The flags of ``plan``, or of ``run``."""
     flags = [_Flag(path) for path in FLAGS if path != ("name",)]
     return tuple(flag for flag in flags if run or flag.flag.plan)
 
@@ -142,7 +144,7 @@ _SET = inspect.Parameter(
             help="Any key of sweep.yaml, or a parameter of a strategy: lora.r=16, all.optim=sgd, "
             "'lora.learning_rate={low: 1e-5, high: 1e-3, log: true}', max_length=256.",
             metavar="PATH=VALUE",
-            rich_help_panel=_PANEL,
+            rich_help_panel=_DEFAULT_PANEL,
         ),
     ],
     default=None,
@@ -152,26 +154,27 @@ _SET = inspect.Parameter(
 def takes_spec(
     *, run: bool = False, sections: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add every flag of the spec to a command; it receives those that were set as ``flags``.
+    """A decorator that adds the spec's flags to a command, which receives given ones as ``flags``.
 
     The command's own parameters come first in its help.
 
     Args:
-        sections: Keys of ``sweep.yaml`` whose flags are enough; all flags and ``--set`` if empty.
+        sections: Top-level keys of ``sweep.yaml``: only their flags are added. If empty, all flags
+            and ``--set``.
     """
     flags = spec_flags(run=run)
     if not sections:
-        return _taking(flags, _SET)
-    return _taking(tuple(flag for flag in flags if flag.path[0] in sections))
+        return _with_flags(flags, _SET)
+    return _with_flags(tuple(flag for flag in flags if flag.path[0] in sections))
 
 
 def takes_limits() -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same of the flags that set limits on measures of trials."""
+    """A decorator that adds the flags for limits on measures of trials."""
     paths = (path for path, flag in parts.flags().items() if flag.limit)
-    return _taking(tuple(_Flag(path) for path in paths))
+    return _with_flags(tuple(_Flag(path) for path in paths))
 
 
-def _taking(
+def _with_flags(
     declared: tuple[_Flag, ...], *more: inspect.Parameter
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -179,15 +182,15 @@ def _taking(
             typed = {flag: values.pop(flag.name) for flag in declared}
             typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
-            settled = settings(values.pop(_SET.name, None) or [])
-            command(flags=laid_over(given, settled), **values)
+            from_set = settings(values.pop(_SET.name, None) or [])
+            command(flags=with_set_items(given, from_set), **values)
 
-        own = [
+        own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
             if parameter.name != "flags"
         ]
-        parameters = [*own, *more, *(flag.parameter() for flag in declared)]
+        parameters = [*own_parameters, *more, *(flag.parameter() for flag in declared)]
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
         wrapper.__module__ = command.__module__
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

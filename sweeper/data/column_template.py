@@ -58,8 +58,8 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
         lambda line, fields: (line, _filled(fields, templates, used)),
         f"filling templates of {table.name}",
     )
-    kept = (*(name for name in present if name not in used), *templates)
-    cautions = (*table.cautions, *_gaps(table, named))
+    kept = dict.fromkeys([*(name for name in present if name not in used), *templates])
+    cautions = [*table.cautions, *_gaps(table, named)]
     return replace(table, rows=rows, cautions=cautions, named=kept)
 
 

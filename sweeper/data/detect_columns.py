@@ -227,17 +227,21 @@ def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fiel
             row_format.refuse(table, sample)
     seen = list(_matches(table.columns, sample, fixed))
     right = [form for form in seen if (form.format == stated.name if stated else form.suits(task))]
+    named = bool(fixed or stated)
+    further = [] if named else _of_other_columns(right, table, sample, task)
     full = next((form for form in right if form.share >= AGREEMENT), None)
-    mixed = None if full or stated else _mixed(right, table, sample, task)
+    mixed = None if full or named else _mixed([*right, *further], sample)
     form = full or mixed or _of_most(right, sample, task)
     if form is None:
         raise _unrecognised(table, sample, task, stated, seen)
-    if not fixed and not stated:
-        return _with_others(form, table, sample, task)
+    if not named:
+        needed = set(form.columns.values())
+        adding = (o for o in further if any(o.has(row) and not form.has(row) for row in sample))
+        others = (o for o in (*right, *adding) if not set(o.columns.values()) <= needed)
+        return replace(form, others=tuple(others))
+    reason = f"the format {form.format} was named by you"
     if fixed:
         reason = f"named by you: {', '.join(fixed.values())}"
-    else:
-        reason = f"the format {form.format} was named by you"
     return replace(form, evidence=(*form.evidence, reason))
 
 
@@ -252,34 +256,16 @@ def _of_most(right: Sequence[Form], sample: Sequence[Fields], task: Task) -> For
     return max(most, key=lambda form: form.share, default=None)
 
 
-def _with_others(form: Form, table: RowTable, sample: Sequence[Fields], task: Task) -> Form:
-    """The form with those that rows without its columns may have, by the names of columns."""
-    others = [other for other in _matches(table.columns, sample, {}) if other.suits(task)]
-    others += [
-        other
-        for other in _of_other_columns([form, *others], table, sample, task)
-        if any(other.has(fields) and not form.has(fields) for fields in sample)
-    ]
-    needed = set(form.columns.values())
-    kept = tuple(other for other in others if not set(other.columns.values()) <= needed)
-    return replace(form, others=kept)
-
-
-def _mixed(
-    right: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
-) -> Form | None:
+def _mixed(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     """The commonest of several forms that have most of the rows between them, or None.
 
     One form that most rows have is not enough: what the others are is then unknown.
     """
-    forms = [form for form in right if form.share]
-    if len(forms) < 2:
+    having = [[form.has(fields) for fields in sample] for form in forms if form.share]
+    if len(having) < 2 or sum(map(any, zip(*having, strict=True))) < AGREEMENT * len(sample):
         return None
-    forms += _of_other_columns(forms, table, sample, task)
-    full = [sum(form.has(fields) for fields in sample) for form in forms]
-    if sum(any(form.has(fields) for form in forms) for fields in sample) < AGREEMENT * len(sample):
-        return None
-    main = forms[full.index(max(full))]
+    full = [sum(rows) for rows in having]
+    main = [form for form in forms if form.share][full.index(max(full))]
     share = f"{max(full)} of the {len(sample)} rows looked at"
     evidence = (
         f"the file mixes formats and is read row by row; {share} have the format {main.format}"

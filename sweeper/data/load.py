@@ -13,7 +13,7 @@ from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.formats.row_format import text_of
-from sweeper.data.groups import Member, divided, widest_gap
+from sweeper.data.groups import divided, widest_gap
 from sweeper.data.labels import reconciled
 from sweeper.data.problems import listing
 from sweeper.data.progress_lines import with_progress
@@ -26,7 +26,7 @@ from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
 Take = Callable[[Split, Example], None]
-Splits = dict[Split, tuple[Example, ...]]
+Splits = dict[Split, Sequence[Example]]
 Choose = Callable[[Splits], Splits]
 """Leaves out rows of the splits."""
 
@@ -47,17 +47,28 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     made = divided_rows(data, spec)
     whole = {split: in_order(rows) for split, rows in made.splits.items()}
     checks.check_seen(whole, data.name)
-    splits = whole
+    splits = chosen_rows(whole, spec, choose)
+    hashes = fingerprint_of(splits)
+    repeated = repeated_in(splits)
+    dataset = described(data, made.left_out, splits, hashes, repeated, made.label_faults, spec)
+    return replace(dataset, further_rows=made.further)
+
+
+def chosen_rows(
+    whole: Mapping[Split, Sequence[Example]], spec: DataSpec, choose: Choose = all_rows
+) -> Splits:
+    """The rows of each split that ``max_rows`` and ``choose`` leave.
+
+    Raises:
+        DataError: Train lacks a class of the others, or one that it had before.
+    """
+    splits: Splits = dict(whole)
     if spec.max_rows is not None:
-        splits = subset(whole, max(spec.max_rows, len(SPLITS)))
+        splits = {**subset(whole, max(spec.max_rows, len(SPLITS)))}
         checks.check_subset(splits, whole, spec.max_rows)
     splits = choose(splits)
-    checks.check_seen(splits, data.name)
-    repeated = repeated_in(splits)
-    dataset = described(
-        data, made.left_out, splits, fingerprint_of(splits), repeated, made.label_faults, spec
-    )
-    return replace(dataset, further_rows=made.further)
+    checks.check_seen(splits, str(spec.named))
+    return splits
 
 
 @dataclass(frozen=True)
@@ -183,11 +194,9 @@ def _all_splits(
     """Official splits, and the missing ones carved out of train."""
     missing = _missing(official.keys(), spec, name)
     if spec.split_by != "stratified" and missing:
-        train = official["train"]
-        members = [Member(row.key, _asked(row), row.group) for row in train]
-        assigned = divided(members, spec, missing)
+        assigned = divided(official["train"], spec, missing)
         parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
-        for example, split in zip(train, assigned, strict=True):
+        for example, split in zip(official["train"], assigned, strict=True):
             parts[split].append(example)
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
@@ -216,10 +225,6 @@ def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, flo
             where=name,
         )
     return missing
-
-
-def _asked(example: Example) -> str:
-    return example.text or "\n".join(message.content for message in example.messages[:-1])
 
 
 def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:

@@ -29,6 +29,7 @@ from sweeper.data.further_rows import marking_columns
 from sweeper.data.item_files import BUFFER_BYTES, stored_items, writing
 from sweeper.data.labels import LabelChanges, SeenLabels, label_changes, with_label
 from sweeper.data.load import (
+    chosen_rows,
     dataset_of_rows,
     described,
     fingerprint_by,
@@ -38,7 +39,7 @@ from sweeper.data.load import (
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
-from sweeper.data.splits import Repeated, class_of, placement, repeated_in, subset
+from sweeper.data.splits import Repeated, class_of, placement, repeated_in
 from sweeper.data.table import Stored
 from sweeper.spec import DataSpec, Task
 
@@ -206,9 +207,7 @@ def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     if data.task == "classification":
         checks.check_seen(splits, name)
     if spec.max_rows is not None:
-        chosen = subset(splits, max(spec.max_rows, len(SPLITS)))
-        checks.check_subset(chosen, splits, spec.max_rows)
-        checks.check_seen(chosen, name)
+        chosen = chosen_rows(splits, spec)
         repeated = repeated_in(chosen)
         with _written(folder) as write:
             for split, examples in chosen.items():

@@ -17,7 +17,7 @@ IN_WORDS: Mapping[LongRow, str] = {
 }
 
 
-def long_row(task: Task, *, answered: bool) -> LongRow:
+def long_row(task: Task, *, has_prompt: bool) -> LongRow:
     """What becomes of a row that is too long.
 
     An answer is never cut.
@@ -28,6 +28,6 @@ def long_row(task: Task, *, answered: bool) -> LongRow:
     >>> long_row("classification", answered=False), long_row("code", answered=True)
     ('cut', 'shortened')
     """
-    if answered:
+    if has_prompt:
         return "shortened"
     return "divided" if task == "domain" else "cut"

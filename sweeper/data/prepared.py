@@ -12,17 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.data import checks
 from sweeper.data.changes import ListedChange, applied, read_changes
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import with_further_rows
-from sweeper.data.load import Choose, Splits, all_rows, dataset_of_rows, fingerprint_of
+from sweeper.data.load import (
+    Choose,
+    Splits,
+    all_rows,
+    chosen_rows,
+    dataset_of_rows,
+    fingerprint_of,
+)
 from sweeper.data.load_large import load
 from sweeper.data.rows import DataRows, FileRow, read_rows
-from sweeper.data.splits import in_order, repeated_in, subset
+from sweeper.data.splits import in_order, repeated_in
 from sweeper.errors import DataError, Problem
 from sweeper.features import parts
 from sweeper.spec import DataSpec, Spec, Task
@@ -69,12 +75,7 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         for part, source in zip(_loaded(spec, load_source), sources, strict=True)
     ]
     whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
-    splits = whole
-    if spec.data.max_rows is not None:
-        splits = subset(whole, max(spec.data.max_rows, len(SPLITS)))
-        checks.check_subset(splits, whole, spec.data.max_rows)
-    splits = choose(splits)
-    checks.check_seen(splits, str(spec.data.named))
+    splits = chosen_rows(whole, spec.data, choose)
     titled = list(zip([source.title for source in sources], parts, strict=True))
     warnings = [f"{title}: {text}" for title, part in titled for text in part.warnings]
     tested = sum(len(part.splits["test"]) for part in parts)
@@ -102,7 +103,7 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         parts[0],
         path=str(spec.data.named),
         evidence=tuple(f"{title}: {text}" for title, part in titled for text in part.evidence),
-        splits=dict(splits),
+        splits=splits,
         origins={split: "hash" if split in hashed else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),

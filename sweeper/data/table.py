@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
+from sweeper.data.problems import raise_any
 from sweeper.data.progress_lines import with_progress
-from sweeper.errors import Problem
+from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
 Numbered = tuple[int, Fields]
@@ -97,9 +98,19 @@ def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
     return Stored(ends[-1], at, lambda: chain.from_iterable(parts))
 
 
-@dataclass(frozen=True)
+_SHOWN_CHARACTERS = 200
+"""Characters that are kept of a row that cannot be read."""
+
+_FEWEST_BROKEN = 10_000
+"""Broken rows from which on a file is given up while it is read, if most rows are broken."""
+
+MOST_COLUMNS = 10_000
+"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
+
+
+@dataclass
 class RowTable:
-    """The rows of one or more files of the same split.
+    """The rows of one or more files of the same split, and what is noted while they are read.
 
     Args:
         rows: Line (or row) number and fields of every row; those of a large file stay in it.
@@ -107,36 +118,78 @@ class RowTable:
         label_names: Column to names of its integer classes, where the file states them.
         cautions: What a user should check about how the file was read, with the remedy.
         named: All columns, where whoever read the file has noted them.
+        count: How many rows were read.
     """
 
     name: str
-    rows: Sequence[Numbered]
-    how: tuple[str, ...] = ()
-    label_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    broken: tuple[Broken, ...] = ()
-    cautions: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    rows: Sequence[Numbered] = ()
+    how: list[str] = field(default_factory=list)
+    label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
+    named: dict[str, None] = field(default_factory=dict)
+    count: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns, in the order in which they first occur."""
-        return self.named or tuple(
-            dict.fromkeys(name for _, fields in self.rows for name in fields)
-        )
+        return tuple(self.named or dict.fromkeys(n for _, fields in self.rows for n in fields))
 
     def sample(self, size: int) -> Iterator[Fields]:
         """At most ``size`` rows at equal distances, the same ones every time."""
         step = max(1, -(-len(self.rows) // size))
         return (fields for _, fields in self.rows[::step])
 
+    def leave_out(self, line: int, reason: str, text: str, what: str = "", fix: str = "") -> None:
+        """Note a line without a readable row.
+
+        Args:
+            what: Why it is no row, for an error if most lines are none; empty if it needs none.
+
+        Raises:
+            DataError: Most of many rows are broken.
+        """
+        problem = Problem(what, fix=fix, where=f"{self.name}:{line}") if what else None
+        self.broken.append(Broken(line, reason, text[:_SHOWN_CHARACTERS], problem))
+        if len(self.broken) >= _FEWEST_BROKEN:
+            self.refuse_most()
+
+    def refuse_most(self) -> None:
+        """Refuse a file of which more rows are broken than can be read.
+
+        Raises:
+            DataError: With the first problems.
+        """
+        if len(self.broken) > self.count:
+            raise_any([broken.problem for broken in self.broken if broken.problem])
+
+    def counted(self, rows: Iterable[Numbered]) -> Iterator[Numbered]:
+        """The same rows, which are counted and their columns noted.
+
+        Raises:
+            DataError: There are too many columns.
+        """
+        for line, fields in rows:
+            self.count += 1
+            if not self.named.keys() >= fields.keys():
+                self.named |= dict.fromkeys(fields)
+            if len(self.named) > MOST_COLUMNS:
+                raise DataError(
+                    f"more than {MOST_COLUMNS:,} columns",
+                    why="Roles are looked for in every column.",
+                    fix="Is this a matrix, or rows written side by side? Keep the columns with "
+                    "text.",
+                    where=f"{self.name}:{line}",
+                )
+            yield line, fields
+
     def joined(self, other: RowTable) -> RowTable:
         """This table with the rows of another file (a shard) after its own."""
         return RowTable(
             name=self.name,
             rows=joined((self.rows, other.rows)),
-            how=tuple(dict.fromkeys(self.how + other.how)),
+            how=list(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
-            broken=self.broken + other.broken,
-            cautions=tuple(dict.fromkeys(self.cautions + other.cautions)),
-            named=tuple(dict.fromkeys(self.columns + other.columns)),
+            cautions=list(dict.fromkeys(self.cautions + other.cautions)),
+            named=dict.fromkeys(self.columns + other.columns),
         )

@@ -1,1 +1,1 @@
-"""How good a model is: baselines to beat and task figures."""
+"""How models are scored: baselines, task metrics and their uncertainty."""

@@ -1,7 +1,7 @@
-"""Models to beat in classification that cost next to nothing.
+"""Baselines of classification that cost next to nothing.
 
-Each is fitted on the train split and chosen on validation; the test split is read only when
-``evaluate`` is asked for it.
+Each is fitted on the train split; its regularisation is chosen on validation. The test split is
+read only by ``evaluate("test")``.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-# Inverse regularisation strengths, weakest last; the path stops once the validation loss rises.
+# Inverse regularisation strengths; fitting stops once the validation loss rises.
 PATH = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-_ITERATIONS = 300
+_MAX_ITERATIONS = 300
 # Measured: MiniLM features of 9,000 texts in 77 classes take 5.6 s of CPU for the path; 1e-5 takes
 # 15 s and 1e-6 19 s for a validation loss that is 0.0003 lower. At 1e-3 the solver stops before
 # weak regularisation shows.
 _TOLERANCE = 1e-4
-# A feature whose spread is under this share of the typical one is constant.
-_VARIES = 1e-5
+# A feature counts as constant if its spread is below this share of the mean spread.
+_MIN_SPREAD_SHARE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Probe:
     """A fitted linear head.
 
     Args:
-        weight: ``(classes, width)``, for features as they come from the model.
+        weight: ``(classes, width)``, for the model's features before standardising.
         bias: ``(classes,)``.
         strength: The inverse regularisation strength C that was chosen.
-        losses: Validation loss of each C that was tried.
+        losses: Each tried C to its validation loss.
     """
 
     weight: Array
@@ -77,41 +77,40 @@ def fit_path(
     class_weights: NDArray[np.float64] | None = None,
     underway: Steps = nothing,
 ) -> Probe:
-    """Fit from strong to weak regularisation, each from the last one's solution; keep the best.
+    """The best probe of a path from strong to weak regularisation, with warm starts.
 
     Features are standardised, so that one path suits every model, and the scale is folded into
-    the weights afterwards. (Measured at its best strength against raw features: 0.575 to 0.577 on
-    well-formed queries, 0.123 to 0.125 on 7 intents, 0.313 to 0.313 on 77.)
+    the weights afterwards. (Validation loss at the best strength, standardised and raw: 0.575 and
+    0.577 on well-formed queries, 0.123 and 0.125 on 7 intents, 0.313 and 0.313 on 77.)
 
     Args:
-        validation: ``(items, width)``; its loss chooses.
+        validation: ``(items, width)``; the lowest loss on it is the best.
         validation_targets: ``(items,)``.
-        classes: How many there are; one that never occurs in ``train`` gets no probability.
+        classes: Number of classes; one that never occurs in ``train`` gets almost no probability.
         path: Inverse strengths, ascending.
-        class_weights: ``(classes,)`` what each class counts in the fit, never in validation; all
-            alike if None.
-        underway: Called with the number of tried strengths.
+        class_weights: ``(classes,)`` weights in the fit, not in validation; equal if None.
+        underway: Called with the number of tried strengths and of all.
     """
-    # Not at the top: scikit-learn takes 0.8 s of a worker's start, and most tasks have no probe.
+    # Imported here, as scikit-learn takes 0.8 s of a worker's start and most tasks have no probe.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = train.mean(0), train.std(0)
-    # What does not vary on the frozen model says nothing; standardised, its rounding noise would
-    # become a weight of 1e8 that blows up once training moves the feature (seen with MiniLM).
-    scale[scale < _VARIES * scale.mean()] = np.inf
+    # Constant features are left out: standardised, their rounding noise would get a weight of 1e8,
+    # which blows up once training moves the feature (seen with MiniLM).
+    scale[scale < _MIN_SPREAD_SHARE * scale.mean()] = np.inf
     inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
-    model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=_TOLERANCE)
-    weights = None if class_weights is None else class_weights[np.asarray(targets)]
+    model = LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
+    item_weights = None if class_weights is None else class_weights[np.asarray(targets)]
     best: Probe | None = None
     losses: dict[float, float] = {}
     for number, strength in enumerate(path):
         underway(number, len(path))
         model.set_params(C=strength)
         with warnings.catch_warnings():
-            # Where the iterations run out, validation judges the unfinished solution.
+            # Validation judges a solution that has not converged, too.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs, targets, sample_weight=weights)
+            model.fit(inputs, targets, sample_weight=item_weights)
         probe = _unscaled(model, mean, scale, classes, strength, losses)
         loss = float(nll(probe.log_probabilities(validation), validation_targets).mean())
         losses[strength] = loss
@@ -131,10 +130,10 @@ def _unscaled(
     strength: float,
     losses: dict[float, float],
 ) -> Probe:
-    """The fitted model as a head on features that are not standardised."""
+    """The fitted model as a probe for features that are not standardised."""
     coefficients, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:
-        # scikit-learn gives the log-odds of the second class; half to each side is the same model.
+        # scikit-learn gives the log-odds of the second class: half for it, minus half for the other
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weight = np.zeros((classes, len(mean)), dtype=np.float32)
@@ -150,7 +149,7 @@ _TFIDF_ROWS = 100_000
 """Rows that TF-IDF is fitted on. Measured: 259,000 rows of 390 characters take 3.4 GB of memory."""
 
 
-class _Classifying(ABC):
+class _ClassBaseline(ABC):
     """A baseline that gives log-probabilities of the classes."""
 
     name: str
@@ -178,8 +177,8 @@ class _Classifying(ABC):
         return Evaluation(losses, weights, scores, metrics, decisions)
 
 
-class Majority(_Classifying):
-    """Every text gets the class frequencies of the train split, one item added to each class."""
+class Majority(_ClassBaseline):
+    """Predicts the class frequencies of the train split, with one item added to each class."""
 
     name = "majority"
     title = "majority class"
@@ -193,7 +192,7 @@ class Majority(_Classifying):
         return np.tile(np.log(frequencies / frequencies.sum()), (items, 1))
 
 
-class Tfidf(_Classifying):
+class Tfidf(_ClassBaseline):
     """TF-IDF of words and word pairs with logistic regression; C is chosen on validation."""
 
     name = "tfidf"
@@ -211,12 +210,12 @@ class Tfidf(_Classifying):
 
     @cached_property
     def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
-        # Not at the top, as in ``fit_path``.
+        # Imported here, as in ``fit_path``.
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
 
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
-        # The rows of a split are in the order of hashes, so the first ones are a random sample.
+        # A split is in the order of hashes, so its first rows are a random sample.
         rows = self._task.dataset.splits["train"][:_TFIDF_ROWS]
         train = vectorizer.fit_transform([example.text for example in rows])
         validation = vectorizer.transform(self._texts("validation"))
@@ -225,7 +224,9 @@ class Tfidf(_Classifying):
         for number, strength in enumerate(_TFIDF_PATH):
             self._underway(number, len(_TFIDF_PATH))
             model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(train, targets)
-            loss = nll(self._spread(model, validation), self._targets("validation")).mean()
+            loss = nll(
+                self._over_all_classes(model, validation), self._targets("validation")
+            ).mean()
             if best is None or loss < best[0]:
                 best = (loss, model)
             else:
@@ -233,22 +234,23 @@ class Tfidf(_Classifying):
         assert best is not None
         return vectorizer, best[1]
 
-    def _spread(self, model: LogisticRegression, inputs: Any) -> Floats:
-        """Log-probabilities over all classes, those that train lacks included."""
-        logs = np.full((inputs.shape[0], len(self._task.dataset.labels)), -30.0)
-        logs[:, model.classes_] = model.predict_log_proba(inputs)
-        return np.asarray(np.maximum(logs, -30.0))
+    def _over_all_classes(self, model: LogisticRegression, inputs: Any) -> Floats:
+        """Log-probabilities of all classes, including those that train lacks."""
+        log_probabilities = np.full((inputs.shape[0], len(self._task.dataset.labels)), -30.0)
+        log_probabilities[:, model.classes_] = model.predict_log_proba(inputs)
+        return np.asarray(np.maximum(log_probabilities, -30.0))
 
     def log_probabilities(self, split: Split) -> Floats:
         vectorizer, model = self._fitted
-        return self._spread(model, vectorizer.transform(self._texts(split)))
+        return self._over_all_classes(model, vectorizer.transform(self._texts(split)))
 
 
-class FrozenProbe(_Classifying):
+class FrozenProbe(_ClassBaseline):
     """Logistic regression on the frozen base model's pooled features.
 
     Args:
-        features: Gives the pooled features ``(items, width)`` of a split.
+        probe: Returns the fitted probe.
+        features: Returns the pooled features ``(items, width)`` of a split.
     """
 
     name = "probe"

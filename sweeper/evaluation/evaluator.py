@@ -1,7 +1,7 @@
 """Scores a model on the items of a split, the same way in every trial and for every baseline.
 
-Items are tokenised once for every trial, in padded batches of like lengths; those of a large split
-lie in files.
+Items are tokenised once for all trials, and batched by length; those of a large split are stored in
+files.
 """
 
 from __future__ import annotations
@@ -41,53 +41,53 @@ from sweeper.tasks.task import (
 )
 
 _KINDS = "encoding_kinds"
-_ITEMS, _ABOUT = "items", "about"
+_ITEMS, _ITEM_TABLE = "items", "about"
 _TOKENISED_TOGETHER = 512
 _ROW = "row"
-MAPPED_FROM = 10_000
-"""Items from which on features are kept in a file: fewer are tokenised in seconds."""
+MIN_ITEMS_IN_FILE = 10_000
+"""From this number of items on, features are stored in a file; fewer are tokenised in seconds."""
 
 
 def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
-    """A name for what a task makes of these examples; None if its tokenizer cannot be named.
+    """A digest of everything that a task's features depend on; None for a slow tokenizer.
 
-    It covers the examples, the tokenizer with its chat template, the cap, and what the task may
-    look at besides.
+    It covers the examples, the tokenizer with its chat template, the length limit, and what else a
+    task may read.
     """
     backend = getattr(task.tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
     tokenizer = value_of(backend.to_str())
-    # Set anew by every call, to what the call asks for.
+    # Every call of the tokenizer sets these.
     tokenizer |= {"truncation": None, "padding": None}
-    about = (
+    inputs = (
         *(version("finetune-sweeper"), version("transformers"), version("tokenizers")),
         *(type(task).__module__, type(task).__qualname__, task.sequence_length),
         *(tokenizer, task.tokenizer.chat_template, task.tokenizer.special_tokens_map),
         *(task.facts.model_dump_json(), task.spec.training.model_dump_json()),
         *(len(task.spec.models), task.dataset.labels, task.dataset.path),
     )
-    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr(inputs).encode(), digest_size=16)
     for example in examples:
         digest.update(repr(example).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
 def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
-    """Write features, and beside them what is asked of all of them."""
-    about = array("q")
+    """Write the features, and a table with three numbers for each (see ``_table_row``)."""
+    table = array("q")
     with writing(folder / _ITEMS) as write:
         for feature in chain.from_iterable(blocks):
             tokens = {name: values for name, values in feature.items() if name != _KINDS}
             write(json.dumps(tokens, separators=(",", ":")).encode())
-            about.extend(_about(feature))
-    (folder / _ABOUT).write_bytes(about)
+            table.extend(_table_row(feature))
+    (folder / _ITEM_TABLE).write_bytes(table)
 
 
-def _about(feature: Feature) -> tuple[int, int, int]:
-    """Tokens of an item, the place of its example, and its encoding_kinds as bits."""
-    marks = sum(1 << ENCODING_KINDS.index(kind) for kind in feature.get(_KINDS, ()))
-    return len(feature["input_ids"]), feature.get(_ROW, 0), marks
+def _table_row(feature: Feature) -> tuple[int, int, int]:
+    """An item's number of tokens, the index of its example, and its encoding kinds as bits."""
+    bits = sum(1 << ENCODING_KINDS.index(kind) for kind in feature.get(_KINDS, ()))
+    return len(feature["input_ids"]), feature.get(_ROW, 0), bits
 
 
 def _read(item: memoryview) -> Feature:
@@ -96,14 +96,14 @@ def _read(item: memoryview) -> Feature:
 
 
 Positioned = tuple[list[int], Batch]
-"""Items padded together, and where they stand in the split."""
+"""The indices in the split of a batch's items, and the padded batch."""
 
 
 class TokenizedSplit:
-    """One split for one task.
+    """The tokenised items of one split for one task.
 
     Args:
-        divided: A long example becomes several items instead of one that is cut.
+        in_pieces: Whether a long example becomes several items; else it is cut.
     """
 
     def __init__(
@@ -112,56 +112,56 @@ class TokenizedSplit:
         examples: Sequence[Example],
         underway: Steps = nothing,
         *,
-        divided: bool = False,
+        in_pieces: bool = False,
     ) -> None:
         self._task = task
         self._underway = underway
         self._examples = examples
-        self._divided = divided
-        self._kept: dict[tuple[int, int], list[Positioned]] = {}
+        self._in_pieces = in_pieces
+        self._padded_batches: dict[tuple[int, int], list[Positioned]] = {}
 
     def __len__(self) -> int:
-        return len(self.features) if self._divided else len(self._examples)
+        return len(self.features) if self._in_pieces else len(self._examples)
 
     @cached_property
     def examples(self) -> Sequence[Example]:
-        if not self._divided:
+        if not self._in_pieces:
             return self._examples
-        rows = self._about[:, 1]
+        rows = self._table_row[:, 1]
         return Stored(len(rows), lambda item: self._examples[int(rows[item])])
 
     @cached_property
     def _folder(self) -> Path | None:
-        """The folder with the features, which is made once; None where they are few."""
-        large = len(self._examples) >= MAPPED_FROM
-        name = fingerprint(self._task, self._told()) if large else None
+        """The folder with the features, written once; None for few examples."""
+        large = len(self._examples) >= MIN_ITEMS_IN_FILE
+        name = fingerprint(self._task, self._with_progress()) if large else None
         if name is None:
             return None
         return made_while_used(
-            home() / "items" / f"{name}{'-divided' if self._divided else ''}",
+            home() / "items" / f"{name}{'-divided' if self._in_pieces else ''}",
             lambda folder: _write(folder, self._blocks()),
             while_waiting=lambda: self._underway(0, len(self._examples)),
         )
 
     @cached_property
     def features(self) -> Sequence[Feature]:
-        """Each item tokenised; of many items, read from a file when asked for.
+        """The tokenised items; those of a large split are read from a file one by one.
 
         Raises:
-            DataError: Some cannot be; all of them are named.
+            DataError: Names all examples that cannot be tokenised.
         """
         if self._folder:
             return stored_items(self._folder / _ITEMS, _read)
         return [feature for block in self._blocks() for feature in block]
 
     @cached_property
-    def _about(self) -> NDArray[np.int64]:
-        """``(items, 3)``, see ``_about``."""
+    def _table_row(self) -> NDArray[np.int64]:
+        """``(items, 3)``: a ``_table_row`` for each item."""
         if self._folder:
-            return np.fromfile(self._folder / _ABOUT, dtype=np.int64).reshape(-1, 3)
-        return np.array([_about(feature) for feature in self.features], np.int64).reshape(-1, 3)
+            return np.fromfile(self._folder / _ITEM_TABLE, dtype=np.int64).reshape(-1, 3)
+        return np.array([_table_row(feature) for feature in self.features], np.int64).reshape(-1, 3)
 
-    def _told(self) -> Iterator[Example]:
+    def _with_progress(self) -> Iterator[Example]:
         for number, example in enumerate(self._examples):
             if not number % _TOKENISED_TOGETHER:
                 self._underway(0, len(self._examples))
@@ -173,11 +173,11 @@ class TokenizedSplit:
             self._underway(start, len(self._examples))
             block = self._examples[start : start + _TOKENISED_TOGETHER]
             try:
-                if not self._divided:
+                if not self._in_pieces:
                     yield self._task.encode(block)
                     continue
-                each = enumerate(self._task.divided(block), start)
-                yield [{**item, _ROW: row} for row, items in each for item in items]
+                numbered = enumerate(self._task.encode_all(block), start)
+                yield [{**item, _ROW: row} for row, items in numbered for item in items]
             except DataError as error:
                 problems += error.problems
         if problems:
@@ -185,41 +185,41 @@ class TokenizedSplit:
 
     @cached_property
     def encoding_kinds(self) -> Sequence[Feature]:
-        """Features of which only the encoding_kinds are looked at."""
-        marks = self._about[:, 2]
+        """Features with nothing but their encoding kinds."""
+        bits = self._table_row[:, 2]
         return Stored(
-            len(marks),
+            len(bits),
             lambda item: {
-                _KINDS: [f for bit, f in enumerate(ENCODING_KINDS) if marks[item] >> bit & 1]
+                _KINDS: [kind for bit, kind in enumerate(ENCODING_KINDS) if bits[item] >> bit & 1]
             },
         )
 
     @cached_property
     def lengths(self) -> Sequence[int]:
-        return array("q", self._about[:, 0].tobytes())
+        return array("q", self._table_row[:, 0].tobytes())
 
     def batches(self, count: int, size: int) -> Iterator[Positioned]:
-        """The first ``count`` items, longest first, as (positions, padded batch) on the CPU."""
+        """The first ``count`` items in batches, longest first, as (indices, padded batch)."""
         order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
         for start in range(0, count, size):
             part = order[start : start + size]
             yield part, self._task.collate([self.features[i] for i in part])
 
-    def kept_batches(self, count: int, size: int) -> list[Positioned]:
-        """The same, padded once and kept: for what every trial is scored on."""
+    def stored_batches(self, count: int, size: int) -> list[Positioned]:
+        """``batches``, padded once and kept in memory, since every trial is scored on them."""
         key = (count, size)
-        if key not in self._kept:
-            self._kept[key] = list(self.batches(count, size))
-        return self._kept[key]
+        if key not in self._padded_batches:
+            self._padded_batches[key] = list(self.batches(count, size))
+        return self._padded_batches[key]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch where the model is."""
+    """The batch on the model's device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager[None]:
-    """Matrix products in 16 bits where the trial's precision is a mixed one, else as they are."""
+    """A context of mixed precision in the dtype ``mixed``; of full precision if None."""
     context: AbstractContextManager[None] = torch.autocast(
         device.type, dtype=getattr(torch, mixed or "bfloat16"), enabled=bool(mixed)
     )
@@ -228,10 +228,10 @@ def autocast(device: torch.device, mixed: Half | None) -> AbstractContextManager
 
 @dataclass(frozen=True)
 class Evaluator:
-    """How models are scored on one split.
+    """Scores models on one split.
 
     Args:
-        batch_size: Items at a time; longest first, so that too little memory shows at once.
+        batch_size: Items in a batch. The longest come first, to detect a lack of memory early.
         underway: Called before each batch with the number of scored items.
     """
 
@@ -248,7 +248,7 @@ class Evaluator:
             model: The model that the task assembled. Left in evaluation mode.
 
         Raises:
-            Interrupted: ``underway`` raised it.
+            Interrupted: Raised by ``underway``.
         """
         count = len(self.items) if count is None else min(count, len(self.items))
         device = next(model.parameters()).device
@@ -256,7 +256,7 @@ class Evaluator:
         parts: list[ItemScores] = []
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
-            for part, batch in self.items.kept_batches(count, self.batch_size):
+            for part, batch in self.items.stored_batches(count, self.batch_size):
                 self.underway(len(positions), count)
                 parts.append(self.task.score(model, to_device(batch, device)))
                 positions += part

@@ -1,7 +1,4 @@
-"""Answers that a model writes, how good they are, and the objective of a study on the items.
-
-Joins prompts, generation and figures, pass@k among them; knows nothing of trials.
-"""
+"""Generated answers, their metrics (such as pass@k), and the value of a study's objective."""
 
 from __future__ import annotations
 
@@ -21,8 +18,9 @@ from transformers.generation import StoppingCriteria
 from sweeper.backend import Steps, Underway, nothing
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
+from sweeper.memory.overheads import MIN_PROMPTS, cache_bytes, prompts_at_once
 from sweeper.metrics import user_function
-from sweeper.metrics.metric import computed, item_values, metrics
+from sweeper.metrics.metric import compute_metrics, item_values, metrics
 from sweeper.metrics.programs import run_program
 from sweeper.objective import Objective
 from sweeper.tasks.instruction import Instruction
@@ -31,13 +29,13 @@ from sweeper.tasks.task import Evaluation, Floats, Task
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose the next token. Greedy where ``temperature`` is 0.
+    """How the next token is chosen; greedily if ``temperature`` is 0.
 
     Args:
         temperature: Divides the logits.
         top_p: Keeps the most likely tokens up to this mass (arXiv:1904.09751).
-        samples: Answers to each prompt.
-        seed: Seed of the sampling; batches are numbered from it.
+        samples: Number of answers to each prompt.
+        seed: Seed of the first batch; later batches have ``seed`` plus their first item's number.
     """
 
     temperature: float = 0.0
@@ -57,88 +55,87 @@ def generate(
     sampling: Sampling | None = None,
     underway: Steps = nothing,
 ) -> list[list[str]]:
-    """What the model answers to each prompt.
+    """The model's answers to each prompt.
 
     Args:
         model: A causal language model, adapted or not. Left in evaluation mode.
         prompts: Token ids, up to where the answer begins.
         stop_tokens: An answer ends before the first of these.
-        batch_size: Prompts at a time, longest first; what fits the device's memory if None.
-        sampling: Greedy, one answer each, if None.
-        underway: Told after each token how many prompts are answered; one that is under way counts
-            as the share of ``max_new_tokens`` that is written.
+        batch_size: Prompts in a batch, longest first; as many as fit the device's memory if None.
+        sampling: One greedy answer to each prompt if None.
+        underway: Called after each token with the number of answered prompts; an unfinished answer
+            counts as the share of ``max_new_tokens`` that is written.
 
     Returns:
-        For each prompt, in its order, ``samples`` texts.
+        ``samples`` texts for each prompt, in the order of ``prompts``.
     """
-    chosen = sampling or Sampling()
+    drawing = sampling or Sampling()
     stops = sorted(set(stop_tokens))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
-    settings = _settings(chosen, stops, padding, max_new_tokens)
+    config = _generation_config(drawing, stops, padding, max_new_tokens)
     device = next(model.parameters()).device
-    writer: Any = model.eval()
+    generator: Any = model.eval()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     answers: dict[int, list[str]] = {}
     if batch_size is None:
         longest = max(map(len, prompts), default=0) + max_new_tokens
-        batch_size = texts_at_once(writer, chosen.samples * longest, device)
+        batch_size = prompt_batch_size(generator, drawing.samples * longest, device)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids = _left_padded([prompts[i] for i in rows], padding)
         mask = _left_padded([[1] * len(prompts[i]) for i in rows], 0)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(chosen.seed + start)
-            written = writer.generate(
+            torch.manual_seed(drawing.seed + start)
+            outputs = generator.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
-                generation_config=settings,
+                generation_config=config,
                 stopping_criteria=[
-                    _Watched(underway, start, len(rows), len(order), max_new_tokens)
+                    _ReportsTokens(underway, start, len(rows), len(order), max_new_tokens)
                 ],
             )
-        texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stops) for row in written]
+        texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stops) for row in outputs]
         for number, row in enumerate(rows):
-            answers[row] = texts[number * chosen.samples : (number + 1) * chosen.samples]
+            answers[row] = texts[number * drawing.samples : (number + 1) * drawing.samples]
     return [answers[number] for number in range(len(prompts))]
 
 
-def texts_at_once(model: Any, tokens: int, device: torch.device) -> int:
-    """Prompts in a batch: on a GPU, as many as its free memory has room for.
+def prompt_batch_size(model: Any, tokens: int, device: torch.device) -> int:
+    """Number of prompts in a batch: on a GPU, as many as fit its free memory.
 
     Args:
-        tokens: Tokens of a prompt and its answers.
+        tokens: Tokens of the longest prompt with its answers.
     """
     if device.type != "cuda":
-        return _FEWEST
+        return MIN_PROMPTS
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
-    each = 2 * 2 * config.num_hidden_layers * heads * width * tokens
-    free = torch.cuda.mem_get_info()[0]
-    return int(max(_FEWEST, min(_LARGEST, _CACHE_SHARE * free / each)))
+    cached = cache_bytes(config.num_hidden_layers, heads * width, tokens)
+    return prompts_at_once(cached, torch.cuda.mem_get_info()[0])
 
 
-class _Watched(StoppingCriteria):
-    """Tells of each token of a batch; ends nothing."""
+class _ReportsTokens(StoppingCriteria):
+    """A criterion that never stops generation but reports each token of a batch."""
 
     def __init__(self, underway: Steps, before: int, rows: int, of: int, most: int) -> None:
-        self._underway, self._before, self._rows, self._of = underway, before, rows, of
+        self._underway, self._before, self._rows, self._total = underway, before, rows, of
         self._written, self._most = 0, most
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
         self._written += 1
-        self._underway(self._before + self._rows * self._written // self._most, self._of)
+        self._underway(self._before + self._rows * self._written // self._most, self._total)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _settings(
+def _generation_config(
     sampling: Sampling, stops: list[int], padding: int, max_new_tokens: int
 ) -> GenerationConfig:
-    sampled = sampling.temperature > 0
-    options = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampled else {}
+    do_sample = sampling.temperature > 0
+    options = {"temperature": sampling.temperature, "top_p": sampling.top_p} if do_sample else {}
     return GenerationConfig(
-        do_sample=sampled,
+        do_sample=do_sample,
         num_return_sequences=sampling.samples,
         max_new_tokens=max_new_tokens,
         eos_token_id=stops,
@@ -161,25 +158,20 @@ def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
     return text.strip()
 
 
-# No answer is longer than this, whatever the references are: a model that does not stop would
-# otherwise write on at the cost of minutes.
-_MOST_TOKENS = 512
-# Texts at a time: keys and values of a 7B model take 0.5 MiB a token, so that 8 of them with
-# 1,000 tokens each stay under 5 GiB.
-_FEWEST, _LARGEST = 8, 64
-# The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
-_CACHE_SHARE = 0.25
+# Largest length of an answer, whatever the references are: a model that does not stop would cost
+# minutes.
+_MAX_ANSWER_TOKENS = 512
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Answers to the items of a split.
+class ItemAnswers:
+    """Generated answers to the items of a split.
 
     Args:
-        answers: For each item, all texts that were sampled; the first is what is compared.
-        metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` where code was run.
-        most_tokens: Answers were cut there.
+        answers: All sampled texts of each item; the first is compared with the references.
+        metrics: BLEU, chrF, ROUGE and exact match; ``pass@k`` if code was run.
+        most_tokens: The length in tokens at which answers were cut.
     """
 
     answers: tuple[tuple[str, ...], ...]
@@ -197,42 +189,44 @@ def answer(
     sampling: Sampling | None = None,
     run_code: bool = False,
     underway: Underway | None = None,
-) -> Answered:
-    """Let a model answer, and compare with the references.
+) -> ItemAnswers:
+    """Let a model answer the items, and compare with the references.
 
     Args:
         examples: The items; each has an answer.
-        prompt: The tokens that ask for an item's answer; the task's prompt if None.
+        prompt: Returns the prompt's tokens for an item; ``task.prompt`` if None.
         sampling: Greedy if None. With several samples, pass@k is given for every k that is a
             power of ten or their number.
         run_code: The user's explicit permission to run answers against the items' tests.
 
     Raises:
-        RunError: Code is to be run, but cannot be cut off from network and files here.
+        RunError: Code is to be run, but this machine cannot isolate it from network and files.
     """
     underway = underway or Underway()
-    most = _longest_reference(task, examples)
-    written = generate(
+    most_tokens = _longest_reference(task, examples)
+    generated = generate(
         model,
         task.tokenizer,
         [(prompt or task.prompt)(example) for example in examples],
         task.chat.stop_tokens,
-        max_new_tokens=most,
+        max_new_tokens=most_tokens,
         batch_size=batch_size,
         sampling=sampling,
         underway=underway.steps("writing answers"),
     )
     references = [example.accepted for example in examples]
-    figures = computed("answers", [texts[0] for texts in written], references)
+    figures = compute_metrics("answers", [texts[0] for texts in generated], references)
     if run_code:
         progress = underway.steps("running programs")
-        figures |= _pass_rates(passed(written, examples, progress))
-    return Answered(tuple(map(tuple, written)), figures, most)
+        figures |= _pass_rates(passed(generated, examples, progress))
+    return ItemAnswers(tuple(map(tuple, generated)), figures, most_tokens)
 
 
-def item_metrics(answered: Answered, examples: Sequence[Example]) -> dict[str, tuple[float, ...]]:
-    """One number an item for each metric of answers that tables show (see ``item_values``)."""
-    texts = [each[0] for each in answered.answers]
+def item_metrics(
+    answered: ItemAnswers, examples: Sequence[Example]
+) -> dict[str, tuple[float, ...]]:
+    """For each metric of answers in tables, one number for each item (see ``item_values``)."""
+    texts = [samples[0] for samples in answered.answers]
     references = [example.accepted for example in examples]
     return {
         name: tuple(item_values(metric.compute, texts, references, per_item=metric.per_item))
@@ -243,21 +237,21 @@ def item_metrics(answered: Answered, examples: Sequence[Example]) -> dict[str, t
 
 def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
     lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
-    return min(_MOST_TOKENS, max(lengths))
+    return min(_MAX_ANSWER_TOKENS, max(lengths))
 
 
 def passed(
-    written: Sequence[Sequence[str]], examples: Sequence[Example], underway: Steps
+    answers: Sequence[Sequence[str]], examples: Sequence[Example], underway: Steps
 ) -> list[list[bool]]:
-    """Whether each answer passes its item's tests, of the items that have tests.
+    """Whether each answer passes its item's tests, for the items with tests.
 
-    The user has permitted to run code.
+    Runs the answers as code: call it only with the user's permission.
     """
-    tested = [pair for pair in zip(written, examples, strict=True) if pair[1].tests]
+    tested = [pair for pair in zip(answers, examples, strict=True) if pair[1].tests]
     runs: list[list[bool]] = []
-    for texts, example in tested:
+    for samples, example in tested:
         underway(len(runs), len(tested))
-        runs.append([run_program(code_of(text), example.tests) for text in texts])
+        runs.append([run_program(code_of(text), example.tests) for text in samples])
     return runs
 
 
@@ -282,11 +276,11 @@ def code_of(answer: str) -> str:
 
 
 def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
-    """The unbiased estimate from n answers to each problem (arXiv:2107.03374, section 2.1).
+    """The unbiased estimate of pass@k from n answers to each item (arXiv:2107.03374, section 2.1).
 
     Args:
-        passed: For each problem, whether each of its answers passed; at least ``k`` answers.
-        k: How many answers one may try.
+        passed: Whether each answer to each item passed; at least ``k`` answers to each.
+        k: Number of answers that may be tried.
 
     >>> pass_at_k([[True, False], [False, False]], 1)
     0.25
@@ -300,61 +294,65 @@ def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
 
 @dataclass(frozen=True)
 class ObjectiveScore:
-    """The objective's value, and numbers whose mean it is, one for each scored item (see
+    """The objective's value and its parts: one number for each scored item, with this mean (see
     ``item_values``)."""
 
     value: float
     items: Floats
 
     def costs(self, objective: Objective) -> Floats:
-        """What is minimised, item by item."""
+        """``(items,)`` the cost of each item, which a study minimises."""
         return np.asarray([objective.cost(value) for value in self.items.tolist()])
 
 
 def from_decisions(
     objective: Objective, task: Task, evaluation: Evaluation, examples: Sequence[Example]
 ) -> ObjectiveScore | None:
-    """The objective of class decisions; None where it is not computed from these."""
-    decided = evaluation.decisions
-    if objective.of != "classes" or decided is None:
+    """The objective from class decisions; None if it is not computed from them."""
+    decisions = evaluation.decisions
+    if objective.of != "classes" or decisions is None:
         return None
-    decided, examples = decided.only(evaluation.scored), evaluation.of_scored(examples)
+    decisions = decisions.select(evaluation.scored)
     if objective.function:
-        predicted = [task.dataset.labels[number] for number in decided.predicted.tolist()]
-        return _of(*user_function.measured(objective, predicted, examples))
-    return _metric(objective, decided.predicted.tolist(), decided.true.tolist())
+        predicted = [task.dataset.labels[number] for number in decisions.predicted.tolist()]
+        scored = evaluation.scored_examples(examples)
+        return _objective_score(*user_function.measure(objective, predicted, scored))
+    return _metric(objective, decisions.predicted.tolist(), decisions.true.tolist())
 
 
 def first(evaluation: Evaluation, count: int | None) -> Evaluation:
-    """The decisions on the first ``count`` items, for ``from_decisions``; all if None."""
+    """The evaluation with weights and decisions of the first ``count`` items only; all if None."""
     decisions = evaluation.decisions
     if decisions is None or count is None or count >= len(decisions.true):
         return evaluation
-    first = np.arange(len(decisions.true)) < count
-    return replace(evaluation, weights=evaluation.weights[first], decisions=decisions.only(first))
+    kept = np.arange(len(decisions.true)) < count
+    return replace(evaluation, weights=evaluation.weights[kept], decisions=decisions.select(kept))
 
 
 def from_answers(
-    objective: Objective, answered: Answered, examples: Sequence[Example], underway: Underway
+    objective: Objective,
+    answered: ItemAnswers,
+    examples: Sequence[Example],
+    underway: Underway,
 ) -> ObjectiveScore:
-    """The objective of answers in writing.
+    """The objective from generated answers.
 
     Raises:
-        UsageError: Programs are to pass tests, and no item has any.
+        UsageError: The objective needs tests, and no item has any.
     """
-    texts = [each[0] for each in answered.answers]
+    texts = [samples[0] for samples in answered.answers]
     if objective.function:
-        return _of(*user_function.measured(objective, texts, examples))
+        return _objective_score(*user_function.measure(objective, texts, examples))
     if objective.of == "programs":
         runs = passed(answered.answers, examples, underway.steps("running programs"))
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
-        right = [float(passes[0]) for passes in runs]
-        return _metric(objective, right, right)
+        passes = [float(samples[0]) for samples in runs]
+        return _metric(objective, passes, passes)
     return _metric(objective, texts, [example.accepted for example in examples])
 
 
-def written(
+def from_generation(
     objective: Objective,
     task: Task,
     model: nn.Module,
@@ -362,13 +360,13 @@ def written(
     underway: Underway,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> ObjectiveScore | None:
-    """The objective of what a model writes; None where it is not computed from answers.
+    """The objective from answers that the model generates; None if it needs no answers.
 
     Args:
-        prompt: The tokens that ask for an item's answer; the task's prompt if None.
+        prompt: Returns the prompt's tokens for an item; ``task.prompt`` if None.
 
     Raises:
-        UsageError: The task or an item has no answer to write.
+        UsageError: An item has no question.
     """
     if not objective.of_answers:
         return None
@@ -384,8 +382,8 @@ def written(
 def _metric(objective: Objective, first: Sequence[Any], second: Sequence[Any]) -> ObjectiveScore:
     metric = metrics()[objective.metric]
     items = item_values(metric.compute, first, second, per_item=metric.per_item)
-    return _of(float(metric.compute(first, second)), items)
+    return _objective_score(float(metric.compute(first, second)), items)
 
 
-def _of(value: float, items: Sequence[float]) -> ObjectiveScore:
+def _objective_score(value: float, items: Sequence[float]) -> ObjectiveScore:
     return ObjectiveScore(value, np.asarray(items, dtype=np.float64))

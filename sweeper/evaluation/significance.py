@@ -1,8 +1,8 @@
-"""How far a score or a difference can be trusted: items, seeds, many comparisons. numpy only.
+"""Confidence intervals and verdicts for scores and differences. No torch.
 
-Two sources of chance are kept apart: which items were drawn (bootstrap, paired where two models saw
-the same items) and which seed a model was trained with (t, since three seeds are too few for a
-bootstrap). All draws are seeded.
+Two sources of chance are estimated separately: the choice of items (bootstrap, paired for two
+models on the same items) and the seed of a training (t distribution, since three seeds are too few
+for a bootstrap). All draws are seeded.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-# Percentiles at 2.5% rest on 100 draws then; one comparison stays under 50 ms.
+# Percentiles at 2.5% then rest on 100 draws, and one comparison takes less than 50 ms.
 RESAMPLES = 4000
-# What the mean of other models' seed variances counts for beside a model's own. Fitted to pairs of
-# recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents), and no difference
-# between models at all (wellformed). In benchmarks/verdict 2 finds fewer gains, 8 no more.
+# Degrees of freedom that the mean of all models' seed variances adds to a model's own. Fitted to
+# pairs of recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents), and no
+# difference between models (wellformed). In benchmarks/verdict, 2 finds fewer gains, 8 no more.
 SHARED_FREEDOM = 4
-# Above this many distinct values, items are drawn one by one instead of counted by value.
-_DISTINCT = 64
-# Resamples drawn at once: 500 x 2,000 items is 8 MB.
-_BLOCK = 500
+# Up to this many distinct values, resamples are drawn as counts of values, not item by item.
+_MAX_DISTINCT = 64
+# Resamples drawn at a time: 500 x 2,000 items take 8 MB.
+_BLOCK_RESAMPLES = 500
 
 
 def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float, float]) -> Floats:
     """Bootstrapped means minus their centre, shape (RESAMPLES,).
 
-    Values with few distinct levels (right or wrong, over a few seeds) are drawn as counts, which
-    is the same distribution and fifty times faster.
+    Few distinct values (right or wrong, over a few seeds) are drawn as counts, which gives the same
+    distribution fifty times faster.
+
+    Args:
+        pseudo: Value to the number of pseudo-items with it; ignored if values are many.
     """
     distinct, counts = np.unique(values, return_counts=True)
-    if distinct.size > _DISTINCT:
+    if distinct.size > _MAX_DISTINCT:
         blocks = [
-            values[rng.integers(0, values.size, (_BLOCK, values.size))].mean(axis=1)
-            for _ in range(RESAMPLES // _BLOCK)
+            values[rng.integers(0, values.size, (_BLOCK_RESAMPLES, values.size))].mean(axis=1)
+            for _ in range(RESAMPLES // _BLOCK_RESAMPLES)
         ]
         return np.asarray(np.concatenate(blocks) - values.mean(), dtype=np.float64)
     levels = np.concatenate([distinct, list(pseudo)])
@@ -52,14 +55,14 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
 
 
 def weighted(items: Floats, weights: ArrayLike) -> Floats:
-    """Values whose plain means, and these means' spread over items, are the weighted ones.
+    """Values whose plain mean is the weighted mean of ``items``, and whose spread is its error.
 
     Items with weight 0 were not scored and are left out.
 
-    Each value moves away from its row's weighted mean by the item's share of the weight: the
-    linearised ratio of two sums, so that a bootstrap of items answers for the weights' chance,
-    too (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences of
-    rows with the same weights stay differences.
+    Each value's distance from its row's weighted mean is multiplied by the item's relative weight:
+    the linearised ratio of two sums, so that a bootstrap of items includes the chance in the
+    weights (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences
+    of rows with the same weights stay differences.
 
     Args:
         items: ``(rows, items)``.
@@ -91,30 +94,36 @@ class SeedSpread(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SeedPart:
-    """Draws of the seed component around zero, its standard error, its own 95% half-width."""
+class SeedDraws:
+    """The part of a mean's uncertainty that seeds cause.
+
+    Args:
+        draws: ``(RESAMPLES,)`` deviations around zero.
+        error: Their standard error; None if unknown.
+        half_width: Half-width of the 95% interval from seeds alone.
+    """
 
     draws: Floats
     error: float | None
-    spread: float
+    half_width: float
 
 
-def seed_part(spread: SeedSpread | None, rng: np.random.Generator) -> SeedPart:
-    """Draws of a mean's seed component from its variance; unknown if that is None."""
+def seed_draws(spread: SeedSpread | None, rng: np.random.Generator) -> SeedDraws:
+    """Draws from the variance of a mean between seeds; zeros if the variance is None (unknown)."""
     if spread is None or spread.variance == 0:
-        return SeedPart(np.zeros(RESAMPLES), None if spread is None else 0.0, 0.0)
+        return SeedDraws(np.zeros(RESAMPLES), None if spread is None else 0.0, 0.0)
     error = math.sqrt(spread.variance)
     draws = error * rng.standard_t(spread.freedom, RESAMPLES)
-    return SeedPart(draws, error, error * t_quantile(spread.freedom))
+    return SeedDraws(draws, error, error * t_quantile(spread.freedom))
 
 
 def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
-    """Variances of the single trainings of several models, each drawn towards the mean of all.
+    """The variance between single trainings of each model, shrunk towards the mean of all models.
 
-    A model that three seeds were trained of has two degrees of freedom of its own. The mean of all
-    models counts for four more, and no estimate has more than all models have together (Smyth
-    2004, Statistical Applications in Genetics 3:3). A model without own degrees of freedom gets
-    the mean. One without any variance, such as a fit in closed form, keeps it and is left out.
+    A model with three seeds has two degrees of freedom of its own. The mean of all models adds
+    ``SHARED_FREEDOM``, and no estimate has more than all models together (Smyth 2004, Statistical
+    Applications in Genetics 3:3). A model without degrees of freedom gets the mean. A model with a
+    variance of 0, such as a fit in closed form, keeps it and does not count in the mean.
 
     >>> shared_spreads([SeedSpread(1.0, 2), SeedSpread(3.0, 2), SeedSpread(5.0, 2)])[0]
     SeedSpread(variance=2.3333333333333335, freedom=6)
@@ -128,18 +137,18 @@ def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
     def shared(spread: SeedSpread) -> SeedSpread:
         if spread.freedom > 0 and spread.variance == 0:
             return spread
-        whole = SHARED_FREEDOM + spread.freedom
-        variance = (SHARED_FREEDOM * mean + spread.freedom * spread.variance) / whole
-        return SeedSpread(variance, min(whole, freedom))
+        total = SHARED_FREEDOM + spread.freedom
+        variance = (SHARED_FREEDOM * mean + spread.freedom * spread.variance) / total
+        return SeedSpread(variance, min(total, freedom))
 
     return [shared(spread) for spread in own]
 
 
-def added(spreads: Sequence[SeedSpread], most: float = math.inf) -> SeedSpread:
-    """The variance of a sum; degrees of freedom after Welch and Satterthwaite, at most so many.
+def variance_of_sum(spreads: Sequence[SeedSpread], most: float = math.inf) -> SeedSpread:
+    """The variance of a sum, with degrees of freedom after Welch and Satterthwaite.
 
     Args:
-        most: Estimates that share trainings have no more than one of them.
+        most: Upper limit of the degrees of freedom; for estimates that share trainings.
     """
     parts = [spread for spread in spreads if spread.variance > 0]
     if not parts:
@@ -150,27 +159,27 @@ def added(spreads: Sequence[SeedSpread], most: float = math.inf) -> SeedSpread:
 
 
 def t_quantile(freedom: float) -> float:
-    """How many standard errors a 95% interval reaches to either side."""
+    """Half-width of a 95% interval in standard errors."""
     return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
 Lacking = Literal["items", "seeds"]
 
-# With fewer, nothing is called better, worse or equivalent: percentiles of so few items, or of
-# trainings whose spread was not measured, cover less than they say.
-FEWEST_ITEMS, FEWEST_SEEDS = 20, 2
+# With fewer, every difference is within noise: 95% intervals from so few items, or without a
+# measured spread between seeds, cover the true value less often than 95%.
+MIN_ITEMS, MIN_SEEDS = 20, 2
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model scored on the items that all models are compared on.
+    """One model's scores of the items that all models are compared on.
 
     Args:
         items: Shape (seeds, items): one row for each training of the same configuration.
-        trained: Whether another seed would have given another model. A majority class has none.
-        shared: The spread of its single trainings that other models help to estimate; its own
-            trainings alone if None.
+        trained: Whether the model depends on a seed. A majority class does not.
+        shared: The variance between single trainings as estimated with other models
+            (``shared_spreads``); from this model's trainings alone if None.
     """
 
     items: Floats
@@ -181,12 +190,12 @@ class Scores:
     def of(
         cls, rows: Sequence[ArrayLike], trained: bool = True, weights: ArrayLike | None = None
     ) -> Scores:
-        """Scores from one sequence of item scores for each seed.
+        """Scores from the item scores of each seed.
 
         Args:
-            rows: One for each seed.
-            weights: What each item counts in the mean, the same for every seed and model (tokens
-                of its reference answer); items with weight 0 are left out. All alike if None.
+            rows: A sequence of item scores for each seed.
+            weights: Each item's weight in the mean, the same for every seed and model (tokens of
+                its reference answer); items with weight 0 are left out. Equal if None.
 
         Raises:
             ValueError: No seed, no item, seeds of different lengths, or a score that is not finite.
@@ -210,7 +219,7 @@ class Scores:
 
     @property
     def seed_spread(self) -> SeedSpread | None:
-        """Variance between the means of single seeds; None where it cannot be known."""
+        """The variance between the means of single seeds; None if unknown."""
         if not self.trained:
             return SeedSpread(0.0, 0.0)
         if self.shared is not None or self.seeds < 2:
@@ -219,11 +228,11 @@ class Scores:
 
 
 def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
-    """The models with the variance of their seeds drawn towards that of all of them.
+    """The models with ``shared`` set: their variance between seeds shrunk to that of all models.
 
-    Each finalist has few seeds, and a difference of two means of three seeds has to exceed four
-    standard errors. Models of one task and one kind vary alike, so that each of them adds to what
-    is known of the others.
+    Each finalist has few seeds, so that a difference of two means of three seeds has to exceed four
+    standard errors. Models of one task and one kind have similar variances, so that each of them
+    helps to estimate those of the others.
     """
     trained = {name: scores for name, scores in models.items() if scores.trained}
     own = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained.values()]
@@ -238,9 +247,9 @@ class Estimate:
     """A mean or a difference of means with its interval.
 
     ``item_error`` and ``seed_error`` are the two parts of its standard error; ``seed_spread`` is
-    the half-width that the seeds alone would give. ``seed_error`` is None where only one seed was
-    trained, and the interval then covers the choice of items only. ``seeds`` are the trainings of
-    the model that was trained most often, None where none was trained.
+    the half-width of an interval from the seeds alone. ``seed_error`` is None if only one seed was
+    trained; the interval then covers the choice of items only. ``seeds`` is the number of trainings
+    of the model that was trained most often, None if no model was trained.
     """
 
     value: float
@@ -263,7 +272,7 @@ def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
     rng = np.random.default_rng(seed)
     pseudo = {0.0: 2.0, 1.0: 2.0} if scores.binary else {}
     items = item_deviations(scores.items.mean(axis=0), rng, pseudo)
-    estimate = _estimate(scores.mean, items, seed_part(_of_mean(scores), rng), scores)
+    estimate = _estimate(scores.mean, items, seed_draws(_spread_of_mean(scores), rng), scores)
     if not scores.binary:
         return estimate
     return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
@@ -272,11 +281,10 @@ def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
 def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     """The mean of ``first`` minus that of ``second`` on the same items, with its 95% interval.
 
-    Items are drawn in pairs. Seeds of the two models are independent; where one of them was
-    trained once only, its seeds are taken to vary as the other's do (``with_shared_seeds``: as
-    those of all models). Scores of 0 and 1 get half a
-    pseudo-item of either sign (Agresti and Min 2005, Statistics in Medicine 24:729), so that two
-    models that agree on 20 items are not called the same.
+    Items are drawn in pairs. Seeds of the two models are independent. A model that was trained once
+    gets the other model's variance between seeds (after ``with_shared_seeds``: that of all models).
+    Scores of 0 and 1 get half a pseudo-item of either sign (Agresti and Min 2005, Statistics in
+    Medicine 24:729), so that two models that agree on 20 items are not called the same.
 
     Raises:
         ValueError: The two have different numbers of items.
@@ -286,36 +294,37 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     differences = first.items.mean(axis=0) - second.items.mean(axis=0)
     pseudo = {-1.0: 0.5, 1.0: 0.5} if first.binary and second.binary else {}
     items = item_deviations(differences, rng, pseudo)
-    part = seed_part(_of_both(first, second), rng)
-    return _estimate(float(differences.mean()), items, part, first, second)
+    seeds = seed_draws(_spread_of_difference(first, second), rng)
+    return _estimate(float(differences.mean()), items, seeds, first, second)
 
 
 def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimate:
-    """Which share of ``second``'s quality ``first`` reaches, with its 95% interval.
+    """The share of ``second``'s quality that ``first`` reaches, with its 95% interval.
 
     The ratio is linearised around its estimate: its draws are those of ``above - ratio * below``.
 
     Args:
-        first: The model whose share is asked for.
-        second: The model that counts as 100%.
-        floor: Where 0% lies (an untrained model's scores); zero if None.
+        second: The model whose quality is 100%.
+        floor: Scores that are 0%, such as the untrained model's; zero if None.
 
     Raises:
-        ValueError: Different numbers of items, or ``second`` is where the floor is.
+        ValueError: Different numbers of items, or ``second`` has the floor's quality.
     """
     _same_items(first, second)
     base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
     above, below = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
-    whole = float(below.mean())
-    if abs(whole) < 1e-12:
+    range_ = float(below.mean())
+    if abs(range_) < 1e-12:
         raise ValueError("a share of zero quality is not defined")
-    value = float(above.mean()) / whole
+    value = float(above.mean()) / range_
     rng = np.random.default_rng(0)
     both = floor is None and first.binary and second.binary
-    pseudo = {-1.0 / whole: 0.5, 1.0 / whole: 0.5} if both else {}
-    items = item_deviations((above - value * below) / whole, rng, pseudo)
-    part = seed_part(_of_both(first, second, 1 / whole**2, (value / whole) ** 2), rng)
-    return _estimate(value, items, part, first, second)
+    pseudo = {-1.0 / range_: 0.5, 1.0 / range_: 0.5} if both else {}
+    items = item_deviations((above - value * below) / range_, rng, pseudo)
+    seeds = seed_draws(
+        _spread_of_difference(first, second, 1 / range_**2, (value / range_) ** 2), rng
+    )
+    return _estimate(value, items, seeds, first, second)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -329,7 +338,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | No
 
 
 def paired_error(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
-    """Mean paired difference and its standard error over items: the cheap way, for many pairs."""
+    """Mean paired difference and its standard error over items, without bootstrap for speed."""
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     if differences.size < 2:
         return float(differences.mean()), math.inf
@@ -338,7 +347,7 @@ def paired_error(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """P values adjusted for having made all of these comparisons (Holm 1979).
+    """P values, adjusted for their number (Holm 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     (0.03, 0.06, 0.06)
@@ -352,22 +361,22 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def lacking(difference: Estimate) -> Lacking | None:
-    """Why nothing is claimed from a difference, however large it is; None where it can be."""
-    if difference.seeds is not None and difference.seeds < FEWEST_SEEDS:
+    """What there is too little of to claim any difference; None if there is enough."""
+    if difference.seeds is not None and difference.seeds < MIN_SEEDS:
         return "seeds"
-    return "items" if difference.items < FEWEST_ITEMS else None
+    return "items" if difference.items < MIN_ITEMS else None
 
 
 def outcome(
     difference: Estimate, margin: float, higher_is_better: bool, adjusted_p: float | None = None
 ) -> Outcome:
-    """What a difference amounts to, in the only words that a report uses for it.
+    """The outcome of a comparison.
 
-    Where items or seeds are lacking, it is always within noise.
+    With too few items or seeds, it is always "within noise".
 
     Args:
         margin: Differences smaller than this do not matter.
-        adjusted_p: After Holm, where several comparisons were made.
+        adjusted_p: P value after ``holm``, if several comparisons were made.
     """
     if lacking(difference):
         return "within noise"
@@ -381,11 +390,11 @@ def outcome(
 
 
 def items_to_settle(difference: Estimate, margin: float) -> int | None:
-    """How many further items would settle a comparison if the difference stayed as it is.
+    """Number of further items that would settle a comparison if the difference stays the same.
 
     Settled means "better"/"worse" for a difference of at least the margin, else "equivalent". The
-    item part shrinks with the root of their number; the seed part does not, so that None means
-    that no number of items would do (more seeds might).
+    items' error shrinks with the root of their number, the seeds' error does not. None means that
+    no number of items suffices (more seeds might).
     """
     if lacking(difference) == "seeds":
         return None
@@ -395,8 +404,8 @@ def items_to_settle(difference: Estimate, margin: float) -> int | None:
     if room <= 0 or difference.item_error == 0:
         return None
     half = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
-    wanted = math.ceil(difference.items * half**2 / room)
-    return max(0, wanted - difference.items, FEWEST_ITEMS - difference.items)
+    needed = math.ceil(difference.items * half**2 / room)
+    return max(0, needed - difference.items, MIN_ITEMS - difference.items)
 
 
 def _same_items(first: Scores, second: Scores) -> None:
@@ -407,15 +416,15 @@ def _same_items(first: Scores, second: Scores) -> None:
         )
 
 
-def _of_mean(scores: Scores) -> SeedSpread | None:
+def _spread_of_mean(scores: Scores) -> SeedSpread | None:
     spread = scores.seed_spread
     return SeedSpread(spread.variance / scores.seeds, spread.freedom) if spread else None
 
 
-def _of_both(
+def _spread_of_difference(
     first: Scores, second: Scores, first_factor: float = 1.0, second_factor: float = 1.0
 ) -> SeedSpread | None:
-    """The seeds' part of a difference; a model trained once borrows the other's variance."""
+    """The seed variance of a difference; a model trained once gets the other's variance."""
     models = ((first, first_factor), (second, second_factor))
     spreads = [scores.seed_spread for scores, _ in models if scores.trained]
     borrowed = next((spread for spread in spreads if spread is not None), None)
@@ -426,16 +435,16 @@ def _of_both(
             return None
         parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
     alone = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
-    return added(parts, math.inf if alone else max(part.freedom for part in parts))
+    return variance_of_sum(parts, math.inf if alone else max(part.freedom for part in parts))
 
 
-def _estimate(value: float, items: Floats, seeds: SeedPart, *models: Scores) -> Estimate:
-    """Percentiles of both components together, around the estimate."""
+def _estimate(value: float, items: Floats, seeds: SeedDraws, *models: Scores) -> Estimate:
+    """An estimate with the percentiles of item and seed deviations together."""
     drawn = value + items + seeds.draws
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
-    sides = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
-    p, error = min(1.0, max(2 * sides, 1 / RESAMPLES)), float(items.std())
+    tail_share = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    p, error = min(1.0, max(2 * tail_share, 1 / RESAMPLES)), float(items.std())
     count = int(models[0].items.shape[1])
     if count < 2:
         low, high, p, error = -math.inf, math.inf, 1.0, math.inf
@@ -448,5 +457,5 @@ def _estimate(value: float, items: Floats, seeds: SeedPart, *models: Scores) -> 
         seeds=max((model.seeds for model in models if model.trained), default=None),
         item_error=error,
         seed_error=seeds.error,
-        seed_spread=seeds.spread,
+        seed_spread=seeds.half_width,
     )

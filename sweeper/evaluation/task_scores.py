@@ -1,8 +1,8 @@
 """Scores of models on tasks that they were not trained for, item by item, and their files.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
-``trial-<n>.json``. A task is known by a digest of its content, so that a changed task is scored
-again and an unchanged one is not.
+``trial-<n>.json``. A task is identified by a digest of its content, so that only changed tasks are
+scored again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ScoredTask(Record):
 
 
 class TaskScores(ScoredTask):
-    """One model on one task. ``keys`` say which item a score belongs to.
+    """One model's scores on one task. ``keys`` identify the item of each score.
 
-    ``scores`` are 1 or 0 (or a share) where ``unit`` is points, else losses in nats per token that
-    count by ``weights`` (tokens).
+    ``scores`` are 1 or 0 (or a share) if ``unit`` is points, else losses in nats per token, whose
+    mean is weighted by ``weights`` (tokens).
     """
 
     digest: str
@@ -48,7 +48,7 @@ class TaskScores(ScoredTask):
 
 
 class ModelScores(Artifact):
-    """One model on all tasks that it was scored on. ``trial`` is None for a base model."""
+    """One model's scores on all tasks. ``trial`` is None for a base model."""
 
     model: str
     revision: str | None = None
@@ -58,26 +58,26 @@ class ModelScores(Artifact):
     tasks: tuple[TaskScores, ...] = ()
 
     def task(self, name: str, digest: str) -> TaskScores | None:
-        """Its scores on exactly this task."""
+        """The scores on the task with this name and digest."""
         matches = (t for t in self.tasks if t.task == name and t.digest == digest)
         return next(matches, None)
 
-    def adding(self, scores: TaskScores) -> ModelScores:
-        """A copy with one more task, which replaces an older version of the same task."""
+    def with_task(self, scores: TaskScores) -> ModelScores:
+        """A copy with one more task; an older version of the same task is replaced."""
         kept = tuple(task for task in self.tasks if task.task != scores.task)
         return self.model_copy(update={"tasks": (*kept, scores)})
 
 
 def evaluations(run: RunFolder) -> Path:
-    """The folder of a run's scores on other tasks."""
+    """The folder of a run's scores on tasks that were not trained for."""
     return run.path / FOLDER
 
 
 def trial_file(folder: Path, number: int) -> Path:
-    """The scores of one trial."""
+    """The path of one trial's scores."""
     return folder / f"trial-{number}.json"
 
 
 def base_file(folder: Path, key: str) -> Path:
-    """The scores of one base model in one dtype."""
+    """The path of one base model's scores in one dtype."""
     return folder / f"base-{key}.json"

@@ -11,12 +11,11 @@ from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan, TrialBudget
 from sweeper.runfolder import CONFIG
-from sweeper.search.optuna_space import rungs_of
 from sweeper.spec import Scalar
 from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
-from sweeper.trials import RungReport, Trial, TrialBudget, TrialConfig
+from sweeper.trials import RungReport, TrialConfig
 
 # A trial that is expected to take longer saves checkpoints, and continues from the last one when
 # it was interrupted. A shorter one starts again.
@@ -28,14 +27,13 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     run, home = state.run, state.run.path / item.home
     saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
-    job = Job(**item.model_dump(include=set(WorkItem.model_fields)), attempt=attempt)
     if item.trial is None:
-        return job
+        return Job.taken_from(item, attempt=attempt)
     if item.kind == "test":
         scored = work_items.scored(item).home
         config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
-        return job.model_copy(update={"config": config, "weights": scored})
+        return Job.taken_from(item, attempt=attempt, config=config, weights=scored)
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
     if saved is None:
@@ -49,7 +47,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     attempts.begin(home, config, rungs)
     if item.kind == "trial":
         state.configs[item.trial] = config
-    return job.model_copy(update={"config": config, "checkpoint": checkpoint, "rungs": rungs})
+    return Job.taken_from(item, attempt=attempt, config=config, checkpoint=checkpoint, rungs=rungs)
 
 
 def _checkpoint(home: Path) -> Path | None:
@@ -75,7 +73,7 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     return configure(state.plan, state.configs[item.trial], attempt).model_copy(update=changes)
 
 
-def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
+def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig:
     """The configuration of one trial; the same arguments give the same.
 
     All trials of a study train with the plan's seed, so that they see the same batches and differ
@@ -88,7 +86,7 @@ def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
     micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
     budget = trial_budget(plan, parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
-    chosen = {name: getattr(trial, name) for name in Trial.model_fields}
+    chosen = {name: getattr(trial, name) for name in Configuration.model_fields}
     return TrialConfig.taken_from(
         candidate,
         **chosen,
@@ -108,16 +106,10 @@ def configure(plan: Plan, trial: Trial, attempt: int = 1) -> TrialConfig:
 def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
     """A trial's budget: the study's, or the part of it that the trial's epochs are."""
     budget = plan.budget
-    rungs = rungs_of(parameters, budget)
     epochs = min(budget.epochs, float(parameters.get(EPOCHS, budget.epochs)))
-    return TrialBudget(
-        epochs=epochs,
-        full_tokens=round(budget.full_tokens * epochs / budget.epochs),
-        rungs=rungs,
-        rung_items=rung_items(plan),
-        rung_every=budget.rung_every,
-        stop_overfitting=budget.stop_overfitting,
-    )
+    tokens = round(budget.full_tokens * epochs / budget.epochs)
+    part = {"epochs": epochs, "full_tokens": tokens, "rungs": budget.rungs_of(parameters)}
+    return TrialBudget.taken_from(budget, **part, rung_items=rung_items(plan))
 
 
 def rung_items(plan: Plan) -> int:

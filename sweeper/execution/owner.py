@@ -34,7 +34,7 @@ from sweeper.execution.job import (
 from sweeper.execution.next_attempt import configure, next_attempt
 from sweeper.execution.pools.placement import mismatch
 from sweeper.execution.pools.pool import Pool, WorkerGone, WorkerMessage
-from sweeper.execution.run_progress import RunProgress
+from sweeper.execution.run_progress import STOP_SECONDS, RunProgress
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.events import Event, EventKind, make_event
@@ -55,9 +55,6 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
-# what they do, the report the other half.
-STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.2
 # How often status.json is written. Whoever reads it, on another machine too, sees by it that the
 # command lives.
@@ -350,7 +347,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.search.tell(number, result)
-        self.state.end(number, result)
+        self.state.results[number] = result
         self.state.drop_other_weights(self.plan.budget.finalists)
         self._say(
             worker,

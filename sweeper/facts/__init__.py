@@ -1,1 +1,1 @@
-"""Facts for planning: the model, the data, the machine. Never imports torch."""
+"""Facts for planning, about model, data and machine. Never imports torch."""

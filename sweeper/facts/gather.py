@@ -1,6 +1,6 @@
-"""All facts of a spec, in one call: the second stage of the flow.
+"""Gathers all facts that a plan is based on.
 
-What reads rows is imported where rows are read: a plan from numbers does without.
+Modules that read rows are imported only if there are rows: a plan from numbers does not need them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def rows_of(spec: Spec, record: Path | None = None) -> PreparedData | None:
-    """The data set of a spec and what was done to its rows; None if it names no data.
+    """The data set of a spec with the changes of its rows; None if the spec names no data.
 
     Args:
-        record: The list of changes of a run that is resumed, which is applied again.
+        record: The list of changes of a resumed run, which are applied again.
 
     Raises:
-        DataError: The data cannot be read, recognised or learnt from. The error has the command
-            that mends it, where there is one.
+        DataError: The data cannot be read, recognised or trained on. The error names the command
+            that repairs the data, if there is one.
     """
     if spec.data.named is None:
         return None
@@ -51,21 +51,22 @@ def gather(
     rows: PreparedData | None = None,
     for_run: bool = False,
 ) -> Facts:
-    """Look at the models, the data and the machine that a spec names.
+    """The facts about the models, the data and the machine that a spec names.
 
-    Where several models compete, lengths and the domain are measured with the first one.
+    With several models, lengths and the domain are measured with the first one.
 
     Args:
         models: Facts of models to use instead of those that the spec names.
-        measure_domain: Let the base model read some of the data; otherwise only an earlier
-            measurement of this kind is used.
-        for_run: Whether it will be trained here, so that features may load torch in a process.
+        measure_domain: Measure bits per byte with the base model; otherwise only an earlier
+            measurement is used.
+        rows: The data set, if it has been read already.
+        for_run: Whether a run follows, so that features may load torch in a child process.
 
     Raises:
         ModelError: A model cannot be found, reached or read.
-        DataError: The data cannot be read, recognised or learnt from.
+        DataError: The data cannot be read, recognised or trained on.
         UsageError: The hardware is unknown, the domain cannot be measured, or a feature refuses
-            what the request names.
+            the spec.
     """
     if models is None:
         models = tuple(model_facts(model) for model in spec.models)
@@ -96,8 +97,8 @@ def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run
         name: record.model_dump(mode="json") for name, record in gathered if record is not None
     }
     facts = facts.model_copy(update={"features": records})
-    more = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
-    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *more)})
+    warnings_ = [text for _, warnings in parts.WARNINGS.all() for text in warnings(spec, facts)]
+    data = facts.data.model_copy(update={"warnings": (*facts.data.warnings, *warnings_)})
     return facts.model_copy(update={"data": data})
 
 
@@ -105,7 +106,7 @@ def _read_facts(
     rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
 ) -> DataFacts:
     from sweeper.data.changes import counted
-    from sweeper.facts.dataset.bits_per_byte import known_bits, measured_bits
+    from sweeper.facts.dataset.bits_per_byte import with_measured_bits, with_stored_bits
     from sweeper.facts.dataset.data_facts import data_facts
 
     data = data_facts(rows.dataset, spec, model)
@@ -118,5 +119,5 @@ def _read_facts(
     update = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
     data = data.model_copy(update=update)
     if measure_domain:
-        return measured_bits(rows.dataset, data, model, spec.aim)
-    return known_bits(data, model, spec.aim)
+        return with_measured_bits(rows.dataset, data, model, spec.aim)
+    return with_stored_bits(data, model, spec.aim)

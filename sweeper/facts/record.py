@@ -1,8 +1,9 @@
 """The types of the facts on which a plan is based: model, data and machine.
 
-Only types. A fact that is not known is None; it is never guessed without saying so.
+An unknown fact is None. A fact that is an estimate says so.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from sweeper.units import plural
 
 Missing = Literal["download", "conversion"]
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
+Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
+#: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
+USUAL_OPTIMIZER = "adamw_torch_fused"
 
 
 class MixtureOfExperts(Record):
@@ -40,12 +44,12 @@ class LatentAttention(Record):
 
 
 class ModelShape(Record):
-    """The shape of a model, in the same words for every family.
+    """The shape of a model, with the same field names for every family.
 
     Args:
         model_type: Name in transformers (``llama``, ``bert``, ...).
-        attention_only: Every layer is attention and a feed-forward block. Where it is False (state
-            spaces, recurrences, convolutions), count and memory are rough.
+        attention_only: Whether every layer is attention and a feed-forward block. If not (state
+            spaces, recurrences, convolutions), parameter count and memory are rough.
     """
 
     model_type: str
@@ -68,15 +72,15 @@ class ModelShape(Record):
 
 
 class ModelFacts(ModelShape):
-    """One base model, from its ``config.json`` or the catalogue: no weights are opened.
+    """The facts about a base model, from its ``config.json`` or the catalogue, not from weights.
 
     Args:
         source: Where the facts come from. ``size`` means a typical shape of that size.
-        folder: Where config and tokenizer lie on this machine, if they do.
-        parameters: How many; exact if ``parameters_exact``.
-        pooling: The model's own way from token states to one vector, if it has one.
-        weights_note: Note about the weights for the report (say, dequantised from 4 bits).
-        missing: What must be done before the weights can be loaded; None if they are on this
+        folder: The folder with config and tokenizer on this machine, if there is one.
+        parameters: Number of parameters; exact if ``parameters_exact``.
+        pooling: The model's own pooling of token states into one vector, if it has one.
+        weights_note: Note about the weights for the report, such as dequantised from 4 bits.
+        missing: The step that is needed before the weights can be loaded; None if they are on this
             machine, or if there are none (a size).
     """
 
@@ -96,13 +100,13 @@ class ModelFacts(ModelShape):
 
 
 class LongRows(Record):
-    """The rows that are longer than the cap on tokens.
+    """The rows that exceed the length limit.
 
     Args:
-        cap: In tokens, for the first model.
-        rows: How many are longer; estimated if not all were measured.
-        of: Rows of all splits.
-        becomes: What becomes of them.
+        cap: Length limit in tokens, with the first model.
+        rows: Number of longer rows; an estimate if not all rows were measured.
+        of: Number of rows of all splits.
+        becomes: What happens to longer rows.
     """
 
     cap: int
@@ -112,9 +116,9 @@ class LongRows(Record):
 
 
 class LengthFacts(Record):
-    """Lengths in tokens of what one example becomes, prompt and answer together.
+    """Lengths of encoded examples in tokens, prompt and answer together.
 
-    ``measured_with`` names the tokenizer, or says how the figure was estimated.
+    ``measured_with`` names the tokenizer, or says how lengths were estimated.
     """
 
     mean: float
@@ -128,18 +132,18 @@ class LengthFacts(Record):
     )
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
-    too_long: LongRows | None = Field(None, description="None where nothing was measured")
+    too_long: LongRows | None = Field(None, description="None if nothing was measured")
 
 
 class LabelCount(Record):
-    """How many rows of all splits carry one class name."""
+    """The number of rows with one class, over all splits."""
 
     label: str
     rows: int
 
 
 class SplitFacts(Record):
-    """One split. ``origin`` says whether the source had it or a hash of the content made it."""
+    """One split. ``origin``: the source has this split, or rows were assigned by their hash."""
 
     name: Split
     rows: int
@@ -148,10 +152,10 @@ class SplitFacts(Record):
 
 
 class DomainFacts(Record):
-    """How far the data lies from general text.
+    """The distance of the data from general text.
 
-    ``tokens_per_word`` under the model's tokenizer beside the same measure on general text;
-    ``bits_per_byte`` under the base model where that was measured.
+    It is measured by tokens per word under the model's tokenizer and, if asked for, by bits per
+    byte under the base model, each on the data and on general text.
     """
 
     tokens_per_word: float | None = None
@@ -166,10 +170,10 @@ class ShownExample(Record):
     """One example as the model reads it.
 
     Args:
-        line: In its file.
-        text: All of it, with the chat template's markers.
-        trained: ``(start, end)`` in characters of what the loss is computed on, where that is
-            known. The name of a class at the end is what a head predicts; it is not read.
+        line: Its line in the file.
+        text: The whole text with the chat template's markers. For a classification head, the
+            class name is appended, which the model does not read.
+        trained: ``(start, end)`` in characters of the parts with a loss, if known.
     """
 
     line: int
@@ -178,8 +182,8 @@ class ShownExample(Record):
 
 
 class SourceFacts(Record):
-    """One of several sources. ``weight`` is its share of the training rows, relative to the others;
-    None where every row is seen equally often."""
+    """One of several data sources. ``weight`` is its relative share of the training rows; None if
+    all rows are used equally often."""
 
     title: str
     rows: dict[Split, int]
@@ -187,7 +191,7 @@ class SourceFacts(Record):
 
 
 class DataChange(Record):
-    """What one remedy did to the rows as they were read."""
+    """The change of the rows by one remedy."""
 
     remedy: str
     action: Literal["changed", "removed"]
@@ -195,13 +199,13 @@ class DataChange(Record):
 
     @property
     def said(self) -> str:
-        """In words: ``duplicates: 12 rows left out``."""
+        """The change as text, such as ``duplicates: 12 rows left out``."""
         rows = plural(self.rows, "row")
         return f"{self.remedy}: {rows} {'left out' if self.action == 'removed' else 'changed'}"
 
 
 class DataSize(Record):
-    """Where the data set comes from, and its rows."""
+    """The source of the data set and its number of rows."""
 
     path: str | None = None
     revision: str | None = Field(None, description="commit of a data set of the hub")
@@ -216,10 +220,10 @@ class DataSize(Record):
 
 
 class DataFacts(DataSize):
-    """The data set, or only how large it would be (``path`` is None then).
+    """The facts about the data set; if only its size is known, ``path`` is None.
 
-    ``format_evidence`` says in words why the format was recognised; ``columns`` maps roles to
-    columns. ``fingerprint`` is a SHA-256 over all rows' content in split order.
+    ``format_evidence`` has the reasons for the recognised format, ``columns`` maps roles to
+    columns, and ``fingerprint`` is a SHA-256 over the content of all rows in split order.
     """
 
     format_evidence: tuple[str, ...] = ()
@@ -234,33 +238,34 @@ class DataFacts(DataSize):
     conflicting_rows: int = Field(0, description="same input, different answer")
     encoding_problems: int = 0
     changes: tuple[DataChange, ...] = Field(
-        (), description="what was done to the rows as they were read"
+        (), description="changes of the rows when they were read"
     )
-    pretemplated: bool = Field(False, description="texts already hold chat markers")
+    pretemplated: bool = Field(False, description="texts already contain chat markers")
     domain: DomainFacts = Field(default_factory=lambda: DomainFacts())
     faults: tuple[DataFault, ...] = ()
-    warnings: tuple[str, ...] = Field((), description="faults and cautions in words")
+    warnings: tuple[str, ...] = Field((), description="faults and cautions as text")
     example: ShownExample | None = None
 
     @property
     def examples(self) -> int:
-        """The data set as its user counts it: validation and test files of its own stay apart."""
-        apart = (s.rows for s in self.splits if s.name != "train" and s.origin == "official")
-        return self.rows - sum(apart)
+        """The number of rows without those of the source's own validation and test splits."""
+        held_out = (s.rows for s in self.splits if s.name != "train" and s.origin == "official")
+        return self.rows - sum(held_out)
 
     def rows_of(self, split: Split) -> int | None:
-        """Rows of one split; None where it is not known how the data would be split."""
+        """The number of rows of one split; None if unknown."""
         return next((entry.rows for entry in self.splits if entry.name == split), None)
 
 
 @dataclass(frozen=True, slots=True)
 class StepExtra:
-    """What features add to a training step.
+    """The work that features add to a training step.
 
     Args:
-        further_share: Share of further tokens among all; they pass in batches of their own.
-        reference: The base's outputs are computed as well, for a penalty: by the model without its
-            adapter, or by a frozen copy where the base is trained.
+        further_share: Share of further tokens in all trained tokens; they are in batches of their
+            own.
+        reference: Whether the base's outputs are computed as well, for a penalty: by the model
+            without its adapter, or by a frozen copy if the base is trained.
     """
 
     further_share: float = 0.0
@@ -275,38 +280,54 @@ NO_EXTRA = StepExtra()
 
 
 class TrainingSetup(Record):
-    """How a device trains: what time and memory depend on beside model, strategy and parameters.
+    """How a device trains: settings that time and memory depend on, besides the parameters.
 
-    The effective batch is ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+    Plans, trials, measurements and the memory formula share it. The effective batch is
+    ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
+
+    Args:
+        micro_batch: Examples that a device sees at a time.
+        gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
+        evaluation_batch: 0 for no evaluation.
+        gpus: How many devices train one model together, each with all of it (DDP).
     """
 
-    micro_batch: int = Field(ge=1)
-    gradient_accumulation_steps: int = Field(ge=1)
-    evaluation_batch: int
+    micro_batch: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    evaluation_batch: int = 0
     gradient_checkpointing: bool = False
-    precision: Precision
-    sequence_length: int = Field(description="cap in tokens, the same in every trial")
-    optimizer: str = "adamw_torch"
-    quantization: str | None = None
+    precision: Precision = "bf16-mixed"
+    sequence_length: int = Field(512, description="length limit in tokens, the same in every trial")
+    optimizer: str = USUAL_OPTIMIZER
+    quantization: Quantization | None = None
     gpus: int = 1
+
+    def key(self, *but: str) -> str:
+        """A digest of the fields, under which what was measured of a set-up is kept.
+
+        Args:
+            but: Fields that make no difference.
+        """
+        text = self.model_dump_json(exclude=set(but))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Measured(TrainingSetup):
-    """Time and memory of one set-up on this machine: medians over ``trainings`` trainings.
+    """Time and memory of one set-up on this machine, as medians over ``trainings`` trainings.
 
     Args:
         shape: Digest of the model's architecture.
-        mean_length: Trained tokens of an example, on average.
-        seconds_per_step: Seconds of one optimizer step; None where none was finished.
-        seconds_per_item: Seconds of scoring one validation item; None where none was scored.
+        mean_length: Mean number of trained tokens of an example.
+        seconds_per_step: Seconds of one optimizer step; None if none was finished.
+        seconds_per_item: Seconds for scoring one validation item; None if none was scored.
         peak_gib: Peak memory as a trial measures it.
-        reserved_gib: What CUDA's allocator held at most; None on a CPU and where nobody asked.
-        out_of_memory: It ran out of memory at this micro-batch.
-        classes: Classes of a new head, 0 for the vocabulary; None where it was not noted.
-        extra: What features added to a step.
+        reserved_gib: Peak memory that CUDA's allocator held; None on a CPU or if not recorded.
+        out_of_memory: Whether this micro-batch ran out of memory.
+        classes: Classes of a new head, 0 for the vocabulary; None if not recorded.
+        extra: The work that features added to a step.
         probe: Digest of the set-up that a probe measured; None for trials.
-        threads: Threads of a training on a CPU; None on a GPU and where it was not noted.
-        when: Day of the last of them.
+        threads: Threads of a training on a CPU; None on a GPU or if not recorded.
+        when: Day of the last training.
         versions: Versions of libraries that affect speed.
     """
 
@@ -331,7 +352,7 @@ class Measured(TrainingSetup):
 
 
 class CardFacts(Record):
-    """The speed of one card; units as in ``HardwareFacts``."""
+    """The speed of a GPU model; units as in ``HardwareFacts``."""
 
     name: str
     bandwidth_gb_per_second: float
@@ -342,10 +363,10 @@ class CardFacts(Record):
 class HardwareFacts(Record):
     """The machine that trials run on.
 
-    ``memory_gib`` is what one device has: GPU memory, or this machine's RAM on a CPU.
-    ``bf16`` says whether matrix products in bfloat16 are faster there. ``measured``
-    is what trained here before. ``cards`` are all cards that the machine may have, the slowest
-    first, where its memory alone was stated.
+    ``memory_gib`` is the memory of one device: GPU memory, or main memory on a CPU. ``bf16`` says
+    whether matrix products in bfloat16 are faster than in float32. ``measured`` are earlier
+    trainings on it. ``cards`` are the GPU models that it may be, slowest first, if only its memory
+    is known.
     """
 
     device: Literal["cuda", "cpu"]
@@ -358,7 +379,7 @@ class HardwareFacts(Record):
     bandwidth_gb_per_second: float | None = None
     bf16_tflops: float | None = None
     fp16_tflops: float | None = Field(
-        None, description="of tensor cores, on cards that have them and no bfloat16"
+        None, description="of tensor cores, on GPUs with them but without bfloat16"
     )
     fp32_tflops: float | None = None
     cpu_cores: int | None = None
@@ -367,12 +388,14 @@ class HardwareFacts(Record):
     price_source: str = Field("", description="of a list price; empty for the user's")
     calibrated: str | None = Field(None, description="day of the calibration; None without one")
     flash_attention: Literal[2, 3] | None = Field(
-        None, description="version that is installed and runs on these GPUs"
+        None, description="installed version that runs on these GPUs"
     )
     joins_rows: bool = Field(
-        False, description="a kernel for rows of several lengths is installed and runs there"
+        False, description="a kernel for packed rows is installed and runs on these GPUs"
     )
-    fused_kernels: bool = Field(False, description="liger-kernel is installed and runs there")
+    fused_kernels: bool = Field(
+        False, description="liger-kernel is installed and runs on these GPUs"
+    )
     cards: tuple[CardFacts, ...] = ()
     measured: tuple[Measured, ...] = ()
 
@@ -394,14 +417,16 @@ class Facts(Artifact):
 
     @property
     def long_rows(self) -> LongRow:
-        """What becomes of rows that are longer than the cap."""
+        """What happens to rows that exceed the length limit."""
         if self.task == "classification":
-            return long_row(self.task, answered=self.classes_by == "generate")
+            return long_row(self.task, has_prompt=self.classes_by == "generate")
         lengths = self.data.lengths
-        plain = lengths is not None and lengths.output_mean is None and not self.data.pretemplated
-        return long_row(self.task, answered=self.task != "domain" or not plain)
+        has_no_answers = (
+            lengths is not None and lengths.output_mean is None and not self.data.pretemplated
+        )
+        return long_row(self.task, has_prompt=self.task != "domain" or not has_no_answers)
 
     @property
-    def divides(self) -> bool:
-        """Whether long examples become several items: texts of a domain, which have no answer."""
+    def splits_long_texts(self) -> bool:
+        """Whether long examples become several items: true for plain texts of a domain."""
         return self.long_rows == "divided"

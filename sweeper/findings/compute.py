@@ -12,9 +12,11 @@ from sweeper.findings.study.item_scores import (
     interval,
     model_title,
     test_losses,
+    test_score,
     test_scores,
+    written_answers,
 )
-from sweeper.findings.study.metric import LOSS, headline, loss_unit, objective_metric, score_bounds
+from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
@@ -89,7 +91,6 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
     """Finalists in their order, then the other trials, then the baselines."""
     scores, losses = test_scores(run), test_losses(run)
     grouped = entries(run)
-    bounds = score_bounds(headline(run.plan, run.seal))
     places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
@@ -102,13 +103,14 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             title=model_title(run, name),
             trial=grouped[name][0].trial,
             seeds=len(grouped[name]),
-            score=interval(mean_interval(scores.by_name[name]), bounds),
+            score=score,
             loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
-            generated=_generated(grouped[name]),
+            generated=_summary(written_answers(grouped[name])),
             seconds_per_thousand=_seconds_per_thousand(grouped[name]),
         )
         for name in sorted(scores.by_name, key=rank)
+        if (score := test_score(run, name))
     )
 
 
@@ -120,8 +122,7 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
     return statistics.median(paces) if paces else None
 
 
-def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
-    """Written answers, of the one training that wrote some."""
-    answers = next((score.generated for score in scores if score.generated is not None), None)
+def _summary(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
+    """Written answers without those of single items."""
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
+from sweeper.plans import Configuration
 from sweeper.spec import Task
-from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, Trial, TrialOutcome
+from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, TrialOutcome
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 
@@ -132,13 +133,16 @@ class CurvePoint(Record):
     seconds: float = 0.0
 
 
-class TrialRow(Trial, TrialOutcome):
-    """One trial in any state, for tables and charts. ``objective`` is what trials are compared by.
+class TrialRow(Configuration, TrialOutcome):
+    """A row of the table of trials, one in any state: its configuration and how it ended.
 
-    ``weights`` is a folder in that of the run.
+    ``objective`` is what trials are compared by. ``weights`` is a folder in that of the run.
     """
 
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+    objective: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    tokens: int = 0
     loss_note: str = Field("", description="why there is no validation loss, if there is none")
     attempts: int = 1
     ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")

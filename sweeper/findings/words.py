@@ -193,14 +193,19 @@ def amount(gain: Interval, metric: Metric) -> str:
     return loss(factor * gain.value, Interval(value=gain.value, low=ends[0], high=ends[1]))
 
 
-def minus_of(first: str, second: str, metric: Metric) -> str:
-    """The difference of two names for which a gain of the second is positive.
+def better_by(gain: Interval, metric: Metric) -> str:
+    """A gain with its direction; the interval has the same direction.
 
-    >>> loss = Metric(name="loss", title="loss", higher_is_better=False)
-    >>> minus_of("default", "best", loss)
-    'default − best'
+    >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats")
+    >>> better_by(Interval(value=0.02, low=-0.19, high=0.25), loss)
+    'better by 0.02 nats (CI −0.19 to 0.25)'
+    >>> better_by(Interval(value=-0.02, low=-0.25, high=0.19), loss)
+    'worse by 0.02 nats (CI −0.19 to 0.25)'
     """
-    return f"{second} − {first}" if metric.higher_is_better else f"{first} − {second}"
+    if gain.value >= 0:
+        return f"better by {difference(gain, metric).removeprefix('+')}"
+    low, high = (None if end is None else -end for end in (gain.high, gain.low))
+    return f"worse by {difference(Interval(value=-gain.value, low=low, high=high), metric)[1:]}"
 
 
 _LACKING = {"items": "too few items", "seeds": "one seed each"}

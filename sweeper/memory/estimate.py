@@ -5,7 +5,6 @@ Adds up what a set-up holds at each phase of a step and takes the largest.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -141,7 +140,7 @@ class _Step:
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
         if not self.setup.traits.gradients_through_base:
             # Features are computed once, without gradients.
-            once = replace(self.setup, evaluation_batch=self.setup.micro_batch)
+            once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
             return self.phase("forward pass", parts | evaluation_parts(self.model, once))
         # BERT's model code has the embeddings in hand until its encoder is through.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sweeper.facts.record import MixtureOfExperts, ModelFacts
-from sweeper.memory.setup import LOSS_ROWS, USUAL_OPTIMIZER, Setup
+from sweeper.facts.record import USUAL_OPTIMIZER, MixtureOfExperts, ModelFacts
+from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.tape import Value
 from sweeper.memory.transformer_blocks import Recorder
 
@@ -40,7 +40,7 @@ class LayerCost:
 @lru_cache(maxsize=4096)
 def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
     """The kinds of layers that the model has, in the order of the forward pass."""
-    return _layer_costs(model, replace(setup, **_PER_TOKEN))
+    return _layer_costs(model, setup.replace(**_PER_TOKEN))
 
 
 @lru_cache(maxsize=512)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal, Self
 
-from sweeper.facts.record import NO_EXTRA, StepExtra
+from sweeper.facts.record import NO_EXTRA, StepExtra, TrainingSetup
 from sweeper.features import parts
-from sweeper.plans import Precision
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
 Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
-Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
 
 #: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``states``.
 OPTIMIZERS = (
@@ -24,8 +21,6 @@ OPTIMIZERS = (
     "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "adagrad", "ademamix", "ademamix_8bit",
     "paged_ademamix_8bit", "lomo", "adalomo",
 )  # fmt: skip
-#: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
-USUAL_OPTIMIZER = "adamw_torch_fused"
 #: Answer tokens whose logits exist at a time where the output layer is frozen (``by-rows``).
 LOSS_ROWS = 256
 #: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
@@ -44,7 +39,7 @@ OTHER = Traits.model_validate(
 
 def further_parameters(traits: Traits) -> frozenset[str]:
     """Parameters that a strategy's numbers depend on and that are no field of a set-up."""
-    return traits.parameters() - {field.name for field in fields(Setup)}
+    return traits.parameters() - Setup.model_fields.keys()
 
 
 def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
@@ -52,17 +47,14 @@ def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
     return sum((step(parameters) for _, step in parts.STEP.all()), NO_EXTRA)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """One training set-up.
+class Setup(TrainingSetup):
+    """One training set-up with the strategy and all that its memory and time depend on.
 
     Args:
         strategy: A strategy's name, or that of ``OTHER``.
-        micro_batch: Examples that a device sees at a time.
         sequence_length: Tokens of an example after padding or packing.
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
             or several documents packed. Matters only for ``sdpa``.
-        gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
         base_dtype: What frozen weights are stored in; the precision decides if None.
         adapter_bytes: Bytes of a trained adapter weight where the precision does not tell: float32
             adapters (4) may be trained without autocast.
@@ -85,19 +77,12 @@ class Setup:
         classes: Above 0, a classification head stands in for the vocabulary.
         answer_fraction: Share of the tokens whose logits are computed: only those of the answers
             where the loss needs no others.
-        evaluation_batch: 0 for no evaluation.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
-        gpus: How many devices train one model together, each with all of it (DDP).
         extra: What features add to a step.
     """
 
     strategy: str
-    micro_batch: int = 1
-    sequence_length: int = 512
     padded: bool = False
-    gradient_accumulation_steps: int = 1
-    gradient_checkpointing: bool = False
-    precision: Precision = "bf16-mixed"
     base_dtype: str | None = None
     adapter_bytes: int | None = None
     upcast_norms: bool = False
@@ -106,8 +91,6 @@ class Setup:
     widened_inputs: bool = False
     rescales_outputs: bool = False
     releases_gradients: bool = False
-    quantization: Quantization | None = None
-    optimizer: str = USUAL_OPTIMIZER
     attention: Attention = "sdpa"
     loss: Loss = "full"
     r: int = 16
@@ -124,11 +107,13 @@ class Setup:
     trainable: int | None = None
     classes: int = 0
     answer_fraction: float = 1.0
-    evaluation_batch: int = 0
     evaluation_length: int = 0
-    gpus: int = 1
     device: Literal["cuda", "cpu"] = "cuda"
     extra: StepExtra = NO_EXTRA
+
+    def replace(self, **fields: Any) -> Self:
+        """The set-up with other values of these fields."""
+        return self.model_copy(update=fields)
 
     @property
     def traits(self) -> Traits:

@@ -1,1 +1,1 @@
-"""The figures that models are compared by beside the loss: found by folder."""
+"""Metrics of models besides the loss, each discovered in this folder."""

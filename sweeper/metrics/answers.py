@@ -1,4 +1,4 @@
-"""Metrics of classes, of losses on text, of answers against all their references, of programs."""
+"""Metrics of classes, of losses on text, of answers with their references, and of programs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
     guessed, true = Counter(predicted), Counter(targets)
     right = Counter(a for a, b in zip(predicted, targets, strict=True) if a == b)
     classes = guessed.keys() | true.keys()
-    # 2 tp / (2 tp + fp + fn), of every class that is predicted or true.
+    # F1 = 2 tp / (2 tp + fp + fn) of each class that is predicted or true.
     return sum(2 * right[c] / (guessed[c] + true[c]) for c in sorted(classes)) / len(classes)
 
 
-ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, place=10, per_item=True)
-MACRO_F1 = TaskMetric("macro_f1", "macro-F1", "classes", "%", macro_f1, place=20)
+ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, order=10, per_item=True)
+MACRO_F1 = TaskMetric("macro_f1", "macro-F1", "classes", "%", macro_f1, order=20)
 
 References = Sequence[Sequence[str]]
 """All accepted answers of each item."""
@@ -51,7 +51,7 @@ def chrf(answers: Sequence[str], references: References) -> float:
 
 
 def _by_rank(references: References) -> list[Any]:
-    """All first references, all second ones, ...; None where an item has no more."""
+    """The first references of all items, then the second ones, ...; None if an item has fewer."""
     most = max(map(len, references))
     return [
         [accepted[rank] if rank < len(accepted) else None for accepted in references]
@@ -60,7 +60,7 @@ def _by_rank(references: References) -> list[Any]:
 
 
 def rouge(kind: str, answers: Sequence[str], references: References) -> float:
-    """The mean F-measure of rouge-score (W04-1013), from 0 to 1; the best reference counts.
+    """The mean F-measure of rouge-score (W04-1013), from 0 to 1, with each item's best reference.
 
     Args:
         kind: ``rouge1``, ``rouge2`` or ``rougeL``.
@@ -85,44 +85,48 @@ def exact_match(answers: Sequence[str], references: References) -> float:
 
 
 def pass_at_1(passed: Sequence[float], _same: Sequence[float]) -> float:
-    """The share of tasks whose first program passes its tests (arXiv:2107.03374, section 2.1)."""
+    """The share of items whose first program passes its tests (arXiv:2107.03374, section 2.1)."""
     return sum(passed) / len(passed)
 
 
-def _rouge(name: str, title: str, place: int, *, shown: bool) -> TaskMetric:
+def _rouge(name: str, title: str, order: int, *, shown: bool) -> TaskMetric:
     compute = partial(rouge, name)
-    return TaskMetric(name, title, "answers", "%", compute, place, shown=shown, per_item=True)
+    return TaskMetric(name, title, "answers", "%", compute, order, shown=shown, per_item=True)
 
 
-BLEU_METRIC = TaskMetric("bleu", "BLEU", "answers", "0 to 100", bleu, place=50)
-CHRF_METRIC = TaskMetric("chrf", "chrF", "answers", "0 to 100", chrf, place=60)
+BLEU_METRIC = TaskMetric("bleu", "BLEU", "answers", "0 to 100", bleu, order=50)
+CHRF_METRIC = TaskMetric("chrf", "chrF", "answers", "0 to 100", chrf, order=60)
 ROUGE_1 = _rouge("rouge1", "ROUGE-1", 70, shown=False)
 ROUGE_2 = _rouge("rouge2", "ROUGE-2", 71, shown=False)
 ROUGE_L = _rouge("rougeL", "ROUGE-L", 72, shown=True)
 EXACT_MATCH = TaskMetric(
-    "exact_match", "exact match", "answers", "%", exact_match, place=80, per_item=True
+    "exact_match", "exact match", "answers", "%", exact_match, order=80, per_item=True
 )
-PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, place=90, per_item=True)
+PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, order=90, per_item=True)
 
-_LARGEST = 700.0  # the exponential of more is no number
+_MAX_EXPONENT = 700.0  # math.exp overflows above 709
 
 
 def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
-    """The exponential of the loss per token: of models with one tokenizer only.
+    """The exponential of the loss per token, which only compares models with the same tokenizer.
 
-    From the mean nats per token of each item, weighted by its tokens.
+    Args:
+        losses: Mean nats per token of each item.
+        tokens: Tokens of each item.
     """
     nats = sum(loss * count for loss, count in zip(losses, tokens, strict=True))
-    return math.exp(min(float(nats / sum(tokens)), _LARGEST))
+    return math.exp(min(float(nats / sum(tokens)), _MAX_EXPONENT))
 
 
 def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
-    """Bits per UTF-8 byte of the answers, by which models with other tokenizers can be compared.
+    """Bits per UTF-8 byte of the answers, which compare models with different tokenizers.
 
-    From the nats of each item and the bytes of its answer.
+    Args:
+        nats: Nats of each item.
+        answer_bytes: Bytes of each item's answer.
     """
     return float(sum(nats) / math.log(2) / max(sum(answer_bytes), 1.0))
 
 
-PERPLEXITY = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, place=30)
-BITS_PER_BYTE = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, place=40)
+PERPLEXITY = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, order=30)
+BITS_PER_BYTE = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, order=40)

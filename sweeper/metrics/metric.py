@@ -9,55 +9,57 @@ from typing import Any, Literal, NamedTuple
 import sweeper.metrics as folder
 from sweeper.plugins import values_in
 
-# What a metric is computed from, one entry an item: predicted and true class numbers; answers and
-# their accepted references; mean nats per token and tokens; nats and bytes of the answer's text;
-# whether a program passed its tests (twice).
-Of = Literal["classes", "answers", "tokens", "bytes", "programs"]
+# The two sequences that a metric is computed from, with an entry for each item: predicted and true
+# class numbers; answers and their accepted references; mean nats per token and tokens; nats and
+# bytes of the answer's text; whether a program passed its tests (twice).
+MetricInput = Literal["classes", "answers", "tokens", "bytes", "programs"]
 Unit = Literal["%", "0 to 100", ""]
 
 
 class TaskMetric(NamedTuple):
-    """One figure.
+    """A metric.
 
     Args:
-        name: In artifacts.
-        title: For people.
-        of: What it is computed from.
+        name: Its name in artifacts.
+        title: Its name in tables.
+        of: The kind of its inputs.
         unit: ``%`` is a share from 0 to 1, shown times a hundred.
-        compute: Takes two sequences (see ``Of``) and gives the figure. It imports what it needs
-            when it is called.
-        place: Tables show metrics in the order of their places.
+        compute: Takes two sequences (see ``MetricInput``) and returns the value. It imports
+            what it needs when it is called.
+        order: Tables show metrics in this order.
         shown: Whether tables show it.
         per_item: Whether it is the mean of its values for single items.
     """
 
     name: str
     title: str
-    of: Of
+    of: MetricInput
     unit: Unit
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
-    place: int
+    order: int
     shown: bool = True
     per_item: bool = False
 
 
 @cache
 def metrics() -> dict[str, TaskMetric]:
-    """All metrics by name, in their order."""
-    every = [value for value in values_in(folder) if type(value) is TaskMetric]
-    return {metric.name: metric for metric in sorted(every, key=lambda metric: metric.place)}
+    """All metrics by name, in the order of tables."""
+    found = [value for value in values_in(folder) if type(value) is TaskMetric]
+    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.order)}
 
 
-def computed(of: Of, first: Sequence[Any], second: Sequence[Any]) -> dict[str, float]:
-    """All metrics of one kind, by name."""
+def compute_metrics(
+    kind: MetricInput, first: Sequence[Any], second: Sequence[Any]
+) -> dict[str, float]:
+    """The values of all metrics with this kind of inputs, by name."""
     return {
         name: float(metric.compute(first, second))
         for name, metric in metrics().items()
-        if metric.of == of
+        if metric.of == kind
     }
 
 
-# Each needs a call of the metric without the group's items.
+# Groups of the jackknife, each of which costs one call of the metric.
 GROUPS = 50
 
 
@@ -68,12 +70,12 @@ def item_values(
     *,
     per_item: bool,
 ) -> list[float]:
-    """One number an item, whose mean is the metric and whose scatter gives its standard error.
+    """One number for each item; their mean is the metric, their spread gives its standard error.
 
-    A metric over all items at once has none of its own: they are made from its jackknife over
-    groups of items (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11),
-    stretched so that items of a group count as if they were independent. The same items in the
-    same order are in the same groups, so that two models can be compared item by item.
+    A metric over all items together has no values of single items. They are made from its jackknife
+    over groups of items (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11),
+    stretched so that items of a group count as if they were independent. Groups depend on the order
+    of items only, so that two models can be compared item by item.
 
     Args:
         compute: The metric; takes the two sequences.
@@ -86,14 +88,14 @@ def item_values(
     count = len(first)
     if per_item:
         return [float(compute([a], [b])) for a, b in zip(first, second, strict=True)]
-    whole, groups = float(compute(first, second)), min(GROUPS, count)
+    over_all, groups = float(compute(first, second)), min(GROUPS, count)
     if groups < 2:
-        return [whole] * count
-    left_out = []
+        return [over_all] * count
+    without_group = []
     for group in range(groups):
         kept = [item for item in range(count) if item % groups != group]
-        left_out.append(compute([first[i] for i in kept], [second[i] for i in kept]))
-    mean, stretch = sum(left_out) / groups, (groups - 1) * (count / groups) ** 0.5
-    apart = [stretch * (mean - left_out[item % groups]) for item in range(count)]
-    moved = whole - sum(apart) / count
-    return [moved + distance for distance in apart]
+        without_group.append(compute([first[i] for i in kept], [second[i] for i in kept]))
+    mean, stretch = sum(without_group) / groups, (groups - 1) * (count / groups) ** 0.5
+    deviations = [stretch * (mean - without_group[item % groups]) for item in range(count)]
+    center = over_all - sum(deviations) / count
+    return [center + deviation for deviation in deviations]

@@ -1,4 +1,4 @@
-"""From the objective's name in ``sweep.yaml`` to what it measures, with every mistake refused."""
+"""The objective that ``sweep.yaml`` names, and all its mistakes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def objective_of(spec: Spec) -> Objective:
-    """The objective of a request.
+    """The objective of a spec.
 
     Raises:
-        SpecError: With all that is wrong with it.
+        SpecError: The objective is wrong; lists all problems.
     """
     given, where = spec.objective, spec.places.where(("objective", "name"))
     problems: list[Problem] = []
@@ -37,30 +37,30 @@ def objective_of(spec: Spec) -> Objective:
         problems.append(Problem(what, why, fix, spec.places.where((section, key))))
 
     direction = "maximize" if objective.higher_is_better else "minimize"
-    fixed = not objective.function and not problems
-    if fixed and given.direction not in (None, direction):
+    direction_is_given = not objective.function and not problems
+    if direction_is_given and given.direction not in (None, direction):
         what = f"direction = {given.direction!r}, but of {given.name} {objective.direction}"
         refuse("objective", "direction", what, "", f"Leave it out, or write {direction}.")
-    compared = f"rials are compared by {given.name} here."
+    reason = f"rials are compared by {given.name} here."
     if spec.search.target_loss is not None and not objective.is_loss:
-        refuse("search", "target_loss", "a target loss beside another objective", f"T{compared}")
+        refuse("search", "target_loss", "a target loss beside another objective", f"T{reason}")
     if spec.search.stop_when_settled and not objective.is_loss:
-        why = f"What more trials gain is known for losses; t{compared}"
+        why = f"What more trials gain is known for losses; t{reason}"
         refuse("search", "stop_when_settled", "stop_when_settled beside another objective", why)
     if problems:
         raise SpecError(problems)
     return objective
 
 
-def fitting(task: str) -> list[str]:
-    """The names of objectives that a task has."""
-    return [LOSS.name, *(spelled(m.name) for m in metrics().values() if _fits(m, task))]
+def objectives_for(task: str) -> list[str]:
+    """The names of a task's objectives."""
+    return [LOSS.name, *(objective_name(m.name) for m in metrics().values() if _fits(m, task))]
 
 
-def spelled(metric: str) -> str:
-    """A metric's name as an objective.
+def objective_name(metric: str) -> str:
+    """The name of a metric as an objective.
 
-    >>> spelled("rougeL"), spelled("pass@1")
+    >>> objective_name("rougeL"), objective_name("pass@1")
     ('rouge_l', 'pass_at_1')
     """
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", metric).replace("@", "_at_").lower()
@@ -72,9 +72,13 @@ def _fits(metric: TaskMetric, task: str) -> bool:
 
 
 def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
-    name, shares = spec.objective.name, (m for m in metrics().values() if m.unit == "%")
-    usable = {spelled(each.name): each for each in shares if each.of in get_args(From)}
-    choices = fitting(spec.task)
+    name, percentages = spec.objective.name, (m for m in metrics().values() if m.unit == "%")
+    usable = {
+        objective_name(metric_.name): metric_
+        for metric_ in percentages
+        if metric_.of in get_args(From)
+    }
+    choices = objectives_for(spec.task)
     if name not in usable:
         fix = near_match(name, choices)
         why = f"Task {spec.task} has {', '.join(choices)}, or a function: package.module:function."
@@ -101,25 +105,25 @@ def _metric(spec: Spec, where: str, problems: list[Problem]) -> Objective:
 
 
 def _function(spec: Spec, where: str, problems: list[Problem]) -> Objective:
-    given = spec.objective
-    if not _FUNCTION.fullmatch(given.name):
+    section = spec.objective
+    if not _FUNCTION.fullmatch(section.name):
         fix = "Write package.module:function."
-        problems.append(Problem(f"{given.name!r} does not name a function", "", fix, where))
+        problems.append(Problem(f"{section.name!r} does not name a function", "", fix, where))
         return LOSS
-    if given.direction is None:
-        why = f"Only you know whether higher or lower values of {given.name} are better."
+    if section.direction is None:
+        why = f"Only you know whether higher or lower values of {section.name} are better."
         fix = "Add direction: maximize or minimize (--objective-direction)."
         problems.append(Problem("the objective has no direction", why, fix, where))
-    module, _, function = given.name.partition(":")
-    source = _source(module, (given.folder, str(Path.cwd()), *sys.path))
+    module, _, function = section.name.partition(":")
+    source = _source(module, (section.folder, str(Path.cwd()), *sys.path))
     return Objective(
-        name=given.name,
+        name=section.name,
         title=function,
-        metric=given.name,
-        higher_is_better=given.direction == "maximize",
+        metric=section.name,
+        higher_is_better=section.direction == "maximize",
         of="classes" if spec.task == "classification" else "answers",
         function=True,
-        folder=given.folder,
+        folder=section.folder,
         source=hashlib.sha256(source.read_bytes()).hexdigest() if source else "",
     )
 

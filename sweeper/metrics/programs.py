@@ -1,4 +1,4 @@
-"""Programs that models wrote: run against their tests by the feature that can do that.
+"""Runs programs that models wrote against their tests, by the feature that isolates them.
 
 ``pass_at_1`` is also the metric of code tasks in lm-eval's task YAML. It takes the place of
 ``code_eval``, which lm-eval's own code tasks download and run unconfined::
@@ -24,16 +24,16 @@ from sweeper.features import parts
 from sweeper.spec import Spec
 
 PERMISSION = "HF_ALLOW_CODE_EVAL"
-"""The variable that allows running generated code; the name is that of the ``evaluate`` library."""
+"""Environment variable that allows running generated code, as in the ``evaluate`` library."""
 
 
 def samples(spec: Spec) -> int:
-    """Answers to each item whose programs are run; 0 where that is not allowed or possible."""
+    """Number of answers to each item that are run as programs; 0 if not allowed or possible."""
     return max((hook(spec) for _, hook in parts.SAMPLES.all()), default=0)
 
 
 def run_program(program: str, tests: Sequence[str]) -> bool:
-    """Whether a program passes its tests. The user has allowed to run it.
+    """Whether a program passes its tests. Call it only with the user's permission.
 
     Raises:
         UsageError: No installed feature runs programs.
@@ -45,7 +45,7 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
 
 
 def refusal() -> Problem | None:
-    """Why no program can be run here, and what to install; None if it can."""
+    """Why this machine cannot run programs, and what to install; None if it can."""
     try:
         run_program("", ())
     except SweeperError as error:
@@ -82,7 +82,7 @@ def pass_at_1(
 def build_predictions(
     resps: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]
 ) -> list[list[str]]:
-    """Completions as whole programs: each one after the ``prompt`` of its row."""
+    """Whole programs: the ``prompt`` of each row with each of its completions."""
     return [
         [doc["prompt"] + completion for completion in completions]
         for completions, doc in zip(resps, docs, strict=True)

@@ -1,6 +1,6 @@
-"""Calls an objective that the user wrote, in a process of its own with a time limit.
+"""Calls an objective that the user wrote, in a child process with a time limit.
 
-Whatever the function prints, breaks or waits for stays there. Loads no torch of its own.
+The function's output, failures and delays stay in the child. This module does not load torch.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from sweeper.errors import ChildFailed, SpecError
 from sweeper.metrics.metric import item_values
 from sweeper.objective import Objective
 
-# A minute for one evaluation; the check before a sweep takes as long at most.
-SECONDS = 60.0
-# Items of the check.
-_SAMPLE = 8
-_OUTSIDE = " in <module>"
+# Time limit of one evaluation, and of the check before a sweep.
+TIMEOUT_SECONDS = 60.0
+# Items that the check before a sweep uses.
+_CHECKED_ITEMS = 8
+_MODULE_LEVEL = " in <module>"
 
 
 class ItemsToMeasure(Record):
-    """The function, what was predicted, and for which examples."""
+    """A request to the child: the function, the predictions and their examples."""
 
     objective: Objective
     predictions: tuple[str, ...]
@@ -36,45 +36,47 @@ class ItemsToMeasure(Record):
 
 
 class ItemValues(Record):
-    """The function's value over all items, and one number an item."""
+    """The child's reply: the function's value over all items, and one number for each item."""
 
     value: float
     items: tuple[float, ...]
 
 
-def measured(
+def measure(
     objective: Objective, predictions: Sequence[str], examples: Sequence[Example]
 ) -> tuple[float, list[float]]:
-    """The function's value over all items, and one number an item (see ``item_values``).
+    """The function's value over all items, and one number for each item (see ``item_values``).
 
     Args:
-        predictions: One an item: the name of the predicted class, or the answer in writing.
+        predictions: For each item, the name of the predicted class or the generated answer.
 
     Raises:
-        SpecError: It cannot be imported, raised, took too long, or returned something else than
-            finite numbers; with its name, file and line.
+        SpecError: The function cannot be imported, raised, took too long, or did not return
+            finite numbers; names file and line.
     """
     request = ItemsToMeasure(
         objective=objective, predictions=tuple(predictions), examples=tuple(examples)
     )
     what = f"the objective {objective.name}"
     try:
-        values = in_child(f"{__name__}:answer", request, ItemValues, what=what, seconds=SECONDS)
+        values = in_child(
+            f"{__name__}:answer", request, ItemValues, what=what, seconds=TIMEOUT_SECONDS
+        )
     except ChildFailed as error:
         raise SpecError(error.problems[0].what, fix="It may take a minute.") from error
     return values.value, list(values.items)
 
 
 def check(objective: Objective, examples: Sequence[Example]) -> float:
-    """What the function says of a few references in place of predictions."""
-    sample = [item for item in examples if item.answer][:_SAMPLE]
-    return measured(objective, [example.answer for example in sample], sample)[0]
+    """Call the function once with a few references as predictions; return its value."""
+    sample = [item for item in examples if item.answer][:_CHECKED_ITEMS]
+    return measure(objective, [example.answer for example in sample], sample)[0]
 
 
 def _row(example: Example) -> dict[str, object]:
-    asked = "\n\n".join(message.content for message in example.messages[:-1])
+    prompt = "\n\n".join(message.content for message in example.messages[:-1])
     return {
-        "text": example.text or asked,
+        "text": example.text or prompt,
         "references": list(example.accepted),
         "tests": list(example.tests),
         "source": example.source,
@@ -82,40 +84,40 @@ def _row(example: Example) -> dict[str, object]:
     }
 
 
-class _Unfit(Exception):
-    """What is wrong with the function or with what it returned."""
+class _InvalidFunction(Exception):
+    """The function or its return value is invalid; the message says why."""
 
 
-def _called(
+def _call(
     function: Callable[..., Any], predictions: list[Any], references: list[Any], rows: list[Any]
 ) -> float | list[float]:
     returned = function(predictions, references, rows)
     if isinstance(returned, str | bytes | dict | None):
-        raise _Unfit(f"it returned {returned!r:.60}, which is no number")
+        raise _InvalidFunction(f"it returned {returned!r:.60}, which is no number")
     try:
-        numbers = float(returned)
+        number = float(returned)
     except (TypeError, ValueError):
-        each = [float(number) for number in returned]
-        if len(each) != len(predictions):
-            what = f"it returned {len(each)} numbers for {len(predictions)} items"
-            raise _Unfit(what) from None
-        _check_finite(each)
-        return each
-    _check_finite([numbers])
-    return numbers
+        numbers = [float(value) for value in returned]
+        if len(numbers) != len(predictions):
+            what = f"it returned {len(numbers)} numbers for {len(predictions)} items"
+            raise _InvalidFunction(what) from None
+        _check_finite(numbers)
+        return numbers
+    _check_finite([number])
+    return number
 
 
 def _check_finite(numbers: Sequence[float]) -> None:
     odd = next((number for number in numbers if not math.isfinite(number)), None)
     if odd is not None:
-        raise _Unfit(f"it returned {odd}")
+        raise _InvalidFunction(f"it returned {odd}")
 
 
 def answer(request: ItemsToMeasure) -> ItemValues:
-    """Call the function, in the process that is its own.
+    """Call the function; runs in the child process.
 
     Raises:
-        SpecError: It cannot be imported, raised, or returned something else than finite numbers.
+        SpecError: The function cannot be imported, raised, or did not return finite numbers.
     """
     module, _, name = request.objective.name.partition(":")
     sys.path[:0] = [folder for folder in (request.objective.folder,) if folder]
@@ -126,32 +128,37 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         file = importlib.import_module(module)
         function = getattr(file, name, None)
         if not callable(function):
-            raise _Unfit(f"{module} has no function {name!r}")
+            raise _InvalidFunction(f"{module} has no function {name!r}")
         predictions = list(request.predictions)
         references = [example.answer for example in request.examples]
         rows = [_row(example) for example in request.examples]
-        whole = _called(function, predictions, references, rows)
-        if isinstance(whole, list):
-            return ItemValues(value=math.fsum(whole) / len(whole), items=tuple(whole))
+        returned = _call(function, predictions, references, rows)
+        if isinstance(returned, list):
+            return ItemValues(value=math.fsum(returned) / len(returned), items=tuple(returned))
 
         def compute(predicted: Sequence[Any], kept: Sequence[Any]) -> float:
-            expected, places = [reference for reference, _ in kept], [row for _, row in kept]
-            part = _called(function, list(predicted), expected, [rows[row] for row in places])
-            return part if isinstance(part, float) else math.fsum(part) / len(part)
+            kept_references, row_numbers = (
+                [reference for reference, _ in kept],
+                [row for _, row in kept],
+            )
+            value = _call(
+                function, list(predicted), kept_references, [rows[row] for row in row_numbers]
+            )
+            return value if isinstance(value, float) else math.fsum(value) / len(value)
 
-        placed = [(reference, row) for row, reference in enumerate(references)]
-        items = item_values(compute, predictions, placed, per_item=False)
-    except _Unfit as error:
+        numbered = [(reference, row) for row, reference in enumerate(references)]
+        items = item_values(compute, predictions, numbered, per_item=False)
+    except _InvalidFunction as error:
         raise _refused(request, str(error), _definition(function) or file.__file__ or "") from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         raise _refused(request, what, _line(error)) from None
-    return ItemValues(value=whole, items=tuple(items))
+    return ItemValues(value=returned, items=tuple(items))
 
 
-def _refused(request: ItemsToMeasure, what: str, at: str) -> SpecError:
+def _refused(request: ItemsToMeasure, what: str, place: str) -> SpecError:
     return SpecError(
-        f"the objective {request.objective.name}: {what}" + (f" ({at})" if at else ""),
+        f"the objective {request.objective.name}: {what}" + (f" ({place})" if place else ""),
         fix="It takes predictions, references and rows, and returns a number, or a list with "
         "one number an item: docs/objective.md.",
     )
@@ -165,12 +172,13 @@ def _definition(function: Any) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The line of the user's own code at which it broke."""
+    """The last line of the user's code in the traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    ours = (__file__, "importlib")
-    theirs = [frame for frame in frames if not any(name in frame.filename for name in ours)]
-    if not theirs:
+    own_files = (__file__, "importlib")
+    of_user = [frame for frame in frames if not any(name in frame.filename for name in own_files)]
+    if not of_user:
         return ""
-    return f"{theirs[-1].filename}:{theirs[-1].lineno} in {theirs[-1].name}".removesuffix(_OUTSIDE)
+    last = of_user[-1]
+    return f"{last.filename}:{last.lineno} in {last.name}".removesuffix(_MODULE_LEVEL)

@@ -9,8 +9,8 @@ from sweeper.hyperparameters import EPOCHS, is_number, near_parameter
 from sweeper.planning.declared_parameters import as_kind, same, value_problems
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.strategy_files import ChoiceParameter, NumberParameter
-from sweeper.plans import Candidate, Rejected
-from sweeper.spec import OwnTrial, Scalar, Spec
+from sweeper.plans import Candidate, Configuration, Rejected
+from sweeper.spec import Scalar, Spec, TrialRequest
 
 _Declared = NumberParameter | ChoiceParameter
 
@@ -21,7 +21,7 @@ def checked_own_trials(
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejected],
     epochs: float,
-) -> tuple[OwnTrial, ...]:
+) -> tuple[Configuration, ...]:
     """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
 
     Every one must name a competing strategy and parameters that it has. A number outside of the
@@ -31,7 +31,7 @@ def checked_own_trials(
         SpecError: With all problems of all configurations.
     """
     problems: list[Problem] = []
-    checked: list[OwnTrial] = []
+    checked: list[Configuration] = []
     for index, trial in enumerate(spec.trials):
         where = spec.places.where(("trials", index))
         models = sorted({c.model for c in candidates})
@@ -66,13 +66,16 @@ def checked_own_trials(
                 name: as_kind(candidate.parameters[name], value)
                 for name, value in trial.parameters.items()
             }
-            checked.append(trial.model_copy(update={"parameters": values}))
+            strategy, model = candidate.strategy, candidate.model
+            checked.append(
+                Configuration(strategy=strategy, model=model, parameters=values, origin="user")
+            )
     if problems:
         raise SpecError(problems)
     return tuple(checked)
 
 
-def _names(trial: OwnTrial, item: Candidate | Rejected) -> bool:
+def _names(trial: TrialRequest, item: Candidate | Rejected) -> bool:
     return trial.strategy == item.strategy and trial.model in (None, item.model)
 
 

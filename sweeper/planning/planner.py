@@ -16,7 +16,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import LEAST_PART, make_budget, part_of, with_price
+from sweeper.planning.budget.budget import LEAST_PART, in_time, make_budget, part_of, with_price
 from sweeper.planning.budget.candidate_costs import Priced, priced, workload_of
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import at_least
@@ -70,13 +70,12 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     while True:
         try:
             plan = _plan(book, spec, facts, bases, objective, epochs, whole)
-            part = part_of(spec, facts, plan.budget) if epochs == whole else None
+            part = part_of(spec, plan)
             with contextlib.suppress(TooLong):
                 while part is not None:
                     plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
                     smaller = max(part // 2, LEAST_PART)
-                    enough = plan.budget.trials == spec.search.trials
-                    part = None if enough or smaller == part else smaller
+                    part = None if in_time(spec, plan.budget) or smaller == part else smaller
             return plan
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
@@ -229,8 +228,8 @@ def _shortened(epochs: float, whole: float) -> tuple[Reason, ...]:
         Reason(
             rule="budget",
             title="Shorter trials",
-            why=f"The budget pays for no trial of {whole:.3g} epochs, so that trials have "
-            f"{epochs:.3g}. With less than one, a trial sees a part of the rows.",
+            why=f"The budget pays for no trial of {units.epochs(whole)} epochs, so that trials "
+            f"have {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
             source="the request (--budget)",
         ),
     )

@@ -7,13 +7,9 @@ of ``sweeper run``, with all measurements of this machine.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
@@ -23,7 +19,7 @@ from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
 from sweeper.facts.machine.measured import shape_of, with_measured
-from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts, TrainingSetup
+from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
@@ -105,12 +101,6 @@ def line(measurement: Measured, says: float) -> str:
     )
 
 
-def digest(setup: Setup, mean_length: int) -> str:
-    """Names all that a probe depends on besides model, machine and versions."""
-    text = json.dumps([asdict(setup), mean_length], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _cores(hardware: HardwareFacts) -> int:
     return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
 
@@ -119,9 +109,9 @@ def kept_record(
     model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts
 ) -> Measured | None:
     """The same set-up, probed here before with the installed versions; None if it was not."""
-    shape, key = shape_of(model), digest(setup, mean)
+    key = (shape_of(model), setup.key(), mean)
     kept = measured.read(hardware.name, _cores(hardware))
-    return next((record for record in kept if (record.shape, record.probe) == (shape, key)), None)
+    return next((m for m in kept if (m.shape, m.probe, m.mean_length) == key), None)
 
 
 def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) -> Probed:
@@ -143,23 +133,20 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
         raise
 
 
-_COPIED = (*TrainingSetup.model_fields, "strategy", "lora_dropout", "classes")
-
-
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
-    copied = {name: getattr(setup, name) for name in _COPIED}
-    if setup.traits.adds in TARGETED:
-        targets = setup.target_modules
-        names = targets if isinstance(targets, str) else ",".join(targets)
-        copied |= {"r": setup.r, "target_modules": names}
-    return Measured(
+    targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
+    names = targets if isinstance(targets, str) else ",".join(targets)
+    return Measured.taken_from(
+        setup,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
+        r=setup.r if targeted else None,
+        target_modules=names if targeted else None,
+        evaluation_batch=1,
         shape=shape_of(model),
         mean_length=mean,
-        probe=digest(setup, mean),
+        probe=setup.key(),
         when=datetime.now(UTC).date().isoformat(),
         versions=versions(),
-        **copied | {"evaluation_batch": 1},
     )
 
 
@@ -180,11 +167,11 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
             fix="Leave out --probe, or the flags that name other hardware.",
             where="--probe",
         )
-    tried: set[tuple[str, str]] = set()
+    tried: set[tuple[str, str, int]] = set()
     for _ in range(_ROUNDS):
         facts, news = plan.facts, False
         for model, setup, mean in _setups(spec, plan):
-            key = (shape_of(model), digest(setup, mean))
+            key = (shape_of(model), setup.key(), mean)
             if key not in tried and kept_record(model, setup, mean, facts.hardware) is None:
                 news |= _tried(model, setup, mean, tell)
             tried.add(key)
@@ -234,8 +221,7 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
         (len(facts.data.labels) or TYPICAL_CLASSES) if head else 0,
         facts.hardware.device,
     )
-    plain: dict[str, Any] = {"evaluation_batch": 0, "extra": NO_EXTRA}
-    return replace(setup, padded=True, **plain)
+    return setup.replace(padded=True, evaluation_batch=0, extra=NO_EXTRA)
 
 
 def measured_plan(

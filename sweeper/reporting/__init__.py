@@ -1,1 +1,1 @@
-"""From findings to report.html and the files beside it. Computes nothing new."""
+"""Turns findings into report.html and its sibling files. Computes nothing new."""

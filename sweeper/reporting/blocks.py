@@ -1,6 +1,6 @@
-"""The parts of a page: sections of blocks, each with its own template.
+"""The parts of a page: sections of blocks, each block with its own template.
 
-Templates place these; they compute nothing and test no types. Numbers are words by now.
+Numbers are text already: templates only place them, without arithmetic or type tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class Block:
-    """What a section holds; its template has the name of its class."""
+    """A part of a section; its template has the name of its class."""
 
     kind: ClassVar[str]
 
@@ -27,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. ``css`` may hold a strategy's style."""
+    """A table cell. ``css`` are CSS classes, such as a strategy's."""
 
     text: str
     css: str = ""
@@ -35,9 +35,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column(Generic[Item]):
-    """One column, and what it shows of an item: its text, or a cell with more than that.
+    """A table column.
 
-    ``unit`` is part of the header, ``pointer`` of the JSON pointer.
+    Args:
+        cell: Returns the text or the cell of an item.
+        pointer: The item's field as the end of a JSON pointer.
+        unit: Shown in the header.
     """
 
     number: ClassVar[bool] = False
@@ -51,10 +54,10 @@ class Column(Generic[Item]):
     def of(
         cls, title: str, pointer: str, text: Callable[[Any], Cell | str] = str, unit: str = ""
     ) -> Column[Any]:
-        """The column of one field, a dash where it is None.
+        """The column of a field; a dash if it is None.
 
         Args:
-            pointer: The path of the field, ``/failure/kind``: attributes and keys.
+            pointer: The path of the field, such as ``/failure/kind``: attributes and keys.
         """
 
         def cell(item: Any) -> Cell | str:
@@ -74,7 +77,7 @@ class Number(Column[Item]):
 
 @dataclass(frozen=True)
 class Row:
-    """One row; ``trial`` makes it selectable, ``pointer`` is its place in report.json."""
+    """A row; ``trial`` makes it selectable, ``pointer`` is its JSON pointer in report.json."""
 
     cells: tuple[Cell, ...]
     trial: int | None = None
@@ -83,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table(Block):
-    """A table. ``sortable`` gives every header a button, ``filters`` a line of controls above."""
+    """A table. ``sortable`` adds buttons to headers; ``strategies`` and ``states`` add filters."""
 
     id: str
     caption: str
@@ -107,30 +110,30 @@ class Table(Block):
         """The table with a row for each item.
 
         Args:
-            name: Its id on the page.
-            items: JSON pointers and what stands there, as ``placed`` gives them.
-            trial: The trial that an item is about.
+            name: The table's id on the page.
+            items: JSON pointers and the items there (see ``with_pointers``).
+            trial: Returns the trial of an item.
         """
         rows = []
         for pointer, item in items:
             cells = [column.cell(item) for column in columns]
-            shown = tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
-            rows.append(Row(shown, trial(item), pointer))
+            cells_ = tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
+            rows.append(Row(cells_, trial(item), pointer))
         return cls(name, caption, tuple(columns), tuple(rows), **more)
 
 
-def placed(items: Iterable[Item], at: str = "") -> list[tuple[str, Item]]:
-    """Items with their JSON pointers, which are empty for a list that is not in report.json.
+def with_pointers(items: Iterable[Item], parent: str = "") -> list[tuple[str, Item]]:
+    """Items with their JSON pointers, which are empty for items that are not in report.json.
 
-    >>> placed(["first", "second"], "/findings/gains")
+    >>> with_pointers(["first", "second"], "/findings/gains")
     [('/findings/gains/0', 'first'), ('/findings/gains/1', 'second')]
     """
-    return [(f"{at}/{number}" if at else "", item) for number, item in enumerate(items)]
+    return [(f"{parent}/{number}" if parent else "", item) for number, item in enumerate(items)]
 
 
 @dataclass(frozen=True)
 class Folded(Block):
-    """Tables that a line opens."""
+    """Tables that are folded under a title."""
 
     title: str
     tables: tuple[Table, ...]
@@ -138,7 +141,7 @@ class Folded(Block):
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A strategy with its look, or another sign that a chart uses."""
+    """A strategy with its style, or another symbol of a chart."""
 
     label: str
     css: str
@@ -147,11 +150,12 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One drawing of a figure. The drawing engine runs when the page is rendered.
+    """One chart of a figure. It is drawn when the page is rendered.
 
     Args:
-        description: What it says, for people who do not see it.
-        wide: Whether it takes the width of the page.
+        spec: The Vega-Lite spec as JSON.
+        description: A text alternative to the chart.
+        wide: Whether it takes the whole width of the page.
     """
 
     spec: str
@@ -162,10 +166,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure(Block):
-    """A chart: the finding first, then what is drawn, then the same numbers as tables.
+    """A figure: the finding, the charts, then the same numbers as tables.
 
     Args:
-        options: Further panels, of which the reader chooses one: its name, and the panel.
+        options: Name and chart of further panels, of which the reader chooses one.
     """
 
     id: str
@@ -179,7 +183,7 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Empty(Block):
-    """A part without numbers, with the reason and the way to get them."""
+    """A part without numbers: the reason, and the command that computes them."""
 
     reason: str
     text: str
@@ -196,7 +200,7 @@ class Text(Block):
 
 @dataclass(frozen=True)
 class Bullets(Block):
-    """Short statements, one a line."""
+    """A list of short statements."""
 
     items: tuple[str, ...]
     title: str = ""
@@ -204,7 +208,7 @@ class Bullets(Block):
 
 @dataclass(frozen=True)
 class Sample:
-    """One item: ``title`` says which, ``texts`` are its input, reference and answers."""
+    """A test item; ``texts`` are its input, reference and answers."""
 
     title: str
     texts: tuple[NamedFact, ...]
@@ -220,7 +224,7 @@ class Samples(Block):
 
 @dataclass(frozen=True)
 class Code(Block):
-    """Something to copy."""
+    """A text to copy, such as a command."""
 
     title: str
     text: str
@@ -246,9 +250,9 @@ class FactList(Block):
 
 @dataclass(frozen=True)
 class VerdictCard(Block):
-    """The answer: sentence, forest plot, three figures, next step, limits.
+    """The verdict: sentence, forest plot, three figures, next step and limits.
 
-    ``lead`` is what the sentence begins with; ``because`` are sentences that decide.
+    ``lead`` is the beginning of the sentence; ``because`` are the decisive sentences of sections.
     """
 
     lead: str
@@ -266,7 +270,7 @@ class VerdictCard(Block):
 
 @dataclass(frozen=True)
 class Notes(Block):
-    """Limits, each with its numbers and the action that removes it; ``further`` are folded."""
+    """Limits of the verdict with their remedies; ``further`` ones are folded."""
 
     notes: tuple[Limitation, ...]
     further: tuple[Limitation, ...] = ()
@@ -274,7 +278,7 @@ class Notes(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page; with a ``finding`` it is folded under that line."""
+    """A section of the page; with a ``finding`` it is folded under that line."""
 
     id: str
     title: str
@@ -284,10 +288,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report. ``no_charts`` says why it has no charts; it is empty where it has.
+    """A whole report. ``no_charts`` says why it has no charts; it is empty if it has some.
 
-    ``head`` are facts of the run. ``terms`` are explained where they first occur.
-    ``footer`` stands below the page.
+    ``head`` are facts of the run. ``terms`` are explained at their first occurrence. ``footer`` is
+    a text below the page.
     """
 
     title: str

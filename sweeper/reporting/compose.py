@@ -1,4 +1,4 @@
-"""From a run to its report: the verdict, then the sections, then what they add to the verdict."""
+"""Composes the report of a run: the verdict, the sections, and their additions to the verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings, Limitation, NextStep
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
-from sweeper.reporting.document import Report, failed, shown
+from sweeper.reporting.document import Report, not_computed, plan_for_report
 from sweeper.reporting.find_sections import sections
 from sweeper.runfolder import RunFolder
 
@@ -30,8 +30,8 @@ _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What a section made of a run, or why it could not."""
+class _SectionResult:
+    """A section's figures and sentences about a run, or why it has none."""
 
     id: str
     figures: Record | None = None
@@ -44,50 +44,50 @@ class _Answer:
 def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> Report:
     """The report of a run in any state.
 
-    The same files give the same report: every draw is seeded and nothing is read but the folder.
+    The same files give the same report: draws are seeded, and only the folder is read.
 
     Args:
-        no_charts: Why charts are left out; empty to draw them.
-        texts: Whether it may show rows and answers.
+        no_charts: The reason to leave out charts; empty to draw them.
+        texts: Whether the report may show rows and answers.
 
     Raises:
         UsageError: The folder has no plan that this sweeper can read.
     """
     run = read_run(folder, texts=texts)
     findings = findings_of(run)
-    answers = [_answer(module, run, findings) for module in sections()]
-    limits = (*findings.limits, *(limit for answer in answers for limit in answer.limits))
+    results = [_section_result(module, run, findings) for module in sections()]
+    limits = (*findings.limits, *(limit for result in results for limit in result.limits))
     findings = findings.model_copy(update={"limits": limits})
-    step = next_step(findings, (answer.step for answer in answers if answer.step))
+    step = next_step(findings, (result.step for result in results if result.step))
     return Report(
         sweeper_version=__version__,
         findings=findings.model_copy(update={"next_step": step}),
-        plan=shown(run.plan),
+        plan=plan_for_report(run.plan),
         sections={
-            answer.id: answer.figures.model_dump(mode="json")
-            for answer in answers
-            if answer.figures
+            result.id: result.figures.model_dump(mode="json")
+            for result in results
+            if result.figures
         },
-        missing={answer.id: answer.missing for answer in answers if answer.missing},
+        missing={result.id: result.missing for result in results if result.missing},
         no_charts=no_charts,
         **{
-            name: tuple(text for answer in answers for text in answer.sentences.get(name, ()))
+            name: tuple(text for result in results for text in result.sentences.get(name, ()))
             for name in _SENTENCES
         },
     )
 
 
-def _answer(module: ModuleType, run: RunFiles, findings: Findings) -> _Answer:
-    """Ask one section. If it fails, that costs its own figures."""
+def _section_result(module: ModuleType, run: RunFiles, findings: Findings) -> _SectionResult:
+    """The result of one section. If it raises, only its own figures are missing."""
     name, compute = HEADING.required(module).id, COMPUTE.defined_in(module)
     try:
         figures = compute(run, findings) if compute else None
         if isinstance(figures, NotMeasured):
-            return _Answer(name, missing=figures)
+            return _SectionResult(name, missing=figures)
         if compute and figures is None:
-            return _Answer(name)
+            return _SectionResult(name)
         limits, advise = LIMITS.defined_in(module), ADVISE.defined_in(module)
-        return _Answer(
+        return _SectionResult(
             name,
             figures,
             sentences={
@@ -101,4 +101,4 @@ def _answer(module: ModuleType, run: RunFiles, findings: Findings) -> _Answer:
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
-        return _Answer(name, missing=failed(error))
+        return _SectionResult(name, missing=not_computed(error))

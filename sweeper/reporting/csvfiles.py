@@ -1,4 +1,4 @@
-"""``trials.csv`` and ``curves.csv``: every trial, every rung, for a spreadsheet or pandas.
+"""``trials.csv`` and ``curves.csv``: all trials and all rungs, for a spreadsheet or pandas.
 
 A text that a spreadsheet would run as a formula gets a leading quote.
 """
@@ -13,8 +13,8 @@ from sweeper.findings.findings import CurvePoint, Findings, TrialRow
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-# Fields of a trial whose columns differ from them: column to path. Those without have none here.
-_OTHERWISE: dict[str, dict[str, str]] = {
+# Fields of a trial that are not one column of the same name: their columns with paths.
+_RENAMED_FIELDS: dict[str, dict[str, str]] = {
     "number": {"trial": "number"},
     "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},
     "base": {"base": "base.folder"},
@@ -23,23 +23,23 @@ _OTHERWISE: dict[str, dict[str, str]] = {
         for name in ("features", "parameters", "metrics", "seen", "validation_by_source", "curve")
     },
 }
-# What a reader looks for comes first.
-_FIRST = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
+# The most important fields come first.
+_FIRST_FIELDS = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
 _PATHS = {
     column: path
-    for field in dict.fromkeys((*_FIRST, *TrialRow.model_fields))
-    for column, path in _OTHERWISE.get(field, {field: field}).items()
+    for field in dict.fromkeys((*_FIRST_FIELDS, *TrialRow.model_fields))
+    for column, path in _RENAMED_FIELDS.get(field, {field: field}).items()
 }
-_OF_TRIAL = ("trial", "strategy", "state")
-_OF_RUNG = tuple(CurvePoint.model_fields)
+_TRIAL_COLUMNS = ("trial", "strategy", "state")
+_RUNG_COLUMNS = tuple(CurvePoint.model_fields)
 
 
 Table = tuple[Sequence[str], list[list[object]]]
-"""Names of columns, and rows."""
+"""Column names and rows."""
 
 
 def trials_table(findings: Findings) -> Table:
-    """One row a trial; metrics and parameters have columns of their own."""
+    """A row for each trial; each metric and parameter has a column."""
     metrics = sorted({name for trial in findings.trials for name in trial.metrics})
     parameters = sorted({name for trial in findings.trials for name in trial.parameters})
     head = [*_PATHS, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
@@ -55,20 +55,20 @@ def trials_table(findings: Findings) -> Table:
 
 
 def curves_table(findings: Findings) -> Table:
-    """One row a rung."""
+    """A row for each rung."""
     rows: list[list[object]] = [
         [
-            *(_cell(trial, name) for name in _OF_TRIAL),
-            *(_cell(point, name) for name in _OF_RUNG),
+            *(_cell(trial, name) for name in _TRIAL_COLUMNS),
+            *(_cell(point, name) for name in _RUNG_COLUMNS),
         ]
         for trial in findings.trials
         for point in trial.curve
     ]
-    return [*_OF_TRIAL, *_OF_RUNG], rows
+    return [*_TRIAL_COLUMNS, *_RUNG_COLUMNS], rows
 
 
 def _cell(row: TrialRow | CurvePoint, column: str) -> object:
-    """What a row has under a column's name; None where it is empty, or has nothing of the kind."""
+    """The value of a column; None if it is empty or missing."""
     value: object = row
     for name in _PATHS.get(column, column).split("."):
         value = None if value is None else getattr(value, name)
@@ -78,7 +78,7 @@ def _cell(row: TrialRow | CurvePoint, column: str) -> object:
 
 
 def csv_text(table: Table) -> str:
-    """A table as the text of a file."""
+    """A table as CSV."""
     head, rows = table
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -88,9 +88,9 @@ def csv_text(table: Table) -> str:
 
 
 def harmless(value: object) -> object:
-    """A cell; a text that begins like a formula gets a leading quote.
+    """A cell's value; a text that begins like a formula gets a leading quote.
 
-    Numbers have 12 significant digits: more than any loss has, and too few for rounding errors.
+    Numbers have 12 significant digits, which hides rounding errors.
 
     >>> harmless("=1+1"), harmless(-1.5), harmless(None), harmless(1 - 0.9)
     ("'=1+1", -1.5, '', 0.1)
@@ -102,6 +102,6 @@ def harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
     # Spreadsheets skip white space and invisible characters before a formula.
-    seen = "".join(char for char in value if char.isprintable() and not char.isspace())
+    printable = "".join(char for char in value if char.isprintable() and not char.isspace())
     text = visible(value)
-    return f"'{text}" if seen.startswith(_FORMULA) else text
+    return f"'{text}" if printable.startswith(_FORMULA) else text

@@ -1,7 +1,7 @@
-"""The types of ``report.json``, from which the page is made.
+"""The types of ``report.json``, from which the page is rendered.
 
-It holds the findings and the part of the plan that the page shows, so that a report can be drawn
-again anywhere, without the run folder.
+It holds the findings and the part of the plan that the page shows, so that a report can be rendered
+again without the run folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Record)
 
 
 class PlannedData(DataSize):
-    """The data set in a few numbers."""
+    """The size of the data set, and changes of its rows."""
 
     classes: int
     changes: tuple[str, ...] = ()
@@ -45,10 +45,10 @@ class PlanShown(Record):
 
 
 class Report(Artifact):
-    """Everything that is in a report.
+    """The content of a report.
 
-    Sentences of sections: ``because`` are below the verdict, ``confidence`` among its limits,
-    ``card`` in ``MODEL_CARD.md``.
+    Sections add sentences below the verdict (``because``), to its limits (``confidence``) and to
+    ``MODEL_CARD.md`` (``card``).
     """
 
     sweeper_version: str
@@ -63,16 +63,16 @@ class Report(Artifact):
     because: tuple[str, ...] = ()
     confidence: tuple[str, ...] = ()
     card: tuple[str, ...] = ()
-    no_charts: str = Field("", description="why the page has no charts; empty where it has")
+    no_charts: str = Field("", description="why the page has no charts; empty if it has some")
 
     def figures(self, section: str, kind: type[R]) -> R | None:
-        """The figures of a section, by the section's own type; None where it has none."""
+        """The figures of a section as the section's type ``kind``; None if it has none."""
         return record_of(self.sections, section, kind)
 
 
-def shown(plan: Plan) -> PlanShown:
+def plan_for_report(plan: Plan) -> PlanShown:
     """The part of a plan that a report shows. Strategies are named by pair if models compete."""
-    plan = by_pair(plan)[0]
+    plan = by_pair(plan)
     facts, data = plan.facts, plan.facts.data
     return PlanShown.taken_from(
         plan,
@@ -89,6 +89,6 @@ def shown(plan: Plan) -> PlanShown:
     )
 
 
-def failed(error: Exception) -> NotMeasured:
-    """What a report says of a section that has a bug."""
+def not_computed(error: Exception) -> NotMeasured:
+    """The reason in the report for a section that raised an error."""
     return NotMeasured(reason=f"This could not be computed: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Finds the sections of the report: the core's, in ``sections/``, and those of features."""
+"""Finds the sections of the report: those of the core in ``sections/``, and those of features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sweeper.features.parts import HEADING
 
 @cache
 def sections() -> tuple[ModuleType, ...]:
-    """The modules of all sections, in the order of their places.
+    """The modules of all sections in their order.
 
     Raises:
-        ValueError: Two have one place or one id.
+        ValueError: Two sections have the same order or id.
     """
     names = (module.name for module in pkgutil.iter_modules(folder.__path__))
     core = (importlib.import_module(f"{folder.__name__}.{n}") for n in names if n[0] != "_")
@@ -25,16 +25,16 @@ def sections() -> tuple[ModuleType, ...]:
 
 
 def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:
-    """Sections by their places.
+    """Sections in their order.
 
     Raises:
-        ValueError: Two have one place or one id.
+        ValueError: Two sections have the same order or id.
     """
-    seen: dict[object, ModuleType] = {}
+    by_key: dict[object, ModuleType] = {}
     for module in modules:
         heading = HEADING.required(module)
-        for key in (heading.place, heading.id):
-            if (other := seen.setdefault(key, module)) is not module:
+        for key in (heading.order, heading.id):
+            if (other := by_key.setdefault(key, module)) is not module:
                 both = f"{other.__name__} and {module.__name__}"
-                raise ValueError(f"{both} have the same place or id in the report: {key}")
-    return tuple(sorted(modules, key=lambda module: HEADING.required(module).place))
+                raise ValueError(f"{both} have the same order or id in the report: {key}")
+    return tuple(sorted(modules, key=lambda module: HEADING.required(module).order))

@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: a draft for the model that a run recommends. What is not known says so."""
+"""``MODEL_CARD.md``: a draft for the model that a run recommends, with gaps marked."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from sweeper.findings.findings import TrialRow
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.reporting.document import Report
 from sweeper.reporting.markdown import plain
-from sweeper.reporting.parts import described, mix_lines, parameters_text
+from sweeper.reporting.parts import mix_lines, parameters_text, recommended_trial
 from sweeper.traits.traits import StrategyOnModel
 
-UNKNOWN = "[More Information Needed]"  # as the templates of model hubs have it
+UNKNOWN = "[More Information Needed]"  # as in the Hugging Face Hub's template
 
 
 def model_card(report: Report) -> str:
-    """The draft, or what is missing for one."""
+    """The draft, or a note that no trial has completed."""
     findings = report.findings
-    row = described(report)
+    row = recommended_trial(report)
     name = plain(findings.run.name)
     if row is None:
         return f"# {name}\n\nNo trial has completed: there is no model to describe yet.\n"
@@ -39,7 +39,7 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "## Model",
         "",
         f"- Base model: {'; '.join(models)}",
-        *_base(row),
+        *_base_note(row),
         f"- Fine-tuned with: {plain(words.strategy(row.strategy))} (trial {row.number} of "
         f"{report.findings.run.ended})",
         f"- Configuration: {plain(parameters_text(row.parameters))}",
@@ -70,8 +70,8 @@ def _about(report: Report, row: TrialRow) -> list[str]:
     ]
 
 
-def _base(row: TrialRow) -> list[str]:
-    """Which base an adapter belongs to, where a feature made one."""
+def _base_note(row: TrialRow) -> list[str]:
+    """A note on the base that an adapter needs, if this is not the plan's base model."""
     traits = StrategyOnModel.of(row.strategy).traits
     if row.base is None or (traits is not None and traits.trains_base):
         return []

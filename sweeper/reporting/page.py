@@ -1,4 +1,4 @@
-"""From a document to the page: four screens, then folded sections."""
+"""Builds the page of a report: open sections, then folded ones."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from sweeper import units
 from sweeper.errors import SweeperError
 from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING, Hook
 from sweeper.reporting.blocks import Empty, Page, Section, Text
-from sweeper.reporting.document import Report, failed
+from sweeper.reporting.document import Report, not_computed
 from sweeper.reporting.find_sections import sections as all_sections
 
 
 def page(report: Report) -> Page:
-    """The whole page, in words."""
+    """The page with all its texts."""
     run = report.findings.run
-    shown = [made for module in all_sections() if (made := _section(module, report))]
+    shown_sections = [section for module in all_sections() if (section := _section(module, report))]
     if run.ended and run.failed == run.ended:
-        # Nothing else is worth reading first where everything broke.
-        shown = [_opened(part) if part.id == "failures" else part for part in shown]
-        shown.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
+        # If all trials failed, the failures come right after the verdict.
+        shown_sections = [
+            _unfolded(part) if part.id == "failures" else part for part in shown_sections
+        ]
+        shown_sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
     if missing := tuple(_missing(report)):
         names = units.joined([block.title.lower() for block in missing])
-        shown.append(Section("not-measured", "Not measured", missing, f"{names}."))
+        shown_sections.append(Section("not-measured", "Not measured", missing, f"{names}."))
     return Page(
         title=f"{run.name}: sweeper report",
         name=run.name,
         verdict=report.findings.verdict.kind,
         head=tuple(_facts(report)),
         banner=banner(report),
-        sections=tuple(shown),
+        sections=tuple(shown_sections),
         sweeper_version=report.sweeper_version,
         terms=TERMS,
         no_charts=_no_charts(report),
     )
 
 
-def _opened(section: Section) -> Section:
+def _unfolded(section: Section) -> Section:
     return replace(section, finding="", blocks=(Text((section.finding,)), *section.blocks))
 
 
 def _missing(report: Report) -> Iterator[Empty]:
-    """Why sections have no figures, and how to get them."""
+    """The reasons why sections have no figures, and the commands that compute them."""
     for module in all_sections():
         heading = HEADING.required(module)
         if reason := report.missing.get(heading.id):
@@ -53,30 +55,30 @@ def _missing(report: Report) -> Iterator[Empty]:
 
 
 def _section(module: ModuleType, report: Report) -> Section | None:
-    """One section; None where it is left out. One that fails says so, and the others stay."""
+    """One section; None if it is left out. If it raises, it shows the error."""
     heading, finding = HEADING.required(module), ""
     try:
         finding = finding_of(module, report)
         if FINDING.defined_in(module) and not finding:
             return None
-        blocks = tuple(_asked(BLOCKS, module, report) or ())
+        blocks = tuple(_call(BLOCKS, module, report) or ())
     except SweeperError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug in a section must not cost the report
-        finding, blocks = "", (Empty("failed", failed(error).reason),)
+        finding, blocks = "", (Empty("failed", not_computed(error).reason),)
     return Section(heading.id, heading.title, blocks, finding) if blocks or finding else None
 
 
 def finding_of(module: ModuleType, report: Report) -> str:
-    """The line of a section that is folded; empty for one that is open or has no figures."""
-    return str(_asked(FINDING, module, report) or "")
+    """The line of a folded section; empty for an open section or one without figures."""
+    return str(_call(FINDING, module, report) or "")
 
 
-def _asked(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
-    """What a section answers; None if it lacks the hook or its figures."""
-    ask, kind = hook.defined_in(module), FIGURES.defined_in(module)
+def _call(hook: Hook[Any], module: ModuleType, report: Report) -> Any:
+    """The result of a section's hook; None if it has no such hook or no figures."""
+    function, kind = hook.defined_in(module), FIGURES.defined_in(module)
     figures = report.figures(HEADING.required(module).id, kind) if kind else None
-    return ask(figures, report) if ask and (figures is not None or not kind) else None
+    return function(figures, report) if function and (figures is not None or not kind) else None
 
 
 TERMS = {
@@ -96,17 +98,17 @@ TERMS = {
     "test split": "rows that are scored once, after the finalists are ranked on validation",
     "seed": "a repetition of the same training with other random numbers",
 }
-"""The terms of a page, each in one sentence."""
+"""The explained terms of a page."""
 
 
 def banner(report: Report) -> str:
-    """The notice for a run that has not ended; empty for one that has."""
+    """The notice for a run that is not complete; else empty."""
     run = report.findings.run
     if run.status == "complete":
         return ""
     state = {
         "running": "This sweep is running",
-        "timeout": "This sweep reached its time limit",
+        "timeout": "This sweep reached its time limit or the end of its budget",
         "failed": f"This sweep failed ({run.failed_because or 'see its log'})",
     }.get(run.status, "This sweep was interrupted")
     asked = units.plural(run.trials_asked, "trial")

@@ -1,7 +1,7 @@
-"""From a page to HTML: templates with autoescape, and a content policy that allows only its own.
+"""Renders a page as HTML: autoescaped templates and a strict content security policy.
 
-The style and the script are part of the file and named by their hashes; nothing else may run, and
-nothing may be fetched.
+Style and script are part of the file and allowed by their hashes; nothing else may run, and nothing
+may be fetched.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from markupsafe import Markup, escape
 
 from sweeper import resources
 from sweeper.reporting.blocks import Page
-from sweeper.reporting.charts.draw import drawn
+from sweeper.reporting.charts.draw import render_svg
 from sweeper.visible import shortened, visible
 
 
 def render(page: Page) -> str:
-    """The whole report as one file.
+    """The report as one HTML file.
 
     Raises:
         NotDrawn: A chart could not be drawn.
@@ -34,12 +34,12 @@ def render(page: Page) -> str:
 
 
 def stylesheet() -> str:
-    """The style of the report."""
+    """The stylesheet of the report."""
     return _asset("report.css")
 
 
 def light_colors() -> dict[str, str]:
-    """The colours of the light theme, by the names of their variables."""
+    """Variable name to colour, for the light theme."""
     theme = stylesheet().partition("}")[0]
     return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", theme))
 
@@ -49,17 +49,17 @@ def _asset(name: str) -> str:
 
 
 def one_file(template: Path, style: str, script: str, **values: object) -> str:
-    """A page as one file, with its style and its script.
+    """A template as one HTML file, with style and script.
 
     Args:
-        template: Names ``policy``, ``style`` and ``script``, and what is in ``values``.
+        template: Uses ``policy``, ``style``, ``script`` and the names in ``values``.
     """
     own = {"policy": policy(style, script), "style": Markup(style), "script": Markup(script)}
     return _environment(template.parent).get_template(template.name).render(**own, **values)
 
 
 def policy(style: str, script: str) -> str:
-    """The content policy: this style, this script, nothing else."""
+    """The content security policy that allows only this style and this script."""
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -77,43 +77,43 @@ def _environment(folder: Path) -> Environment:
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_escaped,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawn"] = drawn
-    environment.filters["whole"] = _whole
+    environment.filters["drawn"] = render_svg
+    environment.filters["whole"] = _unshortened
     environment.filters["explained"] = _explained
     environment.filters["paired"] = partial(zip, strict=True)
     return environment
 
 
-def _shown(value: object) -> object:
+def _escaped(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(shortened(value))
     return value
 
 
-def _whole(text: str) -> Markup:
-    """Text to copy, which must not be shortened."""
+def _unshortened(text: str) -> Markup:
+    """A text to copy, which is not shortened."""
     return escape(visible(text))
 
 
 def _explained(text: str, terms: dict[str, str]) -> Markup:
-    """A text whose terms have their meaning as a tooltip, where they first occur on the page.
+    """A text whose terms have tooltips at their first occurrence on the page.
 
     Args:
-        terms: Those that have not occurred yet; it loses those of the text.
+        terms: Terms that have not occurred yet; those in the text are removed.
     """
 
-    def explained(match: re.Match[str]) -> str:
+    def with_tooltip(match: re.Match[str]) -> str:
         meaning = terms.pop(match[1], "")
         name = f"term-{re.sub(r'[^a-z0-9]', '-', match[1].lower())}"
         return _TERM.format(name, Markup(match[0]), name, meaning) if meaning else match[0]
 
-    written = str(escape(_shown(text)))
+    html = str(escape(_escaped(text)))
     names = "|".join(map(re.escape, terms)) or "(?!)"
-    return Markup(re.sub(rf"(?<![\w-])({names})s?(?![\w-])", explained, written))
+    return Markup(re.sub(rf"(?<![\w-])({names})s?(?![\w-])", with_tooltip, html))
 
 
 _TERM = Markup(

@@ -1,7 +1,7 @@
-"""The style of a strategy: colour, shape and dash, so that colour is never the only sign.
+"""The style of a strategy: colour, shape and dash, so that it is not told by colour alone.
 
-A strategy's file chooses among six colours, which differ under three types of colour vision, and a
-neutral one; the stylesheet holds their values for both themes, and the sign of every shape.
+A strategy's file chooses among six colours, which differ under three types of colour blindness, and
+a neutral one. The stylesheet has their values for both themes, and the symbol of every shape.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sweeper.traits.traits import UNKNOWN, Shape, StrategyOnModel
 
-#: The sign that stands for a shape in text; the stylesheet has the same.
+#: Shape to its symbol in text; the stylesheet has the same symbols.
 GLYPHS: dict[Shape, str] = {
     "circle": "●",
     "square": "■",
@@ -26,7 +26,7 @@ GLYPHS: dict[Shape, str] = {
 
 @dataclass(frozen=True)
 class Look:
-    """One strategy's look. ``shape`` and ``dash`` are Vega's; ``glyph`` stands in text."""
+    """A strategy's style. ``shape`` and ``dash`` are Vega's; ``glyph`` is used in text."""
 
     css: str
     color: str

@@ -1,4 +1,4 @@
-"""Shared parts of sections: parameters, intervals, names of time and memory."""
+"""Parts that sections share: texts of parameters and intervals, names of time and memory."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
 
-# Trials off a chart that its caption names.
-_NAMED = 4
+# Trials outside of a chart that its caption lists.
+_MAX_LISTED = 4
 
 
 def strategy_cell(strategy: str) -> Cell:
-    """A strategy's name with its sign."""
+    """A strategy's name with its symbol."""
     return Cell(words.short(strategy), css=look(strategy).css)
 
 
 def number_text(value: float | None) -> str:
-    """A number in three significant digits."""
+    """A number with three significant digits."""
     return words.minus(units.number(value))
 
 
 def percent(value: float | None) -> str:
-    """A share in per cent, without the sign."""
+    """A share in per cent, without the per cent sign."""
     return words.DASH if value is None else f"{100 * value:.1f}"
 
 
 def interval_text(interval: Interval | None, metric: Metric | None = None) -> str:
-    """An interval's ends: ``0.15 to 0.21``; of a share, in per cent."""
+    """An interval's ends, such as ``0.15 to 0.21``; shares in per cent."""
     if interval is None or interval.low is None or interval.high is None:
         return words.DASH
     factor = 100 if metric is not None and metric.unit == "points" else 1
@@ -44,31 +44,33 @@ def interval_text(interval: Interval | None, metric: Metric | None = None) -> st
     return f"{words.minus(low)} to {words.minus(high)}"
 
 
-def parameters_text(parameters: Mapping[str, Scalar], *leave: str) -> str:
-    """A configuration in one line, without the parameters in ``leave``."""
+def parameters_text(parameters: Mapping[str, Scalar], *excluded: str) -> str:
+    """A configuration in one line, without the parameters in ``excluded``."""
     return " · ".join(
         f"{SHORT_NAMES.get(name, name)} {words.value(value)}"
         for name, value in parameters.items()
-        if name not in leave
+        if name not in excluded
     )
 
 
-def described(report: Report) -> TrialRow | None:
+def recommended_trial(report: Report) -> TrialRow | None:
     """The trial that the run recommends, or its best one so far."""
     return report.findings.trial(report.findings.verdict.best_trial)
 
 
 def limits_line(findings: Findings) -> str:
-    """How many limits apply, and the one that could change the verdict; empty if none does."""
-    limit, count = findings.decisive_limit, len(findings.limits)
-    line = f"{units.plural(count, 'limit applies', 'limits apply')}." if count else ""
-    if limit is None:
-        return line
-    return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    """The number of limits, and the first or the decisive one; empty without limits."""
+    if not findings.limits:
+        return ""
+    line = units.plural(len(findings.limits), "limit applies", "limits apply")
+    if limit := findings.decisive_limit:
+        return f"{line}. This could change the verdict: {limit.text} {limit.action}"
+    among = ", among them" if len(findings.limits) > 1 else ""
+    return f"{line}{among}: {findings.limits[0].text} {findings.limits[0].action}"
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
-    """What the training data consists of, and how much of each part a trial saw."""
+    """The parts of the training data, and how much of each a trial was trained on."""
     data = report.plan.data
     lines = []
     for part in data.sources:
@@ -89,8 +91,8 @@ def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def searched(report: Report, strategy: str) -> frozenset[str]:
-    """Parameters of a strategy that the search may change."""
+def searched_parameters(report: Report, strategy: str) -> frozenset[str]:
+    """Names of the parameters of a strategy that are searched."""
     return frozenset(
         name
         for planned in report.plan.strategies
@@ -111,17 +113,17 @@ def memory_name(report: Report) -> str:
 
 
 def minutes(seconds: float | None) -> str:
-    """Seconds as minutes, in three significant digits."""
+    """Seconds as minutes, with three significant digits."""
     return number_text(None if seconds is None else seconds / 60)
 
 
-def drawn(*panels: Drawing | None) -> tuple[Drawing, ...]:
-    """The panels that have something to show."""
+def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
+    """The panels that are not None."""
     return tuple(panel for panel in panels if panel is not None)
 
 
 def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
-    """A sentence on the trials that lie off a chart's axis; empty where none does."""
+    """A sentence on the trials outside of a chart's axis; empty if there is none."""
     metric = findings.objective
     scored = [(t.objective, t.number) for t in trials if t.objective is not None]
     outside = sorted(
@@ -129,14 +131,14 @@ def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> s
     )
     if not outside:
         return ""
-    named = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_NAMED]]
+    listed = [f"#{number} {words.score(value, metric)}" for value, number in outside[:_MAX_LISTED]]
     side = "Below" if scale.off_low else "Above"
-    rest = f" and {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
-    return f" {side} the drawn range, with an arrow at its edge: {', '.join(named)}{rest}."
+    rest = f" and {len(outside) - _MAX_LISTED} more" if len(outside) > _MAX_LISTED else ""
+    return f" {side} the drawn range, with an arrow at its edge: {', '.join(listed)}{rest}."
 
 
 def nothing_to_compare(report: Report) -> Empty | None:
-    """The reason, if fewer than two trials have completed."""
+    """A block with the reason if fewer than two trials have completed, else None."""
     findings = report.findings
     done = findings.best_first()
     if len(done) > 1:
@@ -150,7 +152,7 @@ def nothing_to_compare(report: Report) -> Empty | None:
 
 
 def no_trials(report: Report) -> Empty:
-    """The reason why there is nothing to draw yet."""
+    """A block with the reason why there is nothing to draw."""
     run = report.findings.run
     if run.ended == 0:
         return Empty("no-trials", "No trial has ended yet.")

@@ -1,4 +1,4 @@
-"""Writes a run's report and its siblings, each in one step, the page last."""
+"""Writes a run's report and its sibling files atomically, the page last."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sweeper.runfolder import RunFolder
 
 
 def write_report(run: RunFolder, report: Report) -> Report:
-    """Write findings, report, tables and model card of a run, without secrets and names.
+    """Write findings, report, tables and model card of a run, without secrets and host names.
 
     Returns:
-        What was written. It has no charts either where the drawing engine raised.
+        The written report; it has no charts if the drawing engine failed.
 
     Raises:
-        OSError: The run folder cannot be written; what was there before is still whole.
+        OSError: The run folder cannot be written; existing files stay complete.
     """
     report = cleaned(report)
     findings = report.findings
@@ -34,8 +34,8 @@ def write_report(run: RunFolder, report: Report) -> Report:
     write_text(run.path / "curves.csv", csv_text(curves_table(findings)))
     write_text(run.path / "report.md", markdown(report))
     write_text(run.path / "MODEL_CARD.md", model_card(report))
-    # Drawing may end the process; what needs no charts is written by then.
-    report, text = _drawn(report)
+    # Drawing may end the process, so files without charts are written first.
+    report, text = _rendered(report)
     report.write(run.report)
     _write_forest(run, report)
     write_text(run.report_html, text)
@@ -55,18 +55,18 @@ def _write_forest(run: RunFolder, report: Report) -> None:
             part.write_bytes(pixels)
 
 
-def _drawn(report: Report) -> tuple[Report, str]:
+def _rendered(report: Report) -> tuple[Report, str]:
     try:
         return report, html(report)
     except NotDrawn as error:
-        without = report.model_copy(
+        without_charts = report.model_copy(
             update={"no_charts": clean(f"the drawing engine said: {error}")}
         )
-        return without, html(without)
+        return without_charts, html(without_charts)
 
 
 def html(report: Report) -> str:
-    """The page of a document: the same document gives the same bytes.
+    """The page of a report as HTML; equal reports give equal bytes.
 
     Raises:
         NotDrawn: A chart could not be drawn.

@@ -14,25 +14,24 @@ from typing import Any
 
 from sweeper import objective as objectives
 from sweeper.constraints import Limit, cost_within
-from sweeper.plans import RungCount, Space, StrategySpace
-from sweeper.search import optuna_space
+from sweeper.plans import Configuration, Space, StrategySpace, TrialBudget
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
 from sweeper.spec import Scalar
-from sweeper.trials import Failure, RungReport, State, Trial, TrialResult, so_far
+from sweeper.trials import Failure, RungReport, State, TrialResult, so_far
 
 __all__ = [
+    "Configuration",
     "Diverged",
     "EndedTrial",
     "Objective",
-    "RungCount",
     "RungReport",
     "Searched",
     "Space",
     "StopCondition",
     "StrategySpace",
-    "Trial",
+    "TrialBudget",
     "search",
 ]
 
@@ -62,7 +61,7 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float
 class EndedTrial:
     """A trial that has ended: what was chosen, what it reported, how it ended."""
 
-    trial: Trial
+    trial: Configuration
     reports: tuple[RungReport, ...]
     result: TrialResult
 
@@ -98,7 +97,7 @@ def search(
     objective: Objective,
     limit: StopCondition | None = None,
     *,
-    starts: Sequence[Trial] | None = None,
+    starts: Sequence[Configuration] | None = None,
     sampler: str = "sweeper",
     pruner: str = "sweeper",
     untrained: Untrained = NOTHING,
@@ -117,7 +116,7 @@ def search(
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial, by model (``""`` where strategies name
+        untrained: Costs that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
         limits: On measures of the reports, which trials are held to.
@@ -126,12 +125,16 @@ def search(
         SpecError: Sampler or pruner cannot be made.
     """
     if starts is None:
-        starts = [Trial(strategy=each.strategy, model=each.model) for each in space.candidates]
+        starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
     while not (because := _ended(running, stop, searched)):
-        ended = _try(running, objective)
+        trial, reports = running.ask(), list[RungReport]()
+        steps = objective(space.key(trial), trial.parameters)
+        result = _follow(running, trial.number, steps, reports)
+        running.tell(trial.number, result)
+        ended = EndedTrial(trial, tuple(reports), result)
         searched = replace(searched, trials=(*searched.trials, ended))
     return replace(searched, because=because)
 
@@ -145,15 +148,6 @@ def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
     if min(map(searched.cost, searched.trials), default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
     return gains_too_little(running) if stop.while_worth_it else ""
-
-
-def _try(running: Search, objective: Objective) -> EndedTrial:
-    trial, reports = running.ask(), list[RungReport]()
-    key = optuna_space.candidate_key(running.space, trial)
-    steps = objective(key, trial.parameters)
-    result = _follow(running, trial.number, steps, reports)
-    running.tell(trial.number, result)
-    return EndedTrial(trial, tuple(reports), result)
 
 
 def _follow(

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.constraints import Limit
 from sweeper.objective import Objective
-from sweeper.plans import Plan, Space, StrategySpace
+from sweeper.plans import Configuration, Plan, Space, StrategySpace
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.observations import Observation, as_costs, observation
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
@@ -28,7 +28,7 @@ from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, shown
 from sweeper.search.sampler import SweeperSampler
 from sweeper.spec import Scalar
-from sweeper.trials import RungReport, Trial, TrialResult
+from sweeper.trials import RungReport, TrialResult
 
 # Trial attributes. Plain Optuna code and dashboards show them as they are.
 ORIGIN = "sweeper:origin"
@@ -52,7 +52,7 @@ class Search:
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial.
+        untrained: Costs that are known before any trial.
 
     Attributes:
         study: What third-party samplers, pruners and dashboards see of the trials: in memory, with
@@ -66,20 +66,20 @@ class Search:
     """
 
     space: Space
-    starts: Sequence[Trial] = ()
+    starts: Sequence[Configuration] = ()
     sampler: str = "sweeper"
     pruner: str = "sweeper"
     untrained: Untrained = NOTHING
     limits: Sequence[Limit] = ()
     study: optuna.Study = field(init=False)
     objective: Objective = field(init=False)
-    untried: list[Trial] = field(init=False)
+    untried: list[Configuration] = field(init=False)
     candidates: Mapping[str, StrategySpace] = field(init=False)
     _distributions: Mapping[str, BaseDistribution] = field(init=False)
     _ours: SweeperSampler = field(init=False)
     _pruner: BasePruner | SweeperPruner = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
-    _trials: list[Trial] = field(default_factory=list)
+    _trials: list[Configuration] = field(default_factory=list)
     _reports: list[dict[int, RungReport]] = field(default_factory=list)
     _observed: dict[int, Observation] = field(default_factory=dict)
     _for_pruner: dict[int, Observation] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.untried = list(self.starts)
-        self.candidates = optuna_space.candidates(self.space)
+        self.candidates = self.space.keyed
         self._distributions = optuna_space.distributions(self.space)
         self._ours = SweeperSampler(self.space, self.untrained)
         self._pruner = make_pruner(self.pruner, self.space)
@@ -105,15 +105,18 @@ class Search:
         self._ours.untrained |= untrained
 
     def restore(
-        self, trial: Trial, reports: Sequence[RungReport] = (), result: TrialResult | None = None
+        self,
+        trial: Configuration,
+        reports: Sequence[RungReport] = (),
+        result: TrialResult | None = None,
     ) -> None:
         """Add a trial of an earlier call, in the order of numbers, before any ``ask``.
 
         Args:
             result: None where it has not ended and is to be tried again.
         """
-        key = optuna_space.candidate_key(self.space, trial)
-        params = optuna_space.named(key, self._searched(trial))
+        key = self.space.key(trial)
+        params = optuna_space.named(key, self.candidates[key].searched(trial.parameters))
         distributions = {name: self._distributions[name] for name in params}
         origin = {ORIGIN: trial.origin}
         running = create_trial(
@@ -121,21 +124,24 @@ class Search:
         )
         self.study.add_trial(running)
         self._begin(trial)
-        for report in reports:
-            self._note(trial.number, report)
+        self.restart(trial.number, reports)
         began = next((start for start in self.untried if self._began_as(trial, start)), None)
         if began is not None:
             self.untried.remove(began)
         if result is not None:
-            self._end(trial.number, result)
+            self.tell(trial.number, result)
         elif self.sampler != OURS:
             self._samplers[trial.number] = make_sampler(self.sampler, self.space, trial.number)
 
-    def ask(self) -> Trial:
+    def ask(self) -> Configuration:
         """The next trial: an untried start, or what the sampler chooses."""
         start = self.untried.pop(0) if self.untried else None
         number, origin = len(self._trials), start.origin if start else "search"
-        fixed, overrides = self._split(start) if start else ({}, {})
+        given = start.parameters if start else {}
+        fixed: dict[str, Scalar] = {}
+        if start is not None:
+            key = self.space.key(start)
+            fixed = optuna_space.fixed(key, self.candidates[key], given)
         if self.sampler != OURS:
             self._samplers[number] = make_sampler(self.sampler, self.space, number)
             self.study.sampler = self._samplers[number]
@@ -143,18 +149,14 @@ class Search:
             fixed = optuna_space.named(*self._ours.choose(number, self.seen()))
         self.study.enqueue_trial(fixed)
         asked = self.study.ask()
-        key, parameters = optuna_space.suggest(asked, self.space, overrides)
+        key, parameters = optuna_space.suggest(asked, self.space, given)
         candidate = self.candidates[key]
         if start is None and asked.params == optuna_space.fixed(key, candidate, {}):
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
         asked.set_user_attr(ORIGIN, origin)
-        trial = Trial(
-            number=number,
-            strategy=candidate.strategy,
-            model=candidate.model,
-            parameters=parameters,
-            origin=origin,
+        trial = Configuration.taken_from(
+            candidate, number=number, parameters=parameters, origin=origin
         )
         self._begin(trial)
         return trial
@@ -185,7 +187,22 @@ class Search:
 
     def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
-        self._end(number, result, self._samplers.pop(number, None))
+        self._observe(number, result)
+        trial, ended = self._frozen(number), self._observed[number]
+        trial.user_attrs[SECONDS] = result.seconds
+        if result.failure:
+            trial.user_attrs[FAILURE] = result.failure.kind
+        if not self.objective.is_loss and result.validation_loss is not None:
+            trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
+        if ended.violation is not None:
+            trial.system_attrs[CONSTRAINT] = ended.violation
+        value = None if ended.cost is None else self.objective.study_value(ended.cost)
+        if ended.complete:
+            value = self.objective.measured(result)
+        state, values = TrialState[result.state], None if value is None else [value]
+        if (sampler := self._samplers.pop(number, None)) is not None:
+            sampler.after_trial(self.study, trial, state, values)
+        self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def seen(self) -> list[Observation]:
         """All trials by number, as the sampler sees them."""
@@ -202,7 +219,7 @@ class Search:
         middle = statistics.median(costs)
         return objective.value(middle) if objective.at_rungs else middle
 
-    def _begin(self, trial: Trial) -> None:
+    def _begin(self, trial: Configuration) -> None:
         self._trials.append(trial)
         self._reports.append({})
         self._observe(len(self._trials) - 1)
@@ -214,30 +231,10 @@ class Search:
         cost = self._for_pruner[number].reported[report.rung]
         self._frozen(number).intermediate_values[report.rung] = self.objective.study_value(cost)
 
-    def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
-        self._observe(number, result)
-        trial, ended = self._frozen(number), self._observed[number]
-        trial.user_attrs[SECONDS] = result.seconds
-        if result.failure:
-            trial.user_attrs[FAILURE] = result.failure.kind
-        if not self.objective.is_loss and result.validation_loss is not None:
-            trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
-        if ended.violation is not None:
-            trial.system_attrs[CONSTRAINT] = ended.violation
-        value = None if ended.cost is None else self.objective.study_value(ended.cost)
-        if ended.complete:
-            value = self.objective.measured(result)
-        state, values = TrialState[result.state], None if value is None else [value]
-        if sampler is not None:
-            sampler.after_trial(self.study, trial, state, values)
-        self.study._storage.set_trial_state_values(trial._trial_id, state, values)
-
     def _observe(self, number: int, result: TrialResult | None = None) -> None:
         """Keep a trial as sampler and pruner see it: the pruner in costs of what rungs report."""
         trial = self._trials[number]
-        key = optuna_space.candidate_key(self.space, trial)
-        searched, reports = self._searched(trial), self._reports[number]
-        view = observation(trial, key, searched, reports, result, self.space, self.limits)
+        view = observation(trial, self._reports[number], result, self.space, self.limits)
         self._observed[number] = self._for_pruner[number] = view
         if result is not None and view.complete and not self.objective.at_rungs:
             self._for_pruner[number] = replace(view, cost=result.validation_loss)
@@ -248,55 +245,28 @@ class Search:
         trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         return storage.get_trial(trial_id)
 
-    def _began_as(self, trial: Trial, start: Trial) -> bool:
-        fixed, overrides = self._split(start)
-        key, values = optuna_space.candidate_key(self.space, trial), trial.parameters
-        same = fixed.items() <= optuna_space.named(key, values).items()
-        return same and overrides.items() <= values.items() and trial.origin == start.origin
-
-    def _split(self, start: Trial) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-        """The searched parameters of a start, by the study's names, and values of others."""
-        key = optuna_space.candidate_key(self.space, start)
-        parameters = self.candidates[key].parameters
-        overrides = {
-            name: value
-            for name, value in start.parameters.items()
-            if name in parameters and not parameters[name].searched
-        }
-        return optuna_space.fixed(key, self.candidates[key], start.parameters), overrides
-
-    def _searched(self, trial: Trial) -> dict[str, Scalar]:
-        """The values that the search chose, by plain name."""
-        key = optuna_space.candidate_key(self.space, trial)
-        parameters = self.candidates[key].parameters.items()
-        names = [name for name, each in parameters if each.searched and name in trial.parameters]
-        return {name: trial.parameters[name] for name in names}
+    def _began_as(self, trial: Configuration, start: Configuration) -> bool:
+        key = self.space.key(start)
+        values = self.candidates[key].defaults(start.parameters)
+        same = (key, start.origin) == (self.space.key(trial), trial.origin)
+        return same and values.items() <= trial.parameters.items()
 
 
-def known_starts(plan: Plan, total: int) -> Iterator[Trial]:
+def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
     """The trials whose parameters are known beforehand, in their order.
 
     Defaults, in the plan's order, leave room for the user's own configurations.
     """
-    own = [
-        Trial(
-            strategy=item.strategy,
-            model=plan.candidate(item.strategy, item.model).model,
-            parameters=item.parameters,
-            origin="user",
-        )
-        for item in plan.own_trials
-    ]
     without = list(_without(plan)) if total > 1 else []
-    first = plan.candidates[: max(1, total - len(own) - len(without))]
+    first = plan.candidates[: max(1, total - len(plan.own_trials) - len(without))]
     # What has one trial only is cheap, and what the others are to be better than. Order is kept.
-    for item in sorted(first, key=optuna_space.searchable):
-        yield Trial(strategy=item.strategy, model=item.model)
+    for item in sorted(first, key=lambda each: each.searchable):
+        yield Configuration(strategy=item.strategy, model=item.model)
     yield from without
-    yield from own
+    yield from plan.own_trials
 
 
-def _without(plan: Plan) -> Iterator[Trial]:
+def _without(plan: Plan) -> Iterator[Configuration]:
     """For each parameter that can be off, the first default that has it, without it."""
     compared: set[str] = set()
     for candidate in plan.candidates:
@@ -305,11 +275,11 @@ def _without(plan: Plan) -> Iterator[Trial]:
             if varies and off is not None and off != parameter.default:
                 compared.add(name)
                 strategy, model = candidate.strategy, candidate.model
-                yield Trial(strategy=strategy, model=model, parameters={name: off})
+                yield Configuration(strategy=strategy, model=model, parameters={name: off})
 
 
 def useful_total(plan: Plan, total: int) -> int:
     """The total, or fewer where nothing is left to search once every configuration ran."""
-    if any(optuna_space.searchable(candidate) for candidate in plan.candidates):
+    if any(candidate.searchable for candidate in plan.candidates):
         return total
     return min(total, sum(1 for _ in known_starts(plan, total)))

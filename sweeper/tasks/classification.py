@@ -15,24 +15,24 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.hyperparameters import CLASS_WEIGHT_POWERS
-from sweeper.metrics.metric import computed
+from sweeper.metrics.metric import compute_metrics
 from sweeper.spec import Scalar
 from sweeper.tasks.task import Batch, Decisions, Feature, Floats, ItemScores, LossSum, Task
 
 Pooling = Literal["mean", "cls", "last"]
 
-# Measured: MiniLM's pooled and centred features have norms of 4.8 to 5.9 on three data sets, and
-# the default head_learning_rate was measured on them.
-_NORM = 5.0
+# Norm of scaled features. MiniLM's pooled and centred features have norms of 4.8 to 5.9 (measured),
+# and the default head_learning_rate was measured on them.
+_FEATURE_NORM = 5.0
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a text from its token states.
+    """One vector for each text from its token states.
 
     Args:
         states: ``(batch, tokens, width)``.
         mask: ``(batch, tokens)``, 1 on real tokens; padding may be on either side.
-        pooling: ``mean`` over real tokens, ``cls`` the first real one, ``last`` the last real one.
+        pooling: ``mean`` of all real tokens, ``cls`` the first, ``last`` the last real token.
 
     Returns:
         ``(batch, width)`` in float32.
@@ -41,11 +41,11 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "mean":
         weights = mask.unsqueeze(-1).float()
         return (states * weights).sum(1) / weights.sum(1).clamp_min(1.0)
-    places = torch.arange(mask.shape[1], device=mask.device)
+    positions = torch.arange(mask.shape[1], device=mask.device)
     if pooling == "cls":
-        index = (places + mask.shape[1] * (1 - mask.long())).argmin(1)
+        index = (positions + mask.shape[1] * (1 - mask.long())).argmin(1)
     else:
-        index = (places * mask.long()).argmax(1)
+        index = (positions * mask.long()).argmax(1)
     return states[torch.arange(len(states), device=states.device), index]
 
 
@@ -73,22 +73,22 @@ class ClassificationHead(nn.Linear):
         return super().forward((features - self.center) * self.scale)
 
     def normalise(self, features: Tensor) -> None:
-        """Take center and scale from a sample ``(items, width)`` of features: afterwards each has
-        mean 0, and their norm is about that of MiniLM's, or less where they hardly differ.
+        """Set ``center`` and ``scale`` from a sample ``(items, width)`` of features.
 
-        Features that vary more than most are made smaller. Those that vary less are not made
-        larger than the rest: training moves them, and would then move the logits too far.
+        Scaled features have mean 0 and a norm of about ``_FEATURE_NORM``, or less if they hardly
+        differ between texts. Features that vary more than the median are scaled down. Those that
+        vary less are not scaled up: training would move the logits too far.
         """
         features = features.to(self.center)
         spread, mean = torch.std_mean(features, dim=0)
-        scale = _NORM / features.shape[1] ** 0.5 / spread.clamp_min(spread.median())
-        # Where all texts look alike, what they share must not become huge: training shifts it.
-        whole = (features * scale).norm(dim=1).mean()
+        scale = _FEATURE_NORM / features.shape[1] ** 0.5 / spread.clamp_min(spread.median())
+        # If texts hardly differ, the part that they share must not become huge: training shifts it.
+        mean_norm = (features * scale).norm(dim=1).mean()
         self.center = mean
-        self.scale = scale * (2 * _NORM / whole).clamp_max(1.0)
+        self.scale = scale * (2 * _FEATURE_NORM / mean_norm).clamp_max(1.0)
 
-    def become(self, weight: Tensor, bias: Tensor) -> None:
-        """Give the logits of a linear layer on features as they are.
+    def set_logits(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the weights so that logits are those of a linear layer on unscaled features.
 
         Args:
             weight: ``(classes, width)``.
@@ -101,14 +101,14 @@ class ClassificationHead(nn.Linear):
 
 
 class Classifier(nn.Module):
-    """Logits of the classes of a text.
+    """A base model with a classification head; gives the logits of the classes.
 
     The head computes in float32 whatever the base's precision is: it is small and has large
     gradients at first.
 
     Args:
-        base: Gives ``last_hidden_state``, as ``AutoModel`` does; may hold an adapter.
-        pooling: The base model's own way to one vector.
+        base: A model with ``last_hidden_state``, as from ``AutoModel``; may hold an adapter.
+        pooling: How the base's token states become one vector.
         width: The base's ``hidden_size``.
     """
 
@@ -132,21 +132,21 @@ class Classifier(nn.Module):
 
 
 def head_names(model: nn.Module) -> set[str]:
-    """Weights of the new head, by their names in the assembled model; empty without one."""
+    """Names of the new head's weights in the assembled model; empty without a head."""
     names = (name for name, _ in model.named_parameters())
     return {name for name in names if isinstance(model, Classifier) and name.startswith("head.")}
 
 
 class ClassDecisions(Task):
-    """A task whose items each have one of several classes; ``outputs`` hold their ``logits``."""
+    """A task whose items have one of several classes; ``ItemScores.outputs`` has ``logits``."""
 
     @cached_property
-    def _number(self) -> dict[str, int]:
+    def _class_number(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.dataset.labels)}
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Class numbers, in the order of ``dataset.labels``."""
-        return [self._number[str(example.label)] for example in examples]
+        return [self._class_number[str(example.label)] for example in examples]
 
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
@@ -173,7 +173,7 @@ class Classification(ClassDecisions):
 
     @property
     def pooling(self) -> Pooling:
-        """The model's own pooling; where it has none, mean for decoders and [CLS] for encoders.
+        """The base model's pooling; without one, mean for decoders and [CLS] for encoders.
 
         Measured with a frozen probe on SmolLM2, 1,500 rows: mean 0.551 and last token 0.577 on
         well-formed queries, 0.149 and 0.285 on 7 intents.
@@ -182,18 +182,18 @@ class Classification(ClassDecisions):
 
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
         texts = [example.text for example in examples]
-        # Some tokenizers come with "left", but ``long_row`` says that the end is cut.
+        # Some tokenizers cut the start by default; ``long_row`` says that the end is cut.
         self.tokenizer.truncation_side = "right"
         encoded = self.tokenizer(texts, truncation=True, max_length=self.sequence_length)
-        # A tokenizer without special tokens makes nothing of an empty text.
+        # A tokenizer without special tokens gives no token for an empty text.
         rows = [ids or [self.padding] for ids in encoded["input_ids"]]
         cut = [bool(encoding.overflowing) for encoding in encoded.encodings or ()] or [
             len(ids) >= self.sequence_length for ids in rows
         ]
         triples = zip(rows, self.targets(examples), cut, strict=True)
         return [
-            {"input_ids": ids, "label": target, "encoding_kinds": ("cut",) if shorter else ()}
-            for ids, target, shorter in triples
+            {"input_ids": ids, "label": target, "encoding_kinds": ("cut",) if is_cut else ()}
+            for ids, target, is_cut in triples
         ]
 
     def collate(self, features: Sequence[Feature]) -> Batch:
@@ -204,14 +204,14 @@ class Classification(ClassDecisions):
         return Classifier(adapted, self.pooling, self.facts.hidden_size, len(self.dataset.labels))
 
     def class_weights(self, parameters: Mapping[str, Scalar]) -> Floats | None:
-        """``(classes,)`` what each class counts by a trial's ``class_weight``; None if all alike.
+        """``(classes,)`` loss weights by a trial's ``class_weight``; None if all are equal.
 
         Raises:
-            UsageError: There is no such way to weigh.
+            UsageError: ``class_weight`` has an unknown value.
         """
-        how = str(parameters.get("class_weight", "none"))
+        weighting = str(parameters.get("class_weight", "none"))
         targets = self.targets(self.dataset.splits["train"])
-        return class_weights(how, targets, len(self.dataset.labels))
+        return class_weights(weighting, targets, len(self.dataset.labels))
 
     def for_training(self, parameters: Mapping[str, Scalar]) -> Classification:
         weights = self.class_weights(parameters)
@@ -232,10 +232,10 @@ class Classification(ClassDecisions):
         losses = cross_entropy(_logits(model, batch), labels, reduction="none")
         if self._class_weight is None:
             return LossSum(losses.sum())
-        # Divided by the items and not by their weights, which are one on average over the split:
+        # The loss is divided by items, not by weights, which are 1 on average over the split:
         # so a step's gradient does not depend on which classes are together in a batch.
-        each = self._class_weight.to(labels.device)[labels]
-        return LossSum((each * losses).sum(), losses.detach().sum())
+        weights = self._class_weight.to(labels.device)[labels]
+        return LossSum((weights * losses).sum(), losses.detach().sum())
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.class_scores(_logits(model, batch), batch["labels"])
@@ -247,42 +247,42 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def class_metrics(scores: Any, targets: Sequence[int]) -> tuple[dict[str, float], Floats]:
-    """The metrics of classes, and what each item scored.
+    """The metrics of classes, and the score of each item: 1 if predicted right, else 0.
 
     Args:
         scores: ``(items, classes)`` logits or probabilities; the largest is the prediction.
         targets: ``(items,)`` class numbers.
     """
     predicted = np.asarray(scores).argmax(1)
-    return computed("classes", predicted, targets), (predicted == np.asarray(targets)).astype(
-        np.float64
-    )
+    return compute_metrics("classes", predicted, targets), (
+        predicted == np.asarray(targets)
+    ).astype(np.float64)
 
 
-def class_weights(how: str, targets: Sequence[int], classes: int) -> Floats | None:
-    """The weight of each class, one on average over the train items; None where all are alike.
+def class_weights(weighting: str, targets: Sequence[int], classes: int) -> Floats | None:
+    """The weight of each class, 1 on average over the train items; None if all are equal.
 
-    A mean of one over the items keeps the size of gradients, and with it the best learning rate.
+    A mean of 1 keeps the size of gradients, and with it the best learning rate.
 
     Args:
-        how: ``balanced`` is scikit-learn's ``class_weight``: rows over classes times the class's
-            rows, so that each class counts alike. ``balanced-sqrt`` is its square root, scaled.
+        weighting: ``balanced`` as in scikit-learn: rows / (classes * rows of the class), so that
+            all classes have the same weight in total. ``balanced-sqrt`` is its square root, scaled.
         targets: ``(items,)`` class numbers of the train split.
-        classes: How many there are; one that never occurs there counts one.
+        classes: Number of classes; a class that never occurs in train has weight 1.
 
     Returns:
         ``(classes,)``.
 
     Raises:
-        UsageError: There is no such way to weigh.
+        UsageError: ``class_weight`` has an unknown value.
 
     >>> class_weights("balanced", [0, 0, 0, 1], 2).round(3).tolist()
     [0.667, 2.0]
     """
-    power = next((value for name, value in CLASS_WEIGHT_POWERS.items() if name == how), None)
+    power = next((value for name, value in CLASS_WEIGHT_POWERS.items() if name == weighting), None)
     if power is None:
         names = ", ".join(CLASS_WEIGHT_POWERS)
-        raise UsageError(f"class_weight = {how!r} is not known", fix=f"Use one of {names}.")
+        raise UsageError(f"class_weight = {weighting!r} is not known", fix=f"Use one of {names}.")
     if not power:
         return None
     rows = np.bincount(np.asarray(targets), minlength=classes).astype(np.float64)

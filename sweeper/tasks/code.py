@@ -1,4 +1,4 @@
-"""Code generation: from a description or from tests to code, and code with a hole to fill."""
+"""Code generation: from a description or tests to code, and code with a gap to fill."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.chat import Encoded, completed, document, tokenise
+from sweeper.tasks.sequences.chat import Encoded, document, tokenise, with_bos_and_eos
 
 
 @dataclass(frozen=True)
 class FillIn:
-    """The tokens before the text's beginning, its end, and the middle to be written."""
+    """The special tokens before the prefix, the suffix and the middle, which is to be written."""
 
     prefix: str
     suffix: str
@@ -31,33 +31,33 @@ FORMATS = (
 
 
 def fill_in_format(tokenizer: Any) -> FillIn | None:
-    """The format that this tokenizer has tokens for, if any."""
+    """The format whose tokens this tokenizer has; None if it has none."""
     vocabulary = set(tokenizer.get_vocab())
     formats = (f for f in FORMATS if {f.prefix, f.suffix, f.middle} <= vocabulary)
     return next(formats, None)
 
 
 def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
-    """A text with its middle moved to the end, where the model must write it.
+    """A text with its middle moved to the end, which is the answer.
 
     The two cuts are drawn uniformly over the characters, in the order prefix, suffix, middle
     (arXiv:2207.14255, sections 3 and 4.4).
 
     Args:
         text: At least two characters.
-        seed: The same text with the same seed is cut alike.
+        seed: Seed of the cuts.
     """
-    first, second = sorted(random.Random(seed).sample(range(len(text) + 1), 2))
-    asked = f"{form.prefix}{text[:first]}{form.suffix}{text[second:]}{form.middle}"
-    whole = asked + text[first:second]
-    return completed(tokenise(tokenizer, whole, ((len(asked), len(whole)),)), tokenizer)
+    start, end = sorted(random.Random(seed).sample(range(len(text) + 1), 2))
+    prompt = f"{form.prefix}{text[:start]}{form.suffix}{text[end:]}{form.middle}"
+    whole = prompt + text[start:end]
+    return with_bos_and_eos(tokenise(tokenizer, whole, ((len(prompt), len(whole)),)), tokenizer)
 
 
 class CodeTask(Instruction):
-    """Instruction following on code; assertions of the tests are part of the question.
+    """Instruction following on code; the question contains the assertions of the tests.
 
-    Plain source files are learnt with a hole to fill where the tokenizer has tokens for that,
-    else as they stand.
+    Plain source files are trained on with a gap to fill if the tokenizer has tokens for it, else
+    unchanged.
     """
 
     name = "code"
@@ -66,10 +66,10 @@ class CodeTask(Instruction):
     def fill_in(self) -> FillIn | None:
         return fill_in_format(self.tokenizer)
 
-    def asked(self, example: Example) -> list[Message]:
+    def prompt_messages(self, example: Example) -> list[Message]:
         """The question with the assertions, which name the function and show its arguments.
 
-        MBPP is asked in this way (arXiv:2108.07732, section 3.1).
+        This is the prompt of MBPP (arXiv:2108.07732, section 3.1).
         """
         return with_assertions(example)
 

@@ -1,4 +1,4 @@
-"""Domain adaptation: learns the plain text of a domain, or its questions and answers."""
+"""Domain adaptation: trained on a domain's plain text, or on its questions and answers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from sweeper.data.examples import Example
 from sweeper.tasks.fewshot import ZeroShot
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
+from sweeper.tasks.sequences.chat import Encoded, document, split_tokens
 from sweeper.tasks.task import Baseline, BaselineContext, Feature
 
 
 class Domain(Instruction):
-    """Questions and answers of the domain; where there are none, its plain text."""
+    """Trained on the domain's questions and answers or, without them, on its plain text."""
 
     name = "domain"
 
@@ -24,32 +24,37 @@ class Domain(Instruction):
         return super().encode_one(example)
 
     @property
-    def divides(self) -> bool:
+    def splits_long_texts(self) -> bool:
         return any(_is_plain(example) for example in self.dataset.splits["train"][:1])
 
-    def divided(self, examples: Sequence[Example]) -> list[list[Feature]]:
-        """Long texts in several items, and short ones and what is left of long ones in shared ones.
+    def encode_all(self, examples: Sequence[Example]) -> list[list[Feature]]:
+        """Splits long texts and packs short ones and ends of long ones into shared items.
 
-        An item belongs to its first text. Texts of different origin share none, so that what was
-        seen of each can be counted. The end-of-text token lies between texts. An item is one text
-        for a model, since not every strategy (prefixes, for example) can read texts apart.
+        An item is listed with its first text. Texts from different sources share no item, so that
+        trained tokens can be counted by source. The end-of-text token separates texts. The model
+        reads an item as one text, since some strategies, such as prefix tuning, cannot keep packed
+        texts apart.
         """
         items: list[list[Feature]] = [[] for _ in examples]
-        rests: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
+        short_pieces: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
         for number, example in enumerate(examples):
             if not _is_plain(example):
                 items[number] = self.encode([example])
                 continue
-            pieces = pieces_of(self.encode_one(example).ids, self.sequence_length)
-            whole = (piece for piece in pieces if len(piece) == self.sequence_length)
-            items[number] = [_item([piece]) for piece in whole]
-            shorter = (piece for piece in pieces if len(piece) < self.sequence_length)
-            rests[example.source] += [(number, piece) for piece in shorter]
+            pieces = split_tokens(self.encode_one(example).ids, self.sequence_length)
+            full = (piece for piece in pieces if len(piece) == self.sequence_length)
+            items[number] = [_item([piece]) for piece in full]
+            short = (piece for piece in pieces if len(piece) < self.sequence_length)
+            short_pieces[example.source] += [(number, piece) for piece in short]
             if len(pieces) > 1:
                 items[number][0]["encoding_kinds"] = ("divided",)
-        for rest in rests.values():
-            for block in shared_blocks([len(ids) for _, ids in rest], self.sequence_length):
-                items[rest[block[0]][0]].append(_item([rest[piece][1] for piece in block]))
+        for pieces_of_source in short_pieces.values():
+            for block in shared_blocks(
+                [len(ids) for _, ids in pieces_of_source], self.sequence_length
+            ):
+                items[pieces_of_source[block[0]][0]].append(
+                    _item([pieces_of_source[piece][1] for piece in block])
+                )
         return items
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
@@ -59,8 +64,8 @@ class Domain(Instruction):
 
 
 def _item(pieces: Sequence[Sequence[int]]) -> Feature:
-    """The first token of a piece is read and not learnt: nothing of its text stands before it."""
-    block = packed(pieces)
+    """A training item; the first token of each piece is no label, as no token precedes it."""
+    block = pack_pieces(pieces)
     return {"input_ids": block["input_ids"], "labels": block["labels"], "answer_bytes": 0}
 
 
@@ -68,24 +73,24 @@ def _is_plain(example: Example) -> bool:
     return not example.messages and not example.templated
 
 
-def shared_blocks(lengths: Sequence[int], length: int) -> list[list[int]]:
-    """Places of pieces that share a block, none of them longer than ``length``."""
+def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
+    """The pieces of each block, by index; no block exceeds ``block_length`` tokens."""
     blocks: list[list[int]] = []
-    room: list[tuple[int, int]] = []
+    open_blocks: list[tuple[int, int]] = []  # (free tokens, index), sorted
     for number, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
-        fullest = bisect_left(room, (size, -1))
-        if fullest == len(room):
+        fullest = bisect_left(open_blocks, (size, -1))
+        if fullest == len(open_blocks):
             blocks.append([])
-            left, block = length, len(blocks) - 1
+            free, block = block_length, len(blocks) - 1
         else:
-            left, block = room.pop(fullest)
+            free, block = open_blocks.pop(fullest)
         blocks[block].append(number)
-        insort(room, (left - size, block))
+        insort(open_blocks, (free - size, block))
     return blocks
 
 
-def packed(pieces: Sequence[Sequence[int]]) -> Feature:
-    """A block of pieces, with positions that begin anew in each."""
+def pack_pieces(pieces: Sequence[Sequence[int]]) -> Feature:
+    """A block of pieces, whose positions restart with each piece."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
         "position_ids": [position for piece in pieces for position in range(len(piece))],

@@ -1,6 +1,6 @@
 """The untrained model as a baseline: zero-shot, and few-shot with examples in the prompt.
 
-Both baselines score the very answer tokens that trained models are scored on.
+Both baselines are scored on the same answer tokens as trained models.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sweeper.tasks.task import (
 )
 from sweeper.tasks.text import TextTask
 
-# Few enough to leave room in short contexts; the usual number for small models on MBPP, too.
+# It leaves room in short contexts, and is the usual number for small models on MBPP.
 SHOTS = 3
-_BATCH = 8
-# Examples among which the shots are looked for.
-_LOOKED_AT = 32
+_BATCH_SIZE = 8
+# The shots are chosen among this many train examples.
+_SHOT_CANDIDATES = 32
 
 
 @dataclass
@@ -48,9 +48,9 @@ class ZeroShot:
 
 @dataclass
 class FewShot:
-    """The untrained model with train examples in front of every question.
+    """The untrained model with train examples before every question.
 
-    What the items share is read once, so that this costs hardly more than asking at once.
+    The model reads the examples once for all items, so it costs little more than zero-shot.
     """
 
     task: TextTask
@@ -67,40 +67,40 @@ class FewShot:
         model = self.context.base().eval()
         device = next(model.parameters()).device
         shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
-        shown = self.task.chat.encode(shots).ids
+        shot_ids = self.task.chat.encode(shots).ids
         examples = self.context.dataset.splits[split]
-        features = [self.task.feature(self._item(shown, shots, item), item) for item in examples]
+        features = [self.task.feature(self._item(shot_ids, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
         scores: list[ItemScores] = []
         with self.context.computing(), torch.no_grad():
-            prefix = CachedPrefix(model, shown)
-            for start in range(0, len(order), _BATCH):
+            prefix = CachedPrefix(model, shot_ids)
+            for start in range(0, len(order), _BATCH_SIZE):
                 self.context.underway(f"scoring {split}", start, len(order))
-                batch = self.task.collate([features[i] for i in order[start : start + _BATCH]])
+                batch = self.task.collate([features[i] for i in order[start : start + _BATCH_SIZE]])
                 batch = {name: tensor.to(device) for name, tensor in batch.items()}
-                scores.append(self.task.score_after(model, prefix, batch))
+                scores.append(self.task.score_with_prefix(model, prefix, batch))
         return self.task.evaluation(in_item_order(scores, order), examples)
 
     def prompt(self, example: Example) -> list[int]:
-        """The examples and an item's question as tokens; the question is cut on the left if it is
-        too long."""
+        """The tokens of the shots and of an item's question; the question is cut on the left if
+        it is too long."""
         shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
         whole = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]])
         keep = len(self.task.chat.encode(shots).ids)
         return whole[:keep] + whole[keep:][-self.task.sequence_length :]
 
-    def _item(self, shown: list[int], shots: list[Message], item: Example) -> Encoded:
-        """One item's own tokens: what follows the examples in the whole conversation."""
+    def _item(self, shot_ids: list[int], shots: list[Message], item: Example) -> Encoded:
+        """The tokens of an item that follow the shots in the whole conversation."""
         whole = self.task.chat.encode([*shots, *self.task.turns(item)])
-        cut = len(shown)
-        if whole.ids[:cut] != shown:
+        cut = len(shot_ids)
+        if whole.ids[:cut] != shot_ids:
             return self.task.chat.encode(self.task.turns(item))
-        own = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
+        of_item = [number for number, (start, _) in enumerate(whole.answers) if start >= cut]
         return replace(
             whole,
             ids=whole.ids[cut:],
-            answers=tuple((a - cut, b - cut) for a, b in (whole.answers[i] for i in own)),
-            answer_bytes=tuple(whole.answer_bytes[i] for i in own),
+            answers=tuple((a - cut, b - cut) for a, b in (whole.answers[i] for i in of_item)),
+            answer_bytes=tuple(whole.answer_bytes[i] for i in of_item),
         )
 
 
@@ -110,23 +110,26 @@ def shot_baselines(
     """The untrained model zero-shot and, if there is room, few-shot.
 
     Args:
-        shots: The examples to show; a few short ones of the train split if None.
+        shots: Examples for the prompt; if None, a few short ones of the train split.
     """
-    zero = ZeroShot(task, context)
-    least = 1 if shots is not None else SHOTS
+    zero_shot = ZeroShot(task, context)
+    min_shots = 1 if shots is not None else SHOTS
     shots = _choose(task, context.dataset.splits["train"]) if shots is None else shots
-    room = task.facts.context_length - task.sequence_length
-    if len(shots) < least or not cacheable(context.base()):
-        return (zero,)
-    if len(task.chat.encode([turn for shot in shots for turn in task.turns(shot)]).ids) > room:
-        return (zero,)
-    return (zero, FewShot(task, shots, context))
+    shot_tokens = task.facts.context_length - task.sequence_length
+    if len(shots) < min_shots or not cacheable(context.base()):
+        return (zero_shot,)
+    if (
+        len(task.chat.encode([turn for shot in shots for turn in task.turns(shot)]).ids)
+        > shot_tokens
+    ):
+        return (zero_shot,)
+    return (zero_shot, FewShot(task, shots, context))
 
 
 def _choose(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
-    """The first examples that are not longer than most of their neighbours."""
-    first = [example for example in train[:_LOOKED_AT] if example.messages]
-    lengths = [len(task.chat.encode(task.turns(example)).ids) for example in first]
+    """The first train examples of at most the median length of ``_SHOT_CANDIDATES``."""
+    candidates = [example for example in train[:_SHOT_CANDIDATES] if example.messages]
+    lengths = [len(task.chat.encode(task.turns(example)).ids) for example in candidates]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0
-    short = [e for e, length in zip(first, lengths, strict=True) if length <= median]
+    short = [e for e, length in zip(candidates, lengths, strict=True) if length <= median]
     return tuple(short[:SHOTS])

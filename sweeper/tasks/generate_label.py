@@ -1,7 +1,7 @@
 """Classification by writing the class's name: a text model, scored as a classifier.
 
-Trained on the tokens of the name; validated by how likely each class's name is, normalised over
-the classes, so that its loss and metrics are those of a classification head.
+It is trained on the tokens of the name. For validation, the likelihoods of all names are normalised
+over the classes, so that loss and metrics are those of a classification head.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class GenerateLabel(ClassDecisions, TextTask):
 
     @cached_property
     def tree(self) -> AnswerTree:
-        """Every class's name as the model would write it, end of turn included."""
-        return AnswerTree([self._said(label) for label in self.dataset.labels])
+        """The tokens of every class name with its end of turn."""
+        return AnswerTree([self._answer_tokens(label) for label in self.dataset.labels])
 
-    def _said(self, label: str) -> list[int]:
+    def _answer_tokens(self, label: str) -> list[int]:
         encoded = self.chat.encode([Message("user", "?"), Message("assistant", label)])
         return encoded.ids[encoded.answers[-1][0] :]
 
     def encode_one(self, example: Example) -> Encoded:
-        """The prompt, then the name's tokens: the very ones that validation scores."""
+        """The prompt and the name's tokens, which are those that validation scores."""
         prompt = self.chat.prompt([class_question(example.text, self.dataset.labels)])
         name = self.tree.answers[self.targets([example])[0]]
         span = len(prompt), len(prompt) + len(name)
@@ -58,23 +58,23 @@ class GenerateLabel(ClassDecisions, TextTask):
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self._scores(log_likelihoods(model, self.tree, *_prompts(batch)), batch)
 
-    def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
-        return self._scores(log_likelihoods(model, self.tree, *_prompts(batch), shown), batch)
+    def score_with_prefix(self, model: nn.Module, prefix: CachedPrefix, batch: Batch) -> ItemScores:
+        return self._scores(log_likelihoods(model, self.tree, *_prompts(batch), prefix), batch)
 
     def _scores(self, likelihoods: Tensor, batch: Batch) -> ItemScores:
-        """The scores of a batch; weight 0 where the name does not fit, so nothing was asked."""
+        """The scores of a batch; weight 0 for an item whose name exceeds the length limit."""
         scores = self.class_scores(likelihoods, batch["targets"])
         fits = batch["labels"].ne(-100).any(1).to(scores.losses)
         return replace(scores, losses=scores.losses * fits, weights=fits)
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
-        """The untrained model asked at once and, where there is room, after an example of each
-        class (of ten classes, where there are more)."""
+        """The untrained model zero-shot and, if the context has room, with one example of each
+        class (of ten classes, if there are more)."""
 
         return shot_baselines(self, context, self._shots())
 
     def _shots(self) -> tuple[Example, ...]:
-        """The first train example of each class."""
+        """The first train example of each of the first ``LISTED`` classes."""
         first: dict[str, Example] = {}
         for example in self.dataset.splits["train"]:
             first.setdefault(str(example.label), example)
@@ -82,5 +82,5 @@ class GenerateLabel(ClassDecisions, TextTask):
 
 
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
-    """What is read before an answer: ids and mask, each ``(batch, tokens)``."""
+    """Ids and mask of the tokens before the answers, each ``(batch, tokens)``."""
     return batch["input_ids"], batch["attention_mask"] * batch["labels"].eq(-100)

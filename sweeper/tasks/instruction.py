@@ -1,4 +1,4 @@
-"""Instruction following: learn to answer as the references do, given their prompts."""
+"""Instruction following: trained on reference answers to prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sweeper.data.examples import Example, Message
 from sweeper.errors import DataError
 from sweeper.tasks.fewshot import ZeroShot, shot_baselines
-from sweeper.tasks.sequences.chat import Answers, Encoded, completed, tokenise
+from sweeper.tasks.sequences.chat import Answers, Encoded, tokenise, with_bos_and_eos
 from sweeper.tasks.task import Baseline, BaselineContext
 from sweeper.tasks.text import TextTask
 
@@ -28,40 +28,40 @@ class Instruction(TextTask):
         text = templated_text(example)
         return self.chat.encode(self.turns(example)) if text is None else self._templated(text)
 
-    def asked(self, example: Example) -> list[Message]:
-        """The turns before the answer."""
+    def prompt_messages(self, example: Example) -> list[Message]:
+        """The messages before the answer."""
         return list(example.messages[:-1])
 
     def turns(self, example: Example) -> list[Message]:
         """Question and answer."""
-        return [*self.asked(example), *example.messages[-1:]]
+        return [*self.prompt_messages(example), *example.messages[-1:]]
 
     def prompt(self, example: Example) -> list[int]:
-        """The prompt as tokens, cut on the left if it is too long."""
+        """The prompt's tokens, cut on the left if it is too long."""
         if templated_text(example) is not None:
             whole = self.encode_one(example)
             ids = whole.ids[: whole.answers[-1][0]]
         else:
-            ids = self.chat.prompt(self.asked(example))
-        over = max(0, len(ids) - self.sequence_length)
+            ids = self.chat.prompt(self.prompt_messages(example))
+        excess = max(0, len(ids) - self.sequence_length)
         keep = int(ids[:1] == [self.tokenizer.bos_token_id])
-        return ids[:keep] + ids[keep + over :]
+        return ids[:keep] + ids[keep + excess :]
 
     def _templated(self, text: str) -> Encoded:
-        """A text that already holds chat markers, masked by them and not templated again."""
+        """A text with chat markers, which is not templated again; they tell where answers are."""
         markers = family(text)
-        places = answers(text, markers) if markers else ()
-        if not places:
+        spans = answers(text, markers) if markers else ()
+        if not spans:
             raise DataError(
                 "no answer can be found in this text with chat markers",
                 fix="Give the data as messages, or as prompt and completion.",
             )
-        kept = text[: places[-1][1]]
-        return completed(tokenise(self.tokenizer, kept, places), self.tokenizer)
+        kept = text[: spans[-1][1]]
+        return with_bos_and_eos(tokenise(self.tokenizer, kept, spans), self.tokenizer)
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         train = self.dataset.splits["train"]
-        # Tools are those of one conversation: solved examples in front would mix them.
+        # Tools belong to one conversation: shots before the prompt would mix them.
         tools = any(message.more for example in train for message in example.messages)
         if tools or any(templated_text(example) is not None for example in train):
             return (ZeroShot(self, context),)
@@ -69,9 +69,9 @@ class Instruction(TextTask):
 
 
 def templated_text(example: Example) -> str | None:
-    """The whole text of an example that already holds chat markers; None for any other.
+    """The whole text of an example with chat markers; None for other examples.
 
-    A prompt may hold them, too: it then ends where the assistant begins to speak.
+    A prompt with chat markers ends at the start of the assistant's turn.
     """
     if example.templated:
         return example.text
@@ -81,14 +81,14 @@ def templated_text(example: Example) -> str | None:
 
 @dataclass(frozen=True)
 class Markers:
-    """How one family of templates marks turns.
+    """The markers of one family of chat templates.
 
     Args:
-        name: What people call it.
-        opens: Pattern of what stands right before an answer.
-        closes: Pattern of the end-of-turn marker, which the model must learn to say; empty if the
-            family has none.
-        next_turn: Pattern of what begins the next turn, where no end-of-turn marker does.
+        name: The usual name of the family.
+        opens: Pattern of the marker right before an answer.
+        closes: Pattern of the end-of-turn marker, which the model must learn; empty if the family
+            has none.
+        next_turn: Pattern of the next turn's beginning, for answers without end-of-turn marker.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Markers:
     next_turn: str
 
 
-# In the order of trying: a family whose marker is part of another's comes later.
+# Tried in this order: a family whose marker is part of another's comes later.
 FAMILIES = (
     Markers("ChatML", r"<\|im_start\|>assistant\n", r"<\|im_end\|>", r"<\|im_start\|>"),
     Markers(
@@ -129,13 +129,13 @@ def family(text: str) -> Markers | None:
 
 
 def opens_answer(prompt: str) -> bool:
-    """Whether a prompt ends at the start of the assistant's turn, so it was templated before."""
+    """Whether a prompt ends with the marker before an answer, so that it is templated already."""
     return any(re.search(rf"(?:{markers.opens})\s*\Z", prompt) for markers in FAMILIES)
 
 
 def answers(text: str, markers: Markers) -> Answers:
     """``(start, end)`` in characters of every answer, end-of-turn marker included."""
-    places: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for opening in re.finditer(markers.opens, text):
         start = opening.end()
         closing = re.search(markers.closes, text[start:])
@@ -145,5 +145,5 @@ def answers(text: str, markers: Markers) -> Answers:
         else:
             end = following.start() if following else len(text[start:].rstrip())
         if end > 0:
-            places.append((start, start + end))
-    return tuple(places)
+            spans.append((start, start + end))
+    return tuple(spans)

@@ -32,7 +32,7 @@ ENTRY_POINTS = "sweeper.tasks"
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Feature = dict[str, Any]
 """One tokenised item: at least ``input_ids`` (list of int); whatever else ``collate`` needs; and
-``encoding_kinds`` (kinds of ``EncodingNote``) where the example is not all there."""
+``encoding_kinds`` (see ``EncodingNote``) if the example was changed."""
 ENCODING_KINDS: tuple[EncodingKind, ...] = get_args(EncodingKind)
 Batch = dict[str, Tensor]
 Floats = NDArray[np.float64]
@@ -40,13 +40,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LossSum:
-    """A training loss as a sum over terms (items or output tokens, see ``Task.weight``), so that
+    """A training loss as a sum over ``Task.loss_terms`` (items or output tokens), so that
     unequal micro-batches of one optimizer step add up exactly.
 
     Args:
         total: Scalar with gradient, in nats.
         unweighted: The same sum with every class counting alike, as validation has it; None where
-            ``total`` is that.
+            ``total`` has no class weights.
     """
 
     total: Tensor
@@ -55,7 +55,7 @@ class LossSum:
 
 @dataclass(frozen=True)
 class ItemScores:
-    """The scores of one batch of validation, item by item. All tensors on the CPU.
+    """The scores of the items of one validation batch. All tensors on the CPU.
 
     Args:
         losses: ``(items,)`` nats: the mean over the item's own ``weights``.
@@ -68,35 +68,35 @@ class ItemScores:
     weights: Tensor
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def only(self, kept: Tensor) -> ItemScores:
-        """The scores of some items, by a mask ``(items,)``."""
-        outputs = {name: values[kept] for name, values in self.outputs.items()}
-        return ItemScores(self.losses[kept], self.weights[kept], outputs)
+    def select(self, mask: Tensor) -> ItemScores:
+        """The scores of the items whose ``mask`` ``(items,)`` is true."""
+        outputs = {name: values[mask] for name, values in self.outputs.items()}
+        return ItemScores(self.losses[mask], self.weights[mask], outputs)
 
 
 def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> ItemScores:
-    """Batches that hold the items of a split in another order, joined in item order.
+    """The scores of all batches of a split as one, in item order.
 
     Args:
-        parts: One for each batch.
-        positions: Where each of their items stands in the split, batch after batch.
+        parts: The scores of each batch.
+        positions: The index in the split of each of their items, batch after batch.
     """
-    back, names = torch.tensor(positions).argsort(), parts[0].outputs
+    order, names = torch.tensor(positions).argsort(), parts[0].outputs
     return ItemScores(
-        torch.cat([part.losses for part in parts])[back],
-        torch.cat([part.weights for part in parts])[back],
-        {name: torch.cat([part.outputs[name] for part in parts])[back] for name in names},
+        torch.cat([part.losses for part in parts])[order],
+        torch.cat([part.weights for part in parts])[order],
+        {name: torch.cat([part.outputs[name] for part in parts])[order] for name in names},
     )
 
 
 def padded(rows: Iterable[Sequence[int]], value: int) -> Tensor:
-    """``(rows, longest)``, filled up on the right."""
+    """``(rows, longest)``, padded on the right with ``value``."""
     return pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=value)
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """Numbers of the right classes and of the likeliest ones, with the probabilities of these.
+    """The true and the predicted class of each item, and the prediction's probability.
 
     All of shape ``(items,)``.
     """
@@ -111,29 +111,29 @@ class Decisions:
         probabilities = softmax(np.asarray(scores, dtype=np.float64), axis=1)
         return cls(np.asarray(targets), probabilities.argmax(1), probabilities.max(1))
 
-    def only(self, kept: NDArray[np.bool_]) -> Decisions:
-        """The decisions on some items, by a mask ``(items,)``."""
-        return Decisions(self.true[kept], self.predicted[kept], self.confidence[kept])
+    def select(self, mask: NDArray[np.bool_]) -> Decisions:
+        """The decisions on the items whose ``mask`` ``(items,)`` is true."""
+        return Decisions(self.true[mask], self.predicted[mask], self.confidence[mask])
 
     @property
     def confusion(self) -> tuple[tuple[int, int, int], ...]:
-        """(true class, predicted class, items) of every pair that occurred, in this order."""
+        """(true class, predicted class, items) for every pair of classes that occurred, sorted."""
         pairs = Counter(zip(self.true.tolist(), self.predicted.tolist(), strict=True))
         return tuple((true, predicted, pairs[true, predicted]) for true, predicted in sorted(pairs))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on the items of one split, in item order.
+    """The scores of a model on the items of one split, in item order.
 
     Args:
         losses: ``(items,)`` nats per term.
         weights: ``(items,)``; ``loss`` is the mean of ``losses`` with these weights. An item with
             weight 0 was not scored.
-        scores: ``(items,)`` the headline score of each item: 1 or 0 for accuracy; the loss for
+        scores: ``(items,)`` the main score of each item: 1 or 0 for accuracy; the loss for
             text.
         metrics: Over all scored items.
-        decisions: The class decisions; None where nothing is classified.
+        decisions: The class decisions; None if the task has no classes.
     """
 
     losses: Floats
@@ -147,17 +147,17 @@ class Evaluation:
         """``(items,)`` which items were scored."""
         return self.weights > 0
 
-    def of_scored(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The examples of the scored items, from those of all items."""
+    def scored_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples of the scored items. ``examples`` are those of all items."""
         if self.scored.all():
             return examples
         return [examples[item] for item in np.flatnonzero(self.scored).tolist()]
 
-    def placed(self, values: Floats) -> Floats:
-        """``(items,)`` with one value for each scored item, and 0 for the others."""
-        every = np.zeros(len(self.weights))
-        every[self.scored] = values
-        return every
+    def on_all_items(self, values: Floats) -> Floats:
+        """``(items,)``: the ``values`` of the scored items, and 0 for the others."""
+        filled = np.zeros(len(self.weights))
+        filled[self.scored] = values
+        return filled
 
     @property
     def loss(self) -> float:
@@ -172,7 +172,7 @@ class Baseline(Protocol):
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """The name that is shown."""
 
     @property
     def note(self) -> str:
@@ -182,7 +182,7 @@ class Baseline(Protocol):
 
 
 class BaselineContext(Protocol):
-    """The model and data that a task may use to build its baselines."""
+    """The base model and the data from which a task builds its baselines."""
 
     dataset: Dataset
     underway: Underway
@@ -191,20 +191,20 @@ class BaselineContext(Protocol):
         """The untrained base model, frozen, in evaluation mode."""
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        """Score a model that was assembled for this task on a split."""
+        """Score a model on a split. ``Task.assemble`` made the model."""
 
     def computing(self) -> AbstractContextManager[None]:
-        """A context with the precision in which ``measure`` computes."""
+        """A context manager that sets the precision of ``measure``."""
 
 
 class Task(ABC):
     """One task over one data set with one tokenizer.
 
-    A subclass in ``tasks/<name>.py`` with ``name = "<name>"`` is found by itself.
+    A subclass in ``tasks/<name>.py`` with ``name = "<name>"`` needs no registration.
 
     Args:
         facts: Facts of the base model (kind, pooling, context length).
-        sequence_length: Cap in tokens, the same in every trial.
+        sequence_length: Length limit of an item in tokens, the same in every trial.
     """
 
     name: ClassVar[str]
@@ -221,7 +221,7 @@ class Task(ABC):
 
     @cached_property
     def padding(self) -> int:
-        """The token that fills up shorter items."""
+        """The id of the padding token."""
         ids = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
         return next((token for token in ids if token is not None), 0)
 
@@ -236,28 +236,28 @@ class Task(ABC):
         """Tokenise examples, one feature each, in order. Never longer than ``sequence_length``."""
 
     @property
-    def divides(self) -> bool:
+    def splits_long_texts(self) -> bool:
         """Whether a train example that is longer than ``sequence_length`` becomes several items."""
         return False
 
-    def divided(self, examples: Sequence[Example]) -> list[list[Feature]]:
-        """The items of each example, which hold all of it where ``divides``."""
+    def encode_all(self, examples: Sequence[Example]) -> list[list[Feature]]:
+        """The items of each example: several for a long one if ``splits_long_texts``."""
         return [[feature] for feature in self.encode(examples)]
 
     @abstractmethod
     def collate(self, features: Sequence[Feature]) -> Batch:
-        """One padded batch. Holds what the model takes (``input_ids``, ``attention_mask``, ...)
+        """One padded batch: the model's inputs (``input_ids``, ``attention_mask``, ...)
         and ``labels``."""
 
     def assemble(self, adapted: nn.Module, parameters: Mapping[str, Scalar]) -> nn.Module:
-        """The whole model from the adapted base: with a head where the task needs one.
+        """The model to train: the adapted base, with a head if the task needs one.
 
         Names of a new head's weights begin with ``head.``.
         """
         return adapted
 
     def for_training(self, parameters: Mapping[str, Scalar]) -> Task:
-        """The task with a training loss as a trial's parameters say; ``score`` is always the same.
+        """The task with the training loss that a trial's parameters set; ``score`` is unchanged.
 
         Raises:
             UsageError: The parameters ask for a loss that this task does not have.
@@ -267,54 +267,54 @@ class Task(ABC):
     def training_weights(self, examples: Sequence[Example]) -> Floats | None:
         """``(items,)`` the weight of each item in the training loss; None if all count alike.
 
-        A trial's best weights are chosen with it, since they are to be the best at what was trained
-        for. No loss that is shown has it.
+        A trial's best rung is chosen with these weights. Losses that are shown do not have them.
         """
         return None
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        """The training loss of one micro-batch. ``model`` is what ``assemble`` gave."""
+        """The training loss of one micro-batch. ``assemble`` made ``model``."""
 
-    def weight(self, batch: Batch) -> int:
-        """The number of terms in the training loss of this batch."""
+    def loss_terms(self, batch: Batch) -> int:
+        """The number of terms in the training loss of this batch: classes or answer tokens."""
         return int(batch["labels"].ne(-100).sum())
 
     def tokens(self, batch: Batch) -> int:
-        """How many real tokens (no padding) the model reads in this batch."""
+        """The number of tokens in this batch without padding."""
         return int(batch["attention_mask"].sum())
 
     @abstractmethod
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
-        """Validation losses and outputs, item by item, without gradient: the very loss that all
-        strategies are compared by, with no class weights, smoothing or penalty in it."""
+        """Validation losses and outputs of each item, without gradient. All strategies are compared
+        by this loss, without class weights, smoothing or penalties."""
 
     @abstractmethod
     def metrics(
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
-        """Metrics over the scored items of a split (or of its first ones), and the headline score
-        of each of these items.
+        """Metrics over the scored items of a split (or of its first items), and the main score of
+        each of these items.
 
-        Scores of all batches and examples are in item order.
+        Args:
+            scores: Of the scored items, in item order.
+            examples: The examples of these items.
         """
 
     def evaluation(self, scored: ItemScores, examples: Sequence[Example]) -> Evaluation:
         """The evaluation of a split, from the scores of its items in item order."""
         losses, weights = scored.losses.double().numpy(), scored.weights.double().numpy()
-        blank = Evaluation(losses, weights, losses, {}, self.decisions(scored, examples))
-        kept = scored.only(scored.weights > 0)
-        metrics, scores = self.metrics(kept, blank.of_scored(examples))
-        return replace(blank, scores=blank.placed(scores), metrics=metrics)
+        unfinished = Evaluation(losses, weights, losses, {}, self.decisions(scored, examples))
+        kept = scored.select(scored.weights > 0)
+        metrics, scores = self.metrics(kept, unfinished.scored_examples(examples))
+        return replace(unfinished, scores=unfinished.on_all_items(scores), metrics=metrics)
 
     def decisions(self, scores: ItemScores, examples: Sequence[Example]) -> Decisions | None:
-        """Which class each item was taken for; None where the task has no classes."""
+        """The predicted class of each item; None if the task has no classes."""
         return None
 
     def notes(self, features: Sequence[Feature], split: Split) -> tuple[EncodingNote, ...]:
-        """What became of the examples of a split on their way into these features, where a
-        reader must know it."""
-        counts = Counter(note for feature in features for note in feature.get("encoding_kinds", ()))
+        """How many examples of a split were changed when they were encoded, by kind of change."""
+        counts = Counter(kind for feature in features for kind in feature.get("encoding_kinds", ()))
         return tuple(
             EncodingNote(
                 split=split,
@@ -328,24 +328,24 @@ class Task(ABC):
         )
 
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
-        """Baselines of this task alone, such as a language model zero-shot."""
+        """Baselines that only this task has, such as a language model zero-shot."""
         return ()
 
 
 def task(name: str) -> type[Task]:
-    """The task with that name, of this folder or of another package's entry points.
+    """The class of the task ``name``, from this folder or from entry points of other packages.
 
     Raises:
-        UsageError: There is none; the nearest name is given.
+        UsageError: No task has this name; the error suggests the nearest name.
     """
     return find(folder, Task, ENTRY_POINTS, name)
 
 
 def task_of(spec: Spec) -> type[Task]:
-    """The task that a spec asks for, in the form that it asks for.
+    """The class of the task that a spec asks for.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: No task has this name.
     """
-    by_name = spec.task == "classification" and spec.training.classes_by == "generate"
-    return task("generate_label" if by_name else spec.task)
+    generates_label = spec.task == "classification" and spec.training.classes_by == "generate"
+    return task("generate_label" if generates_label else spec.task)

@@ -1,6 +1,6 @@
 """The base of tasks that train a model to write text: loss on the answer's tokens only.
 
-How an example becomes a prompt and an answer is the subclass's.
+Subclasses decide how an example becomes a prompt and an answer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn.functional import cross_entropy
 from sweeper.data.examples import Example, Message
 from sweeper.data.long_rows import long_row
 from sweeper.errors import DataError, Problem
-from sweeper.metrics.metric import computed
+from sweeper.metrics.metric import compute_metrics
 from sweeper.tasks.sequences.answer_logits import (
     CachedPrefix,
     answer_losses,
-    answer_rows,
-    by_row,
     divergence,
+    logits_and_targets,
+    row_means,
 )
 from sweeper.tasks.sequences.chat import Chat, Encoded, shorten
 from sweeper.tasks.sequences.joined import INPUTS
@@ -55,14 +55,14 @@ class TextTask(Task):
 
     @abstractmethod
     def encode_one(self, example: Example) -> Encoded:
-        """All tokens of one example, however many, and which of them are the answer.
+        """All tokens of one example, uncut, and which of them are the answer.
 
         Raises:
-            DataError: It cannot be written as this task needs it.
+            DataError: The example cannot be encoded for this task.
         """
 
     def encode(self, examples: Sequence[Example]) -> list[Feature]:
-        """One feature an example; all that cannot be encoded are named in one error."""
+        """One feature for each example; one error names all examples that cannot be encoded."""
         features: list[Feature] = []
         problems: list[Problem] = []
         for example in examples:
@@ -78,23 +78,27 @@ class TextTask(Task):
         return features
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
-        """The example at most ``sequence_length`` long; without answer if that does not fit."""
+        """The example cut to ``sequence_length``; one unlabelled token if the answer is longer."""
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
-        answered = not encoded.answers or encoded.answers[-1][0] > 1
-        if long_row(self.spec.task, answered=answered) != "shortened":
-            whole, encoded = encoded, self._beginning(encoded)
-            kinds += ["cut"] if encoded is not whole else []
+        has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
+        if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":
+            uncut, encoded = encoded, self._beginning(encoded)
+            kinds += ["cut"] if encoded is not uncut else []
         short = shorten(encoded, self.sequence_length, self.tokenizer.bos_token_id)
         if short is None:
-            left: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
-            return {**left, "encoding_kinds": (*kinds, "dropped")}
+            dropped: Feature = {"input_ids": encoded.ids[:1], "labels": [-100], "answer_bytes": 0}
+            return {**dropped, "encoding_kinds": (*kinds, "dropped")}
         kinds += ["shortened"] if len(short.ids) < len(encoded.ids) else []
-        size = sum(short.answer_bytes)
-        kept: Feature = {"input_ids": short.ids, "labels": short.labels(), "answer_bytes": size}
-        return {**kept, "encoding_kinds": tuple(kinds)} if kinds else kept
+        answer_bytes = sum(short.answer_bytes)
+        item: Feature = {
+            "input_ids": short.ids,
+            "labels": short.labels(),
+            "answer_bytes": answer_bytes,
+        }
+        return {**item, "encoding_kinds": tuple(kinds)} if kinds else item
 
     def _beginning(self, document: Encoded) -> Encoded:
-        """The first tokens of a text that has no prompt in front of it."""
+        """The first ``sequence_length`` tokens of a text without a prompt."""
         cap = self.sequence_length
         if len(document.ids) <= cap:
             return document
@@ -104,7 +108,7 @@ class TextTask(Task):
         return replace(document, ids=kept, answers=((start, cap),), answer_bytes=(size,))
 
     def collate(self, features: Sequence[Feature]) -> Batch:
-        """Padded on the right to the longest of these features."""
+        """One batch, padded on the right to its longest item."""
         labels = padded([feature["labels"] for feature in features], -100)
         sizes = torch.tensor([feature["answer_bytes"] for feature in features])
         return {**self.padded(features), "labels": labels, "answer_bytes": sizes}
@@ -114,9 +118,11 @@ class TextTask(Task):
 
     def answer_logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The model's logits at the answer's tokens: ``(answer tokens, vocabulary)``."""
-        return answer_rows(model, _inputs(batch), batch["labels"])[0]
+        return logits_and_targets(model, _inputs(batch), batch["labels"])[0]
 
-    def loss_near(self, model: nn.Module, batch: Batch, base: Tensor) -> tuple[LossSum, Tensor]:
+    def loss_and_divergence(
+        self, model: nn.Module, batch: Batch, base: Tensor
+    ) -> tuple[LossSum, Tensor]:
         """The training loss, and the KL divergence from a base model on the answer's tokens.
 
         Args:
@@ -125,21 +131,21 @@ class TextTask(Task):
         Returns:
             The loss without the divergence; the divergence summed over the same terms, in nats.
         """
-        rows, targets = answer_rows(model, _inputs(batch), batch["labels"])
-        loss = cross_entropy(rows.float(), targets, reduction="sum")
-        return LossSum(loss), divergence(base, rows)
+        logits, targets = logits_and_targets(model, _inputs(batch), batch["labels"])
+        loss = cross_entropy(logits.float(), targets, reduction="sum")
+        return LossSum(loss), divergence(base, logits)
 
     def score(self, model: nn.Module, batch: Batch) -> ItemScores:
         return self.item_scores(answer_losses(model, _inputs(batch), batch["labels"]), batch)
 
-    def score_after(self, model: nn.Module, shown: CachedPrefix, batch: Batch) -> ItemScores:
-        """``score`` of items that go on where an untrained model has read something already."""
-        losses = answer_losses(model, shown.before(_inputs(batch)), batch["labels"])
+    def score_with_prefix(self, model: nn.Module, prefix: CachedPrefix, batch: Batch) -> ItemScores:
+        """``score`` of items that continue a prefix whose keys and values are cached."""
+        losses = answer_losses(model, prefix.continued_by(_inputs(batch)), batch["labels"])
         return self.item_scores(losses, batch)
 
     def item_scores(self, losses: Tensor, batch: Batch) -> ItemScores:
-        """Scores of the items of a batch from the losses of all its answer tokens."""
-        means, counts = (part.cpu() for part in by_row(losses, batch["labels"]))
+        """The scores of a batch's items from the losses of its answer tokens."""
+        means, counts = (part.cpu() for part in row_means(losses, batch["labels"]))
         sizes = batch["answer_bytes"].cpu()
         outputs = {"answer_bytes": sizes}
         if self.per_byte:
@@ -151,10 +157,14 @@ class TextTask(Task):
         self, scores: ItemScores, examples: Sequence[Example]
     ) -> tuple[dict[str, float], Floats]:
         losses, weights = scores.losses.double().numpy(), scores.weights.double().numpy()
-        if self.per_byte:  # a perplexity is of tokens, which do not compare
+        if (
+            self.per_byte
+        ):  # perplexity is per token: models with other tokenizers cannot be compared by it
             return {"bits_per_byte": float(np.average(losses, weights=weights))}, losses
         sizes = scores.outputs["answer_bytes"].numpy()
-        figures = computed("tokens", losses, weights) | computed("bytes", losses * weights, sizes)
+        figures = compute_metrics("tokens", losses, weights) | compute_metrics(
+            "bytes", losses * weights, sizes
+        )
         return figures, losses
 
 

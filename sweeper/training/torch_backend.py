@@ -30,8 +30,8 @@ from sweeper.evaluation.objective_values import (
     answer,
     from_answers,
     from_decisions,
+    from_generation,
     item_metrics,
-    written,
 )
 from sweeper.facts.record import Split
 from sweeper.features import parts
@@ -196,8 +196,10 @@ class TorchBackend:
         if isinstance(baseline, ZeroShot | FewShot) and objective.of_answers:
             base, underway = context.base(), self._underway
             with torch.no_grad(), context.computing():
-                asked = evaluation.of_scored(examples)
-                return written(objective, context.task, base, asked, underway, baseline.prompt)
+                asked = evaluation.scored_examples(examples)
+                return from_generation(
+                    objective, context.task, base, asked, underway, baseline.prompt
+                )
         return from_decisions(objective, context.task, evaluation, examples)
 
     def train(
@@ -297,7 +299,7 @@ def scored(
     tests = context.dataset.splits["test"]
     objective = from_decisions(context.objective, context.task, evaluation, tests)
     figure = {context.objective.metric: objective.value} if objective else {}
-    items = evaluation.placed(objective.items) if objective else ()
+    items = evaluation.on_all_items(objective.items) if objective else ()
     if objective is None and context.objective.is_loss:
         items = evaluation.scores
     return TestScore(
@@ -310,7 +312,7 @@ def scored(
         item_losses=tuple(evaluation.losses.tolist()),
         item_weights=tuple(evaluation.weights.tolist()),
         items_sha256=items_sha256(tests),
-        confusion=decided.only(evaluation.scored).confusion if decided else (),
+        confusion=decided.select(evaluation.scored).confusion if decided else (),
         predicted=tuple(decided.predicted.tolist()) if decided else (),
         confidence=tuple(decided.confidence.round(4).tolist()) if decided else (),
         texts=_texts(shared, evaluation),

@@ -1,6 +1,6 @@
 """``sweeper.load``: a trained model from its folder, and its predictions.
 
-Computes as the trial did: same tokens, template, pooling and precision.
+Predictions use the trial's tokens, template, pooling and precision.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sweeper.tasks.task import Feature
 from sweeper.training.trial.artifacts import TrainedRecord
 from sweeper.training.trial.reload import Reloaded, reload
 
-# Texts at a time unless the caller says otherwise: more are no faster on two cores.
-BATCH = 32
-MOST_NEW_TOKENS = 256
+# Default batch size: larger ones are not faster on two cores.
+BATCH_SIZE = 32
+MAX_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Prediction:
     """The prediction for one text.
 
     Args:
-        label: The most likely class; None where the model writes.
+        label: The most likely class; None for a model that generates text.
         probabilities: Class to probability, most likely first.
-        text: What the model writes; None where it classifies.
+        text: The generated text; None for a classifier.
     """
 
     label: str | None = None
@@ -54,28 +54,30 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the logits; empty where the model writes."""
+        """Class names in the order of the logits; empty for a model that generates text."""
         return self.record.labels
 
     def predict(
         self,
         texts: Sequence[str],
         *,
-        batch_size: int = BATCH,
-        max_new_tokens: int = MOST_NEW_TOKENS,
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> list[Prediction]:
         """Predict for each text.
 
         Args:
-            batch_size: Texts at a time, at most; halved where memory is too small.
-            max_new_tokens: An output that has not ended by then is cut.
+            batch_size: Texts in a batch; halved if memory is too small.
+            max_new_tokens: Length in tokens at which an output is cut.
 
         Raises:
-            UsageError: A text is empty or no text, or one alone does not fit into memory.
+            UsageError: A text is empty or not a string, or does not fit into memory alone.
         """
-        odd = [texts] if isinstance(texts, str) else [t for t in texts if not isinstance(t, str)]
-        if odd:
-            raise UsageError(f"predict takes a list of texts, got {odd[0]!r:.60}")
+        invalid = (
+            [texts] if isinstance(texts, str) else [t for t in texts if not isinstance(t, str)]
+        )
+        if invalid:
+            raise UsageError(f"predict takes a list of texts, got {invalid[0]!r:.60}")
         if not texts:
             return []
         empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
@@ -83,15 +85,15 @@ class Model:
             raise UsageError(f"text {empty[0]} is empty", fix="Leave it out.")
         predictions: list[Prediction | None] = [None] * len(texts)
         examples = [self.example(text) for text in texts]
-        for places, batch in self.batches(
+        for indices, batch in self.batches(
             examples, batch_size=batch_size, max_new_tokens=max_new_tokens
         ):
-            for index, prediction in zip(places, batch, strict=True):
+            for index, prediction in zip(indices, batch, strict=True):
                 predictions[index] = prediction
         return cast(list[Prediction], predictions)
 
     def example(self, text: str) -> Example:
-        """A text as the task reads it."""
+        """A text as an example of the model's task."""
         if self.classes or (
             self.record.data_format == "text" and self.record.task != "instruction"
         ):
@@ -104,43 +106,43 @@ class Model:
         self,
         examples: Sequence[Example],
         *,
-        batch_size: int = BATCH,
-        max_new_tokens: int = MOST_NEW_TOKENS,
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Iterator[tuple[list[int], list[Prediction]]]:
-        """Predictions in batches of like lengths, longest first.
+        """Predictions in batches of similar lengths, longest first.
 
         Args:
             examples: Inputs; a last message of the assistant is not read.
-            batch_size: At most; halved where memory is too small.
+            batch_size: Examples in a batch; halved if memory is too small.
 
         Yields:
-            Places in ``examples``, and what the model says of these.
+            Indices in ``examples``, and the predictions for these.
 
         Raises:
-            UsageError: One example alone does not fit into memory.
+            UsageError: One example does not fit into memory alone.
         """
         rows: list[Any] = self._features(examples) if self.classes else self._prompts(examples)
         lengths = [len(row["input_ids"]) if self.classes else len(row) for row in rows]
         order = sorted(range(len(rows)), key=lambda index: (-lengths[index], index))
         start = 0
         while start < len(order):
-            places = order[start : start + batch_size]
-            chosen = [rows[index] for index in places]
+            indices = order[start : start + batch_size]
+            batch = [rows[index] for index in indices]
             try:
                 predictions = (
-                    self._classify(chosen) if self.classes else self._write(chosen, max_new_tokens)
+                    self._classify(batch) if self.classes else self._write(batch, max_new_tokens)
                 )
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
                     raise UsageError(
-                        f"a text of {lengths[places[0]]:,} tokens does not fit into memory",
+                        f"a text of {lengths[indices[0]]:,} tokens does not fit into memory",
                         fix="Free memory, use a larger device, or lower --max-new-tokens.",
                     ) from error
                 batch_size = max(1, batch_size // 2)
                 torch.cuda.empty_cache()
                 continue
-            yield places, predictions
-            start += len(places)
+            yield indices, predictions
+            start += len(indices)
 
     def logits(self, texts: Sequence[str]) -> Tensor:
         """``(texts, classes)`` on the CPU, in float32, in one batch.
@@ -153,10 +155,10 @@ class Model:
         return self._class_logits(self._features([self.example(text) for text in texts]))
 
     def _features(self, examples: Sequence[Example]) -> list[Feature]:
-        # Any class will do: what is read does not depend on it.
+        # The features of an example do not depend on its class.
         label = self.classes[0]
-        named = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
-        return self.task.encode(named)
+        labelled = [Example(e.key, e.line, text=e.text, label=label) for e in examples]
+        return self.task.encode(labelled)
 
     def _class_logits(self, features: Sequence[Feature]) -> Tensor:
         device = next(self.model.parameters()).device
@@ -165,12 +167,12 @@ class Model:
             return self.task.score(self.model, batch).outputs["logits"]
 
     def _classify(self, features: Sequence[Feature]) -> list[Prediction]:
-        shares = self._class_logits(features).softmax(1)
-        best = shares.argsort(1, descending=True).tolist()
+        probabilities = self._class_logits(features).softmax(1)
+        best = probabilities.argsort(1, descending=True).tolist()
         names = self.classes
         return [
             Prediction(names[order[0]], {names[number]: row[number] for number in order})
-            for order, row in zip(best, shares.tolist(), strict=True)
+            for order, row in zip(best, probabilities.tolist(), strict=True)
         ]
 
     def _prompts(self, examples: Sequence[Example]) -> list[list[int]]:
@@ -199,14 +201,14 @@ class Model:
 
 
 def load(path: str | Path, device: str | None = None) -> Model:
-    """The trained model in a folder, as its trial had it.
+    """The trained model in a folder.
 
     Args:
         path: ``weights/`` of a trial, or the trial's folder.
         device: Device in torch's spelling; by default a GPU if there is one.
 
     Raises:
-        UsageError: The folder is damaged, or its base model is gone or another one.
+        UsageError: The folder is damaged, or its base model is missing or another one.
     """
     folder = Path(path).expanduser()
     if any((parent / "plan.json").is_file() for parent in (folder, Path("runs", path))):

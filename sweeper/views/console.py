@@ -1,4 +1,4 @@
-"""The two streams: results go to stdout, progress and warnings to stderr."""
+"""Output to a terminal: results go to stdout, progress and warnings to stderr."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from rich.text import Text
 
 from sweeper.visible import visible
 
-# Columns of a page, where there are so many.
-WIDTH = 100
+# Largest width of a page, in columns.
+MAX_WIDTH = 100
 
 ProgressMode = Literal["auto", "plain", "none"]
-"""``auto`` redraws a terminal or the cell of a notebook, and prints plain lines elsewhere."""
+"""``auto`` redraws in a terminal or a notebook cell, and prints plain lines elsewhere."""
 LogFormat = Literal["text", "jsonl"]
 Tell = Callable[[str], None]
-"""Called with a line for the user about a long step or a fallback."""
+"""A function that shows a line to the user, about a long step or a fallback."""
 
 
-class _Visible(Console):
-    """A console that shows control characters in texts of others instead of sending them."""
+class _EscapingConsole(Console):
+    """A console that escapes control characters in its texts."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text as rich renders it, with invisible characters as code points."""
+        """The text with rich's markup, and with invisible characters as code points."""
         return super().render_str(visible(text), **options)
 
 
 def text(content: str) -> Text:
-    """A text of others: no markup, and invisible characters as code points."""
+    """A text without markup, and with invisible characters as code points."""
     return Text(visible(content))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose cells wrap where there is no room."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    """A table whose long cells wrap."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        made.add_column(text(head), overflow="fold")
+        grid.add_column(text(head), overflow="fold")
     for row in rows:
-        made.add_row(*map(text, row))
-    return made
+        grid.add_row(*map(text, row))
+    return grid
 
 
 Section = tuple[str, Iterable[str]]
-"""Paragraphs under one name. A section without paragraphs is not shown."""
+"""A name and its paragraphs. A section without paragraphs is not shown."""
 
-_NAMES = 12
+_NAME_COLUMNS = 12
 
 
 def sections(parts: Iterable[Section]) -> Table:
-    """Paragraphs beside the names of their sections."""
+    """A page of sections: names on the left, paragraphs on the right."""
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=_NAMES - 2, style="bold")
+    grid.add_column(width=_NAME_COLUMNS - 2, style="bold")
     grid.add_column(overflow="fold")
     for name, paragraphs in parts:
         for number, paragraph in enumerate(filter(None, paragraphs)):
@@ -64,16 +64,16 @@ def sections(parts: Iterable[Section]) -> Table:
 
 
 def show_page(page: RenderableType) -> None:
-    """Print a page to stdout, wrapped at the width of the terminal, but not wider than usual."""
+    """Print a page to stdout, wrapped at the terminal's width or at ``MAX_WIDTH``."""
     console = out()
-    with console.capture() as shown:
-        console.print(page, width=min(console.width, WIDTH), soft_wrap=False)
-    for line in shown.get().splitlines():
+    with console.capture() as output:
+        console.print(page, width=min(console.width, MAX_WIDTH), soft_wrap=False)
+    for line in output.get().splitlines():
         print(line.rstrip(), file=console.file)
 
 
 def out() -> Console:
-    """The console for results. No colour unless the stream is a terminal or FORCE_COLOR asks."""
+    """The console for results. Coloured on a terminal or if FORCE_COLOR is set."""
     return _console(stderr=False)
 
 
@@ -83,12 +83,12 @@ def err() -> Console:
 
 
 def show_line(text: str) -> None:
-    """Print a line to stdout, as it is."""
+    """Print a line to stdout without markup or wrapping."""
     out().print(text, markup=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, as it is."""
+    """Print a line to stderr without markup or wrapping."""
     err().print(text, markup=False, soft_wrap=True)
 
 
@@ -96,7 +96,7 @@ def say_nothing(_text: str) -> None:
     """Print nothing."""
 
 
-def draws(encoding: str | None) -> bool:
+def can_encode_bars(encoding: str | None) -> bool:
     """Whether a stream of this encoding can show bars and sparklines."""
     try:
         "─●█".encode(encoding or "ascii")
@@ -106,7 +106,7 @@ def draws(encoding: str | None) -> bool:
 
 
 def is_live(mode: str = "auto") -> bool:
-    """Whether stderr may be redrawn: only on a real terminal that is not dumb."""
+    """Whether stderr is redrawn: only in mode ``auto`` on a terminal that is not dumb."""
     if mode != "auto":
         return False
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -117,7 +117,7 @@ def _console(*, stderr: bool) -> Console:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     terminal = stream.isatty()
     colour = not plain and (terminal or bool(os.environ.get("FORCE_COLOR")))
-    return _Visible(
+    return _EscapingConsole(
         stderr=stderr,
         highlight=False,
         no_color=not colour,

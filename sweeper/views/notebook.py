@@ -1,4 +1,4 @@
-"""Plans and findings as a notebook shows them: what a terminal shows, as HTML."""
+"""Terminal output as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from io import StringIO
 
 from rich.console import Console, RenderableType
 
-from sweeper.views.console import WIDTH
+from sweeper.views.console import MAX_WIDTH
 from sweeper.visible import visible
 
 
 def html_of(page: RenderableType) -> str:
-    """A page of the terminal, every text escaped."""
-    console = Console(file=StringIO(), record=True, width=WIDTH, force_jupyter=False)
+    """A page as HTML, with escaped texts."""
+    console = Console(file=StringIO(), record=True, width=MAX_WIDTH, force_jupyter=False)
     console.print(page)
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def pre(lines: Iterable[str]) -> str:
-    """Lines as they are, one below the other."""
+    """Lines in a ``<pre>`` element."""
     return f"<pre>{escape(visible(chr(10).join(lines)))}</pre>"

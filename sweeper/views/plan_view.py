@@ -1,6 +1,6 @@
-"""A plan for people to read: what to start with, at what cost, why, and the next command.
+"""A plan as a page: what to start with, at what cost, why, and the next command.
 
-By default, the plan for one model takes about 25 lines: what decides, and no more.
+By default, the plan for one model takes about 25 lines, with the decisive facts only.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
-from sweeper.views.console import WIDTH, Section, sections, show_page, table
+from sweeper.spec import Scalar
+from sweeper.views.console import MAX_WIDTH, Section, sections, show_page, table
 from sweeper.visible import visible
 
-_SHORT = {
+_SHORT_NAMES = {
     BATCH: "batch",
     EPOCHS: "epochs",
     "learning_rate": "learning rate",
@@ -31,15 +32,15 @@ _SHORT = {
     "head_learning_rate": "rate of the new head",
 }
 _INDENT = 12
-_EXAMPLE_LINES = 4
-# Of a line of a summary.
-_MOST_CHARACTERS = 400
-# Reasons why rows cannot be read.
-_BROKEN = 3
-# Of a shortened conversation: the first question and answer, and the last ones.
-_MOST_PARTS = 7
-# A price of time that many times the stated one is not what a user may have meant.
-_LIKELY_PRICES = 10
+_MAX_EXAMPLE_LINES = 4
+# Length of a line of a summary.
+_MAX_CHARACTERS = 400
+# Reasons why rows cannot be read that are listed.
+_MAX_BROKEN = 3
+# Parts of a shortened conversation: the first question and answer, and the last ones.
+_MAX_PARTS = 7
+# Largest factor between the stated price of time and one that is worth mentioning.
+_MAX_PRICE_FACTOR = 10
 
 
 def show(plan: Plan, *, verbose: bool = False) -> None:
@@ -56,21 +57,21 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
         sections(_head(plan, verbose=verbose)),
         table(*candidate_table(plan)),
         sections(_body(plan, verbose=verbose)),
-        *(_everything(plan) if verbose else ()),
+        *(_details(plan) if verbose else ()),
         sections([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
     ]
     return Group(*parts)
 
 
 def _models(choice: ModelChoice) -> Iterator[RenderableType]:
-    """The compared models as a table, and the others in one line."""
+    """A table of the models that fit, and one line with the others."""
     rows = [
         (
             f"{option.model}{' *' if option.model == choice.model else ''}",
             option.kind,
             units.count(option.parameters),
             units.number(option.memory.peak_gib),
-            units.duration(option.sweep.seconds),
+            units.duration(option.search.seconds),
             *(
                 f"{option.scores[name]:g}" if name in option.scores else ""
                 for name in choice.measures
@@ -78,9 +79,17 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
             ", ".join(option.strategies),
         )
         for option in choice.options
-        if option.memory is not None and option.sweep is not None
+        if option.memory is not None and option.search is not None
     ]
-    heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
+    heads = (
+        "model (* recommended)",
+        "kind",
+        "size",
+        "GiB",
+        "search",
+        *choice.measures,
+        "fits with",
+    )
     yield table(heads, rows)
     unfit = [option for option in choice.options if not option.strategies]
     encoders = [option.model for option in unfit if option.kind == "encoder"]
@@ -90,15 +99,13 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
             ("Too large", [f"{', '.join(large)}."] if large else []),
             ("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else []),
             ("Why", [reason.why for reason in choice.reasons]),
-            ("Smaller", [choice.smaller]),
-            ("Larger", [choice.larger]),
             ("Scores", [f"{name}: {what}." for name, what in choice.measures.items()]),
         ]
     )
 
 
 def summary(plan: Plan) -> str:
-    """A plan in three lines: what it is for, what to start with, and the other strategies."""
+    """A plan in three lines: its task, what to start with, and the other strategies."""
     fitting = list(dict.fromkeys(item.strategy for item in plan.candidates))
     left_out = [item.strategy for item in plan.rejected if item.strategy not in fitting]
     others = {"Also fit": fitting[1:], "Left out": list(dict.fromkeys(left_out))}
@@ -107,19 +114,19 @@ def summary(plan: Plan) -> str:
         f"Start with {start(plan)}",
         " ".join(f"{head}: {', '.join(names)}." for head, names in others.items() if names),
     ]
-    return "\n".join(_without_middle(visible(line), _MOST_CHARACTERS) for line in lines if line)
+    return "\n".join(_without_middle(visible(line), _MAX_CHARACTERS) for line in lines if line)
 
 
 def title(plan: Plan) -> str:
-    """What a plan is for."""
+    """The task, models and number of examples of a plan."""
     models = ", ".join(model.id for model in plan.facts.models)
     return f"{plan.facts.task} with {models}, {plan.facts.data.rows:,} examples"
 
 
 def start(plan: Plan) -> str:
-    """The recommended strategy, and what it costs."""
-    lead, budget = plan.candidates[0], plan.budget
-    memory = f"{units.number(lead.memory.peak_gib)} of {units.gib(lead.memory.limit_gib)}"
+    """The recommended strategy and its cost."""
+    best, budget = plan.candidates[0], plan.budget
+    memory = f"{units.number(best.memory.peak_gib)} of {units.gib(best.memory.limit_gib)}"
     search = "One run, nothing is searched"
     if budget.trials > 1:
         search = (
@@ -127,21 +134,21 @@ def start(plan: Plan) -> str:
             f"{units.duration(budget.sweep.seconds)} and is expected to gain "
             f"{plan.search_gain} points"
         )
-    return f"{lead.strategy} on {lead.model}: {memory}, {_span(lead)} a run. {search}."
+    return f"{best.strategy} on {best.model}: {memory}, {_duration(best)} a run. {search}."
 
 
-def _span(candidate: Candidate) -> str:
+def _duration(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
 def _head(plan: Plan, *, verbose: bool) -> list[Section]:
-    """What to start with, and the facts that the plan rests on."""
+    """The sections above the table: what to start with, and the facts of the plan."""
     facts, machine = plan.facts, plan.facts.hardware
     broken = by_kind(facts.data.faults).get("unreadable", ())
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
     origin = "detected" if machine.detected else "stated"
     return [
-        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_BROKEN]]),
+        ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN]]),
         ("Start with", [start(plan)]),
         ("Model", [_model(model) for model in facts.models]),
         ("Data", [_data(facts, verbose=verbose)]),
@@ -159,22 +166,22 @@ def _model(model: ModelFacts) -> str:
 
 
 def example_lines(data: DataFacts, model: ModelFacts | None, *, verbose: bool) -> list[str]:
-    """One example as the model reads it: in a few lines, or whole."""
+    """An example as the model reads it: shortened, or whole if ``verbose``."""
     if (example := data.example) is None:
         return []
-    plain = model is None or model.folder is None
-    bare = plain and data.format not in ("text-label", "text")
-    without = " (without the chat template, which is not on this machine)" if bare else ""
-    head = f"Line {example.line}; the loss is on «...»{without}: "
-    most = _EXAMPLE_LINES * (WIDTH - _INDENT) - len(head) - 20
-    return (head + marked(example, None if verbose else most)).split("\n")
+    no_template_here = model is None or model.folder is None
+    lacks_template = no_template_here and data.format not in ("text-label", "text")
+    remark = " (without the chat template, which is not on this machine)" if lacks_template else ""
+    head = f"Line {example.line}; the loss is on «...»{remark}: "
+    max_characters = _MAX_EXAMPLE_LINES * (MAX_WIDTH - _INDENT) - len(head) - 20
+    return (head + marked(example, None if verbose else max_characters)).split("\n")
 
 
-def marked(example: ShownExample, most: int | None) -> str:
-    """The text of an example with « » around what is trained on.
+def marked(example: ShownExample, max_characters: int | None) -> str:
+    """The text of an example with « » around the parts that are trained on.
 
     Args:
-        most: Characters in all; longer parts lose their middle, and line breaks become ``↵``. None
+        max_characters: Limit; longer parts lose their middle, and line breaks become ``↵``. None
             for the whole text.
     """
     cuts = [0, *(cut for span in example.trained for cut in span), len(example.text)]
@@ -183,25 +190,31 @@ def marked(example: ShownExample, most: int | None) -> str:
         for number, (start, end) in enumerate(pairwise(cuts))
         if start < end
     ]
-    if most is not None:
-        if len(parts) > _MOST_PARTS:
-            parts = [*parts[:3], (" ... ", False), *parts[3 - _MOST_PARTS :]]
-        for done, at in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
-            text, trained = parts[at]
-            kept = _without_middle(text.replace("\n", " ↵ "), most // (len(parts) - done))
-            parts[at] = (kept, trained)
-            most -= len(kept)
+    if max_characters is not None:
+        if len(parts) > _MAX_PARTS:
+            parts = [*parts[:3], (" ... ", False), *parts[3 - _MAX_PARTS :]]
+        for done, index in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
+            text, trained = parts[index]
+            shortened = _without_middle(
+                text.replace("\n", " ↵ "), max_characters // (len(parts) - done)
+            )
+            parts[index] = (shortened, trained)
+            max_characters -= len(shortened)
     return "".join(f"«{part}»" if trained else part for part, trained in parts)
 
 
-def _without_middle(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[3 - most // 2 :]}"
+def _without_middle(text: str, max_characters: int) -> str:
+    return (
+        text
+        if len(text) <= max_characters
+        else f"{text[: max_characters // 2 - 2]} ... {text[3 - max_characters // 2 :]}"
+    )
 
 
 def _data(facts: Facts, *, verbose: bool) -> str:
     data = facts.data
-    named = f"{data.path}: " if data.path else ""
-    sentences = [f"{named}{_sizes(data)}."]
+    path = f"{data.path}: " if data.path else ""
+    sentences = [f"{path}{_sizes(data)}."]
     for source_facts in data.sources:
         weight = "" if source_facts.weight is None else f" with weight {source_facts.weight:g}"
         sentences.append(f"{source_facts.title}: {source_facts.rows['train']:,} to train{weight}.")
@@ -222,17 +235,17 @@ def _data(facts: Facts, *, verbose: bool) -> str:
         sentences.append(f"Rows changed: {'; '.join(change.said for change in data.changes)}.")
     if data.labels:
         rows = sorted(label.rows for label in data.labels)
-        each = (
+        sizes = (
             f"{rows[0]:,} to {rows[-1]:,} rows" if rows[0] < rows[-1] else f"{rows[0]:,} rows each"
         )
-        sentences.append(f"{len(rows)} classes with {each}.")
+        sentences.append(f"{len(rows)} classes with {sizes}.")
     if lengths := data.lengths:
         short = "assumed: no data given" if lengths.assumed else lengths.measured_with
-        how = lengths.measured_with if verbose else short
+        method = lengths.measured_with if verbose else short
         longest = f", the longest {lengths.longest:,}" if lengths.longest > lengths.p99 else ""
         sentences.append(
             f"Tokens: {lengths.mean:,.0f} on average, 99% have at most {lengths.p99:,}{longest} "
-            f"({how})."
+            f"({method})."
         )
         if (long := lengths.too_long) is not None and long.rows:
             sentences.append(
@@ -245,23 +258,29 @@ def _data(facts: Facts, *, verbose: bool) -> str:
 
 
 def _sizes(data: DataFacts) -> str:
-    """The examples and their splits; those in files of their own stand apart."""
+    """The number of examples by split; splits in files of their own come last."""
     uses = {"train": "to train", "validation": "for validation", "test": "for test"}
-    apart = [split for split in data.splits if split.origin == "official" and split.name != "train"]
-    inside, separate = (
-        [f"{split.rows:,} {uses[split.name]}" for split in data.splits if (split in apart) is own]
-        for own in (False, True)
+    own_files = [
+        split for split in data.splits if split.origin == "official" and split.name != "train"
+    ]
+    from_train, separate = (
+        [
+            f"{split.rows:,} {uses[split.name]}"
+            for split in data.splits
+            if (split in own_files) is separate_file
+        ]
+        for separate_file in (False, True)
     )
     text = f"{data.examples:,} examples"
-    if len(inside) > 1:
-        text += f": {', '.join(inside)}"
-    elif inside:
+    if len(from_train) > 1:
+        text += f": {', '.join(from_train)}"
+    elif from_train:
         text += " to train"
     return f"{text}; in files of their own: {', '.join(separate)}" if separate else text
 
 
 def domain_line(domain: DomainFacts) -> str:
-    """How far the data are from general text, and by which measure."""
+    """The distance of the data from general text, and the measure that decided it."""
     measures: dict[str, str] = {}
     if domain.tokens_per_word and domain.general_tokens_per_word:
         ratio = domain.tokens_per_word / domain.general_tokens_per_word
@@ -272,13 +291,13 @@ def domain_line(domain: DomainFacts) -> str:
             f"{domain.general_bits_per_byte:.2f}"
         )
     decisive = measures.pop(domain.decided_by, "as stated")
-    besides = f"; also {'; '.join(measures.values())}" if measures else ""
+    others = f"; also {'; '.join(measures.values())}" if measures else ""
     where = "near" if domain.distance == "near" else f"{domain.distance} from"
-    return f"language: {where} general text ({decisive}{besides})"
+    return f"language: {where} general text ({decisive}{others})"
 
 
 def setup_line(candidate: Candidate) -> str:
-    """The chosen set-up of a candidate in one line."""
+    """A candidate's set-up in one line."""
     micro, steps = candidate.micro_batch, candidate.gradient_accumulation_steps
     gpus = candidate.gpus
     parts: list[str] = [candidate.precision]
@@ -291,36 +310,36 @@ def setup_line(candidate: Candidate) -> str:
         parts.append(f"batch {micro * steps * gpus} = {micro} x {steps}{devices}")
         parts.append("checkpointing" if candidate.gradient_checkpointing else "no checkpointing")
         parts.append(candidate.optimizer)
-    joined = candidate.parameters.get(PADDING_FREE)
+    padding_free = candidate.parameters.get(PADDING_FREE)
     kernel = (
         f"{candidate.attention} without padding"
-        if joined and joined.default
+        if padding_free and padding_free.default
         else candidate.attention
     )
     return ", ".join([*parts, f"{candidate.sequence_length:,} tokens", kernel])
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Headings, and the cells of each candidate; the recommended strategy has a star."""
-    several = len(plan.facts.models) > 1
+    """Column heads, and a row for each candidate; the recommended strategy has a star."""
+    has_models = len(plan.facts.models) > 1
     heads = ["strategy", "quality", "GiB", "fits from", "a trial"]
     price = plan.facts.hardware.price_per_gpu_hour
     rows = []
     for candidate in plan.candidates:
-        mark = " *" if candidate is plan.candidates[0] else ""
-        least = candidate.least_gib
+        star = " *" if candidate is plan.candidates[0] else ""
+        min_gib = candidate.least_gib
         row = [
-            f"{candidate.strategy}{mark}",
+            f"{candidate.strategy}{star}",
             str(candidate.quality),
             units.number(candidate.memory.peak_gib),
-            "–" if least is None else f"{units.number(least)} GiB",
-            _span(candidate),
+            "–" if min_gib is None else f"{units.number(min_gib)} GiB",
+            _duration(candidate),
         ]
         if price is not None:
             row.append(f"{candidate.duration.seconds / 3600 * candidate.gpus * price:.2f}")
-        rows.append([candidate.model, *row] if several else row)
-    money = [] if price is None else ["USD"]
-    return (["model"] if several else []) + heads + money, rows
+        rows.append([candidate.model, *row] if has_models else row)
+    price_head = [] if price is None else ["USD"]
+    return (["model"] if has_models else []) + heads + price_head, rows
 
 
 _LEGEND = (
@@ -332,23 +351,23 @@ _LEGEND = (
 
 
 def _body(plan: Plan, *, verbose: bool) -> list[Section]:
-    """What is searched, why, what to watch out for, and how long it takes."""
-    lead = plan.candidates[0]
-    stages = (stage.parameter for stage in lead.stages.values())
+    """The sections below the table: search, reasons, warnings and time."""
+    best = plan.candidates[0]
+    stages = (stage.parameter for stage in best.stages.values())
     ranges = [
-        f"{_SHORT.get(name, name.replace('_', ' '))} {range_of(lead.parameters[name])}"
+        f"{_SHORT_NAMES.get(name, name.replace('_', ' '))} {range_of(best.parameters[name], name)}"
         for name in (*KEY_PARAMETERS, BATCH, EPOCHS, *stages)
-        if name in lead.parameters
+        if name in best.parameters
     ]
     set_ups: dict[str, list[str]] = {}
-    for candidate in plan.candidates if verbose else (lead,):
+    for candidate in plan.candidates if verbose else (best,):
         set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
     gaps = [reason for reason in _compared_reasons(plan) if reason.gap]
     rules = "".join(f" [{reason.rule}]" for reason in gaps)
     why = [comparison_line(plan) + rules, *(reason.why for reason in gaps if verbose)]
     return [
         ("", [_LEGEND] if verbose else []),
-        ("Search", [f"{lead.strategy}: {', '.join(ranges)}."] if ranges else []),
+        ("Search", [f"{best.strategy}: {', '.join(ranges)}."] if ranges else []),
         (
             "Set-up",
             [f"{', '.join(dict.fromkeys(names))}: {line}." for line, names in set_ups.items()],
@@ -371,29 +390,29 @@ def _compared_reasons(plan: Plan) -> Iterator[Reason]:
 
 
 def comparison_line(plan: Plan) -> str:
-    """The recommended candidate against the next one; empty where there is none."""
+    """The recommended candidate against its runner-up; empty without one."""
     if (runner_up := plan.runner_up) is None:
         return ""
-    lead, other = plan.candidates[0], plan.candidate(runner_up.strategy, runner_up.model)
-    name = other.strategy if other.model == lead.model else f"{other.strategy} on {other.model}"
+    best, other = plan.candidates[0], plan.candidate(runner_up.strategy, runner_up.model)
+    name = other.strategy if other.model == best.model else f"{other.strategy} on {other.model}"
     price = plan.facts.aim.points_per_doubling
-    turns = ""
-    if runner_up.turns_at is not None and runner_up.turns_at <= _LIKELY_PRICES * price:
-        turns = (
+    break_even = ""
+    if runner_up.turns_at is not None and runner_up.turns_at <= _MAX_PRICE_FACTOR * price:
+        break_even = (
             f" {name} comes first if twice the time must bring {runner_up.turns_at:g} points "
             f"instead of {price:g} (--points-per-doubling)."
         )
     chance = f"{runner_up.probability:.0%}, {runner_up.points:+.1f} points expected"
-    better = f"a toss-up: {lead.strategy} is better with" if runner_up.toss_up else "better with"
+    better = f"a toss-up: {best.strategy} is better with" if runner_up.toss_up else "better with"
     return (
-        f"{lead.strategy} over {name}: {better} {chance}; {_span(lead)} instead of {_span(other)} "
-        f"a trial, {units.number(lead.memory.peak_gib)} instead of "
-        f"{units.gib(other.memory.peak_gib)}.{turns}"
+        f"{best.strategy} over {name}: {better} {chance}; {_duration(best)} instead of "
+        f"{_duration(other)} a trial, {units.number(best.memory.peak_gib)} instead of "
+        f"{units.gib(other.memory.peak_gib)}.{break_even}"
     )
 
 
 def _gpus(plan: Plan) -> str:
-    """GPUs a trial, and trials at once."""
+    """GPUs for each trial, and trials at the same time, by strategy."""
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
@@ -404,35 +423,39 @@ def _gpus(plan: Plan) -> str:
     return f"{'. '.join(parts)}."
 
 
-def range_of(parameter: Parameter) -> str:
-    """The best-practice range of a parameter with its default, in one cell."""
+def range_of(parameter: Parameter, name: str = "") -> str:
+    """The range of a parameter with its default, as a cell."""
+
+    def show(value: Scalar | None) -> str:
+        return units.epochs(float(value or 0)) if name == EPOCHS else words.value(value)
+
     if not parameter.searched:
-        return words.value(parameter.default)
+        return show(parameter.default)
     if parameter.choices is not None:
-        return "{" + "|".join(words.value(choice) for choice in parameter.choices) + "}"
-    low, high, default = map(words.value, (parameter.low, parameter.high, parameter.default))
+        return "{" + "|".join(map(show, parameter.choices)) + "}"
+    low, high, default = map(show, (parameter.low, parameter.high, parameter.default))
     return f"{low}..{high} ({default})"
 
 
 def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
-    """Warnings about the whole plan, then cautions of rules about the first candidate."""
+    """Warnings about the whole plan, then cautions of rules about the recommended candidate."""
     pure = [
         candidate.strategy for candidate in plan.candidates if candidate.precision == "bf16-pure"
     ]
-    always = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
-    always += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
-    lead = plan.candidates[0]
-    # What sources disagree on comes after what a reader can act on.
-    cautions = sorted(lead.cautions, key=lambda reason: bool(reason.disagrees_with))
-    own = [f"{lead.strategy}: {reason.why} [{reason.rule}]" for reason in cautions]
-    return [*always, *plan.facts.data.warnings, *(own if verbose else ())]
+    warnings = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
+    warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
+    best = plan.candidates[0]
+    # Disagreements of sources come last: a reader cannot act on them.
+    cautions = sorted(best.cautions, key=lambda reason: bool(reason.disagrees_with))
+    of_candidate = [f"{best.strategy}: {reason.why} [{reason.rule}]" for reason in cautions]
+    return [*warnings, *plan.facts.data.warnings, *(of_candidate if verbose else ())]
 
 
 def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
-    """Strategies that do not compete: all, or those that were asked for or do not fit."""
+    """Strategies that are left out: all if ``verbose``, else those asked for or too large."""
     asked = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
-    # What does not fit or cannot work comes before what rules would rather not try.
+    # Strategies that rules advise against come last.
     for item in sorted(plan.rejected, key=lambda item: item.if_named):
         if verbose or item.strategy in asked or item.needs_gib is not None:
             remedy = item.remedy if verbose or item.strategy in asked else ""
@@ -451,10 +474,10 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     stops = f"; from rung {budget.first_rung} on, poor trials are stopped" if prunes else ""
     rungs = f" Losses are compared at {budget.rungs} points of a trial, called rungs{stops}."
     finalists = units.plural(min(budget.finalists, budget.trials), "finalist")
-    epochs = f"{words.value(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'}"
     texts = [
         f"search {span['search']}: {units.plural(budget.trials, 'trial')} of at most "
-        f"{epochs} ({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
+        f"{units.epochs(budget.epochs)} {'epoch' if budget.epochs == 1 else 'epochs'} "
+        f"({units.count(budget.full_tokens)} tokens).{rungs if verbose else ''}",
     ]
     names = {
         "download": "download of weights that this machine lacks",
@@ -464,42 +487,43 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
         **{name: cost.title for name, cost in budget.features.items()},
     }
     others = "; ".join(f"{names[name]} {text}" for name, text in span.items() if name in names)
-    whole = ""
+    total = ""
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
-        ends = units.span(budget.sweep.low, budget.sweep.high)
-        whole = f" Together about {units.duration(budget.sweep.seconds)} ({ends}){hours}."
-    texts.append(f"{words.sentence(others)}.{whole}")
+        interval = units.span(budget.sweep.low, budget.sweep.high)
+        total = f" Together about {units.duration(budget.sweep.seconds)} ({interval}){hours}."
+    texts.append(f"{words.sentence(others)}.{total}")
     texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:
         texts.append(f"Money: {budget.cost_low_usd:.2f} to {budget.cost_high_usd:.2f} USD.")
     texts += budget.limit_notes
-    more = [
+    details = [
         f"confirmation {span['confirmation']}: the best trials ({finalists}, each strategy's "
         f"best one first) are {budget.confirmed}.",
         *budget.notes,
     ]
-    more.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
-    return [*texts, *more] if verbose else texts
+    details.append(f"Times are estimates, from: {'; '.join(budget.timing)}.")
+    return [*texts, *details] if verbose else texts
 
 
-def _everything(plan: Plan) -> Iterator[RenderableType]:
-    """The part that only --verbose shows: reasons, parameters, answers and advice."""
+def _details(plan: Plan) -> Iterator[RenderableType]:
+    """The sections for --verbose: reasons, parameters, answers and advice."""
     for candidate in plan.candidates:
         yield Text(f"\n{candidate.strategy} on {candidate.model}", style="bold")
         quality = f"{candidate.expected_quality} ({candidate.quality_source})"
         times = (f"time: {source}" for source in candidate.time_notes)
         yield sections([("", [quality, *candidate.setup_notes, *times])])
         for head, reasons in (("reason", candidate.reasons), ("caution", candidate.cautions)):
-            rows = [(one.rule, one.why, one.source) for one in reasons]
+            rows = [(item.rule, item.why, item.source) for item in reasons]
             if rows:
                 yield table((head, "why", "source"), rows)
         values = [
-            (name, range_of(one), one.why, one.source) for name, one in candidate.parameters.items()
+            (name, range_of(item, name), item.why, item.source)
+            for name, item in candidate.parameters.items()
         ]
         yield table(("parameter", "range", "why", "source"), values)
-    answers = [part for one in plan.answers for part in (one.question, one.answer)]
-    advice = [f"{one.why} [{one.rule}]" for one in plan.advice]
+    answers = [part for item in plan.answers for part in (item.question, item.answer)]
+    advice = [f"{item.why} [{item.rule}]" for item in plan.advice]
     yield sections([("Answers", answers), ("Advice", advice)])
 
 
@@ -514,7 +538,7 @@ def _next(plan: Plan) -> str:
 
 
 def objective_line(objective: Objective) -> str:
-    """What trials are compared by, and what they are pruned by."""
+    """The objective that trials are compared by, and the loss that they are pruned by."""
     name = objective.name if objective.function else objective.title
     return (
         f"{name} ({objective.direction}), on the validation items of the loss. Trials are pruned "
@@ -523,7 +547,7 @@ def objective_line(objective: Objective) -> str:
 
 
 def declared_lines(plan: Plan) -> list[str]:
-    """The parameters that the user declared beside the rule book's, one line each."""
+    """A line for each parameter that the user declared, with the rule book's range."""
     by_text: dict[tuple[str, str], list[str]] = {}
     for candidate in plan.candidates:
         for name, parameter in candidate.parameters.items():

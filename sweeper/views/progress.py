@@ -1,6 +1,6 @@
 """Progress of a sweep: redrawn on a terminal, plain lines elsewhere, or JSON events.
 
-All of it goes to stderr.
+It goes to stderr.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.views.console import LogFormat, ProgressMode, draws, err, is_live
+from sweeper.views.console import LogFormat, ProgressMode, can_encode_bars, err, is_live
 from sweeper.views.notebook import pre
 from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
-LINES = 12
-# Every update is a message to the browser, which may be far away.
+MAX_LINES = 12
+# Shortest time between two updates, each of which is sent to the browser.
 _NOTEBOOK_SECONDS = 0.5
 
-# Events that no line is printed for.
-UNTOLD = ("rung", "progress", "trial-started", "job-started", "worker-started", "worker-ended")
+# Kinds of events for which no line is printed.
+SILENT = ("rung", "progress", "trial-started", "job-started", "worker-started", "worker-ended")
 _LEVELS = "▁▂▃▄▅▆▇█"
 
-# What a reader wants to see of a configuration, shortest name first.
-_SHORT = {
+# The parameters of a configuration that are shown, with their short names.
+_SHORT_NAMES = {
     "r": "r",
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
@@ -52,7 +52,7 @@ _SHORT = {
 
 
 class ProgressView(Protocol):
-    """Receives every event, with the status after it."""
+    """Shows every event, and the status after it."""
 
     def __call__(self, event: Event, status: Status) -> None: ...
 
@@ -67,11 +67,11 @@ def progress(
     plan: Plan | None = None,
     run: RunFolder | None = None,
 ) -> ProgressView:
-    """The view that fits the stream.
+    """The view for this mode, format and stream.
 
     Args:
-        plan: The run's plan, whose line and total are shown from the beginning.
-        run: Its folder, whose findings have the interval of the best trial.
+        plan: The run's plan, which is shown from the beginning.
+        run: The run's folder, whose findings have the interval of the best trial.
     """
     if log_format == "jsonl":
         return JsonProgress()
@@ -83,7 +83,7 @@ def progress(
 
 
 class JsonProgress:
-    """Every event as one line of JSON, for machines."""
+    """Prints every event as a line of JSON."""
 
     def __call__(self, event: Event, status: Status) -> None:
         print(event.model_dump_json(exclude_defaults=True), file=sys.stderr, flush=True)
@@ -93,36 +93,36 @@ class JsonProgress:
 
 
 class PlainProgress:
-    """One line a trial or phase and a heartbeat; no carriage return, no escape sequence."""
+    """Prints plain lines: one for each trial and phase, and heartbeats. No escape sequences."""
 
     def __init__(
         self, plan: Plan | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
     ) -> None:
         if plan is not None:
             print(visible(f"{now()} {plan_line(plan)}"), file=sys.stderr, flush=True)
-        self._seconds = heartbeat_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._status: Status | None = None
-        self._changed, self._closed = threading.Event(), threading.Event()
+        self._printed, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
     def __call__(self, event: Event, status: Status) -> None:
         self._status = status
-        if event.kind not in UNTOLD:
-            self._changed.set()
+        if event.kind not in SILENT:
+            self._printed.set()
             print(plain_line(event, status), file=sys.stderr, flush=True)
 
     def _beat(self) -> None:
         """Print a heartbeat when nothing else was printed for a while."""
         while not self._closed.is_set():
-            quiet = not self._changed.wait(self._seconds)
-            self._changed.clear()
+            quiet = not self._printed.wait(self._heartbeat_seconds)
+            self._printed.clear()
             if quiet and self._status is not None and not self._closed.is_set():
-                print(f"{now()} heartbeat {_alive(self._status)}", file=sys.stderr, flush=True)
+                print(f"{now()} heartbeat {_heartbeat(self._status)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         self._closed.set()
-        self._changed.set()
+        self._printed.set()
         self._thread.join()
 
 
@@ -155,13 +155,13 @@ def _counts(status: Status) -> str:
     return f"{best}done={status.done}/{status.trials}"
 
 
-def _alive(status: Status) -> str:
-    """Progress of the run, and the work without rungs that is under way."""
-    return " ".join([_counts(status), *filter(None, map(_doing, status.running))])
+def _heartbeat(status: Status) -> str:
+    """The progress of the run, and of current work without rungs."""
+    return " ".join([_counts(status), *filter(None, map(_current_work, status.running))])
 
 
-def _doing(running: Running) -> str:
-    """Work without rungs: ``scoring validation: 3 of 12``; empty if there is none."""
+def _current_work(running: Running) -> str:
+    """The current work without rungs, such as ``scoring validation: 3 of 12``; empty if none."""
     if not running.doing or not running.of:
         return running.doing
     return sentence(running.doing, running.done, running.of)
@@ -169,11 +169,11 @@ def _doing(running: Running) -> str:
 
 @dataclass
 class Screen:
-    """What the live views show besides the status: plan, curves so far, interval of the best.
+    """What live views show besides the status: plan, curves, and the best trial's interval.
 
     Args:
-        curves: Losses at the rungs of trials, by trial.
-        interval: Of the best trial, over validation items.
+        curves: Trial number to the losses at its rungs.
+        interval: The interval of the best trial over validation items.
     """
 
     plan: Plan | None = None
@@ -182,31 +182,32 @@ class Screen:
     interval: str = ""
 
     def hear(self, event: Event, status: Status) -> None:
-        """Take an event into account."""
+        """Update curves and interval after an event."""
         value = event.validation_loss if event.objective is None else event.objective
         if event.kind == "rung" and event.trial is not None and not event.job and value is not None:
             self.curves.setdefault(event.trial, []).append(value)
         if event.kind == "trial-started" and event.trial is not None:
-            self.curves.pop(event.trial, None)  # another attempt begins anew
+            self.curves.pop(event.trial, None)  # another attempt has a new curve
         if event.kind == "trial-ended" and status.best is not None and self.run is not None:
             self.interval = _interval(self.run, status.best)
 
     def sparkline(self, trial: int | None) -> str:
-        """A trial's curve, one sign a rung, on the scale of all curves; empty without one."""
+        """A trial's curve, one character for each rung, scaled to all curves; may be empty."""
         own = self.curves.get(-1 if trial is None else trial, [])
         values = [value for curve in self.curves.values() for value in curve if isfinite(value)]
         # While rich draws, sys.stderr is a proxy without an encoding.
-        if not own or not values or not draws(getattr(sys.__stderr__, "encoding", None)):
+        if not own or not values or not can_encode_bars(getattr(sys.__stderr__, "encoding", None)):
             return ""
-        low, span = min(values), max(values) - min(values) or 1.0
-        top = len(_LEVELS) - 1
+        lowest, span = min(values), max(values) - min(values) or 1.0
+        highest = len(_LEVELS) - 1
         return "".join(
-            _LEVELS[round(top * (value - low) / span)] if isfinite(value) else "×" for value in own
+            _LEVELS[round(highest * (value - lowest) / span)] if isfinite(value) else "×"
+            for value in own
         )
 
 
 def plan_line(plan: Plan) -> str:
-    """What the run is going to do, and how long that takes."""
+    """The plan in a line: trials, strategies and duration."""
     strategies = units.joined(list(dict.fromkeys(c.strategy for c in plan.candidates)))
     sweep = plan.budget.sweep
     return (
@@ -216,7 +217,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def _interval(run: RunFolder, best: Best) -> str:
-    """The ends of the best trial's interval, if the last findings have it."""
+    """The best trial's interval as text, if the last findings have it; else empty."""
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
@@ -225,7 +226,7 @@ def _interval(run: RunFolder, best: Best) -> str:
 
 
 class LiveProgress:
-    """At most twelve lines, redrawn at most four times a second; ended trials scroll away."""
+    """Redraws up to ``MAX_LINES`` lines four times a second; lines of ended trials stay above."""
 
     def __init__(self, screen: Screen) -> None:
         self._console, self._screen = err(), screen
@@ -233,15 +234,15 @@ class LiveProgress:
             console=self._console, refresh_per_second=4, transient=True, auto_refresh=False
         )
         self._live.start()
-        self._drawn = 0.0
+        self._drawn_at = 0.0
 
     def __call__(self, event: Event, status: Status) -> None:
         self._screen.hear(event, status)
-        if event.kind not in UNTOLD:
+        if event.kind not in SILENT:
             line = ended_line(event, status.objective, self._screen)
             self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
-        if time.monotonic() - self._drawn >= 0.25:
-            self._drawn = time.monotonic()
+        if time.monotonic() - self._drawn_at >= 0.25:
+            self._drawn_at = time.monotonic()
             lines = view(status, self._console.width, self._screen)
             self._live.update(Group(*map(Text, lines)), refresh=True)
 
@@ -250,30 +251,30 @@ class LiveProgress:
 
 
 class NotebookProgress:
-    """The same lines in a notebook's cell, below those of the trials that ended last.
+    """Shows the same lines in a notebook cell, below those of the last ended trials.
 
-    IPython redraws them: rich would need ipywidgets, which not every notebook has.
+    IPython redraws them, as rich would need ipywidgets, which some notebooks lack.
     """
 
     def __init__(self, screen: Screen) -> None:
         self._display, self._screen = importlib.import_module("IPython.display"), screen
         self._handle = self._display.display(self._display.HTML(""), display_id=True)
-        self._ended: deque[str] = deque(maxlen=LINES)
-        self._drawn = 0.0
+        self._ended_lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._drawn_at = 0.0
         self._status: Status | None = None
 
     def __call__(self, event: Event, status: Status) -> None:
         self._screen.hear(event, status)
-        if event.kind not in UNTOLD:
-            self._ended.append(ended_line(event, status.objective, self._screen))
+        if event.kind not in SILENT:
+            self._ended_lines.append(ended_line(event, status.objective, self._screen))
         self._status = status
-        if time.monotonic() - self._drawn >= _NOTEBOOK_SECONDS:
+        if time.monotonic() - self._drawn_at >= _NOTEBOOK_SECONDS:
             self._draw()
 
     def _draw(self) -> None:
-        self._drawn = time.monotonic()
-        now = [] if self._status is None else view(self._status, 100, self._screen)
-        self._handle.update(self._display.HTML(pre([*self._ended, *now])))
+        self._drawn_at = time.monotonic()
+        lines = [] if self._status is None else view(self._status, 100, self._screen)
+        self._handle.update(self._display.HTML(pre([*self._ended_lines, *lines])))
 
     def close(self) -> None:
         self._draw()
@@ -281,32 +282,36 @@ class NotebookProgress:
 
 def ended_line(event: Event, objective: Objective = LOSS, screen: Screen | None = None) -> str:
     """The line that stays on the screen after a trial or job has ended."""
-    own = event.trial is not None and not event.job
-    name = f"#{event.trial}" if own else event.job or event.kind
+    is_trial = event.trial is not None and not event.job
+    name = f"#{event.trial}" if is_trial else event.job or event.kind
     value = (
         f" val {units.number(event.validation_loss)}" if event.validation_loss is not None else ""
     )
     if event.objective is not None:
         value += f" {objective.title} {units.number(event.objective)}"
-    took = f" in {units.duration(event.seconds)}" if event.seconds else ""
-    curve = screen.sparkline(event.trial) if screen and own else ""
-    what = _parameters(event.strategy, event.parameters)
+    duration = f" in {units.duration(event.seconds)}" if event.seconds else ""
+    curve = screen.sparkline(event.trial) if screen and is_trial else ""
+    configuration = _parameters(event.strategy, event.parameters)
     return "  ".join(
-        filter(None, [name, what, event.state.lower() + value + took, curve, event.text])
+        filter(
+            None, [name, configuration, event.state.lower() + value + duration, curve, event.text]
+        )
     )
 
 
 def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
-    """The lines of the live view, for a terminal of that width.
+    """The lines of the live view for a terminal of ``width`` columns.
 
-    Under 80 columns the bar goes, then the median; a number is never cut.
+    Below 80 columns, the bar and the medians are left out.
     """
     screen = screen or Screen()
     lines = [plan_line(screen.plan)] if screen.plan else []
     lines.append(_headline(status, width, screen))
-    room = LINES - 1 - len(lines) - (status.outlook is not None)
-    shown = [_running_cells(job, width, status.objective, screen) for job in status.running[:room]]
-    lines += _aligned(shown)
+    free_lines = MAX_LINES - 1 - len(lines) - (status.outlook is not None)
+    rows = [
+        _running_cells(job, width, status.objective, screen) for job in status.running[:free_lines]
+    ]
+    lines += _aligned(rows)
     if status.best is not None:
         best, title = status.best, status.objective.title
         default = f", best default {units.number(status.default.value)}" if status.default else ""
@@ -323,7 +328,7 @@ def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table's rows, its columns below one another."""
+    """The rows of a table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = (zip(row, widths, strict=True) for row in rows)
     return ["  ".join(f"{cell:{w}}" for cell, w in row if w).rstrip() for row in texts]
@@ -332,23 +337,23 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _headline(status: Status, width: int, screen: Screen) -> str:
     bar = ""
     if width >= 80:
-        full = round(10 * status.done / max(status.trials, 1))
-        bar = f" {'#' * full}{'-' * (10 - full)}"
+        filled = round(10 * status.done / max(status.trials, 1))
+        bar = f" {'#' * filled}{'-' * (10 - filled)}"
     failed = status.failed - status.out_of_memory
     counts = [f"{status.complete} ok", f"{status.pruned} pruned"]
     counts += [f"{status.out_of_memory} OOM"] if status.out_of_memory else []
     counts += [f"{failed} failed"] if failed else []
     eta = units.span(status.eta.low, status.eta.high) if status.eta else _planned(status, screen)
-    done, left = f"{status.done}/{status.trials}", f"  ETA {eta}"
+    done, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
     if status.phase == "search":
-        return f"sweep {done}{bar}  {' '.join(counts)}{left}"
+        return f"sweep {done}{bar}  {' '.join(counts)}{time_left}"
     jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
-    left = left if status.eta or status.phase == "baselines" else ""
-    return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{left}"
+    time_left = time_left if status.eta or status.phase == "baselines" else ""
+    return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{time_left}"
 
 
 def _planned(status: Status, screen: Screen) -> str:
-    """The time left by the plan, before trials tell it."""
+    """The time left by the plan, until trials allow an estimate."""
     if screen.plan is None:
         return "estimating"
     sweep = screen.plan.budget.sweep
@@ -359,25 +364,29 @@ def _planned(status: Status, screen: Screen) -> str:
 def _running_cells(
     running: Running, width: int, objective: Objective, screen: Screen
 ) -> tuple[str, ...]:
-    own = running.trial is not None and not running.job
-    name = f"#{running.trial}" if own else running.job
-    value = here = ""
+    is_trial = running.trial is not None and not running.job
+    name = f"#{running.trial}" if is_trial else running.job
+    value = median = ""
     if running.validation_loss is not None:
         value = f"val {units.number(running.validation_loss)}"
         if running.objective is not None:
             value += f" {objective.title} {units.number(running.objective)}"
         if running.median_here is not None and width >= 80:
-            here = f"(median here {units.number(running.median_here)})"
+            median = f"(median here {units.number(running.median_here)})"
     return (
         f"{name} {_parameters(running.strategy, running.parameters)}".rstrip(),
         f"{running.rung}/{running.rungs}" if running.rungs else "",
-        screen.sparkline(running.trial) if own else "",
+        screen.sparkline(running.trial) if is_trial else "",
         value,
-        here,
-        _doing(running),
+        median,
+        _current_work(running),
     )
 
 
 def _parameters(strategy: str, parameters: Mapping[str, object]) -> str:
-    shown = [f"{_SHORT[key]}={words.value(parameters[key])}" for key in _SHORT if key in parameters]
-    return " ".join([strategy, *shown]).strip()
+    settings = [
+        f"{_SHORT_NAMES[key]}={words.value(parameters[key])}"
+        for key in _SHORT_NAMES
+        if key in parameters
+    ]
+    return " ".join([strategy, *settings]).strip()

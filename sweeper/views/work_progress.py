@@ -1,6 +1,6 @@
-"""Progress of the command's own work: downloads, conversions, scoring of models.
+"""Progress of work that is no trial: downloads, conversions, scoring of models.
 
-All of it is shown on stderr.
+It is shown on stderr.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _JSON_SECONDS = 1.0
 
 
 class WorkProgress(Protocol):
-    """Receives the progress of a piece of work, at any rate and from any thread."""
+    """Shows the progress of some work; may be called at any rate and from any thread."""
 
     def __call__(self, what: str, done: int, of: int) -> None: ...
 
     def close(self) -> None:
-        """Restore the terminal. The next call begins again."""
+        """Restore the terminal. The next call shows progress again."""
 
 
 def work_progress(
     mode: ProgressMode = "auto", log_format: LogFormat = "text", *, quiet: bool = False
 ) -> WorkProgress:
-    """The view that fits the stream."""
+    """The view for this mode, format and stream."""
     if log_format == "jsonl":
         return Lines(_print_json, _JSON_SECONDS)
     if quiet or mode == "none":
@@ -41,7 +41,7 @@ def work_progress(
 
 
 class Hidden:
-    """Shows nothing, whatever it is told."""
+    """Shows nothing."""
 
     def __call__(self, *_: object, **_named: object) -> None:
         return
@@ -55,24 +55,24 @@ class Lines:
 
     Args:
         say: Called with the work, the amount done, and the total.
-        seconds: The least time between two lines, and before the first.
+        seconds: Shortest time between two lines, and before the first.
     """
 
     def __init__(self, say: Callable[[str, int, int], None], seconds: float | None = None) -> None:
         self._say = say
         self._seconds = LINE_SECONDS if seconds is None else seconds
-        self._said: float | None = None
+        self._last_line_at: float | None = None
 
     def __call__(self, what: str, done: int, of: int) -> None:
         clock = time.monotonic()
-        if self._said is None:
-            self._said = clock
-        if clock - self._said >= self._seconds:
-            self._said = clock
+        if self._last_line_at is None:
+            self._last_line_at = clock
+        if clock - self._last_line_at >= self._seconds:
+            self._last_line_at = clock
             self._say(what, done, of)
 
     def close(self) -> None:
-        self._said = None
+        self._last_line_at = None
 
 
 def _print_plain(what: str, done: int, of: int) -> None:
@@ -85,7 +85,7 @@ def _print_json(what: str, done: int, of: int) -> None:
 
 
 def sentence(what: str, done: int, of: int) -> str:
-    """The state in words.
+    """The progress as a sentence.
 
     >>> sentence("converting", 3, 12)
     'converting: 3 of 12'
@@ -94,7 +94,7 @@ def sentence(what: str, done: int, of: int) -> str:
 
 
 class Bar:
-    """One line on a terminal, redrawn, and removed when the work is done."""
+    """A progress bar on a terminal, removed when the work is done."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None

@@ -120,7 +120,7 @@ def program(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(find_commands, "declarations", declarations.__wrapped__)
 
-    def made(files: dict[str, str], *places: str) -> typer.Typer:
+    def made(files: dict[str, str], *packages: str) -> typer.Typer:
         for name, text in files.items():
             path = tmp_path / f"{name.replace('.', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +128,8 @@ def program(tmp_path, monkeypatch):
             path.write_text(text)
 
         class Program(Commands):
-            def places(self):
-                return places
+            def packages(self):
+                return packages
 
         program = typer.Typer(cls=Program, no_args_is_help=True)
         program.callback()(lambda: None)

@@ -197,7 +197,7 @@ def test_an_excel_sheet_is_read_as_a_list_of_it_is(tmp_path):
     assert isinstance(stored.rows, Stored)
     _same(listed, stored)
     assert [line for line, _ in stored.rows] == [4, 6, 7]
-    assert stored.how == ("the sheet 'Sheet', names in line 3; left out above: 'A title'",)
+    assert stored.how == ["the sheet 'Sheet', names in line 3; left out above: 'A title'"]
 
 
 def test_damaged_gzip_is_refused(tmp_path):

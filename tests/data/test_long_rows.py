@@ -26,7 +26,7 @@ LONG = "first " + "more words " * 400 + "last"
 def test_a_check_and_a_plan_cut_the_same_end(
     sweeper: Any, tmp_path: Path, row: dict[str, str], task: Any, becomes: str, end: str
 ) -> None:
-    assert long_row(task, answered="prompt" in row or "question" in row) == becomes
+    assert long_row(task, has_prompt="prompt" in row or "question" in row) == becomes
     short = [
         {name: f"{n} {n}" if text == LONG else text for name, text in row.items()}
         for n in range(40)
@@ -40,7 +40,7 @@ def test_a_check_and_a_plan_cut_the_same_end(
     found = {one["kind"]: one["examples"] for one in json.loads(ran.out)["findings"]}
     if end:
         (example,) = found["truncation"]
-        assert (example["line"], example["said"].endswith(f"cut at its {end}")) == (41, True)
+        assert (example["line"], example["detail"].endswith(f"cut at its {end}")) == (41, True)
     else:
         assert "truncation" not in found
     planned = sweeper("plan", *named, "--data", str(path), "--json")

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sweeper.evaluation.objective_values import Sampling, generate, texts_at_once
+from sweeper.evaluation.objective_values import Sampling, generate, prompt_batch_size
 
 STOP = 7
 PROMPTS = [[10, 11], [12, 13, 14, 15, 16], [17], [18, 19, 20]]
@@ -94,5 +94,5 @@ def test_as_many_texts_are_written_at_a_time_as_a_gpu_has_room_for(
     monkeypatch: pytest.MonkeyPatch, model: Any, free: int, expected: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 10**12))
-    assert texts_at_once(model, 1000, torch.device("cuda")) == expected
-    assert texts_at_once(model, 1000, torch.device("cpu")) == 8
+    assert prompt_batch_size(model, 1000, torch.device("cuda")) == expected
+    assert prompt_batch_size(model, 1000, torch.device("cpu")) == 8

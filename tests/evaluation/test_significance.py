@@ -285,7 +285,7 @@ def test_nothing_is_claimed_from_few_items_or_one_seed(more, lacks, word):
 
 def test_settling_takes_at_least_the_fewest_items_and_more_than_one_seed():
     clear = estimate(0.5, 0.4, 0.6, items=5)
-    assert items_to_settle(clear, 0.01) == significance.FEWEST_ITEMS - 5
+    assert items_to_settle(clear, 0.01) == significance.MIN_ITEMS - 5
     assert items_to_settle(estimate(0.5, 0.4, 0.6, seeds=1), 0.01) is None
 
 

@@ -20,7 +20,7 @@ def context(request, make_shared):
 
 @pytest.fixture(autouse=True)
 def _every_split_is_large(monkeypatch):
-    monkeypatch.setattr(evaluator, "MAPPED_FROM", 0)
+    monkeypatch.setattr(evaluator, "MIN_ITEMS_IN_FILE", 0)
     monkeypatch.setattr(evaluator, "_TOKENISED_TOGETHER", 7)
 
 

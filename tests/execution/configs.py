@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.constraints import limits_of
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.attempts import read_rungs
-from sweeper.plans import Candidate, Plan
+from sweeper.plans import Candidate, Configuration, Origin, Plan
 from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search.search import Search
 from sweeper.specfile import resolve
-from sweeper.trials import Origin, Trial, TrialConfig, TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 
 def config_of(
@@ -26,7 +26,7 @@ def config_of(
     origin: Origin,
 ) -> TrialConfig:
     """The configuration of a trial of a candidate."""
-    trial = Trial(
+    trial = Configuration(
         number=number, strategy=candidate.strategy, model=candidate.model, parameters=parameters,
         origin=origin,
     )  # fmt: skip

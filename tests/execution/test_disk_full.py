@@ -14,8 +14,7 @@ from optuna.trial import TrialState
 from sweeper.execution import disk_budget as disk_budget_module
 from sweeper.execution.disk import GIB, RESERVE_BYTES, NoRoom, free_bytes, no_room
 from sweeper.execution.disk_budget import DiskBudget, disk_budget
-from sweeper.plans import Parameter, Plan, Stage
-from sweeper.spec import OwnTrial
+from sweeper.plans import Configuration, Parameter, Plan, Stage
 
 FAST = {"CURVE_STEP_SECONDS": "0.002"}
 
@@ -53,6 +52,9 @@ def test_the_budget_counts_defaults_bests_finalists_their_seeds_and_what_trains(
     budget = disk_budget(plan, workers=2)
     assert budget.kept == 4000 * (2 * 2 + 3)
     assert budget.confirmation == 4000 * 3 * 2
+    more = plan.budget.model_copy(update={"extra_seeds": 2})
+    with_more = disk_budget(plan.model_copy(update={"budget": more}), workers=2)
+    assert with_more.confirmation == 4000 * 3 * 4
     assert budget.in_flight == 4000 * 2
     assert budget.least == 8000 + RESERVE_BYTES
 
@@ -90,7 +92,10 @@ def test_bases_that_features_make_are_counted_once_for_all_strategies() -> None:
     wider = with_bases(plan, *"abcdefghijkl")
     assert disk_budget(wider, 1).bases == 4000 * 12
     assert disk_budget(wider, 1).base_copies == 4000 * (2 * 2 + 3)
-    own = [OwnTrial(strategy="lora", parameters={"extra": way}) for way in ("no", "yes")]
+    own = [
+        Configuration(origin="user", strategy="lora", parameters={"extra": way})
+        for way in ("no", "yes")
+    ]
     asked = with_bases(plan, "a").model_copy(update={"own_trials": tuple(own)})
     assert disk_budget(asked, 1).bases == 4000 * 2
 

@@ -17,9 +17,8 @@ from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
 from sweeper.execution.state.status import Status
-from sweeper.plans import Plan
+from sweeper.plans import Configuration, Plan
 from sweeper.search.search import Search, known_starts
-from sweeper.spec import OwnTrial
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -116,7 +115,9 @@ def test_a_configuration_that_is_damaged_is_brought_back(sweep: Sweep) -> None:
 
 
 def test_the_users_own_values_outside_of_the_ranges_survive_a_resume(sweep: Sweep) -> None:
-    own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2})
+    own = Configuration(
+        origin="user", strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2}
+    )
     plan = make_plan(4, strategies="lora").model_copy(update={"own_trials": (own,)})
     sweep.go(2, plan)
     before = shown(sweep)

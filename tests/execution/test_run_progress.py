@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from curve_backend import make_plan
 from sweeper.execution.run_progress import RunProgress
 from sweeper.execution.state.events import Event
 from sweeper.execution.state.run_state import RunState
+from sweeper.plans import PhaseCost
 from sweeper.runfolder import RunFolder
 from sweeper.search.study_end import GAINS, Ending
 from sweeper.trials import TrialResult
@@ -91,7 +93,7 @@ def test_ended_trials_are_counted(progress: RunProgress) -> None:
         origin="search", parameters={},
     )  # fmt: skip
     progress.state.configs[0] = config
-    progress.state.end(0, result)
+    progress.state.results[0] = result
     status = progress.status()
     assert (status.pruned, status.done, status.waiting) == (1, 1, 3)
 
@@ -115,7 +117,23 @@ def test_after_five_trials_a_status_says_what_more_may_bring(progress: RunProgre
             origin="search", parameters={},
         )  # fmt: skip
         progress.state.configs[number] = config
-        progress.state.end(number, result)
+        progress.state.results[number] = result
     found = progress.status().outlook
     assert found is not None
     assert found.gain == pytest.approx(GAINS[5] * 0.96)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limit"), [(95.0, "of the budget"), (50.0, "until the time limit")]
+)
+def test_what_stops_a_phase_is_the_budget_or_the_time_limit(
+    tmp_path: Path, timeout: float, limit: str
+) -> None:
+    cost = PhaseCost(title="extra", seconds=10, optional=True)
+    update = {"limit_seconds": 100.0, "features": {"extra": cost}}
+    plan = make_plan(4)
+    plan = plan.model_copy(update={"budget": plan.budget.model_copy(update=update)})
+    progress = RunProgress(RunState(RunFolder(tmp_path), plan), total=4)
+    decided = progress.fits("extra", 200.0, time.monotonic() + timeout)
+    assert not decided.made
+    assert f"s were left {limit}" in decided.text

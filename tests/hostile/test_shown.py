@@ -15,7 +15,7 @@ from sweeper.features.prediction import _steps as steps
 from sweeper.reporting.charts import draw
 from sweeper.reporting.csvfiles import harmless
 from sweeper.reporting.markdown import plain
-from sweeper.reporting.page_html import _environment, _shown
+from sweeper.reporting.page_html import _environment, _escaped
 from sweeper.views.console import out
 from sweeper.views.progress import plain_line
 from sweeper.visible import visible
@@ -34,7 +34,7 @@ def in_attribute(text, _):
 
 
 PLACES = {
-    "page": lambda text, _: str(_shown(text)),
+    "page": lambda text, _: str(_escaped(text)),
     "attribute": in_attribute,
     "CSV": lambda text, _: str(harmless(text)),
     "Markdown": lambda text, _: plain(text),
@@ -87,7 +87,7 @@ def test_no_text_ends_the_process_that_draws():
     texts = texts_in(json.loads(drawing.spec))
     assert any("uffff" in text for text in texts)
     assert [text for text in texts if visible(text) != text] == []
-    assert "<svg" in draw.drawn(drawing)
+    assert "<svg" in draw.render_svg(drawing)
 
 
 @pytest.mark.parametrize("cell", ["=1", "\u200b=1", "\0=1", "\ufeff@x", "＝1", "\r\n+1", "\xa0-1"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,7 +94,7 @@ BASE = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
     ids=lambda change: next(iter(change)),
 )
 def test_more_of_anything_takes_more(more: dict[str, Any]) -> None:
-    assert _peak(replace(BASE, **more)) > _peak(BASE)
+    assert _peak(BASE.replace(**more)) > _peak(BASE)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_more_of_anything_takes_more(more: dict[str, Any]) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_what_saves_memory_saves_memory(less: dict[str, Any]) -> None:
-    assert _peak(replace(BASE, **less)) < _peak(BASE)
+    assert _peak(BASE.replace(**less)) < _peak(BASE)
 
 
 def _peak(setup: Setup) -> float:
@@ -124,7 +123,7 @@ def _peak(setup: Setup) -> float:
 
 def test_double_quantisation_saves_a_third_of_a_bit_and_eight_bits_take_a_byte() -> None:
     sizes = {
-        name: sum(base_weights(MISTRAL, replace(BASE, quantization=name)).values())
+        name: sum(base_weights(MISTRAL, BASE.replace(quantization=name)).values())
         for name in ("nf4", "nf4-dq", "int8")
     }
     inside = MISTRAL.parameters - 2 * 32000 * 4096
@@ -134,8 +133,8 @@ def test_double_quantisation_saves_a_third_of_a_bit_and_eight_bits_take_a_byte()
 
 def test_quantisation_does_not_pay_where_embeddings_are_most_of_the_model() -> None:
     """A small model's 4-bit weights are lost against its logits, which stay as they are."""
-    setup = replace(BASE, micro_batch=8, precision="bf16-mixed")
-    saved = 1 - _small(replace(setup, quantization="nf4-dq")) / _small(setup)
+    setup = BASE.replace(micro_batch=8, precision="bf16-mixed")
+    saved = 1 - _small(setup.replace(quantization="nf4-dq")) / _small(setup)
     assert saved < 0.1
 
 
@@ -187,7 +186,7 @@ def test_a_cpu_updates_one_tensor_at_a_time() -> None:
     setup = Setup(strategy="full", sequence_length=16, precision="fp32", optimizer="adamw_torch")
     found = {}
     for device in ("cuda", "cpu"):
-        steps = phases(SMOLLM, replace(setup, device=device))
+        steps = phases(SMOLLM, setup.replace(device=device))
         parts = next(one.parts for one in steps if one.name == "optimizer step")
         found[device] = parts["optimizer temporaries"]
     assert found == {"cuda": 4 * SMOLLM.parameters, "cpu": 0}
@@ -213,7 +212,7 @@ def test_trained_parameters_are_counted(setup: Setup, count: int) -> None:
 def test_gradients_live_through_the_loss_only_when_they_are_accumulated() -> None:
     setup = Setup(strategy="full", micro_batch=16, sequence_length=1024, precision="fp32")
     once, often = (
-        worst_phase(SMOLLM, replace(setup, gradient_accumulation_steps=steps)) for steps in (1, 4)
+        worst_phase(SMOLLM, setup.replace(gradient_accumulation_steps=steps)) for steps in (1, 4)
     )
     assert once.name == often.name == "loss"
     assert often.total - once.total == SMOLLM.parameters * 4
@@ -244,14 +243,14 @@ MLA = LatentAttention(
 @pytest.mark.parametrize("strategy", known_strategies())
 def test_every_family_and_strategy_has_an_estimate(facts: ModelFacts, strategy: str) -> None:
     setup = Setup(strategy=strategy, classes=3 if facts.kind == "encoder" else 0)
-    setup = replace(setup, quantization=setup.traits.quantization)
+    setup = setup.replace(quantization=setup.traits.quantization)
     found = estimate(facts, setup, 80)
     assert found.peak_gib > facts.parameters * (0.5 if setup.quantization else 2) / 2**30
 
 
 def test_what_a_trial_measures_of_itself_leaves_out_what_it_cannot_see() -> None:
     gpu = estimate(SMOLLM, BASE, 24)
-    cpu = estimate(SMOLLM, replace(BASE, device="cpu"), 24)
+    cpu = estimate(SMOLLM, BASE.replace(device="cpu"), 24)
     assert trial_gib(gpu) == tensors_gib(gpu) < gpu.peak_gib
     assert trial_gib(cpu) == pytest.approx(cpu.peak_gib - cpu.parts["process"])
 

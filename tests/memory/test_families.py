@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from benchmarks.memory.record_fields import Record
@@ -25,7 +23,7 @@ LORA = Setup(strategy="lora", sequence_length=1024, micro_batch=4)
 
 
 def test_adapters_on_every_expert_count_where_experts_are_linear_layers() -> None:
-    linear = trainable_parameters(MIXTRAL, replace(LORA, experts_are_linear=True))
+    linear = trainable_parameters(MIXTRAL, LORA.replace(experts_are_linear=True))
     attention = 2 * (4096 + 4096) + 2 * (4096 + 1024)
     experts = 8 * 3 * (4096 + 14336)
     assert linear == 32 * 16 * (attention + experts)
@@ -40,8 +38,8 @@ def test_experts_are_named_by_any_of_their_names(word: str) -> None:
 
 
 def test_adapters_on_experts_keep_what_their_backward_pass_needs() -> None:
-    few = replace(LORA, target_modules=("q_proj",), experts_are_linear=True)
-    gates = replace(few, target_modules=("q_proj", "w1", "w2", "w3"))
+    few = LORA.replace(target_modules=("q_proj",), experts_are_linear=True)
+    gates = few.replace(target_modules=("q_proj", "w1", "w2", "w3"))
     grown = estimate(MIXTRAL, gates, 80).parts["activations"]
     assert grown > 1.2 * estimate(MIXTRAL, few, 80).parts["activations"]
 
@@ -49,7 +47,7 @@ def test_adapters_on_experts_keep_what_their_backward_pass_needs() -> None:
 def test_four_bits_shrink_experts_only_where_they_are_linear_layers() -> None:
     four = Setup(strategy="qlora", quantization="nf4-dq")
     stacked = quantized_parameters(QWEN_MOE, four)
-    linear = quantized_parameters(QWEN_MOE, replace(four, experts_are_linear=True))
+    linear = quantized_parameters(QWEN_MOE, four.replace(experts_are_linear=True))
     assert stacked < 0.05 * QWEN_MOE.parameters
     assert linear > 0.95 * QWEN_MOE.parameters
 
@@ -79,15 +77,15 @@ def test_latent_attention_caches_and_keeps_its_own_widths() -> None:
 
 
 def test_a_mask_is_kept_by_every_layer_and_repeats_shared_keys() -> None:
-    long = replace(LORA, sequence_length=4096)
+    long = LORA.replace(sequence_length=4096)
     free, masked = (
-        tensors_gib(estimate(MISTRAL, s, 80)) for s in (long, replace(long, padded=True))
+        tensors_gib(estimate(MISTRAL, s, 80)) for s in (long, long.replace(padded=True))
     )
     masks = MISTRAL.layers * 4 * 4096**2 * 2 / 2**30
     assert masked - free > masks
-    flash = replace(long, attention="flash")
-    assert estimate(MISTRAL, flash, 80) == estimate(MISTRAL, replace(flash, attention="flash"), 80)
-    one, other = (estimate(MISTRAL, replace(flash, padded=p), 80).peak_gib for p in (False, True))
+    flash = long.replace(attention="flash")
+    assert estimate(MISTRAL, flash, 80) == estimate(MISTRAL, flash.replace(attention="flash"), 80)
+    one, other = (estimate(MISTRAL, flash.replace(padded=p), 80).peak_gib for p in (False, True))
     assert one == other
 
 
@@ -98,7 +96,7 @@ def test_one_key_for_all_heads_is_narrow_and_parallel_blocks_share_a_norm() -> N
 
 
 def test_a_huge_vocabulary_makes_the_logits_the_largest_part() -> None:
-    parts = estimate(GEMMA, replace(LORA, gradient_checkpointing=True), 80).parts
+    parts = estimate(GEMMA, LORA.replace(gradient_checkpointing=True), 80).parts
     assert max(parts, key=lambda name: parts[name]) == "logits and loss"
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.metrics.metric import computed
+from sweeper.metrics.metric import compute_metrics
 
 REFERENCES = [["The cat sat on the mat.", "A cat was on the mat."], ["Dogs bark loudly at night."]]
 
 
 def test_the_references_themselves_are_perfect() -> None:
-    scores = computed("answers", [accepted[0] for accepted in REFERENCES], REFERENCES)
+    scores = compute_metrics("answers", [accepted[0] for accepted in REFERENCES], REFERENCES)
 
     assert scores == pytest.approx(
         {"bleu": 100, "chrf": 100, "rouge1": 1, "rouge2": 1, "rougeL": 1, "exact_match": 1}
@@ -16,7 +16,7 @@ def test_the_references_themselves_are_perfect() -> None:
 
 
 def test_any_of_several_references_will_do() -> None:
-    scores = computed(
+    scores = compute_metrics(
         "answers", ["A cat was on the mat.", "Dogs bark loudly at night."], REFERENCES
     )
 
@@ -25,16 +25,19 @@ def test_any_of_several_references_will_do() -> None:
 
 
 def test_unrelated_answers_score_nothing() -> None:
-    scores = computed("answers", ["xyz", "qqq"], REFERENCES)
+    scores = compute_metrics("answers", ["xyz", "qqq"], REFERENCES)
 
     assert scores["bleu"] == scores["rougeL"] == scores["exact_match"] == 0.0
 
 
 def test_rouge_is_the_f_measure_of_shared_words() -> None:
-    scores = computed("answers", ["dogs bark"], [["dogs bark loudly"]])
+    scores = compute_metrics("answers", ["dogs bark"], [["dogs bark loudly"]])
 
     assert scores["rouge1"] == pytest.approx(2 * 1.0 * (2 / 3) / (1.0 + 2 / 3))
 
 
 def test_exact_match_looks_past_case_and_spaces() -> None:
-    assert computed("answers", ["  the CAT sat on the mat. "], REFERENCES[:1])["exact_match"] == 1.0
+    assert (
+        compute_metrics("answers", ["  the CAT sat on the mat. "], REFERENCES[:1])["exact_match"]
+        == 1.0
+    )

@@ -36,7 +36,7 @@ def score(predictions, references, rows):
     return sum(p == r for p, r in zip(predictions, references)) / len(references)
 """
     said = ["a", "b", "a", "b", "b", "a"]
-    value, items = user_function.measured(objective(tmp_path, code), said, EXAMPLES)
+    value, items = user_function.measure(objective(tmp_path, code), said, EXAMPLES)
     assert value == pytest.approx(4 / 6)
     # Of a mean, the jackknife gives the items' own values back.
     assert items == pytest.approx([1, 1, 1, 1, 0, 0])
@@ -49,7 +49,7 @@ def score(predictions, references, rows):
     calls.append(1)
     return [len(calls) * float(p == r) for p, r in zip(predictions, references)]
 """
-    value, items = user_function.measured(objective(tmp_path, code), ["a"] * 6, EXAMPLES)
+    value, items = user_function.measure(objective(tmp_path, code), ["a"] * 6, EXAMPLES)
     assert (value, items) == (0.5, [1, 0, 1, 0, 1, 0])
 
 
@@ -71,11 +71,11 @@ def score(predictions, references, rows):
 )
 def test_what_is_wrong_is_told_with_name_file_and_line(tmp_path, code, told):
     with pytest.raises(SpecError, match=rf"the objective mine:score: .*{told}"):
-        user_function.measured(objective(tmp_path, code), ["a"] * 6, EXAMPLES)
+        user_function.measure(objective(tmp_path, code), ["a"] * 6, EXAMPLES)
 
 
 def test_one_that_takes_too_long_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(user_function, "SECONDS", 1.0)
+    monkeypatch.setattr(user_function, "TIMEOUT_SECONDS", 1.0)
     code = "import time\ndef score(p, r, rows):\n    time.sleep(60)"
     with pytest.raises(SpecError, match="mine:score took longer than 1 s"):
         user_function.check(objective(tmp_path, code), EXAMPLES)

@@ -25,7 +25,7 @@ def sweep(rate: float, loss: float | None, **fields: Any) -> dict[str, Any]:
         "source": "test",
         "comparison_group": "one",
         "method": "lora",
-        "model": "A-7B",
+        "model": "A-30B",
         "n_train": 100_000,
         "metric": "loss",
         "metric_direction": "lower is better",
@@ -38,8 +38,8 @@ def sweep(rate: float, loss: float | None, **fields: Any) -> dict[str, Any]:
 def run(tmp_path: Path, *flags: str) -> str:
     quality = [sweep(1e-4, 0.60), sweep(3e-4, 0.58), sweep(1e-3, 0.61), sweep(1e-2, None)]
     rates = [
-        {"id": "r-1", "method": "lora", "model": "A-7B", "best_lr": 3e-4, "n_train": 50_000},
-        {"id": "r-2", "method": "full", "model": "A-7B", "best_lr": 9e-4},
+        {"id": "r-1", "method": "lora", "model": "A-30B", "best_lr": 3e-4, "n_train": 50_000},
+        {"id": "r-2", "method": "full", "model": "A-30B", "best_lr": 9e-4},
     ]
     (tmp_path / "quality.json").write_text(json.dumps(quality), encoding="utf-8")
     (tmp_path / "lr.json").write_text(json.dumps({"records": rates}), encoding="utf-8")

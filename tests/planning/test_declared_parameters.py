@@ -39,8 +39,8 @@ def test_a_range_is_the_range_and_the_allowed_one(scene: Any) -> None:
     assert rate.searched
     assert rate.log
     assert rate.source == "sweep.yaml:12 parameters.lora.learning_rate"
-    assert rate.default == 3e-4
-    assert rate.shipped == "1e-4 to 1e-3, default 3e-4"
+    assert rate.default == 6e-4
+    assert rate.shipped == "1e-4 to 1e-3, default 6e-4"
     # a quarter of the range, as without a declaration
     assert rate.prior is not None
     assert rate.prior.spread == pytest.approx(5 / 4)
@@ -94,8 +94,8 @@ def test_a_default_alone_keeps_the_range(scene: Any) -> None:
 
 
 def test_the_rule_books_default_is_not_left_on_the_edge_of_a_range(scene: Any) -> None:
-    plan = declared_plan(scene, "lora: {learning_rate: {low: 0.0003, high: 0.03}}")
-    assert parameter(plan, "learning_rate").default == pytest.approx(3e-3)
+    plan = declared_plan(scene, "lora: {learning_rate: {low: 0.0006, high: 0.06}}")
+    assert parameter(plan, "learning_rate").default == pytest.approx(6e-3)
 
 
 def test_patience_that_is_declared_is_looked_at_as_often(scene: Any) -> None:

@@ -9,7 +9,7 @@ from sweeper.errors import NothingFits
 from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
-from sweeper.spec import Spec
+from sweeper.spec import Spec, TrialRequest
 from sweeper.traits.traits import known_strategies
 
 MINI: dict[str, Any] = {"task": "classification", "model": "minilm", "labels": 6, "gpu_gib": None}
@@ -132,7 +132,9 @@ def test_own_trials_are_handed_on(scene: Any) -> None:
     spec, facts = scene()
     own = [{"strategy": "lora", "parameters": {"r": 4}}]
     spec = Spec.model_validate(spec.model_dump() | {"trials": own})
-    assert make_plan(spec, facts).own_trials == spec.trials
+    (made,) = make_plan(spec, facts).own_trials
+    assert (made.strategy, made.parameters, made.origin) == ("lora", {"r": 4}, "user")
+    assert TrialRequest.taken_from(made, model=None) == spec.trials[0]
 
 
 def test_expected_quality_names_its_source(scene: Any) -> None:

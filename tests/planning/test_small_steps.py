@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.advice.held_out import without
 from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import entries
 from sweeper.facts.models.model import catalogue_facts
@@ -131,6 +132,25 @@ def test_rates_of_full_fine_tuning_are_those_of_recipes_for_every_number_of_rows
     for rows in (200, 10_000, 400_000):
         rate = rated(scene, rows, task=task, model=[model])["full"]["learning_rate"]
         assert (rate.low, rate.default, rate.high) == pytest.approx((low, default, high), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("billion", "default"),
+    [(0.125, 5e-4), (1, 6e-4), (8, 6e-4), (13, 4.99e-4), (27, 3e-4), (32, 3e-4), (70, 3e-4)],
+)
+def test_lora_rates_fall_from_the_sizes_that_sweeps_need_more_at(
+    scene: Any, billion: float, default: float
+) -> None:
+    changes = {"parameters": round(billion * 1e9)}
+    found = rated(scene, 10_000, task="instruction", model="7B", model_changes=changes)
+    assert found["lora"]["learning_rate"].default == pytest.approx(default, rel=0.01)
+
+
+def test_published_lora_rates_of_small_models_hold_for_smaller_ones_too(scene: Any) -> None:
+    book = without(BOOK, "benchmarks/search/tables")
+    spec, facts = scene("classification", "minilm", 2_000)
+    rate = rated_model(book, spec, facts, facts.models[0]).strategies["lora"].parameters
+    assert rate["learning_rate"].default == 5e-4
 
 
 def test_encoders_are_tuned_on_all_layers_and_for_three_epochs_on_many_rows(scene: Any) -> None:

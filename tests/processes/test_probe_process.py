@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def test_a_setup_that_was_measured_here_is_not_measured_again(torch: Torch) -> N
 )
 def test_what_differs_in_anything_is_measured(torch: Torch, changes: dict[str, Any]) -> None:
     probe(MINILM, SETUP)
-    probe(MINILM, replace(SETUP, **changes))
+    probe(MINILM, SETUP.replace(**changes))
     assert len(torch.asked) == 2
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from make_plan import PARAMETERS, STRATEGIES, Shape, make_plan
 
 from sweeper.artifact import Artifact
-from sweeper.plans import Plan
+from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
     BaselineResult,
@@ -31,7 +31,6 @@ from sweeper.trials import (
     RungReport,
     TestScore,
     TestSeal,
-    TrialBudget,
     TrialConfig,
     TrialResult,
 )

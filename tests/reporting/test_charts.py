@@ -66,8 +66,8 @@ def test_a_gap_in_a_curve_is_not_joined(report):
     points[3] = points[3].model_copy(update={"validation_loss": None})
     broken = row.model_copy(update={"curve": tuple(points)})
     findings = found.findings.model_copy(update={"trials": (broken, *found.findings.trials[1:])})
-    whole = drawn_lines(draw.drawn(curves.curves(found.findings, "")), 0)
-    parts = drawn_lines(draw.drawn(curves.curves(findings, "")), 0)
+    whole = drawn_lines(draw.render_svg(curves.curves(found.findings, "")), 0)
+    parts = drawn_lines(draw.render_svg(curves.curves(findings, "")), 0)
     assert max(line.count("M") for line in whole) == 1
     assert max(line.count("M") for line in parts) == 2
 
@@ -87,7 +87,7 @@ def test_above_six_hundred_curves_the_best_and_a_sample_of_each_strategy_are_dra
         rows.append(row.model_copy(update={"number": number, "curve": (point,)}))
     best = {s.best_trial for s in found.strategies if s.best_trial is not None}
     shown = curves.drawn_trials(found.model_copy(update={"trials": tuple(rows)}))
-    assert len(shown) <= curves.MOST_CURVES
+    assert len(shown) <= curves.MAX_CURVES
     assert best <= {row.number for row in shown}
     assert {row.strategy for row in shown} == {row.strategy for row in rows}
 

@@ -8,7 +8,6 @@ from sweeper.artifact import Record
 from sweeper.errors import UsageError
 from sweeper.features.parts import Heading
 from sweeper.findings.findings import Limitation, NextStep
-from sweeper.findings.study.tables import tables_of
 from sweeper.reporting import compose, find_sections
 from sweeper.reporting import page as page_module
 from sweeper.reporting.blocks import Empty, Text
@@ -27,7 +26,7 @@ def section(**hooks):
         "__name__": "own",
         "HEADING": Heading(7, "own", "Own"),
         "Figures": Figures,
-        "compute": lambda run, findings: Figures(number=len(tables_of(run).trials)),
+        "compute": lambda run, findings: Figures(number=len(run.trials)),
         "blocks": lambda figures, report: [Text((f"There are {figures.number}.",))],
     }
     return SimpleNamespace(**parts | hooks)

@@ -10,6 +10,7 @@ from section_figures import blocks_of
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
 from sweeper.reporting.find_sections import sections
+from sweeper.reporting.markdown import markdown, plain
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table
@@ -278,7 +279,7 @@ def number(text):
 def test_the_columns_of_a_gain_add_up_and_say_how_many_seeds(parse, report, seeds):
     made = report(trials=12, prune=False, seeds=seeds, seal=seeds > 1)
     table = parse(html(made)).one("table", id_="gains")
-    columns = ("default", "best found", "default − best", "seeds")
+    columns = ("default", "best found", "gain", "seeds")
     texts = [[row[0] for row in cells(table, head)] for head in columns]
     compared = [row for row in zip(*texts, strict=True) if row[2] != "–"]
     assert compared
@@ -296,6 +297,18 @@ def test_a_tie_is_not_called_the_cheapest_where_a_cheaper_one_is_tied_too(report
     findings = document.findings.model_copy(update={"verdict": tied})
     card = blocks_of(document.model_copy(update={"findings": findings}), verdict)[0]
     assert "cheapest" not in f"{card.lead} {card.sentence}"
+
+
+def test_the_first_limit_is_named_below_the_verdict_and_every_limit_once_in_markdown(report):
+    document = report(trials=20)
+    findings = document.findings
+    assert findings.limits
+    assert findings.decisive_limit is None
+    assert findings.limits[0].text in blocks_of(document, verdict)[0].limits
+    text = markdown(document)
+    assert [text.count(plain(limit.text)) for limit in findings.limits] == [1] * len(
+        findings.limits
+    )
 
 
 def test_the_next_step_and_its_command_stand_below_the_verdict(report):

@@ -20,8 +20,8 @@ def test_a_metric_is_one_file(copy, make, read):
     path = "sweeper/metrics/first_word.py"
     add(copy, path, recipes()[path])
     compute = (
-        "from sweeper.metrics.metric import computed;"
-        "print(computed('answers', ['Yes sir', 'no', ''], [['Yes'], ['yes', 'no'], ['a']]))"
+        "from sweeper.metrics.metric import compute_metrics;"
+        "print(compute_metrics('answers', ['Yes sir', 'no', ''], [['Yes'], ['yes', 'no'], ['a']]))"
     )
     assert "'first_word': 0.66" in run(copy, "-c", compute)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.constraints import Limit
 from sweeper.plans import Parameter
-from sweeper.search.alone import RungCount, Space, StrategySpace
+from sweeper.search.alone import Space, StrategySpace, TrialBudget
 from sweeper.trials import Failure, Measure, RungReport, State, TrialResult
 
 RATE = Parameter(
@@ -18,7 +18,7 @@ SPACE = Space(
         StrategySpace(strategy="lora", parameters={"learning_rate": RATE}),
         StrategySpace(strategy="full", parameters={"learning_rate": RATE}),
     ],
-    budget=RungCount(rungs=8, first_rung=2),
+    budget=TrialBudget(rungs=8, first_rung=2),
 )
 LIMIT = Limit("lost", 0.0, "loss", 2, "")
 

@@ -10,13 +10,14 @@ from curve_backend import make_plan
 from spaces import RATE, SPACE, report
 
 from sweeper.errors import SpecError
+from sweeper.plans import Configuration
 from sweeper.search.alone import (
     Diverged,
     StopCondition,
     StrategySpace,
     search,
 )
-from sweeper.trials import FirstItems, Trial
+from sweeper.trials import FirstItems
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -143,7 +144,7 @@ def test_others_pruners_do_not_hold_the_heads_end_against_first_rungs(pruner: st
         yield report(8, 0.45, 0.5)
         return 0.45
 
-    starts = [Trial(strategy=name) for name in ("head", "lora")]
+    starts = [Configuration(strategy=name) for name in ("head", "lora")]
     searched = search(space, objective, StopCondition(2), starts=starts, pruner=pruner)
     assert [one.result.state for one in searched.trials] == ["COMPLETE", "COMPLETE"]
 
@@ -156,7 +157,7 @@ def test_a_name_that_means_nothing_is_refused() -> None:
 def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -> None:
     fixed = StrategySpace(strategy="fixed", parameters={})
     both = SPACE.model_copy(update={"candidates": (*SPACE.candidates, fixed)})
-    starts = [Trial(strategy="fixed")] * 4
+    starts = [Configuration(strategy="fixed")] * 4
     searched = search(both, bowl_anyhow, StopCondition(trials=8), starts=starts)
     assert sum(one.trial.strategy == "fixed" for one in searched.trials) == 4
 

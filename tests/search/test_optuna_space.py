@@ -6,8 +6,8 @@ from curve_backend import FULL, HEAD, candidate, make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
+from sweeper.plans import Configuration
 from sweeper.search import optuna_space
-from sweeper.spec import OwnTrial
 
 
 def test_distributions_are_registered_once_at_the_allowed_range() -> None:
@@ -23,8 +23,10 @@ def test_distributions_are_registered_once_at_the_allowed_range() -> None:
 
 
 def test_values_of_the_users_own_trials_belong_to_the_study() -> None:
-    own = OwnTrial(
-        strategy="full", parameters={"learning_rate": 0.5, "per_device_train_batch_size": 64}
+    own = Configuration(
+        origin="user",
+        strategy="full",
+        parameters={"learning_rate": 0.5, "per_device_train_batch_size": 64},
     )
     known = optuna_space.distributions(make_plan().model_copy(update={"own_trials": (own,)}))
     assert known["full.learning_rate"] == FloatDistribution(1e-6, 0.5, log=True)
@@ -82,12 +84,12 @@ def test_several_models_make_candidates_of_their_own() -> None:
     plan = make_plan()
     other = candidate("full", FULL).model_copy(update={"model": "org/big-1.5"})
     plan = plan.model_copy(update={"candidates": (*plan.candidates, other)})
-    assert list(optuna_space.candidates(plan)) == ["lora", "full@tiny", "head", "full@org/big-1.5"]
+    assert list(plan.keyed) == ["lora", "full@tiny", "head", "full@org/big-1.5"]
     assert "full@org/big-1.5.learning_rate" in optuna_space.distributions(plan)
 
 
 def test_a_head_path_or_a_strategy_without_searched_parameters_is_searched_no_further() -> None:
-    assert optuna_space.searchable(candidate("full", FULL))
+    assert candidate("full", FULL).searchable
     once = candidate("head", FULL).model_copy(update={"one_trial": True})
-    assert not optuna_space.searchable(once)
-    assert not optuna_space.searchable(candidate("other", HEAD))
+    assert not once.searchable
+    assert not candidate("other", HEAD).searchable

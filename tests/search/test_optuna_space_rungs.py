@@ -7,16 +7,15 @@ from spaces import report
 
 from sweeper.plans import Parameter
 from sweeper.search.alone import (
-    RungCount,
     Searched,
     Space,
     StopCondition,
     StrategySpace,
+    TrialBudget,
     search,
 )
-from sweeper.search.optuna_space import rungs_of
 
-FULL = RungCount(rungs=8, first_rung=2, epochs=4.0)
+FULL = TrialBudget(rungs=8, first_rung=2, epochs=4.0)
 RATE = Parameter(
     kind="float", log=True, low=1e-4, high=3e-4, allowed_low=1e-5, allowed_high=1e-2,
     default=2e-4, source="test",
@@ -35,20 +34,20 @@ EPOCHS = Parameter(
 def test_a_trial_has_as_many_rungs_as_its_epochs_are_of_a_full_budget(
     parameters: dict[str, float], rungs: int
 ) -> None:
-    assert rungs_of(parameters, FULL) == rungs
-    assert rungs_of(parameters, RungCount()) == 8
+    assert FULL.rungs_of(parameters) == rungs
+    assert TrialBudget().rungs_of(parameters) == 8
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100))
 def test_no_trial_is_without_a_rung_or_has_more_than_there_are(epochs: float, full: float) -> None:
-    assert 1 <= rungs_of({"num_train_epochs": epochs}, RungCount(epochs=full)) <= 8
+    assert 1 <= TrialBudget(epochs=full).rungs_of({"num_train_epochs": epochs}) <= 8
 
 
 def searched(seed: int, overfits: bool) -> Searched:
     """Trials that gain nothing after two rungs, or lose by them where they overfit."""
 
     def objective(strategy, parameters):  # type: ignore[no-untyped-def]
-        rungs = rungs_of(parameters, FULL)
+        rungs = FULL.rungs_of(parameters)
         away = abs(parameters["learning_rate"] - 2e-4) * 100
         for rung in range(1, rungs + 1):
             beyond = 0.1 * max(0, rung - 2) if overfits else 0.0
@@ -69,7 +68,7 @@ def test_a_search_finds_that_shorter_trials_end_better_and_pays_less_for_it(seed
     full = sum(one.trial.parameters["num_train_epochs"] == 4.0 for one in found.trials)
     assert full < 6
     assert found.seconds < 0.6 * 8 * 12
-    assert all(one.reports[-1].rung == rungs_of(one.trial.parameters, FULL) for one in found.trials)
+    assert all(one.reports[-1].rung == FULL.rungs_of(one.trial.parameters) for one in found.trials)
 
 
 def test_where_more_training_is_better_the_best_trial_is_a_long_one() -> None:

@@ -9,12 +9,12 @@ from curve_backend import make_plan
 from spaces import ended, report
 
 from sweeper.facts.record import LabelCount
-from sweeper.plans import Parameter, Plan
+from sweeper.plans import Configuration, Parameter, Plan
 from sweeper.search.cost_model.observations import Observation, observation
 from sweeper.search.pruner import PruningDecision, SweeperPruner, guessing_loss
 from sweeper.search.search import Search
 from sweeper.spec import Scalar
-from sweeper.trials import FirstItems, State, Trial
+from sweeper.trials import FirstItems, State
 
 PLAN = make_plan()
 RUNNING, COMPLETE = None, "COMPLETE"
@@ -40,8 +40,8 @@ def trial(
     reports = {k: report(k, value, first_items=known.get(k)) for k, value in losses.items()}
     final = losses.get(8, min(losses.values())) if loss is None else loss
     result = None if state is None else ended(state, final)
-    chosen = Trial(strategy=strategy, origin=origin)
-    return observation(chosen, strategy, searched, reports, result, PLAN)
+    chosen = Configuration(strategy=strategy, origin=origin, parameters=searched)
+    return observation(chosen, reports, result, PLAN)
 
 
 def numbered(trials: list[Observation]) -> list[Observation]:

@@ -5,14 +5,15 @@ import math
 import pytest
 from spaces import LIMIT, SPACE, beyond, ended, report
 
+from sweeper.plans import Configuration
 from sweeper.search.search import Search
-from sweeper.trials import RungReport, Trial, TrialResult
+from sweeper.trials import RungReport, TrialResult
 
-LORA, FULL = (Trial(strategy=one.strategy) for one in SPACE.candidates)
-Ran = tuple[Trial, list[RungReport], TrialResult]
+LORA, FULL = (Configuration(strategy=one.strategy) for one in SPACE.candidates)
+Ran = tuple[Configuration, list[RungReport], TrialResult]
 
 
-def curve(trial: Trial) -> list[RungReport]:
+def curve(trial: Configuration) -> list[RungReport]:
     away = math.log10(float(trial.parameters["learning_rate"]) / 1e-3)
     end = (0.3 if trial.strategy == "lora" else 0.4) + 0.2 * away**2
     return [report(rung, end + (1 - end) * math.exp(-rung / 2)) for rung in range(1, 9)]
@@ -47,7 +48,7 @@ def test_a_restored_search_goes_on_as_if_it_had_not_been_cut_off() -> None:
 
 def test_starts_come_first_once_each_and_in_order() -> None:
     search = Search(SPACE, [FULL, LORA, LORA])
-    search.restore(Trial(number=0, strategy="lora", parameters={"learning_rate": 2e-4}))
+    search.restore(Configuration(number=0, strategy="lora", parameters={"learning_rate": 2e-4}))
     assert search.untried == [FULL, LORA]
     asked = [search.ask() for _ in range(3)]
     assert [one.strategy for one in asked[:2]] == ["full", "lora"]

@@ -4,17 +4,15 @@ import pytest
 from curve_backend import make_plan
 from spaces import ended
 
-from sweeper.plans import Parameter, Plan
+from sweeper.plans import Configuration, Parameter, Plan
 from sweeper.search.search import Search, known_starts, useful_total
-from sweeper.spec import OwnTrial
-from sweeper.trials import Trial
 
 
 def names(plan: Plan, total: int) -> list[str]:
     return [f"{one.origin} {one.strategy}" for one in known_starts(plan, total)]
 
 
-def asked(plan: Plan, total: int) -> list[Trial]:
+def asked(plan: Plan, total: int) -> list[Configuration]:
     """All trials of a search, each told before the next is asked for."""
     search = Search(plan, tuple(known_starts(plan, total)))
     trials = []
@@ -25,7 +23,9 @@ def asked(plan: Plan, total: int) -> list[Trial]:
 
 
 def test_the_head_comes_first_then_defaults_in_plan_order_then_own_trials_then_search() -> None:
-    own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2})
+    own = Configuration(
+        origin="user", strategy="lora", parameters={"learning_rate": 0.5, "lora_dropout": 0.2}
+    )
     plan = make_plan().model_copy(update={"own_trials": (own,)})
     assert names(plan, 10) == ["default head", "default lora", "default full", "user lora"]
     start = list(known_starts(plan, 10))[3]
@@ -52,7 +52,7 @@ def test_defaults_that_had_no_trial_catch_up_with_a_larger_total() -> None:
 
 @pytest.mark.parametrize("total", [3, 4, 5])
 def test_all_defaults_are_asked_for_before_any_other_trial_by_many_workers(total: int) -> None:
-    own = OwnTrial(strategy="lora", parameters={"learning_rate": 0.5})
+    own = Configuration(origin="user", strategy="lora", parameters={"learning_rate": 0.5})
     for plan in (make_plan(), make_plan().model_copy(update={"own_trials": (own,)})):
         search = Search(plan, tuple(known_starts(plan, total)))
         tried = [search.ask().origin for _ in range(total)]

@@ -3,26 +3,28 @@ from __future__ import annotations
 import pytest
 from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
+from sweeper.plans import Configuration, Origin
 from sweeper.search import study_end
-from sweeper.search.alone import RungCount, Space, StrategySpace
+from sweeper.search.alone import Space, StrategySpace, TrialBudget
 from sweeper.search.search import Search
 from sweeper.search.study_end import Ending, decide, gains_too_little, still_ends
 from sweeper.spec import SearchSpec
-from sweeper.trials import Origin, Trial
 
-LORA = Trial(strategy="lora")
+LORA = Configuration(strategy="lora")
 
 
 def restore(search: Search, number: int, loss: float | None, violation: float | None = None,
             origin: Origin = "search", strategy: str = "lora") -> None:  # fmt: skip
     rate = {"learning_rate": 2e-4}
-    trial = Trial(number=number, strategy=strategy, parameters=rate, origin=origin)
+    trial = Configuration(number=number, strategy=strategy, parameters=rate, origin=origin)
     reports = [report(rung, (loss or 1.0) + 1 / rung) for rung in range(1, 9)]
     result = ended("COMPLETE", loss, measures=beyond(violation))
     search.restore(trial, reports, None if loss is None else result)
 
 
-def search_of(*trials: tuple[float | None, float | None], starts: tuple[Trial, ...] = ()) -> Search:
+def search_of(
+    *trials: tuple[float | None, float | None], starts: tuple[Configuration, ...] = ()
+) -> Search:
     search = Search(SPACE, starts, limits=(LIMIT,))
     for number, one in enumerate(trials):
         restore(search, number, *one)
@@ -89,7 +91,7 @@ def test_a_search_settles_once_every_strategy_was_tried_within_the_limit(
 ) -> None:
     rate = {"learning_rate": RATE}
     both = [StrategySpace(strategy=name, parameters=rate) for name in ("lora", "full")]
-    space = Space(candidates=both, budget=RungCount(rungs=8, first_rung=2))
+    space = Space(candidates=both, budget=TrialBudget(rungs=8, first_rung=2))
     search = Search(space, limits=(LIMIT,))
     for number in range(12):
         restore(search, number, 0.5, violation, strategy=strategies[number % len(strategies)])

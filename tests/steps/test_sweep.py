@@ -12,8 +12,8 @@ from sweeper.features.forgetting.options import Options
 from sweeper.spec import (
     DataSpec,
     ModelSpec,
-    OwnTrial,
     Spec,
+    TrialRequest,
 )
 from sweeper.specfile import resolve, to_yaml
 from sweeper.steps import sweep as run_steps
@@ -87,7 +87,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
         name="mine",
         task="instruction",
         models=(ModelSpec(id="./base"),),
-        trials=(OwnTrial(strategy="lora", model="./base"),),
+        trials=(TrialRequest(strategy="lora", model="./base"),),
         data=DataSpec(path="rows.jsonl"),
         features={"forgetting": {"general": "general.txt"}},
         rules=("rules",),

@@ -45,14 +45,14 @@ def test_features_are_capped_and_never_empty(task, examples):
 def test_a_long_text_loses_its_end_with_every_tokenizer(task, side):
     task.tokenizer.truncation_side = side
     (example,) = (Example("", 1, text="first " + "more " * 30, label="a"),)
-    assert long_row("classification", answered=False) == "cut"
+    assert long_row("classification", has_prompt=False) == "cut"
     assert task.tokenizer.decode(task.encode([example])[0]["input_ids"]).startswith("first")
 
 
 def test_a_batch_is_padded_to_its_own_longest_item(task, examples):
     batch = task.collate(task.encode(examples[:2]))
     assert batch["input_ids"].shape[1] == batch["attention_mask"].sum(1).max() < 12
-    assert task.weight(batch) == 2
+    assert task.loss_terms(batch) == 2
     assert task.tokens(batch) == int(batch["attention_mask"].sum())
 
 
@@ -73,7 +73,7 @@ def test_the_training_loss_is_the_sum_of_the_items_losses(task, examples):
     loss, scores = task.loss(says, batch), task.score(says, batch)
     expected = -torch.log_softmax(torch.tensor([0.0, 1.0, 3.0]), 0)[[1, 0, 2]]
     assert torch.allclose(scores.losses, expected)
-    assert task.weight(batch) == 3
+    assert task.loss_terms(batch) == 3
     assert float(loss.total) == pytest.approx(float(expected.sum()))
     evaluation = task.evaluation(scores, examples)
     assert evaluation.loss == pytest.approx(float(expected.mean()))

@@ -91,7 +91,7 @@ def test_a_head_can_become_a_layer_on_plain_features():
     plain = torch.nn.Linear(8, 3)
     head = ClassificationHead(8, 3, torch.device("cpu"))
     head.normalise(features)
-    head.become(plain.weight, plain.bias)
+    head.set_logits(plain.weight, plain.bias)
     assert torch.allclose(head(features), plain(features), atol=1e-4)
 
 

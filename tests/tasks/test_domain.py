@@ -58,7 +58,7 @@ def test_all_of_a_long_text_is_trained_on_in_pieces(make_task: MakeTask) -> None
     task = make_task(Domain, {"train": [*TEXT, *LONG]}, task="domain", cap=24)
     whole = task.encode_one(LONG[0]).ids
 
-    items = TokenizedSplit(task, [*TEXT, *LONG], divided=task.divides)
+    items = TokenizedSplit(task, [*TEXT, *LONG], in_pieces=task.splits_long_texts)
 
     divided = [item["input_ids"] for item in items.features if len(item["input_ids"]) == 24]
     rest = [len(task.encode_one(TEXT[0]).ids), *([len(whole) % 24] if len(whole) % 24 else [])]
@@ -77,7 +77,7 @@ def test_short_texts_of_one_origin_share_an_item(make_task: MakeTask) -> None:
     task = make_task(Domain, {"train": texts}, task="domain", cap=64)
     whole = [task.encode_one(text).ids for text in texts]
 
-    items = TokenizedSplit(task, texts, divided=task.divides)
+    items = TokenizedSplit(task, texts, in_pieces=task.splits_long_texts)
 
     assert len(items) < 20
     assert max(items.lengths) <= 64
@@ -98,10 +98,10 @@ def test_the_pieces_of_many_texts_come_from_a_file(
     make_task: MakeTask, monkeypatch: Any, sweeper_home: Any
 ) -> None:
     task = make_task(Domain, {"train": LONG}, task="domain", cap=24)
-    kept = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
+    kept = TokenizedSplit(task, [*TEXT, *LONG], in_pieces=True)
     assert len(kept) > 2
-    monkeypatch.setattr(evaluator, "MAPPED_FROM", 0)
-    mapped = TokenizedSplit(task, [*TEXT, *LONG], divided=True)
+    monkeypatch.setattr(evaluator, "MIN_ITEMS_IN_FILE", 0)
+    mapped = TokenizedSplit(task, [*TEXT, *LONG], in_pieces=True)
 
     assert list(mapped.lengths) == list(kept.lengths)
     assert list(mapped.examples) == list(kept.examples)
@@ -111,5 +111,5 @@ def test_the_pieces_of_many_texts_come_from_a_file(
 def test_answers_are_never_divided(make_task: MakeTask) -> None:
     task = make_task(Domain, {"train": TALK}, task="domain", cap=8)
 
-    assert not task.divides
+    assert not task.splits_long_texts
     assert len(TokenizedSplit(task, TALK)) == len(TALK)

@@ -118,7 +118,7 @@ def test_an_item_whose_name_exceeds_the_limit_is_in_no_figure(
     assert evaluation.metrics["accuracy"] == 0.5
     assert evaluation.scores.tolist() == [1.0, 0.0, 0.0]
     assert evaluation.decisions is not None
-    assert evaluation.decisions.only(evaluation.scored).confusion == ((0, 0, 1), (2, 0, 1))
+    assert evaluation.decisions.select(evaluation.scored).confusion == ((0, 0, 1), (2, 0, 1))
     accuracy = Objective(name="accuracy", metric="accuracy", of="classes", higher_is_better=True)
     known = from_decisions(accuracy, task, evaluation, examples)
     assert known is not None

@@ -69,8 +69,10 @@ def test_validation_loss_is_the_mean_over_all_answer_tokens(
         evaluation = task.evaluation(task.score(llama, batch), TALK)
         trained_on = task.loss(llama, batch)
 
-    assert evaluation.loss == pytest.approx(float(trained_on.total) / task.weight(batch), rel=1e-6)
-    assert task.weight(batch) == int(evaluation.weights.sum())
+    assert evaluation.loss == pytest.approx(
+        float(trained_on.total) / task.loss_terms(batch), rel=1e-6
+    )
+    assert task.loss_terms(batch) == int(evaluation.weights.sum())
     assert evaluation.metrics["perplexity"] == pytest.approx(math.exp(evaluation.loss))
     np.testing.assert_array_equal(evaluation.scores, evaluation.losses)
 

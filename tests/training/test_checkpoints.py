@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.plans import TrialBudget
 from sweeper.training.checkpoints import (
     MANIFEST,
     UNFINISHED,
@@ -18,7 +19,7 @@ from sweeper.training.checkpoints import (
     newest_checkpoint,
     seal,
 )
-from sweeper.trials import TrialBudget, TrialConfig
+from sweeper.trials import TrialConfig
 
 CONFIG = TrialConfig(
     number=3,

@@ -23,7 +23,7 @@ from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences import answer_logits
 from sweeper.tasks.sequences import joined as sequences
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.probes.training_step import optimizer_of
 
 DEVICE = torch.device("cuda" if torch.backends.cuda.is_built() else "cpu")
@@ -53,7 +53,7 @@ def _without_data(monkeypatch: pytest.MonkeyPatch) -> None:
         return chosen - 1, given.flatten().index_select(0, chosen)
 
     monkeypatch.setattr(answer_logits, "_predicting", predicting)
-    monkeypatch.setattr(answer_logits, "_PLAIN", AlwaysPlain())
+    monkeypatch.setattr(answer_logits, "_OUTPUTS_ARE_LOGITS", AlwaysPlain())
     monkeypatch.setattr("transformers.masking_utils.fast_all", lambda _: False)
     monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda _: None)
 
@@ -100,7 +100,7 @@ def test_a_step_runs_on_one_device_and_gives_gradients_of_the_weights_dtype(
     base = LlamaForCausalLM(LlamaConfig(**SHAPE)).to(method.base_dtype(precision))
     base.requires_grad_(False).set_attn_implementation(attention)
     model = method.apply(base, PARAMETERS, Setting("CAUSAL_LM", precision)).train()
-    batch: dict[str, Any] = joined([{"input_ids": row, "labels": row} for row in ROWS])
+    batch: dict[str, Any] = pack_texts([{"input_ids": row, "labels": row} for row in ROWS])
     ends = batch["cu_seq_lens_q"].tolist()
     if attention != BY_TEXT:
         batch = {name: batch[name] for name in ("input_ids", "labels", "attention_mask")}

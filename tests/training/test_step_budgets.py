@@ -21,7 +21,7 @@ from sweeper.evaluation.evaluator import autocast
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.tasks.task import padded
 
 WIDTH = 64
@@ -73,7 +73,7 @@ def calls(layers: int, *, join: bool) -> Calls:
     model = strategy_named("lora").apply(base, LORA, Setting("CAUSAL_LM", "bf16-mixed")).train()
     rows = [[*range(2, 2 + length)] for length in (9, 14, 5)]
     features = [{"input_ids": row, "labels": [-100, *row[1:]]} for row in rows]
-    batch = joined(features)
+    batch = pack_texts(features)
     if not join:
         ones = [[1] * len(row) for row in rows]
         labels = padded([feature["labels"] for feature in features], -100)

@@ -22,14 +22,14 @@ from transformers import (
 from sweeper.backend import Decision, Underway
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
-from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan
+from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.torch_backend import make
 from sweeper.training.trial.trial_job import TrialJob
-from sweeper.trials import RungReport, TrialBudget, TrialConfig
+from sweeper.trials import RungReport, TrialConfig
 
 TOPICS = {
     "fruit": ("apple", "pear", "plum", "cherry"),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sweeper import plan
 from sweeper.facts.record import DomainFacts
-from sweeper.views.console import WIDTH
+from sweeper.views.console import MAX_WIDTH
 from sweeper.views.plan_view import domain_line, page
 
 SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
@@ -67,7 +67,7 @@ def test_a_plan_for_one_model_is_short_and_no_line_is_cut(sweeper, here, asked, 
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert len(lines) <= most
-    assert max(map(len, lines)) <= WIDTH
+    assert max(map(len, lines)) <= MAX_WIDTH
     assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
 
 
@@ -87,7 +87,7 @@ def test_texts_of_others_are_neither_markup_nor_escape_sequences():
     made = plan(task="classification", examples=2000, model="7B", gpu_memory=24)
     named = made.facts.models[0].model_copy(update={"id": "[red]a\x1b[31m\u202eb"})
     facts = made.facts.model_copy(update={"models": (named,)})
-    console = Console(file=StringIO(), width=WIDTH)
+    console = Console(file=StringIO(), width=MAX_WIDTH)
     console.print(page(made.model_copy(update={"facts": facts})))
     shown = console.file.getvalue()
     assert "[red]a" in shown

@@ -87,7 +87,7 @@ def test_a_wide_terminal_sees_everything_and_a_narrow_one_the_numbers():
 @pytest.fixture
 def screen(monkeypatch):
     """What a live view of 16 planned trials shows on a UTF-8 terminal."""
-    monkeypatch.setattr(progress_module, "draws", lambda _: True)
+    monkeypatch.setattr(progress_module, "can_encode_bars", lambda _: True)
     return Screen(plan=planned(Shape(trials=3)))
 
 

@@ -46,7 +46,7 @@ def test_a_bar_stands_where_its_interval_is(document):
 
 
 def test_a_stream_that_has_only_ascii_gets_ascii(document, monkeypatch):
-    monkeypatch.setattr(verdict_view, "draws", lambda _: False)
+    monkeypatch.setattr(verdict_view, "can_encode_bars", lambda _: False)
     assert "".join(bars(scoreboard(document.findings))).isascii()
 
 

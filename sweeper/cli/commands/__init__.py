@@ -1,1 +1,1 @@
-"""The commands, one file each, and the steps that the long ones take."""
+"""The commands of the core, one file each."""

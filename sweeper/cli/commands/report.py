@@ -1,4 +1,4 @@
-"""``sweeper report``: writes the report again from the run's folder; trains nothing."""
+"""``sweeper report``: writes the report again from the run's folder, without training."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def report(
 
 
 def _compare(folders: list[RunFolder], path: Path) -> None:
-    """Have a feature write the page of several runs, and print what can be compared.
+    """Write the page of several runs by the feature that compares, and print its summary.
 
     Raises:
         UsageError: No installed feature compares runs.

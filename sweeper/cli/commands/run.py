@@ -1,6 +1,6 @@
 """``sweeper run``: plan, search, confirm, score the test split once, report; can resume.
 
-The command's own process plans, watches and writes reports; training happens in workers.
+The command's process plans, watches and writes reports; workers train.
 """
 
 from __future__ import annotations

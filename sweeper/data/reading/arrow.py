@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES
-from sweeper.data.reading.notes import FileNotes
-from sweeper.data.table import Numbered
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
@@ -20,7 +19,7 @@ _FILE = b"ARROW1"
 """How an Arrow file begins that is no stream."""
 
 
-def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numbered]:
+def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[Numbered]:
     """Rows of a Parquet or Arrow file.
 
     Raises:
@@ -31,8 +30,8 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
 
     try:
         schema, batches = (_parquet if suffix == ".parquet" else _arrow)(file)
-        notes.label_names |= _class_names(schema.metadata or {})
-        notes.columns |= dict.fromkeys(schema.names)
+        table.label_names |= _class_names(schema.metadata or {})
+        table.named |= dict.fromkeys(schema.names)
         number = 0
         for batch in batches:
             for begin in range(0, batch.num_rows, BATCH_ROWS):
@@ -46,7 +45,7 @@ def read_batches(file: BinaryIO, suffix: str, notes: FileNotes) -> Iterator[Numb
         raise DataError(
             f"this is not a whole {suffix[1:].capitalize()} file ({reason})",
             fix="Download or export it again.",
-            where=notes.name,
+            where=table.name,
             code="damaged-file",
         ) from error
 

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +46,8 @@ those of DOS and of mainframes, are rarer than wrong guesses of them."""
 
 _GUESSED_FROM = 2**16
 """Bytes of lines that are not UTF-8 that the encoding is guessed from."""
+
+_GUESSED_LINES = 100
 
 
 class TextFile:
@@ -125,14 +127,10 @@ class TextFile:
 
     def _likeliest(self) -> str:
         """The encoding of the lines that are not UTF-8, by the first of them."""
-        sample = b""
         with opened(self._path) as file:
-            for line in iter(partial(file.readline, CHUNK_BYTES), b""):
-                if _NOT_UTF8.search(line.decode("utf-8", "surrogateescape")):
-                    sample += line
-                if len(sample) > _GUESSED_FROM:
-                    break
-        return _encoding_of(sample[:_GUESSED_FROM])
+            pieces = iter(partial(file.readline, _GUESSED_FROM), b"")
+            wrong = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
+            return _encoding_of(b"".join(islice(wrong, _GUESSED_LINES))[:_GUESSED_FROM])
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -19,8 +19,7 @@ from sweeper.data.contents import MOST_LINE_BYTES
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
-from sweeper.data.reading.notes import FileNotes
-from sweeper.data.table import Numbered
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Dialect:
         return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Numbered]:
+def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Numbered]:
     """Rows of a CSV or TSV file; in the beginning, it is seen how it is laid out.
 
     Raises:
@@ -74,24 +73,24 @@ def read_delimited(text: TextFile, suffix: str, notes: FileNotes) -> Iterator[Nu
     dialect = _sniff(head, suffix)
     lines: list[tuple[int, list[str]]] = []
     with suppress(DataError):  # it may end inside a quoted field
-        lines += _fields(dialect, io.StringIO(head, newline=""), notes.name)
+        lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
     if not lines:
-        lines = [*islice(_fields(dialect, text.lines(newline=""), notes.name), 1)]
+        lines = [*islice(_fields(dialect, text.lines(newline=""), table.name), 1)]
     if not lines:
         return
-    titles, table = titles_and_table(lines)
-    first_line, first = table[0]
-    header = first if _has_header([fields for _, fields in table]) else []
+    titles, body = titles_and_table(lines)
+    first_line, first = body[0]
+    header = first if _has_header([fields for _, fields in body]) else []
     names = unique_names(header or [""] * len(first))
     names_line = f"names in line {first_line}" if header else "no line with names"
-    notes.how.append(f"fields divided by {dialect}, {names_line}{titles}")
-    for line, fields in _fields(dialect, text.lines(newline=""), notes.name):
+    table.how.append(f"fields divided by {dialect}, {names_line}{titles}")
+    for line, fields in _fields(dialect, text.lines(newline=""), table.name):
         if line < first_line or (line == first_line and header):
             continue
         if fields == header:
-            notes.leave_out(line, "the line with names, repeated", dialect.delimiter.join(fields))
+            table.leave_out(line, "the line with names, repeated", dialect.delimiter.join(fields))
         elif len(fields) > len(names):
-            notes.leave_out(
+            table.leave_out(
                 line,
                 "more fields than there are columns",
                 dialect.delimiter.join(fields),

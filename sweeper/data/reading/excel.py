@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
 from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_names
-from sweeper.data.reading.notes import FileNotes
-from sweeper.data.table import Numbered
+from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 
 _PLACE = re.compile(
@@ -24,7 +23,7 @@ _PLACE = re.compile(
 _TAG_BYTES = 200
 
 
-def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:
+def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Numbered]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
@@ -33,7 +32,7 @@ def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbe
     from python_calamine import CalamineError, load_workbook
 
     try:
-        _check_extent(file, MemoryLimit(notes.name))
+        _check_extent(file, MemoryLimit(table.name))
         file.seek(0)
         book = load_workbook(file)
         sheets = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
@@ -48,7 +47,7 @@ def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbe
         raise DataError(
             f"this is not a whole Excel workbook ({error})",
             fix="Save it again as .xlsx, or as CSV (UTF-8).",
-            where=notes.name,
+            where=table.name,
             code="damaged-file",
         ) from error
     filled = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
@@ -57,10 +56,10 @@ def read_excel(file: BinaryIO, _suffix: str, notes: FileNotes) -> Iterator[Numbe
     lines = _lines(sheets[filled[0]])
     titles, ((line, names), *first) = titles_and_table([*islice(lines, LOOKED_AT)])
     columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
-    notes.how.append(f"the sheet {filled[0]!r}, names in line {line}{titles}")
+    table.how.append(f"the sheet {filled[0]!r}, names in line {line}{titles}")
     if others := ", ".join(filled[1:]):
-        notes.cautions.append(
-            f"{notes.name} has more sheets ({others}), which are not read: save each as a file of "
+        table.cautions.append(
+            f"{table.name} has more sheets ({others}), which are not read: save each as a file of "
             "its own"
         )
     for line, cells in chain(first, lines):

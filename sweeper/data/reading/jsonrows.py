@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from sweeper.data.contents import MOST_LINE_BYTES, MemoryLimit, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
-from sweeper.data.reading.notes import FileNotes
-from sweeper.data.table import Fields, Numbered
+from sweeper.data.table import Fields, Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
@@ -29,18 +30,18 @@ _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
 _LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 
-def read_json(text: TextFile, suffix: str, notes: FileNotes, key: str = "") -> Iterator[Numbered]:
+def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> Iterator[Numbered]:
     """Rows of a JSON list, of one under a key of an object, or of JSON Lines.
 
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
     if not (head := _document_head(text, suffix)):
-        notes.how += ["the content is JSON Lines"] if suffix == ".json" else []
-        return _lines(text.lines(), notes)
-    if head == "{" and not key and (keys := _listed_keys(text, notes.name)):
-        key = _key_of_rows(keys, notes.name)
-    return _document(text, key, head, notes)
+        table.how += ["the content is JSON Lines"] if suffix == ".json" else []
+        return _lines(text.lines(), table)
+    if head == "{" and not key and (keys := _listed_keys(text, table.name)):
+        key = _key_of_rows(keys, table.name)
+    return _document(text, key, head, table)
 
 
 def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
@@ -77,14 +78,14 @@ def _document_head(text: TextFile, suffix: str) -> str:
     return "{"
 
 
-def _lines(lines: Iterable[str], notes: FileNotes) -> Iterator[Numbered]:
+def _lines(lines: Iterable[str], table: RowTable) -> Iterator[Numbered]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
             row = value_of(line)
         except ValueError as error:
             if line and not line.isspace():
-                notes.leave_out(
+                table.leave_out(
                     number, "broken JSON", line.rstrip("\r\n"), _broken(error), _LINE_FIX
                 )
             continue
@@ -92,13 +93,13 @@ def _lines(lines: Iterable[str], notes: FileNotes) -> Iterator[Numbered]:
             yield number, row
             continue
         what = f"a row must be an object with named fields, but this is {type(row).__name__}"
-        notes.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
+        table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
 
 
-def _document(text: TextFile, key: str, head: str, notes: FileNotes) -> Iterator[Numbered]:
+def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[Numbered]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
-    for list_key, line, value in _JsonStream(text.pieces(), notes.name).elements(head):
+    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(head):
         if list_key != key:
             continue
         rows = [value]
@@ -114,19 +115,19 @@ def _document(text: TextFile, key: str, head: str, notes: FileNotes) -> Iterator
             if isinstance(row, dict):
                 yield number, row
             else:
-                notes.leave_out(number, _NO_OBJECT, json.dumps(row), _NO_OBJECT, _FILE_FIX)
+                table.leave_out(number, _NO_OBJECT, json.dumps(row), _NO_OBJECT, _FILE_FIX)
     if head == "{" and not number:
-        yield from _whole(text, key, notes)
+        yield from _whole(text, key, table)
         return
     content = "JSON objects, read one by one" if head == "objects" else "a JSON list"
-    notes.how.append(
+    table.how.append(
         f"the content is {f'an object whose rows lie under `{key}`' if key else content}"
     )
 
 
-def _whole(text: TextFile, key: str, notes: FileNotes) -> Iterator[Numbered]:
+def _whole(text: TextFile, key: str, table: RowTable) -> Iterator[Numbered]:
     """The rows of an object that does not hold them as a list."""
-    document = _value(text, notes.name)
+    document = _value(text, table.name)
     rows, content = _of_object(document)
     if not rows:
         held = f"a single {type(document).__name__}"
@@ -136,20 +137,19 @@ def _whole(text: TextFile, key: str, notes: FileNotes) -> Iterator[Numbered]:
             f"no rows found: the file holds {held}",
             why="Rows are expected as a list, or as lists under keys such as `data` or `train`.",
             fix="Export the rows as JSON Lines, one object a line.",
-            where=notes.name,
+            where=table.name,
         )
-    notes.how.append(f"the content is {content}")
-    yield from enumerate(rows[key or _key_of_rows(rows, notes.name)], start=1)
+    table.how.append(f"the content is {content}")
+    yield from enumerate(rows[key or _key_of_rows(rows, table.name)], start=1)
 
 
 def _value(text: TextFile, name: str) -> Any:
-    limit, size, parts = MemoryLimit(name), 0, list[str]()
+    limit, whole = MemoryLimit(name), io.StringIO()
     for piece in text.pieces():
-        parts.append(piece)
-        size += len(piece)
-        limit.check(size)
+        whole.write(piece)
+        limit.check(whole.tell())
     try:
-        return value_of("".join(parts))
+        return value_of(whole.getvalue())
     except ValueError as error:
         where = f"{name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
@@ -183,11 +183,11 @@ def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
     if not _all(values, Mapping):
         return {}, ""
     if all(str(number).isdigit() for item in values for number in item):
-        by_number: dict[str, dict[str, Any]] = {}
-        for name, cells in document.items():
-            for number, cell in cells.items():
-                by_number.setdefault(number, {})[name] = cell
-        return {"": [*by_number.values()]}, "an object of columns"
+        columns = [
+            [(name, cells[number]) for name, cells in document.items() if number in cells]
+            for number in dict.fromkeys(chain.from_iterable(values))
+        ]
+        return {"": [*map(dict, columns)]}, "an object of columns"
     splits = {key: _of_object(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
     if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
         return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"

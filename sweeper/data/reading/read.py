@@ -27,17 +27,16 @@ from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
-from sweeper.data.reading.notes import FileNotes
 from sweeper.data.table import Numbered, RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
 
 
-def read_paragraphs(text: TextFile, _suffix: str, notes: FileNotes) -> Iterator[Numbered]:
+def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[Numbered]:
     """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
     filled = (True for full, _ in groupby(text.lines(), key=_is_filled) if full)
     several = next(filled, False) and next(filled, False)
-    notes.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
+    table.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
     lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(text.lines(), start=1))
     for full, part in groupby(lines, key=lambda line: _is_filled(line[1])):
         if full and several:
@@ -47,7 +46,7 @@ def read_paragraphs(text: TextFile, _suffix: str, notes: FileNotes) -> Iterator[
             for number, line in part:
                 paragraph.write(f"\n{line}")
                 if paragraph.tell() > MOST_LINE_BYTES:
-                    raise line_too_long(notes.name, number, paragraph.tell())
+                    raise line_too_long(table.name, number, paragraph.tell())
             yield first, {"text": paragraph.getvalue()}
         elif full:
             yield from ((number, {"text": line}) for number, line in part)
@@ -57,7 +56,7 @@ def _is_filled(line: str) -> bool:
     return bool(line.strip())
 
 
-TEXT_READERS: dict[str, Callable[[TextFile, str, FileNotes], Iterator[Numbered]]] = {
+TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[Numbered]]] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
     ".json": read_json,
@@ -65,7 +64,7 @@ TEXT_READERS: dict[str, Callable[[TextFile, str, FileNotes], Iterator[Numbered]]
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-BINARY_READERS: dict[str, Callable[[BinaryIO, str, FileNotes], Iterator[Numbered]]] = {
+BINARY_READERS: dict[str, Callable[[BinaryIO, str, RowTable], Iterator[Numbered]]] = {
     ".parquet": read_batches,
     ".arrow": read_batches,
     ".xlsx": read_excel,
@@ -98,23 +97,27 @@ def read(path: Path) -> RowTable:
             fix=f"Use one of {', '.join(SUFFIXES)}, plain or with .gz.",
             where=str(path),
         )
-    notes = FileNotes(str(path))
+    table = RowTable(str(path))
     path, key = part_of(path)
     try:
         with opened(path) as file:
             if not file.read(CHUNK_BYTES).strip():
                 raise DataError(
-                    "the file is empty", fix="Is this the right file?", where=notes.name
+                    "the file is empty", fix="Is this the right file?", where=table.name
                 )
             rows = with_progress(
-                notes.counted(_rows(path, file, suffix, key, notes)),
-                f"reading {notes.name}",
+                table.counted(_rows(path, file, suffix, key, table)),
+                f"reading {table.name}",
                 path.stat().st_size,
                 partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
             )
-            return notes.table(collected(rows))
+            table.rows = collected(rows)
     except MemoryError as error:  # which is what pyarrow raises, too
-        raise out_of_memory(notes.name) from error
+        raise out_of_memory(table.name) from error
+    table.refuse_most()
+    if not table.rows:
+        raise DataError("the file has no rows", fix="Is this the right file?", where=table.name)
+    return table
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
@@ -130,22 +133,20 @@ def keys_of(path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _rows(
-    path: Path, file: BinaryIO, suffix: str, key: str, notes: FileNotes
-) -> Iterator[Numbered]:
+def _rows(path: Path, file: BinaryIO, suffix: str, key: str, table: RowTable) -> Iterator[Numbered]:
     file.seek(0)
     if suffix in BINARY_READERS:
         if path.suffix.lower() == ".gz":  # of which parts are asked for in any order
-            limit, unpacked = MemoryLimit(notes.name), io.BytesIO()
+            limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
                 limit.check(unpacked.tell() + unpacked.write(chunk))
             file = unpacked
             file.seek(0)
         fix = f"{install_command('data')}, or export the data as JSONL."
-        with needed_for(f"A file in {suffix}", fix, notes.name):
-            yield from BINARY_READERS[suffix](file, suffix, notes)
+        with needed_for(f"A file in {suffix}", fix, table.name):
+            yield from BINARY_READERS[suffix](file, suffix, table)
         return
-    text = TextFile(path, file, notes.name)
+    text = TextFile(path, file, table.name)
     reader = partial(read_json, key=key) if key else TEXT_READERS[suffix]
-    yield from reader(text, suffix, notes)
-    notes.cautions += text.cautions
+    yield from reader(text, suffix, table)
+    table.cautions += text.cautions

@@ -44,12 +44,14 @@ class Demand:
 
     Args:
         peak_gib: Upper end of the predicted peak memory of one device.
-        strategy: The candidate that needs the most memory.
+        strategy: The strategy whose trials need the most memory.
+        gpus_strategy: The strategy whose trials take the most GPUs.
     """
 
     peak_gib: float
     gpus: int = 1
     strategy: str = ""
+    gpus_strategy: str = ""
 
 
 def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str, str]], str]:
@@ -103,7 +105,8 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
     head = f"{started} worker{plural} instead of {workers}: "
     if machine.gpus and demand.gpus > 1:
         return head + (
-            f"a {demand.strategy} trial takes {demand.gpus} GPUs, and there are {len(machine.gpus)}"
+            f"a {demand.gpus_strategy} trial takes {demand.gpus} GPUs, "
+            f"and there are {len(machine.gpus)}"
         )
     count, where = len(machine.gpus), "the machine has"
     if count:
@@ -116,9 +119,9 @@ def _note(workers: int, started: int, machine: Machine, demand: Demand) -> str:
 
 def demand_of(plan: Plan) -> Demand:
     """The most that any candidate of a plan may need."""
-    dearest = max(plan.candidates, key=lambda each: each.memory.high_gib)
-    gpus = max(each.gpus for each in plan.candidates)
-    return Demand(dearest.memory.high_gib, gpus, dearest.strategy)
+    largest = max(plan.candidates, key=lambda candidate: candidate.memory.high_gib)
+    widest = max(plan.candidates, key=lambda candidate: candidate.gpus)
+    return Demand(largest.memory.high_gib, widest.gpus, largest.strategy, widest.strategy)
 
 
 def machine_of(plan: Plan) -> Machine:

@@ -39,10 +39,10 @@ class Lesson:
 
 def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
     """What a trial's memory depends on, batches aside."""
-    setup = (getattr(config, name) for name in TrainingSetup.model_fields if name not in _BATCHES)
+    setup = TrainingSetup.taken_from(config).key(*_BATCHES)
     parameters = map(config.parameters.get, ("r", "target_modules", "modules_to_save"))
     reference = step_extra(config.parameters).reference
-    return (config.model, config.strategy, *setup, *parameters, reference)
+    return (config.model, config.strategy, setup, *parameters, reference)
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:

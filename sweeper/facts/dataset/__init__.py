@@ -1,1 +1,1 @@
-"""Facts of the data: rows, lengths in tokens, distance from what the model knows."""
+"""Facts about the data: rows, lengths in tokens, distance from general text."""

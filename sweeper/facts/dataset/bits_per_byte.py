@@ -1,7 +1,7 @@
-"""Bits per byte of the data under the base model: measured by a process with torch, then kept.
+"""Bits per byte of the data under the base model, measured in a child process and stored.
 
-A direct measure of how far the data lie from what the model has read: how surprised it is by a byte
-of them, against a byte of general text.
+Compared with general text, they are a direct measure of how far the data are from the texts that
+the model was trained on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset
 from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
-from sweeper.facts.dataset.domain_distance import decided, general_text, language
+from sweeper.facts.dataset.domain_distance import general_text, language, with_distance
 from sweeper.facts.dataset.lengths import sample_of
 from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
@@ -26,17 +26,16 @@ from sweeper.spec import AimSpec
 
 FUNCTION = "sweeper.training.probes.text_bits:measure"
 
-PIECES = 40
-LONGEST_BYTES, SHORTEST_BYTES = 300, 40
-"""So many texts, cut to so many bytes: 12 kB, which a small model reads in seconds on a CPU. The
-paragraphs of the general text have about that length. Both samples are cut to the same length,
-since a model is surer the more it has read."""
+MAX_PIECES = 40
+MAX_BYTES, MIN_BYTES = 300, 40
+"""Length of the pieces of text. 40 pieces of 300 bytes are 12 kB, which a small model reads in
+seconds on a CPU. Both samples are cut to the same length, since the loss falls along a text."""
 
 _TIMEOUT_SECONDS = 1800
 
 
 class BitsRequest(Record):
-    """Texts of the data, general texts, and the folder of the model that reads them."""
+    """A request to the child: texts of the data, general texts, and the model's folder."""
 
     folder: str
     texts: tuple[str, ...]
@@ -44,7 +43,7 @@ class BitsRequest(Record):
 
 
 class Bits(Artifact):
-    """The measurement, with the sizes of the samples."""
+    """The measurement, with the size of the sample in bytes and its time."""
 
     bits_per_byte: float = Field(gt=0)
     general_bits_per_byte: float = Field(gt=0)
@@ -52,52 +51,56 @@ class Bits(Artifact):
     seconds: float
 
 
-def known_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
-    """The facts with an earlier measurement of this model on these data, if there is one."""
+def with_stored_bits(data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
+    """Data facts with an earlier measurement of this model on these data, if there is one."""
     bits = stored(model, data)
-    return data if bits is None else data.model_copy(update={"domain": _joined(data, bits, aim)})
+    return (
+        data if bits is None else data.model_copy(update={"domain": _domain_facts(data, bits, aim)})
+    )
 
 
-def measured_bits(dataset: Dataset, data: DataFacts, model: ModelFacts, aim: AimSpec) -> DataFacts:
-    """The facts with bits per byte, from an earlier measurement or measured now and kept.
+def with_measured_bits(
+    dataset: Dataset, data: DataFacts, model: ModelFacts, aim: AimSpec
+) -> DataFacts:
+    """Data facts with bits per byte: stored ones, else measured now and stored.
 
     Raises:
-        UsageError: There are no weights at hand, the model is no decoder, or the process failed.
+        UsageError: There are no weights, the model is no decoder, or the child process failed.
     """
     bits = stored(model, data)
     if bits is None:
         texts = pieces([language(example) for example in sample_of(dataset)])
         bits = _measure(_folder_of(model), texts)
         bits.write(path_of(model, data))
-    return data.model_copy(update={"domain": _joined(data, bits, aim)})
+    return data.model_copy(update={"domain": _domain_facts(data, bits, aim)})
 
 
 def pieces(texts: Sequence[str]) -> list[str]:
-    """The beginnings of the first texts, cut between words; texts too short to say anything left
-    out unless all are."""
-    whole = [text.strip() for text in texts if text.strip()]
-    long = [text for text in whole if len(text.encode()) >= SHORTEST_BYTES]
-    return [_cut(text, LONGEST_BYTES) for text in (long or whole)[:PIECES]]
+    """The beginnings of the first texts, cut between words; short texts are left out unless all
+    are short."""
+    stripped = [text.strip() for text in texts if text.strip()]
+    long = [text for text in stripped if len(text.encode()) >= MIN_BYTES]
+    return [_cut(text, MAX_BYTES) for text in (long or stripped)[:MAX_PIECES]]
 
 
-def general_pieces(like: Sequence[str]) -> list[str]:
-    """The general text in pieces about as long as those of the data."""
-    sizes = sorted(len(text.encode()) for text in like)
-    longest = max(sizes[len(sizes) // 2], SHORTEST_BYTES)
+def general_pieces(data_pieces: Sequence[str]) -> list[str]:
+    """The general text in pieces of the median length of the data's pieces."""
+    sizes = sorted(len(text.encode()) for text in data_pieces)
+    max_bytes = max(sizes[len(sizes) // 2], MIN_BYTES)
     pieces = []
     for paragraph in general_text().splitlines():
         rest = paragraph.strip()
         while rest:
-            piece = _cut(rest, longest)
+            piece = _cut(rest, max_bytes)
             pieces.append(piece)
             rest = rest[len(piece) :].strip()
-    return [piece for piece in pieces if len(piece.encode()) >= longest / 2]
+    return [piece for piece in pieces if len(piece.encode()) >= max_bytes / 2]
 
 
-def _cut(text: str, longest: int) -> str:
-    if len(text.encode()) <= longest:
+def _cut(text: str, max_bytes: int) -> str:
+    if len(text.encode()) <= max_bytes:
         return text
-    cut = text.encode()[:longest].decode(errors="ignore")
+    cut = text.encode()[:max_bytes].decode(errors="ignore")
     return cut.rsplit(maxsplit=1)[0] if len(cut.split()) > 1 else cut
 
 
@@ -109,12 +112,12 @@ def path_of(model: ModelFacts, data: DataFacts) -> Path:
 
 
 def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
-    """An earlier measurement; None if there is none, or none that can be read."""
+    """An earlier measurement; None if it is missing or cannot be read."""
     return None if data.fingerprint is None else Bits.read_or_none(path_of(model, data))
 
 
 def weight_files(model: ModelFacts) -> str:
-    """The state of the model's weights as text; empty where there are none on this machine."""
+    """Name, size and time of the model's weight files as text; empty if there are none here."""
     state = weights_state(Path(model.folder)) if model.folder is not None else []
     return ";".join(":".join(map(str, entry)) for entry in state)
 
@@ -152,9 +155,9 @@ def _measure(folder: Path, texts: list[str]) -> Bits:
     )
 
 
-def _joined(data: DataFacts, bits: Bits, aim: AimSpec) -> DomainFacts:
+def _domain_facts(data: DataFacts, bits: Bits, aim: AimSpec) -> DomainFacts:
     figures = {
         "bits_per_byte": round(bits.bits_per_byte, 4),
         "general_bits_per_byte": round(bits.general_bits_per_byte, 4),
     }
-    return decided(data.domain.model_copy(update=figures), aim)
+    return with_distance(data.domain.model_copy(update=figures), aim)

@@ -1,4 +1,4 @@
-"""Facts about the data set (its size, lengths, labels, flaws, language)."""
+"""Facts about the data set: size, lengths, labels, faults, language."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sweeper.data.tools import spelled
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import (
     Write,
-    as_asked,
     lengths,
-    ruler,
+    prompt_turns,
     sample_of,
+    token_counter,
 )
 from sweeper.facts.record import (
     DataFacts,
@@ -34,10 +34,12 @@ from sweeper.units import plural
 
 
 def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
-    """The facts about a data set. The tokenizer of the model measures lengths."""
-    written = spec.task == "classification" and spec.training.classes_by == "generate"
-    spoken = written or any(example.messages for example in dataset.splits["train"])
-    measure = ruler(model, code=spec.task == "code", conversations=spoken)
+    """The facts about a data set; lengths are measured with the model's tokenizer."""
+    generates_label = spec.task == "classification" and spec.training.classes_by == "generate"
+    has_conversations = generates_label or any(
+        example.messages for example in dataset.splits["train"]
+    )
+    counter = token_counter(model, code=spec.task == "code", conversations=has_conversations)
     return DataFacts(
         path=dataset.path,
         revision=spec.data.revision,
@@ -51,7 +53,10 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
         splits=_splits(dataset),
         fingerprint=dataset.fingerprint,
         lengths=lengths(
-            _in_turns(dataset) if written else dataset, measure, spec, model.context_length
+            _as_conversations(dataset) if generates_label else dataset,
+            counter,
+            spec,
+            model.context_length,
         ),
         labels=_labels(dataset),
         duplicate_rows=dataset.counts["duplicates"],
@@ -60,9 +65,9 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
         conflicting_rows=dataset.counts["conflicts"],
         encoding_problems=dataset.counts["garbled"],
         pretemplated=dataset.templated,
-        domain=domain_facts(sample_of(dataset), measure, spec.aim),
+        domain=domain_facts(sample_of(dataset), counter, spec.aim),
         example=shown_example(
-            _to_show(dataset.splits["train"]), spec, dataset.labels, measure.write
+            _public_example(dataset.splits["train"]), spec, dataset.labels, counter.write
         ),
         sources=_sources(dataset, spec),
         further_rows=dict(sorted(Counter(row.source for row in dataset.further_rows).items())),
@@ -74,8 +79,8 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
     )
 
 
-def _to_show(train: Sequence[Example]) -> Example:
-    """The first row without what looks like a secret."""
+def _public_example(train: Sequence[Example]) -> Example:
+    """The first row without text that looks private."""
     public = (
         example
         for example in train
@@ -85,13 +90,13 @@ def _to_show(train: Sequence[Example]) -> Example:
 
 
 def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
-    """That tool calls are written as text, where the model's template does not know them."""
+    """A warning if the model's template has no tool calls, so that they are written as text."""
     lines = [
         e.line for rows in dataset.splits.values() for e in rows if any(m.more for m in e.messages)
     ]
     if not lines or model.folder is None:
         return ()
-    # Here, since jinja2 is needed for conversations alone.
+    # Imported here, as only conversations need jinja2.
     from sweeper.facts.models.chat_template import writes_tools
 
     if writes_tools(Path(model.folder)):
@@ -119,8 +124,8 @@ def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
     )
 
 
-def _in_turns(dataset: Dataset) -> Dataset:
-    """Texts with classes as the conversations in which a language model names the class."""
+def _as_conversations(dataset: Dataset) -> Dataset:
+    """A data set of texts with classes as conversations in which the answer is the class."""
     return replace(
         dataset,
         splits={
@@ -141,14 +146,14 @@ def _splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
 
 def _digest(examples: Iterable[Example]) -> str:
     """SHA-256 of the sorted content hashes: the same for the same rows in any order."""
-    # By their first byte, in 16 bytes each: of ten million rows, a list takes a GB.
+    # Grouped by first byte, 16 bytes each: a list of ten million hashes would take a GB.
     parts = [bytearray() for _ in range(256)]
     for example in examples:
         content = bytes.fromhex(example.content_hash())
         parts[content[0]] += content
     sha = hashlib.sha256()
     for part in parts:
-        for content in sorted(bytes(part[at : at + 16]) for at in range(0, len(part), 16)):
+        for content in sorted(bytes(part[start : start + 16]) for start in range(0, len(part), 16)):
             sha.update(content.hex().encode())
     return sha.hexdigest()
 
@@ -161,9 +166,9 @@ def _labels(dataset: Dataset) -> tuple[LabelCount, ...]:
 def shown_example(
     example: Example, spec: Spec, labels: tuple[str, ...], write: Write
 ) -> ShownExample:
-    """An example in the form in which the task trains on it.
+    """An example in the form that the task trains on.
 
-    ``write`` writes conversations, by the model's template where that is at hand.
+    ``write`` renders conversations, with the model's template if it is on this machine.
     """
     turns = list(example.messages)
     if example.label is not None:
@@ -175,19 +180,19 @@ def shown_example(
     if not turns:
         trained = () if example.templated else ((0, len(example.text)),)
         return ShownExample(line=example.line, text=example.text, trained=trained)
-    turns = as_asked(replace(example, messages=tuple(turns)), spec)
+    turns = prompt_turns(replace(example, messages=tuple(turns)), spec)
     (text,) = write([turns])
     return ShownExample(line=example.line, text=text, trained=_answers(text, turns))
 
 
 def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
-    """Where the assistant's turns stand in the text, as far as they are there as they are."""
+    """``(start, end)`` of the assistant's turns in the text; changed turns are left out."""
     spans: list[tuple[int, int]] = []
     cursor = 0
     for turn in turns:
         answer = spelled(turn).strip()
         start = text.find(answer, cursor)
-        if start < 0:  # the template writes calls in a form of its own
+        if start < 0:  # the template writes tool calls in its own form
             answer = turn.content.strip()
             start = text.find(answer, cursor)
         if start < 0 or not answer:

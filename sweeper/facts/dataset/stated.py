@@ -1,4 +1,4 @@
-"""Facts about a data set of which only the number of examples is stated, without reading rows."""
+"""Facts about a data set of which only the number of examples is stated."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sweeper.spec import DataSpec, Spec, Task
 
 
 def stated_facts(spec: Spec) -> DataFacts:
-    """The facts about a data set of which ``spec.data.examples`` says the size.
+    """The facts about a data set of ``spec.data.examples`` examples.
 
     Raises:
-        DataError: It does not.
+        DataError: The spec does not state a number of examples.
     """
     rows = spec.data.examples
     if rows is None:
@@ -41,7 +41,7 @@ def stated_facts(spec: Spec) -> DataFacts:
 
 
 def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
-    """The splits that so many examples would get; there is no content to take a digest of."""
+    """The splits of a data set with this number of rows, without digests."""
     split_sizes = sizes(rows, asked(spec), spec.max_held_out_rows)
     return tuple(
         SplitFacts(name=split, rows=max(split_sizes[split], 1), origin="hash", sha256="")
@@ -56,17 +56,17 @@ def _assumed() -> Mapping[str, Mapping[str, Any]]:
 
 
 def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:
-    """Lengths where no data are at hand: those of ``search_spaces/lengths.yaml``.
+    """Lengths without data, from ``search_spaces/lengths.yaml``.
 
     Args:
-        mean: Tokens of an example that the user states; the others grow or shrink with it.
+        mean: Mean length in tokens that the user states; other lengths are scaled with it.
     """
     fields = dict(_assumed()[task])
     source = str(fields.pop("source"))
-    share = (mean or fields["mean"]) / fields["mean"]
+    factor = (mean or fields["mean"]) / fields["mean"]
     source = source if mean is None else f"a mean of {mean} tokens, as stated"
     scaled = {
-        name: value * share if name.endswith("mean") else max(round(value * share), 1)
+        name: value * factor if name.endswith("mean") else max(round(value * factor), 1)
         for name, value in fields.items()
     }
     return LengthFacts(**scaled, measured_with=f"assumed: {source}", assumed=True)

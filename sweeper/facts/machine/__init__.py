@@ -1,1 +1,1 @@
-"""Facts of the machine: its GPUs, and what was measured on it."""
+"""Facts about the machine: its hardware, and measurements on it."""

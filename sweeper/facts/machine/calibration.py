@@ -1,4 +1,4 @@
-"""The measured speed of this machine's processor, in the cache folder, one file a machine."""
+"""The measured speed of a processor, in the cache folder with one file for each processor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sweeper.cache import home
 
 
 class Calibration(Artifact):
-    """Of all cores that this process may use, together.
+    """The speed of all cores together that this process may use.
 
     Args:
-        fp32_gflops: Matrix products of a small transformer's shapes.
-        bandwidth_gb_per_second: Adding a number to more floats than caches hold.
+        fp32_gflops: Speed of matrix products with a small transformer's shapes.
+        bandwidth_gb_per_second: Speed of adding a number to more floats than fit into caches.
     """
 
     processor: str
@@ -28,8 +28,8 @@ class Calibration(Artifact):
 
 
 def versions() -> str:
-    """The installed torch, which decides what a machine can do; empty without it."""
-    from importlib.metadata import PackageNotFoundError, version  # loads what reads e-mail
+    """The version of the installed torch, on which speed depends; empty without torch."""
+    from importlib.metadata import PackageNotFoundError, version  # it loads the email package
 
     try:
         return f"torch {version('torch')}"
@@ -38,18 +38,18 @@ def versions() -> str:
 
 
 def path_of(processor: str, cores: int) -> Path:
-    """The file with the calibration of such a machine with the installed versions."""
+    """The file with the calibration of a processor with the installed torch."""
     key = hashlib.sha256(f"{processor}|{cores}|{versions()}".encode()).hexdigest()[:16]
     return home() / "calibration" / f"{key}.json"
 
 
 def read(processor: str, cores: int) -> Calibration | None:
-    """The calibration of such a machine; None if there is none, or none that can be read."""
+    """The calibration of a processor; None if it is missing or cannot be read."""
     return Calibration.read_or_none(path_of(processor, cores))
 
 
 def write(calibration: Calibration) -> Path:
-    """Keep a calibration; returns where."""
+    """Store a calibration; returns its path."""
     path = path_of(calibration.processor, calibration.cores)
     calibration.write(path)
     return path

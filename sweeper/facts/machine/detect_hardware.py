@@ -1,7 +1,6 @@
 """The hardware of this machine: GPUs from the driver, processor and memory from the system.
 
-Without torch, unless the driver does not say enough: a plan must not wait seconds to learn how
-much memory a GPU has.
+Torch is asked only if the driver does not describe each GPU, since loading torch takes seconds.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ _QUERY = (
     "--query-gpu=name,uuid,memory.total,memory.free,compute_cap,mig.mode.current",
     "--format=csv,noheader,nounits",
 )
-_SECONDS = 10.0
-"""A driver that wakes up a GPU takes a few seconds; one that hangs must not hang a plan."""
+_DRIVER_TIMEOUT_SECONDS = 10.0
+"""Time limit for ``nvidia-smi``: waking up a GPU takes a few seconds."""
 
 BF16_CAPABILITY = 8.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's driver."""
-_SEEN = "sweeper.training.probes.device:seen"
-_TORCH_SECONDS = 120.0
-_LEAST_SHARE = 0.5
-"""GPUs with less than this share of the largest free memory are left out: a card for the display,
-or one that others use, would decide what fits."""
+_DETECT_WITH_TORCH = "sweeper.training.probes.device:seen"
+_TORCH_TIMEOUT_SECONDS = 120.0
+_MIN_MEMORY_SHARE = 0.5
+"""GPUs with less than this share of the largest free memory are left out: otherwise a GPU for the
+display, or one in use, would limit what fits."""
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-"""Instructions that multiply in bfloat16, as Linux names them. ARM's are not counted: nobody has
-measured there what training gains."""
+"""Processor flags of Linux for products in bfloat16. ARM's are left out, as their gain in training
+has not been measured."""
 
 
 class Device(Record):
-    """A device as torch describes it.
+    """A device, described by torch.
 
     Args:
         capability: Compute capability of a GPU.
@@ -60,7 +59,7 @@ class Device(Record):
 
 
 class Visible(Record):
-    """The GPUs to look at, by their names; all if empty."""
+    """The GPUs to describe, as in ``CUDA_VISIBLE_DEVICES``; all if empty."""
 
     chosen: tuple[str, ...] = ()
 
@@ -74,7 +73,7 @@ class Devices(Record):
 class DetectedGpu(NamedTuple):
     """One GPU of this machine.
 
-    ``memory_gib`` is free, and ``handle`` the name by which ``CUDA_VISIBLE_DEVICES`` selects it.
+    ``memory_gib`` is the free memory, ``handle`` its name in ``CUDA_VISIBLE_DEVICES``.
     """
 
     name: str
@@ -97,26 +96,26 @@ class Processor(NamedTuple):
 
 
 def detected_gpus() -> tuple[DetectedGpu, ...]:
-    """The GPUs that this process may use; none where there is no driver.
+    """The GPUs that this process may use; none without a driver.
 
-    Without ``CUDA_VISIBLE_DEVICES``, much smaller ones are left out.
+    Without ``CUDA_VISIBLE_DEVICES``, GPUs with much less free memory are left out.
     """
-    named = os.environ.get(VISIBLE)
-    chosen = None if named is None else tuple(part.strip() for part in named.split(","))
+    visible = os.environ.get(VISIBLE)
+    chosen = None if visible is None else tuple(part.strip() for part in visible.split(","))
     if chosen is not None and chosen[0] in ("", "-1"):
         return ()
-    gpus = None if chosen and chosen[0].startswith("MIG-") else _of_driver()
+    gpus = None if chosen and chosen[0].startswith("MIG-") else _from_driver()
     if gpus is None:
-        gpus = _of_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
+        gpus = _from_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
     elif chosen is not None:
         return tuple(_selected(gpus, chosen))
-    most = max((gpu.memory_gib for gpu in gpus), default=0.0)
-    every = chosen is not None
-    return tuple(gpu for gpu in gpus if every or gpu.memory_gib >= _LEAST_SHARE * most)
+    largest = max((gpu.memory_gib for gpu in gpus), default=0.0)
+    all_chosen = chosen is not None
+    return tuple(gpu for gpu in gpus if all_chosen or gpu.memory_gib >= _MIN_MEMORY_SHARE * largest)
 
 
 def _selected(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:
-    """The GPUs by number or by the beginning of their UUID; as CUDA does, up to an unknown one."""
+    """The GPUs by number or beginning of their UUID; as in CUDA, an unknown one ends the list."""
     for part in chosen:
         if part.isdigit():
             matches = list(gpus[int(part) : int(part) + 1])
@@ -127,12 +126,12 @@ def _selected(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[De
         yield matches[0]
 
 
-def _of_driver() -> tuple[DetectedGpu, ...] | None:
-    """All GPUs in the order of the PCI bus; None where the driver does not describe each of them:
-    without ``nvidia-smi``, by an old one, in MIG mode, and where memory is shared with the CPU."""
+def _from_driver() -> tuple[DetectedGpu, ...] | None:
+    """All GPUs in the order of the PCI bus; None if ``nvidia-smi`` does not describe each of them:
+    if it is missing or old, in MIG mode, or if memory is shared with the CPU."""
     try:
         answer = subprocess.run(
-            _QUERY, capture_output=True, text=True, timeout=_SECONDS, check=True
+            _QUERY, capture_output=True, text=True, timeout=_DRIVER_TIMEOUT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
@@ -141,7 +140,7 @@ def _of_driver() -> tuple[DetectedGpu, ...] | None:
 
 
 def _parse(line: str) -> DetectedGpu | None:
-    """One line of the answer: ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``."""
+    """The GPU of a line such as ``NVIDIA L4, GPU-5b2c..., 23034, 22562, 8.9, [N/A]``."""
     try:
         name, uuid, _, free, capability, mig = (part.strip() for part in line.rsplit(",", 5))
         supported = float(capability)
@@ -152,21 +151,23 @@ def _parse(line: str) -> DetectedGpu | None:
 
 
 @cache
-def _of_torch(chosen: tuple[str, ...] | None) -> tuple[DetectedGpu, ...]:
-    """GPUs as torch sees them in a process of its own, which takes seconds.
+def _from_torch(chosen: tuple[str, ...] | None) -> tuple[DetectedGpu, ...]:
+    """The GPUs that torch finds in a child process, which takes seconds.
 
     A process sees one MIG device at most.
     """
     groups = [chosen or ()]
     if chosen and chosen[0].startswith("MIG-"):
         groups = [(part,) for part in chosen]
-    return tuple(gpu for group in groups for gpu in _seen_by_torch(group))
+    return tuple(gpu for group in groups for gpu in _group_from_torch(group))
 
 
-def _seen_by_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
+def _group_from_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
     request, what = Visible(chosen=chosen), "looking for GPUs"
     try:
-        devices = in_child(_SEEN, request, Devices, what=what, seconds=_TORCH_SECONDS)
+        devices = in_child(
+            _DETECT_WITH_TORCH, request, Devices, what=what, seconds=_TORCH_TIMEOUT_SECONDS
+        )
     except (OSError, SweeperError):
         return
     for number, gpu in enumerate(devices.gpus):
@@ -176,19 +177,21 @@ def _seen_by_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
 
 
 def flash_attention(capability: float) -> Literal[2, 3] | None:
-    """The installed FlashAttention that a GPU of this compute capability runs; None without one."""
+    """The version of an installed FlashAttention for this compute capability; None if none."""
     if 9.0 <= capability < 10.0 and find_spec("flash_attn_interface"):
         return 3
     return 2 if capability >= 8.0 and find_spec("flash_attn") else None
 
 
 def joins_rows(capability: float) -> bool:
-    """Whether attention over rows of several lengths has a kernel there: torch's own, or one of
-    FlashAttention."""
+    """Whether a GPU of this capability has a kernel for attention over packed rows: torch's own, or
+    FlashAttention's."""
     torch = find_spec("torch")
     folders = (torch and torch.submodule_search_locations) or ()
-    own = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
-    return flash_attention(capability) is not None or (own and capability >= BF16_CAPABILITY)
+    torch_has_kernel = any(Path(folder, "nn/attention/varlen.py").is_file() for folder in folders)
+    return flash_attention(capability) is not None or (
+        torch_has_kernel and capability >= BF16_CAPABILITY
+    )
 
 
 def fused_kernels(capability: float) -> bool:
@@ -197,18 +200,18 @@ def fused_kernels(capability: float) -> bool:
 
 
 def processor() -> Processor:
-    """Processor and memory, with the limits of a container taken into account."""
-    described = _cpuinfo()
+    """The processor and its memory, within the limits of a container."""
+    cpuinfo = _cpuinfo()
     return Processor(
-        name=described.get("model name") or platform.processor() or platform.machine(),
+        name=cpuinfo.get("model name") or platform.processor() or platform.machine(),
         cores=_cores(),
         memory_gib=_memory() / 2**30,
-        bf16=not _BF16_FLAGS.isdisjoint(described.get("flags", "").split()),
+        bf16=not _BF16_FLAGS.isdisjoint(cpuinfo.get("flags", "").split()),
     )
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's entry in ``/proc/cpuinfo``; empty where there is no such file."""
+    """The first processor's entry in ``/proc/cpuinfo``; empty without this file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0]
     except (OSError, UnicodeDecodeError):
@@ -218,11 +221,11 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _cores() -> int:
-    """Physical cores, or fewer where this process may not use them all.
+    """The number of physical cores that this process may use.
 
-    Two threads of one core share its arithmetic units, so that they do not train faster.
+    Hyper-threads are not counted: they share a core's arithmetic units.
     """
-    import psutil  # plans for a stated GPU do without
+    import psutil  # imported here, as plans for a stated GPU do not need it
 
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
@@ -231,7 +234,7 @@ def _cores() -> int:
 
 
 def _cgroup(*names: str) -> list[str]:
-    """The words in the first of these control files that exists."""
+    """The words in the first of these cgroup files that exists."""
     for name in names:
         try:
             return (Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8").split()
@@ -241,7 +244,7 @@ def _cgroup(*names: str) -> list[str]:
 
 
 def _memory() -> int:
-    """Bytes of main memory, or the container's limit where that is lower."""
+    """Main memory in bytes, or the container's limit if it is lower."""
     import psutil
 
     total: int = psutil.virtual_memory().total

@@ -1,4 +1,4 @@
-"""The table of GPUs, and which of them a name means."""
+"""The table of GPUs, and the lookup of a GPU by name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sweeper import resources
 from sweeper.artifact import Record
 from sweeper.errors import UsageError, near_match
 
-_NOISE = {
+_IGNORED_WORDS = {
     *("nvidia", "geforce", "tesla", "amd", "instinct", "radeon", "ati", "gpu"),
     *("graphics", "card", "generation", "hbm2", "hbm2e", "hbm3", "hbm3e", "edition", "founders"),
 }
-"""Words that say who made a card or what it is built of, but not which card it is."""
+"""Words of a GPU's name that do not distinguish GPUs."""
 
 _APPLE = re.compile(r"\bapple\b|\bmps\b|^\s*m[1-9](\s+(pro|max|ultra))?\s*$", re.IGNORECASE)
 
 
 class Gpu(Record):
-    """Memory and speed of one device; see ``search_spaces/hardware.yaml`` for units."""
+    """Memory and speed of a GPU; see ``search_spaces/hardware.yaml`` for units."""
 
     name: str
     memory_gib: float = Field(gt=0)
@@ -42,7 +42,7 @@ def table() -> Mapping[str, Gpu]:
 
 
 class ListPrice(Record):
-    """What renting a card costs, in US dollars an hour."""
+    """The price of renting a GPU, in US dollars for each hour."""
 
     usd: float = Field(gt=0)
     source: str
@@ -50,7 +50,7 @@ class ListPrice(Record):
 
 @lru_cache(maxsize=1)
 def list_prices() -> Mapping[str, ListPrice]:
-    """Prices of cards by their names in the table; see ``search_spaces/prices.yaml``."""
+    """Name of a GPU in the table to its price; see ``search_spaces/prices.yaml``."""
     entries = resources.table("prices.yaml")
     source = f"{entries['source']}, {entries['date']}"
     prices = entries["usd_per_gpu_hour"]
@@ -58,16 +58,16 @@ def list_prices() -> Mapping[str, ListPrice]:
 
 
 def list_price(name: str) -> ListPrice | None:
-    """The list price of the card that a name means; None where it is not known."""
+    """The list price of the GPU with this name; None if unknown."""
     try:
         gpu = find(name)
-    except UsageError:  # several cards
+    except UsageError:  # the name fits several GPUs
         return None
     return list_prices().get(gpu.name) if gpu else None
 
 
 def words(name: str) -> frozenset[str]:
-    """The words of a name that distinguish cards.
+    """The words of a name that distinguish GPUs.
 
     >>> sorted(words("NVIDIA A100-SXM4-80GB"))
     ['80gb', 'a100', 'sxm']
@@ -76,23 +76,23 @@ def words(name: str) -> frozenset[str]:
     text = re.sub(r"\b(rtx|gtx|rx)(\d)", r"\1 \2", text)  # RTX4090
     text = re.sub(r"(\d{4})(ti|super)\b", r"\1 \2", text)  # 4070Ti
     text = re.sub(r"\bsxm\d\b", "sxm", text)
-    return frozenset(re.findall(r"[a-z0-9]+", text)) - _NOISE
+    return frozenset(re.findall(r"[a-z0-9]+", text)) - _IGNORED_WORDS
 
 
 def find(name: str) -> Gpu | None:
-    """The GPU that a name means: all words given, and no more words of its own than any other.
+    """The GPU whose name has all these words; of several, the one with the fewest further words.
 
     Raises:
-        UsageError: Several GPUs are meant equally.
+        UsageError: Several GPUs fit equally well.
     """
-    asked = words(name)
-    surplus: dict[str, int] = {}
+    given = words(name)
+    further_words: dict[str, int] = {}
     for gpu in table().values():
-        for name_ in (gpu.name, *gpu.also):
-            if asked and asked <= words(name_):
-                extra = len(words(name_) - asked)
-                surplus[gpu.name] = min(extra, surplus.get(gpu.name, extra))
-    best = [name_ for name_, extra in surplus.items() if extra == min(surplus.values())]
+        for alias in (gpu.name, *gpu.also):
+            if given and given <= words(alias):
+                count = len(words(alias) - given)
+                further_words[gpu.name] = min(count, further_words.get(gpu.name, count))
+    best = [alias for alias, count in further_words.items() if count == min(further_words.values())]
     if len(best) > 1:
         raise UsageError(
             f"{name!r} may be any of {', '.join(best)}", fix="Name one of them.", where="--gpu"
@@ -100,11 +100,11 @@ def find(name: str) -> Gpu | None:
     return table()[best[0]] if best else None
 
 
-def named(name: str) -> Gpu:
-    """The GPU of that name.
+def by_name(name: str) -> Gpu:
+    """The GPU with this name.
 
     Raises:
-        UsageError: It is unknown (the nearest is named) or ambiguous.
+        UsageError: It is unknown (the nearest is suggested) or ambiguous.
     """
     gpu = find(name)
     if gpu is None and _APPLE.search(name):
@@ -127,22 +127,21 @@ def named(name: str) -> Gpu:
 
 
 def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
-    """A card of this memory with the median speed of those that come nearest, and these.
+    """A made-up GPU of this memory with the median speed of similar GPUs; and the similar GPUs.
 
-    The slowest comes first: by what a card moves and computes, alike.
-
-    Cards without bfloat16 are set aside: they are six years old.
+    Similar are GPUs of about this memory with bfloat16, sorted by bandwidth x TFLOPS, slowest
+    first.
     """
-    modern = [gpu for gpu in table().values() if gpu.bf16_tflops is not None]
-    nearest = min(abs(gpu.memory_gib - memory_gib) for gpu in modern)
+    with_bf16 = [gpu for gpu in table().values() if gpu.bf16_tflops is not None]
+    smallest_gap = min(abs(gpu.memory_gib - memory_gib) for gpu in with_bf16)
     # A "24 GB" card reports 22.5 to 24 GiB.
-    alike = [gpu for gpu in modern if abs(gpu.memory_gib - memory_gib) <= nearest + 2]
+    similar = [gpu for gpu in with_bf16 if abs(gpu.memory_gib - memory_gib) <= smallest_gap + 2]
     gpu = Gpu(
         name=f"{memory_gib:g} GiB GPU",
         memory_gib=memory_gib,
-        bandwidth=median(gpu.bandwidth for gpu in alike),
-        bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in alike),
-        fp32_tflops=median(gpu.fp32_tflops for gpu in alike),
+        bandwidth=median(gpu.bandwidth for gpu in similar),
+        bf16_tflops=median(gpu.bf16_tflops or 0 for gpu in similar),
+        fp32_tflops=median(gpu.fp32_tflops for gpu in similar),
     )
-    alike.sort(key=lambda gpu: gpu.bandwidth * (gpu.bf16_tflops or 0))
-    return gpu, tuple(alike)
+    similar.sort(key=lambda gpu: gpu.bandwidth * (gpu.bf16_tflops or 0))
+    return gpu, tuple(similar)

@@ -1,4 +1,4 @@
-"""Facts about the machine that trials run on: stated by the user, else detected, else this CPU."""
+"""Facts about the machine that trials run on: the stated or detected GPUs, else this CPU."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from sweeper.facts.machine.detect_hardware import (
     processor,
 )
 from sweeper.facts.machine.gpus import Gpu
-from sweeper.facts.machine.measured import TIMES_OF
+from sweeper.facts.machine.measured import SPEED_OF
 from sweeper.facts.record import CardFacts, HardwareFacts
 from sweeper.features import parts
 from sweeper.spec import HardwareSpec
 
 
 def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFacts:
-    """The machine of a spec. What is stated wins over what is detected.
+    """The machine of a spec. A stated GPU takes precedence over detected ones.
 
     Args:
-        for_run: Whether it will be trained here, so that features may try what works.
+        for_run: Whether a run follows, so that features may test what works on the GPU.
 
     Raises:
-        UsageError: A GPU is unknown or ambiguous, or GPUs are asked for where there are none.
+        UsageError: A GPU is unknown or ambiguous, or GPUs are requested but not there.
     """
     if spec.gpu is not None:
-        gpu = gpus.named(spec.gpu)
+        gpu = gpus.by_name(spec.gpu)
         return _stated(spec, gpu, gpu.name, spec.gpu_memory_gib or gpu.memory_gib)
     if spec.gpu_memory_gib is not None:
         gpu, cards = gpus.typical(spec.gpu_memory_gib)
-        name = f"{gpu.name} ({_named(cards)})"
+        name = f"{gpu.name} ({_range_of(cards)})"
         facts = _stated(spec, gpu, name, spec.gpu_memory_gib)
         return facts.model_copy(update={"cards": _speeds(cards)})
     if detected := detected_gpus():
@@ -53,7 +53,7 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
 
 
 def needs_calibration(facts: HardwareFacts) -> bool:
-    """Whether trials will run on this processor, and it has not been measured yet."""
+    """Whether trials will run on this processor, and its speed has not been measured."""
     return facts.device == "cpu" and facts.detected and facts.calibrated is None
 
 
@@ -75,21 +75,21 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
 
 
 def _detected(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> HardwareFacts:
-    """GPUs of this machine. Where they differ, the smallest decides what fits."""
+    """The facts about detected GPUs. If they differ, the smallest decides what fits."""
     device = min(detected, key=lambda gpu: gpu.memory_gib)
     gpu, name = _in_table(device), device.name
-    alike: tuple[CardFacts, ...] = ()
+    similar: tuple[CardFacts, ...] = ()
     if gpu is None:
         gpu, cards = gpus.typical(device.memory_gib)
-        alike = _speeds(cards)
-        name = f"{name}{TIMES_OF}{_named(cards)})"
+        similar = _speeds(cards)
+        name = f"{name}{SPEED_OF}{_range_of(cards)})"
     cpu, bf16 = processor(), all(gpu.bf16 for gpu in detected)
     capability = min(gpu.capability for gpu in detected)
     facts = _stated(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
             "detected": True,
-            "cards": alike,
+            "cards": similar,
             "gpus": (spec.gpus or len(detected)) * spec.nodes,
             "bf16": bf16,
             "bf16_tflops": gpu.bf16_tflops if bf16 else None,
@@ -102,8 +102,8 @@ def _detected(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> Hardware
     )
 
 
-def _named(cards: Sequence[Gpu]) -> str:
-    """The cards in a few words, from the slowest to the fastest."""
+def _range_of(cards: Sequence[Gpu]) -> str:
+    """The names of the slowest and the fastest of these GPUs."""
     return " to ".join(dict.fromkeys((cards[0].name, cards[-1].name)))
 
 
@@ -122,15 +122,12 @@ def _speeds(cards: Sequence[Gpu]) -> tuple[CardFacts, ...]:
 def _in_table(device: DetectedGpu) -> Gpu | None:
     try:
         return gpus.find(device.name)
-    except UsageError:  # a driver's name that fits several cards
+    except UsageError:  # the driver's name fits several GPUs
         return None
 
 
 def _this_cpu() -> HardwareFacts:
-    """This processor.
-
-    Speeds are known where ``sweeper.training.probes.calibrate`` measured.
-    """
+    """The facts about this processor, with its speed if it was calibrated."""
     cpu = processor()
     measured = calibration.read(cpu.name, cpu.cores)
     return HardwareFacts(

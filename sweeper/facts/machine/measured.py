@@ -1,6 +1,6 @@
-"""Time and memory of trainings on this machine, in the cache folder: a JSON line each.
+"""Time and memory of trainings on this machine: a JSON line for each, in the cache folder.
 
-Only appended to, so that any number of workers write at once; a line that is damaged is skipped.
+Lines are only appended, so that many workers can write; damaged lines are skipped.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from sweeper.cache import home
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
 
-# A line has about 500 bytes: the last thousand trainings, read in milliseconds.
+# Bytes that are read from the end of a file: about a thousand trainings.
 _TAIL_BYTES = 512 * 1024
-# Stands in the facts behind the name of a card that no table holds; torch knows the name alone.
-TIMES_OF = " (times of "
-# So many set-ups of the models in question may enter a plan's facts.
-MOST = 40
-_MEDIANS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
-_NOT_SETUP = {*_MEDIANS, "trainings", "when"}
+# In ``HardwareFacts.name``, separates a GPU's name from those of similar GPUs whose speed is used.
+SPEED_OF = " (times of "
+# Largest number of set-ups in a plan's facts.
+MAX_SETUPS = 40
+_MEASURED_FIELDS = ("seconds_per_step", "seconds_per_item", "peak_gib", "reserved_gib")
+_NOT_SETUP = (*_MEASURED_FIELDS, "trainings", "when")
 
 
-# What the architecture is, whatever its weights and its name.
-_SHAPE = (
+# Fields of ``ModelFacts`` that describe the architecture.
+_SHAPE_FIELDS = (
     "model_type", "parameters", "layers", "hidden_size", "attention_heads", "key_value_heads",
     "head_dim", "intermediate_size", "vocabulary_size", "tied_embeddings", "gated_mlp", "moe",
     "mla",
@@ -41,19 +41,19 @@ _SHAPE = (
 @lru_cache(maxsize=64)
 def shape_of(model: ModelFacts) -> str:
     """A digest of the model's architecture."""
-    text = "|".join(str(getattr(model, name)) for name in _SHAPE)
+    text = "|".join(str(getattr(model, name)) for name in _SHAPE_FIELDS)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def path_of(device: str, cores: int) -> Path:
-    """The file with the measurements of a processor with so many cores, or of a GPU (0)."""
-    card = device.partition(TIMES_OF)[0]
-    key = hashlib.sha256(f"{card}|{cores}".encode()).hexdigest()[:16]
+    """The file with the measurements of a device. ``cores`` is 0 for a GPU."""
+    name = device.partition(SPEED_OF)[0]
+    key = hashlib.sha256(f"{name}|{cores}".encode()).hexdigest()[:16]
     return home() / "measured" / f"{key}.jsonl"
 
 
 def append(measured: Measured, device: str, cores: int) -> Path:
-    """Add one measurement; returns where.
+    """Store one measurement; returns its path.
 
     Raises:
         OSError: The folder cannot be written.
@@ -74,7 +74,7 @@ def append(measured: Measured, device: str, cores: int) -> Path:
 
 
 def read(device: str, cores: int) -> tuple[Measured, ...]:
-    """Measurements with the installed versions, one record a set-up, the newest first."""
+    """The measurements with the installed torch, one record for each set-up, newest first."""
     try:
         with path_of(device, cores).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -90,9 +90,9 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
 
 
 def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:
-    """The hardware with earlier measurements of these models' architectures.
+    """Hardware facts with earlier measurements of these models' architectures.
 
-    Hardware that was stated and not detected has no past here.
+    Hardware that is stated and not detected has no measurements.
     """
     if not hardware.detected:
         return hardware
@@ -100,22 +100,21 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
     measured = read(hardware.name, cores)
     if not measured:
         return hardware
-    wanted = {shape_of(model) for model in models}
-    # A probe trains on all cores; so did every training whose threads were not noted.
+    shapes = {shape_of(model) for model in models}
+    # Trainings without a recorded number of threads used all cores.
     chosen = tuple(
         line.model_copy(update={"threads": line.threads or cores or None})
         for line in measured
-        if line.shape in wanted
-    )[:MOST]
+        if line.shape in shapes
+    )[:MAX_SETUPS]
     return hardware.model_copy(update={"measured": chosen})
 
 
 def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
-    """One record for all trainings of one set-up, with their medians."""
+    """One record for each set-up, with the medians of its trainings."""
     groups: dict[str, list[Measured]] = {}
     for line in lines:
-        key = line.model_dump_json(exclude=_NOT_SETUP)
-        groups.setdefault(key, []).append(line)
+        groups.setdefault(line.key(*_NOT_SETUP), []).append(line)
     merged = [_merged(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 
@@ -123,7 +122,7 @@ def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
 def _merged(group: list[Measured]) -> Measured:
     medians = {
         name: [value for line in group if (value := getattr(line, name)) is not None]
-        for name in _MEDIANS
+        for name in _MEASURED_FIELDS
     }
     return group[-1].model_copy(
         update={

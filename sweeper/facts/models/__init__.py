@@ -1,1 +1,1 @@
-"""Facts of a model, from its configuration alone."""
+"""Facts about a model, from its configuration alone."""

@@ -1,4 +1,4 @@
-"""The shape of a model from its ``config.json``: the same words for every family."""
+"""The shape of a model from its ``config.json``, with the same names for every family."""
 
 from __future__ import annotations
 
@@ -24,36 +24,35 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "decoder_sparse_step": ("interleave_moe_layer_step",),
     "dtype": ("torch_dtype",),
 }
-"""The name used here, and what older families call it."""
+"""Name of a setting to its names in older families."""
 
 _UNKNOWN = Family()
-"""An unknown family is taken for a modern decoder: gated, RMSNorm, no biases."""
+"""The assumed family of an unknown model type: a modern decoder, gated, RMSNorm, no biases."""
 
 _UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
-"""Options that add parameters which are not counted here; with one of them, a count is inexact."""
+"""Options that add parameters which are not counted: with one of them, the count is inexact."""
 
-
-_ATTENTION = {"attention", "full_attention", "sliding_attention"}
+_ATTENTION_LAYERS = {"attention", "full_attention", "sliding_attention"}
 
 
 class Settings:
-    """Values of a ``config.json``, under one name each, with the family's defaults behind them."""
+    """The values of a ``config.json``, with synonyms of names and defaults of the family."""
 
     def __init__(self, config: Config, where: str = "") -> None:
         inner = config.get("text_config")
         self.is_part = isinstance(inner, Mapping)
         self.config: Config = {**config, **inner} if isinstance(inner, Mapping) else config
         self.where = where
-        named = self.config.get("model_type") or "unknown"
-        if not isinstance(named, str):
-            raise ModelError(f"model_type is {named!r}", why="It must be text.", where=where)
-        self.model_type = named
+        model_type = self.config.get("model_type") or "unknown"
+        if not isinstance(model_type, str):
+            raise ModelError(f"model_type is {model_type!r}", why="It must be text.", where=where)
+        self.model_type = model_type
         family = families().get(self.model_type)
         self.family = family or _UNKNOWN
         self.known = family is not None
 
     def get(self, name: str) -> object:
-        """A value under its own name or a synonym; null counts as missing."""
+        """The value of a setting or of its synonym; null counts as missing."""
         for source in (self.config, self.family.defaults):
             for key in (name, *SYNONYMS.get(name, ())):
                 if source.get(key) is not None:
@@ -61,10 +60,10 @@ class Settings:
         return None
 
     def number(self, name: str, default: int | None = None) -> int:
-        """A whole number.
+        """The value of a setting that is an integer.
 
         Raises:
-            ModelError: It is missing and has no default, or is not a number.
+            ModelError: It is missing and has no default, or is not an integer.
         """
         value = self.get(name)
         if value is None and default is not None:
@@ -79,10 +78,10 @@ class Settings:
         return value
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A number of things there must be at least one of.
+        """The value of a setting that is a positive integer.
 
         Raises:
-            ModelError: It is missing and has no default, or is not a number above zero.
+            ModelError: It is missing and has no default, or is not a positive integer.
         """
         value = self.number(name, default)
         if value < 1:
@@ -94,11 +93,11 @@ class Settings:
 
 
 class Architecture(ModelShape):
-    """The shape of one model, with what it was read from.
+    """The shape of a model, with the configuration that it was read from.
 
     Args:
-        settings: Its configuration, with the family's peculiarities.
-        countable: Its family is known, so that parameters can be counted exactly.
+        settings: The configuration, with its family.
+        countable: Whether parameters can be counted exactly: the family is known.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -121,12 +120,14 @@ def architecture(config: Config, where: str = "") -> Architecture:
     heads = settings.size("num_attention_heads")
     layers = settings.size("num_hidden_layers")
     intermediate = settings.size("intermediate_size", 4 * hidden)
-    if not settings.get("num_experts"):  # Granite 4: what its experts share is all there is
+    if not settings.get(
+        "num_experts"
+    ):  # Granite 4: the shared expert is the whole feed-forward block
         intermediate = settings.size("shared_intermediate_size", intermediate)
     context = settings.size("max_position_embeddings", 2048)
     kinds = settings.get("layer_types")
     attention_only = settings.model_type not in HYBRIDS or (
-        isinstance(kinds, list) and bool(kinds) and {*map(str, kinds)} <= _ATTENTION
+        isinstance(kinds, list) and bool(kinds) and {*map(str, kinds)} <= _ATTENTION_LAYERS
     )
     return Architecture(
         settings=settings,
@@ -137,7 +138,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
         attention_heads=heads,
         key_value_heads=_key_value_heads(settings, heads),
         head_dim=settings.size("head_dim", max(1, hidden // heads)),
-        # Llama 4 gives the width of an expert, and that of a dense layer beside it.
+        # Llama 4 states the width of experts, and separately that of dense layers.
         intermediate_size=settings.size("intermediate_size_mlp", intermediate),
         vocabulary_size=settings.size("vocab_size"),
         context_length=context - family.reserved_positions,
@@ -157,7 +158,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
 
 
 def _check_kind(settings: Settings) -> None:
-    """Refuse kinds of models that would be counted wrongly."""
+    """Refuse models whose parameters would be counted wrongly."""
     name = settings.model_type
     if name in WITHOUT_ATTENTION:
         raise ModelError(
@@ -192,7 +193,7 @@ def _key_value_heads(settings: Settings, heads: int) -> int:
 
 
 def _experts(settings: Settings, layers: int, intermediate: int) -> MixtureOfExperts | None:
-    if not settings.get("num_experts"):  # dense variants of sparse families have none, or 0
+    if not settings.get("num_experts"):  # missing or 0 in dense variants of sparse families
         return None
     width = settings.size("moe_intermediate_size", intermediate)
     shared = settings.number("n_shared_experts", 0) * width
@@ -220,7 +221,7 @@ def _sparse_layers(settings: Settings, layers: int) -> int:
 def _latent_attention(settings: Settings) -> LatentAttention | None:
     if settings.get("kv_lora_rank") is None:
         return None
-    # DeepSeek-V2-Lite writes null where it means "no low rank for queries", which is not
+    # In DeepSeek-V2-Lite null means "no low rank for queries", which is not
     # the same as leaving the field out.
     stated = settings.config.get("q_lora_rank", settings.family.defaults.get("q_lora_rank"))
     return LatentAttention(

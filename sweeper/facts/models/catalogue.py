@@ -21,8 +21,8 @@ Pooling = Literal["mean", "cls", "last"]
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MBT])", re.IGNORECASE)
 _UNIT = {"M": 10**6, "B": 10**9, "T": 10**12}
 
-SMALLEST = 60_000_000
-"""Below this many parameters the vocabulary alone decides the size (Pythia-70M's is 51 million)."""
+MIN_PARAMETERS = 60_000_000
+"""Fewest parameters of a typical model: in smaller ones, most are embeddings (Pythia-70M: 51M)."""
 
 
 class Entry(Record):
@@ -43,26 +43,26 @@ class Entry(Record):
 
     @property
     def shape(self) -> Mapping[str, object]:
-        """The configuration without what does not change its layers."""
+        """The settings of the configuration that describe the layers."""
         not_shape = ("dtype", "max_position_embeddings")
         return {name: value for name, value in self.config.items() if name not in not_shape}
 
 
 @lru_cache(maxsize=1)
 def entries() -> Mapping[str, Entry]:
-    """The models by their ids."""
+    """Model id to its entry."""
     return _entries(table("models.yaml"))
 
 
 def entry_of(model_id: str) -> Entry | None:
-    """The entry of a model, or of one of exactly its shape."""
-    alike = (entry for entry in entries().values() if model_id in entry.also)
-    return entries().get(model_id) or next(alike, None)
+    """The entry of a model, or of a model with the same shape."""
+    same_shape = (entry for entry in entries().values() if model_id in entry.also)
+    return entries().get(model_id) or next(same_shape, None)
 
 
 @lru_cache(maxsize=1)
 def _typical_models() -> Mapping[str, Entry]:
-    """The models whose shapes stand for sizes. Reading all models takes ten times as long."""
+    """The models that are typical of a size. Reading all models would take ten times as long."""
     return _entries(part_of_table("models.yaml", "size"))
 
 
@@ -71,7 +71,7 @@ def _entries(models: Mapping[str, object]) -> Mapping[str, Entry]:
 
 
 def parse_size(text: str) -> int | None:
-    """Parameters of a bare size, or None if the text is none.
+    """The number of parameters of a size such as ``7B``; None if the text is no size.
 
     >>> parse_size("7B"), parse_size("135m"), parse_size("seven")
     (7000000000, 135000000, None)
@@ -83,16 +83,16 @@ def parse_size(text: str) -> int | None:
 def typical(parameters: int) -> tuple[str, dict[str, object]]:
     """A shape of about this size: the nearest typical model and its configuration.
 
-    Where no typical model is within a tenth, its layers are multiplied until the size fits: width
-    and depth grow together in practice, but memory and time follow their product.
+    If no typical model is within 10% of the size, the nearest one's number of layers is scaled:
+    larger models are also wider, but memory and time depend on the product.
 
     Returns:
-        The id of the model whose shape it is, and the configuration.
+        The id of the typical model, and the configuration.
 
     Raises:
-        ModelError: The size is below any language model's.
+        ModelError: The size is too small for a language model.
     """
-    if parameters < SMALLEST:
+    if parameters < MIN_PARAMETERS:
         raise ModelError(
             f"{parameters:,} parameters are fewer than a typical language model has",
             why="Models of this size differ too much to have a typical shape.",
@@ -109,7 +109,9 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
     shape = architecture(config)
     actual = count_parameters(shape)
     if abs(actual / parameters - 1) > 0.1:
-        table = shape.vocabulary_size * shape.hidden_size * (1 if shape.tied_embeddings else 2)
-        growth = (parameters - table) / (actual - table)
+        embedding_parameters = (
+            shape.vocabulary_size * shape.hidden_size * (1 if shape.tied_embeddings else 2)
+        )
+        growth = (parameters - embedding_parameters) / (actual - embedding_parameters)
         config["num_hidden_layers"] = max(1, round(shape.layers * growth))
     return nearest_id, config

@@ -1,7 +1,7 @@
 """Renders conversations with the model's chat template, to measure their length.
 
-Only for lengths: what is trained on is written by the tokenizer itself. Imported only where there
-is a conversation to measure, since jinja2 costs start-up.
+Training uses the tokenizer's own rendering. This module is imported only if there are conversations
+to measure, since loading jinja2 takes time.
 """
 
 from __future__ import annotations
@@ -26,73 +26,74 @@ from sweeper.jsontext import object_of
 from sweeper.textfile import read_text
 
 Writer = Callable[[Sequence[Sequence[Message]]], list[str]]
-"""Conversations to texts."""
+"""Renders conversations as texts."""
 
 _RENDER = "sweeper.facts.models.chat_template:render"
 
-MOST_SECONDS = 30
-"""What a plan may wait for."""
+TIMEOUT_SECONDS = 30
+"""Time limit of the child process that renders."""
 
-MOST_BYTES = 2 * 2**30
-MOST_CHARACTERS = 100_000_000
-"""Fifty times the characters that are measured at most."""
+MAX_RAM_BYTES = 2 * 2**30
+MAX_CHARACTERS = 100_000_000
+"""Largest number of rendered characters: fifty times the largest input."""
 
 
 class TemplateRequest(Record):
-    """Conversations for the template in a folder."""
+    """A request to the child: a model folder and conversations."""
 
     folder: str
     conversations: tuple[tuple[Message, ...], ...]
 
 
 class TemplateTexts(Record):
-    """The conversations as the template writes them."""
+    """The rendered conversations."""
 
     texts: tuple[str, ...]
 
 
 def writer(folder: Path) -> tuple[Writer, str | None]:
-    """The conversation format of the model in a folder, and its name if it is a fallback.
+    """A function that renders conversations for the model in a folder, and the fallback's name.
 
-    A conversation that the template refuses is measured as its turns, one after the other. A
-    template is a program of strangers: it is rendered in a process with limits of its own.
+    The name is None if the model has a template. A conversation that the template refuses becomes
+    its turns, line by line. Templates are untrusted programs, so they are rendered in a child
+    process with limits.
     """
     settings = _read(folder / "tokenizer_config.json")
-    borrowed = None if _source(folder, settings) is not None else _fallback(settings).name
+    fallback_name = None if _source(folder, settings) is not None else _fallback(settings).name
 
-    written: dict[tuple[Message, ...], str] = {}  # a process takes longer than one conversation
+    rendered: dict[tuple[Message, ...], str] = {}  # cached, as starting a process is slow
 
     def write(conversations: Sequence[Sequence[Message]]) -> list[str]:
         keys = [tuple(conversation) for conversation in conversations]
-        if new := [key for key in keys if key not in written]:
-            written.update(zip(new, ask_for(new), strict=True))
-        return [written[key] for key in keys]
+        if missing := [key for key in keys if key not in rendered]:
+            rendered.update(zip(missing, render_in_child(missing), strict=True))
+        return [rendered[key] for key in keys]
 
-    def ask_for(conversations: Sequence[tuple[Message, ...]]) -> tuple[str, ...]:
+    def render_in_child(conversations: Sequence[tuple[Message, ...]]) -> tuple[str, ...]:
         request = TemplateRequest(folder=str(folder), conversations=tuple(conversations))
         what = "the model's chat template"
         try:
             return in_child(
-                _RENDER, request, TemplateTexts, what=what, seconds=MOST_SECONDS, threads=1
+                _RENDER, request, TemplateTexts, what=what, seconds=TIMEOUT_SECONDS, threads=1
             ).texts
         except ChildFailed as error:
             raise ModelError(
                 error.problems[0].what,
-                why=f"Templates have {MOST_SECONDS} s and {MOST_BYTES // 2**30} GiB of memory.",
+                why=f"Templates have {TIMEOUT_SECONDS} s and {MAX_RAM_BYTES >> 30} GiB of memory.",
                 fix="Repair or remove chat_template in the folder, or take another model.",
                 where=str(folder),
             ) from error
 
-    return write, borrowed
+    return write, fallback_name
 
 
 def writes_tools(folder: Path) -> bool:
-    """Whether the template in a folder knows tool calls; else they are written as text."""
+    """Whether the template in a folder has tool calls; else they are written as text."""
     return "tool_calls" in (_source(folder, _read(folder / "tokenizer_config.json")) or "")
 
 
 def _template(folder: Path) -> Template | None:
-    """None where the template is not one."""
+    """The template of a folder, or the fallback; None if it is invalid."""
     settings = _read(folder / "tokenizer_config.json")
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -111,8 +112,8 @@ def _template(folder: Path) -> Template | None:
 
 
 def render(request: TemplateRequest) -> TemplateTexts:
-    """The request of ``writer`` to its process."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    """Render conversations; runs in the child process of ``writer``."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_RAM_BYTES, MAX_RAM_BYTES))
     template, tools = _template(Path(request.folder)), writes_tools(Path(request.folder))
     texts: list[str] = []
     characters = 0
@@ -120,8 +121,8 @@ def render(request: TemplateRequest) -> TemplateTexts:
         messages = conversation if tools else as_text(conversation)
         texts.append(_rendered(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
-        if characters > MOST_CHARACTERS:
-            raise MemoryError(f"it writes more than {MOST_CHARACTERS:,} characters")
+        if characters > MAX_CHARACTERS:
+            raise MemoryError(f"it writes more than {MAX_CHARACTERS:,} characters")
     return TemplateTexts(texts=tuple(texts))
 
 
@@ -142,14 +143,14 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def _source(folder: Path, settings: dict[str, object]) -> str | None:
-    """The template's text: a file of its own, or the default one in the tokenizer's settings."""
+    """The template's source: from its own file, or the default one in the tokenizer's settings."""
     try:
         return read_text(folder / "chat_template.jinja")
     except (OSError, UnicodeDecodeError):
         stated = settings.get("chat_template")
     if isinstance(stated, list):
-        named = {entry.get("name"): entry.get("template") for entry in stated}
-        stated = named.get("default")
+        by_name = {entry.get("name"): entry.get("template") for entry in stated}
+        stated = by_name.get("default")
     return stated if isinstance(stated, str) else None
 
 

@@ -1,8 +1,8 @@
-"""How conversations are written for a tokenizer that has no chat template.
+"""Chat templates for tokenizers that have none.
 
-Llama 2 and Mistral have a form of their own, ``[INST]``. Other families get ChatML. Its markers are
-tokens only where the tokenizer has them; elsewhere they are plain text, since tokens that are added
-to a base model, or reserved and never trained, say nothing to adapters on frozen embeddings.
+Llama 2 and Mistral have their own format, ``[INST]``. Other families get ChatML. Its markers are
+special tokens only if the tokenizer has them; otherwise they are plain text, since added or unused
+tokens have untrained embeddings, which adapters do not train.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FallbackTemplate:
-    """A form of conversations: its name with an article, and Jinja as tokenizers keep it."""
+    """A chat template: its name with an article, and its Jinja source."""
 
     name: str
     template: str
@@ -40,7 +40,7 @@ _CHATML = (
 CHATML = FallbackTemplate("a ChatML template", _CHATML.replace("ANSWER_END", "{{ '<|im_end|>' }}"))
 CHATML_AS_TEXT = FallbackTemplate(
     "a ChatML template",
-    # The model must learn to end its answer with the one token that it knows as an end.
+    # The model must learn to end answers with its own end token.
     _CHATML.replace(
         "ANSWER_END",
         "{% if message['role'] == 'assistant' and eos_token is defined and eos_token %}"
@@ -50,7 +50,7 @@ CHATML_AS_TEXT = FallbackTemplate(
 
 
 def fallback(tokens: Collection[str], bos: str | None, eos: str | None) -> FallbackTemplate:
-    """The form for a tokenizer with these special tokens.
+    """The template for a tokenizer with these special tokens.
 
     Source: torchtune documentation, ChatMLTemplate ("the default chat template used by Hugging Face
     models").

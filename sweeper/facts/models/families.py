@@ -1,4 +1,4 @@
-"""What distinguishes the common model families, from ``search_spaces/families.yaml``."""
+"""The common model families, from ``search_spaces/families.yaml``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeper.resources import table
 
 Kind = Literal["encoder", "decoder", "encoder-decoder"]
 Flag = bool | str
-"""True, False, or the name of the config field that decides."""
+"""True, False, or the name of the config field with the value."""
 
 Role = Literal[
     "q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down",
@@ -44,13 +44,13 @@ class Family:
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
-_ATTENTION = ("qkv_bias", "out_bias")
-_SHORT = {"attention_biases": _ATTENTION, "biases": (*_ATTENTION, "mlp_bias")}
+_ATTENTION_BIASES = ("qkv_bias", "out_bias")
+_SHORTHANDS = {"attention_biases": _ATTENTION_BIASES, "biases": (*_ATTENTION_BIASES, "mlp_bias")}
 
 
 @cache
 def families() -> Mapping[str, Family]:
-    """The families by model type."""
+    """Model type to its family."""
     entries = table("families.yaml")
     names: dict[str, dict[Role, str]] = {"": {}}
     for name, roles in entries["names"].items():
@@ -62,16 +62,16 @@ def families() -> Mapping[str, Family]:
     return by_type
 
 
-def _family(like: Family, fields: dict[str, Any], names: Mapping[str, Names]) -> Family:
-    defaults = {**like.defaults, **fields.pop("defaults", {})}
+def _family(base: Family, fields: dict[str, Any], names: Mapping[str, Names]) -> Family:
+    defaults = {**base.defaults, **fields.pop("defaults", {})}
     if "tied" in fields:
         defaults["tie_word_embeddings"] = fields.pop("tied")
     if "names" in fields:
         fields["names"] = names[fields["names"]]
-    for short, meant in _SHORT.items():
-        if short in fields:
-            fields |= dict.fromkeys(meant, fields.pop(short))
-    return replace(like, **fields, defaults=defaults)
+    for shorthand, fields_ in _SHORTHANDS.items():
+        if shorthand in fields:
+            fields |= dict.fromkeys(fields_, fields.pop(shorthand))
+    return replace(base, **fields, defaults=defaults)
 
 
 def family_like(model_type: str, kind: Kind, gated: bool) -> Family:
@@ -81,7 +81,7 @@ def family_like(model_type: str, kind: Kind, gated: bool) -> Family:
 
 
 def layer_names(*roles: Role) -> frozenset[str]:
-    """The names of layers with these roles, over all families."""
+    """The names of layers with these roles in all families."""
     layer_name = (family.names.get(role) for family in families().values() for role in roles)
     return frozenset(name for name in layer_name if name is not None)
 
@@ -91,7 +91,7 @@ HYBRIDS = frozenset({
     "minimax", "nemotron_h", "qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text",
     "qwen3_next", "recurrent_gemma", "zamba", "zamba2",
 })  # fmt: skip
-"""Some of their layers are attention, others state spaces, recurrences or convolutions."""
+"""Families with attention in some layers; others are state spaces, recurrences, convolutions."""
 
 WITHOUT_ATTENTION = frozenset({"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"})
-"""Not transformers: no family here describes them."""
+"""Model types that are not transformers; they are refused."""

@@ -1,7 +1,7 @@
 """Downloads from the model hub into the hub's own cache: a configuration, or a whole model.
 
-Weights come in safetensors, and nothing that could run code. Import it only where the cache lacks
-something: the hub's client takes a third of the time that a plan may take.
+Weights are in safetensors format; files that could run code are not downloaded. Import this module
+only to download, as loading the hub's client is slow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
 from sweeper.spec import ModelSpec
 
-FILES = (
+FILE_PATTERNS = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
@@ -33,14 +33,14 @@ FILES = (
     "modules.json",
     "README.md",
 )
-"""Configuration, tokenizer, weights, pooling and model card: what training reads."""
+"""Patterns of the files that training reads: configuration, tokenizer, weights, pooling, card."""
 
-CODE = "*.py"
-"""Fetched only for models that the user has allowed to bring code of their own."""
+CODE_PATTERN = "*.py"
+"""Downloaded only if the user trusts the model's code (``trust_remote_code``)."""
 
 
 def fetch_config(model_id: str, revision: str | None) -> Path | Problem:
-    """The folder of a snapshot with the model's ``config.json``, or the reason for none.
+    """The snapshot folder with the model's ``config.json``, or the problem.
 
     The hub is asked even if the file is in the cache.
     """
@@ -63,20 +63,20 @@ def _request(model_id: str, revision: str | None) -> Path | Problem:
 
 
 def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _of: None) -> Path:
-    """The folder of a hub model on this machine, after downloading what is missing.
+    """Download missing files of a hub model; returns its folder on this machine.
 
-    Interrupted downloads go on where they stopped.
+    An interrupted download is continued.
 
     Args:
-        tell: Called with the megabytes so far and in total, from any thread.
+        tell: Called with the downloaded and the total megabytes, from any thread.
 
     Raises:
-        ModelError: It cannot be had, or has no weights in safetensors format.
+        ModelError: It cannot be downloaded, or has no weights in safetensors format.
     """
-    wanted = [*FILES, CODE] if spec.trust_remote_code else list(FILES)
+    patterns = [*FILE_PATTERNS, CODE_PATTERN] if spec.trust_remote_code else list(FILE_PATTERNS)
     try:
         folder = snapshot_download(
-            spec.id, revision=spec.revision, allow_patterns=wanted, tqdm_class=bar(tell)
+            spec.id, revision=spec.revision, allow_patterns=patterns, tqdm_class=bar(tell)
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -1,7 +1,7 @@
 """Facts about the base model: local folder, hub id, ``packaged:`` name, or a bare size.
 
-From configuration files alone. No weights are opened, nothing is imported from the model, and the
-network is asked only for a model that neither this machine nor the user's settings rule out.
+Facts come from configuration files: no weights are opened, and no code of the model runs. The hub
+is asked only for a model that is not on this machine, unless it is switched off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sweeper.facts.models.model_folder import (
     pooling,
     read_json,
 )
-from sweeper.facts.models.names import Meant
+from sweeper.facts.models.names import NameMatch
 from sweeper.facts.models.packaged import (
     PACKAGED,
     PREFIX,
@@ -43,9 +43,9 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
     """The facts about a model.
 
     Raises:
-        ModelError: It cannot be found, reached or read; the error says what would work.
+        ModelError: It cannot be found, downloaded or read; the error suggests alternatives.
     """
-    facts = _found(spec)
+    facts = _facts_by_source(spec)
     return facts.model_copy(update={"missing": missing_weights(spec)})
 
 
@@ -57,7 +57,7 @@ def catalogue_facts(model_id: str) -> ModelFacts:
     """
     spec, entry = ModelSpec(id=model_id), catalogue.entry_of(model_id)
     if entry is None:
-        raise ModelError(f"{model_id} is not in the catalogue", fix=_what_would_work(model_id))
+        raise ModelError(f"{model_id} is not in the catalogue", fix=_alternatives(model_id))
     folder = cached_snapshot(model_id, None)
     stated = _facts(spec, "catalogue", entry.config, entry=entry)
     facts = _folder_facts(spec, folder, "hub", entry) if folder else stated
@@ -65,10 +65,10 @@ def catalogue_facts(model_id: str) -> ModelFacts:
 
 
 def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
-    """The facts of those of these models, and of packaged ones, whose weights are on this machine.
+    """The facts of these and of packaged models, if their weights are on this machine.
 
     Raises:
-        ModelError: There is none.
+        ModelError: No model is on this machine.
     """
     available = [facts for facts in map(catalogue_facts, names) if facts.missing is None]
     available += [
@@ -86,7 +86,7 @@ def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
     return tuple(available)
 
 
-def _found(spec: ModelSpec) -> ModelFacts:
+def _facts_by_source(spec: ModelSpec) -> ModelFacts:
     if spec.id.startswith(PREFIX):
         return _packaged_facts(spec)
     size = catalogue.parse_size(spec.id)
@@ -98,10 +98,10 @@ def _found(spec: ModelSpec) -> ModelFacts:
 
 
 def model_folder(model_id: str, revision: str | None = None) -> Path | None:
-    """Where config, tokenizer and weights of a model lie on this machine, or None.
+    """The folder with config, tokenizer and weights of a model on this machine, or None.
 
     Raises:
-        ModelError: There is no packaged model of that name.
+        ModelError: No packaged model has this name.
     """
     if model_id.startswith(PREFIX):
         return ready_folder(model_id)
@@ -113,7 +113,7 @@ def model_folder(model_id: str, revision: str | None = None) -> Path | None:
 
 
 def why_not_trainable(facts: ModelFacts) -> Problem | None:
-    """The problem that prevents training this model here; None if none is known."""
+    """The problem that prevents training this model on this machine; None if none is known."""
     if facts.source == "size":
         return Problem(
             f"{facts.id} is a size, not a model",
@@ -124,8 +124,8 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
     if facts.source == "packaged":
         model = packaged(facts.id)
         what, fix = f"the package {model.distribution}", f"pip install {model.distribution}"
-        lacking = package_folder(model) is None
-        return Problem(f"{what} is not installed", "", fix, facts.id) if lacking else None
+        is_missing = package_folder(model) is None
+        return Problem(f"{what} is not installed", "", fix, facts.id) if is_missing else None
     if facts.source == "local" and not has_weights(Path(facts.folder or "")):
         return Problem(
             "the folder has no weights in safetensors format",
@@ -151,10 +151,10 @@ def why_not_trainable(facts: ModelFacts) -> Problem | None:
 
 
 def must_be_trainable(spec: ModelSpec) -> None:
-    """Check that a model can be trained from here, before anything is started.
+    """Check that a model can be trained on this machine.
 
     Raises:
-        ModelError: It cannot; the error says why and what would help.
+        ModelError: It cannot be trained.
     """
     problem = why_not_trainable(model_facts(spec))
     if problem is not None:
@@ -162,10 +162,10 @@ def must_be_trainable(spec: ModelSpec) -> None:
 
 
 def missing_weights(spec: ModelSpec) -> Missing | None:
-    """What must be done before the weights can be loaded; None if they are here, or are nowhere.
+    """The step that is needed before the weights can be loaded; None if they are here or unknown.
 
-    A packaged model may be converted once, and ``sweeper.facts.models.hub_download.download`` gets
-    a model of the hub.
+    A packaged model may need a conversion, a hub model a download
+    (``sweeper.facts.models.hub_download.download``).
     """
     if spec.id.startswith(PREFIX):
         ready = packaged(spec.id).folder is not None or ready_folder(spec.id) is not None
@@ -198,41 +198,41 @@ def _packaged_facts(spec: ModelSpec) -> ModelFacts:
 
 
 def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
-    like, config = catalogue.typical(size)
+    typical_id, config = catalogue.typical(size)
     facts = _facts(spec, "size", config)
-    note = f"Planned with the shape of {like}, a typical model of this size."
+    note = f"Planned with the shape of {typical_id}, a typical model of this size."
     return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
 
 
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
     if not is_hub_id(spec.id):
-        raise ModelError(f"{spec.id!r} is not a model id", fix=_what_would_work(spec.id))
+        raise ModelError(f"{spec.id!r} is not a model id", fix=_alternatives(spec.id))
     snapshot = cached_snapshot(spec.id, spec.revision) or _fetch(spec)
     if isinstance(snapshot, Path):
         pinned = spec.model_copy(update={"revision": snapshot.name})
         return _folder_facts(pinned, snapshot, "hub", catalogue.entries().get(spec.id))
-    meant = names.meant(spec.id)
-    if meant is not None:
-        return _assumed_facts(spec, meant)
+    match = names.match(spec.id)
+    if match is not None:
+        return _matched_facts(spec, match)
     raise ModelError(
         f"{spec.id} is not on this machine: {snapshot.what}",
         why=snapshot.why,
-        fix=" ".join(part for part in (snapshot.fix, _what_would_work(spec.id)) if part),
+        fix=" ".join(part for part in (snapshot.fix, _alternatives(spec.id)) if part),
         where="model",
         code="no-model-here",
     )
 
 
-def _assumed_facts(spec: ModelSpec, meant: Meant) -> ModelFacts:
-    """The facts of the known model that a name means, with the assumptions."""
-    facts = _facts(spec, "catalogue", meant.entry.config, entry=meant.entry)
-    notes = [note for note in (meant.assumed, facts.weights_note) if note]
+def _matched_facts(spec: ModelSpec, match: NameMatch) -> ModelFacts:
+    """The facts of the known model that a name was matched with, with notes on assumptions."""
+    facts = _facts(spec, "catalogue", match.entry.config, entry=match.entry)
+    notes = [note for note in (match.assumption, facts.weights_note) if note]
     return facts.model_copy(
         update={
-            "parameters_exact": facts.parameters_exact and meant.alike,
+            "parameters_exact": facts.parameters_exact and match.same_shape,
             "weights_note": " ".join(notes) or None,
-            "chat_template": facts.chat_template if meant.chat is None else meant.chat,
-            "license": facts.license if meant.alike else None,
+            "chat_template": facts.chat_template if match.chat is None else match.chat,
+            "license": facts.license if match.same_shape else None,
         }
     )
 
@@ -245,10 +245,10 @@ def _fetch(spec: ModelSpec) -> Path | Problem:
     return fetch_config(spec.id, spec.revision)
 
 
-def _what_would_work(model_id: str) -> str:
+def _alternatives(model_id: str) -> str:
     near, size = names.nearest(model_id), names.size_of(model_id)
     hint = f"Did you mean {near}? " if near else ""
-    typical = f"{size / 1e9:g}B" if size and size >= catalogue.SMALLEST else "7B"
+    typical = f"{size / 1e9:g}B" if size and size >= catalogue.MIN_PARAMETERS else "7B"
     return f"{hint}{_without_network(model_id)} To plan, a size such as {typical} is enough."
 
 
@@ -275,7 +275,7 @@ def _folder_facts(
 
 
 def _note(config: Config, entry: Entry | None, attention_only: bool) -> str | None:
-    """Notes about the weights or the parameter count."""
+    """A note about the weights or the parameter count."""
     if not attention_only:
         return "Some of its layers are not attention; they are counted as if they were, roughly."
     stored = config.get("quantization_config")
@@ -312,11 +312,11 @@ def _facts(
 
 
 def cached_snapshot(model_id: str, revision: str | None) -> Path | None:
-    """The folder of a downloaded revision that has a ``config.json``, or None.
+    """The folder of a downloaded revision with a ``config.json``, or None.
 
-    Its name is the commit that the revision stood for.
+    The folder's name is the commit of the revision.
     """
-    from huggingface_hub import constants  # a plan for a size does without
+    from huggingface_hub import constants  # imported here, as a plan for a size does not need it
 
     repository = Path(constants.HF_HUB_CACHE, f"models--{model_id.replace('/', '--')}")
     name = revision or "main"

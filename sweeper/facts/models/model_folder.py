@@ -1,4 +1,4 @@
-"""Reads the files beside a model's weights: configuration, template, pooling, licence."""
+"""Reads the files in a model's folder: configuration, template, pooling, licence."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _LICENSE = re.compile(r"^license: *([\w.-]+)", re.MULTILINE)
-_AGAIN = "Download the model again, or save it again with save_pretrained()."
+_FIX = "Download the model again, or save it again with save_pretrained()."
 
 
 def read_json(path: Path) -> dict[str, object]:
     """The object in a JSON file of a model folder.
 
     Raises:
-        ModelError: The file is missing, cannot be read, or holds something else.
+        ModelError: The file is missing, cannot be read, or has no object.
     """
     try:
         config = value_of(read_text(path))
@@ -48,7 +48,7 @@ def _no_config(folder: Path) -> ModelError:
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether the tokenizer has a chat template, in its settings or in a file of its own."""
+    """Whether the tokenizer has a chat template, in its settings or in its own file."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     path = folder / "tokenizer_config.json"
@@ -56,7 +56,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def pooling(folder: Path) -> Pooling | None:
-    """The pooling of the model's own pooling module, if it has one."""
+    """The pooling of the model's pooling module, if it has one."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return None
@@ -81,24 +81,28 @@ def license_name(folder: Path) -> str | None:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether there are weights in safetensors format, the only ones that are loaded."""
+    """Whether there are weights in safetensors format; other formats are not loaded."""
     return any(folder.glob("*.safetensors"))
 
 
 def weights_state(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file with weights: they tell other weights in the same folder."""
+    """Name, size and modification time of each weight file, which change with the weights."""
     stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def damage(folder: Path, trust_remote_code: bool) -> Problem | None:
-    """The problem that prevents loading the model in a folder; None if none is known."""
-    return _own_code(folder, trust_remote_code) or _weights(folder) or _tokenizer(folder)
+    """The problem that prevents loading the model in a folder; None if none is found."""
+    return (
+        _code_problem(folder, trust_remote_code)
+        or _weights_problem(folder)
+        or _tokenizer_problem(folder)
+    )
 
 
-def _weights(folder: Path) -> Problem | None:
-    """Each file against its header, which states where every tensor lies."""
-    # Here, since only training needs these packages.
+def _weights_problem(folder: Path) -> Problem | None:
+    """The first problem of the weight files: missing, or with a header that does not fit."""
+    # Imported here, as only training needs this package.
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
@@ -110,29 +114,29 @@ def _weights(folder: Path) -> Problem | None:
         missing = sorted(named - {path.name for path in folder.iterdir() if path.is_file()})
         if missing or not named:
             what = f"{missing[0]} is missing" if missing else "it names no weights"
-            return Problem(what, "The index names files with weights.", _AGAIN, str(index))
+            return Problem(what, "The index names files with weights.", _FIX, str(index))
     for path in sorted(folder.glob("*.safetensors")):
         if not path.is_file():
-            return Problem("the weights are not a regular file", fix=_AGAIN, where=str(path))
+            return Problem("the weights are not a regular file", fix=_FIX, where=str(path))
         try:
             with safe_open(path, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
             why = f"Its header does not fit its content: {error}"
-            return Problem("the weights are damaged", why, _AGAIN, str(path))
+            return Problem("the weights are damaged", why, _FIX, str(path))
     return None
 
 
-def _tokenizer(folder: Path) -> Problem | None:
+def _tokenizer_problem(folder: Path) -> Problem | None:
     path = folder / "tokenizer.json"
     if not path.exists():
         return None
     if not path.is_file():
-        return Problem("the tokenizer is not a regular file", fix=_AGAIN, where=str(path))
+        return Problem("the tokenizer is not a regular file", fix=_FIX, where=str(path))
     try:
         read_tokenizer(path)
     except ValueError as error:
-        return Problem("the tokenizer cannot be read", str(error), _AGAIN, str(path))
+        return Problem("the tokenizer cannot be read", str(error), _FIX, str(path))
     return None
 
 
@@ -142,7 +146,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     Raises:
         ValueError: It cannot be read, for example since a newer version wrote it.
     """
-    # Here, since only data with a tokenizer beside it needs this package.
+    # Imported here, as only a model with a tokenizer needs this package.
     from tokenizers import Tokenizer
 
     try:
@@ -152,21 +156,21 @@ def read_tokenizer(path: Path) -> Tokenizer:
             raise ValueError(f"its vocabulary does not contain its unknown token {unknown!r}")
         return tokenizer
     except Exception as error:
-        # The package raises nothing more special.
+        # The package raises plain exceptions.
         if type(error) is not Exception:
             raise
         raise ValueError(str(error)) from error
 
 
-def _own_code(folder: Path, trust_remote_code: bool) -> Problem | None:
-    """A model type that transformers does not have and the folder brings code for."""
+def _code_problem(folder: Path, trust_remote_code: bool) -> Problem | None:
+    """The problem that transformers lacks the model type and the folder's code is not trusted."""
     config = read_json(folder / "config.json")
     spec = importlib.util.find_spec("transformers")
     if trust_remote_code or not config.get("auto_map") or spec is None or spec.origin is None:
         return None
     kind = str(config.get("model_type", "")).replace("-", "_")
     models = Path(spec.origin).parent / "models"
-    # A part of a model has a type of its own, as gemma3_text in gemma3.
+    # Parts of models have their own types, such as gemma3_text in gemma3.
     in_transformers = kind.isidentifier() and any(
         (models / name).is_dir() for name in (kind, kind.rpartition("_")[0]) if name
     )

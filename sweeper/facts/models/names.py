@@ -1,7 +1,7 @@
-"""Which model of the catalogue a name means: instruct variants, re-uploads and short names.
+"""Finds the model of the catalogue that a name means: instruct variants, re-uploads, short names.
 
-A name is cut into words. Words that say how a model was tuned or stored do not change its shape, so
-they are set aside; whatever is left must be the words of a known model.
+A name is split into words. Words on how a model was tuned or stored do not change its shape, so
+they are ignored; the other words must be those of a known model.
 """
 
 from __future__ import annotations
@@ -19,77 +19,104 @@ from sweeper.facts.models.catalogue import Entry
 
 Words = tuple[str, ...]
 
-_GLUED = re.compile(
+_NAME_WITH_VERSION = re.compile(
     r"^(meta)?(llama|qwen|phi|gemma|smollm|falcon|starcoder|olmo|granite|glm|yi)(\d[\w.]*)$"
 )
 _SIZE = re.compile(r"^(?:(\d+)x|e)?(\d+(?:\.\d+)?)([bm])$")
-_ACTIVE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
+_ACTIVE_SIZE = re.compile(r"^a\d+(?:\.\d+)?[bm]$")
 _NO_NUMBER = r"(?:-[^-\d]+)*"
 _RELEASE = re.compile(r"^(?:v\d+(?:\.\d+)*|\d{4}|\d{6,8})$")
 
-_CHAT = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
-_TUNED = {*_CHAT, "hf", "pt", "sft", "dpo", "rlvr", "preview", "plus", "deduped", "meta"}
-_STORED = {
+_CHAT_WORDS = {"instruct", "chat", "it", "thinking", "reasoning", "think"}
+_TUNING_WORDS = {
+    *_CHAT_WORDS,
+    "hf",
+    "pt",
+    "sft",
+    "dpo",
+    "rlvr",
+    "preview",
+    "plus",
+    "deduped",
+    "meta",
+}
+_STORAGE_WORDS = {
     *("bnb", "4bit", "8bit", "4", "8", "bit", "unsloth", "gptq", "awq", "gguf", "mlx", "exl2"),
     *("int4", "int8", "fp8", "bf16", "fp16", "mxfp4", "nvfp4", "w4a16", "w8a8", "dynamic", "ud"),
     *("q4", "q5", "q6", "q8", "k", "m", "s", "0", "quantized", "onnx", "safetensors"),
 }
-_PACKED = {"bnb", "4bit", "8bit", "gptq", "awq", "int4", "int8", "fp8", "mxfp4", "nvfp4", "mlx"}
-_OTHER_SHAPE = {
+_QUANTIZED_WORDS = {
+    "bnb",
+    "4bit",
+    "8bit",
+    "gptq",
+    "awq",
+    "int4",
+    "int8",
+    "fp8",
+    "mxfp4",
+    "nvfp4",
+    "mlx",
+}
+_SHAPE_WORDS = {
     *("vision", "vl", "omni", "audio", "speech", "ocr", "moe", "minitron", "pruned", "draft"),
     *("eagle", "eagle3", "medusa", "speculator", "lora", "qlora", "adapter", "mamba", "embedding"),
     *("reranker", "llava", "merge", "depth", "upscaled", "multimodal", "flash", "guided"),
 }
-"""With one of these words a model has other layers than the one that it is named after."""
+"""Words that say that a model's layers differ from the model that it is named after."""
 
-_OTHER_SIZE = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
-"""So has it with one of these, where no number says the size."""
+_SIZE_WORDS = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
+"""Words that say the same in a name without a size in numbers."""
 
 
-class Meant(NamedTuple):
+class NameMatch(NamedTuple):
     """The known model that a name was matched with.
 
     Args:
-        id: The model of the catalogue.
-        alike: It has that model's shape: the entry names it, or the rest of the name says only how
-            it was tuned or stored.
-        assumed: What a reader must be told; None where nothing was assumed.
-        chat: Whether the name says that it was tuned for conversations; None if it says nothing.
+        id: The id of the known model.
+        entry: Its entry in the catalogue.
+        same_shape: Whether the named model has the known model's shape: the entry names it, or
+            other words say only how it was tuned or stored.
+        assumption: A note for the reader; None if nothing was assumed.
+        chat: Whether the named model is tuned for conversations; None if the name does not say.
     """
 
     id: str
     entry: Entry
-    alike: bool
-    assumed: str | None
+    same_shape: bool
+    assumption: str | None
     chat: bool | None
 
 
-def meant(name: str) -> Meant | None:
-    """The model of the catalogue that a hub id or a short name means, or None."""
-    model_id, how = _known(name)
+def match(name: str) -> NameMatch | None:
+    """The match of a hub id or short name with a model of the catalogue, or None."""
+    model_id, how = _find(name)
     if model_id is None:
         return None
     words, entry = _words(name), catalogue.entries()[model_id]
-    chat = True if _CHAT & set(words) else False if {"base", "pt"} & set(words) else None
-    return Meant(model_id, entry, how != "named after", _told(name, model_id, how), chat)
+    chat = True if _CHAT_WORDS & set(words) else False if {"base", "pt"} & set(words) else None
+    return NameMatch(model_id, entry, how != "named after", _assumption(name, model_id, how), chat)
 
 
 def nearest(name: str) -> str | None:
-    """The known id that a reader may have meant: of the same family where there is one."""
+    """The most similar known id, of the same family if there is one; None if none is similar."""
     ids = catalogue.entries()
     words, size = _words(name), size_of(name)
     family = [model_id for model_id in ids if _family(model_id) == _family(name)]
-    longest = max((_common(_words(model_id), words) for model_id in family), default=0)
-    family = [model_id for model_id in family if _common(_words(model_id), words) == longest]
+    longest = max((_common_length(_words(model_id), words) for model_id in family), default=0)
+    family = [model_id for model_id in family if _common_length(_words(model_id), words) == longest]
     sized = [model_id for model_id in family if size_of(model_id)]
     if size and sized:
-        return min(sized, key=lambda model_id: (_apart(model_id, size), -_alike(model_id, name)))
-    best = max(family or ids, key=lambda model_id: _alike(model_id, name))
-    return best if _alike(best, name) >= (0.5 if family else 0.75) else None
+        return min(
+            sized,
+            key=lambda model_id: (_size_distance(model_id, size), -_similarity(model_id, name)),
+        )
+    best = max(family or ids, key=lambda model_id: _similarity(model_id, name))
+    return best if _similarity(best, name) >= (0.5 if family else 0.75) else None
 
 
 def size_of(name: str) -> float | None:
-    """The number of parameters in a name, with experts counted as if they shared nothing."""
+    """The number of parameters that a name states, without sharing between experts."""
     for word in _words(name):
         if match := _SIZE.match(word):
             return int(match[1] or 1) * float(match[2]) * (1e9 if match[3] == "b" else 1e6)
@@ -99,15 +126,17 @@ def size_of(name: str) -> float | None:
 How = Literal["same", "alike", "named after"]
 
 
-def _known(name: str) -> tuple[str | None, How]:
-    index, words = _index(), _essential(_words(name))
+def _find(name: str) -> tuple[str | None, How]:
+    index, words = _index(), _shape_words(_words(name))
     spelled = name.lower()
     if spelled in index.spelled:
         return index.spelled[spelled], "same"
     last = spelled.rsplit("/", 1)[-1]
     if last in index.spelled:
         return index.spelled[last], "same"
-    if model_id := index.words.get(words) or _one_shape(index.undated.get(_undated(words), ())):
+    if model_id := index.words.get(words) or _first_if_same_shape(
+        index.undated.get(_without_dates(words), ())
+    ):
         return model_id, "alike"
     if model_id := _mixture(words):
         return model_id, "alike"
@@ -115,32 +144,40 @@ def _known(name: str) -> tuple[str | None, How]:
 
 
 def _mixture(words: Words) -> str | None:
-    """A mixture of experts by its sizes alone, such as ``8x7B`` or ``30B-A3B``."""
-    sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE.match(word))
-    if sizes != words or not any("x" in word or _ACTIVE.match(word) for word in words):
+    """The model that a mixture of experts' sizes alone mean, such as ``8x7B`` or ``30B-A3B``."""
+    sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE_SIZE.match(word))
+    if sizes != words or not any("x" in word or _ACTIVE_SIZE.match(word) for word in words):
         return None
-    return _one_shape(
-        tuple(model_id for own, model_id in _index().words.items() if _holds(own, words))
+    return _first_if_same_shape(
+        tuple(
+            model_id
+            for known_words, model_id in _index().words.items()
+            if _contains(known_words, words)
+        )
     )
 
 
 def _named_after(words: Words) -> str | None:
-    """The known model whose words stand in the name, in their order; the most words decide."""
+    """The known model whose words are in the name, in order; of several, that with most words."""
     best: tuple[int, str] | None = None
-    for own, model_id in _index().words.items():
-        sized = any(_SIZE.match(word) for word in own)
-        if best and best[0] >= len(own):
+    for known_words, model_id in _index().words.items():
+        sized = any(_SIZE.match(word) for word in known_words)
+        if best and best[0] >= len(known_words):
             continue
-        if not (_holds(words, own, _NO_NUMBER) if sized else len(own) > 1 and _holds(words, own)):
+        if not (
+            _contains(words, known_words, _NO_NUMBER)
+            if sized
+            else len(known_words) > 1 and _contains(words, known_words)
+        ):
             continue
-        other = _OTHER_SHAPE if sized else _OTHER_SHAPE | _OTHER_SIZE
-        rest = [word for word in words if word not in own]
-        if not any(word in other or _SIZE.match(word) for word in rest):
-            best = (len(own), model_id)
+        excluded = _SHAPE_WORDS if sized else _SHAPE_WORDS | _SIZE_WORDS
+        rest = [word for word in words if word not in known_words]
+        if not any(word in excluded or _SIZE.match(word) for word in rest):
+            best = (len(known_words), model_id)
     return best[1] if best else None
 
 
-def _told(name: str, model_id: str, how: How) -> str | None:
+def _assumption(name: str, model_id: str, how: How) -> str | None:
     words = set(_words(name))
     if "gguf" in words:
         return (
@@ -151,7 +188,7 @@ def _told(name: str, model_id: str, how: How) -> str | None:
         return None if model_id.lower() == name.lower() else f"Planned as {model_id}."
     shares = "which it is named after" if how == "named after" else "whose shapes it shares"
     note = f"Planned as {model_id}, {shares}; its context may differ."
-    if _PACKED & words:
+    if _QUANTIZED_WORDS & words:
         note += " Its weights are stored quantised; the plan counts those of that model."
     return note
 
@@ -170,18 +207,18 @@ def _index() -> _Index:
     for model_id, name in _names():
         spelled.setdefault(name.lower(), model_id)
         spelled.setdefault(name.lower().rsplit("/", 1)[-1], model_id)
-        essential = _essential(_words(name))
+        essential = _shape_words(_words(name))
         shape = architecture(catalogue.entries()[model_id].shape)
-        if shape.kind == "decoder":  # an encoder's "base" is its size
+        if shape.kind == "decoder":  # in encoders, "base" is a size
             essential = tuple(word for word in essential if word != "base")
         words.setdefault(essential, model_id)
-        key = _undated(essential)
+        key = _without_dates(essential)
         undated[key] = (*undated.get(key, ()), model_id)
     return _Index(spelled, words, undated)
 
 
 def _names() -> Iterable[tuple[str, str]]:
-    """Every id, and every other name of an entry, with the id."""
+    """(id, name) for each name of each entry."""
     for model_id, entry in catalogue.entries().items():
         yield from ((model_id, name) for name in (model_id, *entry.also))
 
@@ -189,39 +226,39 @@ def _names() -> Iterable[tuple[str, str]]:
 def _words(name: str) -> Words:
     parts: list[str] = []
     for word in re.split(r"[-_\s:]+", name.lower().rsplit("/", 1)[-1]):
-        glued = _GLUED.match(word)
+        glued = _NAME_WITH_VERSION.match(word)
         parts += [glued[2], glued[3]] if glued else [word] if word else []
     return tuple(parts)
 
 
-def _essential(words: Words) -> Words:
+def _shape_words(words: Words) -> Words:
     """The words that distinguish shapes."""
     sized = any(_SIZE.match(word) for word in words)
-    dropped = {*_TUNED, *_STORED} | ({"base"} if sized else set())
+    dropped = {*_TUNING_WORDS, *_STORAGE_WORDS} | ({"base"} if sized else set())
     kept = tuple(word for word in words if word not in dropped)
     return kept or words
 
 
-def _undated(words: Words) -> Words:
+def _without_dates(words: Words) -> Words:
     return tuple(word for word in words if not _RELEASE.match(word))
 
 
-def _holds(words: Words, part: Words, between: str = "") -> bool:
-    """Whether the words follow each other, with nothing but this pattern between them."""
+def _contains(words: Words, part: Words, between: str = "") -> bool:
+    """Whether ``part`` is in ``words``, in order, with only the pattern ``between`` in between."""
     pattern = f"{between}-".join(map(re.escape, part))
     return re.search(f"-{pattern}-", f"-{'-'.join(words)}-") is not None
 
 
-def _common(first: Words, other: Words) -> int:
-    """How many words two names begin with alike."""
+def _common_length(first: Words, other: Words) -> int:
+    """The number of words in the common beginning of two names."""
     return next(
         (n for n, (a, b) in enumerate(zip(first, other, strict=False)) if a != b),
         min(len(first), len(other)),
     )
 
 
-def _one_shape(ids: tuple[str, ...]) -> str | None:
-    """The first of some models if they have one shape."""
+def _first_if_same_shape(ids: tuple[str, ...]) -> str | None:
+    """The first of these models if all have the same shape, else None."""
     shapes = {str(sorted(catalogue.entries()[model_id].shape.items(), key=str)) for model_id in ids}
     return ids[0] if len(shapes) == 1 else None
 
@@ -236,15 +273,15 @@ def _family(name: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
-    """First words of the known names, the longest first."""
+    """The first words of all known names, longest first."""
     first = {_words(model_id)[0] for model_id in catalogue.entries()} - {"all", "meta"}
     return tuple(sorted((word for word in first if len(word) > 1), key=len, reverse=True))
 
 
-def _apart(model_id: str, size: float) -> float:
+def _size_distance(model_id: str, size: float) -> float:
     return round(abs(math.log((size_of(model_id) or size) / size)), 1)
 
 
-def _alike(model_id: str, name: str) -> float:
+def _similarity(model_id: str, name: str) -> float:
     spelled, other = (text.lower().rsplit("/", 1)[-1] for text in (model_id, name))
     return difflib.SequenceMatcher(None, spelled, other).ratio()

@@ -1,6 +1,6 @@
 """Models that are Python packages, for use without a hub.
 
-Finds folders; imports none of the packages (one of them would start an inference engine).
+The packages are found, but not imported (one of them would start an inference engine).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class PackagedModel(NamedTuple):
     Args:
         package: The package to import or install.
         distribution: Its name for pip.
-        folder: Where config, tokenizer and weights lie in it; None if they must be converted.
-        catalogue: Its entry in the catalogue, which has what its config does not say.
+        folder: The subfolder with config, tokenizer and weights; None if they must be converted.
+        catalogue: The id of its entry in the catalogue.
         weights_note: Note about the weights for the report.
     """
 
@@ -55,7 +55,7 @@ def packaged(model_id: str) -> PackagedModel:
     """The packaged model of an id that starts with ``packaged:``.
 
     Raises:
-        ModelError: There is none of that name.
+        ModelError: No packaged model has this name.
     """
     name = model_id.removeprefix(PREFIX)
     if name not in PACKAGED:
@@ -66,23 +66,23 @@ def packaged(model_id: str) -> PackagedModel:
 
 
 def package_folder(model: PackagedModel) -> Path | None:
-    """Where the package is installed, or None."""
+    """The folder of the installed package, or None."""
     spec = importlib.util.find_spec(model.package)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]) if places else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return Path(folders[0]) if folders else None
 
 
 def converted_folder(name: str) -> Path:
-    """Where a packaged model lies once it was converted."""
+    """The folder of a converted packaged model."""
     return home() / "models" / name
 
 
 def ready_folder(model_id: str) -> Path | None:
-    """The folder with config, tokenizer and safetensors: in the package, or where they were
-    converted to; None if neither is there.
+    """The folder with config, tokenizer and safetensors, in the package or converted; None if
+    it does not exist.
 
     Raises:
-        ModelError: There is no packaged model of that name.
+        ModelError: No packaged model has this name.
     """
     model = packaged(model_id)
     if model.folder is None:

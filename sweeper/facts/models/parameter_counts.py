@@ -1,7 +1,7 @@
-"""How many parameters a model has, from its shape alone.
+"""Counts the parameters of a model from its shape.
 
-Counted is what is loaded for training: a language model with its output layer, an encoder without
-one. Tied embeddings count once.
+The output layer is counted for language models, but not for encoders, which are trained without it.
+Tied embeddings count once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from sweeper.facts.record import LatentAttention, MixtureOfExperts
 
 
 def count_parameters(a: Architecture) -> int:
-    """The number of parameters; exact where ``a.countable``."""
+    """The number of parameters; exact if ``a.countable``."""
     if a.kind == "encoder-decoder":
         return _t5(a)
     layers = a.layers * (_attention(a) + _norms(a)) + _feed_forwards(a)
-    return _embeddings(a) + layers + _after_layers(a) + _peculiar(a)
+    return _embeddings(a) + layers + _after_layers(a) + _family_extras(a)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = False) -> int:
@@ -23,7 +23,7 @@ def _linear(inputs: int, outputs: int, bias: bool = False) -> int:
 
 
 def _embedding_width(a: Architecture) -> int:
-    """ELECTRA's and OPT-350m's embeddings are narrower than their layers."""
+    """The width of the embeddings, which are narrower than the layers in ELECTRA and OPT-350m."""
     return a.settings.size("embedding_size", a.settings.size("word_embed_proj_dim", a.hidden_size))
 
 
@@ -39,8 +39,8 @@ def _embeddings(a: Architecture) -> int:
     if width == a.hidden_size:
         return total
     bias = a.model_type == "electra"
-    there_and_back = 2 if a.model_type == "opt" else 1
-    return total + there_and_back * _linear(width, a.hidden_size, bias)
+    projections = 2 if a.model_type == "opt" else 1
+    return total + projections * _linear(width, a.hidden_size, bias)
 
 
 def _attention(a: Architecture) -> int:
@@ -121,7 +121,7 @@ def _after_layers(a: Architecture) -> int:
     return total + (_linear(a.hidden_size, a.hidden_size, True) if family.pooler else 0)
 
 
-def _peculiar(a: Architecture) -> int:
+def _family_extras(a: Architecture) -> int:
     """Parameters that only one family has."""
     if a.model_type == "modernbert":
         return -a.hidden_size  # its first layer has no norm before attention
@@ -137,8 +137,8 @@ def _peculiar(a: Architecture) -> int:
 
 
 def _gated_delta_layers(a: Architecture) -> int:
-    """What Qwen's hybrids have beyond plain attention: a gate on queries in layers with attention,
-    and Gated DeltaNet in place of it in the others."""
+    """The parameters of Qwen's hybrids beyond plain attention: a gate on queries in layers with
+    attention, and Gated DeltaNet instead of attention in the others."""
     number = a.settings.number
     attention = a.layers // number("full_attention_interval")
     gate = a.hidden_size * a.attention_heads * a.head_dim
@@ -152,7 +152,7 @@ def _gated_delta_layers(a: Architecture) -> int:
 
 
 def _deberta(a: Architecture) -> int:
-    """Relative positions, their projections, and the convolution beside the first layer."""
+    """Relative positions, their projections, and the convolution at the first layer."""
     settings, hidden = a.settings, a.hidden_size
     total = 0
     if settings.get("relative_attention"):

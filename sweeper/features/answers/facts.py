@@ -12,7 +12,7 @@ from sweeper.facts.record import Facts
 from sweeper.features import parts
 from sweeper.features.answers._saved import SavedAnswers
 from sweeper.features.answers.options import Options
-from sweeper.metrics.objectives import fitting
+from sweeper.metrics.objectives import objectives_for
 from sweeper.objective import LOSS
 from sweeper.spec import Spec
 
@@ -32,7 +32,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
             fix = "Give the files different names: a model is called by the name of its file."
             yield Problem(f"{count} files are called {title}", "", fix, where)
     if saved and spec.task != "classification" and spec.objective.name == LOSS.name:
-        fitted = ", ".join(name for name in fitting(spec.task) if name != LOSS.name)
+        fitted = ", ".join(name for name in objectives_for(spec.task) if name != LOSS.name)
         yield Problem(
             "saved answers have no loss",
             "Trials are compared by validation loss here.",

@@ -10,7 +10,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Table, placed
+from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import Report
 
 HEADING = Heading(15, "answers", "Saved answers")
@@ -93,5 +93,5 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         ),
         Column("result", lambda row: sentence(row, figures), "/comparison/not_worse"),
     ]
-    rows = placed(figures.models, "/sections/answers/models")
+    rows = with_pointers(figures.models, "/sections/answers/models")
     yield Table.of("answers-table", "Trial minus model, on the test split", columns, rows)

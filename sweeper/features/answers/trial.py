@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweeper.data.examples import Example, Split, normalised
-from sweeper.evaluation.objective_values import Answered, from_answers, item_metrics
+from sweeper.evaluation.objective_values import ItemAnswers, from_answers, item_metrics
 from sweeper.features.answers._saved import SavedAnswers
 from sweeper.features.answers.options import Options
 from sweeper.metrics import user_function
-from sweeper.metrics.metric import computed, item_values, metrics
+from sweeper.metrics.metric import compute_metrics, item_values, metrics
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.torch_backend import items_sha256
@@ -97,12 +97,12 @@ class ReferenceModel:
         decided = [numbers.get(normalised(text), -1) for text in answers]
         true = task.targets(examples)
         if objective.function:
-            value, items = user_function.measured(objective, answers, examples)
+            value, items = user_function.measure(objective, answers, examples)
         else:
             metric = metrics()["accuracy" if objective.is_loss else objective.metric]
             items = item_values(metric.compute, decided, true, per_item=metric.per_item)
             value = metric.compute(decided, true)
-        figures = computed("classes", decided, true)
+        figures = compute_metrics("classes", decided, true)
         figures |= {} if objective.is_loss else {objective.metric: value}
         return _Scores(weights, items, value, figures)
 
@@ -111,8 +111,8 @@ class ReferenceModel:
     ) -> _Scores:
         context = self._context
         tokens = max((len(ids) for ids in context.tokenizer(answers)["input_ids"]), default=0)
-        figures = computed("answers", answers, [example.accepted for example in examples])
-        written = Answered(tuple((text,) for text in answers), figures, tokens)
+        figures = compute_metrics("answers", answers, [example.accepted for example in examples])
+        written = ItemAnswers(tuple((text,) for text in answers), figures, tokens)
         score = from_answers(context.objective, written, examples, context.underway)
         places = tuple(index for index, weight in enumerate(weights) if weight)
         generated = GeneratedAnswers(

@@ -28,10 +28,10 @@ from sweeper.findings.figures import Interval, Metric, NotMeasured
 from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.study.metric import loss_metric
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
 from sweeper.reporting.charts import draw, scales
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import drawn, strategy_cell
+from sweeper.reporting.parts import existing_panels, strategy_cell
 
 Floats = NDArray[np.float64]
 
@@ -212,7 +212,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
     return Figures(
         metric=metric,
         rows=rows,
-        items=items.losses.size if items is not None else None,
+        items=items.costs.size if items is not None else None,
         curves=tuple(curves),
         sentences=tuple(_sentences(curves, rows, metric)),
     )
@@ -286,14 +286,14 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
 def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats, Floats]:
     """Errors of items, shape (trainings, items), and the weights of the items."""
     items = [run.items for _, run in runs]
-    sizes = {item.losses.size if item is not None else 0 for item in items}
+    sizes = {item.costs.size if item is not None else 0 for item in items}
     if len(sizes) > 1 or 0 in sizes:  # some were not kept: means alone
         losses = [[run.result.validation_loss or 0.0] for _, run in runs]
         return np.array(losses), np.ones(1)
     kept = [item for item in items if item is not None]
     if metric.unit == "points":
         return np.stack([1 - item.scores for item in kept]), np.ones(kept[0].scores.size)
-    return np.stack([item.losses for item in kept]), kept[0].weights
+    return np.stack([item.costs for item in kept]), kept[0].weights
 
 
 def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
@@ -374,10 +374,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 def _decision(run: RunFiles) -> str:
     """Why the phase was made or not, as a sentence; empty where that was not decided."""
-    phases = run.status.get("optional_phases")
-    decided = phases.get("data_curve") if isinstance(phases, dict) else None
-    text = decided.get("text") if isinstance(decided, dict) else None
-    return f"{words.sentence(str(text))}." if text else ""
+    decided = run.status.optional_phases.get("data_curve") if run.status else None
+    return f"{words.sentence(decided.text)}." if decided else ""
 
 
 def finding(figures: Figures, report: Report) -> str:
@@ -407,7 +405,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         id="data-curve",
         finding=figures.sentence,
         note=f"{_note(figures)} {figures.decision}".rstrip(),
-        panels=drawn(data_chart(figures, figures.sentence)),
+        panels=existing_panels(data_chart(figures, figures.sentence)),
         tables=(_table(figures),),
     )
 
@@ -436,8 +434,8 @@ def _table(need: Figures) -> Table:
     ]
     rows = [
         (pointer, (curve, point))
-        for at, curve in placed(need.curves, "/sections/data-need/curves")
-        for pointer, point in placed(curve.points, f"{at}/points")
+        for at, curve in with_pointers(need.curves, "/sections/data-need/curves")
+        for pointer, point in with_pointers(curve.points, f"{at}/points")
     ]
     caption = f"Validation {need.metric.title} by training rows"
     return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)

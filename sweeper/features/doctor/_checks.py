@@ -48,7 +48,7 @@ from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
@@ -253,7 +253,7 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
     figures: Figures = {}
     for kind in kinds:
         wanted = learnt(bench.trained("lora", kind), padded(bench.rows()), kind)
-        batch = joined(bench.rows())
+        batch = pack_texts(bench.rows())
         computed = learnt(bench.trained("lora", kind, attention), batch, kind)
         differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
         figures |= {f"{kind}_{key}": value for key, value in differences.items()}
@@ -262,10 +262,11 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
 
 def fused_kernels(bench: Bench) -> Figures:
     """Fused kernels give the loss and the gradient of transformers' own operations."""
-    if bench.device.type != "cuda" or not find_spec("liger_kernel"):
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, where it has no bfloat16
+    if not find_spec("liger_kernel") or not (interpreted or bench.device.type == "cuda"):
         raise NotRun("liger-kernel is not installed, or there is no GPU")
     batch, figures = padded(bench.rows()), Figures()
-    kinds: tuple[Precision, ...] = ("fp32", half_precision(bench.device))
+    kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(bench.device),))]
     # All of these before: rotary positions change for each model of the process.
     wanted = [learnt(bench.trained("lora", kind), batch, kind) for kind in kinds]
     for kind, expected in zip(kinds, wanted, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
-from sweeper.facts.machine.measured import TIMES_OF
+from sweeper.facts.machine.measured import SPEED_OF
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features.doctor._results import QUICK_SECONDS, Results, quick_results_file, results
 from sweeper.features.parts import record_of
@@ -70,7 +70,7 @@ def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
     """The failed checks of this GPU by name, from an earlier run or tried now."""
     if hardware.device != "cuda" or not hardware.detected:
         return {}
-    name = hardware.name.partition(TIMES_OF)[0]
+    name = hardware.name.partition(SPEED_OF)[0]
     tried = Results.read_or_none(quick_results_file(name))
     if tried is None and for_run:
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")

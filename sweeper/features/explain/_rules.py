@@ -17,7 +17,7 @@ from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Value, Values
 from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.plans import Plan
-from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec
+from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec, TrialRequest
 
 # A number is near a bound within this factor of it, or within this share of one.
 NEAR_FACTOR = 4.0
@@ -64,7 +64,7 @@ def request_of(plan: Plan) -> Spec:
         data=DataSpec(path=facts.data.path),
         aim=facts.aim,
         search=SearchSpec(trials=plan.budget.trials, seed=plan.seed),
-        trials=plan.own_trials,
+        trials=tuple(TrialRequest.taken_from(trial) for trial in plan.own_trials),
         parameters=plan.declared,
     )
 

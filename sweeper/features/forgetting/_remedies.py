@@ -270,7 +270,7 @@ class Remedies(Extension):
         self, model: nn.Module, batch: Batch, reference: Tensor
     ) -> tuple[LossSum, Tensor]:
         assert self.near is not None
-        loss, moved = self.near.task.loss_near(model, batch, reference)
+        loss, moved = self.near.task.loss_and_divergence(model, batch, reference)
         return loss, self.near.weight * moved
 
     def state(self) -> Any:

@@ -22,7 +22,7 @@ from sweeper.reporting.blocks import (
     Column,
     Number,
     Table,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
@@ -85,7 +85,7 @@ def _trial_table(report: Report, measured: Figures) -> Table:
         Column("front", lambda t: "yes" if t.trial in measured.front else ""),
     ]
     ordered = sorted(
-        placed(measured.trials, "/sections/forgetting/trials"),
+        with_pointers(measured.trials, "/sections/forgetting/trials"),
         key=lambda row: (row[1].trial not in measured.front, row[1].task_loss, row[1].trial),
     )
     return Table.of(

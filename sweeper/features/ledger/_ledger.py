@@ -1,4 +1,4 @@
-"""The scores of all runs on this machine, in the cache folder: a file each, written once.
+"""The scores of all runs, in the cache folder: a folder of each machine, a file of each run.
 
 They hold no names, texts or paths: strategies and rules of users are ``other``.
 """
@@ -30,19 +30,17 @@ WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
 LEAST_RUNS = 10
 # A plan reads at most this many files.
 MOST_RUNS = 200
+# For each strategy the points of each run, and their standard errors.
+Gaps = dict[str, tuple[tuple[float, float], ...]]
 
 
 class LedgerEntry(Artifact):
-    """The scores of one run.
-
-    Args:
-        machine: Digest of the processor or card.
-    """
+    """The scores of one run."""
 
     sweeper_version: str
-    machine: str = ""
     device: Literal["cpu", "cuda"]
     task: Task
+    model_kind: str = Field("", description="encoder or decoder; empty where both competed")
     train_rows: int
     trials: int
     scored: tuple[Scored, ...]
@@ -83,7 +81,7 @@ class Summary(Artifact):
 
 
 class Export(Artifact):
-    """``sweeper ledger --export``: the entries without the digest of the machine."""
+    """``sweeper ledger --export``: the entries of all machines."""
 
     entries: tuple[LedgerEntry, ...]
 
@@ -95,19 +93,19 @@ def machine_of(hardware: HardwareFacts) -> str:
 
 
 def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
-    """Keep the scores of a run, unless they are kept already.
+    """Keep the scores of a run, unless they are kept already or its hardware was stated.
 
     Raises:
         OSError: The folder for caches cannot be written.
     """
-    path = home() / FOLDER / f"{run}.json"
-    if path.exists():
+    path = home() / FOLDER / machine_of(facts.hardware) / f"{run}.json"
+    if path.exists() or not facts.hardware.detected:
         return
     entry = LedgerEntry(
         sweeper_version=__version__,
-        machine=machine_of(facts.hardware),
         device=facts.hardware.device,
         task=facts.task,
+        model_kind=kinds.pop() if len(kinds := {model.kind for model in facts.models}) == 1 else "",
         train_rows=facts.data.train_rows,
         trials=trials,
         scored=tuple(_nameless(scored)),
@@ -132,14 +130,15 @@ def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
         )
 
 
-def entries(most: int | None = None) -> tuple[list[LedgerEntry], list[str]]:
+def entries(machine: str = "*", most: int | None = None) -> tuple[list[LedgerEntry], list[str]]:
     """The entries that can be read, the newest first, and why others cannot.
 
     Args:
+        machine: Its digest; entries of all machines by default.
         most: How many files are read; all if None.
     """
     read, damaged = [], []
-    for path in sorted((home() / FOLDER).glob("*.json"), key=_age)[:most]:
+    for path in sorted((home() / FOLDER).glob(f"{machine}/*.json"), key=_age)[:most]:
         try:
             read.append(LedgerEntry.read(path))
         except (OSError, UsageError) as error:
@@ -154,15 +153,27 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def factors(
-    kept: Sequence[LedgerEntry], machine: str, version: str = __version__
-) -> dict[str, float]:
+def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
+    """By kind of model and strategy, the points against LoRA that runs of a task observed."""
+    observed: dict[str, Gaps] = {}
+    for entry in kept:
+        if entry.task != task or not entry.model_kind:
+            continue
+        for scored in entry.scored:
+            if scored.kind == "strategy-gap" and scored.held is not None:
+                of_kind = observed.setdefault(entry.model_kind, {})
+                earlier = of_kind.get(scored.strategy, ())
+                of_kind[scored.strategy] = (*earlier, (scored.own, scored.error))
+    return observed
+
+
+def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
     """By kind, the factor on its interval with which as many would have held as should have.
 
-    Only of kinds that need more than 1, and that so many runs on this machine have judged.
+    Only of kinds that need more than 1, and that so many runs of this version have judged.
     """
     wider: dict[str, float] = {}
-    own = [run for run in kept if (run.machine, run.sweeper_version) == (machine, version)]
+    own = [run for run in kept if run.sweeper_version == version]
     kinds = dict.fromkeys(scored.kind for entry in own for scored in entry.scored)
     for kind in filter(WIDENED.__contains__, kinds):
         needs: list[float] = []
@@ -178,20 +189,19 @@ def factors(
     return wider
 
 
-def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str], machine: str) -> Summary:
+def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
     """Hit rate and width of every kind, by version."""
-    own = [entry for entry in kept if entry.machine == machine]
     by_kind: dict[tuple[str, str], dict[int, list[Scored]]] = {}
-    for run, entry in enumerate(own):
+    for run, entry in enumerate(kept):
         for scored in entry.scored:
             of_kind = by_kind.setdefault((scored.kind, entry.sweeper_version), {})
             of_kind.setdefault(run, []).append(scored)
-    now = factors(own, machine)
+    now = factors(kept)
     kinds = tuple(
         _of_kind(kind, version, runs, now.get(kind, 1.0) if version == __version__ else 1.0)
         for (kind, version), runs in sorted(by_kind.items())
     )
-    return Summary(runs=len(own), damaged=tuple(damaged), kinds=kinds)
+    return Summary(runs=len(kept), damaged=tuple(damaged), kinds=kinds)
 
 
 def _of_kind(

@@ -31,16 +31,16 @@ def ledger(
     from sweeper.spec import HardwareSpec
     from sweeper.views.console import out, say, show_page, table
 
-    kept, damaged = entries()
+    of = "*" if export is not None else machine_of(hardware_facts(HardwareSpec()))
+    kept, damaged = entries(of)
     for message in damaged:
         say(f"Left out: {message}")
     if export is not None:
-        nameless = tuple(entry.model_copy(update={"machine": ""}) for entry in kept)
         must_be_free(export)
-        Export(entries=nameless).write(export)
+        Export(entries=tuple(kept)).write(export)
         say(f"{len(kept)} runs: {export}")
         return
-    shown = summary(kept, damaged, machine_of(hardware_facts(HardwareSpec())))
+    shown = summary(kept, damaged)
     if as_json:
         typer.echo(shown.to_json(), nl=False)
     elif not shown.runs:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sweeper.artifact import Record
+from sweeper.memory.setup import Setup
 
 
 class DryRun(Record):
@@ -30,7 +31,7 @@ class MemoryAnswer(Record):
     """
 
     model: str
-    setup: dict[str, Any]
+    setup: Setup
     peak_gib: float
     low_gib: float
     high_gib: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from typing import Any
 
 import typer
@@ -39,7 +38,7 @@ SHAPES = "derived from shapes"
 _ORIGINS = {
     "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
     "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
-    "device context": "assumed: 0.5 GiB on cards since Ampere",
+    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
     "process": "measured: Python, torch, transformers and peft in main memory",
     "measured here": "measured here",
 }
@@ -76,7 +75,7 @@ def print_setup(
             f"warning: {setup.sequence_length:,} tokens exceed the model's context of "
             f"{model.context_length:,}. A plan would cut texts at the context."
         )
-    limit = gpu_memory if gpu_memory is not None else gpus.named(gpu).memory_gib if gpu else None
+    limit = gpu_memory if gpu_memory is not None else gpus.by_name(gpu).memory_gib if gpu else None
     predicted = estimate(model, setup, limit or 0.0)
     followed = dry_run(model, setup) if dry else None
     probed = probe_process.probe(model, setup, tell=say) if probe else None
@@ -85,7 +84,7 @@ def print_setup(
         answer = MemoryAnswer.taken_from(
             predicted,
             model=model.id,
-            setup=asdict(setup),
+            setup=setup,
             limit_gib=limit,
             fits=fits,
             dry_run=followed,
@@ -134,7 +133,7 @@ def _with_checkpointing(
     """What a set-up that does not surely fit would need with checkpointing; nothing otherwise."""
     if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
-    less = estimate(model, replace(setup, gradient_checkpointing=True), limit)
+    less = estimate(model, setup.replace(gradient_checkpointing=True), limit)
     return f" With --gradient-checkpointing the peak is {gib(less.peak_gib)}."
 
 
@@ -187,6 +186,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     if setup.device == "cuda":
         parts += [
             "other programs on the GPU, such as a desktop",
+            "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows",
             "memory pools of torch.compile and CUDA graphs",
             "slower attention kernels on cards older than Ampere",
         ]

@@ -20,6 +20,7 @@ from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
+from sweeper.facts.record import USUAL_OPTIMIZER
 from sweeper.features.parts import MadeBase
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining._facts import (
@@ -32,7 +33,6 @@ from sweeper.features.pretraining._facts import (
 from sweeper.features.pretraining._task import Corpus
 from sweeper.features.pretraining.options import Options
 from sweeper.jsontext import object_of
-from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.plans import Precision, autocast_dtype
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting

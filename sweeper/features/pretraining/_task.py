@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from sweeper.data.examples import Example
-from sweeper.tasks.domain import packed, shared_blocks
+from sweeper.tasks.domain import pack_pieces, shared_blocks
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.chat import Encoded, document, pieces_of
+from sweeper.tasks.sequences.chat import Encoded, document, split_tokens
 from sweeper.tasks.task import Batch, Feature, LossSum
 from sweeper.tasks.text import TextTask
 
@@ -62,9 +62,9 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
         Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.
         A piece's first token is no label: nothing of its document stands before it.
     """
-    pieces = [list(piece) for document in documents for piece in pieces_of(document, length)]
+    pieces = [list(piece) for document in documents for piece in split_tokens(document, length)]
     blocks = shared_blocks(list(map(len, pieces)), length)
-    return [packed([pieces[index] for index in block]) for block in blocks]
+    return [pack_pieces([pieces[index] for index in block]) for block in blocks]
 
 
 def collate_packed(features: Sequence[Feature], padding: int) -> Batch:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from sweeper import units
-from sweeper.facts.record import NO_EXTRA, Facts, ModelFacts
+from sweeper.facts.record import NO_EXTRA, USUAL_OPTIMIZER, Facts, ModelFacts
 from sweeper.features.parts import record_of
 from sweeper.features.pretraining._facts import (
     FIRST_STAGE,
@@ -18,7 +17,7 @@ from sweeper.features.pretraining._facts import (
     CorpusFacts,
 )
 from sweeper.memory.estimate import estimate
-from sweeper.memory.setup import USUAL_OPTIMIZER, Setup
+from sweeper.memory.setup import Setup
 from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, Stage, autocast_dtype
 from sweeper.spec import Scalar, Spec
@@ -77,8 +76,7 @@ def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[
 
 def _reading(setup: Setup, way: str) -> Setup:
     """The set-up of the first stage: the base in fp32, whatever the trial's precision is."""
-    return replace(
-        setup,
+    return setup.replace(
         strategy=way,
         precision=setup.precision if autocast_dtype(setup.precision) else "fp32",
         base_dtype="float32",

@@ -54,11 +54,11 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
     options = spec.features.of(Options)
     if options.corpus is None or dataset is None:
         return None
-    from sweeper.facts.dataset.lengths import SAMPLE_ROWS, ruler
+    from sweeper.facts.dataset.lengths import SAMPLE_ROWS, token_counter
     from sweeper.features.pretraining._corpus import corpus_text
 
     text = corpus_text(options, spec.data, dataset)
-    measure = ruler(facts.models[0], code=False, conversations=False)
+    measure = token_counter(facts.models[0], code=False, conversations=False)
     sample = [document.text for document in islice(text.documents, SAMPLE_ROWS)]
     counted = sum(measure.count(sample)) + measure.special * len(sample)
     return CorpusFacts(

@@ -17,7 +17,7 @@ from sweeper.reporting.blocks import (
     Section,
     Table,
     Text,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.page_html import render
 
@@ -68,7 +68,7 @@ def _summary(checked: Checked) -> Iterator[Block]:
         Column("rows that ...", lambda finding: finding.title),
     ]
     caption = "Kinds of faults, the most serious first"
-    yield Table.of("faults", caption, columns, placed(checked.findings))
+    yield Table.of("faults", caption, columns, with_pointers(checked.findings))
     if any(finding.safe for finding in checked.findings):
         yield Code("Apply all safe remedies", checked.mend_all)
 
@@ -77,10 +77,12 @@ def _details(finding: FaultFinding) -> Iterator[Block]:
     yield Text((finding.consequence,))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
-        Column("what is wrong there", lambda e: e.said),
+        Column("what is wrong there", lambda e: e.detail),
         Column("text", lambda e: e.text),
     ]
-    yield Table.of(f"{finding.kind}-rows", "The first rows", columns, placed(finding.examples))
+    yield Table.of(
+        f"{finding.kind}-rows", "The first rows", columns, with_pointers(finding.examples)
+    )
     where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in finding.lines.items())
     yield Bullets(where, "Lines of all rows")
     if finding.command:

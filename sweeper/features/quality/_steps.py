@@ -10,7 +10,7 @@ from sweeper.data.changes import change_list, counted
 from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
 from sweeper.errors import UsageError
-from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts
 from sweeper.features.quality._check import Checked
 from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
@@ -45,7 +45,7 @@ def with_limits(
 
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     facts = model_facts(ModelSpec(id=model or "7B"))
-    measure = ruler(facts, code=rows.task == "code", conversations=False)
+    measure = token_counter(facts, code=rows.task == "code", conversations=False)
     return TokenCap(tokens, measure.count, measure.how)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.errors import NothingFits, SpecError
-from sweeper.facts.machine.gpus import ListPrice, list_prices, named
+from sweeper.facts.machine.gpus import ListPrice, by_name, list_prices
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.machine.measured import with_measured
 from sweeper.facts.record import Facts
@@ -67,7 +67,7 @@ def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
         except ValueError:
             fix = "Write CARD=USD, for example --rent-price 'RTX 4090=0.5'."
             raise SpecError(f"expected CARD=USD, got {text!r}", "", fix, "--rent-price") from None
-        prices[named(card).name] = price
+        prices[by_name(card).name] = price
     return prices
 
 

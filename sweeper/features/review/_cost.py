@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import USUAL_OPTIMIZER, ModelFacts
 from sweeper.features.review._case import Case, in_words
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
-from sweeper.memory.setup import OPTIMIZERS, USUAL_OPTIMIZER, Setup
+from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import knows_optimizer
 from sweeper.planning.costs.device_speed import machines
 from sweeper.planning.costs.trial_seconds import Workload, clock_of
@@ -93,7 +92,7 @@ class ReviewedCost:
         if setup is None or facts is None or case.model is None or not steps or not case.on_gpu:
             return None
         tokens = float(case.longest) if case.training.packing else case.mean_tokens
-        timed = replace(setup, sequence_length=max(round(tokens), 1), evaluation_batch=0)
+        timed = setup.replace(sequence_length=max(round(tokens), 1), evaluation_batch=0)
         batch = timed.micro_batch * timed.gradient_accumulation_steps * timed.gpus
         workload = Workload(
             train_rows=steps * batch, epochs=1.0, rungs=1, rung_items=0, validation_rows=0,
@@ -133,7 +132,7 @@ class ReviewedCost:
         for fields, update in self._remedies():
             if setup is None or not case.written(update):
                 continue
-            setup, change = replace(setup, **fields), change | update
+            setup, change = setup.replace(**fields), change | update
             memory = self.memory(setup)
             if memory is not None and memory.high_gib <= memory.limit_gib:
                 return change, memory
@@ -164,7 +163,7 @@ class ReviewedCost:
         if self.setup is None or before is None:
             return
         for what, fields, change in self._faster():
-            setup = replace(self.setup, **fields)
+            setup = self.setup.replace(**fields)
             memory, after = self.memory(setup), self.seconds(setup)
             if memory is None or after is None or memory.high_gib > memory.limit_gib:
                 continue

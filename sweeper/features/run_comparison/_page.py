@@ -16,7 +16,7 @@ from sweeper.reporting.blocks import (
     Section,
     Table,
     VerdictCard,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.page import TERMS
@@ -100,7 +100,7 @@ def _runs(runs: Sequence[ComparedRun]) -> Table:
         "run-table",
         "Each run with its winner on its own test split",
         columns,
-        placed(runs),
+        with_pointers(runs),
         note="Scores on different rows cannot be compared, even if they are close.",
     )
 
@@ -119,7 +119,7 @@ def _pairs(every_two: Sequence[Pair]) -> Table:
         "pair-table",
         "The winners of every two runs",
         columns,
-        placed(every_two),
+        with_pointers(every_two),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
         "ones. If the runs differ in several settings, it is not known which of them causes it.",
@@ -133,4 +133,4 @@ def _differ(runs: Sequence[ComparedRun], values: Mapping[str, tuple[str, ...]]) 
     columns: list[Column[str]] = [Column("setting", lambda name: name)]
     columns += [Column(run.name, partial(value, column)) for column, run in enumerate(runs)]
     caption = "Settings and facts that are not the same in all runs"
-    return Table.of("difference-table", caption, columns, placed(values))
+    return Table.of("difference-table", caption, columns, with_pointers(values))

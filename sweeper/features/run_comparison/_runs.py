@@ -11,25 +11,20 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sweeper.evaluation.significance import (
-    Scores,
-    holm,
-    mean_interval,
-    paired_difference,
-)
+from sweeper.evaluation.significance import Scores
 from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.findings.findings import RunSummary
 from sweeper.findings.study.item_scores import (
     entries,
-    interval,
     model_title,
     scored_items,
+    test_score,
     test_scores,
     trial_name,
 )
-from sweeper.findings.study.metric import score_bounds
+from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.comparisons import Contest, comparison_of, hold_contest
+from sweeper.findings.verdict.comparisons import Contest, hold_contest
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
 from sweeper.findings.verdict.summary import run_summary
@@ -70,8 +65,7 @@ class ComparedRun:
 
     def score(self, name: str = "") -> Interval | None:
         """Of a model by its name; of the winner without one."""
-        scores = self._scores.get(name or self._winner)
-        return interval(mean_interval(scores), score_bounds(self.metric)) if scores else None
+        return test_score(self.files, name or self._winner)
 
     @property
     def test_items(self) -> str:
@@ -149,20 +143,16 @@ def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
     """Every two runs; Holm's correction is taken over those that can be compared."""
     every_two = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
-    estimates = {
-        index: paired_difference(pair.first.scores, pair.second.scores)
-        for index, pair in enumerate(every_two)
+    scores = {
+        pair: (pair.first.scores, pair.second.scores)
+        for pair in every_two
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
-    adjusted = holm([estimate.p for estimate in estimates.values()])
     smallest = max(run.files.margin for run in runs)
-    for (index, estimate), p in zip(estimates.items(), adjusted, strict=True):
-        first, names = (
-            every_two[index].first,
-            (every_two[index].first.name, every_two[index].second.name),
-        )
-        result = comparison_of(names, first.metric, estimate, p, smallest, len(estimates))
-        every_two[index] = replace(every_two[index], comparison=result)
+    for pair, compared in compare(scores).items():
+        names = pair.first.name, pair.second.name
+        result = compared.comparison(names, pair.first.metric, smallest)
+        every_two[every_two.index(pair)] = replace(pair, comparison=result)
     return every_two
 
 

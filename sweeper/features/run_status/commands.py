@@ -157,7 +157,7 @@ def _follow_plainly(folder: RunFolder) -> None:
 
     from sweeper.execution.state.events import Event
     from sweeper.execution.state.status import ENDED
-    from sweeper.views.progress import UNTOLD, plain_line
+    from sweeper.views.progress import SILENT, plain_line
 
     begun = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
@@ -171,7 +171,7 @@ def _follow_plainly(folder: RunFolder) -> None:
                 line, begun = begun, ""
                 with contextlib.suppress(ValidationError):  # of a file that was damaged
                     event = Event.model_validate_json(line)
-                    if event.kind not in UNTOLD:
+                    if event.kind not in SILENT:
                         typer.echo(plain_line(event, status))
             if not goes_on:
                 return

@@ -193,13 +193,13 @@ class _Evaluation:
             if score is None:
                 missing.append(task)
             else:
-                own = own.adding(score.model_copy(update={"task": task.name}))
+                own = own.with_task(score.model_copy(update={"task": task.name}))
                 own.write(path)
         return missing
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:
         for path in places(subject, self._kept):
-            (ModelScores.read_or_none(path) or _empty(subject)).adding(scores).write(path)
+            (ModelScores.read_or_none(path) or _empty(subject)).with_task(scores).write(path)
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()

@@ -24,13 +24,13 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import drawn
+from sweeper.reporting.parts import existing_panels
 from sweeper.trials import GENERAL
 
 _WIDTH = 380
@@ -97,7 +97,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         id="tasks",
         finding=finding,
         note=note,
-        panels=drawn(pair, points_lost(figures, finding)),
+        panels=existing_panels(pair, points_lost(figures, finding)),
         legend=draw.legend(strategies, LegendEntry("base model", "", "○")),
         tables=(_table(figures),),
     )
@@ -152,7 +152,7 @@ def _table(figures: Figures) -> Table:
         "task-table",
         "Base against tuned on the same items; a negative loss is a gain",
         COLUMNS,
-        placed(figures.tasks, "/sections/suite/tasks"),
+        with_pointers(figures.tasks, "/sections/suite/tasks"),
         trial=lambda t: t.trial,
     )
 

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from statistics import median
 
-from sweeper.evaluation.significance import mean_interval, t_interval
+from sweeper.evaluation.significance import t_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.findings import Finalist, SeedScore
-from sweeper.findings.study.item_scores import TestScores, interval, test_scores, trial_name
-from sweeper.findings.study.metric import (
-    LOSS,
-    Bounds,
-    bounded,
-    headline,
-    score_bounds,
-)
-from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
+from sweeper.findings.study.item_scores import test_score, test_scores, trial_name
+from sweeper.findings.study.metric import LOSS, bounded
+from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite_value, trial_seconds
 from sweeper.search.finalists import Trainings, in_order
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
     """The finalists in the order that validation gave them before the test was opened."""
-    tests = test_scores(run)
-    ordered = _order(run)
-    bounds = score_bounds(headline(run.plan, run.seal))
-    return tuple(
-        _finalist(trial, order, tests, bounds) for order, trial in enumerate(ordered, start=1)
-    )
+    return tuple(_finalist(run, *placed) for placed in enumerate(_order(run), start=1))
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
@@ -50,32 +39,29 @@ def _order(run: RunFiles) -> list[TrialFiles]:
     return [trial for trial in trials if trial is not None and trial.completed]
 
 
-def _finalist(trial: TrialFiles, order: int, tests: TestScores, bounds: Bounds) -> Finalist:
-    number, name = trial.config.number, trial_name(trial.config.number)
-    trainings = [run for run in trial.trainings() if _loss(run) is not None]
-    mean, low, high = t_interval([loss for run in trainings if (loss := _loss(run)) is not None])
-    scores = tests.by_name.get(name)
+def _finalist(run: RunFiles, order: int, trial: TrialFiles) -> Finalist:
+    number, by_seed = trial.config.number, test_scores(run).by_seed
+    losses = {
+        training.seed: loss
+        for training in trial.trainings()
+        if (loss := finite_value(training.result.validation_loss)) is not None
+    }
+    mean, low, high = t_interval(list(losses.values()))
     peaks = [
-        peak for run in trainings if (peak := finite_value(run.result.peak_memory_gib)) is not None
+        peak
+        for training in trial.trainings()
+        if (peak := finite_value(training.result.peak_memory_gib)) is not None
     ]
     return Finalist(
         trial=number,
         strategy=trial.config.strategy,
         order=order,
         seeds=tuple(
-            SeedScore(
-                seed=run.seed,
-                validation_loss=_loss(run) or 0.0,
-                test_score=tests.by_seed.get((number, run.seed)),
-            )
-            for run in trainings
+            SeedScore(seed=seed, validation_loss=loss, test_score=by_seed.get((number, seed)))
+            for seed, loss in losses.items()
         ),
-        validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(trainings)), LOSS),
-        test_score=interval(mean_interval(scores), bounds) if scores else None,
+        validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(losses)), LOSS),
+        test_score=test_score(run, trial_name(number)),
         peak_memory_gib=median(peaks) if peaks else None,
         seconds=trial_seconds(trial) or 0.0,
     )
-
-
-def _loss(run: SeedRun) -> float | None:
-    return finite_value(run.result.validation_loss)

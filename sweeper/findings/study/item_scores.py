@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeper.evaluation.significance import Estimate, Scores, with_shared_seeds
+from sweeper.evaluation.significance import Estimate, Scores, mean_interval, with_shared_seeds
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded
+from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
-from sweeper.trials import TestScore
+from sweeper.trials import GeneratedAnswers, TestScore
 
 # A mean of one item has no spread.
 _FEWEST = 2
@@ -47,6 +48,7 @@ def model_title(run: RunFiles, name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1)
 def test_scores(run: RunFiles) -> TestScores:
     """The scores of the test split; none before it was scored."""
     by_name: dict[str, Scores] = {}
@@ -63,6 +65,13 @@ def test_scores(run: RunFiles) -> TestScores:
             if own is not None and (seed := _seed(run, entry)) is not None:
                 by_seed[seed] = own.mean
     return TestScores(_shared(run, by_name), metrics, by_seed)
+
+
+def test_score(run: RunFiles, name: str) -> Interval | None:
+    """A model's headline score with its interval; None where it has none."""
+    scores = test_scores(run).by_name.get(name)
+    bounds = score_bounds(headline(run.plan, run.seal))
+    return interval(mean_interval(scores), bounds) if scores else None
 
 
 def scored_items(run: RunFiles) -> NDArray[np.bool_]:
@@ -144,6 +153,11 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
     return grouped
 
 
+def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
+    """Written answers, of the one training that wrote some."""
+    return next((score.generated for score in scores if score.generated is not None), None)
+
+
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each metric over seeds, where all of them are numbers."""
     names = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
@@ -151,9 +165,9 @@ def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: value for name, value in means.items() if np.isfinite(value)}
 
 
-def validation_losses(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
-    """Validation losses of single items: of all trainings of a trial, or of its own only."""
-    return _of(trial, "losses", seeds=seeds)
+def validation_costs(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
+    """Validation costs of single items: of all trainings of a trial, or of its own only."""
+    return _of(trial, "costs", seeds=seeds)
 
 
 def validation_scores(trial: TrialFiles) -> Scores | None:

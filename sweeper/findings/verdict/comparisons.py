@@ -14,26 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sweeper.evaluation.significance import (
-    Estimate,
-    Scores,
-    holm,
-    items_to_settle,
-    lacking,
-    outcome,
-    paired_difference,
-)
+from sweeper.evaluation.significance import Scores
 from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.findings import Finalist
 from sweeper.findings.study.finalist_figures import finalists
-from sweeper.findings.study.item_scores import (
-    TestScores,
-    interval,
-    test_losses,
-    test_scores,
-    trial_name,
-)
-from sweeper.findings.study.metric import difference_bounds, headline, loss_metric
+from sweeper.findings.study.item_scores import TestScores, test_losses, test_scores, trial_name
+from sweeper.findings.study.metric import headline, loss_metric
+from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import finite_value
 from sweeper.objective import Objective
@@ -243,60 +230,13 @@ def _pairs(
         smallest: The smallest difference that matters.
         asked: p values of further comparisons that answer the same question.
     """
-    estimates = {
-        (name, other): paired_difference(first, second)
+    same_items = {
+        (name, other): (first, second)
         for name in firsts
         for other in seconds
         if (first := scores.get(name)) is not None
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
     }
-    p_values = [*(estimate.p for estimate in estimates.values()), *asked]
-    return {
-        pair: comparison_of(pair, metric, estimate, p, smallest, len(p_values))
-        for (pair, estimate), p in zip(estimates.items(), holm(p_values), strict=False)
-    }
-
-
-def comparison_of(
-    pair: tuple[str, str],
-    metric: Metric,
-    estimate: Estimate,
-    adjusted_p: float,
-    smallest: float,
-    comparisons: int,
-) -> Comparison:
-    """What the difference of two models shows.
-
-    Args:
-        adjusted_p: Holm's, over so many ``comparisons``.
-        smallest: The smallest difference that matters.
-    """
-    word = outcome(estimate, smallest, metric.higher_is_better, adjusted_p)
-    return Comparison(
-        first=pair[0],
-        second=pair[1],
-        metric=metric.name,
-        difference=interval(estimate, difference_bounds(metric)),
-        outcome=word,
-        lacking=lacking(estimate),
-        adjusted_p=adjusted_p,
-        comparisons=comparisons,
-        not_worse=_not_worse(estimate, smallest, metric),
-        more_items=items_to_settle(estimate, smallest) if word == "within noise" else None,
-        seed_share=_seed_share(estimate),
-    )
-
-
-def _not_worse(estimate: Estimate, margin: float, metric: Metric) -> bool | None:
-    """Non-inferiority: the end of the interval that is worse lies within the margin."""
-    if lacking(estimate) is not None:
-        return None
-    return estimate.low > -margin if metric.higher_is_better else estimate.high < margin
-
-
-def _seed_share(estimate: Estimate) -> float | None:
-    if estimate.seed_error is None:
-        return None
-    whole = estimate.seed_error**2 + estimate.item_error**2
-    return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
+    made = compare(same_items, asked)
+    return {names: pair.comparison(names, metric, smallest) for names, pair in made.items()}

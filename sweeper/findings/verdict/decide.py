@@ -14,32 +14,27 @@ from collections.abc import Iterator
 import numpy as np
 
 from sweeper import units
-from sweeper.evaluation.significance import (
-    Estimate,
-    Scores,
-    holm,
-    mean_interval,
-    paired_difference,
-)
+from sweeper.evaluation.significance import Scores
 from sweeper.findings import words
-from sweeper.findings.figures import Comparison, Interval, Metric
+from sweeper.findings.figures import Comparison, Metric
 from sweeper.findings.findings import Finalist, RunSummary, Verdict, VerdictKind
 from sweeper.findings.study.finalist_figures import finalists
 from sweeper.findings.study.item_scores import (
     entries,
-    interval,
     model_title,
     scored_items,
-    test_scores,
+    test_score,
     trial_name,
+    written_answers,
 )
-from sweeper.findings.study.metric import loss_metric, objective_metric, score_bounds
+from sweeper.findings.study.metric import loss_metric, objective_metric
+from sweeper.findings.study.paired_trials import compare
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.comparisons import Contest, comparison_of
+from sweeper.findings.verdict.comparisons import Contest
 from sweeper.metrics.metric import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
-from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
+from sweeper.trials import BaselineResult, GeneratedAnswers
 from sweeper.visible import shortened
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -91,6 +86,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
         if contest.compared and changes_base(chosen.strategy):
             needed = True
             reasons += _pays(run, contest)
+    scored = cheaper or contest.baseline
     return Verdict(
         kind=kind,
         answer=answer,
@@ -98,14 +94,9 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
         recommended_trial=chosen.trial,
         best_trial=chosen.trial,
         recommended_baseline=cheaper.name if cheaper else None,
-        baseline_score=_score(run, contest, cheaper or contest.baseline),
+        baseline_score=test_score(run, scored.name) if scored else None,
         fine_tuning_needed=needed,
     )
-
-
-def _score(run: RunFiles, contest: Contest, baseline: BaselineResult | None) -> Interval | None:
-    scores = test_scores(run).by_name.get(baseline.name) if baseline else None
-    return interval(mean_interval(scores), score_bounds(contest.metric)) if scores else None
 
 
 def _for_trial(
@@ -120,7 +111,7 @@ def _for_trial(
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [finalist for finalist in finalists(run) if trial_name(finalist.trial) in tied]
-    if 0 in cheapest([_cost(finalist) for finalist in (chosen, *others)]):
+    if 0 in cheapest([_resources(finalist) for finalist in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -129,7 +120,7 @@ def _for_trial(
     )
 
 
-def _cost(finalist: Finalist) -> tuple[float, float]:
+def _resources(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
     return (float("inf") if memory is None else memory, finalist.seconds)
@@ -278,27 +269,20 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
 
 def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
     """Metrics of written answers that are worse, with Holm's correction over all of them."""
-    wrote = {name: _generated(of_model) for name, of_model in entries(run).items()}
+    wrote = {name: written_answers(of_model) for name, of_model in entries(run).items()}
     own = wrote.get(first)
-    estimates: dict[tuple[str, str], Estimate] = {}
+    pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:
         other = wrote.get(second)
         for name in own.item_metrics if own and other else ():
-            pair = _paired(name, own, other)
-            if pair is not None:
-                estimates[second, name] = paired_difference(*pair)
-    adjusted = holm([estimate.p for estimate in estimates.values()])
-    for ((second, name), estimate), p in zip(estimates.items(), adjusted, strict=True):
+            if pair := _paired(name, own, other):
+                pairs[second, name] = pair
+    for (second, name), compared in compare(pairs).items():
         metric = _metric(name)
         smallest = run.margin if metric.unit == "points" else 100 * run.margin
-        names, count = (first, second), len(estimates)
-        comparison = comparison_of(names, metric, estimate, p, smallest, count)
+        comparison = compared.comparison((first, second), metric, smallest)
         if comparison.outcome == "worse":
             yield comparison
-
-
-def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
-    return next((score.generated for score in scores if score.generated is not None), None)
 
 
 def _paired(

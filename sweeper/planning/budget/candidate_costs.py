@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from sweeper.facts.record import Facts, ModelFacts
@@ -32,7 +31,6 @@ from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import (
-    WRITING_BATCH,
     Clock,
     Workload,
     clock_of,
@@ -187,7 +185,7 @@ def clock_of_default(candidate: Candidate, facts: Facts, workload: Workload) -> 
 def clock_of_base(candidate: Candidate, facts: Facts, workload: Workload) -> Clock:
     """The clock of a candidate's base model, without the strategy's layers."""
     clock = clock_of_default(candidate, facts, workload)
-    setup = replace(clock.setup, strategy=OTHER.name, trainable=0, quantization=None)
+    setup = clock.setup.replace(strategy=OTHER.name, trainable=0, quantization=None)
     return clock_of(clock.model, setup, of_one_worker(facts.hardware, workload.processes))
 
 
@@ -245,7 +243,7 @@ def baseline_seconds(facts: Facts, lead: Candidate, workload: Workload) -> float
     if workload.classes:
         features = clock.scoring(workload, workload.train_rows + workload.validation_rows)
         return features + fit_seconds(workload)
-    answers = clock.generating(workload.answered_rows, workload.written_tokens, WRITING_BATCH)
+    answers = clock.generating(workload.answered_rows, workload.written_tokens)
     return 2 * (clock.scoring(workload, workload.validation_rows) + answers)
 
 

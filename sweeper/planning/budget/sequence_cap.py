@@ -59,10 +59,10 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     else:
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
-    items = _items(lengths, tokens) if facts.divides else 1.0
+    items = _items(lengths, tokens) if facts.splits_long_texts else 1.0
     return Cap(
         tokens=tokens,
-        mean=lengths.mean / items if facts.divides else min(lengths.mean, float(tokens)),
+        mean=lengths.mean / items if facts.splits_long_texts else min(lengths.mean, float(tokens)),
         why=why,
         longer=_longer(lengths, tokens),
         longest=lengths.longest,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -193,8 +192,7 @@ def _at_cap(measured: Measured, setup: Setup) -> Setup:
     """The measured set-up with its longest batch, which makes the peak, padded as those here."""
     at_mean = measured_setup(measured, setup.classes, setup.device)
     cap = measured.sequence_length
-    return replace(
-        at_mean,
+    return at_mean.replace(
         sequence_length=cap,
         evaluation_length=cap,
         padded=setup.padded,

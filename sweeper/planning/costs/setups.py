@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sweeper.facts.record import Measured, TrainingSetup
@@ -39,8 +38,7 @@ def candidate_setup(
     batch = int(parameters.get(BATCH, planned * candidate.gpus))
     micro, accumulation = split_batch(batch, candidate.micro_batch, candidate.gpus)
     base = _setup(candidate, length, classes, device)
-    return replace(
-        base,
+    return base.replace(
         micro_batch=micro,
         gradient_accumulation_steps=accumulation,
         **setup_fields(base.traits, parameters),
@@ -52,13 +50,13 @@ def measured_setup(measured: Measured, classes: int, device: str) -> Setup:
     base = _setup(measured, measured.mean_length, classes, device)
     names = ("r", TARGET_MODULES, "lora_dropout")
     noted = {name: value for name in names if (value := getattr(measured, name)) is not None}
-    return replace(base, **(setup_fields(base.traits, noted) | {"extra": measured.extra}))
+    return base.replace(**(setup_fields(base.traits, noted) | {"extra": measured.extra}))
 
 
 def _setup(trained: Candidate | Measured, length: int, classes: int, device: str) -> Setup:
-    fields: dict[str, Any] = {name: getattr(trained, name) for name in TrainingSetup.model_fields}
-    return Setup(
-        **fields | {"strategy": trained.strategy, "sequence_length": length},
+    return Setup.taken_from(
+        TrainingSetup.taken_from(trained, sequence_length=length),
+        strategy=trained.strategy,
         evaluation_length=length,
         classes=classes,
         device="cuda" if device == "cuda" else "cpu",

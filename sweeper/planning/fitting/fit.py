@@ -67,7 +67,7 @@ def fit(
     base = Setup(
         strategy=strategy.name,
         sequence_length=workload.longest,
-        quantization=strategy.quantization,  # type: ignore[arg-type]
+        quantization=strategy.quantization,
         classes=workload.classes,
         answer_fraction=workload.answer_fraction,
         evaluation_length=workload.longest,
@@ -121,7 +121,7 @@ class _Task(NamedTuple):
 
     def largest(self, setup: Setup) -> float:
         """The upper end of what the heaviest configuration needs, in GiB."""
-        heaviest = replace(setup, **self.heavy)
+        heaviest = setup.replace(**self.heavy)
         return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
@@ -141,16 +141,15 @@ class _Task(NamedTuple):
     def tried(self, setup: Setup) -> _Tried:
         batch = min(setup.evaluation_batch, self.workload.validation_rows)
         if batch < setup.evaluation_batch:
-            setup = replace(setup, evaluation_batch=batch)
-        heaviest_setup = replace(setup, **self.heavy)
+            setup = setup.replace(evaluation_batch=batch)
+        heaviest_setup = setup.replace(**self.heavy)
         heaviest = self._memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
         return _Tried(setup, heaviest_setup, heaviest, fits)
 
     def duration(self, tried: _Tried) -> Duration:
-        typical = replace(
-            tried.setup,
+        typical = tried.setup.replace(
             sequence_length=self.workload.item_tokens,
             evaluation_length=self.workload.item_tokens,
             answer_fraction=1.0,  # as published speeds and those measured here count the output
@@ -174,7 +173,7 @@ class _Task(NamedTuple):
         factor = EVALUATION_FACTOR
         while factor > 1:
             batch = tried.setup.micro_batch * factor
-            larger = self.tried(replace(tried.setup, evaluation_batch=batch))
+            larger = self.tried(tried.setup.replace(evaluation_batch=batch))
             if larger.fits:
                 return larger
             factor //= 2
@@ -239,15 +238,15 @@ def _shapes(
         kinds = ("fp32",)  # features are those of the base as it is scored untrained
     shapes: list[Setup] = []
     for precision in kinds:
-        option = replace(base, precision=precision)
-        shapes += [option, *(replace(option, optimizer=other.use) for other in smaller)]
+        option = base.replace(precision=precision)
+        shapes += [option, *(option.replace(optimizer=other.use) for other in smaller)]
     shapes += [
-        replace(base, precision=precision, optimizer=other.use)
+        base.replace(precision=precision, optimizer=other.use)
         for other in last
         for precision in kinds
     ]
     for shape in shapes:
-        yield tuple(replace(shape, gradient_checkpointing=flag) for flag in checkpointing)
+        yield tuple(shape.replace(gradient_checkpointing=flag) for flag in checkpointing)
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
@@ -258,8 +257,8 @@ def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setu
     while micro >= 1:
         if share % micro == 0:
             steps = share // micro
-            yield replace(
-                shape, micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
+            yield shape.replace(
+                micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
             )
         micro //= 2
 
@@ -271,7 +270,7 @@ def _heaviest(
 
     def need(fields: Mapping[str, Any]) -> float:
         # Over all moments of a step: with another batch, another one may be the peak.
-        return sum(phase.total for phase in phases(model, replace(base, **fields)))
+        return sum(phase.total for phase in phases(model, base.replace(**fields)))
 
     values: dict[str, Scalar] = {name: parameter.default for name, parameter in parameters.items()}
     heaviest = setup_fields(base.traits, values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sweeper import units
@@ -54,7 +53,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
     changes: list[Remedy] = []
 
     def fits(**change: Any) -> bool:
-        return estimate(model, replace(setup, **change), limit).high_gib <= limit
+        return estimate(model, setup.replace(**change), limit).high_gib <= limit
 
     ranked = "r" in setup.traits.parameters()
     if ranked and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):

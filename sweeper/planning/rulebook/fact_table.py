@@ -221,7 +221,7 @@ def longest_beyond_context(inputs: FactInput) -> Value:
     if lengths is None:
         return None
     cap = cap_of(lengths, inputs.spec.training.max_length, context)
-    return not inputs.facts.divides and cap == context < lengths.longest
+    return not inputs.facts.splits_long_texts and cap == context < lengths.longest
 
 
 @number()

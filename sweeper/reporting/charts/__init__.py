@@ -1,1 +1,1 @@
-"""Charts: Vega-Lite specs written with Altair, drawn to static SVG when the report is built."""
+"""Charts: Vega-Lite specs from Altair, rendered as static SVG when the report is built."""

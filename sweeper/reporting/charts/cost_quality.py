@@ -1,4 +1,4 @@
-"""Quality against cost: the objective against time and memory, every completed trial."""
+"""Charts of quality against cost: the objective of all completed trials by time and memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
 
 _WIDTH = 620
-# Baselines that cost less than this share of the cheapest trial stand at the edge.
-_CHEAP = 0.25
+# Baselines that cost less than this share of the cheapest trial are drawn at this share.
+_MIN_COST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One horizontal axis: its title, and a trial's value on it; ``baselines`` by their names."""
+    """A horizontal axis.
+
+
+    Args:
+        title: Title of the axis.
+        name: Short name of the cost.
+        values: Trial number to its cost.
+        baselines: Name of a baseline to its cost.
+    """
 
     title: str
     name: str
@@ -34,7 +42,7 @@ class Cost:
 
 
 def measure_cost(measured: MeasuredTrials) -> Cost:
-    """What training changed in a measure, as a cost."""
+    """The change of a measure by training, as a cost."""
     limit = measured.limit
     return Cost(
         title=f"{measured.title} ({measured.unit}, lower is better)",
@@ -47,14 +55,14 @@ def measure_cost(measured: MeasuredTrials) -> Cost:
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:
-    """The objective against one cost: best of each strategy large, front filled, others hollow."""
+    """The objective against a cost. Large: best of a strategy; filled: on the Pareto front."""
     trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
         return None
-    edge = _CHEAP * min(cost.values[trial.number] for trial in trials)
-    untrained = _baselines(findings, cost, edge)
-    places = [*_places(cost, trials), *(row["x"] for row in untrained)]
-    x_scale, y_scale = fit(places, log=cost.log, pad=0.08), cost_scale(findings)
+    min_cost = _MIN_COST_SHARE * min(cost.values[trial.number] for trial in trials)
+    untrained = _baselines(findings, cost, min_cost)
+    x_values = [*_x_values(cost, trials), *(row["x"] for row in untrained)]
+    x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), cost_scale(findings)
     worse = findings.objective.worse
     front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
@@ -66,18 +74,22 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     best_rows = [row for row in rows if row["best"]]
     chart = _front(sheet, draw.clipped(rows, y_scale), front, x, y)
     chart = chart + draw.whiskers(sheet, best_rows, x, y_scale)
-    seen = draw.inside(rows, y_scale)
-    chart = chart + draw.marks(sheet, [r for r in seen if r["best"]], x, y, 110)
-    chart = chart + draw.marks(sheet, [*(r for r in seen if not r["best"]), *untrained], x, y, 30)
+    on_axis = draw.inside(rows, y_scale)
+    chart = chart + draw.marks(sheet, [r for r in on_axis if r["best"]], x, y, 110)
+    chart = chart + draw.marks(
+        sheet, [*(r for r in on_axis if not r["best"]), *untrained], x, y, 30
+    )
     chart = chart + draw.arrows(sheet, rows, x, y, y_scale)
-    chosen = findings.verdict.recommended_trial
-    named = [row | {"label": "recommended"} for row in seen if row["trial"] == str(chosen)]
+    recommended = findings.verdict.recommended_trial
+    recommended_rows = [
+        row | {"label": "recommended"} for row in on_axis if row["trial"] == str(recommended)
+    ]
     if findings.verdict.kind not in ("recommend", "tie") or findings.verdict.recommended_baseline:
-        named = []
+        recommended_rows = []
     label = partial(draw.end_labels, sheet, x=x, scale=y_scale, height=draw.HEIGHT)
     chart = chart + label(rows=untrained, up=9, align="left", dx=7, color=draw.MUTED)
-    # Nothing better is cheaper than a trial of the front, so that there is room on its left.
-    chart = chart + label(rows=named, align="right", dx=-10, color=draw.INK)
+    # No better trial is cheaper than the front, so that there is room to its left.
+    chart = chart + label(rows=recommended_rows, align="right", dx=-10, color=draw.INK)
     if cost.limit is not None and x_scale.low <= cost.limit <= x_scale.high:
         chart = chart + draw.vertical_rule(
             sheet, x, cost.limit, cost.limit_label, left=True, strokeDash=[4, 3]
@@ -87,10 +99,10 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
 
 
 def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, Any]]:
-    """Baselines that have this cost and lie on the axis."""
-    scale, sign = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
+    """Rows of the baselines that have this cost and are on the vertical axis."""
+    scale, style = cost_scale(findings), {"shape": "circle", "fill": draw.PAPER}
     return [
-        draw.row_of("", None, x=max(edge, x), y=baseline.objective, label=baseline.title, **sign)
+        draw.row_of("", None, x=max(edge, x), y=baseline.objective, label=baseline.title, **style)
         for baseline in findings.baselines
         if (x := cost.baselines.get(baseline.name)) is not None
         and baseline.objective is not None
@@ -98,26 +110,26 @@ def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, An
     ]
 
 
-def _places(cost: Cost, trials: list[TrialRow]) -> list[float]:
-    """The values of a horizontal axis; on a linear one zero and the limit as well."""
-    places = [cost.values[trial.number] for trial in trials]
+def _x_values(cost: Cost, trials: list[TrialRow]) -> list[float]:
+    """The values that a horizontal axis covers; a linear axis also covers zero and the limit."""
+    x_values = [cost.values[trial.number] for trial in trials]
     if cost.log:
-        return places
-    return [*places, 0.0, *([cost.limit] if cost.limit is not None else [])]
+        return x_values
+    return [*x_values, 0.0, *([cost.limit] if cost.limit is not None else [])]
 
 
 def cost_scale(findings: Findings) -> Scale:
-    """The vertical axis of all cost panels: most trials, the best of strategies, baselines."""
-    near = trial_scale(findings)
+    """The vertical axis of all cost panels: most trials, the best of each strategy, baselines."""
+    trials_only = trial_scale(findings)
     intervals = [s.best_interval for s in findings.strategies if s.best_interval is not None]
     ends = [end for interval in intervals for end in interval.ends]
     untrained = [b.objective for b in findings.baselines if b.objective is not None]
-    inside = [value for value in _values(findings) if not near.off(value)]
-    return replace(fit([*inside, *ends, *untrained]), off_low=near.off_low)
+    on_axis = [value for value in _values(findings) if not trials_only.off(value)]
+    return replace(fit([*on_axis, *ends, *untrained]), off_low=trials_only.off_low)
 
 
 def trial_scale(findings: Findings) -> Scale:
-    """A vertical axis for most trials."""
+    """A vertical axis for most trials: the worst may be outside."""
     return focus(_values(findings), higher_is_better=findings.objective.higher_is_better)
 
 
@@ -141,8 +153,8 @@ def _row(
 
 
 def _front(sheet: draw.Sheet, rows: list[dict[str, Any]], front: list[int], x: Any, y: Any) -> Any:
-    reached = [row for row in rows if int(row["trial"]) in front]
-    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(reached, key=lambda r: r["x"])]
+    on_front = [row for row in rows if int(row["trial"]) in front]
+    steps = [{"x": row["x"], "y": row["y"]} for row in sorted(on_front, key=lambda r: r["x"])]
     return (
         sheet.chart(steps)
         .mark_line(interpolate="step-after", strokeWidth=1, color=draw.MUTED)

@@ -1,8 +1,8 @@
 """From Altair charts to SVG for a page: one theme for all charts, colours as CSS variables.
 
-Of what Vega draws, what is invisible goes, coordinates keep one decimal, and a mark's description,
-which holds a trial number, becomes ``data-trial``. What remains has no style attribute, no id and
-no address, so that a strict content policy lets it be.
+Invisible elements of Vega's SVG are removed, coordinates are rounded to one decimal, and a mark's
+description, which holds a trial number, becomes ``data-trial``. The SVG has no style attribute, id
+or address, so that a strict content security policy allows it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ INK = "var(--ink)"
 MUTED = "var(--muted)"
 RULE = "var(--rule)"
 PAPER = "var(--paper)"
-# From one label to the next.
+# Smallest distance of two labels, in pixels.
 LABEL_PIXELS = 14
-# Of charts of trials.
+# Height of the plot area of charts of trials, in pixels.
 HEIGHT = 260
 
 _THEME = {
@@ -53,7 +53,7 @@ _THEME = {
         titlePadding=6,
     ),
     "axisX": alt.AxisConfig(domain=True, domainColor=RULE),
-    # A title above the axis is read without turning one's head, and is never cut.
+    # A horizontal title above the axis is easy to read and never cut.
     "axisY": alt.AxisConfig(
         titleAngle=0, titleAlign="left", titleBaseline="bottom", titleX=-34, titleY=-8
     ),
@@ -62,7 +62,7 @@ _THEME = {
     "background": "transparent",
 }
 
-_ARROW = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
+_UP = "M0,-1L0.9,0.1L0.3,0.1L0.3,1L-0.3,1L-0.3,0.1L-0.9,0.1Z"
 _DOWN = "M0,1L0.9,-0.1L0.3,-0.1L0.3,-1L-0.3,-1L-0.3,-0.1L-0.9,-0.1Z"
 
 T = TypeVar("T")
@@ -70,10 +70,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Sheet:
-    """One drawing: the rows of its layers, and then the drawing of them.
+    """Collects the rows of a chart's layers and writes the chart's Vega-Lite spec.
 
-    Rows are named in the spec and added to it at the end, since Altair copies and checks whatever
-    it is given many times over.
+    Layers refer to rows by name; the rows are added at the end, since Altair copies and checks its
+    data many times.
     """
 
     def __init__(self) -> None:
@@ -82,25 +82,25 @@ class Sheet:
     def chart(self, rows: Rows) -> Any:
         """A chart of these rows, without mark and encoding.
 
-        Texts of users are made visible and short here; in titles, ``draw`` does it.
+        Texts from users are escaped and shortened here; ``draw`` does it for titles.
         """
         name = f"rows-{len(self._rows)}"
         self._rows[name] = [{key: _label(value) for key, value in row.items()} for row in rows]
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
-        # Tests check the specs against the schema; to do so here would take longer than drawing.
-        spec: dict[str, Any] = drawable(chart.configure(**_THEME).to_dict(validate=False))
+        # Tests check the specs against the schema: that would take longer than rendering here.
+        spec: dict[str, Any] = escape_spec(chart.configure(**_THEME).to_dict(validate=False))
         return {**spec, "datasets": self._rows}
 
     def draw(
         self, chart: Any, size: tuple[int, int], title: str, description: str, *, wide: bool = False
     ) -> Drawing:
-        """The drawing, which ``drawn`` turns into SVG.
+        """The chart with its spec, which ``render_svg`` turns into SVG.
 
         Args:
             size: Width and height of the area within the axes, in pixels.
-            description: What it says, for people who do not see it.
+            description: A text alternative to the chart.
         """
         width, height = size
         spec = self.spec(chart.properties(width=width, height=height))
@@ -111,45 +111,45 @@ def _label(value: Any) -> Any:
     return shortened(visible(value), LABEL_CHARACTERS) if isinstance(value, str) else value
 
 
-def drawable(value: Any) -> Any:
-    """A spec whose texts are visible: some characters end the engine, and the process with it.
+def escape_spec(value: Any) -> Any:
+    """A spec with escaped texts: some characters crash the engine, and the process with it.
 
-    Vega puts titles into expressions, which read a backslash or a quote as their own.
+    Vega puts titles into expressions, where backslashes and quotes have a meaning.
     """
     if isinstance(value, str):
         return visible(value).replace("\\", "\N{SET MINUS}").replace('"', "\N{DOUBLE PRIME}")
     if isinstance(value, Mapping):
-        return {key: drawable(item) for key, item in value.items()}
-    return [*map(drawable, value)] if isinstance(value, list | tuple) else value
+        return {key: escape_spec(item) for key, item in value.items()}
+    return [*map(escape_spec, value)] if isinstance(value, list | tuple) else value
 
 
 class NotDrawn(Exception):
-    """The drawing engine refused a chart."""
+    """The drawing engine failed on a chart."""
 
 
-def drawn(drawing: Drawing) -> Markup:
-    """The SVG of one drawing, for a page.
+def render_svg(drawing: Drawing) -> Markup:
+    """The SVG of a chart, for a page.
 
     Raises:
-        NotDrawn: The engine raised.
+        NotDrawn: The engine failed.
     """
-    return clean_svg(svg(drawing.spec), drawing.title, drawing.description)
+    return clean_svg(vega_svg(drawing.spec), drawing.title, drawing.description)
 
 
 @lru_cache(maxsize=64)
-def svg(spec: str) -> str:
-    """Vega's drawing. A report is rewritten after every trial, and not every chart changes."""
-    return by_engine(vl_convert.vegalite_to_svg, spec)
+def vega_svg(spec: str) -> str:
+    """Vega's SVG; cached, as a report is rewritten after every trial and most charts stay equal."""
+    return call_engine(vl_convert.vegalite_to_svg, spec)
 
 
-def by_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
-    """What the drawing engine makes of a text.
+def call_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
+    """Call a function of vl_convert, and turn its failures into ``NotDrawn``.
 
-    The engine (V8) ends the whole process where it cannot reserve address space, so whoever must
-    not end calls this in a child process.
+    The engine (V8) ends the whole process if it cannot reserve address space; a process that has to
+    survive calls this in a child process.
 
     Raises:
-        NotDrawn: The engine raised.
+        NotDrawn: The engine failed.
     """
     try:
         return convert(text, **options)
@@ -162,7 +162,7 @@ def by_engine(convert: Callable[..., T], text: str, **options: Any) -> T:
 
 
 def row_of(strategy: str, trial: int | None, /, **fields: Any) -> dict[str, Any]:
-    """A row about one trial, in the look of its strategy."""
+    """A row about one trial, with the style of its strategy."""
     style = look(strategy)
     mark = {"color": style.color, "shape": style.shape, "dash": list(style.dash)}
     return {**mark, "trial": "" if trial is None else str(trial), **fields}
@@ -174,7 +174,7 @@ def clipped_ends(interval: Interval, scale: Scale) -> dict[str, float]:
     return {"low": scale.clip(low), "high": scale.clip(high)}
 
 
-# Channels whose values stand in the rows as they are to be drawn; see ``row_of``.
+# Channels whose values in the rows are used without a scale; see ``row_of``.
 COLOR, STROKE = alt.Color("color:N", scale=None), alt.Stroke("color:N", scale=None)
 SHAPE, DASH = alt.Shape("shape:N", scale=None), alt.StrokeDash("dash:N", scale=None)
 
@@ -187,14 +187,14 @@ def whiskers(sheet: Sheet, rows: Rows, x: Any, scale: Scale) -> Any:
 
 
 def lines(sheet: Sheet, rows: Rows, x: Any, y: Any, detail: str = "trial", **style: Any) -> Any:
-    """A line for each value of ``detail``, in the colour and dash that its rows have."""
+    """A line for each value of ``detail``, with the colour and dash of its rows."""
     line = sheet.chart(rows).mark_line(**style)
     look_ = {"color": COLOR, "strokeDash": DASH, "description": "trial:N"}
     return line.encode(x=x, y=y, detail=f"{detail}:N", **look_)
 
 
 def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> Any:
-    """A mark for each row, in the shape, outline and fill that the row has."""
+    """A mark for each row, with the row's shape, outline and fill."""
     points = sheet.chart(rows).mark_point(opacity=1, strokeWidth=1.5)
     size = alt.value(size) if isinstance(size, int) else size
     fill = alt.Fill("fill:N", scale=None)
@@ -203,7 +203,7 @@ def marks(sheet: Sheet, rows: Rows, x: Any, y: Any, size: Any, **more: Any) -> A
 
 
 def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1) -> Any:
-    """A filled mark for each row, in the shape and colour that the row has."""
+    """A filled mark for each row, with the row's shape and colour."""
     points = sheet.chart(rows).mark_point(filled=True, size=size, opacity=opacity)
     return points.encode(x=x, y=y, color=COLOR, shape=SHAPE, description="trial:N")
 
@@ -211,19 +211,19 @@ def dots(sheet: Sheet, rows: Rows, x: Any, y: Any, size: int, opacity: float = 1
 def end_labels(
     sheet: Sheet, rows: Rows, x: Any, scale: Scale, height: int, up: float = 0, **style: Any
 ) -> Any:
-    """The ``label`` of each row beside its ``y``, moved so that labels do not overlap.
+    """The ``label`` of each row at its ``y``, moved so that labels do not overlap.
 
     Args:
-        scale: Of ``y``.
-        height: Of the chart, in pixels.
-        up: Pixels by which all are moved up.
+        scale: The scale of ``y``.
+        height: Height of the plot area, in pixels.
+        up: Pixels by which all labels are moved up.
     """
-    places = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
-    placed = [
-        {**row, "pixel": (1 - height_share) * height - up}
-        for row, height_share in zip(rows, places, strict=True)
+    positions = dodge([scale.place(scale.clip(row["y"])) for row in rows], LABEL_PIXELS / height)
+    label_rows = [
+        {**row, "pixel": (1 - position) * height - up}
+        for row, position in zip(rows, positions, strict=True)
     ]
-    text = sheet.chart(placed).mark_text(**{"align": "left", "baseline": "middle", **style})
+    text = sheet.chart(label_rows).mark_text(**{"align": "left", "baseline": "middle", **style})
     return text.encode(x=x, y=alt.Y("pixel:Q", scale=None, axis=None), text="label:N")
 
 
@@ -233,8 +233,8 @@ def vertical_rule(
     """A rule at one value of ``x`` with its label.
 
     Args:
-        at: Where the label stands, in pixels from the top.
-        left: Whether it stands left of the rule.
+        at: Distance of the label from the top, in pixels.
+        left: Whether the label is left of the rule.
     """
     row = [{"x": value, "label": label}]
     rule = sheet.chart(row).mark_rule(color=MUTED, **style).encode(x=x)
@@ -244,18 +244,18 @@ def vertical_rule(
 
 
 def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]:
-    """The rows whose ``y`` lies on the axis."""
+    """The rows whose ``y`` is on the axis."""
     return [row for row in rows if not scale.off(row["y"])]
 
 
 def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
-    """The rows, their ``y`` cut to the ends of the axis, so that medians stay what they are."""
+    """The rows with ``y`` clipped to the axis: dropping them instead would change medians."""
     return [{**row, "y": scale.clip(row["y"])} for row in rows]
 
 
 def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
-    """At the edge, an arrow for each row whose ``y`` lies beyond it."""
-    edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _ARROW)
+    """An arrow at the edge for each row whose ``y`` is outside of the axis."""
+    edge, shape = (scale.low, _DOWN) if scale.off_low else (scale.high, _UP)
     clipped_rows = [{**row, "y": edge} for row in rows if scale.off(row["y"])]
     return (
         sheet.chart(clipped_rows)
@@ -265,7 +265,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
 
 
 def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
-    """Every strategy of a chart with its look, then other signs."""
+    """A legend of strategies with their styles, then of other symbols."""
     return (
         *(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies),
         *more,
@@ -273,43 +273,43 @@ def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, 
 
 
 def value_title(findings: Findings) -> str:
-    """The vertical axis of every chart of trials."""
+    """The title of the vertical axis in charts of trials."""
     metric = findings.objective
     parts = words.on_validation(metric), "" if metric.unit == "points" else metric.unit
     return f"{', '.join(filter(None, parts))} ({metric.direction})"
 
 
 _SVG = "{http://www.w3.org/2000/svg}"
-_DROPPED = frozenset({
+_DROPPED_ATTRIBUTES = frozenset({
     "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
     "class", "style", "stroke-miterlimit", "clip-path",
 })  # fmt: skip
-_STYLE = (
+_STYLE_ATTRIBUTES = (
     "fill", "stroke", "stroke-width", "opacity", "fill-opacity", "stroke-dasharray", "text-anchor",
     "font-size",
 )  # fmt: skip
-_DEFAULTS = frozenset({
+_DEFAULT_ATTRIBUTES = frozenset({
     ("opacity", "1"), ("fill-opacity", "1"), ("stroke-opacity", "1"), ("font-size", "11px"),
     ("transform", "translate(0,0)"), ("transform", ""), ("stroke-dasharray", "1,0"),
     ("stroke-dasharray", ""), ("stroke-width", "1"),
 })  # fmt: skip
-# Nothing is drawn with these values of fill and stroke.
+# Values of fill and stroke of invisible elements.
 _INVISIBLE = {(None, None), ("white", None), ("transparent", None)}
 _LINE = re.compile(r"M[-\d.]+,[-\d.]+(L[-\d.]+,[-\d.]+)+")
 _DECIMALS = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 
 
 def clean_svg(text: str, title: str, description: str) -> Markup:
-    """One drawing for a page.
+    """Vega's SVG, cleaned for a page.
 
     Args:
-        text: SVG as Vega wrote it.
+        text: The SVG that Vega wrote.
     """
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")
     _clean(root, "")
     body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
-    title, description = (visible(shortened(words)) for words in (title, description))
+    title, description = (visible(shortened(text_)) for text_ in (title, description))
     return Markup(
         f'<svg class="chart" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" aria-label="{escape(title)}">'
@@ -318,32 +318,36 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
 
 
 def _clean(element: ElementTree.Element, group: str) -> None:
-    """Clean all that an element holds, and open groups without attributes.
+    """Clean an element's descendants, and replace a <g> without attributes by its children.
 
     Args:
-        group: Class of the innermost group with a role.
+        group: Class of the innermost enclosing group with a role.
     """
-    drawn: list[ElementTree.Element] = []
+    visible_elements: list[ElementTree.Element] = []
     for child in element:
         role = child.get("class", "")
         inner = role if "role-" in role else group
         child.tag = child.tag.removeprefix(_SVG)
         _clean(child, inner)
-        if _draws(child):
+        if _is_visible(child):
             child.attrib = _attributes(child, inner)
-            drawn += child if child.tag == "g" and not child.attrib else [child]
+            visible_elements += child if child.tag == "g" and not child.attrib else [child]
     element[:] = [
-        part for style, marks in groupby(drawn, key=_style) for part in _alike(style, list(marks))
+        part
+        for style, marks in groupby(visible_elements, key=_style)
+        for part in _grouped(style, list(marks))
     ]
 
 
 def _style(element: ElementTree.Element) -> dict[str, str]:
     kept = {} if element.tag == "g" else element.attrib
-    return {name: value for name, value in kept.items() if name in _STYLE}
+    return {name: value for name, value in kept.items() if name in _STYLE_ATTRIBUTES}
 
 
-def _alike(style: Mapping[str, str], marks: list[ElementTree.Element]) -> list[ElementTree.Element]:
-    """Marks of one style, which a group states once for several of them."""
+def _grouped(
+    style: Mapping[str, str], marks: list[ElementTree.Element]
+) -> list[ElementTree.Element]:
+    """Marks with one style, moved into a <g> that has the style."""
     if not style or len(marks) == 1:
         return marks
     for mark in marks:
@@ -353,7 +357,7 @@ def _alike(style: Mapping[str, str], marks: list[ElementTree.Element]) -> list[E
     return [group]
 
 
-def _draws(element: ElementTree.Element) -> bool:
+def _is_visible(element: ElementTree.Element) -> bool:
     if element.tag in ("defs", "clipPath") or element.get("display") == "none":
         return False
     if element.tag == "g":
@@ -369,11 +373,11 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     label = element.get("aria-label", "")
     kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
     for name, value in element.attrib.items():
-        short = value if "opacity" in name else _rounded(value)
+        rounded = value if "opacity" in name else _rounded(value)
         if name == "d" and _LINE.fullmatch(value):
-            short = _in_steps(value)
-        if name not in _DROPPED and (name, short) not in _DEFAULTS:
-            kept[name] = short
+            rounded = _relative_path(value)
+        if name not in _DROPPED_ATTRIBUTES and (name, rounded) not in _DEFAULT_ATTRIBUTES:
+            kept[name] = rounded
     return kept
 
 
@@ -381,8 +385,8 @@ def _rounded(text: str) -> str:
     return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
 
 
-def _in_steps(line: str) -> str:
-    """A line through points as steps, which are shorter than places.
+def _relative_path(line: str) -> str:
+    """A path in relative coordinates, which are shorter than absolute ones.
 
     >>> _in_steps("M0,10L10.04,12.5L20,11")
     'M0,10l10,2.5l10,-1.5'

@@ -1,4 +1,4 @@
-"""The forest plot: every model's score with its interval, and which cannot be told apart."""
+"""The forest plot: every model's score with its interval."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
 from sweeper.reporting.palette import look
 
-_WIDTH, _ROW, _TITLE = 320, 21, 34
-# Models; the table below the plot has all of them.
-MOST = 12
+_WIDTH, _ROW_HEIGHT, _TITLE_CHARACTERS = 320, 21, 34
+# Models in the plot; the table below it has all of them.
+MAX_MODELS = 12
 
 
 def forest(board: Scoreboard, description: str) -> Drawing | None:
-    """One row a model: its title, point and interval, and the figures.
+    """A row for each model: title, point with interval, and figures.
 
-    The recommended model is large and bold, baselines are hollow. A bracket joins those that
+    The recommended model is large and bold, baselines are hollow. A bracket joins the models that
     cannot be told apart from the chosen one.
     """
-    models = board.models[:MOST]
+    models = board.models[:MAX_MODELS]
     if not models:
         return None
     factor = 100 if board.metric.unit == "points" else 1
@@ -37,7 +37,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             model.strategy or "baseline",
             model.trial,
             place=index,
-            title=words.fitted(model.title, _TITLE),
+            title=words.fitted(model.title, _TITLE_CHARACTERS),
             x=factor * model.score.value,
             low=factor * model.score.ends[0],
             high=factor * model.score.ends[1],
@@ -49,9 +49,9 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
         )
         for index, model in enumerate(models)
     ]
-    height = _ROW * len(rows)
-    places = alt.Scale(domain=[-0.5, len(rows) - 0.5], range=[0, height])
-    y = alt.Y("place:Q", scale=places, axis=None)
+    height = _ROW_HEIGHT * len(rows)
+    row_scale = alt.Scale(domain=[-0.5, len(rows) - 0.5], range=[0, height])
+    y = alt.Y("place:Q", scale=row_scale, axis=None)
     unit = "%" if factor == 100 else board.metric.unit
     x = alt.X(
         "x:Q",
@@ -63,37 +63,37 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
     chart = rules.encode(y=y, description="trial:N", **ends)
     chart = chart + draw.marks(sheet, rows, x, y, alt.Size("size:Q", scale=None))
     for weight in ("bold", "normal"):
-        some = sheet.chart([row for row in rows if row["weight"] == weight])
+        texts = sheet.chart([row for row in rows if row["weight"] == weight])
         style = {"fontWeight": weight, "fontSize": 12, "color": draw.INK}
         for field, align, pixel in (("title", "right", -12), ("said", "left", _WIDTH + 22)):
-            label = some.mark_text(align=align, **style)
+            label = texts.mark_text(align=align, **style)
             chart = chart + label.encode(x=alt.value(pixel), y=y, text=f"{field}:N")
-    # Of neighbours, these join up to one bracket.
+    # The pieces of neighbouring rows form one bracket.
     tied = [{"y": n - 0.5, "y2": n + 0.5} for n, model in enumerate(models) if model.tied]
     bracket = sheet.chart(tied).mark_rule(strokeWidth=3, color=draw.MUTED)
-    bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=places), y2="y2:Q")
+    bracket = bracket.encode(x=alt.value(_WIDTH + 12), y=alt.Y("y:Q", scale=row_scale), y2="y2:Q")
     # The page's font may be wider than the one that Vega measures.
-    whole = (chart + bracket).properties(padding={"left": 26, "right": 22, "top": 4, "bottom": 4})
-    return sheet.draw(whole, (_WIDTH, height), board.caption, description, wide=True)
+    plot = (chart + bracket).properties(padding={"left": 26, "right": 22, "top": 4, "bottom": 4})
+    return sheet.draw(plot, (_WIDTH, height), board.caption, description, wide=True)
 
 
 def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, bytes]:
-    """The plot by itself, as SVG and PNG, with its title and on white.
+    """The plot as SVG and PNG files, with a title and on the light theme's background.
 
     Args:
         colors: Values of the stylesheet's variables.
 
     Raises:
-        NotDrawn: The engine raised.
+        NotDrawn: The engine failed.
     """
     spec = json.loads(re.sub(r"var\(--([\w-]+)\)", lambda name: colors[name[1]], plot.spec))
-    title = draw.drawable(title)
+    title = draw.escape_spec(title)
     spec["title"] = {"text": title, "subtitle": plot.title, "anchor": "start", "offset": 12}
     spec["config"]["background"] = colors["paper"]
-    picture = draw.svg(json.dumps(spec))
-    return picture, draw.by_engine(vl_convert.svg_to_png, picture, scale=2)
+    picture = draw.vega_svg(json.dumps(spec))
+    return picture, draw.call_engine(vl_convert.svg_to_png, picture, scale=2)
 
 
 def figures_text(model: ScoredModel, board: Scoreboard) -> str:
-    """A score with the ends of its interval: ``89.6% (86.3 to 92.9)``."""
+    """A score with its interval, such as ``89.6% (86.3 to 92.9)``."""
     return words.score_with_interval(model.score, board.metric).replace("95% CI ", "")

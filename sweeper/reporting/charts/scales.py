@@ -1,4 +1,4 @@
-"""Axes: which domain, linear or logarithmic, which ticks, and labels that do not overlap."""
+"""Axes of charts: domain, linear or logarithmic scale, ticks, and label positions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 import altair as alt
 
-# "Log when it spans more than ten times."
+# A scale is logarithmic if its highest value is more than this multiple of its lowest.
 LOG_SPAN = 10.0
 _PAD = 0.06
-# Of fewer values none is said to lie far from the rest.
-_FEWEST = 5
+# With fewer values, none is left off the axis.
+_MIN_VALUES = 5
 
 
 @dataclass(frozen=True)
 class Scale:
     """A numeric axis with a fixed domain, so that panels can share it.
 
-    Poor values may lie off its high end, or off its low one with ``off_low``.
+    Poor values may be beyond its high end, or beyond its low end with ``off_low``.
     """
 
     low: float
@@ -31,7 +31,7 @@ class Scale:
     off_low: bool = False
 
     def off(self, value: float) -> bool:
-        """Whether a value lies off the end beyond which poor values are left out."""
+        """Whether a value is beyond the end where poor values are left out."""
         return value < self.low if self.off_low else value > self.high
 
     def place(self, value: float) -> float:
@@ -52,46 +52,46 @@ class Scale:
         kind = "log" if self.log else "linear"
         return alt.Scale(type=kind, domain=[self.low, self.high], nice=False, zero=False)
 
-    def x(self, most: int = 6, **style: Any) -> Any:
+    def x(self, max_ticks: int = 6, **style: Any) -> Any:
         """The rows' ``x`` on this scale, with its axis."""
-        return alt.X("x:Q", scale=self.altair(), axis=self.axis(most, **style))
+        return alt.X("x:Q", scale=self.altair(), axis=self.axis(max_ticks, **style))
 
-    def y(self, most: int = 6, **style: Any) -> Any:
+    def y(self, max_ticks: int = 6, **style: Any) -> Any:
         """The rows' ``y`` on this scale, with its axis."""
-        return alt.Y("y:Q", scale=self.altair(), axis=self.axis(most, **style))
+        return alt.Y("y:Q", scale=self.altair(), axis=self.axis(max_ticks, **style))
 
-    def axis(self, most: int = 6, **style: Any) -> Any:
-        """An axis with about ``most`` ticks; on a log scale 1, 2 and 5 of each decade.
+    def axis(self, max_ticks: int = 6, **style: Any) -> Any:
+        """An axis with about ``max_ticks`` ticks; on a log scale 1, 2 and 5 of each decade.
 
-        Vega's own log axis draws a line at every multiple, and lets labels run into each other.
+        Vega's own log axis draws a line at every multiple, and its labels overlap.
         """
-        inside = self._of_decades(most) if self.log else []
-        if len(inside) < 3:
-            inside = _steps(self.low, self.high, most)
-        # As many digits as tell neighbours apart.
-        gap = min((b - a for a, b in pairwise(inside)), default=0.0)
-        size = max(map(abs, inside), default=0.0)
+        ticks = self._decade_ticks(max_ticks) if self.log else []
+        if len(ticks) < 3:
+            ticks = _round_values(self.low, self.high, max_ticks)
+        # Enough digits for labels to differ.
+        gap = min((b - a for a, b in pairwise(ticks)), default=0.0)
+        size = max(map(abs, ticks), default=0.0)
         digits = max(3, math.floor(math.log10(size / gap)) + 2) if gap and size else 3
-        return alt.Axis(values=inside, labelSeparation=8, **{"format": f".{digits}~r", **style})
+        return alt.Axis(values=ticks, labelSeparation=8, **{"format": f".{digits}~r", **style})
 
-    def _of_decades(self, most: int) -> list[float]:
+    def _decade_ticks(self, max_ticks: int) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        inside: list[float] = []
+        ticks: list[float] = []
         for steps in ((1, 2, 5), (1, 3), (1,)):
-            ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-            inside = [tick for tick in ticks if self.low <= tick <= self.high]
-            if len(inside) <= most:
+            all_ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+            ticks = [tick for tick in all_ticks if self.low <= tick <= self.high]
+            if len(ticks) <= max_ticks:
                 break
-        return inside[:: max(1, math.ceil(len(inside) / most))]
+        return ticks[:: max(1, math.ceil(len(ticks) / max_ticks))]
 
 
-def _steps(low: float, high: float, most: int) -> list[float]:
-    """At most so many round values in a range, at equal distances.
+def _round_values(low: float, high: float, max_ticks: int) -> list[float]:
+    """At most ``max_ticks`` round values in a range, at equal distances.
 
-    >>> _steps(0.2504, 0.2518, 5)
+    >>> _round_values(0.2504, 0.2518, 5)
     [0.2505, 0.251, 0.2515]
     """
-    rough = (high - low) / most
+    rough = (high - low) / max_ticks
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -99,11 +99,11 @@ def _steps(low: float, high: float, most: int) -> list[float]:
 
 
 def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> Scale:
-    """A scale that holds these values with a little room.
+    """A scale that covers these values, with some room at either end.
 
     Args:
         values: Finite numbers, at least one.
-        log: Whether logarithmic; decided by the span if None.
+        log: Whether it is logarithmic; if None, this depends on ``LOG_SPAN``.
         pad: Room at either end, as a share of the span.
     """
     low, high = min(values), max(values)
@@ -123,52 +123,50 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
 
 
 def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
-    """A scale for most of these losses: a few that lie far above the rest lie off it.
+    """A scale for most of these values: the worst may be outside.
 
-    Of scores, of which higher ones are better, those far below the rest lie off it.
-
-    Far is more than three interquartile ranges above the third quartile, as seen on the whole axis
-    (Tukey 1977, "far out"). They are left off only where the rest would have less than half of
-    the axis.
+    Outside are losses more than three interquartile ranges above the third quartile (Tukey 1977,
+    "far out"), measured on an axis of all values, if the other values would fill less than half of
+    this axis. With ``higher_is_better``, low values are left out instead.
 
     >>> scale = focus([0.10, 0.11, 0.12, 0.13, 0.14, 5.0])
     >>> round(scale.low, 3), round(scale.high, 3)
     (0.098, 0.142)
     """
     if higher_is_better:
-        turned = focus([-value for value in values])
-        return Scale(-turned.high, -turned.low, log=False, off_low=True)
-    whole = fit(values)
-    places = sorted(map(whole.place, values))
-    if len(places) < _FEWEST:
-        return whole
-    first, _, third = quantiles(places, n=4, method="inclusive")
+        negated = focus([-value for value in values])
+        return Scale(-negated.high, -negated.low, log=False, off_low=True)
+    all_values = fit(values)
+    positions = sorted(map(all_values.place, values))
+    if len(positions) < _MIN_VALUES:
+        return all_values
+    first, _, third = quantiles(positions, n=4, method="inclusive")
     fence = third + 3 * (third - first)
-    inside = [
+    kept = [
         value
-        for value, position in zip(values, map(whole.place, values), strict=True)
+        for value, position in zip(values, map(all_values.place, values), strict=True)
         if position <= fence
     ]
-    if whole.place(max(inside)) - places[0] >= 0.5:
-        return whole
-    return fit(inside)
+    if all_values.place(max(kept)) - positions[0] >= 0.5:
+        return all_values
+    return fit(kept)
 
 
-def dodge(places: Sequence[float], gap: float) -> list[float]:
-    """Places moved apart so that neighbours are at least ``gap`` from each other, in order.
+def dodge(positions: Sequence[float], gap: float) -> list[float]:
+    """Positions moved apart so that neighbours are at least ``gap`` from each other, in order.
 
-    >>> [round(place, 2) for place in dodge([0.5, 0.5, 0.1], 0.2)]
+    >>> [round(position, 2) for position in dodge([0.5, 0.5, 0.1], 0.2)]
     [0.4, 0.6, 0.1]
     """
-    order = sorted(range(len(places)), key=lambda i: (places[i], i))
+    order = sorted(range(len(positions)), key=lambda i: (positions[i], i))
     groups: list[tuple[float, list[int]]] = []
     for index in order:
-        groups.append((places[index], [index]))
+        groups.append((positions[index], [index]))
         while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
             (above, first), (below, second) = groups[-2:]
             center = (above * len(first) + below * len(second)) / (len(first) + len(second))
             groups[-2:] = [(center, first + second)]
-    moved = [0.0] * len(places)
+    moved = [0.0] * len(positions)
     for center, members in groups:
         for rank, index in enumerate(members):
             moved[index] = center + (rank - (len(members) - 1) / 2) * gap

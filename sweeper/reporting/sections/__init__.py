@@ -1,1 +1,1 @@
-"""The page's sections, in the order of the reader's questions: one module each."""
+"""The sections of the page, one module for each."""

@@ -1,4 +1,4 @@
-"""The plan in a report: candidates, strategies left out, estimated cost."""
+"""Tables of the plan: candidates with estimates, declared parameters, rejected strategies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.hyperparameters import KEY_PARAMETERS
 from sweeper.plans import Candidate, Parameter
-from sweeper.reporting.blocks import Block, Code, Column, Number, Table, placed
+from sweeper.reporting.blocks import Block, Code, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
 
@@ -23,7 +23,7 @@ def plan_blocks(report: Report) -> Iterator[Block]:
 
 
 def plan_table(report: Report) -> Table:
-    """Every strategy that competes with its estimates."""
+    """The candidates of the plan, with estimates."""
     columns: list[Column[Candidate]] = [
         Column.of("strategy", "/strategy", strategy_cell),
         Number.of("memory", "/memory/peak_gib", _gib, "GiB"),
@@ -32,7 +32,7 @@ def plan_table(report: Report) -> Table:
         Number.of("trained parameters", "/trainable_parameters", units.count),
         Column("search space (default)", _spaces),
     ]
-    rows = placed(report.plan.strategies, "/plan/strategies")
+    rows = with_pointers(report.plan.strategies, "/plan/strategies")
     return Table.of("plan", "The plan (estimates)", columns, rows)
 
 
@@ -49,7 +49,7 @@ def _spaces(planned: Candidate) -> str:
 
 
 def space_of(parameter: Parameter) -> str:
-    """The best-practice range of a parameter and its default."""
+    """The range of a parameter and its default."""
     default = words.value(parameter.default)
     if not parameter.searched:
         return default
@@ -59,7 +59,7 @@ def space_of(parameter: Parameter) -> str:
 
 
 def declared_table(report: Report) -> list[Block]:
-    """Parameters that the user declared, beside the rule book's; none if none were declared."""
+    """A table of the parameters that the user declared, with the rule book's; empty if none."""
     columns: list[Column[tuple[str, str, Parameter]]] = [
         Column("strategy", lambda row: strategy_cell(row[0])),
         Column("parameter", lambda row: row[1]),
@@ -69,7 +69,7 @@ def declared_table(report: Report) -> list[Block]:
     ]
     rows = [
         (f"{at}/parameters/{name}", (planned.strategy, name, parameter))
-        for at, planned in placed(report.plan.strategies, "/plan/strategies")
+        for at, planned in with_pointers(report.plan.strategies, "/plan/strategies")
         for name, parameter in planned.parameters.items()
         if parameter.shipped
     ]
@@ -78,7 +78,7 @@ def declared_table(report: Report) -> list[Block]:
 
 
 def rejected_table(report: Report) -> Table:
-    """What was left out, why, and what would change that; one row for each reason."""
+    """Rejected strategies and remedies, a row for each reason."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for rejected in report.plan.rejected:
         names = grouped.setdefault((rejected.reason, rejected.remedy), [])
@@ -88,4 +88,4 @@ def rejected_table(report: Report) -> Table:
         Column("reason", lambda why: why[0]),
         Column("what would change it", lambda why: why[1] or words.DASH),
     ]
-    return Table.of("left-out", "Left out by the plan", columns, placed(grouped))
+    return Table.of("left-out", "Left out by the plan", columns, with_pointers(grouped))

@@ -14,27 +14,27 @@ from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, model_title, trial_name
 from sweeper.findings.study.reading import RunFiles
 from sweeper.redaction import clean
-from sweeper.reporting.blocks import Block, Column, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import percent
 from sweeper.visible import LABEL_CHARACTERS, shortened
 
 HEADING = Heading(100, "by-class", "Classes")
 
-# More classes than this make a matrix that nobody reads; the confusions are listed then.
-MATRIX = 15
-# Lines of a table of classes or confusions; report.json has all of them.
-LINES = 20
+# Largest number of classes with a confusion matrix; else the confusions are listed.
+MAX_MATRIX_CLASSES = 15
+# Rows in tables of classes and confusions; report.json has all of them.
+MAX_ROWS = 20
 _SHARES = ("precision", "recall", "F1")
 
 
 class ClassRow(Record):
-    """One class on the test split. A share is None where nothing is in it."""
+    """One class on the test split. Precision, recall and F1 are None without items."""
 
     label: str
     rows: int = Field(description="of the class, over all splits")
     items: int = Field(description="test items of the class")
-    chosen: int = Field(description="test items that were taken for it")
+    chosen: int = Field(description="test items that were predicted as it")
     right: int
     precision: float | None
     recall: float | None
@@ -42,9 +42,9 @@ class ClassRow(Record):
 
 
 class Figures(Record):
-    """One model, class by class, in the order of the names.
+    """One model's figures by class, in the order of class names.
 
-    ``confusion``: (true class, predicted class, test items) of every pair that occurred, by place.
+    ``confusion``: (true class, predicted class, test items) of every pair, by index in ``classes``.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Figures(Record):
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """Precision, recall and F1 of every class, and the confusions, of the recommended trial.
 
-    If it has several seeds, the first training counts, so that items are counted once.
+    Only the trial's first training counts, so that each item is counted once.
     """
     recommended = findings.verdict.recommended_trial
     name = "" if recommended is None else trial_name(recommended)
@@ -64,7 +64,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     label_facts = run.plan.facts.data.labels
     if not matrices or not label_facts:
         return None
-    # Class numbers are places among the sorted names.
+    # Class numbers are indices of the sorted names.
     labels = sorted(label_facts, key=lambda label: label.label)
     pairs = matrices[0]
     if max(max(true, predicted) for true, predicted, _ in pairs) >= len(labels):
@@ -103,9 +103,9 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Figures of each class, and which classes are confused."""
+    """A table of classes, then the confusion matrix or the most common confusions."""
     yield _classes(figures)
-    yield _matrix(figures) if len(figures.classes) <= MATRIX else _confusions(figures)
+    yield _matrix(figures) if len(figures.classes) <= MAX_MATRIX_CLASSES else _confusions(figures)
 
 
 def _classes(figures: Figures) -> Table:
@@ -117,17 +117,17 @@ def _classes(figures: Figures) -> Table:
         *(Number.of(name, f"/{name.lower()}", percent, "%") for name in _SHARES),
     ]
     ranked = sorted(
-        placed(figures.classes, "/sections/by-class/classes"),
+        with_pointers(figures.classes, "/sections/by-class/classes"),
         key=lambda entry: (2.0 if entry[1].f1 is None else entry[1].f1, entry[1].label),
     )
-    shown = ranked[:LINES]
+    listed = ranked[:MAX_ROWS]
     rows = [row.rows for row in figures.classes]
     note = f"Rows per class in all splits: {min(rows):,} to {max(rows):,}."
-    if len(ranked) > len(shown):
-        note += f" The {len(shown)} of {len(ranked)} classes with the lowest F1; all are in "
+    if len(ranked) > len(listed):
+        note += f" The {len(listed)} of {len(ranked)} classes with the lowest F1; all are in "
         note += "report.json."
     caption = f"Class by class on the test split: {figures.title}, lowest F1 first"
-    return Table.of("classes", caption, columns, shown, note=note)
+    return Table.of("classes", caption, columns, listed, note=note)
 
 
 def _matrix(figures: Figures) -> Table:
@@ -146,12 +146,12 @@ def _matrix(figures: Figures) -> Table:
         f"Confusion matrix on the test split: {figures.title}; rows are true classes, "
         "columns what was predicted, in test items",
         columns,
-        placed(rows),
+        with_pointers(rows),
     )
 
 
 def _confusions(figures: Figures) -> Table:
-    """The most common mistakes, where a matrix would be too large."""
+    """The most common confusions, for too many classes for a matrix."""
     wrong = [cell for cell in figures.confusion if cell[0] != cell[1]]
     wrong.sort(key=lambda cell: (-cell[2], cell))
     columns: list[Column[tuple[int, int, int]]] = [
@@ -164,6 +164,6 @@ def _confusions(figures: Figures) -> Table:
         "confusion",
         f"Most common confusions on the test split: {figures.title}",
         columns,
-        placed(wrong[:LINES]),
+        with_pointers(wrong[:MAX_ROWS]),
         note="The whole confusion matrix is in report.json.",
     )

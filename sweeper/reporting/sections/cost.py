@@ -24,13 +24,13 @@ from sweeper.findings.study.strategy_figures import (
     value_interval,
 )
 from sweeper.findings.verdict.next_step import twice_the_trials
-from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Drawing, Figure, Number, Table, with_pointers
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import Cost, cost_panel, cost_scale, measure_cost
 from sweeper.reporting.charts.scales import Scale, fit
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
-    drawn,
+    existing_panels,
     interval_text,
     memory_name,
     nothing_to_compare,
@@ -42,14 +42,14 @@ from sweeper.reporting.parts import (
 from sweeper.trials import BaselineResult
 
 _SLOPE_WIDTH = 230
-# A search whose best trial came in the last quarter of its trials had not settled. Common practice.
+# A search whose best trial is among the last quarter of its trials has not settled.
 _LATE_SHARE = 0.75
 
 HEADING = Heading(20, "cost", "Cost against quality")
 
 
 class SearchGain(Gain):
-    """A strategy's default against the best that the search found, by the objective.
+    """A strategy's default against its best trial, by the objective.
 
     ``default`` and ``best`` are means over all trainings of these trials, and ``gain`` is their
     difference.
@@ -93,7 +93,7 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
-    """More trials, if the search gained beyond noise and was still gaining when it ended."""
+    """Advise more trials if the search gained beyond noise and still improved at its end."""
     run, last = findings.run, findings.last_gain
     row = findings.trial(findings.verdict.recommended_trial)
     gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
@@ -112,7 +112,7 @@ def advise(figures: Figures, findings: Findings) -> NextStep | None:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Every trial by its costs; default against best, beside it."""
+    """A figure of all trials by cost, and of each default against the best trial."""
     yield nothing_to_compare(report) or _figure(figures, report)
 
 
@@ -138,19 +138,19 @@ def _figure(figures: Figures, report: Report) -> Figure:
     ]
     drawn_costs = [(cost.name, cost_panel(findings, cost, finding)) for cost in costs]
     scale = cost_scale(findings)
-    off_chart = [
+    outside = [
         f"{b.title} {words.score(b.objective, findings.objective)}"
         for b in findings.baselines
         if b.objective is not None and scale.off(b.objective)
     ]
     note = "Large: best of a strategy. Stepped line: no trial is both cheaper and better."
-    note += f" Off the chart: {units.joined(off_chart)}." if off_chart else ""
+    note += f" Off the chart: {units.joined(outside)}." if outside else ""
     return Figure(
         id="cost-quality",
         finding=finding,
         note=note + off_scale(findings, trials, scale),
         options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
-        panels=drawn(slope(figures, findings, finding)),
+        panels=existing_panels(slope(figures, findings, finding)),
         legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),
         tables=(_gains(figures, findings), *([_baselines(report)] if findings.baselines else ())),
     )
@@ -168,15 +168,26 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
             score = words.on_validation(findings.objective)
             return f"{name} has the best {score}, and none of its trials beat its default."
         return f"{name}: there is no completed default to compare the best trial with."
-    metric = findings.objective
-    gap = words.difference(best.gain, metric)
-    pairing = words.minus_of("default", "best found", metric)
+    gap = words.better_by(best.gain, findings.objective)
+    text = f"{name}, best found against default: {gap}"
     if best.outcome == "better":
-        word = metric.direction.split()[0]
-        return f"{name}: {pairing} = {gap}, a {word} {words.bare(metric)} than the default's."
-    outcome = _outcome(best, findings.margin_points)
-    ending = "" if best.lacking else " The default would have been enough."
-    return f"{name}: {pairing} = {gap}: {outcome}.{ending}"
+        return f"{text}."
+    enough = "" if best.lacking else _enough(best, findings)
+    return f"{text}: {_outcome(best, findings.margin_points)}.{enough}"
+
+
+def _enough(gain: SearchGain, findings: Findings) -> str:
+    """That the search gained nothing, and why its trial is recommended all the same."""
+    decided = findings.verdict
+    if decided.recommended_baseline or decided.recommended_trial != gain.best_trial:
+        return " The default would have been enough."
+    why = "it was ahead of its default when the finalists were chosen"
+    if findings.finalist(gain.default_trial):
+        why = "no finalist close to the best is clearly cheaper to train"
+    return (
+        f" The default would have been enough; trial {gain.best_trial} is recommended because "
+        f"{why}."
+    )
 
 
 def _gains(figures: Figures, findings: Findings) -> Table:
@@ -189,7 +200,7 @@ def _gains(figures: Figures, findings: Findings) -> Table:
         Number.of("best trial", "/best_trial", "#{}".format),
         Number("seeds", lambda g: f"{g.default_seeds} and {g.best_seeds}"),
         Number(
-            words.minus_of("default", "best", metric),
+            "gain",
             lambda g: words.amount(g.gain, metric) if g.gain else words.DASH,
             "/gain/value",
             metric.unit,
@@ -201,10 +212,11 @@ def _gains(figures: Figures, findings: Findings) -> Table:
         "gains",
         f"Default against best found, {words.on_validation(metric)} ({metric.direction})",
         columns,
-        placed(figures.gains, "/sections/cost/gains"),
+        with_pointers(figures.gains, "/sections/cost/gains"),
         trial=lambda g: g.best_trial,
-        note="Means over all seeds of a trial. The best was chosen on these items, so that its "
-        "gain looks too large; figures of the test split do not have this bias.",
+        note="A positive gain is an improvement. Means over all seeds of a trial. The best was "
+        "chosen on these items, so that its gain looks too large; figures of the test split do not "
+        "have this bias.",
     )
 
 
@@ -236,7 +248,7 @@ def _baselines(report: Report) -> Table:
     ]
     caption = "Baselines: models to beat, without fine-tuning"
     return Table.of(
-        "baselines", caption, columns, placed(findings.baselines, "/findings/baselines")
+        "baselines", caption, columns, with_pointers(findings.baselines, "/findings/baselines")
     )
 
 
@@ -246,7 +258,7 @@ def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
 
 
 def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:
-    """Default to best, one line a strategy, with their 95% intervals."""
+    """A line from default to best for each strategy, with 95% intervals."""
     gains = [gain for gain in figures.gains if gain.best is not None]
     if not gains:
         return None
@@ -287,11 +299,11 @@ def _slope_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     lines, marks, labels = [], [], []
     for index, gain in enumerate(gains):
-        # Side by side, so that whiskers of several strategies do not lie on one another.
+        # Shifted, so that whiskers of several strategies do not overlap.
         shift = (index - (len(gains) - 1) / 2) * min(0.08, 0.32 / len(gains))
         for x, interval, trial in _ends(gain):
-            at = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
-            mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **at)
+            position = {"x": x + shift, "y": interval.value, **draw.clipped_ends(interval, scale)}
+            mark = draw.row_of(gain.strategy, trial, strategy=gain.strategy, **position)
             marks.append(mark)
             lines.append({**mark, "trial": str(gain.best_trial)})
         label = f"{words.short(gain.strategy)} #{gain.best_trial}"

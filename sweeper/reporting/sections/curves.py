@@ -26,20 +26,21 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import drawn, strategy_cell
+from sweeper.reporting.parts import existing_panels, strategy_cell
 
-# Above this many curves, the best and a sample of each strategy are drawn.
-MOST_CURVES = 600
+# With more curves, only the best and a sample of each strategy are drawn.
+MAX_CURVES = 600
 _WIDTH = 880
 _HEIGHT = 340
-_PRUNED = [3, 3]
-_TRAINING = [1, 2]
+# Dashes of the lines of pruned trials, and of training losses.
+_PRUNED_DASH = [3, 3]
+_TRAINING_DASH = [1, 2]
 LOSS = "/validation_loss"
 
 
@@ -47,15 +48,17 @@ HEADING = Heading(60, "curves", "Curves")
 
 
 class Figures(Record):
-    """When pruning stopped trials and what it saved, and on how many items rungs are scored."""
+    """What pruning saved and when, and the number of items that rungs are scored on."""
 
-    saved_seconds: float | None = Field(None, description="what pruned trials did not train")
+    saved_seconds: float | None = Field(
+        None, description="training time that pruned trials did not use"
+    )
     median_prune_step: int | None = Field(None, description="optimizer steps")
     rung_items: int | None = Field(None, description="validation items scored below the last rung")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """What pruning did, from the rungs of pruned trials."""
+    """Figures of pruning, from the rungs of pruned trials."""
     pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
     steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return Figures(
@@ -66,13 +69,13 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 
 def _saved(trial: TrialFiles) -> float:
-    """Seconds that the rest of a pruned trial would have taken at the pace it had."""
+    """Seconds that the rest of a pruned trial would have taken at its pace."""
     if trial.result is None or not trial.rungs:
         return 0.0
     last = trial.rungs[-1]
     used = last.seconds
-    left = trial.config.budget.rungs / last.rung - 1
-    return max(0.0, used * left) if math.isfinite(used) else 0.0
+    remaining = trial.config.budget.rungs / last.rung - 1
+    return max(0.0, used * remaining) if math.isfinite(used) else 0.0
 
 
 def finding(figures: Figures, report: Report) -> str:
@@ -81,15 +84,15 @@ def finding(figures: Figures, report: Report) -> str:
         return ""
     run = report.findings.run
     saved = figures.saved_seconds
-    spared = f", which saved {units.duration(saved)}" if saved is not None else ""
-    return f"{_finding(report)} {units.plural(run.pruned, 'trial')} pruned{spared}."
+    saving = f", which saved {units.duration(saved)}" if saved is not None else ""
+    return f"{_finding(report)} {units.plural(run.pruned, 'trial')} pruned{saving}."
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Learning curves with the pruned and the failed ones."""
+    """The learning curves of all trials, and a text on pruning."""
     findings = report.findings
     caption = _finding(report)
-    if panels := drawn(curves(findings, caption)):
+    if panels := existing_panels(curves(findings, caption)):
         names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
         ends = (
             LegendEntry("pruned", "", "┆"),
@@ -112,7 +115,7 @@ def _finding(report: Report) -> str:
     findings = report.findings
     rows = [t for t in findings.trials if t.number in findings.best_trials and t.curve]
     noise = _noise(findings)
-    rising = [t for t in rows if _rise(t) > noise]
+    rising = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
         trials = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
@@ -129,20 +132,15 @@ def _finding(report: Report) -> str:
 
 
 def _noise(findings: Findings) -> float:
-    """Twice the standard deviation between seeds of a finalist; infinite where it is not known."""
+    """Twice the standard deviation between seeds of a finalist; infinite if it is unknown."""
     losses = [[seed.validation_loss for seed in finalist.seeds] for finalist in findings.finalists]
-    variances = [statistics.variance(some) for some in losses if len(some) > 1]
+    variances = [statistics.variance(seeds) for seeds in losses if len(seeds) > 1]
     return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
 
 
-def _rise(trial: TrialRow) -> float:
-    """The last loss minus the lowest one."""
-    return trial.losses[-1] - min(trial.losses) if trial.losses else 0.0
-
-
 def _note(report: Report, items: int | None) -> str:
-    total = [t for t in report.findings.trials if t.curve]
-    shown = drawn_trials(report.findings)
+    trials = [t for t in report.findings.trials if t.curve]
+    drawn = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
     )
@@ -154,18 +152,20 @@ def _note(report: Report, items: int | None) -> str:
         )
         text += " the same ones in every trial."
     text += _off_range(report)
-    if len(shown) < len(total):
-        text += f" Drawn are {len(shown):,} of {len(total):,} curves: the best and a sample of each"
+    if len(drawn) < len(trials):
+        text += (
+            f" Drawn are {len(drawn):,} of {len(trials):,} curves: the best and a sample of each"
+        )
         text += " strategy; curves.csv has them all."
     return text
 
 
 def _off_range(report: Report) -> str:
-    """What of the curves lies off the drawn range."""
-    scale, shown = curve_scale(report.findings), drawn_trials(report.findings)
+    """A sentence on the curves that leave the drawn range; empty if none does."""
+    scale, trials = curve_scale(report.findings), drawn_trials(report.findings)
     if scale is None:
         return ""
-    cut = sum(any(loss > scale.high for loss in trial.losses) for trial in shown)
+    cut = sum(any(loss > scale.high for loss in trial.losses) for trial in trials)
     leave = units.plural(cut, "curve leaves", "curves leave")
     return (
         f" {leave} the drawn range at its top; an arrow marks those that end there." if cut else ""
@@ -173,7 +173,7 @@ def _off_range(report: Report) -> str:
 
 
 def _table(report: Report) -> Table:
-    """The curves of the best trials; the rest is in curves.csv."""
+    """A table of the best trials' curves; curves.csv has all curves."""
     unit = report.findings.loss_unit
     best = report.findings.best_trials
     columns: list[Column[tuple[TrialRow, CurvePoint]]] = [
@@ -187,9 +187,9 @@ def _table(report: Report) -> Table:
     ]
     rows = [
         (pointer, (trial, point))
-        for at, trial in placed(report.findings.trials, "/findings/trials")
+        for at, trial in with_pointers(report.findings.trials, "/findings/trials")
         if trial.number in best
-        for pointer, point in placed(trial.curve, f"{at}/curve")
+        for pointer, point in with_pointers(trial.curve, f"{at}/curve")
     ]
     caption = "The curves of the best trials (all of them: curves.csv)"
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
@@ -213,20 +213,20 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
 
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
-    """The trials whose curves are drawn: all, or the best and every k-th of each strategy."""
+    """The trials whose curves are drawn: all, or the best and a sample of each strategy."""
     trials = [t for t in findings.trials if t.curve]
-    if len(trials) <= MOST_CURVES:
+    if len(trials) <= MAX_CURVES:
         return tuple(trials)
     best = findings.best_trials
     ordered = sorted(trials, key=lambda t: (t.strategy, t.number))
-    every = math.ceil(len(ordered) / (MOST_CURVES - len(best)))
+    every = math.ceil(len(ordered) / (MAX_CURVES - len(best)))
     kept = {t.number for t in ordered[::every]} | best
     return tuple(t for t in trials if t.number in kept)
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """What the layers of the chart share: its sheet, its axes, and what runs along them."""
+    """The sheet and axes that all layers of the chart share."""
 
     sheet: draw.Sheet
     x: Any
@@ -234,12 +234,12 @@ class _Axes:
     scale: Scale
     by_tokens: bool
 
-    def at(self, point: CurvePoint) -> int:
+    def x_value(self, point: CurvePoint) -> int:
         return point.tokens if self.by_tokens else point.optimizer_steps
 
 
 def curves(findings: Findings, description: str) -> Drawing | None:
-    """All curves: best of each strategy thick with its training loss thin, others faint."""
+    """The chart of all curves: best of each strategy thick with its training loss, others faint."""
     trials = drawn_trials(findings)
     best = findings.best_trials
     y_scale = curve_scale(findings)
@@ -247,8 +247,8 @@ def curves(findings: Findings, description: str) -> Drawing | None:
         return None
     steps = [p.optimizer_steps for t in trials for p in t.curve]
     by_tokens = _batches_differ(trials)
-    across = [p.tokens for t in trials for p in t.curve] if by_tokens else steps
-    x_scale = Scale(0.0, fit(across, log=False, pad=0.0).high, log=False)
+    x_values = [p.tokens for t in trials for p in t.curve] if by_tokens else steps
+    x_scale = Scale(0.0, fit(x_values, log=False, pad=0.0).high, log=False)
     title = "tokens trained on" if by_tokens else "optimizer step"
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
@@ -260,9 +260,9 @@ def curves(findings: Findings, description: str) -> Drawing | None:
 
 
 def curve_scale(findings: Findings) -> Scale | None:
-    """The vertical axis: the validation losses of all trials but those that end far above the rest.
+    """The vertical axis: validation losses of all trials but those that end far above the rest.
 
-    Training losses do not widen it.
+    Training losses may be outside.
     """
     curves = [trial.losses for trial in drawn_trials(findings) if trial.losses]
     if not curves:
@@ -272,18 +272,18 @@ def curve_scale(findings: Findings) -> Scale | None:
 
 
 def _batches_differ(trials: Sequence[TrialRow]) -> bool:
-    """Whether trials of one budget took different numbers of steps."""
+    """Whether trials differ in steps for each rung, since their batches differ."""
     return len({t.curve[-1].optimizer_steps // max(1, t.curve[-1].rung) for t in trials}) > 1
 
 
 def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str, Any]]:
-    """The points of each curve, cut off where it leaves the axis."""
+    """Rows with the points of each curve, cut where it leaves the axis."""
     rows = []
     for trial in trials:
-        own = draw.row_of(trial.strategy, trial.number)
-        own |= {"dash": _PRUNED} if trial.state == "PRUNED" else {}
-        points = [(float(axes.at(point)), getattr(point, field)) for point in trial.curve]
-        rows += [{"x": x, "y": y, **own} for x, y in cut(points, axes.scale)]
+        style = draw.row_of(trial.strategy, trial.number)
+        style |= {"dash": _PRUNED_DASH} if trial.state == "PRUNED" else {}
+        points = [(float(axes.x_value(point)), getattr(point, field)) for point in trial.curve]
+        rows += [{"x": x, "y": y, **style} for x, y in cut(points, axes.scale)]
     return rows
 
 
@@ -291,7 +291,7 @@ Point = tuple[float, float | None]
 
 
 def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
-    """A line without what lies off the axis; it ends where it meets an edge.
+    """A line without its parts outside of the axis; it ends where it meets an edge.
 
     >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
     [(0.5, 4.0), (1, 0.0)]
@@ -301,13 +301,13 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
         if y is None or (scale.log and y <= 0):
             line.append((x, None))
             continue
-        before = points[number - 1] if number else (x, None)
-        if before[1] is not None and not (scale.log and before[1] <= 0):
-            start, end = scale.place(before[1]), scale.place(y)
+        previous = points[number - 1] if number else (x, None)
+        if previous[1] is not None and not (scale.log and previous[1] <= 0):
+            start, end = scale.place(previous[1]), scale.place(y)
             edges = [edge for edge in (0.0, 1.0) if min(start, end) < edge < max(start, end)]
             for edge in sorted(edges, reverse=start > end):
                 share = (edge - start) / (end - start)
-                line.append((before[0] + share * (x - before[0]), scale.value(edge)))
+                line.append((previous[0] + share * (x - previous[0]), scale.value(edge)))
         if scale.low <= y <= scale.high:
             line.append((x, y))
         elif line and line[-1][1] is not None:
@@ -326,13 +326,13 @@ def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
 
 
 def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
-    """A tick where a trial was pruned, an x where its loss was no longer finite, an arrow where it
-    ended above the axis."""
+    """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
+    arrow for an end above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
         points = [p for p in trial.curve if p.validation_loss is not None]
         if points:
-            ends.setdefault(trial.state, []).append(_sign(axes, trial, points[-1]))
+            ends.setdefault(trial.state, []).append(_point_row(axes, trial, points[-1]))
     look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
@@ -347,28 +347,30 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
 
 
 def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
-    """Thick lines with their training loss, their strategy's sign at each rung and a label each.
+    """The best trials: thick lines with training loss, symbols at rungs, and labels.
 
-    Solid lines come first, so that a dashed one shows what lies under it.
+    Solid lines are drawn first, so that they are visible below dashed ones.
     """
     sheet, x, y, scale = axes.sheet, axes.x, axes.y, axes.scale
     trials = sorted(trials, key=lambda t: look(t.strategy).dash != (1, 0))
     thick = _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=2.5)
-    train = [row | {"dash": _TRAINING} for row in _rows(axes, trials, "train_loss")]
+    train = [row | {"dash": _TRAINING_DASH} for row in _rows(axes, trials, "train_loss")]
     thin = _line(axes, train, strokeWidth=1)
-    signs = [
-        _sign(axes, trial, point)
+    rung_points = [
+        _point_row(axes, trial, point)
         for trial in trials
         for point in trial.curve[:-1]
         if point.validation_loss is not None
     ]
     small = (
-        sheet.chart(draw.inside(signs, scale))
+        sheet.chart(draw.inside(rung_points, scale))
         .mark_point(filled=True, size=28, opacity=1, stroke=draw.PAPER, strokeWidth=0.75)
         .encode(x=x, y=y, fill=alt.Fill("color:N", scale=None), shape=draw.SHAPE)
     )
     ends = [
-        _sign(axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}")
+        _point_row(
+            axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}"
+        )
         for trial in trials
         if trial.curve[-1].validation_loss is not None
     ]
@@ -377,6 +379,6 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     return thin + thick + small + points + text
 
 
-def _sign(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:
-    at = {"x": axes.at(point), "y": point.validation_loss}
-    return draw.row_of(trial.strategy, trial.number, **at, **more)
+def _point_row(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:
+    position = {"x": axes.x_value(point), "y": point.validation_loss}
+    return draw.row_of(trial.strategy, trial.number, **position, **more)

@@ -1,4 +1,4 @@
-"""What failed? The failures by class."""
+"""What failed? Failed trials by kind of failure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import TrialRow
-from sweeper.reporting.blocks import Block, Column, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
 
 HEADING = Heading(120, "failures", "Failures")
 
-# What usually helps, by kind of failure.
+# Kind of failure to what usually helps.
 _REMEDIES = {
     "out-of-memory": "a smaller micro-batch, gradient checkpointing, or a strategy with less state",
     "diverged": "a lower learning rate, or a longer warmup",
@@ -39,8 +39,8 @@ def finding(figures: None, report: Report) -> str:
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """Failures by class, with memory needed and available, and the last line of the error."""
-    trials = placed(report.findings.trials, "/findings/trials")
+    """A table of failed trials with memory needed and available, and the last line of the error."""
+    trials = with_pointers(report.findings.trials, "/findings/trials")
     yield _failures([(at, trial) for at, trial in trials if trial.state == "FAIL"])
 
 

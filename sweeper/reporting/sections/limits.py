@@ -1,4 +1,4 @@
-"""How far to trust it?"""
+"""How sure is the verdict? Its limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sweeper.findings.findings import Limitation
 from sweeper.reporting.blocks import Block, Bullets, Empty, Notes
 from sweeper.reporting.document import Report
 
-# Limits that are open in any case, as are those that could change the verdict or lie in the data.
-_SHOWN = 2
+# Fewest limits that are not folded. Limits that could change the verdict and faults of the data are
+# never folded.
+_MIN_OPEN = 2
 
 HEADING = Heading(40, "limits", "How sure")
 
@@ -20,9 +21,9 @@ HEADING = Heading(40, "limits", "How sure")
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """The limits of the verdict with their remedies, then seeds, rows and predictions."""
     limits = sorted(report.findings.limits, key=_rank)
-    shown = max(_SHOWN, sum(_rank(limit) < 2 for limit in limits))
+    open_count = max(_MIN_OPEN, sum(_rank(limit) < 2 for limit in limits))
     if limits:
-        yield Notes(tuple(limits[:shown]), tuple(limits[shown:]))
+        yield Notes(tuple(limits[:open_count]), tuple(limits[open_count:]))
     else:
         yield Empty("no-limits", "None of the limits that sweeper checks for applies here.")
     changes = [f"Rows changed before training: {change}." for change in report.plan.data.changes]
@@ -31,12 +32,12 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 
 def _rank(limit: Limitation) -> int:
-    """First what could change the verdict, then faults of the data, which have rows."""
+    """Sort key: first limits that could change the verdict, then faults of the data (with rows)."""
     return 0 if limit.could_change_verdict else 1 if limit.rows is not None else 2
 
 
 def _seeds(report: Report) -> Iterator[str]:
-    """How far the seeds of the chosen trial differ on the test split."""
+    """The range of the test scores of the recommended trial's seeds."""
     findings = report.findings
     finalist = findings.finalist(findings.verdict.recommended_trial)
     scores = [s.test_score for s in finalist.seeds if s.test_score is not None] if finalist else []

@@ -1,9 +1,9 @@
 """Which learning rate and which rank? From the completed trials of each strategy.
 
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
-range of values whose trials cannot be told apart from the strategy's best on the same items. A
-pair of trials that the search is judged by is told apart here where it is there.
-Trials beyond a limit are never the best while others are within it.
+range of values whose trials cannot be told apart from the strategy's best on the same items. Pairs
+of trials that the cost section compares have the same outcome here. A trial beyond a limit is the
+best only if no trial is within it.
 """
 
 from __future__ import annotations
@@ -52,27 +52,26 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import drawn, off_scale, strategy_cell
+from sweeper.reporting.parts import existing_panels, off_scale, strategy_cell
 from sweeper.spec import Scalar
 
-# "Within 10% of a bound": the best may lie outside the range.
-NEAR_BOUND = 0.1
-# Under this many completed trials an importance is noise.
-TRIALS_FOR_IMPORTANCE = 20
-# "Among the best" is the best quarter: of the twenty trials from which importances are shown, the
-# five that Optuna's documentation asks for.
+# A value within this share of the range from a bound is at its edge.
+EDGE_SHARE = 0.1
+# Fewest completed trials for importances; with fewer, they are noise.
+MIN_TRIALS_FOR_IMPORTANCE = 20
+# Share of trials that count as the best: five of twenty, as Optuna's documentation asks for.
 BEST_SHARE = 0.25
 FOLDS = 5
 
 
 class ParameterFinding(Record):
-    """What the trials of one strategy say about one parameter."""
+    """What the trials of a strategy show about a parameter."""
 
     strategy: str
     parameter: str
@@ -98,7 +97,7 @@ class ParameterFinding(Record):
 
 
 class EffectFinding(Gain):
-    """A trial with the effect of a parameter and one without, compared on validation."""
+    """A trial with a feature that a parameter switches on, against one without, on validation."""
 
     strategy: str
     parameter: str
@@ -108,7 +107,7 @@ class EffectFinding(Gain):
 
 
 class Figures(Record):
-    """Every searched parameter of every strategy, and what those that may be off are worth."""
+    """Findings of all searched parameters by strategy, and effects of those with an off value."""
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
@@ -116,12 +115,17 @@ class Figures(Record):
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
-    """Every parameter with an off value, of each strategy that completed trials with both."""
+    """The effect of each parameter with an off value, for strategies with trials of both kinds."""
     pairs = {name: off_pairs(run, name) for name in off_values(run)}
-    # What the search compares is not compared a second time.
-    compared = compare_pairs(gain_pairs(run), [pair for own in pairs.values() for pair in own])
+    # Pairs that the cost section compares are not compared again.
+    compared = compare_pairs(
+        gain_pairs(run),
+        [pair for pairs_of_parameter in pairs.values() for pair in pairs_of_parameter],
+    )
     return tuple(
-        _effect(run, name, pair, compared.of(*pair)) for name, own in pairs.items() for pair in own
+        _effect(run, name, pair, compared.of(*pair))
+        for name, pairs_of_parameter in pairs.items()
+        for pair in pairs_of_parameter
     )
 
 
@@ -138,7 +142,7 @@ def _effect(run: RunFiles, name: str, pair: Pair, comparison: ComparedPair | Non
 
 
 def parameter_findings(run: RunFiles, pairs: ComparedPairs) -> tuple[ParameterFinding, ...]:
-    """Every searched parameter of every strategy that has a completed trial."""
+    """Findings of all searched parameters, for strategies with a completed trial."""
     findings: list[ParameterFinding] = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.ranked if trial.config.strategy == strategy]
@@ -158,7 +162,7 @@ def _of_strategy(
         if parameter.searched and name in trials[0].config.parameters
     }
     weights: dict[str, Interval] = {}
-    if len(trials) >= TRIALS_FOR_IMPORTANCE:
+    if len(trials) >= MIN_TRIALS_FOR_IMPORTANCE:
         weights = importances(
             [trial.config.parameters for trial in trials],
             [trial.cost for trial in trials],
@@ -181,11 +185,15 @@ def _finding(
 ) -> ParameterFinding:
     best = tied[0].config.parameters[name]
     values = [t.config.parameters[name] for t in trials if name in t.config.parameters]
-    near = [t.config.parameters[name] for t in tied if name in t.config.parameters]
+    tied_values = [t.config.parameters[name] for t in tied if name in t.config.parameters]
     varied = len(set(values)) > 1
-    comparable, numeric = varied and len(near) > 1, parameter.kind != "categorical"
-    numbers = [float(value) for value in near if comparable and is_number(value)] if numeric else []
-    choices = sorted(set(near), key=str) if comparable and not numeric else []
+    comparable, numeric = varied and len(tied_values) > 1, parameter.kind != "categorical"
+    numbers = (
+        [float(value) for value in tied_values if comparable and is_number(value)]
+        if numeric
+        else []
+    )
+    choices = sorted(set(tied_values), key=str) if comparable and not numeric else []
     low, high = parameter.bounds
     return ParameterFinding(
         strategy=strategy,
@@ -199,7 +207,7 @@ def _finding(
         best=best,
         best_trial=tied[0].config.number,
         within_noise=tuple(choices),
-        within_noise_trials=len(near),
+        within_noise_trials=len(tied_values),
         within_noise_low=min(numbers, default=None),
         within_noise_high=max(numbers, default=None),
         at_edge=_edge(best, parameter) if varied else None,
@@ -209,10 +217,10 @@ def _finding(
 
 
 def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
-    """Whether the paired interval of its losses against the best one's holds zero.
+    """Whether the interval of a trial's paired difference from the best trial contains zero.
 
-    The other pairs have nowhere else to agree with: t over the items of one training each, since
-    drawing 500 trials' would take longer than the whole report may.
+    Pairs that are not in ``pairs`` get a t interval over the items of one training each: a
+    bootstrap for 500 trials would take too long.
     """
     if trial is best:
         return True
@@ -221,19 +229,19 @@ def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
         return not comparison.clear or comparison.estimate.value < 0
     if trial.items is None or best.items is None:
         return False
-    if trial.items.losses.size != best.items.losses.size:
+    if trial.items.costs.size != best.items.costs.size:
         return False
-    rows = np.stack([trial.items.losses, best.items.losses])
+    rows = np.stack([trial.items.costs, best.items.costs])
     gap, error = paired_error(*weighted(rows, best.items.weights))
     if not math.isfinite(error):
         return False
-    return gap <= t_quantile(trial.items.losses.size - 1) * error
+    return gap <= t_quantile(trial.items.costs.size - 1) * error
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
-    """Which bound of the allowed range the best value lies within 10% of.
+    """The bound of the allowed range that the best value is near (``EDGE_SHARE``); None if none.
 
-    A lower bound of 0 is the end of what a parameter can be, not of what was allowed.
+    A lower bound of 0 does not count: no parameter can be smaller.
     """
     low, high = parameter.bounds
     if low is None or high is None or not is_number(best) or high <= low:
@@ -242,39 +250,39 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
         position = math.log(float(best) / low) / math.log(high / low)
     else:
         position = (float(best) - low) / (high - low)
-    return "low" if position < NEAR_BOUND and low else "high" if position > 1 - NEAR_BOUND else None
+    return "low" if position < EDGE_SHARE and low else "high" if position > 1 - EDGE_SHARE else None
 
 
 def importances(
     rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], parameters: Mapping[str, bool]
 ) -> dict[str, Interval]:
-    """The share of each parameter that varied in what decides whether a trial is among the best.
+    """The importance of each varied parameter for whether a trial is among the best.
 
-    By PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), with the range where each fifth of the
-    trials is left out in turn, since a few trials decide such an estimate.
+    Estimated by PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255). The interval is the range when
+    each fifth of the trials is left out in turn, since few trials can decide the estimate.
 
     Args:
-        rows: One configuration a trial; one that lacks a parameter did not have it.
-        losses: Their validation losses.
-        parameters: Names, and whether each is on a log scale.
+        rows: The configuration of each trial; may lack parameters.
+        losses: The validation loss of each trial.
+        parameters: Parameter name to whether its scale is logarithmic.
 
     Returns:
-        Shares that add up to one; empty where nothing varied.
+        Shares that add up to one; empty if no parameter varied.
     """
     names = [name for name in parameters if len({row.get(name) for row in rows}) > 1]
     if not names:
         return {}
     distributions = {name: _distribution(rows, name, log=parameters[name]) for name in names}
-    whole = _shares(rows, losses, distributions)
-    parts = []
+    all_trials = _shares(rows, losses, distributions)
+    folds = []
     for fold in range(min(FOLDS, len(rows))):
         kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-        parts.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], distributions))
+        folds.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], distributions))
     return {
         name: Interval(
-            value=whole.get(name, 0.0),
-            low=min(part.get(name, 0.0) for part in [whole, *parts]),
-            high=max(part.get(name, 0.0) for part in [whole, *parts]),
+            value=all_trials.get(name, 0.0),
+            low=min(fold_shares.get(name, 0.0) for fold_shares in [all_trials, *folds]),
+            high=max(fold_shares.get(name, 0.0) for fold_shares in [all_trials, *folds]),
             n=FOLDS,
         )
         for name in names
@@ -293,7 +301,7 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
 def _shares(
     rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], distributions: Mapping[str, Any]
 ) -> dict[str, float]:
-    # Not at the top: it loads scikit-learn, in 0.8 s, which a command without importances spares.
+    # Imported here, as it loads scikit-learn, which takes 0.8 s.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -309,23 +317,21 @@ def _shares(
     return {name: float(share) for name, share in shares.items()}
 
 
-# How many parameters of a strategy are drawn.
-_PANELS = 3
+# Largest number of parameters of a strategy that are drawn.
+_MAX_PANELS = 3
 
 _WIDTH = 262
 _HEIGHT = 150
-# A running median needs this many trials, and is over at least as many.
-WINDOW = 5
-
-
-# Fewer completed trials of a strategy show no pattern in a chart.
-FEWEST_TRIALS = 8
+# Smallest window of a running median, in trials.
+MIN_WINDOW = 5
+# Fewest completed trials of a strategy for a chart.
+MIN_TRIALS = 8
 
 HEADING = Heading(70, "hparams", "Hyperparameters")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """What the trials of each strategy say of its parameters."""
+    """The findings of all parameters and effects."""
     return Figures(
         parameters=parameter_findings(run, default_against_best(run)),
         effects=effect_findings(run),
@@ -334,7 +340,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 
 def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
-    """Parameters whose best value lies at a bound, in the strategy of the best trial."""
+    """A limit for each parameter whose best value is at a bound, in the best trial's strategy."""
     best = figures.best_strategy
     for finding in figures.parameters:
         if finding.strategy != best or finding.at_edge is None:
@@ -352,10 +358,10 @@ def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The answer for the strategy with most trials; nothing from few trials."""
+    """The answer for the strategy with most trials; empty with few trials."""
     answers = [*_drawn_strategies(figures)]
     if not answers:
-        many = any(p.trials >= FEWEST_TRIALS for p in figures.parameters)
+        many = any(p.trials >= MIN_TRIALS for p in figures.parameters)
         nothing = "No searched parameter varied." if many else ""
         return " ".join(_effects(figures, report.findings)) or nothing
     main = max(answers, key=lambda strategy: _trials(figures, strategy))
@@ -372,7 +378,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield _table(parameters)
     sentences = [*_effects(figures, report.findings)]
     if not any(p.importance for p in parameters):
-        message = f"Importances need {TRIALS_FOR_IMPORTANCE} completed trials of one strategy; "
+        message = f"Importances need {MIN_TRIALS_FOR_IMPORTANCE} completed trials of one strategy; "
         sentences.append(f"{message}with fewer they are noise.")
     yield Text(tuple(sentences))
 
@@ -382,9 +388,9 @@ def _trials(figures: Figures, strategy: str) -> int:
 
 
 def _drawn_strategies(figures: Figures) -> Iterator[str]:
-    """The strategies with enough trials for charts, and a parameter that varied."""
+    """The strategies with enough trials for charts and a varied parameter."""
     for strategy in dict.fromkeys(p.strategy for p in figures.parameters if p.varied):
-        if _trials(figures, strategy) >= FEWEST_TRIALS:
+        if _trials(figures, strategy) >= MIN_TRIALS:
             yield strategy
 
 
@@ -393,7 +399,7 @@ def _main(chosen: list[ParameterFinding]) -> ParameterFinding:
 
 
 def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
-    """Did it pay? Each comparison of a trial with the effect of a parameter and one without."""
+    """A sentence for each comparison of a trial with and without the effect of a parameter."""
     metric = findings.objective
     for effect in figures.effects:
         outcome = words.outcome(effect, findings.margin_points / 100)
@@ -401,36 +407,36 @@ def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
         pair = "otherwise the same" if effect.same_configuration else "the best of each"
         if effect.lacking == "seeds":
             pair += "; the interval covers the choice of items only"
+        gap = words.better_by(effect.gain, metric) if effect.gain else words.DASH
         yield (
-            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} "
-            f"{words.minus_of('without', 'with', metric)} = "
-            f"{words.difference(effect.gain, metric)}: {outcome} with it "
-            f"(trial {effect.without_trial} against trial {effect.with_trial}, {pair})."
+            f"{effect.parameter}, {words.strategy(effect.strategy)}: {metric.title} with it "
+            f"against without: {gap}: {outcome} "
+            f"(trial {effect.with_trial} against trial {effect.without_trial}, {pair})."
         )
 
 
 def _figure(
     findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
 ) -> Figure | None:
-    """Panels of one strategy, all on the same vertical scale: strategies are never pooled."""
+    """The panels of one strategy, all with the same vertical scale."""
     chosen = _chosen(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     drawings = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
-    own = [p for p in parameters if p.strategy == strategy]
-    panels = drawn(*drawings, importance_panel(own))
+    of_strategy = [p for p in parameters if p.strategy == strategy]
+    panels = existing_panels(*drawings, importance_panel(of_strategy))
     if not panels:
         return None
     main = _main(chosen)
     note = "Large: the best trial."
     if main.within_noise_low is not None:
         note += " Shaded: values whose trials cannot be told apart from it on the same items."
-    if len(values) >= WINDOW:
+    if len(values) >= MIN_WINDOW:
         note += f" Line: running median over {window(len(values))} trials."
     if any(is_strip(p, trials) for p in chosen):
         note += " Bars: medians."
-    if any(p.importance for p in own):
+    if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
     note += off_scale(findings, trials, scale)
     return Figure(
@@ -443,9 +449,9 @@ def _figure(
 
 
 def _chosen(parameters: tuple[ParameterFinding, ...], strategy: str) -> list[ParameterFinding]:
-    own = [p for p in parameters if p.strategy == strategy and p.varied]
-    own.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
-    return own[:_PANELS]
+    of_strategy = [p for p in parameters if p.strategy == strategy and p.varied]
+    of_strategy.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
+    return of_strategy[:_MAX_PANELS]
 
 
 def _answer(finding: ParameterFinding) -> str:
@@ -478,7 +484,7 @@ def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
         "parameter-table",
         "Every searched parameter",
         columns,
-        placed(parameters, "/sections/hparams/parameters"),
+        with_pointers(parameters, "/sections/hparams/parameters"),
         trial=lambda p: p.best_trial,
     )
 
@@ -508,7 +514,7 @@ def _remark(finding: ParameterFinding) -> str:
 def parameter_panel(
     findings: Findings, finding: ParameterFinding, scale: Scale, description: str
 ) -> Drawing | None:
-    """The objective against one parameter of one strategy; choices and ranks as strips."""
+    """The objective against one parameter of one strategy; few distinct values as strips."""
     trials = [
         t
         for t in findings.trials
@@ -519,16 +525,16 @@ def parameter_panel(
     if not trials or not finding.varied:
         return None
     sheet = draw.Sheet()
-    named = words.on_validation(findings.objective)
-    y = scale.y(4, title=named)
+    objective = words.on_validation(findings.objective)
+    y = scale.y(4, title=objective)
     chart = (_strip if is_strip(finding, trials) else _scatter)(sheet, trials, finding, y, scale)
-    title = f"{words.short(finding.strategy)}: {named} by {finding.parameter}"
+    title = f"{words.short(finding.strategy)}: {objective} by {finding.parameter}"
     return sheet.draw(chart, (_WIDTH, _HEIGHT), title, description)
 
 
-def importance_panel(own: list[ParameterFinding]) -> Drawing | None:
-    """How much each parameter of one strategy matters; None under the trials that this needs."""
-    shares = [(p.parameter, p.importance) for p in own if p.importance is not None]
+def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
+    """The importances of one strategy's parameters; None without importances."""
+    shares = [(p.parameter, p.importance) for p in findings if p.importance is not None]
     if not shares:
         return None
     shares.sort(key=lambda entry: (-entry[1].value, entry[0]))
@@ -539,36 +545,38 @@ def importance_panel(own: list[ParameterFinding]) -> Drawing | None:
     ]
     sheet = draw.Sheet()
     scale = Scale(0.0, max(share.ends[1] for _, share in shares) or 1.0, log=False)
-    along = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
+    x_of = {name: alt.X(f"{name}:Q", scale=scale.altair()) for name in ("low", "zero")}
     y = alt.Y("y:Q", scale=alt.Scale(domain=[len(rows) - 0.6, -0.7], nice=False), axis=None)
-    bars = sheet.chart(rows).mark_bar(height=7, color=look(own[0].strategy).color, opacity=0.55)
+    bars = sheet.chart(rows).mark_bar(
+        height=7, color=look(findings[0].strategy).color, opacity=0.55
+    )
     whiskers = sheet.chart(rows).mark_rule(strokeWidth=1.25, color=draw.INK)
     labels = sheet.chart(rows).mark_text(align="left", dy=-11, baseline="middle", color=draw.INK)
     chart = (
         bars.encode(x=scale.x(4, title="importance (share)", grid=False), x2="zero:Q", y=y)
-        + whiskers.encode(x=along["low"], x2="high:Q", y=y)
-        + labels.encode(x=along["zero"], y=y, text="label:N")
+        + whiskers.encode(x=x_of["low"], x2="high:Q", y=y)
+        + labels.encode(x=x_of["zero"], y=y, text="label:N")
     )
-    title = f"{words.short(own[0].strategy)}: importance of parameters"
+    title = f"{words.short(findings[0].strategy)}: importance of parameters"
     largest = f"{shares[0][0]} decides most whether a trial is among the best."
     return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, largest)
 
 
 def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
-    """Whether a parameter is drawn as strips: choices, and numbers with few distinct values."""
+    """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
     values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
     number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    whole = all(isinstance(v, int) for v in values)
-    return not number or (whole and len(values) <= 12)
+    integers = all(isinstance(v, int) for v in values)
+    return not number or (integers and len(values) <= 12)
 
 
 def window(trials: int) -> int:
-    """The width of a running median: a tenth of the trials, an odd number.
+    """The window of a running median in trials: about a tenth of them, odd.
 
     >>> window(6), window(125)
     (5, 13)
     """
-    return max(WINDOW, trials // 10 | 1)
+    return max(MIN_WINDOW, trials // 10 | 1)
 
 
 def _title(finding: ParameterFinding) -> str:
@@ -603,7 +611,7 @@ def _scatter(
 def _strip(
     sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
-    """One column for each value, with its median. Rows are users' texts: only ever data."""
+    """One column for each value, with its median. Users' texts are in the data, not in the spec."""
     values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
     columns = {value: index for index, value in enumerate(values)}
     rows = [_mark(t, finding, columns[t.parameters[finding.parameter]]) for t in trials]
@@ -621,8 +629,11 @@ def _strip(
         .transform_calculate(y="datum.middle")
         .encode(x=x, y=y)
     )
-    room = max(4, 48 // len(values))
-    names = [{"x": i, "label": words.fitted(words.value(v), room)} for i, v in enumerate(values)]
+    max_characters = max(4, 48 // len(values))
+    names = [
+        {"x": i, "label": words.fitted(words.value(v), max_characters)}
+        for i, v in enumerate(values)
+    ]
     label = (
         sheet.chart(names)
         .mark_text(baseline="top", color=draw.MUTED)
@@ -640,14 +651,14 @@ def _strip_order(value: object) -> tuple[int, float, str]:
 def _points(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
     small = [row for row in draw.inside(rows, scale) if not row["best"]]
     large = [row for row in draw.inside(rows, scale) if row["best"]]
-    drawn = draw.dots(sheet, small, x, y, 30, opacity=0.75) + draw.dots(sheet, large, x, y, 110)
-    return drawn + draw.arrows(sheet, rows, x, y, scale)
+    marks = draw.dots(sheet, small, x, y, 30, opacity=0.75) + draw.dots(sheet, large, x, y, 110)
+    return marks + draw.arrows(sheet, rows, x, y, scale)
 
 
 def _median(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any) -> Any:
     half = window(len(rows)) // 2
     return (
-        sheet.chart(rows if len(rows) >= WINDOW else [])
+        sheet.chart(rows if len(rows) >= MIN_WINDOW else [])
         .mark_line(strokeWidth=1.5, color=draw.INK, opacity=0.7)
         .transform_window(
             middle="median(y)", frame=[-half, half], sort=[alt.SortField("x")], ignorePeers=True

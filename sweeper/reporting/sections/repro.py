@@ -1,4 +1,4 @@
-"""How do I use it, and how do I repeat it?"""
+"""How do I use the model, and how do I repeat the run?"""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.reporting.blocks import Block, Code, FactList, NamedFact
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import described, mix_lines
+from sweeper.reporting.parts import mix_lines, recommended_trial
 from sweeper.reporting.sections._plan import plan_table
 
 HEADING = Heading(140, "repro", "Use and repeat")
 
 
 def finding(figures: None, report: Report) -> str:
-    """The command."""
+    """The command that repeats the run."""
     return report.findings.reproduction.command
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
-    reproduction, row = report.findings.reproduction, described(report)
+    reproduction, row = report.findings.reproduction, recommended_trial(report)
     if row is not None and row.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
         weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
@@ -53,7 +53,10 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
         NamedFact(
             "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
         ),
-        *(NamedFact("training data", line) for line in mix_lines(report, described(report))),
+        *(
+            NamedFact("training data", line)
+            for line in mix_lines(report, recommended_trial(report))
+        ),
         *(NamedFact("examples", note.text) for note in report.findings.notes),
         NamedFact(
             "data SHA-256",

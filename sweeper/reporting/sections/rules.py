@@ -1,4 +1,4 @@
-"""Why these choices, and how far to trust them."""
+"""Why this plan? The rules that shaped it, with reasons and sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.plans import DECLARED, Reason
-from sweeper.reporting.blocks import Block, Column, Table, placed
+from sweeper.reporting.blocks import Block, Column, Table, with_pointers
 from sweeper.reporting.document import PlanShown, Report
 from sweeper.reporting.sections._plan import declared_table
 
@@ -18,13 +18,13 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 
 @dataclass(frozen=True)
 class _AppliedRule:
-    """A rule, and the strategy that it applied to; empty for a warning about the whole plan."""
+    """A rule and the strategy that it applied to; empty for warnings and cautions."""
 
     reason: Reason
     strategy: str = ""
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return ". ".join(filter(None, (self.reason.title, self.reason.why)))
 
     @property
@@ -34,7 +34,7 @@ class _AppliedRule:
 
 
 def finding(figures: None, report: Report) -> str:
-    """How many rules there are."""
+    """The number of rules."""
     rules = len(_applied_rules(report.plan))
     return f"{units.plural(rules, 'rule')} shaped this plan." if rules else ""
 
@@ -43,17 +43,17 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Every rule that shaped the plan, with its effect, reason and source."""
     columns: list[Column[_AppliedRule]] = [
         Column("rule", lambda rule: rule.reason.rule, "/rule"),
-        Column("what it says and why", lambda rule: rule.said),
+        Column("what it says and why", lambda rule: rule.text),
         Column("what it set", lambda rule: rule.effect or words.DASH),
         Column("source", lambda rule: rule.reason.source, "/source"),
     ]
     rules = _applied_rules(report.plan)
-    yield Table.of("rule-table", "Rules of this plan", columns, rules, note=_HOW)
-    if report.findings.trials:  # else the plan is shown whole
+    yield Table.of("rule-table", "Rules of this plan", columns, rules, note=_NOTE)
+    if report.findings.trials:  # otherwise, the verdict section shows the plan with this table
         yield from declared_table(report)
 
 
-_HOW = (
+_NOTE = (
     "A quality such as +0.1 ± 0.2 is what a rule expects of a strategy, in points against LoRA on "
     "the same model; the plan pools those that hold."
 )
@@ -63,12 +63,14 @@ def _applied_rules(plan: PlanShown) -> list[tuple[str, _AppliedRule]]:
     """Each rule once, with its JSON pointer: reasons, then cautions, then warnings."""
     rules = [
         (pointer, _AppliedRule(reason, strategy.strategy))
-        for at, strategy in placed(plan.strategies, "/plan/strategies")
-        for pointer, reason in placed(strategy.reasons, f"{at}/reasons")
+        for at, strategy in with_pointers(plan.strategies, "/plan/strategies")
+        for pointer, reason in with_pointers(strategy.reasons, f"{at}/reasons")
     ]
-    for at, strategy in placed(plan.strategies, "/plan/strategies"):
-        rules += [(p, _AppliedRule(r)) for p, r in placed(strategy.cautions, f"{at}/cautions")]
-    rules += [(p, _AppliedRule(r)) for p, r in placed(plan.warnings, "/plan/warnings")]
+    for at, strategy in with_pointers(plan.strategies, "/plan/strategies"):
+        rules += [
+            (p, _AppliedRule(r)) for p, r in with_pointers(strategy.cautions, f"{at}/cautions")
+        ]
+    rules += [(p, _AppliedRule(r)) for p, r in with_pointers(plan.warnings, "/plan/warnings")]
     first: dict[str, tuple[str, _AppliedRule]] = {}
     for pointer, rule in rules:
         if rule.reason.rule != DECLARED:  # the user's choice, no rule

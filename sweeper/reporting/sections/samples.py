@@ -31,7 +31,7 @@ from sweeper.reporting.blocks import (
     Sample,
     Samples,
     Table,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.document import Report
 from sweeper.trials import ItemText, TestScore
@@ -44,43 +44,38 @@ _TITLES = {
     "suspect": "probable label error",
     "confident": "confident error",
 }
-# Characters of a text in the open part; the folded one has up to the second number.
-_SHORT, _IN_TABLE = 130, 400
-# Items of each kind in the open part.
-_OPEN = {"improved": 3, "worsened": 3, "random": 2}
+# Characters of a text in the open table, and in the folded tables.
+_OPEN_CHARACTERS, _FOLDED_CHARACTERS = 130, 400
+# Items of each kind in the open table.
+_OPEN_ITEMS = {"improved": 3, "worsened": 3, "random": 2}
 
 
 HEADING = Heading(30, "samples", "Outputs")
-
-
-# Items of one kind: what a reader looks through. Suspects are work to be done, so there are more.
-_SHOWN, _SUSPECTS = 4, 12
-# Nats: a probability of the reference that differs by a twentieth has not changed to a reader.
-_SEEN = 0.05
+# Largest number of items of a kind; more suspected label errors are listed, as they need action.
+_MAX_ITEMS, _MAX_SUSPECTS = 4, 12
+# Smallest change of a loss that counts, in nats: the reference's probability changes by 5%.
+_MIN_CHANGE = 0.05
 
 GroupKind = Literal["improved", "worsened", "random", "suspect", "confident"]
 
 
 class ShownAnswer(Record):
-    """One model's answer to one item: what it wrote, or the class that it predicted."""
+    """One model's answer to an item: the generated text, or the predicted class."""
 
     text: str
     loss: float
     confidence: float | None = Field(None, description="probability of the predicted class")
 
 
-class ShownItem(Record):
-    """One test item with its answers, in the order of the models; None where one wrote none."""
+class ShownItem(ItemText):
+    """A test item with an answer of each model; None for a model without an answer."""
 
-    item: int = Field(description="place in the test split, from 0")
-    line: int = Field(description="in its source file, from 1")
-    asked: str
-    reference: str
+    item: int = Field(description="index in the test split, from 0")
     answers: tuple[ShownAnswer | None, ...]
 
 
 class OutputGroup(Record):
-    """Items that were chosen for one reason; ``of`` says how many there are of the kind."""
+    """Items of one kind; ``of`` is the number of all test items of this kind."""
 
     kind: GroupKind
     items: tuple[ShownItem, ...]
@@ -92,14 +87,14 @@ class Figures(Record):
 
     models: tuple[ComparedModel, ...]
     groups: tuple[OutputGroup, ...]
-    written: bool = Field(description="answers are texts; else they are classes")
+    written: bool = Field(description="answers are generated texts; else classes")
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
-    """Items with the answers of the models that the verdict speaks of.
+    """Test items with the answers of the models that the verdict compares.
 
-    They are chosen by the change of their loss from the base to the winner. For classes come the
-    winner's most confident errors, and the items whose class is probably wrong in the data.
+    Items are chosen by the change of their loss from base to winner. For classes, the winner's most
+    confident errors and probable label errors are added.
     """
     scored, models = entries(run), compared_models(run)
     chosen = next((model.name for model in models if model.role == "winner"), None)
@@ -109,33 +104,37 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
         return NotMeasured(reason="Answers are shown once the test split has been scored.")
     scores = [scored[model.name][0] for model in models]
     labels = sorted(label.label for label in run.plan.facts.data.labels)
-    # A file that was edited may hold fewer figures than items, and numbers of no class.
-    items = min(len(row) for score in scores for row in _rows(score))
+    # An edited file may have fewer scores than items, or invalid class numbers.
+    item_count = min(len(row) for score in scores for row in _rows(score))
     readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
-    counted = np.flatnonzero(scored_items(run)[:items]).tolist()
+    scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
     kept = kept_texts(run)
-    texts = {item: text for item, text in kept.items() if item < items and readable}
+    texts = {item: text for item, text in kept.items() if item < item_count and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")
     winner = next(s for s, model in zip(scores, models, strict=True) if model.role == "winner")
     written = not winner.predicted
     titles = [shortened(clean(label), LABEL_CHARACTERS) for label in labels]
-    shown = _Shown(scores, titles, texts, counted)
+    groups_of_items = _GroupMaker(scores, titles, texts, scored_indices)
     if written:
         answered = [set(score.generated.said) for score in scores if score.generated]
-        places = sorted(set(texts).intersection(*answered)) if answered else []
-        if not places:
+        indices = sorted(set(texts).intersection(*answered)) if answered else []
+        if not indices:
             return NotMeasured(reason="No model of this run wrote answers to test items.")
     else:
-        places = sorted(texts)
-    groups = _changed(shown, places, scores[0], winner) if models[0].role == "base" else []
+        indices = sorted(texts)
+    groups = (
+        _changed(groups_of_items, indices, scores[0], winner) if models[0].role == "base" else []
+    )
     if not written:
-        suspects = suspected(scored[chosen], counted)
-        groups.append(shown.group("suspect", [p for p in suspects if p in texts], len(suspects)))
-        wrong = [p for p in counted if not winner.item_scores[p]]
+        suspects = suspected(scored[chosen], scored_indices)
+        groups.append(
+            groups_of_items.group("suspect", [p for p in suspects if p in texts], len(suspects))
+        )
+        wrong = [p for p in scored_indices if not winner.item_scores[p]]
         wrong.sort(key=lambda p: winner.confidence[p], reverse=True)
         others = [p for p in wrong if p in texts and p not in suspects]
-        groups.append(shown.group("confident", others, len(wrong)))
+        groups.append(groups_of_items.group("confident", others, len(wrong)))
     groups = [group for group in groups if group.items]
     return Figures(models=models, groups=tuple(groups), written=written)
 
@@ -146,46 +145,40 @@ def _rows(score: TestScore) -> Sequence[Sequence[float]]:
 
 
 def _changed(
-    shown: _Shown, places: Sequence[int], base: TestScore, winner: TestScore
+    groups_of_items: _GroupMaker, indices: Sequence[int], base: TestScore, winner: TestScore
 ) -> list[OutputGroup]:
-    """The items whose loss fell and rose most from base to winner, and others at random."""
-    gain = {p: base.item_losses[p] - winner.item_losses[p] for p in places}
-    ranked = sorted(places, key=lambda p: -gain[p])
-    better = [p for p in ranked if gain[p] > _SEEN]
-    worse = [p for p in reversed(ranked) if gain[p] < -_SEEN]
-    taken = {*better[:_SHOWN], *worse[:_SHOWN]}
-    # Items are ordered by a hash of their content: the first ones are a random sample.
-    rest = [p for p in places if p not in taken]
-    gains = np.subtract(base.item_losses, winner.item_losses)[list(shown.counted)]
+    """The items whose loss improved or worsened most from base to winner, and random others."""
+    gain = {p: base.item_losses[p] - winner.item_losses[p] for p in indices}
+    ranked = sorted(indices, key=lambda p: -gain[p])
+    better = [p for p in ranked if gain[p] > _MIN_CHANGE]
+    worse = [p for p in reversed(ranked) if gain[p] < -_MIN_CHANGE]
+    listed = {*better[:_MAX_ITEMS], *worse[:_MAX_ITEMS]}
+    # Items are in the order of a hash of their content, so the first ones are a random sample.
+    rest = [p for p in indices if p not in listed]
+    gains = np.subtract(base.item_losses, winner.item_losses)[list(groups_of_items.scored_indices)]
     return [
-        shown.group("improved", better, int((gains > _SEEN).sum())),
-        shown.group("worsened", worse, int((gains < -_SEEN).sum())),
-        shown.group("random", rest, len(gains)),
+        groups_of_items.group("improved", better, int((gains > _MIN_CHANGE).sum())),
+        groups_of_items.group("worsened", worse, int((gains < -_MIN_CHANGE).sum())),
+        groups_of_items.group("random", rest, len(gains)),
     ]
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _GroupMaker:
     """Makes groups of items from the scores and texts of a run."""
 
     scores: Sequence[TestScore]
     labels: Sequence[str]
     texts: dict[int, ItemText]
-    counted: Sequence[int]
+    scored_indices: Sequence[int]
 
-    def group(self, kind: GroupKind, places: Sequence[int], of: int) -> OutputGroup:
-        most = _SUSPECTS if kind == "suspect" else _SHOWN
-        return OutputGroup(kind=kind, items=tuple(map(self._item, places[:most])), of=of)
+    def group(self, kind: GroupKind, indices: Sequence[int], of: int) -> OutputGroup:
+        max_items = _MAX_SUSPECTS if kind == "suspect" else _MAX_ITEMS
+        return OutputGroup(kind=kind, items=tuple(map(self._item, indices[:max_items])), of=of)
 
     def _item(self, item: int) -> ShownItem:
-        text = self.texts[item]
-        return ShownItem(
-            item=int(item),
-            line=text.line,
-            asked=text.asked,
-            reference=text.reference,
-            answers=tuple(self._answer(score, int(item)) for score in self.scores),
-        )
+        answers = tuple(self._answer(score, int(item)) for score in self.scores)
+        return ShownItem.taken_from(self.texts[item], item=int(item), answers=answers)
 
     def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
         loss = score.item_losses[item]
@@ -197,8 +190,8 @@ class _Shown:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """A few inputs and answers side by side, and the rest folded."""
-    yield _open(figures, report)
+    """A table of a few items, and the other items folded."""
+    yield _open_table(figures, report)
     for group in figures.groups if figures.written else ():
         yield Samples(_title(group), tuple(_sample(figures, item) for item in group.items))
     if not figures.written:
@@ -208,20 +201,24 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         yield Folded("More rows", tuple(tables))
 
 
-def _open(figures: Figures, report: Report) -> Table:
-    """Base beside winner; the winner is called recommended only where it is."""
-    decided = report.findings.verdict
-    chosen = decided.kind in ("recommend", "tie") and not decided.recommended_baseline
-    most = _OPEN if {group.kind for group in figures.groups} & _OPEN.keys() else {"confident": 6}
+def _open_table(figures: Figures, report: Report) -> Table:
+    """Items with the answers of base and winner (called recommended only if it is)."""
+    verdict = report.findings.verdict
+    is_recommended = verdict.kind in ("recommend", "tie") and not verdict.recommended_baseline
+    max_items = (
+        _OPEN_ITEMS
+        if {group.kind for group in figures.groups} & _OPEN_ITEMS.keys()
+        else {"confident": 6}
+    )
     items = [
         (group.kind, item)
         for group in figures.groups
-        for item in group.items[: most.get(group.kind, 0)]
+        for item in group.items[: max_items.get(group.kind, 0)]
     ]
     firsts = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
-    if figures.written:  # texts are long: one of each kind
+    if figures.written:  # texts are long, so only one item of each kind
         items = [row for row in items if row in firsts]
-    cut = 2 * _SHORT if figures.written else _SHORT
+    cut = 2 * _OPEN_CHARACTERS if figures.written else _OPEN_CHARACTERS
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
         Column("", lambda row: _TITLES[row[0]] if row in firsts else ""),
         Column("input", lambda row: Cell(shortened(row[1].asked, cut), css="quoted")),
@@ -229,20 +226,28 @@ def _open(figures: Figures, report: Report) -> Table:
     ]
     for index, model in enumerate(figures.models):
         if model.role in ("base", "winner"):
-            role = "base" if model.role == "base" else "recommended" if chosen else "best so far"
-            columns.append(Column(f"{role}: {model.title}", partial(_answered, index, cut)))
+            role = (
+                "base"
+                if model.role == "base"
+                else "recommended"
+                if is_recommended
+                else "best so far"
+            )
+            columns.append(Column(f"{role}: {model.title}", partial(_answer_cell, index, cut)))
     suspects = next((group.of for group in figures.groups if group.kind == "suspect"), 0)
     note = ""
     if suspects:
         note = f"{units.plural(suspects, 'test row')} may have a wrong class."
-    return Table.of("samples-open", "Outputs on test items", columns, placed(items), note=note)
+    return Table.of(
+        "samples-open", "Outputs on test items", columns, with_pointers(items), note=note
+    )
 
 
-def _answered(index: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
-    """An answer; whether it is the reference is a sign as well as a colour."""
+def _answer_cell(index: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
+    """The cell of an answer; a check mark shows that it equals the reference."""
     answer, reference = _answer(index, row[1]), row[1].reference
-    given = row[1].answers[index]
-    right = given is not None and given.text == reference
+    answer_ = row[1].answers[index]
+    right = answer_ is not None and answer_.text == reference
     return Cell(shortened(f"{'✓ ' if right else ''}{answer}", cut), css="quoted")
 
 
@@ -251,15 +256,15 @@ def _title(group: OutputGroup) -> str:
 
 
 def _sample(figures: Figures, item: ShownItem) -> Sample:
-    both = zip(figures.models, item.answers, strict=True)
-    wrote = [(model.role, answer) for model, answer in both if answer is not None]
-    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in wrote]
+    pairs = zip(figures.models, item.answers, strict=True)
+    answers = [(model.role, answer) for model, answer in pairs if answer is not None]
+    losses = [f"{role} {words.loss(answer.loss)}" for role, answer in answers]
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (
             NamedFact("input", item.asked, css="wide"),
             NamedFact("reference", item.reference),
-            *(NamedFact(role, answer.text or words.DASH) for role, answer in wrote),
+            *(NamedFact(role, answer.text or words.DASH) for role, answer in answers),
         ),
     )
 
@@ -267,14 +272,14 @@ def _sample(figures: Figures, item: ShownItem) -> Sample:
 def _table(figures: Figures, group: OutputGroup, pointer: str) -> Table:
     columns: list[Column[ShownItem]] = [
         Number.of("row", "/line"),
-        Column.of("input", "/asked", partial(shortened, most=_IN_TABLE)),
+        Column.of("input", "/asked", partial(shortened, most=_FOLDED_CHARACTERS)),
         Column.of("class in the data", "/reference"),
     ]
     columns += [
         Column(f"{model.role}: {model.title}", partial(_answer, index))
         for index, model in enumerate(figures.models)
     ]
-    items = placed(group.items, f"{pointer}/items")
+    items = with_pointers(group.items, f"{pointer}/items")
     return Table.of(f"samples-{group.kind}", _title(group), columns, items)
 
 
@@ -282,5 +287,5 @@ def _answer(index: int, item: ShownItem) -> str:
     answer = item.answers[index]
     if answer is None:
         return words.DASH
-    sure = "" if answer.confidence is None else f" {100 * answer.confidence:.0f}%"
-    return f"{answer.text}{sure}"
+    confidence = "" if answer.confidence is None else f" {100 * answer.confidence:.0f}%"
+    return f"{answer.text}{confidence}"

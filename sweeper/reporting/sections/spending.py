@@ -11,7 +11,7 @@ from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles
-from sweeper.reporting.blocks import Block, Column, Number, Table, Text, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, Text, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import time_name
 
@@ -24,28 +24,27 @@ _TITLES = {
     "test": "of it, test split",
     "money": "money",
 }
-# Below this share other programs change no figure that is shown.
-_DISTURBED = 0.05
-
+# Smallest share of the processor's time for other programs that is worth mentioning.
+_MIN_DISTURBED_SHARE = 0.05
 
 HEADING = Heading(130, "spending", "Cost in detail")
 
 
 class Figures(Record):
-    """The figures of the plan that were measured too."""
+    """Planned figures that the run has measured."""
 
     predictions: tuple[PredictedFigure, ...]
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The sweep's time beside the plan's; before the end, what trials took."""
+    """The sweep's measured and planned time; before its end, the time of its trials."""
     seconds = report.findings.run.seconds
     used = f"The trials took {units.duration(seconds)}." if seconds is not None else ""
     return took_sentence(figures.predictions) or used
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Time of phases and trials, memory and money."""
+    """A table of planned and measured time, memory and money, and the trials' total time."""
     run = report.findings.run
     if figures.predictions:
         yield _table(figures.predictions, report.plan.device)
@@ -58,10 +57,11 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
     caption = "Time, memory and money: planned and measured"
-    disturbed = max(row.disturbed for row in predictions)
-    if disturbed >= _DISTURBED:
+    max_disturbed = max(row.disturbed for row in predictions)
+    if max_disturbed >= _MIN_DISTURBED_SHARE:
+        share = words.share(max_disturbed)
         caption += (
-            f". Other programs had the processor for up to {words.share(disturbed)} of the time, "
+            f". Other programs had the processor for up to {share} of the time, "
             "which the last column leaves out"
         )
     columns: list[Column[PredictedFigure]] = [
@@ -73,7 +73,7 @@ def _table(predictions: Sequence[PredictedFigure], device: str) -> Table:
         Number("measured ÷ planned", lambda p: units.number(p.factor, 2)),
     ]
     return Table.of(
-        "predicted", caption, columns, placed(predictions, "/sections/spending/predictions")
+        "predicted", caption, columns, with_pointers(predictions, "/sections/spending/predictions")
     )
 
 
@@ -108,16 +108,16 @@ def _range(prediction: PredictedFigure) -> str:
 
 
 def took_sentence(predictions: Sequence[PredictedFigure]) -> str:
-    """The sweep's time and what was planned; empty before the end."""
+    """The sweep's measured and planned time in a sentence; empty before its end."""
     sweep = next((p for p in predictions if p.what == "sweep"), None)
     if sweep is None:
         return ""
     planned = f"planned {units.duration(sweep.predicted)} ({units.span(sweep.low, sweep.high)})"
     busy = f"; other programs had {words.share(sweep.disturbed)} of the processor's time"
-    disturbed = busy if sweep.disturbed >= _DISTURBED else ""
+    disturbed = busy if sweep.disturbed >= _MIN_DISTURBED_SHARE else ""
     return f"Took {units.duration(sweep.actual)}, {planned}{disturbed}."
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """Every figure of the plan that this run has measured too."""
+    """All planned figures that this run has measured."""
     return Figures(predictions=tuple(predicted_figures(run)))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from sweeper import units
 from sweeper.artifact import Record
-from sweeper.evaluation.significance import FEWEST_SEEDS, Scores, lacking, ratio
+from sweeper.evaluation.significance import MIN_SEEDS, Scores, lacking, ratio
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
@@ -19,13 +19,13 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
     untrained_losses,
-    validation_losses,
+    validation_costs,
     validation_scores,
 )
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
-from sweeper.reporting.blocks import Block, Column, Number, Table, placed
+from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
     interval_text,
@@ -41,7 +41,7 @@ HEADING = Heading(50, "strategies", "Strategies")
 
 
 class QualityShare(Record):
-    """Which share of one strategy's quality another one reached, on the same items."""
+    """The share of the second strategy's quality that the first one reached, on the same items."""
 
     first: str
     second: str
@@ -52,37 +52,34 @@ class QualityShare(Record):
 
 
 class Figures(Record):
-    """One strategy's share of another's quality."""
+    """The figures of this section."""
 
     quality_share: QualityShare | None = None
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """The share of the quality."""
+    """LoRA's share of full fine-tuning's quality."""
     return Figures(quality_share=_quality_share(run))
 
 
 def _quality_share(run: RunFiles) -> QualityShare | None:
     """LoRA's share of full fine-tuning's quality on the same items, with its interval.
 
-    More exactly: of the first strategy of the plan with low-rank updates on a base that is not
-    quantised, against the first that trains the base.
-    Best against best of each: on the test split where both were scored there, else on validation.
-    For a loss, quality is how far it lies under the untrained model's; without that model's loss
-    on the same items no share is stated, and neither from few items or where one of the two was
-    trained once only.
+    LoRA stands for the plan's first strategy with low-rank updates on a base that is not quantised,
+    full fine-tuning for the first that trains the base. Their best trials are compared on the test
+    split if both were scored there, else on validation. If the metric is a loss, quality is the
+    decrease from the untrained model's loss. None without that loss on the same items, with few
+    items, or if one of the trials has only one seed.
     """
-    planned = [
-        traits for low_rank_best in run.plan.candidates if (traits := find(low_rank_best.strategy))
-    ]
+    planned = [traits for item in run.plan.candidates if (traits := find(item.strategy))]
     if run.plan.objective.function:
-        return None  # whose zero may mean anything
+        return None  # its zero may mean anything
     low_rank = [
-        low_rank_best.name
-        for low_rank_best in planned
-        if low_rank_best.adds == "low-rank" and low_rank_best.quantization is None
+        traits.name
+        for traits in planned
+        if traits.adds == "low-rank" and traits.quantization is None
     ]
-    full = [low_rank_best.name for low_rank_best in planned if low_rank_best.trains_base]
+    full = [traits.name for traits in planned if traits.trains_base]
     if not low_rank or not full:
         return None
     low_rank_best, full_best = best_of(run, low_rank[0]), best_of(run, full[0])
@@ -97,46 +94,50 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
         above, below = validation_scores(low_rank_best), validation_scores(full_best)
         sources = [("test", first, second, None), ("validation", above, below, None)]
     else:
-        above, below = validation_losses(low_rank_best), validation_losses(full_best)
+        above, below = validation_costs(low_rank_best), validation_costs(full_best)
         sources = [
             ("test", first, second, tests.get("zero_shot")),
             ("validation", above, below, untrained_losses(run)),
         ]
-    for split, seen, whole, floor in sources:
-        if seen is None or whole is None or (floor is None and not metric.higher_is_better):
+    for split, low_rank_scores, full_scores, floor in sources:
+        if (
+            low_rank_scores is None
+            or full_scores is None
+            or (floor is None and not metric.higher_is_better)
+        ):
             continue
         try:
-            estimate = ratio(seen, whole, floor)
+            estimate = ratio(low_rank_scores, full_scores, floor)
         except ValueError:  # different items, or full is no better than the untrained model
             return None
-        if lacking(estimate) or min(seen.seeds, whole.seeds) < FEWEST_SEEDS:
+        if lacking(estimate) or min(low_rank_scores.seeds, full_scores.seeds) < MIN_SEEDS:
             return None
         return QualityShare(
             first=low_rank_best.config.strategy,
             second=full_best.config.strategy,
             first_trial=low_rank_best.config.number,
             second_trial=full_best.config.number,
-            share=interval(estimate, _share_bounds(metric, whole, floor)),
+            share=interval(estimate, _share_bounds(metric, full_scores, floor)),
             split=split,
         )
     return None
 
 
-def _share_bounds(metric: Metric, whole: Scores, floor: Scores | None) -> Bounds:
-    """The share that a model without a mistake would reach: there is no larger one.
+def _share_bounds(metric: Metric, full_scores: Scores, floor: Scores | None) -> Bounds:
+    """The lowest and highest possible share of quality; the highest is that of a perfect model.
 
-    Of an accuracy of 80% that is 125%, and of a loss what a loss of 0 lies under the untrained
-    model's. A worse loss than the untrained model's is a share under 0.
+    For an accuracy of 80% the highest is 125%. For a loss it is that of a loss of 0. A loss above
+    the untrained model's is a negative share.
     """
     if floor is None:
         low, high = score_bounds(metric)
-        return low, high / whole.mean
-    step = floor.mean - whole.mean
+        return low, high / full_scores.mean
+    step = floor.mean - full_scores.mean
     return (-math.inf, floor.mean / step) if step > 0 else UNBOUNDED
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The share of the quality, or the strategy that leads."""
+    """LoRA's share of full fine-tuning's quality, or the best strategy."""
     if len(report.findings.best_first()) < 2:
         return ""
     if figures.quality_share:
@@ -145,7 +146,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """The table, and what the plan left out."""
+    """The table of strategies, and those that the plan left out."""
     yield _table(report)
     if report.plan.rejected:
         yield rejected_table(report)
@@ -155,14 +156,14 @@ _SHARE = Metric(name="share", title="share", higher_is_better=True, unit="points
 
 
 def share_sentence(share: QualityShare, findings: Findings) -> str:
-    """LoRA's share of full's quality, with its interval."""
+    """LoRA's share of full fine-tuning's quality in a sentence, with its interval."""
     metric = findings.metric
     text = words.score_with_interval(share.share, _SHARE)
     where = "test split" if share.split == "test" else "validation split"
     other = words.strategy(share.second)
     if metric.higher_is_better:
         result = f"reaches {text} of {other}'s {metric.title}"
-    else:  # of a loss only what lies under the untrained model's is quality
+    else:  # for a loss, quality is the decrease from the untrained model's
         result = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
     return words.sentence(
         f"{words.strategy(share.first)} {result} on the {where} "
@@ -225,7 +226,7 @@ def _table(report: Report) -> Table:
         "strategy-table",
         "Strategies, each over all of its trials",
         columns,
-        placed(findings.strategies, "/findings/strategies"),
+        with_pointers(findings.strategies, "/findings/strategies"),
         trial=lambda s: s.best_trial,
     )
 
@@ -236,6 +237,6 @@ def _trained(summary: StrategySummary) -> str:
 
 
 def _change(measured: MeasuredTrials, summary: StrategySummary) -> str:
-    """Of a strategy's best trial."""
+    """A measure's change in a strategy's best trial."""
     change = measured.changes.get(-1 if summary.best_trial is None else summary.best_trial)
     return words.DASH if change is None else words.minus(f"{change:.3f}")

@@ -1,4 +1,4 @@
-"""What ran? Every trial."""
+"""What ran? A table and a chart of all trials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     Text,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.cost_quality import trial_scale
@@ -31,12 +31,11 @@ from sweeper.reporting.parts import (
     number_text,
     off_scale,
     parameters_text,
-    searched,
+    searched_parameters,
     strategy_cell,
     time_name,
 )
 
-_STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 _WORDS = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -44,17 +43,17 @@ _WORDS = {
     "RUNNING": "running",
     "WAITING": "interrupted",
 }
-
+_STATES = tuple(_WORDS)
 
 _WIDTH, _HEIGHT = 880, 200
-# Above this many trials, marks are smaller and let each other show through.
-_CROWD = 120
+# With more trials, marks are smaller and translucent.
+_MAX_LARGE_MARKS = 120
 
 HEADING = Heading(110, "trials", "Trials")
 
 
 def finding(figures: None, report: Report) -> str:
-    """How many trials ended how, and when the best so far last improved."""
+    """The number of trials by state, and the trial that last improved the best value."""
     run, last = report.findings.run, report.findings.last_gain
     if not report.findings.trials:
         return ""
@@ -64,7 +63,7 @@ def finding(figures: None, report: Report) -> str:
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """The best so far by trial, and the table of all trials, best first."""
+    """A chart of the best value so far by trial, and the table of all trials, best first."""
     if (panel := progress(report.findings)) is not None:
         scale = trial_scale(report.findings)
         yield Figure(
@@ -81,7 +80,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 
 def progress(findings: Findings) -> Drawing | None:
-    """Every completed trial, and the best so far as steps."""
+    """A chart of all completed trials, with the best value so far as steps."""
     done, metric = findings.best_first(), findings.objective
     if len(done) < 2:
         return None
@@ -105,7 +104,7 @@ def progress(findings: Findings) -> Drawing | None:
         .transform_calculate(y="datum.best")
         .encode(x=x, y=y)
     )
-    size, opacity = (36, 1.0) if len(points) <= _CROWD else (18, 0.6)
+    size, opacity = (36, 1.0) if len(points) <= _MAX_LARGE_MARKS else (18, 0.6)
     chart = chart + draw.dots(sheet, draw.inside(points, scale), x, y, size, opacity)
     chart = chart + draw.arrows(sheet, points, x, y, scale)
     if findings.last_gain is not None:
@@ -134,19 +133,19 @@ def _table(report: Report) -> Table:
         Number.of("peak", "/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]
-    shown = [state for state in _STATES if any(t.state == state for t in findings.trials)]
+    states = [state for state in _STATES if any(t.state == state for t in findings.trials)]
     return Table.of(
         "trial-table",
         f"{units.plural(len(findings.trials), 'trial')}, best first",
         columns,
         sorted(
-            placed(findings.trials, "/findings/trials"),
+            with_pointers(findings.trials, "/findings/trials"),
             key=lambda entry: _order(entry[1], findings.objective),
         ),
         trial=lambda t: t.number,
         sortable=True,
         strategies=tuple(dict.fromkeys(words.short(t.strategy) for t in findings.trials)),
-        states=tuple(_WORDS[state] for state in shown),
+        states=tuple(_WORDS[state] for state in states),
         note=f"Validation figures; trials are compared by {findings.objective.title}, "
         f"{findings.objective.direction}. trials.csv has every parameter.",
     )
@@ -158,7 +157,7 @@ def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
 
 
 def _others(report: Report, trial: TrialRow) -> str:
-    fixed = set(trial.parameters) - searched(report, trial.strategy)
+    fixed = set(trial.parameters) - searched_parameters(report, trial.strategy)
     return parameters_text(trial.parameters, "learning_rate", *fixed) or words.DASH
 
 

@@ -1,11 +1,11 @@
-"""What do I train? The answer, all models on the test split, three numbers, the next step."""
+"""What do I train? The verdict, all models on the test split, three figures, the next step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from sweeper import units
-from sweeper.evaluation.significance import FEWEST_ITEMS
+from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval, Metric
@@ -22,21 +22,21 @@ from sweeper.reporting.blocks import (
     Number,
     Table,
     VerdictCard,
-    placed,
+    with_pointers,
 )
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import (
-    described,
-    drawn,
+    existing_panels,
     interval_text,
     limits_line,
     memory_name,
     number_text,
     parameters_text,
     percent,
-    searched,
+    recommended_trial,
+    searched_parameters,
 )
 from sweeper.reporting.sections._plan import plan_blocks
 
@@ -44,12 +44,12 @@ HEADING = Heading(10, "verdict", "What to train")
 
 
 def blocks(figures: None, report: Report) -> Iterator[Block]:
-    """The answer first."""
-    decided, step = report.findings.verdict, report.findings.next_step
-    row = described(report)
+    """The verdict card; the plan for a run without trials."""
+    verdict, step = report.findings.verdict, report.findings.next_step
+    row = recommended_trial(report)
     yield VerdictCard(
-        lead=decided.answer,
-        sentence=words.sentence(decided.reasons),
+        lead=verdict.answer,
+        sentence=words.sentence(verdict.reasons),
         because=report.because,
         forest=_forest(report),
         figures=tuple(headline_figures(report.findings)),
@@ -57,13 +57,13 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
             {
                 name: value
                 for name, value in (row.parameters if row else {}).items()
-                if name in searched(report, row.strategy if row else "")
+                if name in searched_parameters(report, row.strategy if row else "")
             }
         ),
         step=next_step_line(step) if step else "",
         command=step.command if step else "",
         limits=limits_line(report.findings),
-        css=look(row.strategy).css if row and not decided.recommended_baseline else "",
+        css=look(row.strategy).css if row and not verdict.recommended_baseline else "",
         trial=row.number if row else None,
     )
     if report.findings.run.ended == 0:
@@ -77,7 +77,7 @@ def _forest(report: Report) -> Figure | None:
     note = "Large: recommended. Hollow: baseline."
     if any(model.tied for model in board.models):
         note += " Bracket: cannot be told apart from the chosen trial."
-    panels = drawn(forest(board, report.findings.verdict.sentence))
+    panels = existing_panels(forest(board, report.findings.verdict.sentence))
     return (
         Figure("forest", f"{board.caption}.", note, panels, tables=tuple(tables))
         if panels
@@ -86,13 +86,13 @@ def _forest(report: Report) -> Figure | None:
 
 
 def _comparisons(report: Report) -> Table:
-    findings, decided = report.findings, report.findings.verdict
-    smallest = findings.margin_points / 100
+    findings, verdict = report.findings, report.findings.verdict
+    margin_value = findings.margin_points / 100
     loss = _loss(findings)
-    first = model_title(report, decided.comparisons[0].first)
+    first = model_title(report, verdict.comparisons[0].first)
     margin = words.points(findings.margin_points)
     if findings.metric.unit != "points":
-        margin = f"{words.value(smallest)} {findings.metric.unit}"
+        margin = f"{words.value(margin_value)} {findings.metric.unit}"
 
     def metric(comparison: Comparison) -> Metric:
         return loss if comparison.metric == "loss" else findings.metric
@@ -101,12 +101,12 @@ def _comparisons(report: Report) -> Table:
         Column("B", lambda c: model_title(report, c.second)),
         Column("in", lambda c: metric(c).title),
         Number("A − B (95% CI)", lambda c: words.difference(c.difference, metric(c))),
-        Column("A against B", lambda c: _outcome(c, smallest), "/outcome"),
+        Column("A against B", lambda c: _outcome(c, margin_value), "/outcome"),
         Number.of("p, Holm", "/adjusted_p", lambda p: "<0.001" if p < 0.001 else f"{p:.2g}"),
         Number.of("to settle it", "/more_items", words.more),
     ]
-    rows = placed(decided.comparisons, "/findings/verdict/comparisons")
-    rows += placed(decided.in_loss, "/findings/verdict/in_loss")
+    rows = with_pointers(verdict.comparisons, "/findings/verdict/comparisons")
+    rows += with_pointers(verdict.in_loss, "/findings/verdict/in_loss")
     return Table.of(
         "comparisons",
         f"On the sealed test split, item by item: A is {first}",
@@ -114,17 +114,17 @@ def _comparisons(report: Report) -> Table:
         rows,
         note="Better: the interval excludes 0, also after Holm's correction, and the difference "
         f"is at least {margin}. Equivalent: the whole interval is within that margin. Within "
-        f"noise: none of these, fewer than {FEWEST_ITEMS} items, or no model with several seeds.",
+        f"noise: none of these, fewer than {MIN_ITEMS} items, or no model with several seeds.",
     )
 
 
-def _outcome(comparison: Comparison, smallest: float) -> Cell:
+def _outcome(comparison: Comparison, margin_value: float) -> Cell:
     css = f"o-{comparison.outcome.replace(' ', '-')}"
-    return Cell(words.outcome(comparison, smallest), css=css)
+    return Cell(words.outcome(comparison, margin_value), css=css)
 
 
 def model_title(report: Report, name: str) -> str:
-    """A compared model in words: a trial with its strategy, or a baseline's title."""
+    """A compared model's title: a trial with its strategy, or a baseline."""
     findings = report.findings
     row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
     baseline = findings.baseline(name)
@@ -132,7 +132,7 @@ def model_title(report: Report, name: str) -> str:
 
 
 def tested_tables(report: Report) -> Iterator[Table]:
-    """All models that were scored on the test split; none before that."""
+    """A table of all models that were scored on the test split, if there are any."""
     if report.findings.tested:
         yield _tested(report)
 
@@ -160,21 +160,21 @@ def _tested(report: Report) -> Table:
         Number("loss", lambda m: _score(m.loss, _loss(findings)), "/loss/value", unit),
         Number("95% CI", lambda m: interval_text(m.loss), "", unit),
         *(_metric(name, "/metrics") for name in plain if name != metric.name),
-        *(_metric(n, "/generated/metrics") for n in _written(models) if n != metric.name),
+        *(_metric(n, "/generated/metrics") for n in _answer_metrics(models) if n != metric.name),
         *_costs(report),
     ]
     return Table.of(
         "tested",
         "On the sealed test split: every model that was scored there",
         columns,
-        placed(models, "/findings/tested"),
+        with_pointers(models, "/findings/tested"),
         trial=lambda m: m.trial,
         note=_note(models),
     )
 
 
 def _costs(report: Report) -> list[Column[TestedModel]]:
-    """What a model cost to train, and what it costs to use."""
+    """Columns with a model's costs of training and use."""
 
     def of_trial(text: Callable[[TrialRow], str]) -> Callable[[TestedModel], str]:
         def cell(model: TestedModel) -> str:
@@ -192,12 +192,12 @@ def _costs(report: Report) -> list[Column[TestedModel]]:
     ]
 
 
-def _written(models: tuple[TestedModel, ...]) -> list[str]:
-    """Metrics of answers in writing, in the order of the table."""
-    there = {name for model in models if model.generated for name in model.generated.metrics}
-    passes = sorted((n for n in there if n.startswith("pass@")), key=lambda n: int(n[5:]))
-    shown = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
-    return [*(n for n in shown if n in there), *passes]
+def _answer_metrics(models: tuple[TestedModel, ...]) -> list[str]:
+    """Names of the metrics of generated answers, in the order of the table."""
+    measured = {name for model in models if model.generated for name in model.generated.metrics}
+    passes = sorted((n for n in measured if n.startswith("pass@")), key=lambda n: int(n[5:]))
+    names = (n for n, metric in metrics().items() if metric.of == "answers" and metric.shown)
+    return [*(n for n in names if n in measured), *passes]
 
 
 def _score(score: Interval | None, metric: Metric) -> str:
@@ -208,24 +208,24 @@ def _loss(findings: Findings) -> Metric:
     return Metric(name="loss", title="loss", higher_is_better=False, unit=findings.loss_unit)
 
 
-def _metric(name: str, at: str) -> Column[TestedModel]:
+def _metric(name: str, parent: str) -> Column[TestedModel]:
     metric = metrics().get(name)
     title, unit = (metric.title, metric.unit) if metric else (name, "%")  # pass@k, of any k
-    return Number.of(title, f"{at}/{name}", percent if unit == "%" else number_text, unit)
+    return Number.of(title, f"{parent}/{name}", percent if unit == "%" else number_text, unit)
 
 
 def _note(models: tuple[TestedModel, ...]) -> str:
-    wrote = [model.generated for model in models if model.generated is not None]
+    generated = [model.generated for model in models if model.generated is not None]
     note = "Lower loss is better. Intervals cover items and, if a model has several, seeds."
-    if wrote:
-        items = units.plural(wrote[0].items, "test item")
+    if generated:
+        items = units.plural(generated[0].items, "test item")
         overlaps = (entry for entry in metrics().values() if entry.of == "answers" and entry.shown)
         titles = ", ".join(entry.title for entry in overlaps)
         note += (
             f" Text overlap ({titles}) is of answers to the first {items}, "
-            f"written greedily by one training, at most {wrote[0].most_tokens} tokens each."
+            f"written greedily by one training, at most {generated[0].most_tokens} tokens each."
         )
-    if any(name.startswith("pass@") for entry in wrote for name in entry.metrics):
+    if any(name.startswith("pass@") for entry in generated for name in entry.metrics):
         note += " pass@k: programs were run against the tests in the data, without network. "
         note += "Where tests compare two objects of a program's own class, the program decides."
     return note

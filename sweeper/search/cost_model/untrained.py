@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from sweeper.plans import Plan, StrategySpace
 from sweeper.search.cost_model.axes import Axes, Axis, ChoiceAxis
 from sweeper.search.cost_model.observations import START, Observation
-from sweeper.search.optuna_space import holds
 from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
@@ -94,7 +93,7 @@ class Untrained:
             low, usual = head.practice[0], head.unit(head.parameter.default)
             point[HEAD_RATE] = head.value((low + usual) / 2)
         chosen = {**constants, **point}
-        held = {name: value for name, value in point.items() if holds(axes[name].parameter, chosen)}
+        held = {name: value for name, value in point.items() if axes[name].parameter.holds(chosen)}
         return Observation(
             number=NUMBER,
             key=key,

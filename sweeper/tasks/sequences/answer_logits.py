@@ -1,4 +1,4 @@
-"""Logits at the positions that predict an answer alone, and states of a common prefix."""
+"""Logits at the positions that predict answer tokens only, and the cache of a common prefix."""
 
 from __future__ import annotations
 
@@ -20,46 +20,45 @@ from sweeper.memory.setup import LOSS_ROWS
 def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tensor:
     """Negative log-likelihood of every answer token.
 
-    The vocabulary is usually far wider than the network, so that logits of prompt tokens and
-    padding would be most of the memory and much of the time; they are never computed.
+    Logits of prompt tokens and padding are never computed: they would take most of the memory and
+    much of the time, as the vocabulary is usually far wider than the network.
 
     Args:
-        model: A causal language model, adapted or not. Its states may be longer than the input at
-            the front (virtual tokens).
-        inputs: What the model is called with: ``input_ids`` and the like.
+        model: A causal language model, adapted or not. It may put virtual tokens before the input.
+        inputs: The model's arguments: ``input_ids`` and the like.
         labels: ``(batch, tokens)``; -100 where nothing is to be predicted.
 
     Returns:
         ``(answer tokens,)`` nats in float32, row by row.
     """
     layer = _output_layer(model)
-    if layer is None or not _in_parts(layer):
-        rows, targets = answer_rows(model, inputs, labels)
-        return cross_entropy(rows.float(), targets, reduction="none")
-    seen: list[Tensor] = []
-    places, targets = _predicting(labels)
-    logits = logits_at(model, {"use_cache": False, **inputs}, places, seen).logits
-    (states,) = seen
-    if layer not in _PLAIN and len(states):
+    if layer is None or not _allows_parts(layer):
+        logits, targets = logits_and_targets(model, inputs, labels)
+        return cross_entropy(logits.float(), targets, reduction="none")
+    layer_inputs: list[Tensor] = []
+    positions, targets = _predicting(labels)
+    logits = logits_at(model, {"use_cache": False, **inputs}, positions, layer_inputs).logits
+    (states,) = layer_inputs
+    if layer not in _OUTPUTS_ARE_LOGITS and len(states):
         with torch.no_grad():
-            _PLAIN[layer] = torch.equal(layer(states[:1]), logits)
-        if not _PLAIN[layer]:
+            _OUTPUTS_ARE_LOGITS[layer] = torch.equal(layer(states[:1]), logits)
+        if not _OUTPUTS_ARE_LOGITS[layer]:
             return answer_losses(model, inputs, labels)
     losses: Tensor = _LossesInParts.apply(states, targets, layer)
     return losses
 
 
-# Whether a model's logits are what its output layer gives, which some scale or cap.
-_PLAIN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+# Output layer to whether its outputs are the model's logits; some models scale or cap them.
+_OUTPUTS_ARE_LOGITS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def _in_parts(layer: nn.Module) -> bool:
-    """Whether losses can be made from the output layer a part of the tokens at a time.
+def _allows_parts(layer: nn.Module) -> bool:
+    """Whether the losses can be computed from the output layer for some tokens at a time.
 
-    A layer that trains would need its gradient twice, which is more than the logits it saves. In
-    float16, gradients that are computed before the loss is scaled would become zero.
+    With a trained output layer it would save nothing: its gradient would be held twice, which is
+    more than the logits. In float16, gradients of an unscaled loss would become zero.
     """
-    if type(layer) is not nn.Linear or not _PLAIN.get(layer, True):
+    if type(layer) is not nn.Linear or not _OUTPUTS_ARE_LOGITS.get(layer, True):
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False
@@ -69,11 +68,11 @@ def _in_parts(layer: nn.Module) -> bool:
 
 
 class _LossesInParts(torch.autograd.Function):
-    """Cross-entropy of some tokens at a time, with the gradient of their states at once.
+    """Cross-entropy of some tokens at a time; the forward pass computes the gradients, too.
 
-    The logits of all tokens are never there together (Hsu et al. 2024, arXiv:2410.10989, section
-    3.2). ``torch.nn.functional.linear_cross_entropy`` does this too, but adds up losses in bfloat16
-    where states have it: 6,880 in place of 6,896 nats for 600 tokens.
+    The logits of all tokens are never in memory together (Hsu et al. 2024, arXiv:2410.10989,
+    section 3.2). ``torch.nn.functional.linear_cross_entropy`` does this too, but sums losses of
+    bfloat16 states in bfloat16: 6,880 instead of 6,896 nats for 600 tokens.
     """
 
     @staticmethod
@@ -82,47 +81,47 @@ class _LossesInParts(torch.autograd.Function):
         for part, labels in zip(states.split(LOSS_ROWS), targets.split(LOSS_ROWS), strict=True):
             part = part.detach().requires_grad_(trains)
             with torch.set_grad_enabled(trains):
-                each = cross_entropy(layer(part).float(), labels, reduction="none")
+                losses_of_part = cross_entropy(layer(part).float(), labels, reduction="none")
                 if trains:
-                    gradients += torch.autograd.grad(each.sum(), part)
-            losses.append(each.detach())
+                    gradients += torch.autograd.grad(losses_of_part.sum(), part)
+            losses.append(losses_of_part.detach())
         ctx.save_for_backward(*gradients)
         return torch.cat(losses)
 
     @staticmethod
-    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         gradient = torch.cat(ctx.saved_tensors)
-        return gradient * above[0].unsqueeze(1).to(gradient.dtype), None, None
+        return gradient * upstream[0].unsqueeze(1).to(gradient.dtype), None, None
 
 
-def answer_rows(
+def logits_and_targets(
     model: nn.Module, inputs: Mapping[str, Any], labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits that predict the answer tokens, and these tokens.
+    """The logits that predict the answer tokens, and these tokens.
 
     Returns:
         ``(answer tokens, vocabulary)`` in the model's dtype and ``(answer tokens,)``, row by row.
     """
-    places, targets = _predicting(labels)
-    return logits_at(model, {"use_cache": False, **inputs}, places).logits, targets
+    positions, targets = _predicting(labels)
+    return logits_at(model, {"use_cache": False, **inputs}, positions).logits, targets
 
 
 def _predicting(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The places of tokens whose successor is an answer token, and these successors.
+    """The positions of tokens before an answer token, and these answer tokens.
 
-    Once for a batch, since the host waits for the GPU to know how many there are.
+    Called once for a batch, since the host waits for the GPU to count them.
     """
-    wanted = labels.ne(-100)
-    wanted[:, 0] = False
-    successors = wanted.flatten().nonzero().squeeze(1)
+    is_answer = labels.ne(-100)
+    is_answer[:, 0] = False
+    successors = is_answer.flatten().nonzero().squeeze(1)
     return successors - 1, labels.flatten().index_select(0, successors)
 
 
 def divergence(base: Tensor, tuned: Tensor) -> Tensor:
     """KL(base || tuned), summed over tokens.
 
-    The base's own words weigh most: it costs to become unlikely to say what the base would have
-    said, as in learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282).
+    Tokens that the base finds likely weigh most, as in learning without forgetting (Li and Hoiem
+    2016, arXiv:1606.09282).
 
     Args:
         base: Logits of the base, ``(tokens, vocabulary)``, without gradient.
@@ -131,46 +130,49 @@ def divergence(base: Tensor, tuned: Tensor) -> Tensor:
     Returns:
         Scalar, nats.
     """
-    old, new = log_softmax(base.float(), dim=-1), log_softmax(tuned.float(), dim=-1)
-    return kl_div(new, old, reduction="sum", log_target=True)
+    base_logs, tuned_logs = log_softmax(base.float(), dim=-1), log_softmax(tuned.float(), dim=-1)
+    return kl_div(tuned_logs, base_logs, reduction="sum", log_target=True)
 
 
 def logits_at(
-    model: nn.Module, inputs: Mapping[str, Any], places: Tensor, seen: list[Tensor] | None = None
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    positions: Tensor,
+    layer_inputs: list[Tensor] | None = None,
 ) -> Any:
     """The model's output with logits of chosen positions only.
 
     Args:
-        places: ``(places,)`` of the tokens whose successor is to be predicted, among the tokens of
-            all rows.
-        seen: Gets the states at these tokens, ``(places, width)``. There are logits of the first
-            one alone then.
+        positions: ``(positions,)`` of the tokens whose successor is to be predicted, among the
+            tokens of all rows.
+        layer_inputs: The output layer's inputs at these tokens, ``(positions, width)``, are
+            appended. Logits are then computed for the first of them only.
 
     Returns:
-        What the model gives, its ``logits`` of shape ``(places, vocabulary)``.
+        The model's output, with ``logits`` of shape ``(positions, vocabulary)``.
     """
     tokens = inputs["input_ids"].shape[1]
-    with _only(model, places, tokens, seen):
+    with _only_at(model, positions, tokens, layer_inputs):
         output = model(**inputs)
     logits = output.logits
-    if seen:
+    if layer_inputs:
         output.logits = logits.flatten(0, -2)
         return output
-    # An output layer that is not called as a module has seen everything.
-    if logits.dim() == 3 and logits.shape[:2] != (1, len(places)):
-        logits = _selected(logits, places, tokens)
+    # An output layer that is not called as a module has processed all positions.
+    if logits.dim() == 3 and logits.shape[:2] != (1, len(positions)):
+        logits = _selected(logits, positions, tokens)
     output.logits = logits.reshape(-1, logits.shape[-1])
     return output
 
 
-def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean loss and count of answer tokens of each row.
+def row_means(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean loss and number of answer tokens of each row.
 
     Returns:
         Both ``(batch,)``; a row without answer tokens has loss 0 and count 0.
     """
-    wanted = labels[:, 1:].ne(-100)
-    counts = wanted.sum(1)
+    is_answer = labels[:, 1:].ne(-100)
+    counts = is_answer.sum(1)
     numbers = torch.arange(len(labels), device=labels.device)
     rows = torch.repeat_interleave(numbers, counts, output_size=len(losses))  # known to the host
     sums = torch.zeros(len(labels), dtype=torch.float64, device=losses.device)
@@ -178,25 +180,25 @@ def by_row(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return sums / counts.clamp_min(1), counts
 
 
-def _selected(states: Tensor, places: Tensor, tokens: int) -> Tensor:
-    """``(1, places, width)`` from ``(batch, tokens or more, width)``, aligned at the end."""
-    return states[:, -tokens:].flatten(0, 1).index_select(0, places).unsqueeze(0)
+def _selected(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
+    """``(1, positions, width)`` from the last ``tokens`` of ``(batch, tokens or more, width)``."""
+    return states[:, -tokens:].flatten(0, 1).index_select(0, positions).unsqueeze(0)
 
 
 @contextmanager
-def _only(
-    model: nn.Module, places: Tensor, tokens: int, seen: list[Tensor] | None
+def _only_at(
+    model: nn.Module, positions: Tensor, tokens: int, layer_inputs: list[Tensor] | None
 ) -> Iterator[None]:
-    """Give the output layer only selected states, inside any wrapper of the model."""
+    """Give the output layer only the states at ``positions``, inside any wrapper of the model."""
     layer = _output_layer(model)
     if layer is None:
         yield
         return
 
     def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        states = _selected(arguments[0], places, tokens)
-        if seen is not None:
-            seen.append(states[0])
+        states = _selected(arguments[0], positions, tokens)
+        if layer_inputs is not None:
+            layer_inputs.append(states[0])
             states = states[:, :1]
         return (states, *arguments[1:])
 
@@ -216,13 +218,13 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
 
 
 def cacheable(model: Any) -> bool:
-    """Whether states of a prefix can be kept: not for recurrent and other stateful networks."""
+    """Whether keys and values of a prefix can be cached: not for recurrent or stateful networks."""
     takes_cache = "cache" in inspect.signature(model.forward).parameters
     return takes_cache and not getattr(model, "_is_stateful", False) and hasattr(model, "config")
 
 
 class CachedPrefix:
-    """The states of one prefix, ready to be continued by batches of texts.
+    """The keys and values of a prefix, for batches of texts that continue it.
 
     Args:
         model: A causal language model, in evaluation mode.
@@ -233,14 +235,14 @@ class CachedPrefix:
         self._model: Any = model
         self._cache = DynamicCache(config=self._model.config)
         self.length = len(ids)
-        read = torch.tensor([ids], device=next(model.parameters()).device)
-        none = read.new_zeros(0)
-        inputs = {"input_ids": read, "use_cache": True, "cache": self._cache}
+        input_ids = torch.tensor([ids], device=next(model.parameters()).device)
+        no_positions = input_ids.new_zeros(0)
+        inputs = {"input_ids": input_ids, "use_cache": True, "cache": self._cache}
         with torch.no_grad():
-            logits_at(model, inputs, none)
+            logits_at(model, inputs, no_positions)
 
-    def before(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """The model's arguments to read this batch as the continuation of the prefix.
+    def continued_by(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The model's arguments for a batch that continues the prefix.
 
         Args:
             batch: ``input_ids`` and ``attention_mask``, each ``(batch, tokens)``, padded on the
@@ -249,10 +251,10 @@ class CachedPrefix:
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(len(batch["input_ids"]))
         mask = batch["attention_mask"]
-        seen = torch.ones(len(mask), self.length, dtype=mask.dtype, device=mask.device)
+        prefix_mask = torch.ones(len(mask), self.length, dtype=mask.dtype, device=mask.device)
         return {
             "input_ids": batch["input_ids"],
-            "attention_mask": torch.cat([seen, mask], 1),
+            "attention_mask": torch.cat([prefix_mask, mask], 1),
             "use_cache": True,
             "cache": cache,
         }

@@ -1,4 +1,4 @@
-"""Conversations and texts as tokens, with the tokens that are trained on, shortened to a cap."""
+"""Conversations and texts as tokens, marked where they are trained on, within a length limit."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Encoded:
 
     Args:
         answers: ``(start, end)`` in tokens, in order; the last one is the final answer.
-        rewritten: Answers that are not among ``answers``, since their text is not what the model
-            would have said.
+        rewritten: Number of answers that are not in ``answers``, since the template changes their
+            text.
         answer_bytes: UTF-8 bytes of each answer's text, without end-of-turn markers.
     """
 
@@ -36,7 +36,7 @@ class Encoded:
     answer_bytes: tuple[int, ...] = ()
 
     def labels(self) -> list[int]:
-        """``ids`` where the token is part of an answer, else -100. The first is never trained."""
+        """``ids`` of answer tokens, else -100; always -100 for the first token."""
         labels = [-100] * len(self.ids)
         for start, end in self.answers:
             labels[max(start, 1) : end] = self.ids[max(start, 1) : end]
@@ -55,13 +55,12 @@ def added_tokens(tokenizer: Any) -> re.Pattern[str] | None:
 def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) -> Encoded:
     """Tokenise a text that already holds all its special tokens.
 
-    The prompt's tokens are those that the prompt alone has, since that is what a model is asked
-    with; where the whole text's tokenisation would join prompt and answer into one token, the
-    parts are tokenised one by one.
+    The prompt has the tokens that it has without an answer, as in generation. If tokenising the
+    whole text joins prompt and answer into one token, the parts are tokenised one by one.
 
     Args:
-        tokenizer: Adds nothing of its own here, so that no special token is doubled.
-        text: With all markers.
+        tokenizer: Called without special tokens, so that none is doubled.
+        text: The text with all markers.
         answers: ``(start, end)`` in characters, in order, not overlapping.
     """
     cuts = [cut for answer in answers for cut in answer]
@@ -70,24 +69,24 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
     # The last answer usually ends the text.
     parts += [whole] * (len(cuts) - len(parts))
     if all(whole[: len(part)] == part for part in parts):
-        places = [len(part) for part in parts]
+        token_cuts = [len(part) for part in parts]
     else:
-        whole, places = _apart(tokenizer, text, cuts, whole, parts)
-    spans = tuple(zip(places[::2], places[1::2], strict=True))
-    answer_sizes = tuple(_said_bytes(tokenizer, text[start:end]) for start, end in answers)
+        whole, token_cuts = _tokenise_pieces(tokenizer, text, cuts, whole, parts)
+    spans = tuple(zip(token_cuts[::2], token_cuts[1::2], strict=True))
+    answer_sizes = tuple(_answer_bytes(tokenizer, text[start:end]) for start, end in answers)
     return Encoded(whole, spans, rewritten, answer_sizes)
 
 
-def _said_bytes(tokenizer: Any, answer: str) -> int:
-    """UTF-8 bytes of an answer without markers: the same under every model's template."""
+def _answer_bytes(tokenizer: Any, answer: str) -> int:
+    """UTF-8 bytes of an answer without markers, so that they do not depend on the template."""
     markers = added_tokens(tokenizer)
     return len((markers.sub("", answer) if markers else answer).strip().encode())
 
 
-def completed(encoded: Encoded, tokenizer: Any) -> Encoded:
-    """The same with BOS in front, where this tokenizer puts one, and an end after the last answer.
+def with_bos_and_eos(encoded: Encoded, tokenizer: Any) -> Encoded:
+    """``encoded`` with BOS, if this tokenizer adds one, and an end token after the last answer.
 
-    For texts that no chat template of this tokenizer wrote. What is there is not added again.
+    For texts without this tokenizer's chat template. Tokens that are present are not added again.
     """
     ids, answers = encoded.ids, encoded.answers
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -101,12 +100,12 @@ def completed(encoded: Encoded, tokenizer: Any) -> Encoded:
 
 
 def document(tokenizer: Any, text: str) -> Encoded:
-    """A plain text, all of which is to be learnt, with BOS and EOS as this tokenizer has them."""
-    return completed(tokenise(tokenizer, text, ((0, len(text)),)), tokenizer)
+    """A plain text, all of which is trained on, with the tokenizer's BOS and EOS."""
+    return with_bos_and_eos(tokenise(tokenizer, text, ((0, len(text)),)), tokenizer)
 
 
-def pieces_of(ids: Sequence[int], length: int) -> list[Sequence[int]]:
-    """All tokens of a document in pieces of at most ``length``.
+def split_tokens(ids: Sequence[int], length: int) -> list[Sequence[int]]:
+    """The tokens of a document in pieces of at most ``length`` tokens.
 
     >>> pieces_of([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4], [5]]
@@ -114,13 +113,13 @@ def pieces_of(ids: Sequence[int], length: int) -> list[Sequence[int]]:
     return [ids[start : start + length] for start in range(0, len(ids), length)]
 
 
-def _apart(
+def _tokenise_pieces(
     tokenizer: Any, text: str, cuts: Sequence[int], whole: list[int], parts: list[list[int]]
 ) -> tuple[list[int], list[int]]:
-    """Tokens of the pieces between the cuts, if together they still spell the text.
+    """The tokens of the pieces between the cuts, and the token index of each cut.
 
-    Tokenizers that put a space in front of every text cannot be used piece by piece. For them a
-    token that reaches over a cut counts as part of what follows it.
+    Tokenizers that put a space before every text cannot be used piece by piece. For them, ``whole``
+    is kept, and a token across a cut belongs to the piece after it.
     """
     edges = [0, *cuts, len(text)]
     pieces = [text[start:end] for start, end in pairwise(edges)]
@@ -129,24 +128,24 @@ def _apart(
     ]
     joined = [token for ids in encoded for token in ids]
     if tokenizer.decode(joined, clean_up_tokenization_spaces=False) == text:
-        places = [sum(map(len, encoded[: number + 1])) for number in range(len(cuts))]
-        return joined, places
-    return whole, [_common(whole, part) for part in parts]
+        ends = [sum(map(len, encoded[: number + 1])) for number in range(len(cuts))]
+        return joined, ends
+    return whole, [_common_length(whole, part) for part in parts]
 
 
-def _common(first: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences share at the front."""
+def _common_length(first: Sequence[int], other: Sequence[int]) -> int:
+    """The length of the common beginning of two token sequences."""
     pairs = zip(first, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(other)))
 
 
 def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
-    """The same, at most ``cap`` tokens long: the prompt loses its left end, the answer nothing.
+    """``encoded`` with at most ``cap`` tokens: the prompt is cut on the left.
 
-    A leading BOS token stays. Earlier answers that would be cut into are no longer trained on.
+    A leading BOS token stays. Earlier answers that are cut are no longer trained on.
 
     Returns:
-        None if the last answer alone, with one token to predict it from, is longer than the cap.
+        None if the last answer and one token before it exceed the cap.
     """
     over = len(encoded.ids) - cap
     if over <= 0:
@@ -155,29 +154,29 @@ def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
         return None
     keep = int(bos is not None and encoded.ids[:1] == [bos])
     cut = keep + over
-    lost = sum(start < cut for start, _ in encoded.answers)
+    cut_answers = sum(start < cut for start, _ in encoded.answers)
     return replace(
         encoded,
         ids=encoded.ids[:keep] + encoded.ids[cut:],
-        answers=tuple((start - over, end - over) for start, end in encoded.answers[lost:]),
-        answer_bytes=encoded.answer_bytes[lost:],
+        answers=tuple((start - over, end - over) for start, end in encoded.answers[cut_answers:]),
+        answer_bytes=encoded.answer_bytes[cut_answers:],
     )
 
 
-# Some templates write today's date into the prompt; a trial must read tomorrow what it read today.
+# Some templates write today's date into the prompt; a trial must have the same prompts every day.
 _FIXED_DATE = "{% macro strftime_now(format) %}1 January 2025{% endmacro %}"
 _PROBE = (Message("user", "probe question"), Message("assistant", "probe answer"))
 
 
 @dataclass(frozen=True)
-class Written:
+class RenderedChat:
     """A conversation as text.
 
     Args:
-        text: All of it, with the template's markers.
-        answers: ``(start, end)`` in characters of what the assistant says, end-of-turn included.
-        rewritten: Assistant turns that are not trained on, since the template writes them
-            otherwise once more turns follow (some leave out earlier reasoning).
+        text: The whole conversation with the template's markers.
+        answers: ``(start, end)`` in characters of the assistant's answers, end-of-turn included.
+        rewritten: Number of assistant turns that are not trained on, since the template changes
+            them when more turns follow (some leave out earlier reasoning).
     """
 
     text: str
@@ -202,29 +201,29 @@ class Chat:
         self.has_template = bool(tokenizer.chat_template)
         template = tokenizer.get_chat_template() if self.has_template else _fallback(tokenizer)
         self.template = _FIXED_DATE + template if "strftime_now" in template else template
-        """The Jinja template of conversations, with its date fixed."""
+        """The Jinja template of conversations, with a fixed date."""
         self._added = added_tokens(tokenizer)
-        self._takes_system = self._shows_system()
+        self._has_system_role = self._renders_system()
         self.end_of_turn = self._end_of_turn()
 
     @property
     def stop_tokens(self) -> tuple[int, ...]:
-        """Ids that end an answer when the model generates."""
+        """Ids of the tokens that end a generated answer."""
         ends = self._ids(self.end_of_turn)[-1:]
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Tokens of a whole conversation; trained on are the assistant's turns of weight 1.
+        """Tokens of a whole conversation; the assistant's turns of weight 1 are trained on.
 
         Raises:
-            DataError: The template refuses the conversation, or nobody answers in it.
+            DataError: The template refuses the conversation, or it has no answer.
         """
-        written = self.write(messages)
-        return tokenise(self.tokenizer, written.text, written.answers, written.rewritten)
+        rendered = self.write(messages)
+        return tokenise(self.tokenizer, rendered.text, rendered.answers, rendered.rewritten)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens up to the start of the assistant's turn: the prompt."""
+        """Tokens of the prompt: up to the start of the assistant's turn."""
         return self._ids(self._render(self._prepared(messages), open_turn=True))
 
     def opening(self) -> list[int]:
@@ -236,8 +235,8 @@ class Chat:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def write(self, messages: Sequence[Message]) -> Written:
-        """A conversation as text, with the places of the assistant's turns in it."""
+    def write(self, messages: Sequence[Message]) -> RenderedChat:
+        """A conversation as text, with the positions of the assistant's turns."""
         turns = self._prepared(messages)
         if not turns or turns[-1].role != "assistant":
             raise DataError("a conversation does not end with the assistant's answer")
@@ -245,17 +244,17 @@ class Chat:
         answers: list[tuple[int, int]] = []
         for number, turn in enumerate(turns):
             if turn.role == "assistant" and turn.trained and number > 0:
-                span = self._place(text, turns, number)
+                span = self._position(text, turns, number)
                 if span is None and turn is turns[-1]:
                     return self._write_last_by_hand(turns)
                 answers += [span] if span else []
         if not answers:
             raise DataError("a conversation holds an answer but no question")
         rewritten = _trained_turns(turns) - len(answers)
-        return Written(self._closed(text, answers), tuple(answers), rewritten)
+        return RenderedChat(self._with_end_of_turn(text, answers), tuple(answers), rewritten)
 
-    def _place(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
-        """The position of one assistant turn in the text; None if the template rewrites it."""
+    def _position(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
+        """``(start, end)`` of one assistant turn in the text; None if the template rewrites it."""
         before = self._render(turns[:number], open_turn=True)
         last = number + 1 == len(turns)
         through = text if last else self._render(turns[: number + 1])
@@ -266,14 +265,14 @@ class Chat:
         if start < 0:
             return None
         end = start + len(content)
-        if turns[number].more:  # calls stand after the text, and may hold added tokens
-            closed = through.rfind(self.end_of_turn.strip(), end)
-            ended = closed + len(self.end_of_turn.strip()) if closed >= 0 else len(through.rstrip())
-            return len(before), ended
+        if turns[number].more:  # tool calls follow the text, and may hold added tokens
+            marker = self.end_of_turn.strip()
+            at = through.rfind(marker, end)
+            return len(before), at + len(marker) if at >= 0 else len(through.rstrip())
         closing = self._added.search(text, end, len(through)) if self._added else None
         return len(before), closing.end() if closing else end
 
-    def _closed(self, text: str, answers: list[tuple[int, int]]) -> str:
+    def _with_end_of_turn(self, text: str, answers: list[tuple[int, int]]) -> str:
         """The text up to the last answer's end, with an end-of-turn token if it has none."""
         start, end = answers[-1]
         kept = text[:end]
@@ -282,14 +281,14 @@ class Chat:
             answers[-1] = (start, len(kept))
         return kept
 
-    def _write_last_by_hand(self, turns: Sequence[Message]) -> Written:
-        """Prompt as the template opens it, then the answer: for templates that rewrite even this.
+    def _write_last_by_hand(self, turns: Sequence[Message]) -> RenderedChat:
+        """The template's prompt and the unchanged answer, if the template rewrites the last answer.
 
-        Only the last answer is trained on: earlier ones stand there as the template wrote them.
+        Only the last answer is trained on: the template has changed earlier ones.
         """
-        before = self._render(turns[:-1], open_turn=True)
-        text = before + spelled(turns[-1]) + self.end_of_turn
-        return Written(text, ((len(before), len(text)),), _trained_turns(turns) - 1)
+        prompt = self._render(turns[:-1], open_turn=True)
+        text = prompt + spelled(turns[-1]) + self.end_of_turn
+        return RenderedChat(text, ((len(prompt), len(text)),), _trained_turns(turns) - 1)
 
     def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
         rows, tools = for_template(turns)
@@ -310,7 +309,7 @@ class Chat:
         return text
 
     def _prepared(self, messages: Sequence[Message]) -> list[Message]:
-        """The turns in a form that the template accepts: system prompt moved, turns merged."""
+        """The turns as the template accepts them: system prompt moved, turns merged."""
         turns = list(messages)
         if self.system_prompt and not any(turn.role == "system" for turn in turns):
             turns.insert(0, Message("system", self.system_prompt))
@@ -318,7 +317,7 @@ class Chat:
             turns[0] = replace(turns[0], content=self.system_prompt)
         if any(turn.more or turn.role == "tool" for turn in turns) and not self.writes_tools:
             turns = as_text(turns)
-        if not self._takes_system:
+        if not self._has_system_role:
             turns = _system_into_user(turns)
         eos = self.tokenizer.eos_token or ""
         return [
@@ -328,7 +327,7 @@ class Chat:
             for turn in _merged(turns)
         ]
 
-    def _shows_system(self) -> bool:
+    def _renders_system(self) -> bool:
         marker = "probe system"
         try:
             return marker in self._render([Message("system", marker), *_PROBE])
@@ -337,7 +336,7 @@ class Chat:
 
     @cached_property
     def writes_tools(self) -> bool:
-        """Whether the template writes tools, their calls and what they return."""
+        """Whether the template writes tools, their calls and their results."""
         try:
             text = self._render(PROBE)
         except DataError:
@@ -345,7 +344,7 @@ class Chat:
         return all(mark in text for mark in PROBED)
 
     def _end_of_turn(self) -> str:
-        """What the template writes after an answer, up to and with its first special token."""
+        """The text that ends an answer in the template: up to and with its first special token."""
         text = self._render(_PROBE)
         rest = text[text.rfind(_PROBE[1].content) + len(_PROBE[1].content) :]
         closing = self._added.search(rest) if self._added else None
@@ -357,11 +356,11 @@ def _trained_turns(turns: Sequence[Message]) -> int:
 
 
 def _merged(turns: Sequence[Message]) -> list[Message]:
-    """Neighbouring turns of one role as one, since most templates demand that roles alternate."""
+    """The turns with neighbours of one role merged: most templates require alternating roles."""
     merged: list[Message] = []
     for turn in turns:
-        alike = merged and merged[-1].role == turn.role != "tool"
-        if alike and not merged[-1].more and not turn.more:
+        same_role = merged and merged[-1].role == turn.role != "tool"
+        if same_role and not merged[-1].more and not turn.more:
             merged[-1] = replace(turn, content=f"{merged[-1].content}\n\n{turn.content}")
         else:
             merged.append(turn)
@@ -369,7 +368,7 @@ def _merged(turns: Sequence[Message]) -> list[Message]:
 
 
 def _system_into_user(turns: Sequence[Message]) -> list[Message]:
-    """System messages put in front of the next user turn, for templates that know no system."""
+    """The turns with system messages moved into the next user turn, for templates without them."""
     moved: list[Message] = []
     waiting: list[str] = []
     for turn in turns:
@@ -385,7 +384,7 @@ def _system_into_user(turns: Sequence[Message]) -> list[Message]:
 
 
 def _without_end(content: str, *ends: str) -> str:
-    """An answer without an end marker from its source."""
+    """An answer without the end marker that its source wrote."""
     for end in ends:
         if end and content.rstrip().endswith(end):
             return content.rstrip().removesuffix(end)

@@ -1,4 +1,4 @@
-"""Texts joined to one sequence without padding, where each attends to its own tokens alone."""
+"""Texts packed into one sequence without padding; each attends only to its own tokens."""
 
 from __future__ import annotations
 
@@ -21,68 +21,72 @@ except ImportError:  # before torch 2.10
     varlen_attn = None
 
 BY_TEXT = "sdpa_by_text"
-"""The attention of joined texts without flash-attn."""
+"""Name of the attention implementation for packed texts without flash-attn."""
 _KERNEL: Callable[..., Tensor] | None = (
     varlen_attn if varlen_attn and "enable_gqa" in signature(varlen_attn).parameters else None
 )
-"""Torch's own FlashAttention for texts of several lengths."""
-_AMPERE, _WIDEST_HEAD = (8, 0), 256
+"""Torch's own FlashAttention for packed texts; None if this version has none."""
+_AMPERE, _MAX_HEAD_WIDTH = (8, 0), 256
 INPUTS = (
     *("input_ids", "attention_mask", "position_ids"),
     *("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"),
 )
-"""What a model is given of a padded batch, or of joined texts."""
+"""The entries of a padded batch, or of packed texts, that a model takes."""
 _FLATTEN = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
+# Token ids of two texts, and of a third that follows either.
 _PROBE = (range(1, 9), range(9, 17), range(17, 21))
-# A model that is not the same for each text differs by far more than rounding does.
+# Largest difference by rounding, relative to the logits' spread. An earlier text that is not
+# masked changes logits far more.
 _ROUNDING = 1e-3
 
 
-def joined(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of one row with all texts, one after the other.
+def pack_texts(features: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All texts packed into a batch of one row.
 
-    Positions begin anew with each text, and its first token is no label. The ends of the texts
-    have the names that transformers' FlashAttention takes them by.
+    Positions restart with each text, and its first token is no label. The ends of the texts are in
+    the arguments of transformers' FlashAttention.
 
     Args:
-        features: With ``input_ids`` and ``labels``.
+        features: Items with ``input_ids`` and ``labels``.
     """
     batch: dict[str, Any] = dict(_FLATTEN(features))
-    # All ones: given no mask, transformers would make one of tokens x tokens.
+    # All ones: without a mask, transformers would make one of tokens x tokens.
     return {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
 
 
-def reads_apart(model: nn.Module) -> bool:
-    """Whether what the model says to a joined text does not depend on the text before it.
+def keeps_texts_apart(model: nn.Module) -> bool:
+    """Whether the model's logits for a packed text do not depend on the text before it.
 
-    False for models whose layers do not pass on where texts end (such as those with ALiBi or state
-    spaces), and for prompts, which are put before the first text only.
+    False for models whose layers get no ends of texts (such as ALiBi and state-space models), and
+    for prompt methods, whose virtual tokens precede the first text only.
     """
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False
     device = next(model.parameters()).device
-    training = [module for module in model.modules() if module.training]
+    training_modules = [module for module in model.modules() if module.training]
     outputs = []
     try:
-        for module in training:  # not eval(), for which quantised layers repack their weights
+        for (
+            module
+        ) in training_modules:  # not eval(), for which quantised layers repack their weights
             module.training = False
         with torch.no_grad(), catch_warnings(action="ignore"):
             for before in _PROBE[:2]:
                 texts = [{"input_ids": [*ids], "labels": [*ids]} for ids in (before, _PROBE[2])]
-                batch = joined(texts)
-                moved = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
-                batch |= moved
+                batch = pack_texts(texts)
+                tensors = {n: v.to(device) for n, v in batch.items() if isinstance(v, Tensor)}
+                batch |= tensors
                 logits = model(**{n: batch[n] for n in INPUTS}, use_cache=False).logits
                 outputs.append(logits[0, -len(_PROBE[2]) :].float())
-    except TypeError:  # its forward() takes no ends of texts
+    except TypeError:  # its forward() has no argument for the ends of texts
         return False
     finally:
-        for module in training:
+        for module in training_modules:
             module.training = True
     return bool((outputs[0] - outputs[1]).abs().max() <= _ROUNDING * outputs[0].std())
 
 
-def _by_text(
+def _attend_by_text(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -91,67 +95,70 @@ def _by_text(
     cu_seq_lens_q: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each of the joined texts: by one kernel, or by SDPA once for each text.
+    """Attention within each packed text: by one kernel, or by SDPA for each text. Neither needs
 
-    None of them needs a mask.
+    a mask.
 
     Args:
-        query: ``(batch, heads, tokens, width)``; ``key`` and ``value`` likewise.
-        attention_mask: ``(batch, 1, tokens, tokens)``; None where all is causal.
-        cu_seq_lens_q: Where texts end, from 0; None in a padded batch.
+        query: ``(batch, heads, tokens, width)``, like ``key`` and ``value``.
+        attention_mask: ``(batch, 1, tokens, tokens)``; None for plain causal attention.
+        cu_seq_lens_q: 0 and the end of each text; None in a padded batch.
         options: ``scaling``, ``dropout`` and ``max_length_q`` among others.
     """
     if cu_seq_lens_q is None:
-        usual: tuple[Tensor, None] = sdpa_attention_forward(
+        padded: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **options
         )
-        return usual
+        return padded
     if attention_mask is None and not options.get("dropout") and has_kernel(query):
-        return _in_one(query, key, value, cu_seq_lens_q, **options), None
+        return _attend_in_one_kernel(query, key, value, cu_seq_lens_q, **options), None
     parts = []
     if cu_seq_lens_q not in _ENDS:
         _ENDS[cu_seq_lens_q] = cu_seq_lens_q.tolist()
     for start, end in pairwise(_ENDS[cu_seq_lens_q]):
-        of_text = [states[:, :, start:end] for states in (query, key, value)]
+        states_of_text = [states[:, :, start:end] for states in (query, key, value)]
         mask = None if attention_mask is None else attention_mask[..., start:end, start:end]
-        parts.append(sdpa_attention_forward(module, *of_text, mask, **options)[0])
+        parts.append(sdpa_attention_forward(module, *states_of_text, mask, **options)[0])
     return torch.cat(parts, 1), None
 
 
-# The ends of the texts of a batch, read once and not in each layer.
+# The ends of the texts of a batch, copied from the device once and not in each layer.
 _ENDS: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def has_kernel(query: Tensor) -> bool:
-    """Whether torch's kernel for texts of several lengths takes such states."""
+    """Whether torch's kernel for packed texts supports these states."""
     return (
         _KERNEL is not None
         and query.device.type == "cuda"
         and query.dtype != torch.float32
-        and query.shape[-1] <= _WIDEST_HEAD
+        and query.shape[-1] <= _MAX_HEAD_WIDTH
         and torch.cuda.get_device_capability(query.device) >= _AMPERE
     )
 
 
-def _in_one(query: Tensor, key: Tensor, value: Tensor, ends: Tensor, **options: Any) -> Tensor:
-    """``(1, tokens, heads, width)``; the states of all texts lie one after the other."""
+def _attend_in_one_kernel(
+    query: Tensor, key: Tensor, value: Tensor, ends: Tensor, **options: Any
+) -> Tensor:
+    """The attention output of all texts, ``(1, tokens, heads, width)``."""
     assert _KERNEL is not None
     states = [part[0].transpose(0, 1) for part in (query, key, value)]
     longest = int(options["max_length_q"])
-    joined_states = _KERNEL(
+    output = _KERNEL(
         *states,
         *(ends, ends, longest, longest),
         scale=options.get("scaling"),
         window_size=(-1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return joined_states.unsqueeze(0)
+    return output.unsqueeze(0)
 
 
 def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """SDPA's mask, without a look at padding in training, where it is on the right.
+    """SDPA's mask, which ignores padding in training.
 
-    No text sees what is right of it, and the host would wait for the GPU to look.
+    Padding is on the right, where causal attention does not look, and checking it would make the
+    host wait for the GPU.
     """
     causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
     trains = causal and torch.is_grad_enabled()
@@ -161,5 +168,5 @@ def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any)
     return mask
 
 
-AttentionInterface.register(BY_TEXT, _by_text)
+AttentionInterface.register(BY_TEXT, _attend_by_text)
 AttentionMaskInterface.register(BY_TEXT, _mask)

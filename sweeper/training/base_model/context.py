@@ -118,7 +118,7 @@ class ModelContext:
                 self.task,
                 self.dataset.splits[split],
                 steps,
-                divided=split == "train" and self.task.divides,
+                in_pieces=split == "train" and self.task.splits_long_texts,
             )
         return self._items[split]
 
@@ -129,7 +129,7 @@ class ModelContext:
         if sources not in self._further:
             steps = self.underway.steps("tokenising further rows")
             self._further[sources] = TokenizedSplit(
-                self.task, rows, steps, divided=self.task.divides
+                self.task, rows, steps, in_pieces=self.task.splits_long_texts
             )
         return self._further[sources]
 

@@ -21,7 +21,7 @@ from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.classification import head_names
-from sweeper.tasks.sequences.joined import joined
+from sweeper.tasks.sequences.joined import pack_texts
 from sweeper.tasks.task import Feature, Task
 from sweeper.training.loop.checkpointing import WEIGHTS, save_weights, set_weights, trained_weights
 from sweeper.training.loop.extension import Extension, FurtherBatch
@@ -159,10 +159,10 @@ class TrialTrainer(Trainer):
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = (
-            joined(features) if self._join else dict(self._task.collate(features))
+            pack_texts(features) if self._join else dict(self._task.collate(features))
         )
         counts: dict[str, Any] = {
-            _TERMS: self._task.weight(batch),
+            _TERMS: self._task.loss_terms(batch),
             _TOKENS: self._task.tokens(batch),
         }
         if ORIGIN in features[0]:

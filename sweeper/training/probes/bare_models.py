@@ -36,7 +36,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
     named = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
-    meant = names.meant(named)
+    meant = names.match(named)
     fields = dict(meant.entry.config) if meant else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])

@@ -10,7 +10,6 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,7 +62,7 @@ def probe(
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:
         # As QLoRA holds what it does not quantise.
-        setup = replace(setup, base_dtype=half_of(setup.precision))
+        setup = setup.replace(base_dtype=half_of(setup.precision))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = config_of(model) if config is None else config
     free, total = _memory(device)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def start_head(model: Classifier, probe: Probe) -> None:
     """Start the head from the frozen probe."""
-    model.head.become(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
+    model.head.set_logits(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from sweeper.plans import autocast_dtype
 from sweeper.strategies.strategy import Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
-from sweeper.tasks.sequences.joined import reads_apart
+from sweeper.tasks.sequences.joined import keeps_texts_apart
 from sweeper.tasks.task import Feature, Task
 from sweeper.tasks.text import TextTask
 from sweeper.training.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
@@ -346,7 +346,7 @@ def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
     if not parameters.get(PADDING_FREE):
         return False
     with autocast(next(model.parameters()).device, autocast_dtype(config.precision)):
-        if reads_apart(model):
+        if keeps_texts_apart(model):
             return True
     log.warning("texts are padded, since this model cannot read joined texts one by one")
     return False

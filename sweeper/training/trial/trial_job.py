@@ -22,7 +22,12 @@ from sweeper.artifact import write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.cache import home
 from sweeper.evaluation.evaluator import Evaluator, autocast
-from sweeper.evaluation.objective_values import ObjectiveScore, first, from_decisions, written
+from sweeper.evaluation.objective_values import (
+    ObjectiveScore,
+    first,
+    from_decisions,
+    from_generation,
+)
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
@@ -259,11 +264,13 @@ class TrialJob:
         examples, start = context.items("validation").examples, time.perf_counter()
         merged = strategy_named(self.config.strategy).merged(model)
         with torch.no_grad(), autocast(context.device, self.mixed), merged:
-            score = from_decisions(objective, context.task, evaluation, examples) or written(
+            score = from_decisions(
+                objective, context.task, evaluation, examples
+            ) or from_generation(
                 objective,
                 context.task,
                 model,
-                evaluation.of_scored(examples),
+                evaluation.scored_examples(examples),
                 context.underway,
             )
         self.progress.evaluation_seconds += time.perf_counter() - start
@@ -453,7 +460,7 @@ class TrialJob:
                     "scores": evaluation.scores.tolist(),
                     "weights": evaluation.weights.tolist(),
                 }
-                | ({"objective": evaluation.placed(score.items).tolist()} if score else {})
+                | ({"objective": evaluation.on_all_items(score.items).tolist()} if score else {})
             ),
         )
 

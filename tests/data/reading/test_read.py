@@ -97,7 +97,7 @@ def test_plain_text_without_blank_lines_gives_lines(tmp_path):
     path.write_bytes(b"\nfirst\r\nsecond\r\n\n")
     table = read(path)
     assert table.rows == ((2, {"text": "first"}), (3, {"text": "second"}))
-    assert table.how == ("plain text, one row for each line",)
+    assert table.how == ["plain text, one row for each line"]
 
 
 def test_cells_stay_strings_and_quoted_delimiters_stay_inside(tmp_path):

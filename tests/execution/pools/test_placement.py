@@ -78,7 +78,7 @@ def test_every_worker_gets_its_gpus_and_threads(
         (
             3,
             machine(4),
-            Demand(20.0, gpus=2, strategy="full"),
+            Demand(20.0, gpus=2, gpus_strategy="full"),
             2,
             "2 workers instead of 3: a full trial takes 2 GPUs, and there are 4",
         ),
@@ -92,13 +92,16 @@ def test_fewer_workers_than_asked_for_are_explained_in_numbers(
     assert said == note
 
 
-def test_the_dearest_candidate_decides() -> None:
-    plan = make_plan()
-    dear = plan.candidates[1].model_copy(
-        update={"memory": plan.candidates[1].memory.model_copy(update={"high_gib": 7.5})}
+def test_the_largest_demands_of_memory_and_gpus_may_be_of_different_strategies() -> None:
+    first, second, *others = make_plan().candidates
+    memory = second.memory.model_copy(update={"high_gib": 7.5})
+    wide, large = (
+        first.model_copy(update={"strategy": "full", "gpus": 2}),
+        second.model_copy(update={"strategy": "head", "memory": memory}),
     )
-    plan = plan.model_copy(update={"candidates": (*plan.candidates, dear)})
-    assert demand_of(plan) == Demand(7.5, 1, dear.strategy)
+    plan = make_plan().model_copy(update={"candidates": (wide, large, *others)})
+    assert demand_of(plan) == Demand(7.5, 2, "head", "full")
+    assert "a full trial takes 2 GPUs" in place(3, machine(4), demand_of(plan))[1]
 
 
 def on(plan: Plan, **changes: object) -> Plan:

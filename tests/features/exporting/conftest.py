@@ -13,9 +13,9 @@ from training_fixtures import (  # noqa: F401 - fixtures
 )
 
 from sweeper.cli.main import main
-from sweeper.plans import Plan
+from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialBudget, TrialConfig, TrialResult
+from sweeper.trials import TrialConfig, TrialResult
 
 
 @pytest.fixture

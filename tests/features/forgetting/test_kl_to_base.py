@@ -110,7 +110,7 @@ def test_gradients_are_those_of_a_divergence_computed_by_hand(checkpointed: bool
         old = task().answer_logits(base, batch).double().softmax(-1)
     model = moved(strategy.apply(base, parameters, SETTING))
     checkpoint(base, checkpointed)
-    loss, divergence = task().loss_near(
+    loss, divergence = task().loss_and_divergence(
         model, batch, KLToBase(task(), strategy, 1).logits(model, batch)
     )
     (loss.total + 0.7 * divergence).backward()

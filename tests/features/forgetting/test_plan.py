@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,8 +76,8 @@ def test_replay_and_a_second_forward_pass_take_their_time(scene: Any) -> None:
     model = facts.models[0]
     setup = Setup(strategy=OTHER.name, trainable=0, micro_batch=4, sequence_length=64)
     plain = training_step(model, setup)
-    again = training_step(model, replace(setup, extra=StepExtra(further_share=0.2)))
-    near = training_step(model, replace(setup, extra=StepExtra(reference=True)))
+    again = training_step(model, setup.replace(extra=StepExtra(further_share=0.2)))
+    near = training_step(model, setup.replace(extra=StepExtra(reference=True)))
     assert again.flops == pytest.approx(1.25 * plain.flops)
     assert near.flops - plain.flops == pytest.approx(evaluation(model, setup, 4, 64).flops)
 
@@ -93,7 +92,7 @@ def test_full_fine_tuning_alone_pays_for_a_frozen_copy(
     for phase in phases(model, setup):
         copy = phase.parts.get("frozen copy", 0.0)
         assert copy == (2.0 * model.parameters if copied else 0.0)
-    plain = estimate(model, replace(setup, extra=StepExtra()), 80.0)
+    plain = estimate(model, setup.replace(extra=StepExtra()), 80.0)
     assert estimate(model, setup, 80.0).peak_gib > plain.peak_gib
 
 

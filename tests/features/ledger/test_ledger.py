@@ -17,6 +17,9 @@ from sweeper.features.ledger._predictions import Scored
 
 FACTS = make_plan(Shape()).facts
 HERE = machine_of(FACTS.hardware)
+OTHER = FACTS.model_copy(
+    update={"hardware": FACTS.hardware.model_copy(update={"name": "another processor"})}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def entry(*scored: Scored, **changes: object) -> LedgerEntry:
     fields = {
-        "sweeper_version": __version__, "machine": HERE, "device": "cpu", "task": "classification",
+        "sweeper_version": __version__, "device": "cpu", "task": "classification",
         "train_rows": 560, "trials": 5, "scored": scored,
     }  # fmt: skip
     return LedgerEntry(**(fields | changes))
@@ -38,7 +41,7 @@ def test_a_run_is_kept_once_and_never_overwritten(home: Path) -> None:
     add("a" * 32, FACTS, 5, [time(80.0)])
     ((kept,), _) = entries()
     assert [one.observed for one in kept.scored] == [8.0]
-    assert [path.name for path in (home / "ledger").iterdir()] == [f"{'a' * 32}.json"]
+    assert [path.name for path in (home / "ledger" / HERE).iterdir()] == [f"{'a' * 32}.json"]
 
 
 def test_names_of_users_are_not_kept(home: Path) -> None:
@@ -47,7 +50,7 @@ def test_names_of_users_are_not_kept(home: Path) -> None:
         gap(0.0, rule="secret-rule", strategy="full@private"),
         gap(0.0, rule="full-of-small-encoders"),
     ])  # fmt: skip
-    text = next((home / "ledger").iterdir()).read_text()
+    text = next((home / "ledger" / HERE).iterdir()).read_text()
     assert "secret" not in text
     assert "private" not in text
     ((kept,), _) = entries()
@@ -71,28 +74,37 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_file_is_named_and_the_others_count(home: Path, name: str) -> None:
     add("a" * 32, FACTS, 5, [time(8.0)])
-    (home / "ledger" / "b.json").write_bytes(DAMAGED[name])
+    (home / "ledger" / HERE / "b.json").write_bytes(DAMAGED[name])
     kept, damaged = entries()
     assert len(kept) == 1
     (message,) = damaged
-    assert str(home / "ledger" / "b.json") in message
+    assert str(home / "ledger" / HERE / "b.json") in message
 
 
 def test_a_link_to_nowhere_and_a_file_in_place_of_the_folder_are_no_entries(home: Path) -> None:
     add("a" * 32, FACTS, 5, [time(8.0)])
-    (home / "ledger" / "b.json").symlink_to(home / "nowhere.json")
-    kept, damaged = entries(5)
+    (home / "ledger" / HERE / "b.json").symlink_to(home / "nowhere.json")
+    kept, damaged = entries(most=5)
     assert (len(kept), len(damaged)) == (1, 1)
     shutil.rmtree(home / "ledger")
     (home / "ledger").write_text("")
     assert entries() == ([], [])
 
 
-def test_the_newest_runs_are_read_first(home: Path) -> None:
-    for number in range(3):
-        add(str(number) * 32, FACTS, number, [])
-        os.utime(home / "ledger" / f"{str(number) * 32}.json", (number, number))
-    assert [one.trials for one in entries(2)[0]] == [2, 1]
+def test_the_newest_runs_of_a_machine_are_read(home: Path) -> None:
+    for number in range(6):
+        facts = FACTS if number < 3 else OTHER
+        add(str(number) * 32, facts, number, [])
+        path = home / "ledger" / machine_of(facts.hardware) / f"{str(number) * 32}.json"
+        os.utime(path, (number, number))
+    assert [one.trials for one in entries(HERE, 2)[0]] == [2, 1]
+    assert [one.trials for one in entries(most=2)[0]] == [5, 4]
+
+
+def test_a_run_on_stated_hardware_is_not_kept() -> None:
+    stated = FACTS.hardware.model_copy(update={"detected": False})
+    add("a" * 32, FACTS.model_copy(update={"hardware": stated}), 5, [time(8.0)])
+    assert entries() == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -118,26 +130,24 @@ def test_what_an_interval_needs_to_hold(scored: Scored, need: float | None) -> N
 def test_the_factor_is_that_with_which_nine_in_ten_hold() -> None:
     # Needs of 0.25 to 5; the 18th of 19 or 20 is the quantile of the next observation.
     kept = [entry(time(5.0 * number)) for number in range(1, 21)]
-    assert factors(kept, HERE) == {"trial-time": 4.75}
-    assert factors(kept[:9], HERE) == {}  # too few runs
-    assert factors(kept, "another machine") == {}
-    assert factors(kept, HERE, "0.0.0") == {}
-    assert factors([entry(time(8.0))] * 20, HERE) == {}  # they hold already
+    assert factors(kept) == {"trial-time": 4.75}
+    assert factors(kept[:9]) == {}  # too few runs
+    assert factors(kept, "0.0.0") == {}
+    assert factors([entry(time(8.0))] * 20) == {}  # they hold already
 
 
 def test_several_predictions_of_a_run_are_one_run() -> None:
-    assert factors([entry(*[time(40.0)] * 20)], HERE) == {}
-    assert factors([entry(*[time(40.0)] * 2)] * 10, HERE) == {"trial-time": 2.0}
+    assert factors([entry(*[time(40.0)] * 20)]) == {}
+    assert factors([entry(*[time(40.0)] * 2)] * 10) == {"trial-time": 2.0}
 
 
-def test_the_summary_counts_by_kind_and_version_on_this_machine() -> None:
+def test_the_summary_counts_by_kind_and_version() -> None:
     kept = [
         entry(time(8.0), time(30.0), time(None), gap(0.0)),
         entry(time(40.0, disturbed=0.5)),
         entry(time(8.0), sweeper_version="0.0.9"),
-        entry(time(8.0), machine="other"),
     ]
-    found = {(one.kind, one.version): one for one in summary(kept, ["b.json"], HERE).kinds}
+    found = {(one.kind, one.version): one for one in summary(kept, ["b.json"]).kinds}
     assert set(found) == {
         ("trial-time", __version__), ("trial-time", "0.0.9"), ("strategy-gap", __version__),
     }  # fmt: skip
@@ -153,5 +163,5 @@ def test_the_summary_counts_by_kind_and_version_on_this_machine() -> None:
 
 def test_a_summary_says_how_much_wider_plans_are_now() -> None:
     kept = [entry(time(40.0))] * 10
-    assert [one.widened for one in summary(kept, [], HERE).kinds] == [2.0]
+    assert [one.widened for one in summary(kept, []).kinds] == [2.0]
     assert _ledger.LEAST_RUNS == 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ def _agreement(family: str, setup: Setup) -> float:
     config = CONFIG_MAPPING[family](**FAMILIES[family])
     facts = _facts(config)
     classes = 7 if facts.kind == "encoder" else 0
-    setup = replace(setup, micro_batch=4, sequence_length=512, classes=classes)
+    setup = setup.replace(micro_batch=4, sequence_length=512, classes=classes)
     followed = follow(facts, setup, config)
     parts = worst_phase(facts, setup).parts
     formula = sum(size for name, size in parts.items() if name != "library workspace")

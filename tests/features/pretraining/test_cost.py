@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.identity import identity
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate
-from sweeper.search.optuna_space import holds
 from sweeper.spec import Spec
 from sweeper.traits.traits import known_strategies, traits_of
 
@@ -82,7 +80,7 @@ def _configurations(candidate: Candidate) -> Iterator[dict[str, Any]]:
     for values in itertools.product(*(found or () for found in options)):
         chosen: dict[str, Any] = {}
         for name, value in zip(names, values, strict=True):
-            if holds(candidate.parameters[name], chosen):
+            if candidate.parameters[name].holds(chosen):
                 chosen[name] = value
         yield chosen
 
@@ -135,7 +133,7 @@ def test_a_way_that_does_not_fit_leaves_the_choices_and_the_default(scene: Any) 
         small = candidate.model_copy(update={"memory": memory, "stage_notes": ()})
         return with_stage(spec, facts, model, small, setup)
 
-    whole = estimate(model, replace(setup, strategy="full", padded=True), 100.0).high_gib
+    whole = estimate(model, setup.replace(strategy="full", padded=True), 100.0).high_gib
     some = narrowed(0.99 * whole)
     stage = some.parameters["first_stage"]
     assert (stage.choices, stage.allowed_choices) == (("none", "lora"), ("none", "lora"))

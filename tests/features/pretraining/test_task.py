@@ -44,7 +44,7 @@ def test_loss_and_tokens_of_a_batch_of_blocks(task: Any, llama: Any) -> None:
         together = task.loss(llama, batch)
         apart = [task.loss(llama, task.collate([block])) for block in blocks]
 
-    assert task.weight(batch) == sum(task.weight(task.collate([block])) for block in blocks)
+    assert task.loss_terms(batch) == sum(task.loss_terms(task.collate([block])) for block in blocks)
     assert float(together.total) == pytest.approx(
         sum(float(loss.total) for loss in apart), rel=1e-5
     )

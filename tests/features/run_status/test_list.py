@@ -88,7 +88,10 @@ def test_a_run_that_did_not_complete_is_told_alike_everywhere(sweeper, make_run,
     assert step[0].startswith("Next: resume this sweep. 5 of 5 trials have ended, and the finalis")
     assert step[1] == "  sweeper run runs/mine/sweep.yaml"
     assert step == [line for line in shown if line in step]
-    reason = {"timeout": "reached its time limit", "failed": "failed (the disk is full)"}
+    reason = {
+        "timeout": "reached its time limit or the end of its budget",
+        "failed": "failed (the disk is full)",
+    }
     page = run.report_html.read_text()
     assert f"This sweep {reason.get(phase, 'was interrupted')}: 5 of 5 trials" in page
     assert ("error: the disk is full" in shown) == (phase == "failed")

@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
-from sweeper.plans import Plan
+from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
-from sweeper.trials import (
-    Failure,
-    RungReport,
-    TrialBudget,
-    TrialConfig,
-    TrialResult,
-)
+from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 
 
 @dataclass

@@ -14,8 +14,7 @@ from sweeper.features.warm_start.options import Options
 from sweeper.features.warm_start.starts import Remembered, propose, remember, similarity
 from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
-from sweeper.search import optuna_space
-from sweeper.search.alone import RungCount, Space, StopCondition, StrategySpace, search
+from sweeper.search.alone import Space, StopCondition, StrategySpace, TrialBudget, search
 from sweeper.search.cost_model.observations import Observation
 from sweeper.search.sampler import SweeperSampler
 from sweeper.trials import Measure, TrialResult
@@ -36,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_trial(run: RunFolder, plan: Plan, number: int, key: str, loss: float, **changed) -> None:
-    one = optuna_space.candidates(plan)[key]
+    one = plan.keyed[key]
     parameters = {**one.defaults(), **changed}
     origin = "search" if changed else "default"
     config = config_of(plan, one, parameters, number=number, attempt=1, origin=origin)
@@ -188,7 +187,7 @@ def hinted(rate: float, seed: int = 0) -> Space:
     )
     parameters = {"learning_rate": RATE, "r": RANK}
     lora = StrategySpace(strategy="lora", parameters=parameters)
-    budget = RungCount(rungs=8, first_rung=2)
+    budget = TrialBudget(rungs=8, first_rung=2)
     return Space(candidates=[lora], budget=budget, seed=seed, proposed=[warm])
 
 

@@ -2,13 +2,13 @@ import yaml
 
 from sweeper.findings.compute import compute
 from sweeper.runfolder import RunFolder
-from sweeper.spec import OwnTrial
+from sweeper.spec import TrialRequest
 
 
 def test_the_configuration_can_be_put_into_a_spec(make):
     findings = compute(make(trials=12))
     loaded = yaml.safe_load(findings.reproduction.train_command)
-    own = OwnTrial.model_validate(loaded["trials"][0])
+    own = TrialRequest.model_validate(loaded["trials"][0])
     winner = findings.trials[findings.verdict.recommended_trial]
     assert own.strategy == winner.strategy
     assert own.parameters == dict(winner.parameters)

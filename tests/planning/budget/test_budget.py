@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.machine.gpus import list_prices
 from sweeper.planning.budget.budget import (
@@ -55,7 +56,7 @@ def test_a_trial_is_pruned_only_where_it_is_looked_at(every: int, expected: int)
 
 
 def test_all_phases_have_the_interval_of_a_trial_and_of_counts(scene: Any) -> None:
-    plan = make_plan(*scene(price=2.0))
+    plan = make_plan(*scene(price=2.0, search={"confirmation_seeds": 3}))
     budget = plan.budget
     trials = [candidate.duration for candidate in plan.candidates]
     low = 0.85 * min(trial.low / trial.seconds for trial in trials)
@@ -111,6 +112,19 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
     assert budget.phases["confirmation"].seconds < 1.2 * 2 * most, (
         "two further seeds of the only trial"
     )
+
+
+def test_finalists_may_get_more_seeds_unless_time_or_seeds_were_asked_for(scene: Any) -> None:
+    plain, asked = (
+        make_plan(*scene(**fields)).budget for fields in ({}, {"search": {"confirmation_seeds": 3}})
+    )
+    assert (plain.extra_seeds, asked.extra_seeds) == (2, 0)
+    times, fewer = plain.phases["confirmation"], asked.phases["confirmation"]
+    assert (times.seconds, times.low) == (fewer.seconds, fewer.low)
+    assert times.high == pytest.approx(2 * fewer.high, rel=0.01)  # four trainings, not two
+    assert plain.sweep.high > asked.sweep.high
+    assert make_plan(*scene(aim={"budget": "10h"})).budget.extra_seeds == 0
+    assert make_plan(*scene(search={"finalists": 1})).budget.extra_seeds == 0
 
 
 @pytest.mark.parametrize("rows", [200_000, 1_000_000])
@@ -262,3 +276,19 @@ def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: An
     assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
     budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
     assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended
+
+
+def test_a_part_takes_what_the_winners_training_on_all_rows_leaves_of_a_day(scene: Any) -> None:
+    short, long = (make_plan(*scene(rows=n, gpu_gib=24.0)).budget for n in (200_000, 1_000_000))
+    assert short.sweep.seconds < 24 * 3600 < long.sweep.seconds
+    assert long.train_rows == LEAST_PART
+    winner = units.duration(long.phases["refit"].seconds)
+    assert [winner in " ".join(budget.limit_notes) for budget in (short, long)] == [False, True]
+
+
+def test_trials_that_a_budget_shortens_are_searched_on_a_part_too(scene: Any) -> None:
+    hours = 0.9 * make_plan(*scene(rows=200_000, gpu_gib=24.0)).budget.phases["refit"].high / 3600
+    plan = make_plan(*scene(rows=200_000, gpu_gib=24.0, aim={"budget": f"{hours:.2f}h"}))
+    assert "budget" in {reason.rule for reason in plan.warnings}
+    assert plan.budget.trials > 1
+    assert plan.budget.train_rows is not None

@@ -10,7 +10,7 @@ from sweeper.planning.budget.candidate_costs import usual_share
 from sweeper.planning.budget.trial_budget import RUNGS, lengths, with_epochs
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter
-from sweeper.spec import ModelSpec, OwnTrial, Spec
+from sweeper.spec import ModelSpec, Spec, TrialRequest
 
 PARAMETER = Parameter(kind="float", low=2, high=3, default=3, source="test", searched=False)
 
@@ -58,9 +58,9 @@ def test_shorter_trials_are_expected_to_cost_less(scene: Any) -> None:
 
 def test_an_own_trial_of_more_than_a_full_budget_is_refused_with_what_to_do(scene: Any) -> None:
     spec, facts = scene(training={"epochs": 2.0})
-    own = OwnTrial(strategy="lora", parameters={EPOCHS: 6})
+    own = TrialRequest(strategy="lora", parameters={EPOCHS: 6})
     with pytest.raises(SpecError, match="more than the full budget of 2") as error:
         make_plan(spec.model_copy(update={"trials": (own,)}), facts)
     assert "--epochs 6" in str(error.value)
-    half = OwnTrial(strategy="lora", parameters={EPOCHS: 1})
+    half = TrialRequest(strategy="lora", parameters={EPOCHS: 1})
     make_plan(spec.model_copy(update={"trials": (half,)}), facts)

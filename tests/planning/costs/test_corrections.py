@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,7 +175,7 @@ def test_what_spoke_the_vocabulary_teaches_nothing_about_a_head() -> None:
 @pytest.mark.parametrize("extra", [StepExtra(further_share=0.2), StepExtra(reference=True)])
 def test_trainings_with_more_in_a_step_teach_about_such_alone(extra: StepExtra) -> None:
     extended, plain = timed(4.0, extra=extra), timed(2.0)
-    with_extra = replace(SETUP, extra=extra)
+    with_extra = SETUP.replace(extra=extra)
     assert learned(extended).training == 1.0
     assert learned(extended, plain).training == pytest.approx(2.0)
     assert learned(extended, plain, setup=with_extra).training == pytest.approx(4.0)
@@ -199,9 +198,9 @@ def test_what_a_measured_step_had_more_is_part_of_the_formula_it_is_compared_wit
 def test_what_ran_out_beside_its_base_says_nothing_of_a_model_alone() -> None:
     failed = one(out_of_memory=True, extra=StepExtra(reference=True))
     hardware = CPU.model_copy(update={"measured": (failed,)})
-    cap = replace(SETUP, sequence_length=32)
+    cap = SETUP.replace(sequence_length=32)
     assert not ran_out(MINILM, cap, hardware)
-    assert ran_out(MINILM, replace(cap, extra=StepExtra(reference=True)), hardware)
+    assert ran_out(MINILM, cap.replace(extra=StepExtra(reference=True)), hardware)
 
 
 def test_a_peak_beside_the_base_raises_that_of_such_trials_alone() -> None:
@@ -209,6 +208,6 @@ def test_a_peak_beside_the_base_raises_that_of_such_trials_alone() -> None:
     beside = one(extra=StepExtra(reference=True), peak_gib=5 * trial_gib(plain))
     hardware = CPU.model_copy(update={"measured": (beside,)})
     assert with_measured_peak(plain, MINILM, SETUP, hardware) == plain
-    near = replace(SETUP, extra=StepExtra(reference=True))
+    near = SETUP.replace(extra=StepExtra(reference=True))
     formula = estimate(MINILM, near, 16.0)
     assert with_measured_peak(formula, MINILM, near, hardware).peak_gib > formula.peak_gib

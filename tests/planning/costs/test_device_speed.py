@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,7 +72,7 @@ def test_a_gpu_is_as_fast_as_published_within_a_third(
 # litgpt on an A100 40GB, micro-batch 1: 3.68 against 2.36 minutes per 1,000 (7B).
 def test_four_bits_take_as_much_longer_as_published_within_a_fifth() -> None:
     lora = Setup(strategy="lora", precision="bf16-pure", sequence_length=1304, r=8)
-    qlora = replace(lora, strategy="qlora", quantization="nf4")
+    qlora = lora.replace(strategy="qlora", quantization="nf4")
     a100_40gb = _gpu(312, 1555)
     model = model_facts(ModelSpec(id="meta-llama/Llama-2-7b-hf"))
     longer = seconds_per_step(model, qlora, a100_40gb) - seconds_per_step(model, lora, a100_40gb)
@@ -91,7 +90,7 @@ def test_qlora_is_never_faster_than_lora_at_the_same_micro_batch(
         strategy="lora", micro_batch=batch, gradient_checkpointing=checkpointing,
         precision=precision,
     )  # fmt: skip
-    qlora = replace(lora, strategy="qlora", quantization="nf4-dq", upcast_norms=True)
+    qlora = lora.replace(strategy="qlora", quantization="nf4-dq", upcast_norms=True)
     for card in (A100, L40S):
         assert seconds_per_step(model, qlora, card) > seconds_per_step(model, lora, card)
 
@@ -149,7 +148,7 @@ def test_bf16_on_a_processor_gains_what_was_measured(
         strategy=strategy, micro_batch=batch, sequence_length=length, precision="fp32",
         classes=2 if facts is MINILM else 0, device="cpu",
     )  # fmt: skip
-    mixed = replace(plain, precision="bf16-mixed")
+    mixed = plain.replace(precision="bf16-mixed")
     able = CORE.model_copy(update={"bf16": True})
     found = seconds_per_step(facts, plain, able) / seconds_per_step(facts, mixed, able)
     assert found == pytest.approx(gain, rel=0.2)
@@ -166,6 +165,29 @@ def test_a_core_writes_a_token_as_fast_as_measured_within_a_fifth(
     )
 
 
+def test_a_merged_adapter_costs_nothing_while_a_model_writes() -> None:
+    lora = Setup(strategy="lora", precision="fp32", device="cpu")
+    able = CORE.model_copy(update={"bf16": True})
+    for precision, merged in (("fp32", True), ("bf16-mixed", False)):
+        times = [
+            clock_of(SMOLLM, lora.replace(precision=precision, strategy=way), able).generating(8, 9)
+            for way in ("full", "lora")
+        ]
+        assert (times[1] == pytest.approx(times[0])) is merged
+        assert times[1] >= times[0]
+
+
+def test_a_gpu_writes_as_many_texts_at_once_as_its_memory_has_room_for() -> None:
+    seconds = [
+        clock_of(LLAMA3, LORA, A100.model_copy(update={"memory_gib": gib})).generating(64, 100)
+        for gib in (18, 48, 80)
+    ]
+    assert seconds[0] > 5 * seconds[2]
+    assert seconds[0] > seconds[1] > seconds[2]
+    one = clock_of(LLAMA3, LORA, A100).generating(1, 100)
+    assert one < seconds[2] < 2 * one  # keys and values are read for each token
+
+
 LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
 
 
@@ -176,7 +198,7 @@ LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_more_work_takes_longer(slower: dict[str, Any]) -> None:
-    assert _seconds(replace(LORA, **slower)) > _seconds(LORA)
+    assert _seconds(LORA.replace(**slower)) > _seconds(LORA)
 
 
 def _seconds(setup: Setup) -> float:
@@ -205,14 +227,14 @@ def test_a_trial_is_its_steps_and_its_evaluations() -> None:
 
 def test_several_gpus_share_the_tokens() -> None:
     one = _seconds(LORA)
-    four = _seconds(replace(LORA, gpus=4))
+    four = _seconds(LORA.replace(gpus=4))
     assert four == pytest.approx(one / 4, rel=0.01)
 
 
 def test_a_head_costs_one_pass_over_the_data() -> None:
     setup = Setup(strategy="head", classes=5, micro_batch=16, sequence_length=64, precision="fp32")
     head = trial(MINILM, setup, CORE, 100).seconds
-    full = trial(MINILM, replace(setup, strategy="full"), CORE, 100).seconds
+    full = trial(MINILM, setup.replace(strategy="full"), CORE, 100).seconds
     assert head < full / 2.5
 
 
@@ -227,7 +249,7 @@ def test_a_forward_pass_is_two_operations_a_weight_and_attention_grows_with_leng
 
 def test_only_answers_cost_logits() -> None:
     _, all_tokens = forward_flops(MISTRAL, LORA, 100)
-    _, answers = forward_flops(MISTRAL, replace(LORA, answer_fraction=0.25), 100)
+    _, answers = forward_flops(MISTRAL, LORA.replace(answer_fraction=0.25), 100)
     assert answers == all_tokens / 4
 
 
@@ -239,7 +261,7 @@ def test_work_adds_up_and_scales() -> None:
 
 def test_accumulation_repeats_micro_batches_but_not_the_optimizer() -> None:
     once = training_step(SMOLLM, LORA)
-    four = training_step(SMOLLM, replace(LORA, gradient_accumulation_steps=4))
+    four = training_step(SMOLLM, LORA.replace(gradient_accumulation_steps=4))
     assert 3.9 < four.flops / once.flops < 4
     assert four.streamed == once.streamed > 0
     assert four.adapters == 4 * once.adapters > 0
@@ -254,5 +276,5 @@ def test_an_uncalibrated_processor_is_told_by_its_cores_and_less_surely() -> Non
 
 
 def test_float32_runs_at_the_cards_float32_rate() -> None:
-    fp32 = replace(LORA, precision="fp32")
+    fp32 = LORA.replace(precision="fp32")
     assert speed_of(A100, fp32).flops == pytest.approx(speed_of(A100, LORA).flops * 20 / 312)

@@ -1,16 +1,41 @@
+"""One set-up of training: plans, trials, measurements and the memory formula share its fields."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
-from sweeper.planning.costs.setups import candidate_setup
+from sweeper.execution.next_attempt import configure
+from sweeper.facts.record import Measured, TrainingSetup
+from sweeper.memory.setup import Setup
+from sweeper.planning.costs.setups import candidate_setup, measured_setup
 from sweeper.planning.planner import make_plan
+from sweeper.plans import Candidate
+from sweeper.trials import Trial, TrialConfig
 
 
-@pytest.mark.parametrize("placement", ["houlsby", "pfeiffer"])
-def test_the_setup_of_a_configuration_places_its_adapters(scene: Any, placement: str) -> None:
-    plan = make_plan(*scene(aim={"strategies": ["adapter"]}))
-    (candidate,) = plan.candidates
-    chosen = candidate.defaults() | {"placement": placement}
-    assert candidate_setup(candidate, chosen, 128, 0, "cuda").placement == placement
+@pytest.mark.parametrize("kind", [Candidate, TrialConfig, Measured, Setup])
+def test_fields_of_a_training_set_up_are_declared_once(kind: type[TrainingSetup]) -> None:
+    assert issubclass(kind, TrainingSetup)
+    assert not TrainingSetup.model_fields.keys() & kind.__annotations__.keys()
+
+
+def test_a_trial_its_measurement_and_its_formula_have_one_key(scene: Any) -> None:
+    plan = make_plan(*scene(model="minilm", task="classification", gpu_gib=None))
+    candidate = plan.candidates[0]
+    parameters = candidate.defaults()
+    trial = Trial(
+        number=0, strategy=candidate.strategy, model=candidate.model, parameters=parameters
+    )
+    config = configure(plan, trial)
+    measured = Measured.taken_from(
+        config, shape="", mean_length=config.sequence_length, when="2026-12-01"
+    )
+    formula = candidate_setup(candidate, parameters, config.sequence_length, 3, "cpu")
+    again = measured_setup(measured, 3, "cpu")
+    keys = {TrainingSetup.taken_from(each).key() for each in (config, measured, formula, again)}
+    assert len(keys) == 1
+    other = config.model_copy(update={"micro_batch": config.micro_batch + 1})
+    assert TrainingSetup.taken_from(other).key() not in keys
+    assert other.key("micro_batch") == config.key("micro_batch")

@@ -36,7 +36,7 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("{lora.learning_rate: {range: [2.0e-4, 6.0e-4]}}", (2e-4, 6e-4, 3e-4)),
+        ("{lora.learning_rate: {range: [2.0e-4, 8.0e-4]}}", (2e-4, 8e-4, 6e-4)),
         ("{lora.learning_rate: {range: [3.0e-4, 6.0e-4]}}", (3e-4, 6e-4, 4.24e-4)),
         ("{lora.learning_rate: {default: 2.0e-4}}", (1e-4, 1e-3, 2e-4)),
         ("{'*.learning_rate': {default: 2.0e-4}}", (1e-4, 1e-3, 2e-4)),
@@ -46,7 +46,7 @@ def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
         ),
         (
             "{lora.learning_rate: {default_from: {fact: classes, at: {2: 1.0e-3}}}}",
-            (1e-4, 1e-3, 3e-4),
+            (1e-4, 1e-3, 6e-4),
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_prompt_methods_get_rates_far_above_loras(scene: Any) -> None:
     lora = rated(rule_book(), scene, "lora", **named).parameters["learning_rate"]
     full = rated(rule_book(), scene, "full", **named).parameters["learning_rate"]
     assert float(prefix.default) >= 10 * float(lora.default)
-    assert 10 * float(full.default) <= float(lora.default) <= 30 * float(full.default)
+    assert 10 * float(full.default) <= float(lora.default) <= 60 * float(full.default)
 
 
 def test_a_disagreement_that_a_later_rule_settles_is_not_told(tmp_path: Path, scene: Any) -> None:
@@ -216,7 +216,7 @@ def test_large_models_keep_their_ceiling_on_much_data(scene: Any) -> None:
     lora, qlora = (rate(rule_book(), scene, strategy=s, **facts) for s in ("lora", "qlora"))
     assert lora == (1e-4, 5e-4, 3e-4)
     assert qlora == (5e-5, 3e-4, 1e-4)
-    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 3e-4)
+    assert rate(rule_book(), scene, model="13B", rows=35_000) == (1e-4, 1e-3, 4.99e-4)
 
 
 @pytest.mark.parametrize("strategy", ["lora", "qlora"])

@@ -44,6 +44,20 @@ def test_few_items_or_one_seed_show_no_gain_and_no_default_that_is_enough(make, 
     assert "enough" not in cost.search_sentence(figures, compute(run))
 
 
+def test_a_trial_that_gained_nothing_is_recommended_with_the_reason(make):
+    document = report_of(
+        make(trials=12, prune=False, seeds=3, validation_items=200, test_items=300), "none"
+    )
+    figures, findings = document.figures("cost", cost.Figures), document.findings
+    gain = next(g for g in figures.gains if g.best_trial == findings.verdict.recommended_trial)
+    assert (gain.outcome, gain.lacking) == ("within noise", None)
+    recommended = f"trial {gain.best_trial} is recommended because"
+    assert recommended in cost.search_sentence(figures, findings)
+    other = findings.verdict.model_copy(update={"recommended_baseline": "probe"})
+    findings = findings.model_copy(update={"verdict": other})
+    assert recommended not in cost.search_sentence(figures, findings)
+
+
 def test_no_gain_where_the_default_is_the_best(make):
     figures = figures_of(make(trials=6, prune=False, losses={0: 0.1, 3: 0.5}), cost)
     gain = next(g for g in figures.gains if g.strategy == "lora")

@@ -158,7 +158,7 @@ def test_a_parameter_that_pays_is_called_better_than_without_its_effect(lit):
     assert (found.outcome, found.lacking, found.comparisons) == ("better", None, 1)
     found = report_of(run)
     said = parameters.finding(found.figures("hparams", parameters.Figures), found)
-    assert "trial 1 against trial 0" in said
+    assert "trial 0 against trial 1" in said
 
 
 def test_a_parameter_that_does_not_pay_is_called_worse(lit):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from spaces import LIMIT, RATE, SPACE, beyond, ended, report
 
-from sweeper.plans import Parameter
+from sweeper.plans import Configuration, Parameter
 from sweeper.search import optuna_space
 from sweeper.search.alone import (
-    RungCount,
     Searched,
     Space,
     StopCondition,
     StrategySpace,
+    TrialBudget,
     search,
 )
 from sweeper.search.cost_model.axes import axis_of
@@ -29,7 +29,6 @@ from sweeper.search.cost_model.cost_model import (
 from sweeper.search.cost_model.observations import Observation, observation
 from sweeper.search.pruner import View
 from sweeper.search.sampler import known_of
-from sweeper.trials import Trial
 
 RATE_AXES = {
     "learning_rate": axis_of(
@@ -105,7 +104,7 @@ REPLAY = Parameter(
 def space(seed: int) -> Space:
     parameters = {"learning_rate": RATE, "replay_share": REPLAY}
     lora = StrategySpace(strategy="lora", parameters=parameters)
-    return Space(candidates=[lora], budget=RungCount(rungs=8, first_rung=8), seed=seed)
+    return Space(candidates=[lora], budget=TrialBudget(rungs=8, first_rung=8), seed=seed)
 
 
 def forgets(limit: float):
@@ -189,14 +188,14 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
     result = ended("COMPLETE", 0.5, measures=beyond(0.1))
     limits = [LIMIT._replace(most=math.inf)]
-    trial = observation(Trial(strategy="lora"), "lora", {}, {}, result, SPACE, limits)
+    trial = observation(Configuration(strategy="lora"), {}, result, SPACE, limits)
     assert trial.violation is None
     assert trial.keeps
 
 
 def test_without_a_limit_nothing_is_weighed() -> None:
     seen = [observed(1, 0.3, None), observed(2, 0.5, -0.1)]
-    model = CostModel(Trials({}, seen, RungCount()), lambda points: np.zeros(len(points)))
+    model = CostModel(Trials({}, seen, TrialBudget()), lambda points: np.zeros(len(points)))
     rows = np.zeros((3, 0))
     assert (model._log_within_limit([observed(2, 0.5, -0.1)], rows) == 0.0).all()
     assert (model._log_within_limit([], rows) == 0.0).all()

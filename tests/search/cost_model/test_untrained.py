@@ -12,11 +12,11 @@ from spaces import report
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
 from sweeper.search.alone import (
-    RungCount,
     Searched,
     Space,
     StopCondition,
     StrategySpace,
+    TrialBudget,
     search,
 )
 from sweeper.search.cost_model.axes import axis_of
@@ -46,7 +46,7 @@ AXES = {
 }
 TUNED = Space(
     candidates=[StrategySpace(strategy=name, parameters=PARAMETERS) for name in ("lora", "full")],
-    budget=RungCount(rungs=8, first_rung=8),
+    budget=TrialBudget(rungs=8, first_rung=8),
 )
 PROBE = 0.2
 
@@ -111,7 +111,7 @@ def test_nothing_follows_from_losses_of_models_that_trials_do_not_begin_as() -> 
 def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
     plan = make_plan()
     known = optuna_space.distributions(plan)
-    lora = optuna_space.candidates(plan)["lora"]
+    lora = plan.keyed["lora"]
     axes = {
         name: axis_of(name, one, known[f"lora.{name}"])
         for name, one in lora.parameters.items()
@@ -125,7 +125,7 @@ def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
 
 
 def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
-    candidates = optuna_space.candidates(make_plan())
+    candidates = make_plan().keyed
     model = candidates["head"].model
     ended = Observation(0, "head", {}, 0.4, True, False, False, "default")
     running = Observation(0, "head", {}, None, False, True, False, "default")
@@ -150,7 +150,7 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
         return Observation(number, "lora", parameters, loss, True, False, False, "search")
 
     def best(*seen: Observation) -> list[int]:
-        return [one.number for one in Trials(AXES, seen, RungCount()).incumbents]
+        return [one.number for one in Trials(AXES, seen, TrialBudget()).incumbents]
 
     untrained = unmoved(Untrained({"": PROBE}))
     assert untrained is not None

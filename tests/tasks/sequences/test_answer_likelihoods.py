@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sweeper.tasks.sequences.answer_likelihoods import (
     AnswerTree,
-    _one_by_one,
+    _one_answer_at_a_time,
     log_likelihoods,
     shareable,
 )
@@ -76,7 +76,7 @@ def test_reading_answers_together_equals_reading_each_alone(
     with torch.no_grad():
         assert shareable(model, 20)
         together = log_likelihoods(model, tree, ids, mask)
-        alone = _one_by_one(model, tree, ids, mask)
+        alone = _one_answer_at_a_time(model, tree, ids, mask)
 
     assert together.shape == (5, 6)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
@@ -93,7 +93,7 @@ def test_every_attention_gives_the_same(attention: str, llama: Any) -> None:
         together = log_likelihoods(llama, tree, ids, mask)
 
         torch.testing.assert_close(
-            together, _one_by_one(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
+            together, _one_answer_at_a_time(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
         )
 
 
@@ -110,7 +110,7 @@ def test_equal_beginnings_are_read_once() -> None:
     # Read: 1, 5, 6, then 1 2, 1 4, 6 2, then 1 2 3, 6 2 3; never the last token of an answer.
     assert tree.tokens.tolist() == [1, 5, 6, 2, 4, 2, 3, 3]
     assert tree.depths.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert tree.sees[6].tolist() == [True, False, False, True, False, False, True, False]
+    assert tree.visible[6].tolist() == [True, False, False, True, False, False, True, False]
     assert tree.uses.sum(0).tolist() == [len(answer) for answer in ANSWERS]
 
 
@@ -122,5 +122,5 @@ def test_answers_of_one_token_take_no_second_reading(llama: Any) -> None:
         together = log_likelihoods(llama, tree, ids, mask)
 
         torch.testing.assert_close(
-            together, _one_by_one(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
+            together, _one_answer_at_a_time(llama, tree, ids, mask), rtol=1e-4, atol=1e-4
         )

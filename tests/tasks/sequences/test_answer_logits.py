@@ -12,7 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, Gemma2Config
 
 from sweeper.memory.layers import PLAIN_LOGITS
 from sweeper.tasks.sequences import answer_logits
-from sweeper.tasks.sequences.answer_logits import answer_losses, by_row
+from sweeper.tasks.sequences.answer_logits import answer_losses, row_means
 
 
 def _batch() -> tuple[dict[str, Tensor], Tensor]:
@@ -78,7 +78,7 @@ def test_the_output_layer_sees_the_answers_only_and_is_left_as_it_was(llama: Any
 def test_rows_have_the_mean_of_their_own_tokens() -> None:
     labels = torch.tensor([[-100, 1, 1], [-100, -100, -100], [-100, -100, 1]])
 
-    means, counts = by_row(torch.tensor([1.0, 2.0, 5.0]), labels)
+    means, counts = row_means(torch.tensor([1.0, 2.0, 5.0]), labels)
 
     assert means.tolist() == [1.5, 0.0, 5.0]
     assert counts.tolist() == [2, 0, 1]
@@ -171,5 +171,5 @@ def test_rows_are_summed_without_waiting_for_the_gpu() -> None:
     """A fake tensor has no values: whatever needs them on the host raises an error."""
     with FakeTensorMode():
         labels = torch.full((4, 9), 5)
-        sums, counts = by_row(torch.rand(30), labels)
+        sums, counts = row_means(torch.rand(30), labels)
     assert (sums.shape, counts.shape) == ((4,), (4,))

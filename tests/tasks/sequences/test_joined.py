@@ -20,7 +20,7 @@ from transformers import (
 
 from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.answer_logits import answer_losses
-from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, joined, reads_apart
+from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, keeps_texts_apart, pack_texts
 from sweeper.tasks.task import padded
 
 SIZE: dict[str, Any] = {
@@ -62,7 +62,7 @@ def batches() -> list[tuple[dict[str, Any], Tensor]]:
     rows = [feature["input_ids"] for feature in features()]
     mask = padded([[1] * len(row) for row in rows], 0)
     labels = padded([feature["labels"] for feature in features()], -100)
-    batch = joined(features())
+    batch = pack_texts(features())
     return [
         ({"input_ids": padded(rows, 0), "attention_mask": mask}, labels),
         ({name: batch[name] for name in INPUTS}, batch["labels"]),
@@ -179,7 +179,7 @@ def test_torch_describes_the_kernel_as_it_is_called() -> None:
     with FakeTensorMode():
         states = [torch.empty(1, heads, 12, 16, dtype=torch.bfloat16) for heads in (4, 2, 2)]
         ends = torch.empty(3, dtype=torch.int32)
-        found = sequences._in_one(*states, ends, scaling=0.25, max_length_q=7)
+        found = sequences._attend_in_one_kernel(*states, ends, scaling=0.25, max_length_q=7)
     assert (found.shape, found.dtype) == ((1, 12, 4, 16), torch.bfloat16)
     assert not sequences.has_kernel(torch.empty(1, 4, 12, 16, dtype=torch.bfloat16))
 
@@ -188,14 +188,14 @@ def test_where_texts_end_is_read_once_for_all_layers(monkeypatch: pytest.MonkeyP
     model, read = model_of(LlamaConfig(**SIZE)), []
     original = Tensor.tolist
     monkeypatch.setattr(Tensor, "tolist", lambda self: read.append(self) or original(self))
-    batch = joined(features())
+    batch = pack_texts(features())
     read.clear()
     model(**{name: batch[name] for name in INPUTS})
     assert len(read) == 1
 
 
 def test_a_text_that_was_cut_before_its_answer_takes_nothing_from_the_text_before_it() -> None:
-    batch = joined([{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7], "labels": [7]}])
+    batch = pack_texts([{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7], "labels": [7]}])
 
     assert batch["labels"].tolist() == [[-100, 6, -100]]
     assert batch["position_ids"].tolist() == [[0, 1, 0]]
@@ -206,18 +206,18 @@ def test_a_text_that_was_cut_before_its_answer_takes_nothing_from_the_text_befor
 @pytest.mark.parametrize("config", [LlamaConfig(**SIZE), GPT2], ids=["llama", "gpt2"])
 def test_a_model_that_is_told_where_texts_end_reads_them_apart(config: Any) -> None:
     model = model_of(config).train()
-    assert reads_apart(model)
+    assert keeps_texts_apart(model)
     assert all(module.training for module in model.modules())
     model.set_attn_implementation("sdpa")
-    assert not reads_apart(model)
+    assert not keeps_texts_apart(model)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_models_and_prompts_that_cannot_are_found_out() -> None:
     alibi = BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3)
     convolutions = Lfm2Config(**SIZE, layer_types=["conv", "full_attention"])
-    assert not reads_apart(model_of(alibi))
-    assert not reads_apart(model_of(convolutions))
+    assert not keeps_texts_apart(model_of(alibi))
+    assert not keeps_texts_apart(model_of(convolutions))
     for kind in (PromptTuningConfig, PrefixTuningConfig):
         prompts = kind(task_type="CAUSAL_LM", num_virtual_tokens=4)
-        assert not reads_apart(get_peft_model(model_of(LlamaConfig(**SIZE)), prompts))
+        assert not keeps_texts_apart(get_peft_model(model_of(LlamaConfig(**SIZE)), prompts))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.tasks.sequences.chat import Encoded, completed, shorten, tokenise
+from sweeper.tasks.sequences.chat import Encoded, shorten, tokenise, with_bos_and_eos
 
 # Ten tokens: BOS, prompt, an answer, prompt, the last answer.
 TALK = Encoded(list(range(100, 110)), ((3, 5), (7, 10)), answer_bytes=(20, 30))
@@ -74,11 +74,11 @@ def test_a_text_of_unknown_template_is_completed_once(
     tokenizer = make_tokenizer(bos=bos)
     plain = tokenise(tokenizer, "What? Paris.", ((5, 12),))
 
-    done = completed(plain, tokenizer)
+    done = with_bos_and_eos(plain, tokenizer)
 
     assert done.ids == [*plain.ids, tokenizer.eos_token_id]
     assert done.answers[-1][1] == len(done.ids)
-    assert completed(done, tokenizer) == done
+    assert with_bos_and_eos(done, tokenizer) == done
 
 
 def test_a_tokenizer_that_begins_texts_with_bos_does_so_once(
@@ -90,8 +90,8 @@ def test_a_tokenizer_that_begins_texts_with_bos_does_so_once(
     assert tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id, "the example must be one"
     text = "What? Paris.</s>"
 
-    done = completed(tokenise(tokenizer, text, ((5, len(text)),)), tokenizer)
-    again = completed(tokenise(tokenizer, f"<s>{text}", ((8, len(text) + 3),)), tokenizer)
+    done = with_bos_and_eos(tokenise(tokenizer, text, ((5, len(text)),)), tokenizer)
+    again = with_bos_and_eos(tokenise(tokenizer, f"<s>{text}", ((8, len(text) + 3),)), tokenizer)
 
     assert done.ids.count(tokenizer.bos_token_id) == 1
     assert done.ids == again.ids

@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sweeper.facts.record import USUAL_OPTIMIZER
 from sweeper.features.forgetting._general_set import General
-from sweeper.memory.setup import USUAL_OPTIMIZER
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Half
 from sweeper.strategies.strategy import Setting

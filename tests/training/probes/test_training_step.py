@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ LLAMA = LlamaConfig(
 SETUP = Setup(
     strategy="full", micro_batch=4, sequence_length=32, precision="fp32", classes=3, device="cpu"
 )
-SPOKEN = replace(SETUP, strategy="lora", classes=0, r=4)
+SPOKEN = SETUP.replace(strategy="lora", classes=0, r=4)
 
 
 def facts(config: PretrainedConfig) -> ModelFacts:
@@ -69,7 +68,7 @@ def test_a_probe_holds_the_base_as_a_trial_of_that_precision_does(
 ) -> None:
     half = getattr(torch, half_of(precision))
     packed = "nf4-dq" if strategy == "qlora" else None
-    setup = replace(SPOKEN, strategy=strategy, precision=precision, quantization=packed)
+    setup = SPOKEN.replace(strategy=strategy, precision=precision, quantization=packed)
     cpu = torch.device("cpu")
     model = random_model(copy.deepcopy(LLAMA), facts(LLAMA), setup, cpu)
     frozen = {w.dtype for w in model.parameters() if not w.requires_grad}
@@ -82,11 +81,11 @@ def test_a_probe_holds_the_base_as_a_trial_of_that_precision_does(
     ("config", "setup"),
     [
         (BERT, SETUP),
-        (BERT, replace(SETUP, strategy="lora", padded=True, precision="bf16-mixed")),
-        (LLAMA, replace(SPOKEN, gradient_checkpointing=True, gradient_accumulation_steps=8)),
-        (LLAMA, replace(SPOKEN, strategy="qlora", quantization="nf4-dq")),
-        (LLAMA, replace(SPOKEN, strategy="prefix")),
-        (LLAMA, replace(SPOKEN, strategy="full", optimizer="adafactor")),
+        (BERT, SETUP.replace(strategy="lora", padded=True, precision="bf16-mixed")),
+        (LLAMA, SPOKEN.replace(gradient_checkpointing=True, gradient_accumulation_steps=8)),
+        (LLAMA, SPOKEN.replace(strategy="qlora", quantization="nf4-dq")),
+        (LLAMA, SPOKEN.replace(strategy="prefix")),
+        (LLAMA, SPOKEN.replace(strategy="full", optimizer="adafactor")),
     ],
     ids=lambda value: getattr(value, "strategy", None),
 )
@@ -102,8 +101,8 @@ def test_real_steps_are_measured(config: PretrainedConfig, setup: Setup) -> None
 
 def test_what_trains_is_what_the_strategy_says() -> None:
     cpu = torch.device("cpu")
-    four = replace(SPOKEN, strategy="qlora", quantization="nf4", base_dtype="bfloat16")
-    for setup in (SPOKEN, replace(SPOKEN, strategy="full"), four):
+    four = SPOKEN.replace(strategy="qlora", quantization="nf4", base_dtype="bfloat16")
+    for setup in (SPOKEN, SPOKEN.replace(strategy="full"), four):
         built = random_model(copy.deepcopy(LLAMA), facts(LLAMA), setup, cpu)
         trained = sum(weight.numel() for weight in built.parameters() if weight.requires_grad)
         assert trained == trainable_parameters(facts(LLAMA), setup)
@@ -115,7 +114,7 @@ def test_what_trains_is_what_the_strategy_says() -> None:
 def test_attention_alone_is_adapted_where_other_layers_have_the_same_name() -> None:
     # BERT calls the last layer of both sublayers, and the first of the second one, dense.
     targets = TARGETS["qkvo"]
-    setup = replace(SETUP, strategy="lora", r=4, target_modules=targets)
+    setup = SETUP.replace(strategy="lora", r=4, target_modules=targets)
     built = random_model(copy.deepcopy(BERT), facts(BERT), setup, torch.device("cpu"))
     trained = sum(weight.numel() for weight in built.parameters() if weight.requires_grad)
     assert trained == trainable_parameters(facts(BERT), setup)
@@ -131,7 +130,7 @@ def test_attention_alone_is_adapted_where_other_layers_have_the_same_name() -> N
 )
 def test_what_cannot_be_probed_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        probe(facts(BERT), replace(SETUP, **changes), 16, BERT)
+        probe(facts(BERT), SETUP.replace(**changes), 16, BERT)
 
 
 def test_running_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,4 +158,4 @@ def test_a_request_is_answered_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert ask(SETUP).peak_gib
     with pytest.raises(UsageError, match="takes no steps"):
-        ask(replace(SETUP, strategy="head"))
+        ask(SETUP.replace(strategy="head"))

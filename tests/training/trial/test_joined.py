@@ -13,7 +13,7 @@ from transformers.masking_utils import sdpa_mask
 
 from sweeper.data.examples import SPLITS, Dataset
 from sweeper.spec import ModelSpec, Spec
-from sweeper.tasks.sequences.joined import _by_text
+from sweeper.tasks.sequences.joined import _attend_by_text
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.ranks import TRAINER_LOG
@@ -81,7 +81,7 @@ def _halves_only(module: Any, query: Tensor, *states: Any, **options: Any) -> An
     # transformers casts what it gives to FlashAttention, to the dtype of autocast.
     if query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
         raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
-    return _by_text(module, query, *states, **options)
+    return _attend_by_text(module, query, *states, **options)
 
 
 def test_a_kernel_without_float32_serves_full_fine_tuning_in_mixed_precision(train: Any) -> None:

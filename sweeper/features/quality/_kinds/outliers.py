@@ -98,7 +98,7 @@ class Truncation(Kind):
         faults = []
         for (index, row, example), count in zip(data.usable, counts, strict=True):
             answered = bool(row.written) or example.templated
-            becomes = long_row(data.task, answered=answered)
+            becomes = long_row(data.task, has_prompt=answered)
             if count > data.cap.tokens and becomes != "divided":
                 end = "beginning" if becomes == "shortened" else "end"
                 faults.append(Fault(index, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
