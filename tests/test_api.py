@@ -72,7 +72,7 @@ def test_a_plan_is_the_commands_plan(sweeper: Any) -> None:
 
 def test_lists_are_also_texts_with_commas() -> None:
     listed, text = {"strategies": ["lora", "full"]}, {"strategies": "lora, full"}
-    found = [api._request(None, {**STATED, **given}, needs_model=True) for given in (listed, text)]
+    found = [api._spec_of(None, {**STATED, **given}, needs_model=True) for given in (listed, text)]
     assert found[0] == found[1]
     assert found[0].aim.strategies == ("lora", "full")
 

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.artifact import MOST
+from sweeper.artifact import MAX_NUMBER
 from sweeper.errors import SpecError, SweeperError
 from sweeper.spec import Spec
 from sweeper.specfile import FLAGS, known_strategies, resolve, settings, to_yaml
@@ -252,10 +252,10 @@ def test_what_cannot_be_set_is_named(item, words):
     assert words in str(caught.value)
 
 
-WHOLE = st.integers(-MOST, MOST)
+WHOLE = st.integers(-MAX_NUMBER, MAX_NUMBER)
 FORMS = st.one_of(
     WHOLE,
-    st.floats(-MOST, MOST),
+    st.floats(-MAX_NUMBER, MAX_NUMBER),
     st.booleans(),
     st.text("abc,._", min_size=1),
     st.lists(WHOLE | st.booleans() | st.text("abc", min_size=1), min_size=1),

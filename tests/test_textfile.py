@@ -50,7 +50,7 @@ def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_pat
 
 
 def test_a_text_has_a_largest_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(textfile, "MOST_BYTES", 10)
+    monkeypatch.setattr(textfile, "MAX_BYTES", 10)
     (tmp_path / "x").write_text("a" * 10)
     assert read_text(tmp_path / "x") == "a" * 10
     (tmp_path / "x").write_text("a" * 11)

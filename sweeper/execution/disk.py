@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweeper import units
-from sweeper.errors import NO_ROOM, RunError
+from sweeper.errors import NO_SPACE, RunError
 
 GIB = 1024**3
 # What a run writes beside weights while it stops: study, logs, status, report. Measured: all of a
@@ -26,7 +26,7 @@ class NoRoom(Exception):
 def no_room(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, means that the disk is full."""
     while error is not None:
-        if isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+        if isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in NO_SPACE):
             return True
         if any(text in str(error).lower() for text in _TEXTS):
             return True

@@ -51,7 +51,7 @@ from sweeper.spec import (
     ParameterSpec,
     Scalar,
     Spec,
-    unlike,
+    distinct,
 )
 from sweeper.traits.traits import Traits
 from sweeper.units import setting
@@ -157,8 +157,8 @@ def _laid_over(
         update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, declared)
     elif old.kind == "categorical":  # a default alone
         default = as_kind(old, declared.default)  # type: ignore[arg-type]
-        choices = unlike((*(old.choices or ()), default))
-        allowed = unlike((*(old.allowed_choices or ()), default))
+        choices = distinct((*(old.choices or ()), default))
+        allowed = distinct((*(old.allowed_choices or ()), default))
         update |= {"choices": choices, "allowed_choices": allowed, "default": default}
         update["searched"] = old.searched
     else:

@@ -116,7 +116,7 @@ def search(
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial, by model (``""`` where strategies name
+        untrained: Costs that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
         limits: On measures of the reports, which trials are held to.

@@ -145,16 +145,17 @@ def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
     return bool(shares) and statistics.fmean(shares) > 0.5
 
 
-def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the costs that nothing undercuts clearly: in memory first, then in time.
+def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of those that nothing undercuts clearly: in memory first, then in time.
 
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
     """
-    least = min(used for used, _ in costs)
+    least = min(used for used, _ in trainings)
     memory = max(least * (1 + ALIKE_MEMORY), least + ALIKE_GIB)
-    seconds = min(took for used, took in costs if used <= memory) * (1 + ALIKE_SECONDS)
-    return [index for index, (used, took) in enumerate(costs) if used <= memory and took <= seconds]
+    seconds = min(took for used, took in trainings if used <= memory) * (1 + ALIKE_SECONDS)
+    pairs = enumerate(trainings)
+    return [index for index, (used, took) in pairs if used <= memory and took <= seconds]
 
 
 def told_apart(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:

@@ -76,7 +76,7 @@ class SweeperSampler:
 
     Args:
         space: Candidates, ranges, priors, seed.
-        untrained: Losses that are known before any trial; may be added to.
+        untrained: Costs that are known before any trial; may be added to.
     """
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:

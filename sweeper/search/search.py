@@ -52,7 +52,7 @@ class Search:
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial.
+        untrained: Costs that are known before any trial.
 
     Attributes:
         study: What third-party samplers, pruners and dashboards see of the trials: in memory, with

@@ -8,7 +8,7 @@ from sweeper.features import parts
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import Spec
-from sweeper.specfile import located
+from sweeper.specfile import with_positions
 from sweeper.views.console import Tell, say_nothing
 
 
@@ -25,7 +25,7 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
         raise SpecError(problems)
 
 
-@located
+@with_positions
 def planned(
     spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
 ) -> tuple[Spec, Plan]:

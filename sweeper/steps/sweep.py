@@ -45,7 +45,7 @@ from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
 from sweeper.search.named import check_named
 from sweeper.spec import ModelSpec, Spec
-from sweeper.specfile import located, resolve, to_yaml
+from sweeper.specfile import resolve, to_yaml, with_positions
 from sweeper.steps.planned import check_features, planned
 from sweeper.steps.winner import best_trial
 from sweeper.views.console import Tell, say_nothing
@@ -109,7 +109,7 @@ def _no_data(spec: Spec) -> Problem | None:
     return Problem("no data is given", "A sweep trains on real examples.", "Name a file.", "--data")
 
 
-@located
+@with_positions
 def prepare(
     spec: Spec,
     *,

@@ -30,8 +30,8 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
     items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
     scores, kept = None, [item for item in items if item is not None]
-    if len(kept) == len(items) and len({item.losses.shape for item in kept}) == 1:
-        scores = Scores.of([item.losses for item in kept], weights=kept[0].weights)
+    if len(kept) == len(items) and len({item.costs.shape for item in kept}) == 1:
+        scores = Scores.of([item.costs for item in kept], weights=kept[0].weights)
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 

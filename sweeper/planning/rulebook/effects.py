@@ -18,7 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from sweeper.artifact import MOST
+from sweeper.artifact import MAX_NUMBER
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -145,7 +145,7 @@ class Gap(FileModel):
     points_from: Curve | None = Field(
         None, examples=[{"fact": "examples", "at": {1000: 0, 100000: 1}}]
     )
-    sd: float = Field(gt=0, le=MOST)
+    sd: float = Field(gt=0, le=MAX_NUMBER)
 
     @model_validator(mode="after")
     def _one(self) -> Self:
