@@ -14,13 +14,21 @@ from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.formats.row_format import text_of
 from sweeper.data.groups import Member, divided, widest_gap
-from sweeper.data.labels import reconciled
+from sweeper.data.labels import reconcile_labels
 from sweeper.data.problems import listing
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
-from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
+from sweeper.data.splits import (
+    Repeated,
+    carve,
+    in_order,
+    repeated_in,
+    requested_fractions,
+    shares,
+    subset,
+)
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
@@ -94,10 +102,10 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
     further = tuple(e for e in kept["train"] if e.source)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and any(official.values()):
-        official, faults = reconciled(official, spec)
+        official, faults = reconcile_labels(official, spec)
     splits = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
-        splits, more = reconciled(splits, spec)
+        splits, more = reconcile_labels(splits, spec)
         faults += more
     return DividedRows(splits, further, left_out, faults)
 
@@ -217,7 +225,7 @@ def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> 
 
 
 def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    shares = {split: share for split, share in asked(spec).items() if share}
+    shares = {split: share for split, share in requested_fractions(spec).items() if share}
     missing = {split: share for split, share in shares.items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
-from sweeper.data.labels import reconciled
+from sweeper.data.labels import reconcile_labels
 from sweeper.data.load_large import load
 from sweeper.data.reading import decoding
 from sweeper.data.reading import read as reading
@@ -222,4 +222,4 @@ def test_a_line_without_end_is_named(tmp_path, monkeypatch):
 def test_too_many_classes_are_refused_before_they_are_split():
     rows = [Example(key=f"{n}", line=n, text=f"t {n}", label=f"c{n // 2}") for n in range(30_000)]
     with pytest.raises(DataError, check=lambda error: error.code == "too-many-classes"):
-        reconciled({"train": rows}, DataSpec(path="x.jsonl"))
+        reconcile_labels({"train": rows}, DataSpec(path="x.jsonl"))

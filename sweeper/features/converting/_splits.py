@@ -11,7 +11,7 @@ from sweeper.data.examples import SPLITS, Split
 from sweeper.data.groups import widest_gap
 from sweeper.data.load import divided_rows
 from sweeper.data.rows import DataRows, FileRow
-from sweeper.data.splits import asked
+from sweeper.data.splits import requested_fractions
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
@@ -51,7 +51,9 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
-    missing = {split for split, share in asked(spec).items() if share} - set(data.official)
+    missing = {split for split, share in requested_fractions(spec).items() if share} - set(
+        data.official
+    )
     if not missing:
         why = f"The data have {', '.join(data.official)} already."
         raise DataError("there is nothing to split", why=why, where=data.name)

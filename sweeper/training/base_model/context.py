@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from sweeper.backend import Underway
 from sweeper.data.examples import Dataset
 from sweeper.data.further_rows import chosen
-from sweeper.data.splits import part
+from sweeper.data.splits import sample_rows
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit, autocast
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
@@ -93,7 +93,7 @@ class ModelContext:
         Further rows stay as far as all rows that they were made from are among these.
         """
         made, dataset = copy.copy(self), self.dataset
-        train = part(dataset.splits["train"], rows, seed)
+        train = sample_rows(dataset.splits["train"], rows, seed)
         keys = {example.key for example in train}
         made.dataset = replace(
             dataset,
