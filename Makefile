@@ -17,7 +17,7 @@ QUIET_TORCH := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest constraints check fix docs pictures site bench size clean
+.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest kernels constraints check fix docs pictures site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ test: $(INSTALLED)  ## All tests
 
 test-features: $(INSTALLED)  ## The core in copies that lack one feature each
 	SWEEPER_TEST_EACH_FEATURE=1 $(QUIET_TORCH) $(BIN)/python -m pytest -n 2 --dist load tests/features/test_deleted.py
+
+kernels: $(INSTALLED)  ## Triton and liger-kernel in .kernels (1 GB), for a test of its kernels on a CPU
+	test -d .kernels || $(BIN)/python -m pip install --quiet --no-deps --target .kernels liger-kernel==0.8.5 triton==3.9.0
 
 test-latest:  ## All tests with the newest versions that pyproject.toml allows, in .venv-latest
 	rm -rf .venv-latest

@@ -99,6 +99,11 @@ class Objective(Record):
         """The value of a result, a report or a baseline; None if it has none."""
         return compared.validation_loss if self.is_loss else compared.objective
 
+    def cost_at_rung(self, report: Compared) -> float | None:
+        """The cost at a rung: of the objective if it is measured there, else the loss."""
+        measured = self.measured(report) if self.at_rungs else None
+        return report.validation_loss if measured is None else self.cost(measured)
+
     def cost_of(self, compared: Compared) -> float | None:
         value = self.measured(compared)
         return None if value is None else self.cost(value)

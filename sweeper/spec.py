@@ -354,7 +354,8 @@ class SearchSpec(_Keys):
     stop_when_settled: Annotated[bool, Flag("--stop-when-settled")] = False
     """end the search once the expected gain of five more trials is far below noise"""
     confirmation_seeds: Annotated[PositiveInt, Flag("--confirmation-seeds", plan=True)] = 3
-    """number of trainings of each finalist, the first one included"""
+    """number of trainings of each finalist, the first one included; two more where seeds are most
+    of the noise between finalists, unless this or a budget is given"""
     finalists: Annotated[PositiveInt, Flag("--finalists", plan=True)] = 3
     """number of trials that are trained again with more seeds; each strategy's best trial comes
     first"""

@@ -7,15 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.memory.counters import (
     FITTED,
     Band,
     Fitted,
-    Shapes,
     band_of,
     shapes_of,
+    share_of,
     shown,
 )
 from benchmarks.memory.file import predict
@@ -171,13 +171,11 @@ def fit(rows: Sequence[Row]) -> Fitted:
     source with the widest errors, since the next source may be like any of them; and twice as
     wide where only one source tells.
     """
-    reserve: dict[Shapes, float] = {}
-    for shapes in get_args(Shapes):
+    reserve: dict[str, float] = {}
+    for shapes in FITTED.reserve:
         own = [row for row in rows if shapes_of(row.case) == shapes and _tells(row)]
         per_source = [median(map(_reserve, some)) for some in _by_source(own)]
         reserve[shapes] = median(per_source) if per_source else 0.0
-    if not reserve["logits"]:  # told by no other source: as for fixed shapes
-        reserve["logits"] = reserve["fixed"]
     middle = Fitted(reserve, FITTED.bands)
     bands = {}
     for name in FITTED.bands:
@@ -223,7 +221,7 @@ def _errors(rows: Sequence[Row], fitted: Fitted) -> list[float]:
         one = shown(row.case, fitted)
         apart = 0.0 if row.case.known or row.tensors_gib is None else row.tensors_gib - one.tensors
         moving = one.moving + apart
-        share = fitted.reserve[shapes_of(row.case)] if one.reserve else 0.0
+        share = share_of(row.case, fitted) if one.reserve else 0.0
         found.append((row.measured - one.peak - (1 + share) * apart) / max(moving, 1e-3))
     return sorted(found)
 

@@ -7,10 +7,8 @@ recommendation, comparisons, verdict) is the product's code on its own types, wi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,10 @@ from sweeper.evaluation.significance import (
     RESAMPLES,
     Scores,
     item_deviations,
-    paired_difference,
 )
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
+from sweeper.execution.state.status import Status
 from sweeper.findings.figures import Comparison
 from sweeper.findings.study.reading import RunFiles, SeedRun, TrialFiles
 from sweeper.findings.verdict.comparisons import hold_contest
@@ -34,7 +32,7 @@ from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import RunFolder
-from sweeper.search.finalists import Trainings, choose, in_order, recommend
+from sweeper.search.finalists import Trainings, choose, in_order, recommend, seeds_dominate
 from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 Floats = NDArray[np.float64]
@@ -197,20 +195,6 @@ def study(world: World, seed: int) -> Claims:
     )
 
 
-def seeds_dominate(finalists: Sequence[Scores | None]) -> bool:
-    """Whether seeds make up more than half of the variance of differences between finalists.
-
-    It is the mean over all pairs on validation. What the differences are decides nothing, so that
-    the question whether there is one stays open.
-    """
-    shares = []
-    for first, second in combinations([one for one in finalists if one is not None], 2):
-        difference = paired_difference(first, second)
-        seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
-        shares.append(seed / (seed + item))
-    return bool(shares) and float(np.mean(shares)) > 0.5
-
-
 def is_better(comparison: Comparison | None) -> bool:
     """Whether the comparison claims a gain."""
     return comparison is not None and comparison.outcome == "better"
@@ -298,7 +282,7 @@ class _Simulation:
         seeds = seeds_of(plan)
         again = {number: [self.train(number, seed) for seed in seeds] for number in finalists}
         trained = [self._trainings(n, [results[n], *again[n]]) for n in finalists]
-        if self.world.most_seeds and seeds_dominate([one.scores for one in trained]):
+        if self.world.most_seeds and seeds_dominate(trained):
             budget = plan.budget.model_copy(update={"confirmation_seeds": self.world.most_seeds})
             plan = plan.model_copy(update={"budget": budget})
             more = [seed for seed in seeds_of(plan) if seed not in seeds]
@@ -324,7 +308,7 @@ class _Simulation:
             complete=True,
         )
         trials = [self._files(config, results[config.number], again) for config in configs]
-        status = {"phase": "complete", "trials": TRIALS}
+        status = Status(phase="complete", trials=TRIALS, started_at="", updated_at="")
         folder = RunFolder(Path("simulated"))
         return RunFiles(folder, plan, "", tuple(trials), (baseline,), seal, status)
 

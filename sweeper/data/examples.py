@@ -76,6 +76,11 @@ class Example:
     made_from: tuple[str, ...] = ()
 
     @property
+    def asked(self) -> str:
+        """The input of the model: a text, or the turns before the answer."""
+        return self.text or "\n".join(message.content for message in self.messages[:-1])
+
+    @property
     def answer(self) -> str:
         """The expected answer: class name or last message; empty for plain text."""
         if self.messages:

@@ -9,34 +9,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from sweeper.data.examples import Split, digest
+from sweeper.data.examples import Example, Split, digest
 from sweeper.data.near import NearTexts, Sketched
 from sweeper.errors import DataError
 from sweeper.extras import install_command, require
 from sweeper.spec import DataSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """The properties of a row that decide its split.
-
-    Args:
-        key: Hash of its input.
-        text: Its input, to look for near duplicates.
-        value: Of the column that rows are grouped or ordered by; empty without one.
-    """
-
-    key: str
-    text: str = ""
-    value: str = ""
-
-
 def divided(
-    members: Sequence[Member], spec: DataSpec, shares: Mapping[Split, float]
+    examples: Sequence[Example], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
     """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
 
@@ -48,18 +32,18 @@ def divided(
         near = spec.split_by == "hash"
         if near:
             require("data.split_by: hash", ["rensa"], install_command("data"))
-        return by_hash(members, shares, spec.split_seed, near=near)
-    if all(time_of(member.value) is None for member in members):
+        return by_hash(examples, shares, spec.split_seed, near=near)
+    if all(time_of(example.group) is None for example in examples):
         raise DataError(
-            f"`{spec.split_column}` holds no times, but for example {members[0].value!r}",
+            f"`{spec.split_column}` holds no times, but for example {examples[0].group!r}",
             fix="Name a column with dates such as 2024-05-31, or with numbers.",
             where="data.split_column",
         )
-    return by_time(members, shares)
+    return by_time(examples, shares)
 
 
 def by_hash(
-    members: Sequence[Member], shares: Mapping[Split, float], seed: int, *, near: bool
+    examples: Sequence[Example], shares: Mapping[Split, float], seed: int, *, near: bool
 ) -> list[Split]:
     """The split of each row by the hash of its group.
 
@@ -67,12 +51,12 @@ def by_hash(
     are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
     the groups, for each split but train.
     """
-    rows = [(row.key, f"value {row.value}" if row.value else row.key) for row in members]
+    rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
     joined = _Joined()
     for key, name in rows:
         joined.join(key, name)
     if near:
-        _join_near(members, joined)
+        _join_near(examples, joined)
     names = joined.names(preferred={name for key, name in rows if name != key})
     return [_place(names[key], shares, seed) for key, _ in rows]
 
@@ -86,9 +70,9 @@ def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
     return "train"
 
 
-def _join_near(members: Iterable[Member], joined: _Joined) -> None:
+def _join_near(examples: Iterable[Example], joined: _Joined) -> None:
     earlier = NearTexts[str]()
-    for key, text in {member.key: member.text for member in members}.items():
+    for key, text in {example.key: example.asked for example in examples}.items():
         if drawn := Sketched.of(text):
             for other in earlier.like(drawn, partial(joined.apart, key)):
                 joined.join(key, other)
@@ -139,17 +123,17 @@ class _Joined:
         return {name: least[self.root(name)][1] for name in self._parent}
 
 
-def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Split]:
+def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
     """The split of each row by its time: the last rows are the test, those before validation.
 
     Rows of one time, and rows with the same input (by its earliest time), stay together. Rows
     without a time are trained on.
     """
     first: dict[str, float] = {}
-    for row in members:
-        if (when := time_of(row.value)) is not None:
+    for row in examples:
+        if (when := time_of(row.group)) is not None:
             first[row.key] = min(first.get(row.key, when), when)
-    latest = sorted((first[row.key] for row in members if row.key in first), reverse=True)
+    latest = sorted((first[row.key] for row in examples if row.key in first), reverse=True)
     borders: list[tuple[float, Split]] = []
     taken = 0.0
     for split in ("test", "validation"):
@@ -159,7 +143,7 @@ def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Sp
                 borders.append((latest[rows - 1], split))
     return [
         next((split for border, split in borders if first.get(row.key, -1e300) >= border), "train")
-        for row in members
+        for row in examples
     ]
 
 

@@ -13,7 +13,7 @@ from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.formats.row_format import text_of
-from sweeper.data.groups import Member, divided, widest_gap
+from sweeper.data.groups import divided, widest_gap
 from sweeper.data.labels import reconcile_labels
 from sweeper.data.problems import listing
 from sweeper.data.progress_lines import with_progress
@@ -202,11 +202,9 @@ def _all_splits(
     """Official splits, and the missing ones carved out of train."""
     missing = _missing(official.keys(), spec, name)
     if spec.split_by != "stratified" and missing:
-        train = official["train"]
-        members = [Member(row.key, _asked(row), row.group) for row in train]
-        assigned = divided(members, spec, missing)
+        assigned = divided(official["train"], spec, missing)
         parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
-        for example, split in zip(train, assigned, strict=True):
+        for example, split in zip(official["train"], assigned, strict=True):
             parts[split].append(example)
         parts |= {split: official[split] for split in official if split != "train"}
         checks.check_sizes(parts, name)
@@ -235,10 +233,6 @@ def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, flo
             where=name,
         )
     return missing
-
-
-def _asked(example: Example) -> str:
-    return example.text or "\n".join(message.content for message in example.messages[:-1])
 
 
 def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:

@@ -63,12 +63,8 @@ class FileRow:
 
     @property
     def input(self) -> str:
-        """The input of the model: a text, or the turns before the answer."""
-        if self.example is None:
-            return ""
-        if self.example.messages:
-            return "\n".join(message.content for message in self.example.messages[:-1])
-        return self.example.text
+        """The input of the model."""
+        return self.example.asked if self.example else ""
 
     @property
     def written(self) -> str:
@@ -179,7 +175,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     rows: list[Sequence[FileRow]] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
-    how = list(source.said)
+    how = list(source.evidence)
     cautions: list[str] = []
     for split, table in tables.items():
         own = form if split == "train" else _form_of(table, form, task, spec)

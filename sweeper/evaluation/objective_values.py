@@ -18,6 +18,7 @@ from transformers.generation import StoppingCriteria
 from sweeper.backend import Steps, Underway, nothing
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
+from sweeper.memory.overheads import MIN_PROMPTS, cache_bytes, prompts_at_once
 from sweeper.metrics import user_function
 from sweeper.metrics.metric import compute_metrics, item_values, metrics
 from sweeper.metrics.programs import run_program
@@ -106,14 +107,13 @@ def prompt_batch_size(model: Any, tokens: int, device: torch.device) -> int:
         tokens: Tokens of the longest prompt with its answers.
     """
     if device.type != "cuda":
-        return _MIN_PROMPTS
+        return MIN_PROMPTS
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
-    bytes_each = 2 * 2 * config.num_hidden_layers * heads * width * tokens
-    free = torch.cuda.mem_get_info()[0]
-    return int(max(_MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / bytes_each)))
+    cached = cache_bytes(config.num_hidden_layers, heads * width, tokens)
+    return prompts_at_once(cached, torch.cuda.mem_get_info()[0])
 
 
 class _ReportsTokens(StoppingCriteria):
@@ -161,11 +161,6 @@ def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
 # Largest length of an answer, whatever the references are: a model that does not stop would cost
 # minutes.
 _MAX_ANSWER_TOKENS = 512
-# Prompts in a batch. Keys and values of a 7B model take 0.5 MiB for each token, so that 8 texts of
-# 1,000 tokens take less than 5 GiB.
-_MIN_PROMPTS, _MAX_PROMPTS = 8, 64
-# The keys and values of a batch, in 16 bits, may take this share of a GPU's free memory.
-_CACHE_SHARE = 0.25
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 

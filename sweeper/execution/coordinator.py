@@ -35,6 +35,7 @@ from sweeper.features import parts
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, RESULT, RunFolder
 from sweeper.search import study_end
+from sweeper.search.finalists import seeds_dominate
 from sweeper.search.search import Search, known_starts, useful_total
 from sweeper.spec import Spec
 from sweeper.trials import TestSeal, TrialConfig, TrialResult
@@ -300,8 +301,12 @@ class Coordinator:
         if not self.run.test_seal.exists():
             owner.set_phase("confirmation")
             chosen, seeds = owner.state.finalists(finalists), seal.seeds_of(self.plan)
-            owner.add(work_items.confirm(number, seed) for number in chosen for seed in seeds)
-            owner.until(lambda: not owner.open)
+            planned = self.plan.budget.confirmation_seeds - 1
+            self._train_again(chosen, seeds[:planned])
+            if seeds[planned:]:
+                trained = [seal.trainings(self.run, self.plan, number) for number in chosen]
+                if seeds_dominate(trained):
+                    self._train_again(chosen, seeds[planned:])
             seal.open_seal(self.run, self.plan, chosen, owner.state.limits)
         opened = seal.read_seal(self.run)
         if opened.complete:
@@ -314,6 +319,10 @@ class Coordinator:
         owner.until(lambda: not owner.open)
         seal.close_seal(self.run, opened, scored)
         seal.drop_seed_weights(self.run, self.plan, opened)
+
+    def _train_again(self, numbers: Sequence[int], seeds: Sequence[int]) -> None:
+        self.owner.add(work_items.confirm(number, seed) for number in numbers for seed in seeds)
+        self.owner.until(lambda: not self.owner.open)
 
     def _features(self) -> None:
         """Run the phases of features."""
@@ -398,18 +407,17 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
             continue
         search.restore(config, attempts.read_rungs(run.trial(number)), result)
         state.results[number] = result
-    state.count()
     return unfinished
 
 
 def _config(run: RunFolder, number: int) -> TrialConfig | None:
     home = run.trial(number)
-    config = TrialConfig.read_or_none(home / CONFIG)
-    for attempt in reversed(attempts_of(home)):
-        config = config or TrialConfig.read_or_none(attempt_folder(home, attempt) / CONFIG)
-    if config is not None and TrialConfig.read_or_none(home / CONFIG) is None:
-        config.write(home / CONFIG)
-    return config
+    for folder in (home, *(attempt_folder(home, at) for at in reversed(attempts_of(home)))):
+        if (config := TrialConfig.read_or_none(folder / CONFIG)) is not None:
+            if folder is not home:
+                config.write(home / CONFIG)
+            return config
+    return None
 
 
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:

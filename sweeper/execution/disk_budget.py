@@ -89,7 +89,9 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     kept = 2 * len(sizes) + budget.finalists
     return DiskBudget(
         kept=2 * sum(sizes) + budget.finalists * largest,
-        confirmation=budget.finalists * max(0, budget.confirmation_seeds - 1) * largest,
+        confirmation=budget.finalists
+        * max(0, budget.confirmation_seeds + budget.extra_seeds - 1)
+        * largest,
         in_flight=workers * max(map(_in_flight_bytes, plan.candidates)),
         bases=sum(bases),
         base_copies=sum(bases[:kept]),

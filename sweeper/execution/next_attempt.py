@@ -27,14 +27,13 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     run, home = state.run, state.run.path / item.home
     saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
-    job = Job(**item.model_dump(include=set(WorkItem.model_fields)), attempt=attempt)
     if item.trial is None:
-        return job
+        return Job.taken_from(item, attempt=attempt)
     if item.kind == "test":
         scored = work_items.scored(item).home
         config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
-        return job.model_copy(update={"config": config, "weights": scored})
+        return Job.taken_from(item, attempt=attempt, config=config, weights=scored)
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
     if saved is None:
@@ -48,7 +47,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     attempts.begin(home, config, rungs)
     if item.kind == "trial":
         state.configs[item.trial] = config
-    return job.model_copy(update={"config": config, "checkpoint": checkpoint, "rungs": rungs})
+    return Job.taken_from(item, attempt=attempt, config=config, checkpoint=checkpoint, rungs=rungs)
 
 
 def _checkpoint(home: Path) -> Path | None:

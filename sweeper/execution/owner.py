@@ -347,7 +347,7 @@ class Owner:
         assert job.config is not None
         number = job.config.number
         self.search.tell(number, result)
-        self.state.end(number, result)
+        self.state.results[number] = result
         self.state.drop_other_weights(self.plan.budget.finalists)
         self._say(
             worker,

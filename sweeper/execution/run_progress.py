@@ -69,7 +69,8 @@ def remaining(
 ) -> Eta | None:
     """Seconds until the run ends: the plan's model with the measured time of a trial.
 
-    None before two trials have ended. The interval is two standard errors wide on each side.
+    None before two trials have ended. The interval is two standard errors of the mean of the trials
+    that are left, which differs from that of those that were seen, wide on each side.
 
     Args:
         trials: Those that have ended.
@@ -89,12 +90,10 @@ def remaining(
     mean, factor = statistics.fmean(seen), statistics.fmean(trial.factor for trial in trials)
     training = (left * mean + runs * again) / max(1, workers)
     later = factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    # The mean of those that are left differs from the mean of those that were seen.
-    count = math.sqrt(1 / len(seen) + 1 / max(left + runs, 1.0))
-    error = statistics.stdev(seen) / mean * count
-    off = statistics.stdev([trial.factor for trial in trials]) / factor / math.sqrt(len(trials))
-    spread = 2 * (training * max(_LEAST_ERROR, error) + later * max(_LEAST_ERROR, off))
-    return Eta(low=max(0.0, training + later - spread), high=training + later + spread)
+    counts = [len(seen), *([max(left + runs, 1.0)] if left + runs else [])]
+    error = statistics.stdev(seen) / mean * math.sqrt(math.fsum(1 / count for count in counts))
+    middle, spread = training + later, 2 * max(_LEAST_ERROR, error)
+    return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
 
 def _after(budget: Budget, phase: Phase, share: float) -> float:
@@ -103,14 +102,13 @@ def _after(budget: Budget, phase: Phase, share: float) -> float:
     Args:
         share: Of the phase's jobs that are left.
     """
-    later = {name: cost.seconds for name, cost in budget.later.items() if cost.planned}
-    later = {"test": budget.phases["test"].seconds} | later
-    if phase not in budget.later and phase != "test":
-        return math.fsum(later.values())
-    names = ["test", *budget.later]
-    rest = math.fsum(later.get(name, 0.0) for name in names[names.index(phase) + 1 :])
-    whole = later["test"] if phase == "test" else budget.later[phase].seconds
-    return share * whole + rest
+    made = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
+    seconds = {"test": budget.phases["test"].seconds} | {name: cost.seconds for name, cost in made}
+    if phase not in seconds:
+        return math.fsum(seconds.values())
+    names = list(seconds)
+    rest = names[names.index(phase) + 1 :]
+    return share * seconds[phase] + math.fsum(seconds[name] for name in rest)
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:

@@ -14,6 +14,7 @@ from sweeper.findings.study.item_scores import (
     test_losses,
     test_score,
     test_scores,
+    written_answers,
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
 from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
@@ -105,7 +106,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             score=score,
             loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
-            generated=_generated(grouped[name]),
+            generated=_summary(written_answers(grouped[name])),
             seconds_per_thousand=_seconds_per_thousand(grouped[name]),
         )
         for name in sorted(scores.by_name, key=rank)
@@ -121,8 +122,7 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
     return statistics.median(paces) if paces else None
 
 
-def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
-    """Written answers, of the one training that wrote some."""
-    answers = next((score.generated for score in scores if score.generated is not None), None)
+def _summary(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
+    """Written answers without those of single items."""
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

@@ -1,4 +1,4 @@
-"""What no other trial beats in two costs at once."""
+"""What no other trial beats in two figures at once."""
 
 from __future__ import annotations
 

@@ -23,6 +23,28 @@ BEST_COPY = "copy of the best weights"
 OVERHEADS = ("allocator slack", "device context", "process", BEST_COPY)
 
 
+#: Texts that a model answers at a time. Keys and values of a 7B model take 0.5 MiB a token, so that
+#: 8 texts of 1,000 tokens each stay under 5 GiB.
+MIN_PROMPTS, _MAX_PROMPTS = 8, 64
+#: The keys and values of all texts, in 16 bits, may take this share of a GPU's free memory.
+_CACHE_SHARE = 0.25
+
+
+def cache_bytes(layers: int, key_value_width: int, tokens: float) -> float:
+    """Bytes of the keys and values of a text, in 16 bits."""
+    return 2.0 * 2.0 * layers * key_value_width * tokens
+
+
+def prompts_at_once(cached: float, free: float) -> int:
+    """The number of prompts that a GPU answers at a time.
+
+    Args:
+        cached: ``cache_bytes`` of a prompt with its answers.
+        free: Bytes of the GPU's memory.
+    """
+    return int(max(MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / cached)))
+
+
 def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, float]:
     """GiB beside the tensors that a device or process must have, by readable name.
 

@@ -16,14 +16,14 @@ from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.declared_parameters import followed, settled_parameters
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.ranking import risk_of, setup_loss
+from sweeper.planning.ranking import gap_reason, risk_of, setup_loss
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.strategy_files import BookStrategy
-from sweeper.plans import Candidate, MemoryEstimate, Parameter, Rejected, Remedy
+from sweeper.plans import Candidate, MemoryEstimate, Parameter, Quality, Rejected, Remedy
 from sweeper.spec import Spec
 
 NOT_ASKED_FOR = "not among the requested strategies"
@@ -236,14 +236,19 @@ def _candidate(
     fitted_setup: Fit,
 ) -> Candidate:
     setup, strategy = fitted_setup.setup, rated.strategy
-    quality = rated.quality.plus(setup_loss(setup))
+    gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
+    learnt = gap_reason(gaps, strategy.quality.sd)
+    quality, reasons = rated.quality, rated.reasons
+    if learnt is not None and learnt.gap is not None:
+        quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
+    quality = quality.plus(setup_loss(setup))
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
         risk=risk_of(fitted_setup.heaviest),
-        reasons=followed(rated.reasons, parameters),
+        reasons=followed(reasons, parameters),
         cautions=followed(rated.cautions, parameters),
         memory=_rounded(fitted_setup.memory),
         least_gib=math.ceil(fitted_setup.least_gib * 10) / 10,

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.planning.planner import plan_with
@@ -90,6 +89,7 @@ class _Option:
     plan: Plan | None = None
     whole: bool = False
     in_time: bool = False
+    seconds: float = 0.0
     refused: SpecError | None = None
 
 
@@ -123,8 +123,6 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
         model=chosen.option.model,
         options=tuple(entry.option for entry in options),
         reasons=_reasons(chosen, facts.task),
-        smaller=_beside(chosen, options, larger=False),
-        larger=_beside(chosen, options, larger=True),
         measures={
             entry.name: f"{entry.what} ({entry.source}; {entry.date})"
             for entry in _measures(facts.task)
@@ -150,17 +148,13 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
         return _Option(option, refused=refused)
     lead, trials = plan.candidates[0], plan.budget.trials
     # As if only the recommended strategy were searched: others do not make a model dear.
-    entry = lead.duration
-    search = Duration(
-        seconds=trials * entry.seconds, low=trials * entry.low, high=trials * entry.high
-    )
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
-    sweep = Duration.sum([search, *(plan.budget.phases[name] for name in required)])
+    search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
     option = option.model_copy(
         update={
             "strategies": tuple(dict.fromkeys(entry.strategy for entry in plan.candidates)),
             "memory": lead.memory,
-            "sweep": sweep,
+            "search": search,
             "trials": trials,
         }
     )
@@ -168,10 +162,10 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
     whole = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
-    in_time = sweep.seconds <= most * 3600
+    in_time = search.seconds <= most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
-    return _Option(option, plan, whole, in_time)
+    return _Option(option, plan, whole, in_time, search.seconds)
 
 
 def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
@@ -193,15 +187,12 @@ def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
     if not left:
         return None
     if not left[0].in_time:
-        return min(left, key=_seconds)
+        return min(left, key=lambda option: option.seconds)
     largest = max(left, key=lambda option: option.option.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
-    alike = [option for option in left if _apart(option.option, largest.option) == 0]
+    least = largest.option.parameters / _SIZE
+    alike = [option for option in left if option.option.parameters > least]
     return next((option for option in alike if option.option.model in variants), largest)
-
-
-def _seconds(option: _Option) -> float:
-    return option.option.sweep.seconds if option.option.sweep is not None else 0.0
 
 
 def _kind(task: Task) -> _Kind:
@@ -225,8 +216,8 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
         reasons.append(
             Reason(
                 rule="largest-in-time",
-                title="The largest model whose sweep is in time",
-                why=f"{file.larger.why} Sweeps of more than {hours:g} hours are not "
+                title="The largest model whose search is in time",
+                why=f"{file.larger.why} Searches of more than {hours:g} hours are not "
                 "recommended unless a budget allows for them.",
                 source=f"{file.larger.source}; {file.hours.source}",
             )
@@ -239,44 +230,3 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
         if chosen.option.model in variant.models
     ]
     return tuple(reasons)
-
-
-def _beside(chosen: _Option, options: Sequence[_Option], *, larger: bool) -> str:
-    """Cost and published score of the next larger or smaller size.
-
-    Of models of about that size the one with the best score is named, of the same kind if there
-    is one. One of another kind may be unable to do the task, so it is named only with a plan.
-    """
-    mine = chosen.option
-    others = [
-        option.option for option in options if _apart(option.option, mine) == (1 if larger else -1)
-    ]
-    others = [option for option in others if option.kind == mine.kind] or [
-        option for option in others if option.memory is not None
-    ]
-    if not others:
-        return ""
-    pick = min if larger else max
-    nearest = pick(others, key=lambda option: option.parameters)
-    alike = [option for option in others if _apart(option, nearest) == 0]
-    other = max(alike, key=lambda option: (*option.scores.values(), 0.0)[0])
-    name = f"{other.model} ({units.count(other.parameters)})"
-    if other.memory is None or other.sweep is None or mine.memory is None or mine.sweep is None:
-        return f"{name} does not fit."
-    text = (
-        f"{name} with {other.strategies[0]} takes {units.gib(other.memory.peak_gib)} instead of "
-        f"{units.gib(mine.memory.peak_gib)}, and a sweep about "
-        f"{units.duration(other.sweep.seconds)} instead of {units.duration(mine.sweep.seconds)}"
-    )
-    scores = [
-        f"{name} {other.scores[name]:g} instead of {score:g}"
-        for name, score in mine.scores.items()
-        if name in other.scores
-    ]
-    return f"{', '.join([text, *scores])}."
-
-
-def _apart(option: ModelOption, other: ModelOption) -> int:
-    """1 if the first is a size larger, -1 if it is a size smaller, 0 if they are alike."""
-    ratio = option.parameters / other.parameters
-    return 1 if ratio >= _SIZE else -1 if ratio <= 1 / _SIZE else 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
+import statistics
+from collections.abc import Sequence
 
+from sweeper import units
 from sweeper.memory.setup import Setup
-from sweeper.plans import Candidate, MemoryEstimate, Quality, RunnerUp
+from sweeper.plans import Candidate, MemoryEstimate, Quality, Reason, RunnerUp
 
 # A trial of this length costs as much as the first doubling beyond it. Shorter trials cost hardly
 # anything: a search of twenty such trials takes a night. A choice of this project.
@@ -23,6 +27,10 @@ _GAIN_SD = 1.5
 # Of the loss on texts, a default costs 0.19% on average over 60 published sweeps
 # (benchmarks/advice), and a percent is 0.03 to 0.3 points.
 _TEXT_SHARE = 0.1
+# The best of five trials gains half a point less than that of ten: one strategy may have as many.
+_UNEQUAL = _GAINS[10] - _GAINS[5]
+#: Stands for a rule in reasons from earlier runs.
+OWN_RUNS = "own-runs"
 # Standard deviations from the middle of a normal distribution to an end of its 90% interval.
 _TO_END = 1.645
 
@@ -35,6 +43,38 @@ def setup_loss(setup: Setup) -> Quality:
     for loss in losses:
         none = none.plus(loss)
     return none
+
+
+def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Reason | None:
+    """The quality of a strategy that the user's own runs say; None without any.
+
+    A gap differs between tasks, and a run may search one of the two strategies for longer. That
+    error is the same in all runs, so that more runs do not lower it.
+
+    Args:
+        differences: Points of each run against LoRA, with their standard errors.
+        between: Standard deviation of the gap between tasks.
+
+    >>> str(gap_reason([(2.0, 1.0), (1.0, 1.0)], between=1.0).gap)
+    '+1.5 ± 1.1'
+    """
+    if not differences:
+        return None
+    weights = [1 / (error**2 + between**2) for _, error in differences]
+    points = [difference for difference, _ in differences]
+    mean = math.fsum(map(operator.mul, weights, points)) / math.fsum(weights)
+    variance = 1 / math.fsum(weights)
+    if len(points) > 1:
+        variance = max(variance, statistics.variance(points) / len(points))
+    gap = Quality(mean=round(mean, 4), sd=round(math.hypot(math.sqrt(variance), _UNEQUAL), 4))
+    return Reason(
+        rule=OWN_RUNS,
+        title="Your own runs",
+        why=f"The best trials of {units.plural(len(points), 'run')} of this task on models of this "
+        f"kind differ from LoRA's by {units.joined([f'{point:+.1f}' for point in points])} points.",
+        source="own measurement: sweeper ledger",
+        gap=gap,
+    )
 
 
 def risk_of(memory: MemoryEstimate) -> float:

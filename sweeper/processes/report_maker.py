@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
+import select
 import shlex
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from sweeper.artifact import Record, write_text
 from sweeper.child_process import start_child, tell
@@ -66,14 +63,13 @@ class ReportAnswer(Record):
 
     Args:
         seconds: What it took, on the clock.
-        notes: Why not, where the drawing engine refused without ending the process.
+        no_charts: Why it has no charts; empty where it has.
         error: Why there is no new report; None where there is one.
         no_study: Why ``study.db`` could not be written.
     """
 
     seconds: float
-    charts: bool = False
-    notes: tuple[str, ...] = ()
+    no_charts: str = ""
     error: str | None = None
     no_study: str = ""
 
@@ -201,10 +197,8 @@ class ReportMaker:
         self._due = self._clock() + answer.seconds / SHARE
         self._deaths = 0
         self.no_study = answer.no_study
-        if answer.charts:
-            self.no_charts = ""
-        elif answer.notes:
-            self.no_charts = "; ".join(answer.notes)
+        if answer.error is None:
+            self.no_charts = answer.no_charts
 
     def _lost(self, child: _Child) -> None:
         """The child died or hangs: the next one draws nothing."""
@@ -263,9 +257,7 @@ def _answer(request: ReportRequest, study: _Study) -> ReportAnswer:
     began = time.monotonic()
     fields: dict[str, Any] = {"no_study": study.write()}
     try:
-        report = _make(request)
-        fields["charts"] = not report.no_charts
-        fields["notes"] = (report.no_charts,) if report.no_charts and not request.no_charts else ()
+        fields["no_charts"] = _make(request).no_charts
     except Exception as error:  # noqa: BLE001 - a bug in a report must not end the sweep
         fields["error"] = _line(error)
     return ReportAnswer(seconds=time.monotonic() - began, **fields)
@@ -319,16 +311,6 @@ class _Child:
         except OSError:
             self._errors.close()
             raise
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._popen.stdout is not None
-        with self._popen.stdout as lines:
-            for line in lines:
-                self._lines.put(line)
-        self._lines.put(b"")
 
     def ask(self, *, gently: bool) -> None:
         """Request one report; ``gently`` lets trials that train go first."""
@@ -340,18 +322,15 @@ class _Child:
 
     def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
         """The answer to the request, if it comes in time."""
-        try:
-            line = self._lines.get(timeout > 0, timeout)
-        except queue.Empty:
+        assert self._popen.stdout is not None
+        if not select.select([self._popen.stdout], [], [], timeout)[0]:
             return None
+        line = self._popen.stdout.readline()
         if not line.endswith(b"\n"):
             self.gone = True
             return None
         self.busy = False
-        try:
-            return ReportAnswer.model_validate_json(line)
-        except ValidationError:
-            return ReportAnswer(seconds=self._clock() - self.asked_at, error=repr(line[:200]))
+        return ReportAnswer.model_validate_json(line)
 
     def ended(self) -> bool:
         return self._popen.poll() is not None
@@ -363,7 +342,9 @@ class _Child:
             self._popen.wait()
             return f"gave no answer for {self._clock() - self.asked_at:.0f} s"
         code = self._popen.wait()
-        return f"was killed by {_name(-code)}" if code < 0 else f"ended with status {code}"
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with status {code}"
 
     def said(self) -> str:
         """The end of what it wrote on stderr."""
@@ -374,15 +355,7 @@ class _Child:
         """End it, and free what it held."""
         self._popen.kill()
         self._popen.wait()
-        self._reader.join()
-        for stream in (self._popen.stdin, self._errors):
+        for stream in (self._popen.stdin, self._popen.stdout, self._errors):
             with contextlib.suppress(OSError):  # a request that it never read
                 assert stream is not None
                 stream.close()
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -72,7 +72,7 @@ class Report(Artifact):
 
 def plan_for_report(plan: Plan) -> PlanShown:
     """The part of a plan that a report shows. Strategies are named by pair if models compete."""
-    plan = by_pair(plan)[0]
+    plan = by_pair(plan)
     facts, data = plan.facts, plan.facts.data
     return PlanShown.taken_from(
         plan,

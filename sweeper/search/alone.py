@@ -116,7 +116,7 @@ def search(
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial, by model (``""`` where strategies name
+        untrained: Costs that are known before any trial, by model (``""`` where strategies name
             none): of the base model as it is, and of a linear head on it, for trials that may
             start from that (``head_init`` of ``probe``).
         limits: On measures of the reports, which trials are held to.
@@ -130,7 +130,11 @@ def search(
     running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
     while not (because := _ended(running, stop, searched)):
-        ended = _try(running, objective)
+        trial, reports = running.ask(), list[RungReport]()
+        steps = objective(space.key(trial), trial.parameters)
+        result = _follow(running, trial.number, steps, reports)
+        running.tell(trial.number, result)
+        ended = EndedTrial(trial, tuple(reports), result)
         searched = replace(searched, trials=(*searched.trials, ended))
     return replace(searched, because=because)
 
@@ -144,14 +148,6 @@ def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
     if min(map(searched.cost, searched.trials), default=math.inf) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
     return gains_too_little(running) if stop.while_worth_it else ""
-
-
-def _try(running: Search, objective: Objective) -> EndedTrial:
-    trial, reports = running.ask(), list[RungReport]()
-    steps = objective(running.space.key(trial), trial.parameters)
-    result = _follow(running, trial.number, steps, reports)
-    running.tell(trial.number, result)
-    return EndedTrial(trial, tuple(reports), result)
 
 
 def _follow(

@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from sweeper.constraints import Limit, is_beyond, order, violation
 from sweeper.evaluation.significance import Scores, paired_difference, with_shared_seeds
@@ -128,16 +129,33 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
     return top[min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in top]))].trial
 
 
-def cheapest(costs: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the costs that nothing undercuts clearly: in memory first, then in time.
+def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
+    """Whether seeds make up more than half of the variance of differences between finalists.
+
+    It is the mean over all pairs on validation. What the differences are decides nothing, so that
+    the question whether there is one stays open.
+    """
+    scores = [finalist.scores for finalist in finalists if finalist.scores is not None]
+    shares = []
+    for first, second in combinations(scores, 2):
+        if first.items.shape[1] == second.items.shape[1]:
+            difference = paired_difference(first, second)
+            seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
+            shares.append(seed / (seed + item) if seed else 0.0)
+    return bool(shares) and statistics.fmean(shares) > 0.5
+
+
+def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of those that nothing undercuts clearly: in memory first, then in time.
 
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
     """
-    least = min(used for used, _ in costs)
+    least = min(used for used, _ in trainings)
     memory = max(least * (1 + ALIKE_MEMORY), least + ALIKE_GIB)
-    seconds = min(took for used, took in costs if used <= memory) * (1 + ALIKE_SECONDS)
-    return [index for index, (used, took) in enumerate(costs) if used <= memory and took <= seconds]
+    seconds = min(took for used, took in trainings if used <= memory) * (1 + ALIKE_SECONDS)
+    pairs = enumerate(trainings)
+    return [index for index, (used, took) in pairs if used <= memory and took <= seconds]
 
 
 def told_apart(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:

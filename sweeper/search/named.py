@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,14 +77,20 @@ def _try(name: str, where: str, space: Space) -> None:
     if isinstance(pruner, SweeperPruner):
         return
     study = optuna.create_study(sampler=sampler, pruner=pruner)
-    try:
+    with _reported(f"{name} cannot be used for this space", where):
         trial = study.ask()
         optuna_space.suggest(trial, space)
         trial.report(1.0, 1)
         pruner.prune(study, study.trials[0])
-    except Exception as error:  # it may be anybody's class
-        why = f"Its error, when asked about one trial: {_said(error)}"
-        raise SpecError(f"{name} cannot be used for this space", why, where=where) from error
+
+
+@contextlib.contextmanager
+def _reported(what: str, where: str, fix: str = "") -> Iterator[None]:
+    """Report whatever anybody's class or module raises."""
+    try:
+        yield
+    except Exception as error:
+        raise SpecError(what, str(error) or type(error).__name__, fix, where) from error
 
 
 def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
@@ -116,15 +124,9 @@ def _ours(name: str, space: Space) -> SweeperPruner:
 def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]) -> object:
     text, arguments = _parse(name, where)
     module_name, _, class_name = text.partition(":")
-    try:
+    fix = "Install it, run the command in its folder, or correct the name."
+    with _reported(f"cannot import {module_name!r}", where, fix):
         module = home if module_name == "optuna" else _imported(module_name)
-    except Exception as error:  # it runs whatever the module does
-        raise SpecError(
-            f"cannot import {module_name!r}",
-            _said(error),
-            "Install it, run the command in its folder, or correct the name.",
-            where,
-        ) from error
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         names = [each for each in dir(module) if _is_kind(getattr(module, each), base)]
@@ -135,10 +137,8 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
         )
     accepted = inspect.signature(cls).parameters
     extra = {key: value for key, value in extra.items() if key in accepted}
-    try:
+    with _reported(f"cannot make {name}", where):
         return cls(**{**extra, **arguments})
-    except Exception as error:  # it may be anybody's class
-        raise SpecError(f"cannot make {name}", _said(error), where=where) from error
 
 
 def _imported(module: str) -> ModuleType:
@@ -147,10 +147,6 @@ def _imported(module: str) -> ModuleType:
     if here not in sys.path:
         sys.path.append(here)
     return importlib.import_module(module)
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _is_kind(value: object, base: type) -> bool:

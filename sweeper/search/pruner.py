@@ -186,9 +186,9 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 
 
 def ends(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
-    """Loss at a rung and final loss of each completed trial that has both.
+    """Cost at a rung and final cost of each completed trial that has both.
 
-    The lowest loss so far predicts the end less well where few items are scored at a rung. The
+    The lowest cost so far predicts the end less well where few items are scored at a rung. The
     peers are to be trials of one length: a shorter one ends with less training.
     """
     return [
@@ -221,7 +221,7 @@ def prior_doubt(left: float, luck: float) -> float:
         luck: What the items at the rung add, as a standard deviation.
 
     Returns:
-        A standard deviation of the log of the loss.
+        A standard deviation of the log of the cost.
     """
     return math.hypot(DOUBT_OF_LEFT * left, luck)
 
@@ -256,24 +256,24 @@ def luck(own: FirstItems | None, others: Sequence[FirstItems | None], easier: fl
     easy draw flatters all of them; what is left is that one trial finds them easier than another
     does, and that does not shrink as training goes on.
 
-    Standard deviation of the log of a loss, as the mean over pairs of this trial with another; 0
+    Standard deviation of the log of a cost, as the mean over pairs of this trial with another; 0
     where nobody told of items, or where they are all that there are.
 
     Args:
         own: The trial's items at a rung.
         others: Those of other trials, at the same rung.
-        easier: What the loss on all items is above that on these.
+        easier: What the cost on all items is above that on these.
     """
-    if own is None or len(own.each) < 2 or own.loss + easier <= 0:
+    if own is None or len(own.each) < 2 or own.cost + easier <= 0:
         return 0.0
     same = [other for other in others if other is not None and other.count == own.count]
-    same = [other for other in same if other.loss + easier > 0]
+    same = [other for other in same if other.cost + easier > 0]
     if not same:
         return 0.0
-    # Delta method: an item moves the log of a loss by its share of it. Half of what two differ by.
-    levels = np.asarray([other.loss + easier for other in same])
+    # Delta method: an item moves the log of a cost by its share of it. Half of what two differ by.
+    levels = np.asarray([other.cost + easier for other in same])
     theirs = np.asarray([other.each for other in same]) / levels[:, None]
-    apart = np.asarray(own.each) / (own.loss + easier) - theirs
+    apart = np.asarray(own.each) / (own.cost + easier) - theirs
     unseen = max(0.0, 1 - own.count / max(own.of, own.count))
     squares = apart.var(axis=1, ddof=1) / own.count * unseen / 2
     return math.sqrt(statistics.fmean(squares.tolist()))
@@ -302,11 +302,11 @@ class View:
     Args:
         rung: Where it stands.
         strategy: The other trials of its strategy.
-        peers: Trials of its model, length and start that have a loss at this rung: those of its
+        peers: Trials of its model, length and start that have a cost at this rung: those of its
             strategy, or of all strategies where too few of them have ended.
         others: The trials of all strategies.
-        gain: The least share of its loss so far at which a good trial may still end.
-        objective: What losses here are costs of.
+        gain: The least share of its cost so far at which a good trial may still end.
+        objective: What the costs are of.
     """
 
     own: Observation
@@ -370,7 +370,7 @@ class View:
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
     def _easier(self, others: Sequence[Observation]) -> float:
-        """The loss on all items minus that on the rungs' items; 0 if unknown."""
+        """The cost on all items minus that on the rungs' items; 0 if unknown."""
         differences = [trial.easier for trial in others]
         return statistics.fmean([each for each in differences if each is not None] or [0.0])
 

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from sweeper.plans import Parameter, Space
+from sweeper.plans import Parameter, ProposedTrial, Space
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.axes import (
     Axis,
@@ -76,7 +76,7 @@ class SweeperSampler:
 
     Args:
         space: Candidates, ranges, priors, seed.
-        untrained: Losses that are known before any trial; may be added to.
+        untrained: Costs that are known before any trial; may be added to.
     """
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
@@ -106,22 +106,28 @@ class SweeperSampler:
 
     def _choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
         generator = np.random.default_rng([self._space.seed, number])
-        situation = self._situation(seen, generator)
-        keys = alive(self._searchable, situation.by_key)
-        turn = in_turn(keys, situation.by_key)
-        if turn is not None:
-            return turn, self._point(turn, situation)
-        promises = {key: self._promise(key, situation) for key in keys}
-        best = max(keys, key=lambda key: promises[key].score)
-        return best, self._untried_proposal(best, situation.of(best)) or promises[best].point
-
-    def _situation(self, seen: Sequence[Observation], generator: np.random.Generator) -> _Situation:
         by_key: dict[str, list[Observation]] = defaultdict(list)
         for trial in seen:
             by_key[trial.key].append(trial)
         before = self.untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
-        return _Situation(by_key, trials, known_of(seen), generator)
+        known = known_of(seen)
+
+        def suggestion(key: str) -> Suggestion:
+            earlier, constants = self._earlier(key, by_key[key]), self._constants(key)
+            others = [trials_of for other, trials_of in trials.items() if other != key]
+            return Proposals(trials[key], generator, constants, known, earlier, others).best()
+
+        keys = alive(self._searchable, by_key)
+        turn = in_turn(keys, by_key)
+        if turn is not None and not (self._axes[turn] and by_key[turn]):
+            # The rule book's best guess is tried before anything is searched.
+            parameters = self._candidates[turn].parameters
+            return turn, {name: parameters[name].default for name in self._axes[turn]}
+        suggestions = {key: suggestion(key) for key in keys} if turn is None else {}
+        best = turn or max(keys, key=lambda key: suggestions[key].score)
+        proposal = self._untried_proposal(best, by_key[best])
+        return best, proposal or (suggestions.get(best) or suggestion(best)).point
 
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
@@ -147,14 +153,6 @@ class SweeperSampler:
             if parameter.searched
         }
 
-    def _point(self, key: str, situation: _Situation) -> dict[str, Scalar]:
-        own = situation.of(key)
-        if not self._axes[key] or not own:
-            # The rule book's best guess is tried before anything is searched.
-            parameters = self._candidates[key].parameters
-            return {name: parameters[name].default for name in self._axes[key]}
-        return self._untried_proposal(key, own) or self._promise(key, situation).point
-
     def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
         """The proposed configuration, once, as this candidate's first draw."""
         drawn = [trial for trial in own if trial.origin == "search"]
@@ -167,7 +165,7 @@ class SweeperSampler:
             return {}
         return candidate.searched(candidate.defaults(proposed.parameters))
 
-    def _earlier(self, key: str, own: Sequence[Observation]) -> TransferredPrior | None:
+    def _earlier(self, key: str, own: Sequence[Observation]) -> ProposedTrial | None:
         """The proposal as a prior, until it is worse than the default."""
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
@@ -177,38 +175,7 @@ class SweeperSampler:
         default = min((trial.rank for trial in ended if trial.origin == "default"), default=None)
         if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
             return None
-        return TransferredPrior(proposed.parameters, proposed.weight)
-
-    def _promise(self, key: str, situation: _Situation) -> Suggestion:
-        return Proposals(
-            situation.trials[key],
-            situation.generator,
-            self._constants(key),
-            situation.known,
-            self._earlier(key, situation.of(key)),
-            [trials for other, trials in situation.trials.items() if other != key],
-        ).best()
-
-
-@dataclass(frozen=True)
-class _Situation:
-    """The data for one choice.
-
-    Args:
-        by_key: The trials of each candidate.
-        trials: Those of searched candidates, as models are told of them.
-        known: What all trials say together.
-        generator: The only source of chance.
-    """
-
-    by_key: Mapping[str, Sequence[Observation]]
-    trials: Mapping[str, Trials]
-    known: StudyCosts
-    generator: np.random.Generator
-
-    def of(self, key: str) -> Sequence[Observation]:
-        """The candidate's trials."""
-        return self.by_key.get(key, ())
+        return proposed
 
 
 def known_of(seen: Sequence[Observation]) -> StudyCosts:
@@ -265,44 +232,6 @@ def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> 
 
 
 @dataclass(frozen=True)
-class TransferredPrior:
-    """The best configuration of an earlier study, as a prior.
-
-    Args:
-        parameters: Parameters of its best trial.
-        similarity: Similarity of its facts to this study's, 0 to 1.
-    """
-
-    parameters: Mapping[str, Scalar]
-    similarity: float
-
-    @property
-    def share(self) -> float:
-        """Its weight beside the rules' prior."""
-        return EARLIER_SHARE * self.similarity
-
-    def log_densities(
-        self, axes: Mapping[str, Axis | ChoiceAxis], points: Sequence[Mapping[str, Scalar]]
-    ) -> Vector:
-        """Log density of configurations around the earlier best, as wide as the rules' prior."""
-        total = np.zeros(len(points))
-        for name, axis in axes.items():
-            values = [point.get(name) for point in points]
-            if name not in self.parameters:
-                densities = axis.log_priors(values)
-            elif isinstance(axis, ChoiceAxis):
-                same = np.asarray([value == self.parameters[name] for value in values])
-                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
-            else:
-                values_as_numbers, spread = numbers(values), axis.prior[1]
-                away = axis.units(values_as_numbers) - axis.unit(self.parameters[name])
-                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
-            held = np.asarray([value is not None for value in values])
-            total += np.where(held, densities, 0.0)
-        return total
-
-
-@dataclass(frozen=True)
 class Proposals:
     """The draws for the next configuration of one candidate.
 
@@ -319,7 +248,7 @@ class Proposals:
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
     known: StudyCosts = field(default_factory=StudyCosts)
-    earlier: TransferredPrior | None = None
+    earlier: ProposedTrial | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Suggestion:
@@ -330,7 +259,7 @@ class Proposals:
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
         point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
-        return Suggestion(point, 0.0, 0.0)
+        return Suggestion(point, 0.0)
 
     @cached_property
     def _rate(self) -> Axis | None:
@@ -349,7 +278,7 @@ class Proposals:
         }
         return self._existing({**self._believed(), **around, **moved})
 
-    def log_priors(self, points: Sequence[Mapping[str, Scalar]]) -> Vector:
+    def log_priors(self, points: Sequence[Point]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
         total = np.zeros(len(points))
         for name, axis in self.own.axes.items():
@@ -357,9 +286,27 @@ class Proposals:
             total += np.nan_to_num(axis.log_priors([point.get(name) for point in points]))
         if self.earlier is None:
             return total
-        share = self.earlier.share
-        about = math.log(share) + self.earlier.log_densities(self.own.axes, points)
+        share = EARLIER_SHARE * self.earlier.weight
+        about = math.log(share) + self._near_earlier(self.earlier, points)
         return np.logaddexp(math.log(1 - share) + total, about)
+
+    def _near_earlier(self, earlier: ProposedTrial, points: Sequence[Point]) -> Vector:
+        """Log density of configurations around the earlier best, as wide as the rules' prior."""
+        total = np.zeros(len(points))
+        for name, axis in self.own.axes.items():
+            values = [point.get(name) for point in points]
+            if name not in earlier.parameters:
+                densities = axis.log_priors(values)
+            elif isinstance(axis, ChoiceAxis):
+                same = np.asarray([value == earlier.parameters[name] for value in values])
+                densities = np.log(np.where(same, 1 - OTHER_CHOICE, OTHER_CHOICE))
+            else:
+                values_as_numbers, spread = numbers(values), axis.prior[1]
+                away = axis.units(values_as_numbers) - axis.unit(earlier.parameters[name])
+                densities = -np.log(math.pi * spread * (1 + (away / spread) ** 2))
+            held = np.asarray([value is not None for value in values])
+            total += np.where(held, densities, 0.0)
+        return total
 
     @cached_property
     def _spreads(self) -> dict[str, float]:
@@ -380,7 +327,9 @@ class Proposals:
 
     def _believed_point(self) -> Point:
         point = self._believed()
-        if self.earlier is None or self.generator.random() >= self.earlier.share:
+        if self.earlier is None:
+            return point
+        if self.generator.random() >= EARLIER_SHARE * self.earlier.weight:
             return point
         for name, value in self.earlier.parameters.items():
             axis = self.own.axes.get(name)

@@ -52,7 +52,7 @@ class Search:
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Losses that are known before any trial.
+        untrained: Costs that are known before any trial.
 
     Attributes:
         study: What third-party samplers, pruners and dashboards see of the trials: in memory, with
@@ -124,13 +124,12 @@ class Search:
         )
         self.study.add_trial(running)
         self._begin(trial)
-        for report in reports:
-            self._note(trial.number, report)
+        self.restart(trial.number, reports)
         began = next((start for start in self.untried if self._began_as(trial, start)), None)
         if began is not None:
             self.untried.remove(began)
         if result is not None:
-            self._end(trial.number, result)
+            self.tell(trial.number, result)
         elif self.sampler != OURS:
             self._samplers[trial.number] = make_sampler(self.sampler, self.space, trial.number)
 
@@ -156,12 +155,8 @@ class Search:
             # Too few trials for all defaults: the sampler begins with them, too.
             origin = "default"
         asked.set_user_attr(ORIGIN, origin)
-        trial = Configuration(
-            number=number,
-            strategy=candidate.strategy,
-            model=candidate.model,
-            parameters=parameters,
-            origin=origin,
+        trial = Configuration.taken_from(
+            candidate, number=number, parameters=parameters, origin=origin
         )
         self._begin(trial)
         return trial
@@ -192,7 +187,22 @@ class Search:
 
     def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
-        self._end(number, result, self._samplers.pop(number, None))
+        self._observe(number, result)
+        trial, ended = self._frozen(number), self._observed[number]
+        trial.user_attrs[SECONDS] = result.seconds
+        if result.failure:
+            trial.user_attrs[FAILURE] = result.failure.kind
+        if not self.objective.is_loss and result.validation_loss is not None:
+            trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
+        if ended.violation is not None:
+            trial.system_attrs[CONSTRAINT] = ended.violation
+        value = None if ended.cost is None else self.objective.study_value(ended.cost)
+        if ended.complete:
+            value = self.objective.measured(result)
+        state, values = TrialState[result.state], None if value is None else [value]
+        if (sampler := self._samplers.pop(number, None)) is not None:
+            sampler.after_trial(self.study, trial, state, values)
+        self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def seen(self) -> list[Observation]:
         """All trials by number, as the sampler sees them."""
@@ -220,24 +230,6 @@ class Search:
         self._observe(number)
         cost = self._for_pruner[number].reported[report.rung]
         self._frozen(number).intermediate_values[report.rung] = self.objective.study_value(cost)
-
-    def _end(self, number: int, result: TrialResult, sampler: BaseSampler | None = None) -> None:
-        self._observe(number, result)
-        trial, ended = self._frozen(number), self._observed[number]
-        trial.user_attrs[SECONDS] = result.seconds
-        if result.failure:
-            trial.user_attrs[FAILURE] = result.failure.kind
-        if not self.objective.is_loss and result.validation_loss is not None:
-            trial.user_attrs[VALIDATION_LOSS] = result.validation_loss
-        if ended.violation is not None:
-            trial.system_attrs[CONSTRAINT] = ended.violation
-        value = None if ended.cost is None else self.objective.study_value(ended.cost)
-        if ended.complete:
-            value = self.objective.measured(result)
-        state, values = TrialState[result.state], None if value is None else [value]
-        if sampler is not None:
-            sampler.after_trial(self.study, trial, state, values)
-        self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def _observe(self, number: int, result: TrialResult | None = None) -> None:
         """Keep a trial as sampler and pruner see it: the pruner in costs of what rungs report."""

@@ -303,7 +303,7 @@ def write_score(run: RunFolder, job: Job) -> None:
     score = TestScore(
         name=job.name, trial=job.trial, loss=1.0, metrics={}, items_sha256="", item_scores=(1.0,)
     )
-    attempts.write_score(folder(run, job) / SCORE, score)
+    score.write(folder(run, job) / SCORE)
 
 
 @dataclass

@@ -68,6 +68,22 @@ def test_a_run_has_no_more_trials_than_its_budget_buys(
     assert Status.read(run.status).trials == 4
 
 
+@pytest.mark.parametrize("extra", [0, 2])
+def test_finalists_get_the_extra_seeds_of_the_plan_if_seeds_are_most_of_the_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int
+) -> None:
+    # Two finalists of the curve backend differ by the same amount on each item.
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parent}")
+    run, plan = RunFolder(tmp_path / "run"), make_plan(3)
+    budget = plan.budget.model_copy(update={"finalists": 2, "extra_seeds": extra})
+    plan = plan.model_copy(update={"budget": budget})
+    assert run_sweep(run, make_spec(3, 1), plan, backend=BACKEND).kind == "complete"
+    seal = TestSeal.read(run.test_seal)
+    finalists = [score for score in seal.scores if score.trial in seal.order]
+    trained = {(score.trial, score.seed) for score in finalists}
+    assert trained == {(n, seed) for n in seal.order for seed in range(3 + extra)}
+
+
 def test_a_run_ends_with_exactly_its_total_and_some_pruned(finished) -> None:
     run, outcome, _ = finished
     assert (outcome.kind, outcome.exit_code) == ("complete", 0)

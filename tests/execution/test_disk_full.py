@@ -52,6 +52,9 @@ def test_the_budget_counts_defaults_bests_finalists_their_seeds_and_what_trains(
     budget = disk_budget(plan, workers=2)
     assert budget.kept == 4000 * (2 * 2 + 3)
     assert budget.confirmation == 4000 * 3 * 2
+    more = plan.budget.model_copy(update={"extra_seeds": 2})
+    with_more = disk_budget(plan.model_copy(update={"budget": more}), workers=2)
+    assert with_more.confirmation == 4000 * 3 * 4
     assert budget.in_flight == 4000 * 2
     assert budget.least == 8000 + RESERVE_BYTES
 

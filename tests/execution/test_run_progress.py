@@ -93,7 +93,7 @@ def test_ended_trials_are_counted(progress: RunProgress) -> None:
         origin="search", parameters={},
     )  # fmt: skip
     progress.state.configs[0] = config
-    progress.state.end(0, result)
+    progress.state.results[0] = result
     status = progress.status()
     assert (status.pruned, status.done, status.waiting) == (1, 1, 3)
 
@@ -117,7 +117,7 @@ def test_after_five_trials_a_status_says_what_more_may_bring(progress: RunProgre
             origin="search", parameters={},
         )  # fmt: skip
         progress.state.configs[number] = config
-        progress.state.end(number, result)
+        progress.state.results[number] = result
     found = progress.status().outlook
     assert found is not None
     assert found.gain == pytest.approx(GAINS[5] * 0.96)

@@ -24,4 +24,4 @@ def test_names_titles_and_places_are_each_ones_own() -> None:
     known = metrics()
     assert {"accuracy", "macro_f1", "chrf", "exact_match", "perplexity"} <= set(known)
     assert len({one.title for one in known.values()}) == len(known)
-    assert len({one.place for one in known.values()}) == len(known)
+    assert len({one.order for one in known.values()}) == len(known)

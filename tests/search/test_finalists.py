@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import ArrayLike
 
 from sweeper.constraints import Limit
 from sweeper.evaluation.significance import Scores, with_shared_seeds
-from sweeper.search.finalists import Trainings, choose, in_order, recommend, told_apart
+from sweeper.search.finalists import (
+    Trainings,
+    choose,
+    in_order,
+    recommend,
+    seeds_dominate,
+    told_apart,
+)
 from sweeper.trials import Measure, TrialResult
 
 
@@ -82,6 +90,23 @@ def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_n
 def test_seeds_that_disagree_widen_the_doubt() -> None:
     best = finalist(1, 0.30, spread=0.1)
     assert not apart(best, finalist(2, 0.45, spread=0.1))
+
+
+@pytest.mark.parametrize(("of_seeds", "dominate"), [(3.0, True), (0.0, False)])
+def test_seeds_dominate_by_their_noise_and_not_by_what_the_differences_are(
+    of_seeds: float, dominate: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    for gain in (0.0, 1.0):
+        rows = (
+            gain * number + rng.normal(0, 10, 200) + of_seeds * rng.normal(0, 1, (3, 1))
+            for number in range(3)
+        )
+        finalists = [trained(number, list(own)) for number, own in enumerate(rows)]
+        assert seeds_dominate(finalists) is dominate
+    alone = replace(finalists[0], scores=None)
+    assert not seeds_dominate([alone, finalists[1]])
+    assert not seeds_dominate([finalists[0], trained(2, [np.zeros(10)] * 3)])  # other items
 
 
 def test_finalists_tell_how_much_the_seeds_of_the_others_vary() -> None:

@@ -129,13 +129,13 @@ def test_luck_is_finite_whatever_items_say(
 def test_items_weigh_as_they_do_in_the_loss() -> None:
     losses, weights = [1.0, 2.0, 4.0], [1.0, 1.0, 2.0]
     found = FirstItems.among(losses, 50, weights)
-    assert found.loss == pytest.approx(np.average(losses, weights=weights))
-    assert np.mean(found.each) == pytest.approx(found.loss, rel=1e-3)
+    assert found.cost == pytest.approx(np.average(losses, weights=weights))
+    assert np.mean(found.each) == pytest.approx(found.cost, rel=1e-3)
     assert (found.count, found.of) == (3, 50)
 
 
 def test_many_items_are_told_by_the_first_of_them() -> None:
     found = items([1.0] * MOST_ITEMS + [3.0] * MOST_ITEMS)
     assert len(found.each) == MOST_ITEMS
-    assert found.loss == pytest.approx(2.0)
+    assert found.cost == pytest.approx(2.0)
     assert found.count == 2 * MOST_ITEMS

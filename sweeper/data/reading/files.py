@@ -40,7 +40,7 @@ def split_files(spec: DataSpec) -> SplitFiles:
         if named is not None:
             _require(Path(named))
             files[split] = (Path(named),)
-    return SplitFiles({split: files[split] for split in SPLITS if split in files}, source.said)
+    return SplitFiles({split: files[split] for split in SPLITS if split in files}, source.evidence)
 
 
 def _of_source(spec: DataSpec) -> SplitFiles:

@@ -190,7 +190,7 @@ def _fetched(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
     text = read_text(card) if card else ""
     chosen = layout(folder, listed.names, repository, text, spec.name, spec.split or "")
     _download(repository, listed.commit, folder, [*chain(*chosen.files.values())], tell)
-    evidence = (f"commit {listed.commit[:12]} of the hub's data set {repository}", *chosen.said)
+    evidence = (f"commit {listed.commit[:12]} of the hub's data set {repository}", *chosen.evidence)
     return SplitFiles(chosen.files, evidence)
 
 

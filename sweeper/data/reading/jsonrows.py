@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from sweeper.data.contents import MOST_LINE_BYTES, MemoryLimit, line_too_long
@@ -142,13 +144,12 @@ def _whole(text: TextFile, key: str, table: RowTable) -> Iterator[Numbered]:
 
 
 def _value(text: TextFile, name: str) -> Any:
-    limit, size, parts = MemoryLimit(name), 0, list[str]()
+    limit, whole = MemoryLimit(name), io.StringIO()
     for piece in text.pieces():
-        parts.append(piece)
-        size += len(piece)
-        limit.check(size)
+        whole.write(piece)
+        limit.check(whole.tell())
     try:
-        return value_of("".join(parts))
+        return value_of(whole.getvalue())
     except ValueError as error:
         where = f"{name}:{getattr(error, 'lineno', 1)}"
         raise DataError(_broken(error), fix=_FILE_FIX, where=where) from error
@@ -182,11 +183,11 @@ def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
     if not _all(values, Mapping):
         return {}, ""
     if all(str(number).isdigit() for item in values for number in item):
-        by_number: dict[str, dict[str, Any]] = {}
-        for name, cells in document.items():
-            for number, cell in cells.items():
-                by_number.setdefault(number, {})[name] = cell
-        return {"": [*by_number.values()]}, "an object of columns"
+        columns = [
+            [(name, cells[number]) for name, cells in document.items() if number in cells]
+            for number in dict.fromkeys(chain.from_iterable(values))
+        ]
+        return {"": [*map(dict, columns)]}, "an object of columns"
     splits = {key: _of_object(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
     if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
         return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"

@@ -41,7 +41,7 @@ class SplitFiles:
     """The files of every split that the source has, and in words how they were chosen."""
 
     files: dict[Split, tuple[Path, ...]]
-    said: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
 
 
 def layout(

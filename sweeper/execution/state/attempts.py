@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
@@ -32,7 +31,6 @@ from sweeper.trials import (
     AttemptEndKind,
     Failure,
     RungReport,
-    TestScore,
     TrialConfig,
     TrialResult,
     so_far,
@@ -177,29 +175,15 @@ def drop_leftovers(attempt: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def write_score(path: Path, score: TestScore) -> None:
-    """Keep the score of one model on the test split until it is in ``test.json``."""
-    write_text(path, score.model_dump_json() + "\n")
-
-
-def read_score(path: Path) -> TestScore | None:
-    """What ``write_score`` kept; None where it kept nothing that can be read."""
-    try:
-        return TestScore.model_validate_json(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValidationError):
-        return None
-
-
 @dataclass(frozen=True)
 class ValidationItems:
-    """Losses and headline scores of the validation items, in item order. Shape (items,).
+    """Costs and headline scores of the validation items, in item order. Shape (items,).
 
-    ``weights`` are what an item counts in the validation loss: 1, or tokens of its answer, and 0
-    where it was not scored. Where the objective is another, its costs stand for the losses, and
-    all items count alike.
+    ``weights`` are what an item counts in the mean: 1, or tokens of its answer, and 0 where it was
+    not scored. Where the objective is not the loss, all items count alike.
     """
 
-    losses: NDArray[np.float64]
+    costs: NDArray[np.float64]
     scores: NDArray[np.float64]
     weights: NDArray[np.float64]
 
@@ -207,22 +191,22 @@ class ValidationItems:
     def scored(self) -> ValidationItems:
         """Those that were scored."""
         of = self.weights > 0
-        return ValidationItems(self.losses[of], self.scores[of], self.weights[of])
+        return ValidationItems(self.costs[of], self.scores[of], self.weights[of])
 
 
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
-    """Losses and scores of single validation items; None where they were not kept."""
+    """Costs and scores of single validation items; None where they were not kept."""
     try:
         fields = object_of(read_text(path, errors="replace"))
-        losses = np.asarray(fields["losses"], dtype=np.float64)
+        costs = np.asarray(fields["losses"], dtype=np.float64)
         scores = np.asarray(fields["scores"], dtype=np.float64)
         weights = np.asarray(fields["weights"], dtype=np.float64)
         if not objective.is_loss:
             scores = np.asarray(fields["objective"], dtype=np.float64)
-            losses = np.asarray([objective.cost(score) for score in scores.tolist()])
+            costs = np.asarray([objective.cost(score) for score in scores.tolist()])
             weights = (weights > 0).astype(np.float64)
     except (OSError, KeyError, TypeError, ValueError):
         return None
-    shaped = losses.ndim == 1 and losses.size > 0 and losses.shape == scores.shape == weights.shape
-    usable = shaped and bool(np.isfinite(losses).all() and np.isfinite(weights).all())
-    return ValidationItems(losses, scores, weights) if usable and (weights > 0).any() else None
+    shaped = costs.ndim == 1 and costs.size > 0 and costs.shape == scores.shape == weights.shape
+    usable = shaped and bool(np.isfinite(costs).all() and np.isfinite(weights).all())
+    return ValidationItems(costs, scores, weights) if usable and (weights > 0).any() else None

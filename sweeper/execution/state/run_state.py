@@ -5,6 +5,7 @@ Read from the run's files when the command starts, kept up to date while it runs
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from sweeper.execution.state.status import Best
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.search import finalists
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.trials import State, TrialConfig, TrialResult
 
 
 @dataclass
@@ -24,8 +25,7 @@ class RunState:
     Args:
         limits: Those of the call.
         configs: Of all trials that were asked for, by number.
-        best: The best completed trial by the objective; one over a limit where all are.
-        best_default: The same among the rule book's defaults.
+        results: Of those that have ended.
     """
 
     run: RunFolder
@@ -33,27 +33,26 @@ class RunState:
     limits: tuple[Limit, ...] = ()
     configs: dict[int, TrialConfig] = field(default_factory=dict)
     results: dict[int, TrialResult] = field(default_factory=dict)
-    ended_in: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("COMPLETE", "PRUNED", "FAIL"), 0)
-    )
-    out_of_memory: int = 0
-    best: Best | None = None
-    best_default: Best | None = None
 
-    def end(self, number: int, result: TrialResult) -> None:
-        self.results[number] = result
-        self.count()
+    @property
+    def ended_in(self) -> Counter[State]:
+        """How many trials ended in each state."""
+        return Counter(result.state for result in self.results.values())
 
-    def count(self) -> None:
-        """Compute again what follows from all results."""
-        states = [result.state for result in self.results.values()]
-        self.ended_in = {state: states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
-        failures = (item.failure for item in self.results.values() if item.state == "FAIL")
-        self.out_of_memory = sum(
-            item is not None and item.kind == "out-of-memory" for item in failures
-        )
-        self.best = self._find_best(self.results)
-        self.best_default = self._find_best(self.defaults())
+    @property
+    def out_of_memory(self) -> int:
+        failures = (result.failure for result in self.results.values())
+        return sum(each is not None and each.kind == "out-of-memory" for each in failures)
+
+    @property
+    def best(self) -> Best | None:
+        """The best completed trial by the objective; one over a limit where all are."""
+        return self._find_best(self.results)
+
+    @property
+    def best_default(self) -> Best | None:
+        """The same among the rule book's defaults."""
+        return self._find_best(self.defaults())
 
     def _pair(self, number: int) -> tuple[str, str]:
         """The candidate of a trial: its strategy and model."""

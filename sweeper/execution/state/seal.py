@@ -14,12 +14,13 @@ from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
 from sweeper.search.finalists import Trainings, in_order, recommend
-from sweeper.trials import TestSeal
+from sweeper.trials import TestScore, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
-    """The seeds of the confirmation runs; the trial itself had the plan's seed."""
-    return [plan.seed + extra for extra in range(1, plan.budget.confirmation_seeds)]
+    """The seeds of all confirmation runs there may be; the trial itself had the plan's seed."""
+    most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
+    return [plan.seed + further for further in range(1, most)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
@@ -29,8 +30,8 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
     items = [attempts.read_items(folder / ITEM_LOSSES, plan.objective) for folder in complete]
     scores, kept = None, [item for item in items if item is not None]
-    if len(kept) == len(items) and len({item.losses.shape for item in kept}) == 1:
-        scores = Scores.of([item.losses for item in kept], weights=kept[0].weights)
+    if len(kept) == len(items) and len({item.costs.shape for item in kept}) == 1:
+        scores = Scores.of([item.costs for item in kept], weights=kept[0].weights)
     return Trainings(number, list(complete.values()), scores, plan.objective, limits)
 
 
@@ -82,7 +83,7 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
     """Put the scores into the seal and into the baselines' own files."""
     files = [work_items.score_file(run, item) for item in scored]
-    read = [attempts.read_score(file) for file in files]
+    read = [TestScore.read_or_none(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     complete.write(run.test_seal)

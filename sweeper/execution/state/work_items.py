@@ -90,7 +90,7 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
         names = {name for name, baseline in repair.baselines(run).items() if baseline is not None}
         return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= names
     if item.kind == "test":
-        return attempts.read_score(score_file(run, item)) is not None
+        return TestScore.read_or_none(score_file(run, item)) is not None
     home = run.path / item.home
     return TrialResult.read_or_none(home / RESULT) is not None
 
@@ -99,9 +99,9 @@ def take(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScor
     """Accept the whole result of an attempt as that of its item; None if it has none."""
     home = run.path / item.home
     if item.kind == "test":
-        score = attempts.read_score(attempts.attempt_folder(home, attempt) / SCORE)
+        score = TestScore.read_or_none(attempts.attempt_folder(home, attempt) / SCORE)
         if score is not None:
-            attempts.write_score(score_file(run, item), score)
+            score.write(score_file(run, item))
         return score
     whole = item.kind != "baselines" and attempts.whole_result(home, attempt) is not None
     return attempts.promote(home, attempt) if whole else None

@@ -116,7 +116,7 @@ class Session:
         elif job.kind == "test":
             weights = self._run.path / job.weights if job.weights is not None else None
             score = backend.score_test(job.name, job.config, weights)
-            attempts.write_score(folder / SCORE, score)
+            score.write(folder / SCORE)
         else:
             result = self._train(backend, job, folder)
             if result.failure is not None and result.failure.kind == "disk-full":

@@ -48,4 +48,4 @@ def _what_is_new(row: Example, answers: set[str]) -> Example:
     """The row without an answer that a train row has, which may be like other rows' answers."""
     if not row.messages or row.answer not in answers:
         return row
-    return replace(row, text="\n".join(m.content for m in row.messages[:-1]), messages=())
+    return replace(row, text=row.asked, messages=())

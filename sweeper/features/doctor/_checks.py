@@ -262,10 +262,11 @@ def joined_rows(bench: Bench, attention: str) -> Figures:
 
 def fused_kernels(bench: Bench) -> Figures:
     """Fused kernels give the loss and the gradient of transformers' own operations."""
-    if bench.device.type != "cuda" or not find_spec("liger_kernel"):
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, where it has no bfloat16
+    if not find_spec("liger_kernel") or not (interpreted or bench.device.type == "cuda"):
         raise NotRun("liger-kernel is not installed, or there is no GPU")
     batch, figures = padded(bench.rows()), Figures()
-    kinds: tuple[Precision, ...] = ("fp32", half_precision(bench.device))
+    kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(bench.device),))]
     # All of these before: rotary positions change for each model of the process.
     wanted = [learnt(bench.trained("lora", kind), batch, kind) for kind in kinds]
     for kind, expected in zip(kinds, wanted, strict=True):

@@ -30,6 +30,8 @@ WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
 LEAST_RUNS = 10
 # A plan reads at most this many files.
 MOST_RUNS = 200
+# For each strategy the points of each run, and their standard errors.
+Gaps = dict[str, tuple[tuple[float, float], ...]]
 
 
 class LedgerEntry(Artifact):
@@ -38,6 +40,7 @@ class LedgerEntry(Artifact):
     sweeper_version: str
     device: Literal["cpu", "cuda"]
     task: Task
+    model_kind: str = Field("", description="encoder or decoder; empty where both competed")
     train_rows: int
     trials: int
     scored: tuple[Scored, ...]
@@ -102,6 +105,7 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
         sweeper_version=__version__,
         device=facts.hardware.device,
         task=facts.task,
+        model_kind=kinds.pop() if len(kinds := {model.kind for model in facts.models}) == 1 else "",
         train_rows=facts.data.train_rows,
         trials=trials,
         scored=tuple(_nameless(scored)),
@@ -147,6 +151,20 @@ def _age(path: Path) -> float:
         return -path.stat().st_mtime
     except OSError:  # it was deleted just now, or is a link to nowhere
         return 0.0
+
+
+def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
+    """By kind of model and strategy, the points against LoRA that runs of a task observed."""
+    observed: dict[str, Gaps] = {}
+    for entry in kept:
+        if entry.task != task or not entry.model_kind:
+            continue
+        for scored in entry.scored:
+            if scored.kind == "strategy-gap" and scored.held is not None:
+                of_kind = observed.setdefault(entry.model_kind, {})
+                earlier = of_kind.get(scored.strategy, ())
+                of_kind[scored.strategy] = (*earlier, (scored.own, scored.error))
+    return observed
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:

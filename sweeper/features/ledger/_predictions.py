@@ -115,7 +115,7 @@ class RunScores(Artifact):
 
 def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
-    own, pairs = plan.candidates, by_pair(plan)[0].candidates
+    own, pairs = plan.candidates, by_pair(plan).candidates
     names = {
         (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }

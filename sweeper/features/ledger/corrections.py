@@ -1,8 +1,10 @@
-"""Wider intervals for the kinds of predictions that held less often than they should have."""
+"""What earlier runs teach: wider intervals, and the gaps between strategies."""
 
 from __future__ import annotations
 
-from sweeper.facts.record import Facts
+from collections.abc import Sequence
+
+from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.ledger.facts import LedgerFacts
 from sweeper.features.parts import record_of
 
@@ -13,3 +15,9 @@ def widen(facts: Facts, prediction: str) -> float:
     factors = record.factors if record else {}
     own = factors.get(prediction, 1.0)
     return max(own / factors.get("trial-time", 1.0), 1.0) if prediction == "sweep-time" else own
+
+
+def own_gaps(facts: Facts, model: ModelFacts, strategy: str) -> Sequence[tuple[float, float]]:
+    """The points of a strategy against LoRA in complete runs of this task and kind of model."""
+    record = record_of(facts.features, "ledger", LedgerFacts)
+    return record.gaps.get(model.kind, {}).get(strategy, ()) if record else ()

@@ -1,6 +1,8 @@
-"""What the scores on this machine teach about the intervals of a plan."""
+"""What the scores of earlier runs teach about the intervals and the qualities of a plan."""
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
@@ -9,16 +11,23 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """Factors on intervals, by the kind of prediction, where they are above 1."""
+    """Factors on intervals above 1, by the kind of prediction, and observed gaps.
 
-    factors: dict[str, float]
+    Args:
+        gaps: For each kind of model and strategy the points of each run against LoRA, and their
+            standard errors.
+    """
+
+    factors: dict[str, float] = Field(default_factory=dict)
+    gaps: dict[str, dict[str, tuple[tuple[float, float], ...]]] = Field(default_factory=dict)
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine; none for hardware that was stated."""
-    from sweeper.features.ledger._ledger import MOST_RUNS, entries, factors, machine_of
+    """The factors of this machine, none for hardware that was stated, and gaps of any machine."""
+    from sweeper.features.ledger._ledger import MOST_RUNS, entries, factors, gaps, machine_of
 
-    if not facts.hardware.detected:
-        return None
-    wider = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
-    return LedgerFacts(factors=wider) if wider else None
+    wider = {}
+    if facts.hardware.detected:
+        wider = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
+    observed = gaps(entries(most=MOST_RUNS)[0], facts.task)
+    return LedgerFacts(factors=wider, gaps=observed) if wider or observed else None

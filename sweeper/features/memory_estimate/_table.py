@@ -38,7 +38,7 @@ SHAPES = "derived from shapes"
 _ORIGINS = {
     "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
     "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
-    "device context": "assumed: 0.5 GiB on cards since Ampere",
+    "device context": "assumed: 0.5 GiB on cards since Ampere; it was 1.3 GiB on a V100",
     "process": "measured: Python, torch, transformers and peft in main memory",
     "measured here": "measured here",
 }
@@ -186,6 +186,7 @@ def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
     if setup.device == "cuda":
         parts += [
             "other programs on the GPU, such as a desktop",
+            "freed blocks that PyTorch keeps while there is room, which nvidia-smi shows",
             "memory pools of torch.compile and CUDA graphs",
             "slower attention kernels on cards older than Ampere",
         ]

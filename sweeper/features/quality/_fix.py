@@ -51,7 +51,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
             faults = [
                 fault
                 for fault in kind.find(data)
-                if (rows[fault.place].path, rows[fault.place].line) not in done
+                if (rows[fault.row_index].path, rows[fault.row_index].line) not in done
             ]
             new = _changes(data, kind, faults)
             data = applied(data, new)
@@ -63,7 +63,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
 
 def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
     """What the remedy of a kind does to the rows with its faults, in their order."""
-    details = {fault.place: fault.said for fault in faults}
+    details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
     for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
         row = data.rows[index]

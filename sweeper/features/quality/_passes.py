@@ -64,11 +64,11 @@ class FaultsOfKind:
             self._add(data.rows, kind.find(data))
 
     def _add(self, rows: Sequence[FileRow], faults: Sequence[Fault]) -> None:
-        self.rows += len({fault.place for fault in faults})
-        self.mendable += len({fault.place for fault in faults if fault.mends})
+        self.rows += len({fault.row_index for fault in faults})
+        self.mendable += len({fault.row_index for fault in faults if fault.mends})
         for fault in faults:
-            self.lines[rows[fault.place].path].add(rows[fault.place].line)
-        first = [(rows[item.place], item.said) for item in faults[:SHOWN_EXAMPLES]]
+            self.lines[rows[fault.row_index].path].add(rows[fault.row_index].line)
+        first = [(rows[item.row_index], item.detail) for item in faults[:SHOWN_EXAMPLES]]
         self.first = sorted(self.first + first, key=lambda item: item[0].line)[:SHOWN_EXAMPLES]
 
 

@@ -57,7 +57,7 @@ def _show(finding: FaultFinding, *, several: bool) -> None:
     _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for example in finding.examples:
         where = f"{Path(example.path).name}:{example.line}" if several else f"line {example.line}"
-        detail = f" ({example.said})" if example.said else ""
+        detail = f" ({example.detail})" if example.detail else ""
         _line(f"    {where}{detail}: {example.text}")
     if finding.command:
         some = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.execution.state import attempts, work_items
+from sweeper.execution.state import work_items
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
 from sweeper.reporting.document import Report
+from sweeper.trials import TestScore
 
 HEADING = Heading(13, "refit", "Final model")
 
@@ -39,9 +40,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
     rows = plan.facts.data.train_rows
     item = work_items.point(winner, rows, plan.seed, keep=True)
-    score = attempts.read_score(
-        work_items.score_file(run.folder, work_items.scoring_of_point(item))
-    )
+    file = work_items.score_file(run.folder, work_items.scoring_of_point(item))
+    score = TestScore.read_or_none(file)
     return Figures(
         trial=winner,
         searched_rows=plan.searched_rows,

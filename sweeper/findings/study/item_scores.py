@@ -15,7 +15,7 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, bounded, headline, score_bounds
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
-from sweeper.trials import TestScore
+from sweeper.trials import GeneratedAnswers, TestScore
 
 # A mean of one item has no spread.
 _FEWEST = 2
@@ -153,6 +153,11 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
     return grouped
 
 
+def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
+    """Written answers, of the one training that wrote some."""
+    return next((score.generated for score in scores if score.generated is not None), None)
+
+
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each metric over seeds, where all of them are numbers."""
     names = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
@@ -160,9 +165,9 @@ def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: value for name, value in means.items() if np.isfinite(value)}
 
 
-def validation_losses(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
-    """Validation losses of single items: of all trainings of a trial, or of its own only."""
-    return _of(trial, "losses", seeds=seeds)
+def validation_costs(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
+    """Validation costs of single items: of all trainings of a trial, or of its own only."""
+    return _of(trial, "costs", seeds=seeds)
 
 
 def validation_scores(trial: TrialFiles) -> Scores | None:

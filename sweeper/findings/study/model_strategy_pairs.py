@@ -6,32 +6,20 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from sweeper.plans import Candidate, Plan
+from sweeper.plans import Plan
 from sweeper.redaction import clean
 from sweeper.traits.traits import StrategyOnModel
-from sweeper.trials import TrialConfig
-
-Renamed = Callable[[TrialConfig], TrialConfig]
 
 
-def by_pair(plan: Plan) -> tuple[Plan, Renamed]:
-    """The plan with strategies named ``lora@model`` where models compete, and the renaming.
-
-    With one base model nothing changes.
-    """
+def by_pair(plan: Plan) -> Plan:
+    """The plan with strategies named ``lora@model`` where models compete, else the plan itself."""
     if len({candidate.model for candidate in plan.candidates}) < 2:
-        return plan, lambda config: config
-
-    def candidate(item: Candidate) -> Candidate:
-        return item.model_copy(update={"strategy": pair(item.strategy, item.model)})
-
-    def config(item: TrialConfig) -> TrialConfig:
-        return item.model_copy(update={"strategy": pair(item.strategy, item.model)})
-
-    named = tuple(candidate(item) for item in plan.candidates)
-    return plan.model_copy(update={"candidates": named}), config
+        return plan
+    named = (
+        candidate.model_copy(update={"strategy": pair(candidate.strategy, candidate.model)})
+        for candidate in plan.candidates
+    )
+    return plan.model_copy(update={"candidates": tuple(named)})
 
 
 def pair(strategy: str, model: str) -> str:

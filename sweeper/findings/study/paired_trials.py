@@ -22,7 +22,7 @@ from sweeper.evaluation.significance import (
     paired_difference,
 )
 from sweeper.findings.figures import Comparison, Metric, Outcome
-from sweeper.findings.study.item_scores import interval, validation_losses
+from sweeper.findings.study.item_scores import interval, validation_costs
 from sweeper.findings.study.metric import difference_bounds
 from sweeper.findings.study.reading import TrialFiles
 
@@ -145,8 +145,8 @@ def _seed_share(estimate: Estimate) -> float | None:
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:
-    """Losses of both on the same items, over all trainings; None where they were not kept."""
-    own, other = validation_losses(first), validation_losses(second)
+    """Costs of both on the same items, over all trainings; None where they were not kept."""
+    own, other = validation_costs(first), validation_costs(second)
     if own is None or other is None or own.items.shape[1] != other.items.shape[1]:
         return None
     return own, other

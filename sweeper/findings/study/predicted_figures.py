@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sweeper import units
 from sweeper.artifact import Record
+from sweeper.execution.state.status import Status
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite_value, is_full, result_seconds, trial_seconds
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
@@ -77,10 +78,11 @@ def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     """The sweep and its phases, without phases that were not planned; then the money."""
-    budget, seconds = run.plan.budget, _number(run.status.get("seconds"))
-    if run.status.get("phase") != "complete" or seconds is None:
+    budget, last = run.plan.budget, run.status
+    if last is None or last.phase != "complete" or last.seconds <= 0:
         return
-    took, features, planned = _took(run), budget.features, budget.phases
+    seconds = last.seconds
+    took, features, planned = _took(run, last), budget.features, budget.phases
     within = {name: cost for name, cost in features.items() if cost.in_search}
     waited = math.fsum(result.waited_seconds for result in run.results)
     whole = math.fsum(map(result_seconds, run.results))
@@ -119,22 +121,15 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
         )
 
 
-def _took(run: RunFiles) -> dict[str, float]:
-    """Seconds of the phases, as far as known."""
-    kept = run.status.get("phases")
-    phases = kept.items() if isinstance(kept, dict) else ()
-    took = {str(name): s for name, value in phases if (s := _number(value)) is not None}
+def _took(run: RunFiles, last: Status) -> dict[str, float]:
+    """Seconds of the phases."""
+    took = {name: seconds for name, seconds in last.phases.items() if seconds > 0}
     if "search" in took:  # the first trials run beside the baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
         for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
             took[name] = took.get(name, 0.0) + seconds
     return took
-
-
-def _number(value: object) -> float | None:
-    """Of a file that may be damaged: a number above 0, or None."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:

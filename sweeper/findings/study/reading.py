@@ -7,10 +7,9 @@ written file of a trial is a state, not a fault. Only a run without a plan is re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweeper.constraints import Limit, is_beyond, limits_of, order, violation
 from sweeper.data.examples import SPLITS
@@ -18,8 +17,8 @@ from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import ValidationItems
 from sweeper.execution.state.second_command import statuses
-from sweeper.findings.study.model_strategy_pairs import by_pair
-from sweeper.jsontext import object_of
+from sweeper.execution.state.status import Status
+from sweeper.findings.study.model_strategy_pairs import by_pair, pair
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
@@ -104,8 +103,8 @@ class TrialFiles:
 class RunFiles:
     """The files of one run.
 
-    ``spec`` is the request of the last call; None where it cannot be read. Its ``limits`` may
-    change between calls of one run.
+    ``spec`` is the request of the last call, ``status`` its progress; None where they cannot be
+    read. Its ``limits`` may change between calls of one run.
     ``texts`` says whether rows and answers may be shown.
     """
 
@@ -115,7 +114,7 @@ class RunFiles:
     trials: tuple[TrialFiles, ...]
     baselines: tuple[BaselineResult, ...]
     seal: TestSeal | None
-    status: Mapping[str, Any]
+    status: Status | None
     spec: Spec | None = None
     limits: tuple[Limit, ...] = ()
     texts: bool = True
@@ -168,8 +167,9 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
         UsageError: There is no plan, or a newer sweeper wrote it.
     """
     spec = _spec(run)
-    plan, pair = by_pair(Plan.read(run.plan))
-    trials = [_trial(run, folder, pair, plan.objective) for folder in _numbered(run.trials)]
+    plan = Plan.read(run.plan)
+    named = by_pair(plan)
+    trials = [_trial(folder, plan, named) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -177,22 +177,16 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     ]
     return RunFiles(
         folder=run,
-        plan=plan,
+        plan=named,
         spec_yaml=_text(run.spec),
         spec=spec,
         limits=limits_of(spec) if spec else (),
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
-        status=_status(run),
+        status=statuses([run]).get(run.path),
         texts=texts,
     )
-
-
-def _status(run: RunFolder) -> Mapping[str, Any]:
-    """``status.json``, as far as it can be read; without its command, a run is interrupted."""
-    status = statuses([run]).get(run.path)
-    return {**_mapping(_text(run.status)), **({"phase": status.phase} if status else {})}
 
 
 def _spec(run: RunFolder) -> Spec | None:
@@ -202,16 +196,12 @@ def _spec(run: RunFolder) -> Spec | None:
         return None
 
 
-def _trial(
-    run: RunFolder,
-    folder: Path,
-    pair: Callable[[TrialConfig], TrialConfig],
-    objective: Objective,
-) -> TrialFiles | None:
-    config = TrialConfig.read_or_none(folder / CONFIG)
+def _trial(folder: Path, plan: Plan, named: Plan) -> TrialFiles | None:
+    config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
-    config = pair(config)
+    if named is not plan:
+        config = config.model_copy(update={"strategy": pair(config.strategy, config.model)})
     result_path = folder / RESULT
     result = TrialResult.read_or_none(result_path)
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
@@ -270,13 +260,6 @@ def _text(path: Path) -> str:
         return read_text(path, errors="replace")
     except OSError:
         return ""
-
-
-def _mapping(text: str) -> Mapping[str, Any]:
-    try:
-        return object_of(text)
-    except ValueError:
-        return {}
 
 
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:

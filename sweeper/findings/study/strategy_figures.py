@@ -11,7 +11,7 @@ from sweeper.evaluation.significance import mean_interval
 from sweeper.findings.figures import Interval
 from sweeper.findings.findings import StrategySummary
 from sweeper.findings.study.finalist_figures import finalists
-from sweeper.findings.study.item_scores import validation_losses
+from sweeper.findings.study.item_scores import validation_costs
 from sweeper.findings.study.metric import (
     LOSS,
     SHARE,
@@ -106,7 +106,7 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
         seeds: Whether of the mean over all trainings, with their spread; else of the one that the
             search saw.
     """
-    scores = validation_losses(trial, seeds=seeds)
+    scores = validation_costs(trial, seeds=seeds)
     if scores is None:
         return Interval(value=trial.value)
     estimate = mean_interval(scores)

@@ -8,7 +8,6 @@ perplexity). Losing counts as positive.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -21,7 +20,6 @@ from sweeper.evaluation.significance import (
     CONFIDENCE,
     Estimate,
     Scores,
-    holm,
     items_to_settle,
     mean_interval,
     outcome,
@@ -33,6 +31,7 @@ from sweeper.findings.figures import Interval
 from sweeper.findings.findings import MeasuredTrials
 from sweeper.findings.study.item_scores import interval
 from sweeper.findings.study.metric import LOSS, SHARE, UNBOUNDED, Bounds
+from sweeper.findings.study.paired_trials import ComparedPair, compare
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.jsontext import object_of
 from sweeper.textfile import read_text
@@ -156,20 +155,9 @@ class TaskChange(ScoredTask):
     tuned: Interval
     lost: Interval
     detectable_points: float
-    adjusted_p: float = Field(description="Holm, over the tasks of this trial")
+    adjusted_p: float | None = Field(None, description="Holm, over the tasks of this trial")
     outcome: Retention
     more_items: int | None = Field(None, description="further items that would settle it")
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """One trial and its base on one task."""
-
-    trial: int
-    strategy: str
-    tuned: TaskScores
-    base: TaskScores
-    difference: Estimate
 
 
 def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
@@ -179,24 +167,20 @@ def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
     scores = [score for score in map(ModelScores.read_or_none, files) if score is not None]
     bases = [s for s in scores if s.trial is None]
     tuned = sorted((s for s in scores if s.trial is not None), key=lambda s: s.trial or 0)
-    compared: list[TaskChange] = []
+    changes: list[TaskChange] = []
     for model in tuned:
-        pairs = _pairs(model, bases)
-        adjusted = holm([pair.difference.p for pair in pairs])
-        compared += [_task(pair, p, run.margin) for pair, p in zip(pairs, adjusted, strict=True)]
-    return tuple(compared)
+        own = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
+        tasks = [(task, _same_task(own, task)) for task in model.tasks]
+        pairs = {task.task: (task, base) for task, base in tasks if base is not None}
+        compared = compare({name: (_scores(t), _scores(b)) for name, (t, b) in pairs.items()})
+        changes += [_task(model, *pairs[name], pair, run.margin) for name, pair in compared.items()]
+    return tuple(changes)
 
 
-def _pairs(model: ModelScores, bases: Sequence[ModelScores]) -> list[_Pair]:
-    pairs = []
-    own = [b for b in bases if (b.model, b.dtype) == (model.model, model.dtype)]
-    for tuned in model.tasks:
-        base = next((t for b in own if (t := b.task(tuned.task, tuned.digest))), None)
-        if base is None or base.keys != tuned.keys or len(base.keys) < 2:
-            continue
-        difference = paired_difference(_scores(tuned), _scores(base))
-        pairs.append(_Pair(model.trial or 0, model.strategy, tuned, base, difference))
-    return pairs
+def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | None:
+    """The base on the same items of a task; None where there are fewer than two."""
+    base = next((t for b in bases if (t := b.task(tuned.task, tuned.digest))), None)
+    return base if base and base.keys == tuned.keys and len(base.keys) > 1 else None
 
 
 def _scores(task: TaskScores) -> Scores:
@@ -204,10 +188,12 @@ def _scores(task: TaskScores) -> Scores:
     return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
-def _task(pair: _Pair, adjusted: float, smallest: float) -> TaskChange:
-    task, difference = pair.tuned, pair.difference
+def _task(
+    model: ModelScores, task: TaskScores, base: TaskScores, pair: ComparedPair, smallest: float
+) -> TaskChange:
+    difference = pair.estimate
     bounds = SHARE if task.unit == "points" else LOSS
-    word = outcome(difference, smallest, task.higher_is_better, adjusted)
+    word = outcome(difference, smallest, task.higher_is_better, pair.adjusted_p)
     kept: Retention = "lost" if word == "worse" else "unresolved"
     worst = -difference.low if task.higher_is_better else difference.high
     if word == "better" or (word != "worse" and worst < smallest):
@@ -215,13 +201,13 @@ def _task(pair: _Pair, adjusted: float, smallest: float) -> TaskChange:
     return TaskChange.taken_from(
         task,
         items=len(task.keys),
-        trial=pair.trial,
-        strategy=pair.strategy,
-        base=interval(mean_interval(_scores(pair.base)), bounds),
+        trial=model.trial or 0,
+        strategy=model.strategy,
+        base=interval(mean_interval(_scores(base)), bounds),
         tuned=interval(mean_interval(_scores(task)), bounds),
         lost=in_points(difference, bounds, sign=-1 if task.higher_is_better else 1),
         detectable_points=100 * _detectable(difference),
-        adjusted_p=adjusted,
+        adjusted_p=pair.adjusted_p,
         outcome=kept,
         more_items=items_to_settle(difference, smallest) if kept == "unresolved" else None,
     )

@@ -25,6 +25,7 @@ from sweeper.findings.study.item_scores import (
     scored_items,
     test_score,
     trial_name,
+    written_answers,
 )
 from sweeper.findings.study.metric import loss_metric, objective_metric
 from sweeper.findings.study.paired_trials import compare
@@ -33,7 +34,7 @@ from sweeper.findings.verdict.comparisons import Contest
 from sweeper.metrics.metric import metrics
 from sweeper.search.finalists import cheapest
 from sweeper.traits.traits import changes_base
-from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
+from sweeper.trials import BaselineResult, GeneratedAnswers
 from sweeper.visible import shortened
 
 # With fewer trainings the seed component of an interval has no usable degrees of freedom.
@@ -110,7 +111,7 @@ def _for_trial(
     if not tied:
         return f"{head}chosen on validation: the cheapest to train of those close to the best."
     others = [finalist for finalist in finalists(run) if trial_name(finalist.trial) in tied]
-    if 0 in cheapest([_cost(finalist) for finalist in (chosen, *others)]):
+    if 0 in cheapest([_resources(finalist) for finalist in (chosen, *others)]):
         count = len(tied) + 1
         return f"{head}the cheapest to train of {count} finalists that cannot be told apart."
     return (
@@ -119,7 +120,7 @@ def _for_trial(
     )
 
 
-def _cost(finalist: Finalist) -> tuple[float, float]:
+def _resources(finalist: Finalist) -> tuple[float, float]:
     """Memory, then time."""
     memory = finalist.peak_memory_gib
     return (float("inf") if memory is None else memory, finalist.seconds)
@@ -268,7 +269,7 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
 
 def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
     """Metrics of written answers that are worse, with Holm's correction over all of them."""
-    wrote = {name: _generated(of_model) for name, of_model in entries(run).items()}
+    wrote = {name: written_answers(of_model) for name, of_model in entries(run).items()}
     own = wrote.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
     for second in seconds:
@@ -282,10 +283,6 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
         comparison = compared.comparison((first, second), metric, smallest)
         if comparison.outcome == "worse":
             yield comparison
-
-
-def _generated(scores: list[TestScore]) -> GeneratedAnswers | None:
-    return next((score.generated for score in scores if score.generated is not None), None)
 
 
 def _paired(

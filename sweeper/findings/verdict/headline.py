@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings, TestedModel, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
 
 
 def figure_lines(findings: Findings, number: int) -> list[str]:
@@ -84,9 +84,6 @@ def _use(findings: Findings, row: TrialRow) -> HeadlineFigure:
         size = f"{units.size(row.weights_bytes)} of weights{base}"
     if tested is None or tested.seconds_per_thousand is None:
         return HeadlineFigure("to use", size)
-    pace = f"{units.duration(tested.seconds_per_thousand)} per 1,000 {_items(tested)}"
+    items = "answers in writing" if tested.generated is not None else "items"
+    pace = f"{units.duration(tested.seconds_per_thousand)} per 1,000 {items}"
     return HeadlineFigure("to use", pace, size)
-
-
-def _items(tested: TestedModel) -> str:
-    return "answers in writing" if tested.generated is not None else "items"

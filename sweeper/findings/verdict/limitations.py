@@ -18,7 +18,7 @@ from sweeper.findings import words
 from sweeper.findings.findings import Limitation, RunSummary, Verdict
 from sweeper.findings.study.item_scores import entries, model_title, scored_items, trial_name
 from sweeper.findings.study.metric import loss_unit
-from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes
+from sweeper.findings.study.reading import RunFiles, encoding_notes
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
@@ -151,9 +151,8 @@ def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
     if rungs < study.run.plan.budget.rungs:
         return  # longer ones were tried and were no better
     seeds = [run.result.validation_loss for run in best.trainings()]
-    losses = [_loss_at(best, rung) for rung in (rungs - 2, rungs - 1, rungs)]
+    points = [report.validation_loss for report in best.rungs if report.rung >= rungs - 2]
     seed_losses = [loss for loss in seeds if loss is not None]
-    points = [loss for loss in losses if loss is not None]
     if len(seed_losses) < 2 or len(points) < 3:
         return
     spread = float(np.std(seed_losses, ddof=1))
@@ -220,7 +219,8 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     early = {
         trial.config.number: cost
         for trial in run.trials
-        if (cost := _cost_at(trial, rung)) is not None
+        for report in trial.rungs
+        if report.rung == rung and (cost := trial.objective.cost_at_rung(report)) is not None
     }
     best = run.ranked[0].config.number
     if best not in early or len(early) < 4:
@@ -234,18 +234,6 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
         f"rung {rung}, where the first trial was pruned: a pruned trial may have been better.",
         action="Run again with --new and search.pruner: optuna:NopPruner, or with more trials.",
     )
-
-
-def _loss_at(trial: TrialFiles, rung: int) -> float | None:
-    return next((report.validation_loss for report in trial.rungs if report.rung == rung), None)
-
-
-def _cost_at(trial: TrialFiles, rung: int) -> float | None:
-    """What it was pruned by, lower is better."""
-    if not trial.objective.at_rungs:
-        return _loss_at(trial, rung)
-    reports = (at_rung for at_rung in trial.rungs if at_rung.rung == rung)
-    return next((trial.objective.cost_of(report) for report in reports), None)
 
 
 def _unequal(study: JudgedStudy) -> Iterator[Limitation]:

@@ -10,7 +10,6 @@ from sweeper.execution.state.status import ENDED
 from sweeper.findings.findings import RunSummary
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
-from sweeper.search.study_end import Outlook
 from sweeper.trials import TrialResult
 
 Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
@@ -18,7 +17,7 @@ Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
 def run_summary(run: RunFiles) -> RunSummary:
     """Counts, times and status of a run."""
-    states = Counter(trial.end for trial in run.trials)
+    states, last = Counter(trial.end for trial in run.trials), run.status
     results = [trial.result for trial in run.trials if trial.result]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
     used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
@@ -29,7 +28,7 @@ def run_summary(run: RunFiles) -> RunSummary:
         models=tuple(model.id for model in run.plan.facts.models),
         device=run.plan.facts.hardware.device,
         status=status(run),
-        failed_because=str(run.status.get("failed_because") or ""),
+        failed_because=last.failed_because if last else "",
         trials_asked=trials_asked(run),
         complete=states["COMPLETE"],
         pruned=states["PRUNED"],
@@ -40,8 +39,8 @@ def run_summary(run: RunFiles) -> RunSummary:
         confirmation_seconds=(
             math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
         ),
-        search_ended=str(run.status.get("search_ended") or ""),
-        outlook=_outlook(run),
+        search_ended=last.search_ended if last else "",
+        outlook=str(last.outlook) if last and last.outlook else "",
     )
 
 
@@ -49,23 +48,17 @@ def status(run: RunFiles) -> Status:
     """What the files show, then what ``status.json`` says."""
     ended = sum(trial.end is not None for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
-    phase = run.status.get("phase")
+    phase = run.status.phase if run.status else ""
     if phase == "complete" or (ended >= trials_asked(run) and opened):
         return "complete"
     if phase and phase not in ENDED:
         return "running"
-    return phase if phase in ("timeout", "failed") else "interrupted"
+    return "timeout" if phase == "timeout" else "failed" if phase == "failed" else "interrupted"
 
 
 def trials_asked(run: RunFiles) -> int:
     """The study's total: of the last call if ``status.json`` tells, else of the plan."""
-    total = run.status.get("trials")
-    return total if isinstance(total, int) and total > 0 else run.plan.budget.trials
-
-
-def _outlook(run: RunFiles) -> str:
-    outlook = run.status.get("outlook")
-    return str(Outlook.model_validate(outlook)) if outlook else ""
+    return run.status.trials if run.status else run.plan.budget.trials
 
 
 def _times(results: list[TrialResult], field: str) -> list[str]:

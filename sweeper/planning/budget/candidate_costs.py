@@ -31,7 +31,6 @@ from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.device_speed import machines, of_one_worker
 from sweeper.planning.costs.setups import candidate_setup
 from sweeper.planning.costs.trial_seconds import (
-    WRITING_BATCH,
     Clock,
     Workload,
     clock_of,
@@ -244,7 +243,7 @@ def baseline_seconds(facts: Facts, lead: Candidate, workload: Workload) -> float
     if workload.classes:
         features = clock.scoring(workload, workload.train_rows + workload.validation_rows)
         return features + fit_seconds(workload)
-    answers = clock.generating(workload.answered_rows, workload.written_tokens, WRITING_BATCH)
+    answers = clock.generating(workload.answered_rows, workload.written_tokens)
     return 2 * (clock.scoring(workload, workload.validation_rows) + answers)
 
 

@@ -9,6 +9,7 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.step_work import StepWork, training_step
 from sweeper.plans import Duration
+from sweeper.units import GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Speed:
         step_seconds: One optimizer step's own cost: data, schedule, clipping.
         writing_seconds: One layer for one written token, beyond its pass: cache and weights.
         spread: Factors from the middle to the ends of the range.
+        memory_bytes: What a GPU has, a part of it for keys and values of answers.
     """
 
     flops: float
@@ -34,6 +36,7 @@ class Speed:
     step_seconds: float
     writing_seconds: float
     spread: tuple[float, float]
+    memory_bytes: float = 0.0
 
     def seconds(self, work: StepWork) -> float:
         return (
@@ -84,6 +87,7 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
         step_seconds=0.005,
         writing_seconds=0.0,
         spread=_GPU_SPREAD,
+        memory_bytes=hardware.memory_gib * GIB,
     )
 
 

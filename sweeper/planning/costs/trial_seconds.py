@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.memory.setup import Setup
+from sweeper.memory.overheads import cache_bytes, prompts_at_once
+from sweeper.memory.setup import OTHER, Setup
+from sweeper.memory.states import base_weights
 from sweeper.planning.costs.corrections import Correction, lesson
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation
@@ -20,8 +22,6 @@ _VALIDATION_SECONDS = 0.1
 # A frozen probe's whole regularisation path on a CPU: four data sets of 440 to 3,000 rows and 2 to
 # 77 classes took between 2.4 and about 14 s beyond their features.
 _FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
-# A trained model writes the answers to so many test items at once.
-WRITING_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +127,30 @@ class Clock(NamedTuple):
 
     def whole(self, workload: Workload) -> float:
         """A full budget from its first step to its last validation."""
-        answers = self.generating(workload.answered_rows, workload.written_tokens, WRITING_BATCH)
+        answers = self.generating(workload.answered_rows, workload.written_tokens)
         return self.training(workload) + self.rungs(workload) + answers
 
     def writing(self, workload: Workload) -> float:
         """Answers to the first test items, token by token."""
-        return self.generating(workload.written_items, workload.written_tokens, WRITING_BATCH)
+        return self.generating(workload.written_items, workload.written_tokens)
 
-    def generating(self, texts: int, tokens: float, batch: int) -> float:
-        """So many texts of so many tokens, token by token, so many texts at a time."""
-        work = evaluation(self.model, self.setup, batch, 1)
+    def generating(self, texts: int, tokens: float, batch: int | None = None) -> float:
+        """So many texts of so many tokens, token by token.
+
+        Args:
+            batch: Texts at a time; as a trial writes them if None.
+        """
+        model, setup = self.model, self.setup
+        if setup.traits.adds == "low-rank" and setup.base_bytes == 4 and not setup.quantization:
+            setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged while it writes
+        length = (setup.evaluation_length or setup.sequence_length) + tokens
+        cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
+        if batch is None:
+            free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
+            batch = max(1, min(texts, prompts_at_once(cached, free)))
+        work = evaluation(model, setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.writing_seconds
+        token += batch * cached / self.speed.bandwidth
         return math.ceil(texts / batch) * tokens * token
 
 

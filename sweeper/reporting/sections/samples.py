@@ -67,13 +67,10 @@ class ShownAnswer(Record):
     confidence: float | None = Field(None, description="probability of the predicted class")
 
 
-class ShownItem(Record):
+class ShownItem(ItemText):
     """A test item with an answer of each model; None for a model without an answer."""
 
     item: int = Field(description="index in the test split, from 0")
-    line: int = Field(description="line in its source file, from 1")
-    asked: str
-    reference: str
     answers: tuple[ShownAnswer | None, ...]
 
 
@@ -180,14 +177,8 @@ class _GroupMaker:
         return OutputGroup(kind=kind, items=tuple(map(self._item, indices[:max_items])), of=of)
 
     def _item(self, item: int) -> ShownItem:
-        text = self.texts[item]
-        return ShownItem(
-            item=int(item),
-            line=text.line,
-            asked=text.asked,
-            reference=text.reference,
-            answers=tuple(self._answer(score, int(item)) for score in self.scores),
-        )
+        answers = tuple(self._answer(score, int(item)) for score in self.scores)
+        return ShownItem.taken_from(self.texts[item], item=int(item), answers=answers)
 
     def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
         loss = score.item_losses[item]

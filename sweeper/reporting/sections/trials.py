@@ -36,7 +36,6 @@ from sweeper.reporting.parts import (
     time_name,
 )
 
-_STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 _WORDS = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -44,6 +43,7 @@ _WORDS = {
     "RUNNING": "running",
     "WAITING": "interrupted",
 }
+_STATES = tuple(_WORDS)
 
 _WIDTH, _HEIGHT = 880, 200
 # With more trials, marks are smaller and translucent.

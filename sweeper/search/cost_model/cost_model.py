@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -235,26 +236,18 @@ class StudyCosts:
     best: float = math.inf
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A configuration to try, with its expected improvement and cost.
+class Suggestion(NamedTuple):
+    """A configuration to try.
 
     Args:
         point: The configuration.
-        log_gain: Log of the expected improvement on the best cost of all. Where trials may break
-            a limit, of the improvement times the probability of keeping to it; of that alone
-            where no trial has kept to it yet.
-        log_seconds: Log of what a full trial takes; 0 where nothing was timed.
+        score: Log of the expected improvement on the best cost of all, a second of a full trial.
+            Where trials may break a limit, of the improvement times the probability of keeping to
+            it; of that alone where no trial has kept to it yet.
     """
 
     point: Point
-    log_gain: float
-    log_seconds: float
-
-    @property
-    def score(self) -> float:
-        """Log of the improvement a second."""
-        return self.log_gain - self.log_seconds
+    score: float
 
 
 @dataclass(frozen=True)
@@ -312,7 +305,7 @@ class CostModel:
         best_first = np.argsort(-score, kind="stable")
         fresh = (k for k in best_first if not is_repeat(alone[k], tried))
         chosen = int(next(fresh, best_first[0]))
-        return Suggestion(draws[chosen], float(gains[chosen]), self.own.log_seconds)
+        return Suggestion(draws[chosen], float(gains[chosen]) - self.own.log_seconds)
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
         measured = [trial for trial in self.own.few if trial.violation is not None]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sweeper.constraints import Limit, is_beyond, order, violation
-from sweeper.objective import Objective
 from sweeper.plans import Configuration, Space
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, RungReport, TrialResult
@@ -81,7 +80,7 @@ class Observation:
     def best_rung(self) -> int | None:
         """The rung with the lowest cost on the same items; None without a rung."""
         costs = {
-            rung: self.items[rung].loss if rung in self.items else cost
+            rung: self.items[rung].cost if rung in self.items else cost
             for rung, cost in self.reported.items()
             if math.isfinite(cost)
         }
@@ -93,9 +92,9 @@ class Observation:
         if not self.complete or self.cost is None or not self.items:
             return None
         if self.rungs in self.items and self.rungs in self.reported:
-            return self.reported[self.rungs] - self.items[self.rungs].loss
+            return self.reported[self.rungs] - self.items[self.rungs].cost
         # It completed before its last rung, with the weights of its best one.
-        return self.cost - min(items.loss for items in self.items.values())
+        return self.cost - min(items.cost for items in self.items.values())
 
     @cached_property
     def rank(self) -> tuple[bool, float, float, float]:
@@ -123,7 +122,8 @@ def observation(
         limits: Those that trials are held to.
     """
     objective, state = space.objective, result.state if result else None
-    reported = {rung: _cost(report, objective) for rung, report in reports.items()}
+    costs = {rung: objective.cost_at_rung(report) for rung, report in reports.items()}
+    reported = {rung: cost for rung, cost in costs.items() if cost is not None}
     cost, measured = None, None
     if result is not None and state == "COMPLETE":
         cost = objective.cost_of(result)
@@ -150,12 +150,6 @@ def observation(
         violation=measured if measured is not None and math.isfinite(measured) else None,
         rungs=space.budget.rungs_of(trial.parameters),
     )
-
-
-def _cost(report: RungReport, objective: Objective) -> float:
-    """The cost at a rung: of the objective if it is measured there, else the loss."""
-    measured = objective.measured(report) if objective.at_rungs else None
-    return report.validation_loss if measured is None else objective.cost(measured)
 
 
 # A straight line through fewer completed trials says nothing.

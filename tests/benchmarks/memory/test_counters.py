@@ -9,6 +9,7 @@ import pytest
 from benchmarks.memory.counters import FITTED, shapes_of, shown
 from benchmarks.memory.records import Case, case_of
 from benchmarks.memory.score import fit, fitting, rows_of
+from sweeper.memory.estimate import phases
 
 REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference" / "memory.json"
 ROW = {
@@ -22,12 +23,23 @@ def _case(**change: object) -> Case:
     return case_of({**ROW, **change}, "a")
 
 
-def test_the_reserve_is_a_share_of_what_moves() -> None:
-    one = shown(_case())
-    assert one.reserve == pytest.approx(FITTED.reserve["logits"] * one.moving)
+def test_the_reserve_is_whole_logits_once_more_and_a_share_of_what_else_moves() -> None:
+    case, share = _case(), FITTED.reserve["fixed"]
+    tokens, vocabulary = case.setup.tokens, case.model.vocabulary_size
+    again = _loss_bytes(case)
+    assert again > 4 * tokens * vocabulary / 2**30
+    one = shown(case)
+    assert one.reserve == pytest.approx(again + share * (one.moving - again))
+    fused = shown(_case(loss_impl="fused linear cross-entropy"))
+    assert fused.reserve == pytest.approx(share * fused.moving)
     steps = [shown(_case(method="full", optimizer=name)) for name in ("adamw_torch_fused", "sgd")]
     assert steps[0].tensors > 1.5 * steps[1].tensors
     assert steps[0].reserve == pytest.approx(steps[1].reserve)  # states leave no gaps
+
+
+def _loss_bytes(case: Case) -> float:
+    steps = {phase.name: phase for phase in phases(case.model, case.setup)}
+    return steps["loss"].parts["logits and loss"] / 2**30
 
 
 def test_what_leaves_gaps() -> None:

@@ -11,10 +11,8 @@ from benchmarks.verdict.studies import (
     World,
     losses,
     recorded,
-    seeds_dominate,
     study,
 )
-from sweeper.evaluation.significance import Scores
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +51,6 @@ def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     assert Rate(0, 2000).upper == pytest.approx(1 - 0.05 ** (1 / 2000))
     assert Rate(3, 3).upper == 1.0
     assert Rate(46, 2000).lower < 0.023 < Rate(46, 2000).upper
-
-
-@pytest.mark.parametrize(("of_seeds", "dominate"), [(3.0, True), (0.0, False)])
-def test_seeds_dominate_by_their_noise_and_not_by_what_the_differences_are(
-    of_seeds: float, dominate: bool
-) -> None:
-    rng = np.random.default_rng(0)
-    for gain in (0.0, 1.0):
-        finalists = [
-            Scores.of(gain * number + rng.normal(0, 10, 200) + of_seeds * rng.normal(0, 1, (3, 1)))
-            for number in range(3)
-        ]
-        assert seeds_dominate(finalists) is dominate
-    assert not seeds_dominate([None])
 
 
 def test_more_seeds_are_trained_only_where_they_dominate(source: Recorded) -> None:

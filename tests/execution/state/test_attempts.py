@@ -208,9 +208,9 @@ def test_a_score_that_was_left_in_its_attempt_is_taken(tmp_path: Path) -> None:
     attempts.new_attempt(run.path / item.home)
     folder = attempt_folder(run.path / item.home, 1)
     score = TestScore(name="trial-3", metrics={}, items_sha256="", item_scores=(1.0,))
-    attempts.write_score(folder / SCORE, score)
+    score.write(folder / SCORE)
     work_items.take_over(run, item)
-    assert attempts.read_score(work_items.score_file(run, item)) == score
+    assert TestScore.read_or_none(work_items.score_file(run, item)) == score
     assert attempts.read_end(folder) is None
 
 

@@ -35,10 +35,10 @@ def result(number: int, loss: float | None = None, **fields: object) -> TrialRes
 
 def test_what_all_results_come_to_is_counted(state: RunState) -> None:
     starved = Failure(kind="out-of-memory", detail="x")
-    state.end(0, result(0, 0.5))
-    state.end(1, result(1))
-    state.end(2, result(2, failure=starved))
-    state.end(3, result(3, 0.4))
+    state.results[0] = result(0, 0.5)
+    state.results[1] = result(1)
+    state.results[2] = result(2, failure=starved)
+    state.results[3] = result(3, 0.4)
     assert state.ended_in == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1}
     assert state.out_of_memory == 1
     best, default = state.best, state.best_default
@@ -51,11 +51,11 @@ def test_what_all_results_come_to_is_counted(state: RunState) -> None:
 def test_the_best_keeps_to_the_limit_where_any_does(state: RunState) -> None:
     state.limits = (Limit("size", 0.1, "size", 2, ""),)
     large, small = (Measure(title="size", unit="m", value=v, base=2.0) for v in (2.5, 2.05))
-    state.end(0, result(0, 0.3, measures={"size": large}))
+    state.results[0] = result(0, 0.3, measures={"size": large})
     best = state.best
     assert best is not None
     assert (best.trial, best.over_limits) == (0, ("size",))
-    state.end(1, result(1, 0.9, measures={"size": small}))
+    state.results[1] = result(1, 0.9, measures={"size": small})
     best = state.best
     assert best is not None
     assert (best.trial, best.over_limits) == (1, ())
@@ -67,7 +67,7 @@ def test_weights_are_kept_for_defaults_bests_and_finalists(state: RunState) -> N
         (state.run.trial(number) / "weights").mkdir(parents=True)
         kept = result(number, loss, weights="weights")
         kept.write(state.run.trial(number) / "result.json")
-        state.end(number, kept)
+        state.results[number] = kept
     assert state.drop_other_weights(1) == [3]
     assert not (state.run.trial(3) / "weights").exists()
     assert state.results[3].weights is None

@@ -274,7 +274,7 @@ def test_a_score_lies_in_the_attempts_folder(link: FakeLink, run: RunFolder) -> 
     _, ended = done(link, run, a_result, kind="test", name="trial-3", weights="trials/3")
     assert ended.done
     folder = attempts.attempt_folder(run.path / "jobs" / "trial-3", 1)
-    score = attempts.read_score(folder / SCORE)
+    score = TestScore.read_or_none(folder / SCORE)
     assert score is not None
     assert score.name == "trial-3"
 

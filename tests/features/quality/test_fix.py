@@ -56,9 +56,9 @@ def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_p
     assert fixed.changes or name == "label-sets"
     left = kind.find(fixed.data)
     if name == "garbled":
-        left = [fault for fault in left if fault.said != "characters are lost"]
+        left = [fault for fault in left if fault.detail != "characters are lost"]
     if name == "label-sets":
-        left = [fault for fault in left if " is " in fault.said]
+        left = [fault for fault in left if " is " in fault.detail]
     if kind.uses_model:  # which would find more in what it changed
         assert len(fixed.changes) == len(kind.find(data))
         return

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from section_figures import figures_of
 
+from sweeper.execution.state.status import Status
 from sweeper.findings.compute import compute
 from sweeper.findings.figures import Comparison, Interval
 from sweeper.findings.study.reading import read_run
@@ -339,7 +340,8 @@ def test_a_running_sweep_never_recommends(make):
 def test_an_interrupted_sweep_never_recommends_even_with_test_scores(contest):
     run, winner, _, _ = contest
     with_right(run, {winner: 0.95, "*": 0.5})
-    run.status.write_text('{"phase": "interrupted", "trials": 40}')
+    now = "2026-01-05T10:00:00Z"
+    Status(phase="interrupted", trials=40, started_at=now, updated_at=now).write(run.status)
     verdict = compute(run).verdict
     assert verdict.kind == "insufficient"
     # Export, refit and limits of `sweeper run` take this one.

@@ -56,7 +56,7 @@ def test_a_trial_is_pruned_only_where_it_is_looked_at(every: int, expected: int)
 
 
 def test_all_phases_have_the_interval_of_a_trial_and_of_counts(scene: Any) -> None:
-    plan = make_plan(*scene(price=2.0))
+    plan = make_plan(*scene(price=2.0, search={"confirmation_seeds": 3}))
     budget = plan.budget
     trials = [candidate.duration for candidate in plan.candidates]
     low = 0.85 * min(trial.low / trial.seconds for trial in trials)
@@ -112,6 +112,19 @@ def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
     assert budget.phases["confirmation"].seconds < 1.2 * 2 * most, (
         "two further seeds of the only trial"
     )
+
+
+def test_finalists_may_get_more_seeds_unless_time_or_seeds_were_asked_for(scene: Any) -> None:
+    plain, asked = (
+        make_plan(*scene(**fields)).budget for fields in ({}, {"search": {"confirmation_seeds": 3}})
+    )
+    assert (plain.extra_seeds, asked.extra_seeds) == (2, 0)
+    times, fewer = plain.phases["confirmation"], asked.phases["confirmation"]
+    assert (times.seconds, times.low) == (fewer.seconds, fewer.low)
+    assert times.high == pytest.approx(2 * fewer.high, rel=0.01)  # four trainings, not two
+    assert plain.sweep.high > asked.sweep.high
+    assert make_plan(*scene(aim={"budget": "10h"})).budget.extra_seeds == 0
+    assert make_plan(*scene(search={"finalists": 1})).budget.extra_seeds == 0
 
 
 @pytest.mark.parametrize("rows", [200_000, 1_000_000])

@@ -165,6 +165,29 @@ def test_a_core_writes_a_token_as_fast_as_measured_within_a_fifth(
     )
 
 
+def test_a_merged_adapter_costs_nothing_while_a_model_writes() -> None:
+    lora = Setup(strategy="lora", precision="fp32", device="cpu")
+    able = CORE.model_copy(update={"bf16": True})
+    for precision, merged in (("fp32", True), ("bf16-mixed", False)):
+        times = [
+            clock_of(SMOLLM, lora.replace(precision=precision, strategy=way), able).generating(8, 9)
+            for way in ("full", "lora")
+        ]
+        assert (times[1] == pytest.approx(times[0])) is merged
+        assert times[1] >= times[0]
+
+
+def test_a_gpu_writes_as_many_texts_at_once_as_its_memory_has_room_for() -> None:
+    seconds = [
+        clock_of(LLAMA3, LORA, A100.model_copy(update={"memory_gib": gib})).generating(64, 100)
+        for gib in (18, 48, 80)
+    ]
+    assert seconds[0] > 5 * seconds[2]
+    assert seconds[0] > seconds[1] > seconds[2]
+    one = clock_of(LLAMA3, LORA, A100).generating(1, 100)
+    assert one < seconds[2] < 2 * one  # keys and values are read for each token
+
+
 LORA = Setup(strategy="lora", micro_batch=4, sequence_length=1024)
 
 

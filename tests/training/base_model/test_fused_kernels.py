@@ -1,6 +1,13 @@
-"""Fused kernels are used where the plan has them, and on a GPU alone; liger-kernel is emulated."""
+"""Fused kernels are used where the plan has them, and on a GPU alone.
 
+One test computes with liger-kernel itself, in Triton's interpreter; the others emulate it.
+"""
+
+import os
+import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +15,27 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sweeper.backend import Decision
+from sweeper.features.doctor._results import Result
 from sweeper.training.base_model.lent_base import LentBase
 
 CPU = torch.device("cpu")
+# Where make kernels puts the packages.
+KERNELS = Path(__file__).parents[3] / ".kernels"
+
+
+def test_liger_kernels_have_the_loss_and_the_gradient_of_transformers(tmp_path):
+    if not KERNELS.is_dir() and not (find_spec("triton") and find_spec("liger_kernel")):
+        pytest.skip("triton and liger-kernel are not installed: make kernels")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("interpreted_kernels.py"), tmp_path],
+        env=os.environ | {"PYTHONPATH": str(KERNELS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    checked = Result.model_validate_json(done.stdout.splitlines()[-1])
+    assert (checked.state, checked.detail) == ("ok", "")
+    assert 0 < checked.figures["fp32_gradient_difference"] < 1e-5
 
 
 @pytest.fixture

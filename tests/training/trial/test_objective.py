@@ -53,8 +53,8 @@ def test_macro_f1_is_measured_at_every_rung_and_chooses_the_weights(
     assert [one.objective for one in heard] == [one.metrics["macro_f1"] for one in heard]
     first = heard[0].first_items
     assert first.count == 20
-    assert first.loss == pytest.approx(1 - heard[0].objective)
-    on_rung_items = [1 - one.first_items.loss for one in heard]
+    assert first.cost == pytest.approx(1 - heard[0].objective)
+    on_rung_items = [1 - one.first_items.cost for one in heard]
     assert on_rung_items[result.best_rung - 1] == max(on_rung_items)
 
 

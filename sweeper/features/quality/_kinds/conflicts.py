@@ -75,7 +75,7 @@ class Conflicts(Kind):
         ]
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        return {fault.place: None for fault in faults if fault.mends}
+        return {fault.row_index: None for fault in faults if fault.mends}
 
 
 def _answers(data: CheckedRows) -> list[Answers]:
