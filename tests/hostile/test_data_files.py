@@ -214,7 +214,7 @@ def test_a_hundred_thousand_columns_end_in_a_message(tmp_path, name):
 
 
 def test_a_line_without_end_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 1000)
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "' + "a" * 2000 + '"}\n')
     assert "x.jsonl:2: this line has" in refused(tmp_path / "x.jsonl")
 

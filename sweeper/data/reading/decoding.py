@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from sweeper.data.contents import CHUNK_BYTES, MOST_LINE_BYTES, line_too_long, opened
+from sweeper.data.contents import CHUNK_BYTES, MAX_LINE_BYTES, line_too_long, open_data_file
 from sweeper.data.problems import listing
 from sweeper.errors import DataError
 
@@ -93,8 +93,8 @@ class TextFile:
         Raises:
             DataError: A line is too long.
         """
-        for number, line in enumerate(self.pieces(MOST_LINE_BYTES + 1, newline), start=1):
-            if len(line) > MOST_LINE_BYTES:
+        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1, newline), start=1):
+            if len(line) > MAX_LINE_BYTES:
                 raise line_too_long(self._name, number, len(line))
             yield line
 
@@ -127,7 +127,7 @@ class TextFile:
 
     def _likeliest(self) -> str:
         """The encoding of the lines that are not UTF-8, by the first of them."""
-        with opened(self._path) as file:
+        with open_data_file(self._path) as file:
             pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
             wrong = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
             return _encoding_of(b"".join(islice(wrong, _SAMPLE_LINES))[:_SAMPLE_BYTES])

@@ -9,7 +9,7 @@ from functools import partial
 
 from sweeper.data.examples import SPLITS, Split
 from sweeper.data.groups import widest_gap
-from sweeper.data.load import divided_rows
+from sweeper.data.load import split_rows
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.data.splits import requested_fractions
 from sweeper.errors import DataError
@@ -57,7 +57,7 @@ def divide(data: DataRows, spec: DataSpec) -> Division:
     if not missing:
         why = f"The data have {', '.join(data.official)} already."
         raise DataError("there is nothing to split", why=why, where=data.name)
-    divided = divided_rows(data, spec).splits
+    divided = split_rows(data, spec).splits
     taken = {example.key: split for split in missing for example in divided[split]}
     splits = tuple(map(partial(_split_of, taken), data.rows))
     labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}

@@ -8,9 +8,9 @@ from pathlib import Path
 from sweeper.artifact import Record, replacing
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS
-from sweeper.data.problems import WRITTEN
+from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
-from sweeper.data.write_rows import name_in_folder, target, write_rows
+from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import UsageError, near_match
 from sweeper.features.converting._formats import TARGETS, Conversion, conversion
 from sweeper.features.converting._splits import Division, divide
@@ -147,13 +147,13 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
     folder = len(splits) > 1
     first = Path(next(iter(data.forms)))
-    if folder and output.suffix.lower() in WRITTEN:
+    if folder and output.suffix.lower() in WRITABLE_SUFFIXES:
         raise UsageError(
             f"the data have {len(splits)} splits, which one file would join",
             fix=f"Name a folder: -o {output.with_suffix('')}.",
             where="-o",
         )
-    suffix = Path(name_in_folder(first)).suffix if folder else target(output, first)
+    suffix = Path(name_in_folder(first)).suffix if folder else writable_suffix(output, first)
     made = conversion(data, to, suffix)
     names = {split: f"{split}{suffix}" if folder else "" for split in splits}
     with replacing(output) as part:
