@@ -12,7 +12,7 @@ from sweeper.artifact import Record, write_text
 from sweeper.child_process import in_child
 from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
-from sweeper.data.prepared import changing
+from sweeper.data.prepared import changed_by
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
@@ -178,7 +178,7 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     """The list of changes of the run that is resumed, if it asks for those of this request."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    same = changing(resolve({}, folder.spec)) == changing(spec)
+    same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
     return folder.data_changes if same else None
 
 
@@ -363,7 +363,7 @@ def _frozen(prepared: Prepared) -> Plan:
     folder = prepared.folder
     plan = frozen_plan(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
-    if changing(prepared.spec):
+    if changed_by(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
     return plan
 

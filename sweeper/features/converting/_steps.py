@@ -8,11 +8,11 @@ from pathlib import Path
 from sweeper.artifact import Record, replacing
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
-from sweeper.data.load import divided_rows
-from sweeper.data.problems import WRITTEN
+from sweeper.data.load import split_rows
+from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
-from sweeper.data.splits import asked
-from sweeper.data.write_rows import name_in_folder, target, write_rows
+from sweeper.data.splits import requested_fractions
+from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.features.converting._formats import TARGETS, conversion
 from sweeper.spec import DataSpec, SplitBy
@@ -104,11 +104,13 @@ def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
     """
-    missing = {split for split, share in asked(spec).items() if share} - set(data.official)
+    missing = {split for split, share in requested_fractions(spec).items() if share} - set(
+        data.official
+    )
     if not missing:
         why = f"The data have {', '.join(data.official)} already."
         raise DataError("there is nothing to split", why=why, where=data.name)
-    divided = divided_rows(data, spec).splits
+    divided = split_rows(data, spec).splits
     taken = {example.key: split for split in missing for example in divided[split]}
     return [
         taken.get(row.example.key, "train")
@@ -159,13 +161,13 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
     folder = len(splits) > 1
     first = Path(next(iter(data.forms)))
-    if folder and output.suffix.lower() in WRITTEN:
+    if folder and output.suffix.lower() in WRITABLE_SUFFIXES:
         raise UsageError(
             f"the data have {len(splits)} splits, which one file would join",
             fix=f"Name a folder: -o {output.with_suffix('')}.",
             where="-o",
         )
-    suffix = Path(name_in_folder(first)).suffix if folder else target(output, first)
+    suffix = Path(name_in_folder(first)).suffix if folder else writable_suffix(output, first)
     made = conversion(data, to, suffix)
     names = {split: f"{split}{suffix}" if folder else "" for split in splits}
     with replacing(output) as part:

@@ -95,7 +95,7 @@ def test_the_users_word_wins_over_the_measurement(
 def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
     tokens = {"tokens_per_word": 1.0, "general_tokens_per_word": 1.0}
     measured = DomainFacts(**tokens, bits_per_byte=ours, general_bits_per_byte=1.0)
-    found = bits_per_byte.decided(measured, AimSpec())
+    found = bits_per_byte.with_distance(measured, AimSpec())
     assert (found.distance, found.decided_by) == (distance, "bits-per-byte")
 
 
