@@ -151,14 +151,8 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     # nothing.
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
     search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
-    option = option.model_copy(
-        update={
-            "strategies": tuple(dict.fromkeys(entry.strategy for entry in plan.candidates)),
-            "memory": lead.memory,
-            "search": search,
-            "trials": trials,
-        }
-    )
+    names = tuple(dict.fromkeys(candidate.strategy for candidate in plan.candidates))
+    update = {"strategies": names, "memory": lead.memory, "search": search, "trials": trials}
     lengths = facts.data.lengths
     fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
@@ -166,6 +160,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     in_time = search.seconds <= most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
+    option = option.model_copy(update=update)
     return _PlannedOption(option, plan, fits_context, in_time, search.seconds)
 
 

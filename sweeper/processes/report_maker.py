@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import shlex
 import signal
 import sys
@@ -323,8 +323,10 @@ class _Child:
     def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
         """The answer to the request, if it comes in time."""
         assert self._popen.stdout is not None
-        if not select.select([self._popen.stdout], [], [], timeout)[0]:
-            return None
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._popen.stdout, selectors.EVENT_READ)
+            if not ready.select(timeout):
+                return None
         line = self._popen.stdout.readline()
         if not line.endswith(b"\n"):
             self.gone = True

@@ -138,9 +138,7 @@ def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
     shares = []
     for first, second in combinations(scores, 2):
         if first.items.shape[1] == second.items.shape[1]:
-            difference = paired_difference(first, second)
-            seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
-            shares.append(seed / (seed + item) if seed else 0.0)
+            shares.append(paired_difference(first, second).seed_share or 0.0)
     return bool(shares) and statistics.fmean(shares) > 0.5
 
 

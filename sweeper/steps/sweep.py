@@ -12,7 +12,7 @@ from sweeper.artifact import Record, write_text
 from sweeper.child_process import in_child
 from sweeper.constraints import limits_of
 from sweeper.data.changes import ListedChange, change_list
-from sweeper.data.prepared import changing
+from sweeper.data.prepared import changed_by
 from sweeper.data.reading.hub import with_commits
 from sweeper.errors import (
     GateFailed,
@@ -180,7 +180,7 @@ def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
     changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
-    same = changing(resolve({}, folder.spec)) == changing(spec)
+    same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
     return folder.data_changes if same else None
 
 
@@ -368,7 +368,7 @@ def _stored_plan(prepared: Prepared) -> Plan:
     folder = prepared.folder
     plan = plan_to_run(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
-    if changing(prepared.spec):
+    if changed_by(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
     return plan
 

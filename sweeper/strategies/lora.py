@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
@@ -18,6 +19,11 @@ from sweeper.strategies.targets import needs_transpose, target_modules
 
 # Initialisations from the base's weights, which subtract the adapter's part from the base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+# In bfloat16 a merged model is as far from one in float32 as an adapter beside its base is, since
+# either rounds (benchmarks/findings.md).
+_DENSE = (torch.float32, torch.bfloat16, torch.float16)
+# Of the free main memory, for the weights as they were.
+_COPY_SHARE = 0.5
 
 
 class LoRA(PeftStrategy):
@@ -63,9 +69,11 @@ class LoRA(PeftStrategy):
         weights = [layer.get_base_layer().weight for layer in layers]
         named = adapted.named_parameters(remove_duplicate=False)
         counts = Counter(id(weight) for _, weight in named)
-        # Merging into 16 or 4 bits rounds, and a tied weight is also the embeddings'.
-        exact = all(weight.dtype == torch.float32 and counts[id(weight)] == 1 for weight in weights)
-        if not (layers and exact and isinstance(adapted, PeftModel)):
+        # Merging into packed 4 bits would round, and a tied weight is also the embeddings'.
+        dense = all(weight.dtype in _DENSE and counts[id(weight)] == 1 for weight in weights)
+        copy_bytes = sum(weight.nbytes for weight in weights)
+        fits = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available
+        if not (layers and dense and fits and isinstance(adapted, PeftModel)):
             yield
             return
         copies = [weight.detach().to("cpu", copy=True) for weight in weights]

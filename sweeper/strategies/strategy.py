@@ -137,8 +137,8 @@ class Strategy(ABC):
         )
 
     def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
-        """A context in which the model generates faster, if its change can be merged into the base
-        exactly. The base is restored afterwards."""
+        """A context in which the model generates faster, if its change can be merged
+        without more rounding than its precision has. The base is restored afterwards."""
         return nullcontext()
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:

@@ -81,7 +81,7 @@ class ComparedPair:
             comparisons=self.comparisons,
             not_worse=None if lacking(estimate) else not_worse,
             more_items=items_to_settle(estimate, margin) if word == "within noise" else None,
-            seed_share=_seed_share(estimate),
+            seed_share=estimate.seed_share,
         )
 
     def reversed_(self) -> ComparedPair:
@@ -136,13 +136,6 @@ def compare(
     p_values = [*(estimate.p for estimate in estimates), *asked]
     made = zip(pairs, estimates, holm(p_values)[: len(estimates)], strict=True)
     return {key: ComparedPair(estimate, p, len(p_values)) for key, estimate, p in made}
-
-
-def _seed_share(estimate: Estimate) -> float | None:
-    if estimate.seed_error is None:
-        return None
-    whole = estimate.seed_error**2 + estimate.item_error**2
-    return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
 
 
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:

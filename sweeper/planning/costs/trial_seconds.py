@@ -142,7 +142,7 @@ class Clock(NamedTuple):
             batch: Texts that are generated together; as in a trial if None.
         """
         model, setup = self.model, self.setup
-        if setup.traits.adds == "low-rank" and setup.base_bytes == 4 and not setup.quantization:
+        if setup.traits.adds == "low-rank" and not setup.quantization:
             setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged while it writes
         length = (setup.evaluation_length or setup.sequence_length) + tokens
         cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from sweeper.backend import Underway
 from sweeper.data.examples import Dataset
-from sweeper.data.further_rows import chosen
-from sweeper.data.splits import part
+from sweeper.data.further_rows import rows_for_trial
+from sweeper.data.splits import sample_rows
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit, autocast
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.objective import LOSS, Objective
@@ -93,7 +93,7 @@ class ModelContext:
         Further (augmented) rows are kept if all rows that they were made from are kept.
         """
         subset, dataset = copy.copy(self), self.dataset
-        train = part(dataset.splits["train"], rows, seed)
+        train = sample_rows(dataset.splits["train"], rows, seed)
         keys = {example.key for example in train}
         subset.dataset = replace(
             dataset,
@@ -126,7 +126,7 @@ class ModelContext:
 
     def further_items(self, parameters: Mapping[str, Scalar]) -> TokenizedSplit:
         """The further rows that a trial trains on, tokenised when first asked for."""
-        rows = chosen(self.dataset.further_rows, parameters)
+        rows = rows_for_trial(self.dataset.further_rows, parameters)
         sources = frozenset(row.source for row in rows)
         if sources not in self._further:
             steps = self.underway.steps("tokenising further rows")
