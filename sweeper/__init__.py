@@ -4,8 +4,8 @@ Importing this package loads nothing heavy. Follow one run through ``sweeper.spe
 ``sweeper.facts``, ``sweeper.planning``, ``sweeper.execution``, ``sweeper.findings`` and
 ``sweeper.reporting``: each stage reads the artifact of the stage before it.
 
-``sweeper.plan``, ``sweeper.run`` and ``sweeper.load_run`` do what the commands do, and
-``sweeper.load(PATH)`` gives a trained model. What they need is loaded when they are first used.
+``sweeper.plan``, ``sweeper.run`` and ``sweeper.load_run`` do the same as the commands, and
+``sweeper.load(PATH)`` returns a trained model. Their modules are imported at the first use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {
+_MODULES = {
     **dict.fromkeys(
         ("NotebookFindings", "NotebookPlan", "Run", "load_run", "plan", "run"), "sweeper.api"
     ),
@@ -43,6 +43,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""sweeper from Python: ``plan``, ``run`` and ``load_run``, through the steps of the command line.
+"""The Python interface: ``plan``, ``run`` and ``load_run``, with the steps of the command line.
 
-Whatever is wrong is a ``SweeperError``. A plan loads neither pandas nor the search nor torch.
+All errors are ``SweeperError``. A plan loads neither pandas nor the search nor torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeper.extras import RUNS, install_command, needed_for, require
 from sweeper.findings.findings import Findings
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec, Task
-from sweeper.specfile import FLAGS, laid_over, resolve, settings
+from sweeper.specfile import FLAGS, resolve, settings, with_set_items
 from sweeper.views.console import ProgressMode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sweeper.reporting.document import Report
     from sweeper.use.trained_model import Model
 
-_PATHS = {
+_KEYWORD_PATHS = {
     flag.lstrip("-").replace("-", "_"): path
     for path, flag in FLAGS.items()
     if path[0] != "features"
@@ -37,15 +37,15 @@ _PATHS = {
 _BACKEND = TRAINING
 
 PathText = str | os.PathLike[str]
-"""A path or another name, such as that of a model."""
+"""A path, or a name such as that of a model."""
 
 
 class PlanKeywords(TypedDict, total=False):
-    """The flags of ``sweeper plan``, which docs/commands.md explains, with underscores.
+    """The flags of ``sweeper plan`` with underscores; docs/commands.md explains them.
 
-    ``set`` gives any key of sweep.yaml and any parameter of a strategy by its path:
-    ``{"lora.r": 16, "data.max_held_out_rows": 500}``. ``features`` gives options of features:
-    ``{"warm_start": {"enabled": True}}``.
+    ``set`` sets any key of sweep.yaml and any parameter of a strategy by its path, such as
+    ``{"lora.r": 16, "data.max_held_out_rows": 500}``. ``features`` sets options of features, such
+    as ``{"warm_start": {"enabled": True}}``.
     """
 
     task: Task
@@ -96,7 +96,7 @@ class PlanKeywords(TypedDict, total=False):
 
 
 class RunKeywords(PlanKeywords, total=False):
-    """The flags of ``sweeper run`` as well. ``timeout`` is in seconds, or text such as ``2h``."""
+    """The flags of ``sweeper run``. ``timeout`` is in seconds, or text such as ``2h``."""
 
     generate_items: int
     no_texts: bool
@@ -110,16 +110,16 @@ _ReprArgs = list[tuple[str | None, Any]]
 
 
 class NotebookPlan(plans.Plan):
-    """A plan. ``print`` shows it in three lines, a notebook as a terminal does."""
+    """A plan. ``print`` shows three lines; a notebook shows what ``sweeper plan`` prints."""
 
     def __str__(self) -> str:
         from sweeper.views.plan_view import summary
 
         return summary(self)
 
-    def __repr_args__(self) -> _ReprArgs:  # also of rich's output
-        first = self.candidates[0]
-        shown = {"task": self.facts.task, "model": first.model, "recommended": first.strategy}
+    def __repr_args__(self) -> _ReprArgs:  # rich uses it, too
+        best = self.candidates[0]
+        shown = {"task": self.facts.task, "model": best.model, "recommended": best.strategy}
         return list(shown.items())
 
     def _repr_html_(self) -> str:
@@ -130,7 +130,7 @@ class NotebookPlan(plans.Plan):
 
 
 class NotebookFindings(Findings):
-    """Findings. ``print`` shows the verdict, a notebook also the finalists."""
+    """Findings. ``print`` shows the verdict; a notebook also shows the compared models."""
 
     def __str__(self) -> str:
         return self.verdict.sentence
@@ -147,16 +147,16 @@ class NotebookFindings(Findings):
 
 
 class Run:
-    """A run: its plan, findings and files. What was read once is cached.
+    """A run: its plan, findings and files, which are read once and cached.
 
     Args:
-        report: What it shows; computed from the folder if None.
+        report: The run's report; computed from the folder if None.
     """
 
     def __init__(self, path: Path, report: Report | None = None) -> None:
         self._folder = RunFolder(path)
         if report is not None:
-            self._shown = report
+            self._report = report
 
     @property
     def path(self) -> Path:
@@ -175,16 +175,16 @@ class Run:
 
     @cached_property
     def findings(self) -> NotebookFindings:
-        """The verdict and what it rests on."""
-        return NotebookFindings.model_validate(dict(self._shown.findings))
+        """The verdict and the figures that it is based on."""
+        return NotebookFindings.model_validate(dict(self._report.findings))
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
         """The figures of the report's sections, by their ids, as in ``report.json``."""
-        return self._shown.sections
+        return self._report.sections
 
     @cached_property
-    def _shown(self) -> Report:
+    def _report(self) -> Report:
         from sweeper.reporting.compose import report_of
 
         return report_of(self._folder)
@@ -196,14 +196,14 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, with the columns of ``trials.csv``."""
+        """A row for each trial, with the columns of ``trials.csv``."""
         from sweeper.reporting.csvfiles import trials_table
 
         return _frame(*trials_table(self.findings))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """One row a rung of each trial, with the columns of ``curves.csv``."""
+        """A row for each rung of each trial, with the columns of ``curves.csv``."""
         from sweeper.reporting.csvfiles import curves_table
 
         return _frame(*curves_table(self.findings))
@@ -215,7 +215,7 @@ class Run:
             device: Device in torch's spelling; by default a GPU if there is one.
 
         Raises:
-            UsageError: No trial has completed, or its weights are gone or damaged.
+            UsageError: No trial has completed, or its weights are missing or damaged.
         """
         from sweeper.steps.winner import kept_weights
 
@@ -245,18 +245,18 @@ def plan(
 
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
-        measure_domain: Let the base model read some of the data. Loads torch in a process.
+        measure_domain: Measure bits per byte with the base model, in a child process with torch.
         probe: Let each strategy train a few steps on this machine first.
-        keywords: Flags with underscores; they win over ``sweep``.
+        keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:
-        UsageError: Something is wrong with the request, the data or the model; all is listed.
+        UsageError: Spec, data or model are wrong; lists all problems.
         NothingFits: No strategy fits the hardware.
     """
     from sweeper.steps.planned import planned
     from sweeper.views.console import say
 
-    spec = _request(sweep, keywords, needs_model=measure_domain or probe)
+    spec = _spec_of(sweep, keywords, needs_model=measure_domain or probe)
     _, made = planned(spec, measure_domain=measure_domain, probe=probe, tell=say)
     return NotebookPlan.model_validate(dict(made))
 
@@ -271,27 +271,27 @@ def run(
     progress: ProgressMode = "auto",
     **keywords: Unpack[RunKeywords],
 ) -> Run:
-    """Run or resume a sweep to its end, as ``sweeper run`` does: the same call goes on with it.
+    """Run a sweep to its end, as ``sweeper run`` does. The same call resumes it.
 
-    It writes ``runs/NAME`` in the current folder. Trials train in processes of their own, so that
-    a script needs no ``if __name__ == "__main__"``.
+    It writes ``runs/NAME`` in the current folder. Trials train in child processes; a script needs
+    no ``if __name__ == "__main__"``.
 
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
-        name: Name of the run; else made from task, data and model.
-        new: Start afresh; an old run is set aside.
+        name: Name of the run; if None, made from task, data and model.
+        new: Start a new run; an old one of this name is renamed.
         probe: Let each strategy train a few steps first; if None, on a GPU only.
-        fail_under: The least test score of the winner.
+        fail_under: Lowest accepted test score of the winner.
         progress: ``auto`` redraws a notebook's cell or a terminal, ``plain`` prints lines.
-        keywords: Flags with underscores; they win over ``sweep``.
+        keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:
-        UsageError: Something is wrong with the request, the data, the model or the folder.
+        UsageError: Spec, data, model or folder are wrong.
         NothingFits: No strategy fits the hardware.
         NoTrialCompleted: The sweep ended without a completed trial.
         GateFailed: The winner's test score is below ``fail_under``, or it forgot too much.
-        KeyboardInterrupt: Ctrl-C, or a notebook's stop button, once all that was measured is
-            written and the report is made. SIGTERM raises ``SystemExit`` in the same way.
+        KeyboardInterrupt: Ctrl-C or a notebook's stop button, after all results and the report are
+            written. SIGTERM raises ``SystemExit`` in the same way.
     """
     require("sweeper.run", RUNS)
     from sweeper.steps import sweep as steps
@@ -304,7 +304,7 @@ def run(
             f"{progress!r} is not known", fix=near_match(progress, modes), where="progress"
         )
     named = {} if name is None else {"name": name}
-    spec = _request(sweep, {**keywords, **named}, needs_model=False)
+    spec = _spec_of(sweep, {**keywords, **named}, needs_model=False)
     if not spec.models:
         raise steps.without_model(spec, lambda model: f"sweeper.run(..., model={model!r})")
     tell = say_nothing if progress == "none" else say
@@ -334,17 +334,17 @@ def load_run(run: PathText) -> Run:
         run: Its name, for a run below ``runs`` in the current folder, or its path.
 
     Raises:
-        RunError: There is no such run; the nearest name is given.
+        RunError: There is no such run; the error suggests the nearest name.
     """
     require("sweeper.load_run", RUNS)
     return Run(RunFolder.find(os.fspath(run)).path)
 
 
-def _request(
+def _spec_of(
     sweep: PathText | Mapping[str, Any] | None, keywords: Mapping[str, Any], *, needs_model: bool
 ) -> Spec:
-    """The request from file or mapping and keywords."""
-    accepted = [*(name for name in _PATHS if name != "name"), "set", "features"]
+    """The spec from a file or mapping and keywords."""
+    accepted = [*(name for name in _KEYWORD_PATHS if name != "name"), "set", "features"]
     unknown = [name for name in keywords if name not in (*accepted, "name")]
     if unknown:
         raise SpecError(
@@ -353,11 +353,11 @@ def _request(
                 for name in unknown
             ]
         )
-    given = {name: value for name, value in keywords.items() if value is not None}
-    values = {key: _plain(value, key) for key, value in given.pop("set", {}).items()}
+    keywords_ = {name: value for name, value in keywords.items() if value is not None}
+    values = {key: _as_json(value, key) for key, value in keywords_.pop("set", {}).items()}
     more = settings([f"{key}={json.dumps(value)}" for key, value in values.items()])
-    features = _plain(given.pop("features", {}), "features")
-    flags = {_PATHS[name]: _plain(value, name) for name, value in given.items()}
+    features = _as_json(keywords_.pop("features", {}), "features")
+    flags = {_KEYWORD_PATHS[name]: _as_json(value, name) for name, value in keywords_.items()}
     flags |= {
         ("features", feature, key): value
         for feature, options in features.items()
@@ -365,12 +365,12 @@ def _request(
     }
     file: Path | Mapping[str, Any] | None = None
     if sweep is not None:
-        file = _plain(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)
-    return resolve(laid_over(flags, more), file, needs_model=needs_model)
+        file = _as_json(sweep, "sweep") if isinstance(sweep, Mapping) else Path(sweep)
+    return resolve(with_set_items(flags, more), file, needs_model=needs_model)
 
 
-def _plain(value: object, where: str) -> Any:
-    """A copy in dicts, lists and scalars; a path as text."""
+def _as_json(value: object, where: str) -> Any:
+    """A copy with JSON types only; paths become text."""
     try:
         return json.loads(json.dumps(value, default=os.fspath))
     except (TypeError, ValueError) as error:

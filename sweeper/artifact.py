@@ -1,4 +1,4 @@
-"""The base of artifacts between stages: frozen fields, a version, JSON, an atomic write."""
+"""The base classes of artifacts: frozen fields, a schema version, JSON, atomic writes."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from sweeper.errors import OtherVersion, UsageError
 from sweeper.jsontext import value_of
 from sweeper.textfile import read_text
 
-# The version of all artifacts. A change of any field's meaning raises it.
+# The schema version of all artifacts; raised when a field changes its meaning.
 VERSION = 1
 
 
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # which would count as 1: YAML reads yes, on and true so
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):  # it would count as 1; in YAML: yes, on, true
         raise PydanticKnownError("int_type")
     return value
 
 
-# Upper bounds of a request keep sums and products of its numbers finite.
-MOST = 10**9
-PositiveInt = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_no_flag)]
-Amount = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
-PositiveAmount = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
-Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_no_flag)]
+# Upper bound of numbers in a spec, so that sums and products stay finite.
+MAX_NUMBER = 10**9
+PositiveInt = Annotated[int, Field(ge=1, le=MAX_NUMBER), BeforeValidator(_not_bool)]
+Amount = Annotated[float, Field(ge=0, le=MAX_NUMBER, allow_inf_nan=False)]
+PositiveAmount = Annotated[float, Field(gt=0, le=MAX_NUMBER, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_not_bool)]
 
 
 class Record(BaseModel):
     """A frozen group of fields inside an artifact. Unknown fields are refused.
 
-    Modules with many records do not postpone their annotations (``from __future__``): pydantic
-    would compile the text of each.
+    Modules with many records do not use ``from __future__ import annotations``: pydantic would
+    compile the text of each annotation.
     """
 
     model_config = ConfigDict(
@@ -49,14 +49,14 @@ class Record(BaseModel):
 
     @classmethod
     def taken_from(cls, source: object, **fields: Any) -> Self:
-        """A record with these fields; all others have the values of the source's own, by name."""
+        """A record with these fields; other fields get the source's attributes of the same name."""
         others = cls.model_fields.keys() - fields.keys()
         same = {name: getattr(source, name) for name in others if hasattr(source, name)}
         return cls(**same, **fields)
 
 
 class Artifact(Record):
-    """A record that is a file of its own and carries the version of its schema.
+    """A record that is stored as a file, with the version of its schema.
 
     A file of another version, older or newer, is refused.
     """
@@ -65,14 +65,14 @@ class Artifact(Record):
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Self:
-        """Read one artifact.
+        """Read an artifact from JSON.
 
         Args:
-            where: The file that it came from, for the message.
+            where: Its file, for error messages.
 
         Raises:
             OtherVersion: Another version of sweeper wrote it.
-            UsageError: It is not JSON, or has fields that do not fit.
+            UsageError: The text is not JSON, or a field is invalid.
         """
         name = cls.__name__
         try:
@@ -85,19 +85,19 @@ class Artifact(Record):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            errors = sorted(error.errors(), key=lambda each: each["type"] not in _OTHER_FIELDS)
+            errors = sorted(error.errors(), key=lambda detail: detail["type"] not in _FIELD_ERRORS)
             key = ".".join(str(part) for part in errors[0]["loc"])
             what = f"{name} does not hold what it should: {key}: {errors[0]['msg']}"
-            if errors[0]["type"] in _OTHER_FIELDS:
+            if errors[0]["type"] in _FIELD_ERRORS:
                 raise _other_version(what, where) from error
             raise _damaged(what, where) from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read one artifact from its file.
+        """Read an artifact from its file.
 
         Raises:
-            UsageError: The file is missing or does not hold this artifact.
+            UsageError: The file is missing or has no such artifact.
         """
         try:
             text = read_text(path)
@@ -114,18 +114,18 @@ class Artifact(Record):
 
     @classmethod
     def read_or_none(cls, path: Path) -> Self | None:
-        """The artifact in a file, or None where the file is missing or damaged."""
+        """The artifact in a file, or None if the file is missing or damaged."""
         try:
             return cls.read(path)
         except UsageError:
             return None
 
     def to_json(self) -> str:
-        """Stable, indented JSON: fields in their declared order, made to be diffed."""
+        """Indented JSON with fields in their declared order."""
         return self.model_dump_json(indent=2) + "\n"
 
     def write(self, path: Path, *, synced: bool = True) -> None:
-        """Write the artifact so that a reader sees the old file or the new one, never a part.
+        """Write the artifact atomically.
 
         Args:
             synced: See ``write_text``.
@@ -137,15 +137,15 @@ def require_version(name: str, fields: dict[str, Any], where: str) -> None:
     """Check the version of an artifact before its fields are read.
 
     Raises:
-        OtherVersion: It is not that of this sweeper.
+        OtherVersion: It is not the version of this sweeper.
     """
     if (version := fields.get("schema_version", VERSION)) != VERSION:
         what = f"{name} has schema version {version!r}, and this sweeper reads version {VERSION}"
         raise _other_version(what, where)
 
 
-# Damage changes values; only another version adds fields or lacks them.
-_OTHER_FIELDS = ("extra_forbidden", "missing")
+# Errors that show another version: damage changes values, but does not add or remove fields.
+_FIELD_ERRORS = ("extra_forbidden", "missing")
 
 
 def _other_version(what: str, where: str) -> OtherVersion:
@@ -159,15 +159,15 @@ def _damaged(what: str, where: str) -> UsageError:
 
 
 def write_text(path: Path, text: str, *, synced: bool = True) -> None:
-    """Replace a file's text in one step.
+    """Replace a file's text atomically.
 
     Args:
-        synced: Whether it is on the disk before the old text is gone. Else a power cut may leave
-            an empty file, though the end of this process cannot; that is for files that their
-            reader makes again, since a sync takes milliseconds.
+        synced: Whether to sync the text to the disk before the old one is replaced, which takes
+            milliseconds. Without it, a power cut may leave an empty file; use that for files that
+            their reader can make again.
 
     Raises:
-        OSError: The folder is not writable or the disk is full; the old file is still whole.
+        OSError: The folder is not writable or the disk is full; the old file stays complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part, part.open("w", encoding="utf-8") as file:
@@ -179,26 +179,26 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A free path beside ``path``, for a file or folder that takes its place when the block ends.
+    """A temporary path for a file or folder that replaces ``path`` when the block ends.
 
-    If the block fails, what it wrote is removed, and ``path`` is as before. A pipe or a device is
-    written to directly: to replace it would delete it.
+    If the block fails, the temporary path is removed and ``path`` is unchanged. If ``path`` is a
+    pipe or a device, it is written to directly, since replacing would delete it.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; it names a file.
+        OSError: The disk is full or the folder cannot be written; it has the file name.
     """
-    direct = path.exists() and not (path.is_file() or path.is_dir())
-    part = path if direct else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
+    is_device = path.exists() and not (path.is_file() or path.is_dir())
+    part = path if is_device else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"
     try:
         yield part
-        if not direct:
+        if not is_device:
             part.replace(path)
     except BaseException as error:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
-        elif not direct:
+        elif not is_device:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            named = str(error.filename2 or error.filename or path)
-            error.filename, error.filename2 = named.replace(str(part), str(path)), None
+            filename = str(error.filename2 or error.filename or path)
+            error.filename, error.filename2 = filename.replace(str(part), str(path)), None
         raise

@@ -1,4 +1,4 @@
-"""The interface between a worker and what trains, and how far long work without rungs is."""
+"""The interface between a worker and the training backend, and the progress of long work."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.trials import BaselineResult, RungReport, TestScore, TrialConfig, TrialResult
 
-# The backend that really trains, by ``module:function``.
+# The backend that trains with torch, as ``module:function``.
 TRAINING = "sweeper.training.torch_backend:make"
 
 
 class Decision(Enum):
-    """The answer to a report: train on, end as pruned, or stop without a result."""
+    """The answer to a rung report: continue, end as pruned, or stop without a result."""
 
     CONTINUE = "continue"
     PRUNE = "prune"
@@ -27,22 +27,22 @@ class Decision(Enum):
 
 
 class Interrupted(BaseException):
-    """Training stopped on request; it did not end or fail.
+    """Training stopped on request, before its end and without a failure.
 
-    Not an ``Exception``, so that no handler of training errors takes it for one.
+    Not an ``Exception``, so that handlers of training errors do not catch it.
     """
 
 
 class Backend(Protocol):
-    """Trains and scores. One lives as long as its worker and serves one call at a time.
+    """Trains and scores models for one worker, one call at a time.
 
-    Failures of training (out of memory, a loss that is not finite, a refused configuration) come
-    back as ``TrialResult(state="FAIL", failure=...)``. An exception means a bug or a broken
+    Failures of training (out of memory, a loss that is not finite, a refused configuration) are
+    returned as ``TrialResult(state="FAIL", failure=...)``. An exception means a bug or a broken
     machine and costs the trial one attempt.
     """
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the baselines, one after the other, on validation only.
+        """Score the baselines one by one, on validation only.
 
         Test figures stay None: the test split is sealed at this time.
         """
@@ -62,23 +62,23 @@ class Backend(Protocol):
             folder: An empty folder of this attempt. Write ``trainer.log``, ``item_losses.json``
                 and (if ``config.keep_weights``) ``weights/`` here, and nothing elsewhere. If
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
-                the last, under another name first and renamed when it is whole; older ones may go.
-            report: To be called once at each rung, in order, with what is known there. The last
-                rung's report comes before the return. On ``PRUNE`` end at once and return state
-                ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``); on ``STOP`` raise
-                ``Interrupted``.
-            should_stop: Cheap; to be asked at each optimizer step and each evaluation batch. When
-                it says True, clean up and raise ``Interrupted``.
+                the last, renamed from a temporary name when it is complete; older ones may be
+                removed.
+            report: To be called once at each rung, in order; for the last rung, too. On ``PRUNE``,
+                end at once and return state ``PRUNED`` (``pruned_at_rung`` set, no
+                ``validation_loss``); on ``STOP``, raise ``Interrupted``.
+            should_stop: Cheap; to be called at each optimizer step and each evaluation batch. If
+                it returns True, clean up and raise ``Interrupted``.
             checkpoint: A ``checkpoint-<rung>`` folder of an interrupted attempt at the same
-                configuration. Training continues behind that rung, reports only later rungs, and
-                ends with the loss of an attempt that was never interrupted.
+                configuration. Training continues after that rung, reports only later rungs, and
+                ends with the same loss as without the interruption.
 
         Returns:
-            The result; paths in it are relative to ``folder``. The worker fills in ``worker``,
-            ``started_at``, ``ended_at`` and ``pruned_because`` where they are empty.
+            The result; its paths are relative to ``folder``. The worker fills in ``worker``,
+            ``started_at``, ``ended_at`` and ``pruned_because`` if they are empty.
 
         Raises:
-            Interrupted: ``report`` answered ``STOP`` or ``should_stop`` said True.
+            Interrupted: ``report`` returned ``STOP`` or ``should_stop`` returned True.
         """
         ...
 
@@ -86,10 +86,9 @@ class Backend(Protocol):
         """Score one model on the sealed test split.
 
         Args:
-            name: What the score is filed under: ``trial-7``, ``trial-7-seed-2`` or the name of a
-                baseline.
+            name: The key of the score: ``trial-7``, ``trial-7-seed-2`` or the name of a baseline.
             config: The configuration of the trial; None for a baseline.
-            folder: Where ``weights/`` of the trial lies; None for a baseline.
+            folder: The trial's folder with ``weights/``; None for a baseline.
         """
         ...
 
@@ -99,22 +98,22 @@ class Backend(Protocol):
 
 
 Tell = Callable[[str, int, int], None]
-"""Takes what is under way ("writing answers"), how much of it is done, and of how much."""
+"""Called with the current work ("writing answers"), the amount done, and the total."""
 
 MakeBackend = Callable[[RunFolder, Plan, Spec, Tell], Backend]
 
 Steps = Callable[[int, int], None]
-"""Takes how much of one piece of work is done, and of how much."""
+"""Called with the amount done of some work, and the total."""
 
-_EVERY_SECONDS = 0.5
+_MIN_SECONDS_BETWEEN = 0.5
 
 
 def nothing(_done: int, _of: int) -> None:
-    """Ignore the progress."""
+    """Ignore progress."""
 
 
 class Underway:
-    """Passes on how far work is, and ends it with ``Interrupted``.
+    """Reports the progress of current work, and ends it with ``Interrupted`` on request.
 
     Args:
         tell: Called at the beginning of each piece of work, then at most twice a second.
@@ -132,14 +131,15 @@ class Underway:
         self.title = ""
 
     def __call__(self, what: str, done: int, of: int) -> None:
-        """Say that so much of a piece of work is done.
+        """Report the progress of some work.
 
         Args:
-            what: The work, as a person would call it: "scoring validation".
-            of: Steps in all; 0 where nobody knows.
+            what: The work in words, such as "scoring validation".
+            done: The amount done.
+            of: The total; 0 if unknown.
 
         Raises:
-            Interrupted: ``should_stop`` said True.
+            Interrupted: ``should_stop`` returned True.
         """
         if self.should_stop():
             raise Interrupted
@@ -147,7 +147,7 @@ class Underway:
         now = self._clock()
         if self._last is not None:
             last, told_at = self._last
-            if what == last and now - told_at < _EVERY_SECONDS:
+            if what == last and now - told_at < _MIN_SECONDS_BETWEEN:
                 return
         self._last = what, now
         self._tell(what, done, of)

@@ -1,7 +1,4 @@
-"""The folder for caches, and folders in it that appear only when complete.
-
-What takes long to make is made by one process only.
-"""
+"""The cache folder, and folders in it that one process makes and that appear only when complete."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# How often a process that waits for another one's work looks again.
-_LOOK_EVERY_SECONDS = 0.2
+# Interval at which a process checks whether another one has finished a folder.
+_LOCK_POLL_SECONDS = 0.2
 
 UNUSED_SECONDS = 30 * 24 * 3600
-"""After a month, a run is seldom continued, and its data can be read and tokenised again."""
+"""Folders that were not used for this time are removed; their content can be made again."""
 
 
 def home() -> Path:
@@ -27,27 +24,28 @@ def home() -> Path:
     return Path(configured).expanduser() if configured else Path.home() / ".cache" / "sweeper"
 
 
-def _patiently() -> None:
-    """Wait without limit."""
+def _wait() -> None:
+    """Do nothing while waiting."""
 
 
 def made_once(
     folder: Path,
     make: Callable[[Path], None],
     is_current: Callable[[Path], bool] = Path.is_dir,
-    while_waiting: Callable[[], None] = _patiently,
+    while_waiting: Callable[[], None] = _wait,
 ) -> Path:
-    """The folder, made now if it is not there.
+    """Make a folder if it does not exist; returns it.
 
-    It appears in one step; a second process waits for the first one's work instead of doing it
-    again. Where ``make`` raises, nothing is left behind; what a killed process left is removed.
+    The folder appears atomically. If another process is making it, this one waits. If ``make``
+    raises, nothing is left behind; leftovers of killed processes are removed.
 
     Args:
-        is_current: Whether what lies there can be used as it is.
-        while_waiting: Called again and again while another process makes it; may raise.
+        make: Fills the folder that it is called with.
+        is_current: Whether an existing folder can be used.
+        while_waiting: Called repeatedly while another process makes the folder; may raise.
 
     Raises:
-        OSError: The place cannot be written.
+        OSError: The folder cannot be written.
     """
     if is_current(folder):
         return folder
@@ -58,17 +56,17 @@ def made_once(
 
 
 def made_while_used(
-    folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _patiently
+    folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
 ) -> Path:
-    """As ``made_once``; folders beside it that nobody used for a month are removed before."""
+    """As ``made_once``; siblings that were unused for ``UNUSED_SECONDS`` are removed first."""
 
-    def with_room(new: Path) -> None:
+    def remove_unused_and_make(new: Path) -> None:
         for old in folder.parent.glob("[!.]*/"):
             if time.time() - old.stat().st_mtime > UNUSED_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)
         make(new)
 
-    made_once(folder, with_room, while_waiting=while_waiting)
+    made_once(folder, remove_unused_and_make, while_waiting=while_waiting)
     os.utime(folder)
     return folder
 
@@ -84,21 +82,21 @@ def _lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
                 break
             except BlockingIOError:
                 while_waiting()
-                time.sleep(_LOOK_EVERY_SECONDS)
+                time.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(handle)
 
 
 def _replace(folder: Path, make: Callable[[Path], None]) -> None:
-    for left in folder.parent.glob(f".{folder.name}.*/"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.parent.glob(f".{folder.name}.*/"):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         make(temporary)
         temporary.chmod(0o755)
         for path in temporary.iterdir():
-            # safetensors writes files that only their owner may read.
+            # safetensors writes files that only their owner can read.
             path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)

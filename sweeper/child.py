@@ -1,6 +1,6 @@
 """``python -m sweeper.child [--request FILE] MODULE:FUNCTION PARENT`` calls a function.
 
-The request is in FILE, or the first line on standard input. See ``sweeper.child_process``.
+The request is in FILE, or the first line of standard input. See ``sweeper.child_process``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from sweeper.child_process import answer
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    file = Path(words[1]) if words[0] == "--request" else None
-    function, parent = words[2:4] if file else words[:2]
+    arguments = sys.argv[1:]
+    file = Path(arguments[1]) if arguments[0] == "--request" else None
+    function, parent = arguments[2:4] if file else arguments[:2]
     answer(function, int(parent), file)

@@ -1,8 +1,8 @@
-"""Processes of their own, such as those that load torch: both ends of a request.
+"""Calls functions in child processes, such as those that load torch: both ends of a request.
 
-``in_child`` has a function called there, named as ``module:function``. It takes one record, the
-request, and returns another one, the answer. Meanwhile it may tell its progress and events. On the
-pipe each of these is a line of JSON; whatever else the process prints goes to standard error.
+``in_child`` calls a function, named as ``module:function``, in a child process. The function takes
+a record, the request, and returns another one, the answer. In between it may send progress and
+events. Each message is a line of JSON on a pipe; other output goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from sweeper.errors import ChildFailed, Problem, SweeperError
 from sweeper.jsontext import object_of
 
 _PR_SET_PDEATHSIG = 1
-# The share of a GPU's memory that a worker may take, where several workers share the GPU.
+# Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
-# For processes that load torch, unless the user sets another value: GPUs are numbered as nvidia-smi
-# numbers them, and freed blocks are not lost to later tensors of another size.
+# Environment of processes that load torch, unless the user sets other values: GPUs have the numbers
+# of nvidia-smi, and freed memory can be used for tensors of another size.
 GPU_SETTINGS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-# The end of what a process wrote on standard error, in which its last words are looked for.
+# Bytes from the end of standard error in which the last line is looked for.
 _LAST_BYTES = 20_000
-_LINE_CHARACTERS = 300
+_MAX_LINE_CHARACTERS = 300
 A = TypeVar("A", bound=Record)
 
 
-def quiet_threads(threads: int | None) -> dict[str, str]:
-    """The environment of a process that trains beside others, to be set before torch is loaded.
+def thread_settings(threads: int | None) -> dict[str, str]:
+    """Environment variables with thread settings, to be set before torch is loaded.
 
-    Threads wait without spinning: two torch processes at default threads on two cores slow small
-    operations fifty-fold (measured).
+    Threads wait without spinning: two torch processes with default settings on two cores slow
+    small operations down fifty-fold (measured).
     """
     count = str(threads or os.cpu_count() or 1)
     return {
@@ -54,17 +54,17 @@ def quiet_threads(threads: int | None) -> dict[str, str]:
 
 
 def child_command(function: str, *shown: str) -> list[str]:
-    """The command of a process that calls a function, and ends with this one.
+    """The command line of a child process that calls a function and ends with this process.
 
     Args:
         function: ``module:function``.
-        shown: Words by which people tell one such process from another.
+        shown: Unused arguments that identify the process in lists of processes.
     """
     return [sys.executable, "-m", "sweeper.child", function, str(os.getpid()), *shown]
 
 
 def request_line(request: Record) -> bytes:
-    """A request as its process reads it. Texts may hold characters that UTF-8 cannot."""
+    """A request as a line for its process; ASCII, as texts may have lone surrogates."""
     return json.dumps(request.model_dump(mode="json")).encode() + b"\n"
 
 
@@ -77,11 +77,11 @@ def start_child(
     shown: Sequence[str] = (),
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """A process that has got its request; it may read more, and answers by lines.
+    """Start a child process and send it the request.
 
     Args:
-        threads: For torch; all cores if None.
-        env: Its environment, in place of this one with the settings for torch.
+        threads: Threads for torch; as many as cores if None.
+        env: Environment of the process; if None, this one with settings for torch.
         shown: As in ``child_command``.
         options: Further arguments of ``Popen``.
     """
@@ -89,11 +89,11 @@ def start_child(
         child_command(function, *shown),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=env or {**GPU_SETTINGS, **os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
+        env=env or {**GPU_SETTINGS, **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
         **options,
     )
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended, and its status says more
+    with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status tells why
         process.stdin.write(request_line(request))
         process.stdin.flush()
     return process
@@ -113,24 +113,24 @@ def in_child(
     hear: Callable[[dict[str, Any]], None] = lambda _event: None,
     log: Path | None = None,
 ) -> A:
-    """Call a function in a process of its own. An exception here, such as Ctrl-C, ends it.
+    """Call a function in a child process. An exception here, such as Ctrl-C, ends the process.
 
     Args:
         function: ``module:function``.
-        answer: The type of what it returns; ``Record`` for nothing.
-        what: The process, for the message where it breaks; ``fix`` and ``where`` as in ``Problem``.
-        seconds: It is ended after that long.
-        threads: For torch; all cores if None.
-        work: Takes its progress.
-        hear: Takes its events.
-        log: Keeps what it writes on standard error.
+        answer: The type of the answer; ``Record`` for none.
+        what: The work in words, for error messages; ``fix`` and ``where`` as in ``Problem``.
+        seconds: Time limit; None for none.
+        threads: Threads for torch; as many as cores if None.
+        work: Called with the progress that the function sends.
+        hear: Called with each event that the function sends.
+        log: File for standard error.
 
     Raises:
-        ChildFailed: It broke, or took too long; with the last line that it wrote.
-        SweeperError: What the function raised.
+        ChildFailed: The process failed or took too long; has its last line of standard error.
+        SweeperError: Raised by the function.
     """
     reply: dict[str, Any] | None = None
-    late = threading.Event()
+    timed_out = threading.Event()
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -141,7 +141,7 @@ def in_child(
         assert process.stdout is not None
 
         def end() -> None:
-            late.set()
+            timed_out.set()
             process.kill()
 
         timer = threading.Timer(seconds or threading.TIMEOUT_MAX, end)
@@ -152,7 +152,7 @@ def in_child(
                 process.stdin.close()
             for line in process.stdout:
                 message: dict[str, Any] = {}
-                with contextlib.suppress(ValueError):  # cut off, where it was killed
+                with contextlib.suppress(ValueError):  # a killed process may leave half a line
                     message = object_of(line)
                 if "progress" in message:
                     work(*message["progress"])
@@ -173,14 +173,16 @@ def in_child(
         raise kind([Problem(**fields) for fields in reply["problems"]])
     if reply is not None:
         return answer.model_validate(reply["answer"])
-    how = f"took longer than {seconds:g} s" if late.is_set() else _ending(status)
-    said_last = f": {last[0].strip()[:_LINE_CHARACTERS]}" if last and not late.is_set() else ""
-    failed = ChildFailed(f"{what} {how}{said_last}", fix=fix, where=where)
-    failed.status = None if late.is_set() else status
-    raise failed
+    outcome = f"took longer than {seconds:g} s" if timed_out.is_set() else _outcome(status)
+    last_line = (
+        f": {last[0].strip()[:_MAX_LINE_CHARACTERS]}" if last and not timed_out.is_set() else ""
+    )
+    error = ChildFailed(f"{what} {outcome}{last_line}", fix=fix, where=where)
+    error.status = None if timed_out.is_set() else status
+    raise error
 
 
-def _ending(status: int) -> str:
+def _outcome(status: int) -> str:
     if status < 0:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-status).name}"
@@ -191,24 +193,24 @@ _pipe: TextIO | None = None
 
 
 def tell(**message: Any) -> None:
-    """Tell the parent something; nobody where this process has no request to answer."""
+    """Send a message to the parent; does nothing if this process has no request."""
     if _pipe is not None:
         print(json.dumps(message), file=_pipe, flush=True)
 
 
 def message_pipe() -> BinaryIO:
-    """The pipe to the parent, for a function with messages of its own."""
+    """The pipe to the parent, for a function with its own kind of messages."""
     assert _pipe is not None
     return _pipe.buffer
 
 
 def tell_event(**event: Any) -> None:
-    """Tell the parent what has happened."""
+    """Send an event to the parent."""
     tell(event=event)
 
 
 def tell_progress(what: str, done: int, of: int) -> None:
-    """Tell the parent how far the work is."""
+    """Send progress to the parent."""
     tell(progress=[what, done, of])
 
 
@@ -216,9 +218,9 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     """Answer the parent's request, and end this process.
 
     Args:
-        function: ``module:function``. Its errors are told to the parent.
-        parent: The process that this one ends with.
-        file: Holds the request; the first line on standard input if None.
+        function: ``module:function``. Its errors are sent to the parent.
+        parent: The process id of the parent; this process ends with it.
+        file: The file with the request; if None, it is the first line of standard input.
     """
     global _pipe
     die_with(parent)
@@ -240,11 +242,11 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
         status = 130
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # taking torch apart takes long, and a client's threads may wait for ever
+    os._exit(status)  # unloading torch is slow, and threads of libraries may never end
 
 
 def _first_line() -> bytes:
-    # Read byte by byte: what comes behind the request belongs to the function.
+    # Read byte by byte: what follows the request belongs to the function.
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
@@ -252,10 +254,9 @@ def _first_line() -> bytes:
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, however it ends (Linux).
+    """Let the kernel kill this process when its parent ends in any way (Linux only).
 
-    Elsewhere whoever is tied must notice by itself. A parent that ended before this call is
-    noticed here.
+    On any system, exits if the parent has ended before this call.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,14 +1,14 @@
-"""Limits on measures of trials: how far a trial is beyond them, and how trials compare under them.
+"""Limits on measures of trials: by how much a trial exceeds them, and the order of trials.
 
-This module alone says how sure a decision must be that a trial is beyond a limit:
+This module defines how certain a decision must be that a trial exceeds a limit:
 
-- What orders trials (``order``) takes the mean: the best so far, the weights that are kept, the
-  finalists, the recommendation, the search, what later studies start from.
-- What stops a trial, and the exit code, needs all of the interval (``Limit.is_surely_broken``): a
-  one-sided one of 95% for a trial that runs, the report's two-sided one of 95% for the exit code.
+- The order of trials (``order``) uses the mean. It decides the best so far, the weights that are
+  kept, the finalists, the recommendation, the search, and starts of later studies.
+- Stopping a trial, and the exit code, need the whole interval beyond the limit
+  (``Limit.is_surely_broken``): a one-sided 95% interval to stop a running trial, the report's
+  two-sided 95% interval for the exit code.
 
-Where nothing was measured, no trial is beyond the limit, and the exit code is that of a limit that
-was not met.
+Without a measurement, no trial exceeds the limit, but the exit code is that of an exceeded limit.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from sweeper.trials import Measure, TrialResult
 
 
 class Limit(NamedTuple):
-    """The most by which a measure may be above the base's value.
+    """A limit on the increase of a measure above the base model's value.
 
     Args:
-        measure: The measures that it limits: those of this name, and those below it, whose names
-            begin with it and a dot.
-        most: In the measure's unit, or as a share.
-        title: What it limits, as in "over the limit on forgetting".
-        every: A trial is measured at every so many rungs, at least.
-        remedy: What to do where nothing was measured, in a sentence or several.
+        measure: Name of the limited measure; measures whose names begin with it and a dot are
+            limited, too.
+        most: The largest increase, in the measure's unit or as a share.
+        title: The subject of the limit, as in "over the limit on forgetting".
+        every: Largest number of rungs between two measurements of a trial.
+        remedy: Sentences on what to do if nothing was measured.
     """
 
     measure: str
@@ -41,30 +41,29 @@ class Limit(NamedTuple):
     remedy: str
 
     def holds_for(self, name: str) -> bool:
-        """Whether a measure of this name is limited."""
+        """Whether the limit applies to the measure with this name."""
         return f"{name}.".startswith(f"{self.measure}.")
 
     def is_surely_broken(self, change: float, low: float | None, scale: float = 1.0) -> bool:
-        """Whether a measure is beyond the limit and noise.
+        """Whether a measure exceeds the limit beyond noise.
 
         Args:
-            change: From the base's value.
-            low: The low end of its interval; None where the items are not known, so that the mean
-                decides alone.
-            scale: Units of ``change`` and ``low`` in one unit of the limit.
+            change: The change from the base model's value.
+            low: Low end of the change's interval; if None, the change itself decides.
+            scale: Unit of the limit in units of ``change`` and ``low``.
         """
         return (change if low is None else low) > scale * self.most
 
 
 def limits_of(spec: Spec) -> tuple[Limit, ...]:
-    """The limits of a call, which features make of its request."""
+    """The limits of a spec, which features define."""
     return tuple(limit for _, limits in parts.CONSTRAINTS.all() for limit in limits(spec))
 
 
 def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
-    """By how much a trial is beyond its limits, at most; up to 0 it is within all.
+    """The largest excess of a trial over its limits; 0 or less if it is within all.
 
-    None where there is no limit, or nothing that one limits was measured.
+    None without limits, or if no limited measure was measured.
     """
     violations = (
         measure.change - limit.most
@@ -76,31 +75,30 @@ def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float
 
 
 def is_beyond(violation: float | None) -> bool:
-    """Whether a trial is beyond a limit, as far as that was measured."""
+    """Whether a trial exceeds a limit; False if nothing was measured."""
     return violation is not None and violation > 0
 
 
 def cost_within(result: TrialResult, objective: Objective, limits: Sequence[Limit]) -> float | None:
-    """The cost of a completed trial within the limits; None of another."""
+    """The cost of a completed trial within the limits; None for other trials."""
     violated = result.state != "COMPLETE" or is_beyond(violation(result.measures, limits))
     return None if violated else objective.cost_of(result)
 
 
 def titles_beyond(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> tuple[str, ...]:
-    """The titles of the limits that a trial is beyond."""
+    """The titles of the limits that a trial exceeds."""
     return tuple(limit.title for limit in limits if is_beyond(violation(measures, [limit])))
 
 
 def order(cost: float, violation: float | None) -> tuple[bool, float, float]:
-    """The sort key of a completed trial among others, best first.
+    """The sort key of completed trials, best first.
 
-    Trials within the limits come first, the lowest cost first; then those beyond, the nearest to
-    the limits first.
+    Trials within the limits come first, by cost; then the others, by violation.
 
     Source: Deb 2000, doi:10.1016/S0045-7825(99)00389-8, section 3 (a feasible solution is better
     than an infeasible one, and of two infeasible ones that with the smaller violation).
 
-    >>> sorted([(0.5, 0.1), (0.6, -0.1), (0.4, 0.2), (0.7, None)], key=lambda one: order(*one))
+    >>> sorted([(0.5, 0.1), (0.6, -0.1), (0.4, 0.2), (0.7, None)], key=lambda trial: order(*trial))
     [(0.6, -0.1), (0.7, None), (0.5, 0.1), (0.4, 0.2)]
     """
     if violation is not None and is_beyond(violation):

@@ -2,23 +2,22 @@
 
     SweeperError                 exit code
     ├── UsageError                   2      flags, sweep.yaml, paths
-    │   ├── SpecError                2      sweep.yaml or flags hold mistakes (all of them listed)
+    │   ├── SpecError                2      sweep.yaml or flags are wrong (all problems are listed)
     │   ├── OtherVersion             2      a file was written by another version of sweeper
-    │   ├── RuleError                2      a rule or strategy file holds mistakes
+    │   ├── RuleError                2      a rule or strategy file is wrong
     │   ├── DataError                2      a data set cannot be used as it is
     │   ├── ModelError               2      a model cannot be found or read
     │   ├── TooLarge                 2      the memory of the device is too small
     │   ├── NotInstalled             2      an optional package is missing
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
-    ├── ChildFailed                  1      a process of its own broke or took too long
+    ├── ChildFailed                  1      a child process failed or took too long
     ├── NothingFits                  3      no strategy fits the hardware
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
     └── GateFailed                   5      --fail-under or a limit was not met
 
 Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
 
-Each error has a ``code``, which stays the same when its words change: that of its case, else of its
-class.
+Each error has a stable ``code``: that of its case, else that of its class.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of an error.
 
     Args:
-        what: What happened, with the value that was seen.
-        why: Why that is a problem, with the bound that it breaks. May be empty.
+        what: What happened, with the value.
+        why: Why this is a problem, with the bound. May be empty.
         fix: What the user can do about it. May be empty.
         where: ``file:line key``, a flag, or a path. May be empty.
-        code: The case. Empty where the class of the error says enough.
+        code: Code of the case; if empty, that of the error's class.
     """
 
     what: str
@@ -55,12 +54,12 @@ class Problem:
 
 
 class SweeperError(Exception):
-    """The base of every error that a user can cause or must know about.
+    """The base class of errors that users see.
 
     Args:
-        what: What happened, or the list of all problems that were found.
+        what: What happened, or a list of all problems.
         where: File and line, flag or path.
-        code: The case of the problem; without one, the error's code is that of its class.
+        code: Code of the case; if empty, that of the class.
     """
 
     exit_code = 1
@@ -90,7 +89,7 @@ class UsageError(SweeperError):
 
 
 class SpecError(UsageError):
-    """``sweep.yaml`` or the flags hold mistakes; all of them are listed."""
+    """``sweep.yaml`` or the flags are wrong; all problems are listed."""
 
     code = "request"
 
@@ -102,7 +101,7 @@ class OtherVersion(UsageError):
 
 
 class RuleError(UsageError):
-    """A rule file or a strategy space holds mistakes; all of them are listed."""
+    """A rule file or a strategy file is wrong; all problems are listed."""
 
     code = "rule-file"
 
@@ -114,19 +113,19 @@ class DataError(UsageError):
 
 
 class ModelError(UsageError):
-    """A model cannot be found, reached or read."""
+    """A model cannot be found, downloaded or read."""
 
     code = "model"
 
 
 class TooLarge(UsageError):
-    """The memory of the device is too small, whatever the size of a batch.
+    """The memory of the device is too small for any batch size.
 
     Args:
         detail: The allocator's message.
-        needed_gib: What was in use and asked for together, if the message has the latter.
-        had_gib: The memory of the device that other processes leave.
-        loading: It ran out while a model was loaded.
+        needed_gib: Memory in use plus the requested memory, if the message has the latter.
+        had_gib: Memory of the device that other processes do not use.
+        loading: Whether memory ran out while a model was loaded.
     """
 
     code = "too-large"
@@ -151,9 +150,9 @@ class RunError(UsageError):
 
 
 class ChildFailed(SweeperError):
-    """A process of its own broke or took too long.
+    """A child process failed or took too long.
 
-    ``status`` is its exit status, negative for a signal; None where it took too long.
+    ``status`` is its exit status, negative for a signal; None if it took too long.
     """
 
     code = "process-failed"
@@ -161,7 +160,7 @@ class ChildFailed(SweeperError):
 
 
 class NothingFits(SweeperError):
-    """No strategy fits the hardware. ``plan`` is all that is known, as JSON; empty if unknown."""
+    """No strategy fits the hardware. ``plan`` is the incomplete plan as JSON; may be empty."""
 
     code = "nothing-fits"
     exit_code = 3
@@ -169,7 +168,7 @@ class NothingFits(SweeperError):
 
 
 class TooLong(NothingFits):
-    """No trial ends within the budget, or in a reasonable time."""
+    """No trial would end within the budget, or in a reasonable time."""
 
     code = "too-long"
 
@@ -182,15 +181,15 @@ class NoTrialCompleted(SweeperError):
 
 
 class GateFailed(SweeperError):
-    """A limit that the user set was not kept."""
+    """A limit that the user set was exceeded."""
 
     code = "limit-exceeded"
     exit_code = 5
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FIXES = {
-    **dict.fromkeys(NO_ROOM, "Free some space, or choose a place on another disk."),
+    **dict.fromkeys(NO_SPACE, "Free some space, or choose a place on another disk."),
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS),
         "Check the permissions of this place, or choose another one.",
@@ -202,10 +201,10 @@ _FIXES = {
 
 
 def os_problem(error: OSError, where: str = "") -> Problem:
-    """What the system refused, and what to do about its cause.
+    """The problem of a system error, with what to do.
 
     Args:
-        where: File or folder, where the error names none.
+        where: File or folder, if the error names none.
     """
     path = error.filename2 or error.filename
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) and isinstance(path, str)
@@ -218,7 +217,7 @@ def os_problem(error: OSError, where: str = "") -> Problem:
 
 
 def _disk_of(path: str) -> str:
-    """The disk on which a file is or would be, and the space left there."""
+    """A sentence with the mount point of a file and its free space."""
     disk = Path(path).absolute()
     while not disk.is_mount():
         disk = disk.parent
@@ -227,7 +226,7 @@ def _disk_of(path: str) -> str:
 
 
 def near_match(word: str, candidates: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, or all of them.
+    """A sentence that suggests the nearest known word, or lists all of them.
 
     >>> near_match("lroa", ["full", "lora"])
     "Did you mean 'lora'?"

@@ -1,4 +1,4 @@
-"""Optional packages: which ones a use needs, and the command that installs them."""
+"""Optional packages: which ones are needed, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Literal
 from sweeper.errors import NotInstalled, Problem
 
 DISTRIBUTION = "finetune-sweeper"
-"""The name for pip. The package ``sweeper`` on PyPI is another program."""
+"""The name of sweeper for pip. The package ``sweeper`` on PyPI is another program."""
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = ("torch", "transformers", "peft", "accelerate", "safetensors")
 REPORTS = ("numpy", "scipy", "optuna", "altair", "vl_convert")
 RUNS = (*REPORTS, "sklearn", "threadpoolctl", *TRAINING)
-"""Modules of the extra ``train`` that every use of that kind imports.
+"""Modules that are always needed: to train, to write reports, and to run a sweep, which does both.
 
-What only some runs import is left out: bitsandbytes, pyarrow, and the metrics of written text.
+Modules that only some runs need are left out: bitsandbytes, pyarrow, and metrics of answers.
 """
 
 
 def install_command(*extras: str) -> str:
-    """The command that adds extras to the sweeper that is installed.
+    """The command that installs extras of this sweeper.
 
-    A checkout is named by its folder. For an installed wheel, pip needs no index to find the
-    package: it keeps what is installed, and adds what is missing.
+    A checkout is named by its folder. For an installed wheel, the command keeps the installed
+    version and adds missing packages.
     """
     if (_CHECKOUT / "pyproject.toml").is_file():
         return f"pip install -e '{_CHECKOUT}[{','.join(extras)}]'"
@@ -37,45 +37,45 @@ def install_command(*extras: str) -> str:
 
 
 def require(what: str, modules: Iterable[str], fix: str = "") -> None:
-    """Check that modules are installed, without loading any.
+    """Check that modules are installed, without importing them.
 
     Raises:
-        NotInstalled: Some are missing; all of them are named.
+        NotInstalled: Some are missing; the error names all.
     """
     if problems := missing(what, modules, fix):
         raise NotInstalled(problems)
 
 
 def missing(what: str, modules: Iterable[str], fix: str = "") -> tuple[Problem, ...]:
-    """One problem that names all modules that are not installed, or none. Loads nothing.
+    """One problem that names all missing modules; empty if none is missing. Imports nothing.
 
     Args:
-        what: What needs them, to begin a sentence with.
+        what: What needs the modules, as the beginning of a sentence.
         modules: Names of top-level modules.
-        fix: The command that installs them. By default that of the extra ``train``.
+        fix: The command that installs them; if empty, that of the extra ``train``.
     """
     names = [name for name in modules if not is_installed(name)]
     return (_problem(what, names, fix or install_command("train")),) if names else ()
 
 
 def is_installed(module: str) -> bool:
-    """Whether a top-level module can be found; it is not loaded."""
-    if module in sys.modules:  # perhaps without a spec; None if it is blocked
+    """Whether a top-level module can be found; it is not imported."""
+    if module in sys.modules:  # may have no spec; None if imports are blocked
         return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
 
 
 @contextlib.contextmanager
 def needed_for(what: str, fix: str, where: str = "") -> Iterator[None]:
-    """Import optional modules inside; a missing or broken one is an error with its remedy.
+    """A context for imports of optional modules; a failed import raises an error with the remedy.
 
     Args:
-        what: What needs them, to begin a sentence with.
+        what: What needs the modules, as the beginning of a sentence.
         fix: The command that installs them.
         where: A flag, file or path. May be empty.
 
     Raises:
-        NotInstalled: An import failed, other than that of a module of sweeper itself.
+        NotInstalled: An import failed, unless it is of a module of sweeper.
     """
     try:
         yield
@@ -95,10 +95,10 @@ def needed_for(what: str, fix: str, where: str = "") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """One thing that ``sweeper doctor`` tried.
+    """The result of one check of ``sweeper doctor``.
 
-    ``off`` is the user's own choice and nothing to mend. Without what is ``needed`` nothing can
-    be trained.
+    ``off`` means that the user switched it off. Without checks that are ``needed``, nothing can be
+    trained.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The few hyperparameters that code uses by name, and the meaning of their values."""
+"""Hyperparameters that code uses by name, and the meaning of their values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
 OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
 PADDING_FREE, ATTENTION, SDPA = "padding_free", "attn_implementation", "sdpa"
-# Those that a reader looks for first, in this order, and names for tables.
+# The most important parameters, in the order of tables, and names for tables.
 KEY_PARAMETERS = (
     "learning_rate",
     "r",
@@ -29,8 +29,8 @@ SHORT_NAMES: Mapping[str, str] = {
     EPOCHS: "epochs",
 }
 
-#: What other tools and people call them. New tokens need ``modules_to_save``, all embeddings.
-_CALLED: Mapping[str, str] = {
+#: Other names of parameters. New tokens need all embeddings, by ``modules_to_save``.
+_OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     **dict.fromkeys(("lr", "rate"), "learning_rate"),
     **dict.fromkeys(("batch", "batch_size", "train_batch_size"), BATCH),
@@ -46,21 +46,25 @@ _CALLED: Mapping[str, str] = {
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a parameter's value is a number; True and False are none."""
+    """Whether a parameter's value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def near_parameter(name: str, candidates: Collection[str]) -> str:
-    """The known hyperparameter that a name most likely means, as a sentence.
+    """A sentence that suggests the known hyperparameter with this or a similar name.
 
     >>> near_parameter("rank", ["r", "lora_alpha"]), near_parameter("lora_alhpa", ["lora_alpha"])
     ("Did you mean 'r'?", "Did you mean 'lora_alpha'?")
     """
-    called = _CALLED.get(name)
-    return f"Did you mean {called!r}?" if called in candidates else near_match(name, candidates)
+    known_name = _OTHER_NAMES.get(name)
+    return (
+        f"Did you mean {known_name!r}?"
+        if known_name in candidates
+        else near_match(name, candidates)
+    )
 
 
-#: The choices of ``target_modules`` as PEFT names the layers.
+#: Choices of ``target_modules`` to names of layers in PEFT.
 TARGETS: Mapping[str, tuple[str, ...] | str] = {
     "qv": ("q_proj", "v_proj"),
     "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -69,7 +73,7 @@ TARGETS: Mapping[str, tuple[str, ...] | str] = {
 
 
 def modules_of(choice: str) -> tuple[str, ...] | str:
-    """The layers that a choice of ``target_modules`` names: one of ``TARGETS``, names, a pattern.
+    """The layers of a choice of ``target_modules``: a key of ``TARGETS``, names, or a pattern.
 
     >>> modules_of("qv"), modules_of("key,value")
     (('q_proj', 'v_proj'), ('key', 'value'))
@@ -84,7 +88,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def is_pattern(choice: str) -> bool:
-    """Whether it is a regular expression over whole names, as PEFT takes one, and no list.
+    """Whether a choice is a regular expression for whole names, as in PEFT, instead of a list.
 
     >>> is_pattern(r".*\\.[qv]_proj"), is_pattern("self_attn.q_proj,v_proj")
     (True, False)
@@ -93,13 +97,13 @@ def is_pattern(choice: str) -> bool:
 
 
 def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """The modules of the base that train whole beside an adapter.
+    """The modules of the base that are trained in full, besides an adapter.
 
     >>> saved_modules({"modules_to_save": "embed_tokens,lm_head"}), saved_modules({})
     (('embed_tokens', 'lm_head'), ())
     """
-    wanted = str(parameters.get(MODULES_TO_SAVE, NO_MODULES))
-    return () if wanted == NO_MODULES else _names(wanted)
+    names = str(parameters.get(MODULES_TO_SAVE, NO_MODULES))
+    return () if names == NO_MODULES else _names(names)
 
 
 def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
@@ -119,8 +123,8 @@ PATIENCE = "early_stopping_patience"
 
 CLASS_WEIGHT = "class_weight"
 ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
-# A class's weight is its rows to the power of minus this: equal sums for all classes, or half of
-# the way there.
+# A class's weight is its number of rows to the power of minus this value: with 1, all classes have
+# the same weight in total.
 CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {
     "none": 0.0,
     "balanced-sqrt": 0.5,

@@ -353,7 +353,7 @@ class TrialBudget(Record):
     of its epochs has half of its rungs.
     """
 
-    epochs: float = Field(0.0, ge=0, description="0 where ``num_train_epochs`` is not searched")
+    epochs: float = Field(0.0, ge=0, description="0 where a search does not choose among them")
     full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
@@ -486,7 +486,9 @@ class ModelOption(Record):
     parameters: int
     strategies: tuple[str, ...] = ()
     memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
-    sweep: Duration | None = None
+    search: Duration | None = Field(
+        None, description="by the first strategy alone, with what features need"
+    )
     trials: int | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     reason: str = ""
@@ -495,15 +497,12 @@ class ModelOption(Record):
 class ModelChoice(Record):
     """The models that were compared, and why one of them was taken.
 
-    ``smaller`` and ``larger`` say what the next sizes of the same kind would cost; ``measures``
-    explains the names of the scores.
+    ``measures`` explains the names of the scores.
     """
 
     model: str
     options: tuple[ModelOption, ...]
     reasons: tuple[Reason, ...]
-    smaller: str
-    larger: str
     measures: dict[str, str] = Field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Finds the parts that are one file each: strategies and tasks, ours and other packages'."""
+"""Finds plug-ins such as strategies and tasks: a module of a folder each, or entry points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.errors import UsageError, near_match
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Part = TypeVar("Part")
+Plugin = TypeVar("Plugin")
 
 
 def entries(group: str) -> list[EntryPoint]:
@@ -26,19 +26,19 @@ def entries(group: str) -> list[EntryPoint]:
 
 @lru_cache(maxsize=1)
 def _installed() -> Any:
-    """All entry points, or None if no installed package has parts for sweeper.
+    """All entry points, or None if no installed package has plug-ins for sweeper.
 
-    They are searched once. ``importlib.metadata`` takes 15 ms, and most machines have no such part.
+    They are read once. ``importlib.metadata`` takes 15 ms, and most machines have no plug-in.
     """
-    if not any(_may_have_parts(folder) for folder in sys.path):
+    if not any(_may_have_plugins(folder) for folder in sys.path):
         return None
     from importlib.metadata import entry_points
 
     return entry_points()  # SelectableGroups before Python 3.12, EntryPoints since
 
 
-def _may_have_parts(entry: str) -> bool:
-    """Whether packages in a place of ``sys.path`` may register parts; those of an archive may."""
+def _may_have_plugins(entry: str) -> bool:
+    """Whether packages in an entry of ``sys.path`` may have plug-ins; archives may."""
     folder = Path(entry)
     if not folder.is_dir():
         return folder.exists()
@@ -46,60 +46,60 @@ def _may_have_parts(entry: str) -> bool:
     return any(b"[sweeper." in file.read_bytes() for file in files)
 
 
-def find(package: ModuleType, kind: type[Part], group: str, name: str) -> type[Part]:
-    """The part with that name; only its own module is imported.
+def find(package: ModuleType, kind: type[Plugin], group: str, name: str) -> type[Plugin]:
+    """The class of the plug-in with this name; only its module is imported.
 
     Raises:
-        UsageError: No such part, or another package's part is not what it should be.
+        UsageError: There is no such plug-in, or an entry point is not a ``kind``.
     """
-    if (part := find_all(package, kind, group, name).get(name)) is not None:
-        return part
-    parts = find_all(package, kind, group)
+    if (plugin := find_all(package, kind, group, name).get(name)) is not None:
+        return plugin
+    plugins = find_all(package, kind, group)
     raise UsageError(
         f"unknown {kind.__name__.lower()} {name!r}",
-        fix=near_match(name, parts),
+        fix=near_match(name, plugins),
         code="unknown-plugin",
     )
 
 
 def find_all(
-    package: ModuleType, kind: type[Part], group: str, only: str = ""
-) -> dict[str, type[Part]]:
-    """Every part by name; imports all of them, or that of one name.
+    package: ModuleType, kind: type[Plugin], group: str, only: str = ""
+) -> dict[str, type[Plugin]]:
+    """Plug-ins by name: all, or that of the name ``only``; their modules are imported.
 
-    A part of the package is the class in a module that bears the module's own name.
+    A plug-in is the class in a module of ``package`` whose ``name`` is the module's name.
 
     Args:
-        kind: The base class of these parts.
-        group: The entry points group through which other packages add parts.
+        kind: The base class of the plug-ins.
+        group: The entry point group of other packages' plug-ins.
 
     Raises:
-        UsageError: Another package's part is not what it should be.
+        UsageError: An entry point is not a ``kind``.
     """
-    parts: dict[str, type[Part]] = {}
+    plugins: dict[str, type[Plugin]] = {}
     for info in pkgutil.iter_modules(package.__path__):
         if only in ("", info.name):
             module = importlib.import_module(f"{package.__name__}.{info.name}")
             for value in vars(module).values():
-                if _is_part(value, kind) and vars(value).get("name") == info.name:
-                    parts[info.name] = value
+                if _is_subclass(value, kind) and vars(value).get("name") == info.name:
+                    plugins[info.name] = value
     for entry in entries(group):
-        if only in ("", entry.name) and entry.name not in parts:
-            if not _is_part(loaded := entry.load(), kind):
+        if only in ("", entry.name) and entry.name not in plugins:
+            if not _is_subclass(loaded := entry.load(), kind):
                 raise UsageError(
                     f"the entry point {entry.name!r} of {group!r} is not a {kind.__name__}",
                     fix=f"Make {entry.value} a subclass of {kind.__module__}.{kind.__name__}.",
                 )
-            parts[entry.name] = loaded
-    return parts
+            plugins[entry.name] = loaded
+    return plugins
 
 
-def _is_part(value: object, kind: type[Part]) -> TypeGuard[type[Part]]:
+def _is_subclass(value: object, kind: type[Plugin]) -> TypeGuard[type[Plugin]]:
     return isinstance(value, type) and issubclass(value, kind)
 
 
 def values_in(package: ModuleType) -> list[Any]:
-    """Every value that a module of a package holds; imports all of them."""
+    """All values in the modules of a package, which are imported."""
     modules = (
         importlib.import_module(f"{package.__name__}.{info.name}")
         for info in pkgutil.iter_modules(package.__path__)
@@ -107,8 +107,10 @@ def values_in(package: ModuleType) -> list[Any]:
     return [value for module in modules for value in vars(module).values()]
 
 
-def named_classes(package: ModuleType, kind: type[Part]) -> set[type[Part]]:
-    """Every subclass in the modules of a package that has a name."""
+def named_classes(package: ModuleType, kind: type[Plugin]) -> set[type[Plugin]]:
+    """All subclasses with a ``name`` in the modules of a package."""
     return {
-        value for value in values_in(package) if _is_part(value, kind) and hasattr(value, "name")
+        value
+        for value in values_in(package)
+        if _is_subclass(value, kind) and hasattr(value, "name")
     }

@@ -1,9 +1,9 @@
-"""Removes secrets, and names of host and user, from files that people share.
+"""Removes secrets, host names and user names from files that people share.
 
-A host or login name may be a word of the report: a strategy is called ``head``, a split ``test``.
-So it is replaced only where it has a digit, a dot, a hyphen or an underscore besides letters, and
-never where it is all of a text: labels, states and parameters stay. In paths and before ``@`` every
-login name is replaced.
+A host or login name may be a word of the report, such as the strategy ``head`` or the split
+``test``. It is replaced only if it has a digit, a dot, a hyphen or an underscore besides letters,
+and never if it is a whole text, so that labels, states and parameters stay. In paths and before
+``@``, every login name is replaced.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel
 
-# Linux, macOS and Windows homes; a report is read by people who never saw this machine.
+# Home folders of Linux, macOS and Windows.
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
-# Tokens of the Hugging Face hub and of GitHub, and keys of the common "sk-" form.
+# Tokens of the Hugging Face hub and of GitHub, and keys with the common prefix "sk-".
 _TOKEN = re.compile(r"\b(hf_|api_org_|sk-|gh[oprsu]_|github_pat_)[A-Za-z0-9_-]{8,}")
-# Up to the last "@" of a word. A number and a slash are a port and a path, which may have an "@".
+# Ends at the last "@" of a word. A number and a slash are a port and a path, which may have an "@".
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d{1,5}/)(?:[^\s\"'<>]+|[^/\s]+)@")
 _QUERY = re.compile(
     r"([?&][\w.-]*(?:password|passwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE
 )
-# Not TOKENIZERS_PARALLELISM or MAX_TOKENS, whose values are words of every log.
+# Excludes TOKENIZERS_PARALLELISM and MAX_TOKENS, whose values are common words.
 _SECRET_VARIABLE = re.compile(
     r"(?<!MAX_)(?<!MAX_NEW_)(?<!NUM_)TOKEN(?!IZ)|PASSWORD|PASSWD|SECRET|API_?KEY", re.IGNORECASE
 )
-_LEAST_SECRET = 6
-"""Characters of a value that is replaced wherever it stands: a shorter one is part of words."""
+_MIN_SECRET_CHARACTERS = 6
+"""Shortest secret value that is replaced everywhere: shorter ones may be part of words."""
 
 _SYSTEM_PREFIXES = {Path("/"), Path("/usr"), Path("/usr/local")}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.~/-])/(?!/)[^\s:'\"]+")
 
-# What is replaced, and by what.
+# A pattern and its replacement.
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
 def clean(text: str) -> str:
-    """The text without secrets, home folders, install path, and names of host and user.
+    """The text without secrets, home folders, install path, host name and user name.
 
     >>> clean("postgresql://ann:secret@db/x in /home/ann/runs")
     'postgresql://ann:***@db/x in ~/runs'
     >>> clean("HF_TOKEN=hf_abcdefghijklmnop")
     'HF_TOKEN=hf_***'
     """
-    return _applied(text, (*_secrets(), *_places_and_names()))
+    return _apply(text, (*_secret_rules(), *_path_and_name_rules()))
 
 
 def without_secrets(text: str) -> str:
     """The text without tokens and passwords; paths and names stay."""
-    return _applied(text, tuple(_secrets()))
+    return _apply(text, tuple(_secret_rules()))
 
 
 def without_password(url: str) -> str:
-    """A URL that can still be used, by whoever has the password elsewhere.
+    """The URL without its password.
 
     >>> without_password("postgresql://ann:secret@db/x")
     'postgresql://ann@db/x'
@@ -71,15 +71,15 @@ def without_password(url: str) -> str:
 
 
 def cleaned(record: _Record) -> _Record:
-    """A record whose texts are clean, however deep they lie. Names of fields and keys stay."""
-    rules = (*_secrets(), *_places_and_names())
+    """The record with all its texts cleaned, at any depth. Names of fields and keys stay."""
+    rules = (*_secret_rules(), *_path_and_name_rules())
     result: _Record = _cleaned(record, rules)
     return result
 
 
 def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
     if isinstance(value, str):
-        return _applied(value, rules)
+        return _apply(value, rules)
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
         changes = {
@@ -95,17 +95,17 @@ def _cleaned(value: Any, rules: tuple[_Rule, ...]) -> Any:
     return value
 
 
-def _applied(text: str, rules: tuple[_Rule, ...]) -> str:
-    for pattern, instead in rules:
-        text = pattern.sub(instead, text)
+def _apply(text: str, rules: tuple[_Rule, ...]) -> str:
+    for pattern, replacement in rules:
+        text = pattern.sub(replacement, text)
     return text
 
 
-def _secrets() -> Iterator[_Rule]:
+def _secret_rules() -> Iterator[_Rule]:
     yield _PASSWORD, r"\1:***@"
     yield _QUERY, r"\1***"
     yield _TOKEN, r"\1***"
-    # The longest first: one value may begin with another.
+    # The longest first, as a value may begin with another.
     if values := sorted(set(_secret_values()), key=len, reverse=True):
         yield re.compile("|".join(map(re.escape, values))), "***"
 
@@ -121,7 +121,7 @@ def _secret_values() -> Iterator[str]:
             secrets = [secret, unquote(secret)]
         else:
             continue
-        yield from (candidate for candidate in secrets if len(candidate) >= _LEAST_SECRET)
+        yield from (candidate for candidate in secrets if len(candidate) >= _MIN_SECRET_CHARACTERS)
 
 
 def _proxy_password(url: str) -> str:
@@ -131,48 +131,48 @@ def _proxy_password(url: str) -> str:
         return ""
 
 
-def _places_and_names() -> Iterator[_Rule]:
-    """Install paths first: they may lie in the home folder."""
+def _path_and_name_rules() -> Iterator[_Rule]:
+    """Rules for paths and names. Install paths come first, as they may be in the home folder."""
     prefix = Path(sys.prefix)
     for folder in dict.fromkeys((prefix, prefix.resolve(), Path(__file__).parents[1])):
         if folder not in _SYSTEM_PREFIXES:
-            yield _path(folder), "PREFIX"
-    with contextlib.suppress(RuntimeError):  # nobody's home is known
+            yield _path_pattern(folder), "PREFIX"
+    with contextlib.suppress(RuntimeError):  # the home folder is unknown
         if Path.home() != Path("/"):
-            yield _path(Path.home()), "~"
+            yield _path_pattern(Path.home()), "~"
     yield _HOME, "~"
     host = socket.gethostname()
     hosts = [name for name in dict.fromkeys([host, host.partition(".")[0]]) if name]
     with contextlib.suppress(OSError, KeyError, ImportError):  # the account has no name
-        yield from _login(getpass.getuser(), hosts)
-    for name in filter(_is_no_word, hosts):
-        yield from _word(name, "HOST")
+        yield from _login_rules(getpass.getuser(), hosts)
+    for name in filter(_is_distinctive, hosts):
+        yield from _name_rules(name, "HOST")
 
 
-def _path(folder: Path) -> re.Pattern[str]:
+def _path_pattern(folder: Path) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.~-]){re.escape(str(folder))}(?![\w-]|\.\w)")
 
 
-def _login(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:
+def _login_rules(name: str, hosts: Sequence[str]) -> Iterator[_Rule]:
     yield _in_paths(name, "USER")
-    places = "|".join(map(re.escape, hosts))
-    yield re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{places})(?![\w-])"), "USER@HOST"
-    if _is_no_word(name):
-        yield from _word(name, "USER")
+    host_pattern = "|".join(map(re.escape, hosts))
+    yield re.compile(rf"(?<![\w.:/-]){re.escape(name)}@(?:{host_pattern})(?![\w-])"), "USER@HOST"
+    if _is_distinctive(name):
+        yield from _name_rules(name, "USER")
 
 
-def _is_no_word(name: str) -> bool:
+def _is_distinctive(name: str) -> bool:
     return bool(re.search(r"[A-Za-z]", name) and re.search(r"[\d._-]", name))
 
 
-def _word(name: str, instead: str) -> Iterator[_Rule]:
-    """Whole words only, neither a text that is nothing else nor a part of ``owner/model``."""
-    yield _in_paths(name, instead)
+def _name_rules(name: str, replacement: str) -> Iterator[_Rule]:
+    """Rules that replace a name as a word, unless it is the whole text or in ``owner/model``."""
+    yield _in_paths(name, replacement)
     word = re.escape(name)
-    yield re.compile(rf"(?!\A{word}\Z)(?<![\w./-]){word}(?![\w/-]|\.\w)"), instead
+    yield re.compile(rf"(?!\A{word}\Z)(?<![\w./-]){word}(?![\w/-]|\.\w)"), replacement
 
 
-def _in_paths(name: str, instead: str) -> _Rule:
-    """Folders of that name in absolute paths are renamed."""
+def _in_paths(name: str, replacement: str) -> _Rule:
+    """The rule that replaces a folder of this name in absolute paths."""
     folder = re.compile(rf"(?<=/){re.escape(name)}(?=/|$)")
-    return _ABSOLUTE_PATH, lambda match: folder.sub(instead, match[0])
+    return _ABSOLUTE_PATH, lambda match: folder.sub(replacement, match[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-# The C loader is eight times faster; it is missing where PyYAML was built without libyaml.
+# The C loader is eight times faster; it is missing if PyYAML was built without libyaml.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -25,16 +25,16 @@ def search_spaces() -> Path:
 
 
 def table(name: str) -> Any:
-    """The content of a YAML file of that folder."""
+    """The content of a YAML file in the search spaces."""
     return yaml.load((search_spaces() / name).read_text(encoding="utf-8"), Loader=_LOADER)
 
 
 def part_of_table(name: str, key: str) -> dict[str, Any]:
-    """The entries of a table that have a key; the others are not parsed."""
+    """The entries of a table that have a key; other entries are not parsed."""
     text = (search_spaces() / name).read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
-    chosen = "".join(block for block in blocks if f"\n  {key}:" in block)
-    return yaml.load(chosen, Loader=_LOADER) or {}
+    selected = "".join(block for block in blocks if f"\n  {key}:" in block)
+    return yaml.load(selected, Loader=_LOADER) or {}
 
 
 def reports() -> Path:

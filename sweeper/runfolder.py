@@ -1,23 +1,23 @@
 """The paths of one run's files, and its lock.
 
 runs/<name>/
-  sweep.yaml plan.json                what was asked, and what was known and planned
-  data_changes.jsonl                  what features did to rows, a line each
+  sweep.yaml plan.json                the spec, and the plan with its facts
+  data_changes.jsonl                  changes of rows by features, one in each line
   study.db                            Optuna storage
   status.json events.jsonl worker-<k>.log
-  baselines/<name>.json               models to beat
+  baselines/<name>.json               results of baselines
   trials/<n>/                         config.json rungs.jsonl result.json item_losses.json
     attempts/<k>/                     the same files and trainer.log of each attempt
     seeds/<s>/                        the same files of each confirmation run
-    rows/<n>/<s>/                     the same files of each training on so many rows
+    rows/<n>/<s>/                     the same files of each training on <n> rows
     weights/                          adapter or full weights, head included
   bases/<id>/                         bases that features made, for the adapters trained on them
   evaluations/                        scores of base and trials on other tasks
-  test.json                           the one opening of the test split
+  test.json                           the record that the test split was opened
   features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
-  listeners/<feature>/                logs of processes that listen to the run, and their files
-  report.log                          last words of a process that died while it made the report
+  listeners/<feature>/                logs and files of processes that listen to the run
+  report.log                          output of a process that died while it made the report
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from pathlib import Path
 
 from sweeper.errors import RunError, near_match, os_problem
 
-# Who only looks whether a run is held holds it for a moment: that is no reason to be refused.
-_LOCK_TRIES, _LOCK_SECONDS = 4, 0.05
+# Tries for the lock: a check of ``held`` holds it for a moment, too.
+_LOCK_TRIES, _LOCK_RETRY_SECONDS = 4, 0.05
 
-#: In the folder of a trial or of an attempt at it.
+#: Names of files in the folder of a trial or of an attempt.
 CONFIG, RUNGS, RESULT, WEIGHTS = "config.json", "rungs.jsonl", "result.json", "weights"
 ITEM_LOSSES, ENDED, SCORE = "item_losses.json", "ended.json", "score.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class _Within:
-    """A file or folder of a run, by its name."""
+class _FileInRun:
+    """A descriptor: the path of a run's file or folder with this name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -62,27 +62,27 @@ class RunFolder:
 
     path: Path
 
-    spec = _Within("sweep.yaml")
-    plan = _Within("plan.json")
-    data_changes = _Within("data_changes.jsonl")
-    study = _Within("study.db")
-    status = _Within("status.json")
-    events = _Within("events.jsonl")
-    baselines = _Within("baselines")
-    trials = _Within("trials")
-    test_seal = _Within("test.json")
-    findings = _Within("findings.json")
-    report = _Within("report.json")
-    report_html = _Within("report.html")
-    listeners = _Within("listeners")
-    locked = _Within(".lock")
+    spec = _FileInRun("sweep.yaml")
+    plan = _FileInRun("plan.json")
+    data_changes = _FileInRun("data_changes.jsonl")
+    study = _FileInRun("study.db")
+    status = _FileInRun("status.json")
+    events = _FileInRun("events.jsonl")
+    baselines = _FileInRun("baselines")
+    trials = _FileInRun("trials")
+    test_seal = _FileInRun("test.json")
+    findings = _FileInRun("findings.json")
+    report = _FileInRun("report.json")
+    report_html = _FileInRun("report.html")
+    listeners = _FileInRun("listeners")
+    locked = _FileInRun(".lock")
 
     @classmethod
     def named(cls, name: str, root: Path = Path("runs")) -> RunFolder:
-        """The folder of the run with that name.
+        """The folder of the run with this name.
 
         Raises:
-            RunError: The name cannot be a folder's name, or see ``check_regular``.
+            RunError: The name is invalid, or as in ``check_regular``.
         """
         if not _NAME.fullmatch(name):
             raise RunError(
@@ -96,10 +96,10 @@ class RunFolder:
 
     @classmethod
     def find(cls, run: str | Path, root: Path = Path("runs")) -> RunFolder:
-        """The folder of a run that was named by its name or its path.
+        """The folder of an existing run, by its name or path.
 
         Raises:
-            RunError: There is no such run, and the nearest name is given; or see
+            RunError: There is no such run (the error suggests the nearest name), or as in
                 ``check_regular``.
         """
         for folder in (Path(run), root / run):
@@ -116,21 +116,21 @@ class RunFolder:
 
     @property
     def place(self) -> str:
-        """The folder as commands name it: relative to the working directory if it is below it."""
+        """The folder's path, relative to the working directory if it is below it."""
         here = Path.cwd()
         return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
 
     @property
     def quoted(self) -> str:
-        """The place as a shell reads it."""
+        """``place``, quoted for a shell."""
         return shlex.quote(self.place)
 
     def feature(self, name: str) -> Path:
-        """The folder of a feature's own files."""
+        """The folder with a feature's files."""
         return self.path / "features" / name
 
     def trial(self, number: int) -> Path:
-        """The folder of one trial; ``config.json``, ``rungs.jsonl`` and ``result.json`` in it."""
+        """The folder of one trial."""
         return self.trials / str(number)
 
     def attempt(self, number: int, attempt: int) -> Path:
@@ -141,7 +141,7 @@ class RunFolder:
 
     @property
     def held(self) -> bool:
-        """Whether a command runs this sweep now."""
+        """Whether a command is running this sweep."""
         try:
             handle = os.open(self.locked, os.O_RDONLY)
         except OSError:
@@ -156,12 +156,12 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run alone: a second command on the same folder is refused.
+        """Lock the run, so that a second command on the same folder is refused.
 
-        The lock belongs to the process, so that it is gone when the process is, however it ended.
+        The lock is released when the process ends, in any way.
 
         Raises:
-            RunError: Another command holds it, or the folder cannot be written.
+            RunError: Another command holds the lock, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ class RunFolder:
                     where=str(self.path),
                     code="run-locked",
                 ) from error
-            # Who holds it is for people to read; the lock holds on a full disk as well.
+            # The owner is only for error messages; the lock works on a full disk, too.
             with suppress(OSError):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -192,16 +192,16 @@ class RunFolder:
 def check_regular(folder: Path) -> None:
     """Check that a folder contains only files and folders.
 
-    A run from others may contain links to private files, or pipes that keep a reader waiting.
-    Processes that listen to a run link their logs, which are not read.
+    A run from others may contain links to private files, or pipes that block a reader. Links in
+    ``listeners/`` are allowed, as those files are not read.
 
     Raises:
-        RunError: It contains a link, a pipe or a device.
+        RunError: The folder contains a link, a pipe or a device.
     """
     refused = []
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
-            with suppress(FileNotFoundError):  # a run deletes files meanwhile
+            with suppress(FileNotFoundError):  # a running sweep may delete files
                 mode = path.lstat().st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                     refused.append(path.relative_to(folder).as_posix())
@@ -221,5 +221,5 @@ def _lock(handle: int) -> None:
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            time.sleep(_LOCK_SECONDS)
+            time.sleep(_LOCK_RETRY_SECONDS)
     return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""The user's request: flags of a command and ``sweep.yaml``, resolved and complete.
+"""The spec of a sweep: all keys of ``sweep.yaml``, with their flags.
 
-The types check what they hold. Reading YAML with line numbers is ``sweeper.specfile``.
+The types validate values. ``sweeper.specfile`` reads ``sweep.yaml`` with line numbers.
 """
 
 import math
@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sweeper.artifact import (
-    MOST,
+    MAX_NUMBER,
     VERSION,
     Amount,
     Artifact,
@@ -42,10 +42,10 @@ from sweeper.yamlfile import Path_, fault, faults
 
 Task = Literal["classification", "instruction", "code", "domain"]
 TASKS: tuple[Task, ...] = ("classification", "instruction", "code", "domain")
-# Tasks of other tools that users may ask for, and where they are done.
+# Tasks that sweeper does not have, and the tools that have them.
 _TRL = "TRL (https://huggingface.co/docs/trl)"
 _HEADS = "transformers (https://huggingface.co/docs/transformers/tasks/sequence_classification)"
-_ELSEWHERE = {
+_OTHER_TOOLS = {
     **dict.fromkeys(("dpo", "kto", "orpo", "grpo", "ppo", "rlhf", "preference", "reward"), _TRL),
     **dict.fromkeys(("vision", "image", "audio", "video", "multimodal"), _TRL),
     **dict.fromkeys(("regression", "ranking", "token-classification", "ner"), _HEADS),
@@ -53,73 +53,74 @@ _ELSEWHERE = {
 
 
 def _names(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
-    """Metadata of a text that must be one of these names."""
+    """Pydantic metadata of a text that must be one of these names."""
 
     def check(name: str) -> str:
         if name not in (names := tuple(candidates())):
             raise fault(f"there is no {kind} {name!r}", fix=near_match(name, names))
         return name
 
-    listed = Field(json_schema_extra=lambda schema: schema.update(enum=[*candidates()]))
-    return AfterValidator(check), listed
+    schema_names = Field(json_schema_extra=lambda schema: schema.update(enum=[*candidates()]))
+    return AfterValidator(check), schema_names
 
 
-#: Stands for every strategy that has the parameter.
+#: The name that means all strategies that have the parameter.
 EVERY_STRATEGY = "all"
 StrategyName = Annotated[str, *_names(known_strategies, "strategy")]
 _StrategyOrAll = Annotated[str, *_names(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
 _Executor = Annotated[
-    str, *_names(lambda: ("local", *(one.name for one in loader.having("pool"))), "executor")
+    str,
+    *_names(lambda: ("local", *(feature.name for feature in loader.having("pool"))), "executor"),
 ]
 
 
 def names(text: str) -> list[str]:
-    """The parts of a list with commas."""
+    """The items of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def _seconds(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h`` or ``1d``."""
+    """The seconds of a duration such as ``90``, ``90s``, ``15m``, ``2h`` or ``1d``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
     if match is None:
         raise fault(f"{text!r} is not a duration", fix="Write 90s, 15m, 2h or 1d.")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    return float(match[1]) * _UNIT_SECONDS[match[2] or "s"]
 
 
 def _without_gib(text: str) -> str:
-    """A memory without its unit. GPUs are sold by the GB, which are GiB."""
+    """The number of a memory size. The GB of GPUs are GiB."""
     return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", text, flags=re.IGNORECASE)
 
 
-def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
-    """Values may also be texts, which this function reads."""
+def _parsed_by(parse: Callable[[str], object]) -> BeforeValidator:
+    """A validator that parses values that are texts."""
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-_Strategies = Annotated[tuple[StrategyName, ...], _parsed(names)]
-_Timeout = Annotated[PositiveAmount, _parsed(_seconds)]
-_Gib = Annotated[PositiveAmount, _parsed(_without_gib)]
+_Strategies = Annotated[tuple[StrategyName, ...], _parsed_by(names)]
+_Timeout = Annotated[PositiveAmount, _parsed_by(_seconds)]
+_Gib = Annotated[PositiveAmount, _parsed_by(_without_gib)]
 _Distance = Literal["near", "far"]
 _Direction = Literal["minimize", "maximize"]
 _Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 
-# The standard error of an accuracy over n rows is at most 50 points over the square root of n
-# (binomial): one point at 2,500 rows, and a tenth of a point less for each further 600.
-MOST_HELD_OUT_ROWS = 2500
+# Default limit. The standard error of an accuracy over n rows is at most 50 / sqrt(n) points
+# (binomial): one point at 2,500 rows.
+MAX_HELD_OUT_ROWS = 2500
 
 
 class _Keys(Record):
-    """Keys of ``sweep.yaml``, each with its flag; the text below a key describes it."""
+    """Base of sections of ``sweep.yaml``: each key has a flag in its metadata and a docstring."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        """Join the lines of descriptions."""
+        """Join the lines of each description."""
         for key in cls.model_fields.values():
             key.description = " ".join((key.description or "").split())
 
@@ -140,7 +141,7 @@ SplitBy = Literal["stratified", "hash", "group", "time"]
 
 
 class SourceSpec(_Keys):
-    """One of several sources of examples that are trained on together."""
+    """One of several sources of training data."""
 
     path: str = Field(min_length=1)
     """a file, a folder with official splits, or a data set of the hub"""
@@ -162,7 +163,7 @@ class SourceSpec(_Keys):
 
     @property
     def title(self) -> str:
-        """What reports call it."""
+        """The name of the source in reports."""
         stem = self.path.rstrip("/").rpartition("/")[2].partition(".")[0]
         return self.alias or stem or self.path
 
@@ -200,7 +201,7 @@ class DataSpec(_Keys):
     """share of the rows for validation, where no file is given"""
     test_fraction: Fraction = 0.15
     """share of the rows for the test, where no file is given"""
-    max_held_out_rows: PositiveInt | None = MOST_HELD_OUT_ROWS
+    max_held_out_rows: PositiveInt | None = MAX_HELD_OUT_ROWS
     """rows that validation takes out of the data at most, and test as many; null for no limit"""
     split_seed: Seed = 0
     """another number gives another split"""
@@ -212,43 +213,45 @@ class DataSpec(_Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        wrong: list[tuple[Path_, PydanticCustomError]] = []
+        problems: list[tuple[Path_, PydanticCustomError]] = []
         if self.examples is not None and self.named is not None:
             why = "A number of examples replaces data; here there are data."
             fix = f"Leave it out; to use at most so many, give --max-rows {self.examples}."
             what = f"examples = {self.examples} beside {self.named}"
-            wrong.append((("examples",), fault(what, why, fix)))
+            problems.append((("examples",), fault(what, why, fix)))
         for key in ("path", "validation", "test") if self.sources else ():
             if getattr(self, key) is not None:
                 fix = f"Leave out data.{key}; a source may be a folder with splits of its own."
-                wrong.append(((key,), fault(f"{key} beside sources", "", fix)))
+                problems.append(((key,), fault(f"{key} beside sources", "", fix)))
         titles = [source.title for source in self.sources]
         weighted = any(source.weight is not None for source in self.sources)
         for number, source in enumerate(self.sources):
-            at: Path_ = ("sources", number, "path")
+            path: Path_ = ("sources", number, "path")
             if source.title in titles[:number]:
                 what = f"two sources are called {source.title!r}"
-                wrong.append((at, fault(what, "", "Give each source a name of its own: alias.")))
+                problems.append(
+                    (path, fault(what, "", "Give each source a name of its own: alias."))
+                )
             if weighted and source.weight is None:
                 fix = "Give every source a weight, or none."
-                wrong.append((at, fault(f"{source.title!r} has no weight", "", fix)))
-        faults(wrong)
+                problems.append((path, fault(f"{source.title!r} has no weight", "", fix)))
+        faults(problems)
         return self
 
     @property
     def commits(self) -> dict[str, str]:
-        """From sources of the hub to their commits."""
+        """Hub sources to their commits."""
         pairs = [(source.path, source.revision) for source in self.sources]
         return {path: commit for path, commit in pairs if commit}
 
     @property
     def named(self) -> str | None:
-        """The data as messages call it: the path, or those of all sources."""
+        """The data in messages: the path, or the paths of all sources."""
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
 class HardwareSpec(_Keys):
-    """The machine, where it is stated and not detected."""
+    """The machine, if it is stated and not detected."""
 
     gpu: Annotated[str | None, Flag("--gpu", plan=True)] = None
     """plan for this GPU, such as RTX 4090"""
@@ -280,7 +283,7 @@ class AimSpec(_Keys):
 
 
 class ObjectiveSpec(_Keys):
-    """What trials are compared by."""
+    """The objective that trials are compared by."""
 
     name: Annotated[str, Flag("--objective", plan=True)] = Field("validation_loss", min_length=1)
     """what trials are compared by: validation_loss, a metric (accuracy, macro_f1, rouge_l,
@@ -292,7 +295,7 @@ class ObjectiveSpec(_Keys):
 
 
 class TrainingSpec(_Keys):
-    """Choices that hold for every trial; None leaves them to the plan."""
+    """Settings of all trials; None leaves them to the plan."""
 
     epochs: Annotated[PositiveAmount | None, Flag("--epochs", plan=True)] = None
     """passes over the data in a full trial"""
@@ -318,9 +321,11 @@ class TrainingSpec(_Keys):
 
 
 class EvaluationSpec(_Keys):
-    """What is measured when the test split is scored."""
+    """Settings of scoring on the test split."""
 
-    generate_items: Annotated[int | None, Flag("--generate-items")] = Field(None, ge=0, le=MOST)
+    generate_items: Annotated[int | None, Flag("--generate-items")] = Field(
+        None, ge=0, le=MAX_NUMBER
+    )
     """test items for which the base and the finalists write answers; 0 for none, by default 20 on a
     CPU and 256 on a GPU"""
     no_texts: Annotated[bool, Flag("--no-texts")] = False
@@ -328,7 +333,7 @@ class EvaluationSpec(_Keys):
 
 
 class SearchSpec(_Keys):
-    """How the study is run."""
+    """Settings of the search."""
 
     trials: Annotated[PositiveInt, Flag("--trials", plan=True)] = 20
     """total number of trials, over all calls of the command"""
@@ -357,7 +362,7 @@ class SearchSpec(_Keys):
 
 
 class TrialRequest(_Keys):
-    """A configuration of the user, trained before the search."""
+    """A configuration that the user states, trained before the search."""
 
     strategy: StrategyName
     """of the configuration"""
@@ -367,12 +372,12 @@ class TrialRequest(_Keys):
     """values by name; the plan's default for the others"""
 
 
-#: Parameters whose value is a list of the model's modules, held as one string with commas.
+#: Parameters whose value is a list of the model's modules, stored as one comma-separated string.
 MODULE_PARAMETERS = ("target_modules", "modules_to_save")
 
 
-def _value(given: object) -> object:
-    """One value; a list of names as one string."""
+def _scalar(given: object) -> object:
+    """A scalar value; a list of names becomes one string."""
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
         return ",".join(given)
     if not isinstance(given, Scalar) or given == "":
@@ -381,26 +386,26 @@ def _value(given: object) -> object:
     return given
 
 
-def unlike(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
-    """Each choice once; True and 1 are two."""
+def distinct(choices: Iterable[Scalar]) -> tuple[Scalar, ...]:
+    """The choices without duplicates; True and 1 are distinct."""
     return tuple({(type(choice), choice): choice for choice in choices}.values())
 
 
 _ModuleNames = Annotated[list[str], Field(min_length=1)]
-_Value = Annotated[Scalar, BeforeValidator(_value, json_schema_input_type=Scalar | _ModuleNames)]
+_Value = Annotated[Scalar, BeforeValidator(_scalar, json_schema_input_type=Scalar | _ModuleNames)]
 _Some = Annotated[list[_Value], Field(min_length=1)]
 _Values = Annotated[
     tuple[_Value, ...],
-    AfterValidator(unlike),
+    AfterValidator(distinct),
     BeforeValidator(lambda given: given, json_schema_input_type=_Some),
 ]
-_Number = Annotated[float, Field(strict=True, ge=-MOST, le=MOST, allow_inf_nan=False)]
+_Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 
 
 class ParameterSpec(_Keys):
-    """The user's declaration of one parameter: choices, or a range.
+    """The user's declaration of a parameter: choices, or a range.
 
-    One choice is a fixed value. What is None stays as the rule book has it.
+    A single choice is a fixed value. For fields that are None, the rule book's value stays.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -423,7 +428,7 @@ class ParameterSpec(_Keys):
         low = -math.inf if self.low is None else self.low
         high, default = math.inf if self.high is None else self.high, self.default
         ranged = any(part is not None for part in (self.low, self.high, self.log, self.step))
-        wrong = {
+        problems = {
             "it declares nothing": self.choices == ()
             or not (ranged or self.choices or default is not None),
             "choices and a range, of which one is enough": ranged and self.choices is not None,
@@ -435,26 +440,28 @@ class ParameterSpec(_Keys):
             "a logarithmic range begins above 0 and has no step": self.log
             and (self.step is not None or -math.inf < low <= 0),
         }
-        for what, holds in wrong.items():
+        for what, holds in problems.items():
             if holds:
                 raise fault(what)
         return self
 
     @model_serializer(mode="wrap")
     def _as_written(self, fields: SerializerFunctionWrapHandler) -> Any:
-        given = {key: value for key, value in fields(self).items() if value is not None}
-        return given["choices"][0] if len(given) == len(given.get("choices", ())) == 1 else given
+        stated = {key: value for key, value in fields(self).items() if value is not None}
+        return (
+            stated["choices"][0] if len(stated) == len(stated.get("choices", ())) == 1 else stated
+        )
 
 
-def _spelled_out(given: Any) -> Any:
-    """The choices of a value or a list; anything else as it is."""
+def _as_mapping(given: Any) -> Any:
+    """A value or a list as a mapping with ``choices``; mappings are unchanged."""
     if isinstance(given, Mapping | ParameterSpec):
         return given
     return {"choices": given if isinstance(given, list | tuple) else [given]}
 
 
-def _lists_as_values(items: Any) -> Any:
-    """Parameters with a list of modules as one value, where it is no list of choices."""
+def _with_module_lists(items: Any) -> Any:
+    """Parameters in which a list of modules, unless it is a list of choices, is one value."""
     names = TARGETS.keys()
     for name in MODULE_PARAMETERS if isinstance(items, Mapping) else ():
         value = items.get(name)
@@ -471,14 +478,14 @@ def _lists_as_values(items: Any) -> Any:
 
 _Form = Annotated[
     ParameterSpec,
-    BeforeValidator(_spelled_out, json_schema_input_type=_Value | _Some | ParameterSpec),
+    BeforeValidator(_as_mapping, json_schema_input_type=_Value | _Some | ParameterSpec),
 ]
 Declared = dict[
     _StrategyOrAll,
-    Annotated[dict[str, _Form], Field(min_length=1), BeforeValidator(_lists_as_values)],
+    Annotated[dict[str, _Form], Field(min_length=1), BeforeValidator(_with_module_lists)],
 ]
 
-# The installed features decide its fields.
+# Its fields depend on the installed features.
 if TYPE_CHECKING:
     FeatureOptions = AllOptions
 else:
@@ -487,32 +494,31 @@ else:
 
 @dataclass(frozen=True)
 class Places:
-    """Where each value of a spec was given. Says nothing about what was asked for, so that two
-    specs from different files are equal.
+    """The source of each value of a spec. It is ignored when specs are compared.
 
     Args:
-        of: From the path of a key to a text such as ``sweep.yaml:12 search.trials``.
-        moved: From absolute paths to the relative ones of a run's file that is read elsewhere.
+        of: The path of a key to a text such as ``sweep.yaml:12 search.trials``.
+        moved: Absolute paths to the relative ones in a run's file that is read elsewhere.
     """
 
     of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
     moved: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def typed(self, path: str) -> str:
-        """A path as the run's file has it."""
+        """A path as it is in the run's file."""
         return self.moved.get(path, path)
 
     def where(self, path: tuple[str | int, ...]) -> str:
-        """File, line and key of a value, or its flag; the key alone where no more is known."""
+        """File, line and key of a value, or its flag; if unknown, only the key."""
         return self.of(path) if self.of else ".".join(str(part) for part in path)
 
 
 class Spec(_Keys, Artifact):
-    """The request of a sweep. ``sweep.yaml`` has exactly these keys.
+    """The spec of a sweep; these are the keys of ``sweep.yaml``.
 
-    Part of a run's identity: ``task``, ``models``, ``data``, ``objective``, ``aim.strategies``,
-    ``training``, ``parameters``, ``search.seed`` and some options of features. ``evaluation`` and
-    the rest of ``search`` may change between calls.
+    The identity of a run depends on ``task``, ``models``, ``data``, ``objective``,
+    ``aim.strategies``, ``training``, ``parameters``, ``search.seed`` and some options of features.
+    ``evaluation`` and the rest of ``search`` may change when a run is resumed.
     """
 
     schema_version: int = Field(VERSION, ge=VERSION, le=VERSION)
@@ -550,15 +556,15 @@ class Spec(_Keys, Artifact):
 
     @field_validator("task", mode="before")
     @classmethod
-    def _done_here(cls, value: object) -> object:
-        where = _ELSEWHERE.get(value.lower()) if isinstance(value, str) else None
+    def _in_scope(cls, value: object) -> object:
+        where = _OTHER_TOOLS.get(value.lower()) if isinstance(value, str) else None
         if where is None:
             return value
         why = f"Known: {', '.join(TASKS)}."
         raise fault(f"task = {value!r} is out of scope", why, f"It is done by {where}.")
 
     @model_validator(mode="after")
-    def _of_its_task(self) -> Self:
+    def _fits_task(self) -> Self:
         if self.training.classes_by == "generate" and self.task != "classification":
             what = f"classes_by = 'generate' in task {self.task}"
             fix = "Leave it out, or choose --task classification."
@@ -568,21 +574,21 @@ class Spec(_Keys, Artifact):
 
     @property
     def places(self) -> Places:
-        """Where its values were given."""
+        """The sources of its values."""
         return self._places
 
     def given_at(self, places: Places) -> Self:
-        """The same spec, with the places where its values were given."""
+        """A copy with the sources of its values."""
         same = self.model_copy()
         same._places = places
         return same
 
     def declares(self, parameter: str) -> bool:
-        """Whether a parameter is declared for any strategy."""
+        """Whether the user declares a parameter for any strategy."""
         return any(parameter in items for items in self.parameters.values())
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
-        """Declarations for a strategy, by parameter, with their paths; ``all`` included."""
+        """Parameter to its declaration and path, for a strategy, including those for ``all``."""
         declarations: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
             for name, declaration in self.parameters.get(key, {}).items():

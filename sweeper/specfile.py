@@ -1,7 +1,6 @@
-"""From ``sweep.yaml`` and flags to a ``Spec``, with every problem reported at once.
+"""Makes a ``Spec`` from ``sweep.yaml`` and flags, and reports all problems at once.
 
-A problem has its file, line and key (or its flag), the bound that was broken, and the nearest valid
-name.
+A problem has file, line and key (or the flag), the violated bound, and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from sweeper.yamlfile import Document, Path_, parse, problem_of, read
 
 
 class FlaggedKey(NamedTuple):
-    """A key of the spec that has a flag."""
+    """A key of the spec with its flag."""
 
     flag: parts.Flag
     field: FieldInfo
@@ -47,7 +46,7 @@ def _flagged(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
 
 
 FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged(Spec))
-# The flag of every key that has one, so that a bad flag is named as it was typed.
+# Path of a key to its flag.
 FLAGS: dict[Path_, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 
 
@@ -57,16 +56,16 @@ def resolve(
     *,
     needs_model: bool = True,
 ) -> Spec:
-    """Read the file, lay the flags over it, and check the whole.
+    """Read the file, override its values by the flags, and validate the result.
 
     Args:
-        flags: From the path of a key in the spec to the value of a flag; flags win.
-        file: A ``sweep.yaml``, or its keys and values; these are changed.
-        needs_model: Whether it is a mistake to name no model.
+        flags: The path of a key in the spec to the value of its flag; flags take precedence.
+        file: A ``sweep.yaml``, or its keys and values, which are modified.
+        needs_model: Whether a missing model is an error.
 
     Raises:
         OtherVersion: Another version of sweeper wrote the file.
-        SpecError: With all problems of file and flags.
+        SpecError: Has all problems of file and flags.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
     problems = list(document.problems)
@@ -77,17 +76,17 @@ def resolve(
             "this file does not hold keys and values", "", fix, document.name, code="no-mapping"
         )
     require_version("Spec", data, document.where(("schema_version",)))
-    data = _spell_out(data, document.lines)
-    moved = _found_from_here(data, file) if isinstance(file, Path) else {}
+    data = _expand(data, document.lines)
+    relative_paths = _make_paths_absolute(data, file) if isinstance(file, Path) else {}
     for path, value in flags.items():
         _put(data, path, value.value if isinstance(value, SetItem) else value)
-    _name_folder(data, file if isinstance(file, Path) else None)
+    _add_folder(data, file if isinstance(file, Path) else None)
     for key, flag in (("task", "--task"), *([("models", "--model")] if needs_model else [])):
         if not data.get(key):
             fix = f"Add it to the file, or give {flag}: {Spec.model_fields[key].description}."
             where = flag if file is None else document.name
             problems.append(Problem(f"no {key.removesuffix('s')} is given", "", fix, where))
-    places = Places(lambda path: _where(path, document, flags), moved)
+    places = Places(lambda path: _where(path, document, flags), relative_paths)
     spec: Spec | None = None
     try:
         spec = Spec.model_validate(data)
@@ -98,55 +97,57 @@ def resolve(
             if (item["type"], item["loc"]) != ("missing", ("task",))
         ]
     if problems or spec is None:
-        raise SpecError(sorted(dict.fromkeys(problems), key=_line))
+        raise SpecError(sorted(dict.fromkeys(problems), key=_line_of))
     return spec.given_at(places)
 
 
-def _line(problem: Problem) -> int:
+def _line_of(problem: Problem) -> int:
     match = re.search(r":(\d+)(?: |$)", problem.where)
     return int(match[1]) if match else 0
 
 
 def _read(file: Path) -> Document:
-    """The file of a request. The error for a run or for data says what to give instead."""
+    """Read ``sweep.yaml``. If the file is a run or data, the error says what to give instead."""
     try:
         return read(file)
     except UsageError as error:
-        runs = [each / "sweep.yaml" for each in (file, Path("runs", file))]
-        if run := next((each for each in runs if each.is_file()), None):
+        runs = [path / "sweep.yaml" for path in (file, Path("runs", file))]
+        if run := next((path for path in runs if path.is_file()), None):
             fix = f"It is a run. Give its request: {run}"
         elif file.suffix in (".yaml", ".yml"):
             raise
         else:
             fix = "Give a sweep.yaml here, and data with --data FILE."
-        raise UsageError([replace(each, fix=fix) for each in error.problems]) from error
+        raise UsageError([replace(problem, fix=fix) for problem in error.problems]) from error
 
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def located(step: Callable[Concatenate[Spec, _P], _R]) -> Callable[Concatenate[Spec, _P], _R]:
-    """The step. Its errors that name a key, flag or value of the spec also name file and line."""
+def with_positions(
+    step: Callable[Concatenate[Spec, _P], _R],
+) -> Callable[Concatenate[Spec, _P], _R]:
+    """A decorator: errors that name a key, flag or value of the spec get file and line."""
 
     @wraps(step)
     def located_step(spec: Spec, /, *args: _P.args, **keywords: _P.kwargs) -> _R:
         try:
             return step(spec, *args, **keywords)
         except SweeperError as error:
-            error.problems = tuple(_in_request(problem, spec) for problem in error.problems)
+            error.problems = tuple(_with_position(problem, spec) for problem in error.problems)
             error.args = ("\n".join(map(str, error.problems)),)
             raise
 
     return located_step
 
 
-_IN_FILE = re.compile(r":\d+ ")
+_FILE_AND_LINE = re.compile(r":\d+ ")
 
 
-def _in_request(problem: Problem, spec: Spec) -> Problem:
-    """The problem with file and line, and with what to do if a path is meant from that file."""
-    where = _located(problem.where, spec)
+def _with_position(problem: Problem, spec: Spec) -> Problem:
+    """The problem with file and line, and a fix if a path is relative to the file."""
+    where = _position(problem.where, spec)
     sibling = Path(where.partition(":")[0]).parent / problem.where
     fix = problem.fix
     with suppress(OSError):  # a name may be too long for a file
@@ -155,17 +156,17 @@ def _in_request(problem: Problem, spec: Spec) -> Problem:
     return replace(problem, where=where, fix=fix)
 
 
-def _located(where: str, spec: Spec) -> str:
-    """Where a key or flag was given; ``FILE:LINE KEY: VALUE`` for a value of the file."""
+def _position(where: str, spec: Spec) -> str:
+    """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value of the file."""
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
         position = spec.places.where(path)
-        return position if _IN_FILE.search(position) or position.startswith("-") else where
+        return position if _FILE_AND_LINE.search(position) or position.startswith("-") else where
     for path, value in _leaves(spec.model_dump()):
         if where and where in (given := str(value), os.path.normpath(given)):
             position = spec.places.where(path)
-            return f"{position}: {where}" if _IN_FILE.search(position) else where
+            return f"{position}: {where}" if _FILE_AND_LINE.search(position) else where
     return where
 
 
@@ -181,7 +182,7 @@ class SetItem(NamedTuple):
     """A value given by ``--set``.
 
     Args:
-        item: Text as it was typed: ``lora.r=16``.
+        item: The argument of ``--set``, such as ``lora.r=16``.
     """
 
     item: str
@@ -189,20 +190,20 @@ class SetItem(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """The flag up to the value: ``--set lora.r``."""
+        """The flag without its value, such as ``--set lora.r``."""
         return f"--set {self.item.partition('=')[0].strip()}"
 
 
 def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
-    """``PATH=VALUE`` items by the path of their key in ``sweep.yaml``.
+    """The values of ``PATH=VALUE`` items, by the path of their key in ``sweep.yaml``.
 
-    A path begins with a key of ``sweep.yaml``, or with the name of a strategy, whose parameters it
-    sets; the name of a key that only one section has is enough. A value is YAML.
+    A path begins with a key of ``sweep.yaml``, or with a strategy to set its parameters. The
+    section of a key may be left out. A value is YAML.
 
     Raises:
-        SpecError: An item has no value, no such key, or a key that an earlier one has.
+        SpecError: An item has no value, an unknown key, or another value than an earlier item.
     """
-    given: dict[Path_, SetItem] = {}
+    items_by_path: dict[Path_, SetItem] = {}
     problems: list[Problem] = []
     for item in items:
         name, equals, text = item.partition("=")
@@ -217,19 +218,19 @@ def settings(items: Sequence[str]) -> dict[Path_, SetItem]:
             problems += error.problems
             continue
         problems += document.problems
-        if path in given and given[path].value != document.data:
+        if path in items_by_path and items_by_path[path].value != document.data:
             problems.append(Problem("given twice", "Its values differ.", "", flag))
-        given[path] = SetItem(item, document.data)
+        items_by_path[path] = SetItem(item, document.data)
     if problems:
         raise SpecError(problems)
-    return given
+    return items_by_path
 
 
 _SECTIONS = ("data", "hardware", "aim", "training", "search", "evaluation", "features")
 
 
 def _path_of(name: str, flag: str) -> Path_:
-    """The whole path of a key that is named in short.
+    """The path of a key that may be named without its section.
 
     Raises:
         SpecError: There is no such key.
@@ -242,37 +243,38 @@ def _path_of(name: str, flag: str) -> Path_:
     keys = [key for key in (*Spec.model_fields, "model") if key != "schema_version"]
     strategies = (*known_strategies(), EVERY_STRATEGY)
     sections: dict[str, Any] = {name: Spec.model_fields[name].annotation for name in _SECTIONS}
-    inside = {key: name for name, kind in sections.items() for key in kind.model_fields}
+    section_of = {key: name for name, kind in sections.items() for key in kind.model_fields}
     if first in keys:
         return (first, *rest)
     if rest and first in strategies:
         return ("parameters", first, *rest)
-    if first in inside:
-        return (inside[first], first, *rest)
-    fix = near_match(str(first), [*keys, *(strategies if rest else inside)])
+    if first in section_of:
+        return (section_of[first], first, *rest)
+    fix = near_match(str(first), [*keys, *(strategies if rest else section_of)])
     raise SpecError(f"there is no key {str(first)!r}", "", fix, flag)
 
 
-def laid_over(flags: Mapping[Path_, Any], settled: Mapping[Path_, SetItem]) -> dict[Path_, Any]:
-    """The flags with what ``--set`` gives.
+def with_set_items(
+    flags: Mapping[Path_, Any], set_items: Mapping[Path_, SetItem]
+) -> dict[Path_, Any]:
+    """The flags together with the items of ``--set``.
 
     Raises:
-        SpecError: A key has one value by a flag and another by ``--set``.
+        SpecError: A flag and ``--set`` give different values for a key.
     """
-    for path, item in settled.items():
+    for path, item in set_items.items():
         if path in flags and flags[path] != item.value:
             what = f"{FLAGS[path]} says {flags[path]!r}"
             raise SpecError(what, "One of them would be ignored.", "", item.flag)
-    return {**flags, **settled}
+    return {**flags, **set_items}
 
 
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
-    Features whose options all have their defaults are left out: a run does not need them.
-
-    Paths are as the run's file gave them, and URLs have no password: a driver finds one in the
-    environment or in a file of its own, such as ``PGPASSWORD`` and ``~/.pgpass``.
+    Features with default options only are left out. Paths are as in the run's file. Passwords are
+    removed from URLs: drivers find them in the environment or in their own files, such as
+    ``PGPASSWORD`` and ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used = {name for name, options in spec.features if options != type(options)()}
@@ -282,8 +284,8 @@ def to_yaml(spec: Spec) -> str:
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
-def _spell_out(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
-    """The mappings that short forms stand for, such as ``model: X``; no empty sections."""
+def _expand(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, Any]:
+    """Expand short forms, such as ``model: X``, and remove empty sections."""
     data = {key: value for key, value in given.items() if value is not None}
     if "model" in data and "models" not in data:
         data["models"] = [data.pop("model")]
@@ -297,43 +299,51 @@ def _spell_out(given: Mapping[str, Any], lines: dict[Path_, int]) -> dict[str, A
     return data
 
 
-def _name_folder(data: dict[str, Any], file: Path | None) -> None:
-    """The folder of the file that names a function."""
-    given = data.get("objective")
-    if isinstance(given, dict) and ":" in str(given.get("name", "")) and not given.get("folder"):
-        given["folder"] = str((file.parent if file else Path()).resolve())
+def _add_folder(data: dict[str, Any], file: Path | None) -> None:
+    """Set ``objective.folder`` to the folder of the file that names a function."""
+    objective = data.get("objective")
+    if (
+        isinstance(objective, dict)
+        and ":" in str(objective.get("name", ""))
+        and not objective.get("folder")
+    ):
+        objective["folder"] = str((file.parent if file else Path()).resolve())
 
 
-def _found_from_here(data: dict[str, Any], file: Path) -> dict[str, str]:
-    """Lead the paths of a run's own file to what they named in the folder where the run began.
+def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
+    """Make relative paths in a run's own ``sweep.yaml`` absolute, if it is read from elsewhere.
 
-    That is the folder that ``runs/NAME`` is in. Returns the new paths with those of the file.
+    They are relative to the folder that contains ``runs/NAME``. Returns new paths to old ones.
     """
-    began = file.absolute().parents[2:3]
-    if not began or began[0] == Path.cwd() or not (file.parent / "plan.json").is_file():
+    start_folder = file.absolute().parents[2:3]
+    if (
+        not start_folder
+        or start_folder[0] == Path.cwd()
+        or not (file.parent / "plan.json").is_file()
+    ):
         return {}
-    moved: dict[str, str] = {}
+    old_paths: dict[str, str] = {}
     for path, value in _paths(data):
-        if (there := began[0] / value).exists():
-            _put(data, path, str(there))
-            moved[str(there)] = value
-    return moved
+        if (path_there := start_folder[0] / value).exists():
+            _put(data, path, str(path_there))
+            old_paths[str(path_there)] = value
+    return old_paths
 
 
-_FILES = {
+_PATH_KEYS = {
     *(("data", key) for key in ("path", "validation", "test")),
     *(("data", "sources", "path"), ("models", "id"), ("trials", "model"), ("rules",)),
 }
 
 
 def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
-    """Every value that may be the path of a file or folder."""
-    files = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
+    """All values that may be paths of files or folders, with the paths of their keys."""
+    feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
         (path, value)
         for path, value in _leaves(data)
         if value and isinstance(value, str)
-        if tuple(part for part in path if isinstance(part, str)) in _FILES | files
+        if tuple(part for part in path if isinstance(part, str)) in _PATH_KEYS | feature_keys
     ]
 
 
@@ -359,8 +369,8 @@ def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
 def _where(loc: Path_, document: Document, flags: Mapping[Path_, Any]) -> str:
     for end in range(len(loc), 0, -1):
         if loc[:end] in flags:
-            given = flags[loc[:end]]
-            if isinstance(given, SetItem):
-                return ".".join(map(str, (given.flag, *loc[end:])))
+            item = flags[loc[:end]]
+            if isinstance(item, SetItem):
+                return ".".join(map(str, (item.flag, *loc[end:])))
             return FLAGS.get(loc[:end], ".".join(map(str, loc[:end])))
     return document.where(loc)

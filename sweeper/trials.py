@@ -59,9 +59,9 @@ class FirstItems(Record):
     What it owes to their choice can be told from how it fares on each beside another model.
     """
 
-    loss: float = Field(description="on these items alone")
+    cost: float = Field(description="on these items alone")
     each: tuple[float, ...] = Field(
-        description="what each of the first 256 adds to the mean: its loss, times its weight over "
+        description="what each of the first 256 adds to the mean: its cost, times its weight over "
         "the mean weight"
     )
     count: int = Field(description="how many items these are")
@@ -69,20 +69,20 @@ class FirstItems(Record):
 
     @classmethod
     def among(
-        cls, losses: Sequence[float], of: int, weights: Sequence[float] | None = None
+        cls, costs: Sequence[float], of: int, weights: Sequence[float] | None = None
     ) -> FirstItems:
-        """Of these items' losses, in the order in which every trial is scored.
+        """Of these items' costs, in the order in which every trial is scored.
 
         Args:
-            losses: One or more.
+            costs: One or more; the losses where these are what is minimised.
             of: How many the end is scored on.
-            weights: Weights of the items in the loss; alike where this is None.
+            weights: Weights of the items in the mean; alike where this is None.
         """
-        shares = weights if weights is not None else [1.0] * len(losses)
+        shares = weights if weights is not None else [1.0] * len(costs)
         mean = math.fsum(shares) / len(shares)
-        scaled = [loss * share / mean for loss, share in zip(losses, shares, strict=True)]
+        scaled = [cost * share / mean for cost, share in zip(costs, shares, strict=True)]
         each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MOST_ITEMS])
-        return cls(loss=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
+        return cls(cost=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
 GENERAL = "general"

@@ -1,21 +1,18 @@
-"""How numbers are written for people: three significant digits, with their unit.
-
-The one place for it, for terminal and report.
-"""
+"""Formats numbers for terminal and report: three significant digits, with their unit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-#: Bytes.
+#: Bytes in a GiB.
 GIB = 1024**3
 
 _DASH = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with that many significant digits; an en dash for what is not known or not finite.
+    """A number with ``digits`` significant digits; an en dash if it is None or not finite.
 
     >>> number(0.000123456), number(1234.5), number(None)
     ('0.000123', '1,234', '–')
@@ -33,7 +30,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A learning rate or another small number in scientific form, never with an SI prefix.
+    """A learning rate or another small number in scientific notation.
 
     >>> rate(2e-4), rate(0.00031), rate(1e-5)
     ('2e-4', '3.1e-4', '1e-5')
@@ -45,7 +42,7 @@ def rate(value: float | None) -> str:
 
 
 def setting(value: object) -> str:
-    """The value of a parameter; in scientific form below 0.01.
+    """The value of a parameter; in scientific notation below 0.01.
 
     >>> setting(2e-4), setting(16.0), setting(True), setting("qv")
     ('2e-4', '16', 'True', 'qv')
@@ -56,7 +53,7 @@ def setting(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them.
+    """Seconds as text, with a suitable unit.
 
     >>> duration(42), duration(600), duration(9000), duration(0.31)
     ('42 s', '10 min', '2.5 h', '0.3 s')
@@ -75,7 +72,7 @@ def duration(seconds: float | None) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """A range of seconds, its unit said once where both have the same.
+    """A range of seconds as text, with a common unit written once.
 
     >>> span(41, 55), span(50, 600)
     ('41-55 s', '50 s to 10 min')
@@ -100,7 +97,7 @@ def count(value: int) -> str:
 
 
 def gib(value: float | None) -> str:
-    """GiB with one or two digits after the point.
+    """A size in GiB as text.
 
     >>> gib(0.253), gib(23.94), gib(148)
     ('0.25 GiB', '23.9 GiB', '148 GiB')
@@ -117,7 +114,7 @@ def gib(value: float | None) -> str:
 
 
 def size(value: int | None) -> str:
-    """Bytes on disk as file managers count them, in thousands.
+    """Bytes on disk as text, in kB, MB or GB.
 
     >>> size(2_400), size(538_090_408), size(14_500_000_000)
     ('2.4 kB', '538 MB', '14.5 GB')
@@ -149,7 +146,7 @@ def epochs(count: float) -> str:
 
 
 def joined(parts: Sequence[str], word: str = "and") -> str:
-    """A list in a sentence.
+    """A list as part of a sentence.
 
     >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"], "or")
     ('a', 'a and b', 'a, b or c')

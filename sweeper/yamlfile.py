@@ -1,7 +1,7 @@
 """Reads YAML together with the line of every value, and checks it against pydantic models.
 
-Only plain data is built: a tag that would run code is a problem like any other. Floats such as
-``2e-5`` are floats (YAML 1.1 alone reads them as text).
+Only plain data is read: tags that would run code are reported as problems. ``2e-5`` is a float,
+although YAML 1.1 reads it as text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):
-    """The C loader (eight times faster than the Python one) that also knows ``2e-5``."""
+    """The C loader (eight times faster than the Python one), with floats such as ``2e-5``."""
 
 
 _Loader.add_implicit_resolver(
@@ -37,14 +37,14 @@ _Loader.add_implicit_resolver(
 
 _TEXT = "tag:yaml.org,2002:str"
 
-MOST_LEVELS = 50
-"""No file of this project has more than eight."""
+MAX_LEVELS = 50
+"""Largest depth of nesting; files of this project have at most eight levels."""
 
-MOST_NUMBER = 1e18
-"""Far above any count or size, and low enough that products of several stay finite."""
+MAX_NUMBER = 1e18
+"""Larger than any count or size; products of several such numbers stay finite."""
 
-MOST_VALUES = 100_000
-"""Beyond any file that people write: no file of this project has more than 8,000."""
+MAX_VALUES = 100_000
+"""Largest number of values; files of this project have at most 8,000."""
 
 
 @dataclass
@@ -52,10 +52,11 @@ class Document:
     """One YAML file as plain data, with the line of every key and list item.
 
     Args:
-        lines: From the path of a value (``("data", "path")``) to its 1-based line.
-        problems: Duplicate keys and tags that were refused.
-        included: From the path of a value that another file holds to that file and its path there.
-        values: How many values were built, aliases counted each time.
+        name: The file's name for messages.
+        lines: The path of a value, such as ``("data", "path")``, to its 1-based line.
+        problems: Duplicate keys and refused tags.
+        included: The path of a value from another file to that file and the path in it.
+        values: Number of values, with each use of an alias.
     """
 
     name: str
@@ -71,25 +72,25 @@ class Document:
         return Path(self.name).stem
 
     def where(self, path: Path_) -> str:
-        """``file:line key``, falling back to the nearest enclosing value that has a line.
+        """``file:line key`` of a value, or of the nearest enclosing value with a line.
 
-        The place of an item in a file that is one list is left out: its line says as much.
+        If the file is a list, the index of the item is left out, as the line is enough.
         """
         inside = path[1:] if path and isinstance(path[0], int) else path
         key = ".".join(str(part) for part in inside)
         for end in range(len(path), -1, -1):
-            if position := self._place(path[:end]):
+            if position := self._line_of(path[:end]):
                 return f"{position} {key}".rstrip()
         return f"{self.name} {key}".rstrip()
 
-    def _place(self, path: Path_) -> str:
-        """``file:line`` of exactly this value, here or in an included file; else nothing."""
+    def _line_of(self, path: Path_) -> str:
+        """``file:line`` of exactly this value, here or in an included file; else empty."""
         if path in self.lines:
             return f"{self.name}:{self.lines[path]}"
         for end in range(len(path), 0, -1):
             if path[:end] in self.included:
                 other, base = self.included[path[:end]]
-                return other._place((*base, *path[end:]))
+                return other._line_of((*base, *path[end:]))
         return ""
 
 
@@ -97,7 +98,7 @@ def read(path: Path) -> Document:
     """Read one YAML file.
 
     Raises:
-        UsageError: It cannot be read, or it is not YAML; with file and line.
+        UsageError: The file cannot be read, or is not YAML; has file and line.
     """
     try:
         text = read_text(path)
@@ -113,7 +114,7 @@ def read(path: Path) -> Document:
 def read_all(
     paths: Iterable[Path], problems: list[Problem], reader: Callable[[Path], Document] = read
 ) -> Iterator[Document]:
-    """Read several YAML files; what cannot be read is appended to ``problems`` and left out."""
+    """Read several YAML files; problems of unreadable ones are appended to ``problems``."""
     for path in paths:
         try:
             document = reader(path)
@@ -125,10 +126,10 @@ def read_all(
 
 
 def parse(text: str, name: str) -> Document:
-    """Read YAML from text; ``name`` is what messages call it.
+    """Read YAML from text; ``name`` is its name in messages.
 
     Raises:
-        UsageError: It is not YAML.
+        UsageError: The text is not YAML.
     """
     loader = _Loader(text)
     try:
@@ -145,14 +146,14 @@ def parse(text: str, name: str) -> Document:
             where=f"{name}{line}",
             code="no-yaml",
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # such as a date that does not exist, as a key
+    except (yaml.YAMLError, ValueError) as error:  # such as an invalid date as a key
         raise UsageError(f"this is not YAML: {error}", where=name) from error
     finally:
         loader.dispose()
     return document
 
 
-def _refused(node: yaml.Node, name: str, what: str) -> UsageError:
+def _refusal(node: yaml.Node, name: str, what: str) -> UsageError:
     return UsageError(
         what,
         why="Files for sweeper are a few levels deep, and aliases are used for short values.",
@@ -163,11 +164,11 @@ def _refused(node: yaml.Node, name: str, what: str) -> UsageError:
 
 def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any:
     document.values += 1
-    # An alias is the node that it names: nested aliases multiply, one to itself never ends.
-    # libyaml itself refuses what is nested more than 1,000 levels deep.
-    if len(path) > MOST_LEVELS or document.values > MOST_VALUES:
-        what = f"more than {MOST_LEVELS} levels or {MOST_VALUES:,} values, aliases included"
-        raise _refused(node, document.name, what)
+    # An alias is the node itself: nested aliases multiply, and an alias to itself never ends.
+    # libyaml refuses more than 1,000 levels.
+    if len(path) > MAX_LEVELS or document.values > MAX_VALUES:
+        what = f"more than {MAX_LEVELS} levels or {MAX_VALUES:,} values, aliases included"
+        raise _refusal(node, document.name, what)
     document.lines.setdefault(path, node.start_mark.line + 1)
     if not str(node.tag).startswith("tag:yaml.org,2002:") or "python/" in node.tag:
         document.problems.append(
@@ -188,12 +189,12 @@ def _build(loader: Any, node: yaml.Node, path: Path_, document: Document) -> Any
         ]
     if node.tag == _TEXT:
         if "\0" in node.value:
-            raise _refused(node, document.name, "a text contains the character NUL")
+            raise _refusal(node, document.name, "a text contains the character NUL")
         return node.value
     try:
         value = loader.construct_object(node, deep=True)
-        if isinstance(value, int | float) and not abs(value) <= MOST_NUMBER:
-            raise ValueError(f"{node.value:.40} is not a number up to {MOST_NUMBER:g}")
+        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise ValueError(f"{node.value:.40} is not a number up to {MAX_NUMBER:g}")
         return value
     except ValueError as error:
         document.problems.append(Problem(str(error), where=document.where(path)))
@@ -204,7 +205,7 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path_, document: Documen
     result: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise _refused(key_node, document.name, "a key must be a single value")
+            raise _refusal(key_node, document.name, "a key must be a single value")
         key = key_node.value
         if key_node.tag != _TEXT:
             key = loader.construct_object(key_node, deep=True)
@@ -229,7 +230,7 @@ Checked = TypeVar("Checked")
 
 
 class FileModel(BaseModel):
-    """A mapping in a YAML file: unknown keys are refused, and no value is converted."""
+    """A mapping in a YAML file: unknown keys are refused, values are not converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
@@ -242,15 +243,15 @@ class Located(Protocol):
 
 
 def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
-    """What a validator raises: what is wrong, why, and what to do."""
+    """An error for validators: what is wrong, why, and what to do."""
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
 
 
 def faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
-    """Raise several faults at once, each with its path below what is validated; none: do nothing.
+    """Raise several faults together, if there are any. Paths are relative to the validated value.
 
     Raises:
-        ValidationError: With all of them.
+        ValidationError: Has all faults.
     """
     if problems:
         lines = [InitErrorDetails(type=error, loc=path, input=None) for path, error in problems]
@@ -264,10 +265,10 @@ def checked(
     problems: list[Problem],
     context: object = None,
 ) -> Checked | None:
-    """The value at one path of a document as ``kind``; None where it holds a problem.
+    """The value at a path of a document as ``kind``; None if it is invalid.
 
     Args:
-        problems: Every problem is appended here, with file, line and nearest known key.
+        problems: All problems are appended, with file, line and nearest known key.
     """
     data = document.data
     for part in path:
@@ -278,18 +279,20 @@ def checked(
         described = (
             problem_of(item, data, kind, document, path) for item in error.errors(include_url=False)
         )
-        problems += dict.fromkeys(described)  # a union reports some twice
+        problems += dict.fromkeys(described)  # a union reports some problems twice
         return None
 
 
 def problem_of(
     item: ErrorDetails, data: object, kind: TypeAdapter[Any], places: Located, base: Path_ = ()
 ) -> Problem:
-    """One error of pydantic as a problem.
+    """An error of pydantic as a problem.
 
     Args:
+        item: The error.
+        data: The validated value.
         places: The lines of values.
-        base: The path of ``data`` in it.
+        base: The path of ``data`` in the document.
     """
     loc, context = item["loc"], item.get("ctx", {})
     path = _path(data, loc, extra=item["type"] in ("missing", "extra_forbidden"))
@@ -323,11 +326,11 @@ def problem_of(
 
 
 def _path(data: Any, loc: Path_, *, extra: bool) -> Path_:
-    """The location without what only pydantic sees: tags of unions, marks of keys.
+    """The path of a value without parts that only pydantic adds: tags of unions, marks of keys.
 
     Args:
-        loc: Where in it, as pydantic says.
-        extra: Whether the last part is kept, though there is no such value.
+        loc: Pydantic's location.
+        extra: Whether the last part is kept even if there is no such value.
     """
     path: list[str | int] = []
     for number, part in enumerate(loc):
@@ -349,7 +352,7 @@ def _quoted(expected: str) -> list[str]:
 
 
 def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
-    """The fields that a mapping at this place may have, by the name in the file."""
+    """The fields of a mapping at this location, by their names in the file."""
     return {
         field.alias or name: field
         for model in _models_at(kind, loc)
@@ -359,7 +362,7 @@ def _fields(kind: TypeAdapter[Any], loc: Path_) -> dict[str, Any]:
 
 
 def _example(kind: TypeAdapter[Any], loc: Path_) -> str:
-    """How the value at this place may be written, or what it is, where its field says so."""
+    """An example or the description of the field at this location; may be empty."""
     for end in range(len(loc), 0, -1):
         field = _fields(kind, loc[: end - 1]).get(str(loc[end - 1]))
         if field is not None:
@@ -385,7 +388,7 @@ def _models_at(kind: TypeAdapter[Any], loc: Path_) -> list[type[BaseModel]]:
 
 
 def _models(*kinds: Any) -> Iterator[type[BaseModel]]:
-    """Every model that a type, or the metadata of a field, is made of."""
+    """All models in a type or in the metadata of a field."""
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield kind

@@ -50,18 +50,9 @@ def test_a_template_and_a_tokenizer_that_never_end_are_not_read(endless, tmp_pat
 
 
 def test_a_text_has_a_largest_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(textfile, "MOST_BYTES", 10)
+    monkeypatch.setattr(textfile, "MAX_BYTES", 10)
     (tmp_path / "x").write_text("a" * 10)
     assert read_text(tmp_path / "x") == "a" * 10
     (tmp_path / "x").write_text("a" * 11)
     with pytest.raises(OSError, match="larger than"):
-        read_text(tmp_path / "x")
-
-
-def test_text_is_read_as_it_always_was(tmp_path):
-    (tmp_path / "x").write_bytes(b"a\r\n\xc3\xbc\n")
-    assert read_text(tmp_path / "x") == "a\n\u00fc\n"
-    (tmp_path / "x").write_bytes(b"\xff")
-    assert read_text(tmp_path / "x", errors="replace") == "\ufffd"
-    with pytest.raises(UnicodeDecodeError):
         read_text(tmp_path / "x")

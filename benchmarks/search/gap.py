@@ -1,38 +1,42 @@
 """How much of what a search could gain over TPE ours gains: full budgets until good enough.
 
-    python -m benchmarks.search.gap [--tasks a,b] [--seeds 30]
+    python -m benchmarks.search.gap [--tasks a,b] [--methods a/b] [--seeds 30]
 
 The oracle knows the best recorded configuration, or the optimum of a formula, and tries it after
 the defaults. What it takes is the defaults and the noise of choosing on half of the items; where
 a method takes less, luck among its many trials was good enough. The share of the gap that a
-method closes is (TPE - method) / (TPE - oracle), pooled over the recorded tasks whose gap is at
+method closes is (TPE - method) / (TPE - oracle), pooled over the tasks of a group whose gap is at
 least a fifth of what TPE with the median pruner takes. A name that ends in ``-head`` is the task
-without the head.
+without the head. Intervals are bootstrapped over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import optuna
 
 from benchmarks.search.formula import KINDS, FormulaWorld
 from benchmarks.search.methods import METHODS, OURS, Method
-from benchmarks.search.remaining_gain import KEPT
 from benchmarks.search.replay import replay, task_worlds
-from benchmarks.search.score import Replay, mean_seconds
-from benchmarks.search.table import TABLES
+from benchmarks.search.score import DRAWS, Replay, mean
+from benchmarks.search.table import TABLES, Floats
+from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import TableWorld
 from sweeper.plans import Configuration
 from sweeper.search.search import known_starts
 
-BASELINE = "TPE, median"
+BASELINE, ORACLE = "TPE, median", "oracle"
 COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
 # Tables that are replayed without the head too: where it is good enough, little is searched.
 WITHOUT_HEAD = ("intents", "uneven-intents", "payments", "few-queries", "wellformed", "assistant")
 LEAST_GAP = 0.2
-_STARTS_ALONE = Method("oracle", "optuna:RandomSampler", "optuna:NopPruner")
+_STARTS_ALONE = Method(ORACLE, "optuna:RandomSampler", "optuna:NopPruner")
+# Full budgets until good enough, a figure a seed, by method.
+Row = dict[str, Floats]
+Figure = Callable[[Sequence[Row], str], float]
 
 
 def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: float) -> Replay:
@@ -46,62 +50,87 @@ def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: fl
     return replay(world, _STARTS_ALONE, seed, budgets, unit, starts, trials=len(starts))
 
 
-def budgets_until_good(task: str, seeds: int, budgets: float) -> dict[str, float]:
-    """Full budgets until good enough, by method; the oracle among them."""
+def budgets_until_good(task: str, methods: Sequence[str], seeds: int, budgets: float) -> Row:
+    """What each method and the oracle take; the limit where a search never was good enough."""
     make = task_worlds(task)
     unit = make(0).unit
-    told: dict[str, float] = {}
-    for name in COMPARED:
-        replays = [replay(make(seed), METHODS[name], seed, budgets, unit) for seed in range(seeds)]
-        told[name] = mean_seconds(replays).value
-    oracles = [oracle(make(seed), seed, budgets, unit) for seed in range(seeds)]
-    return told | {"oracle": mean_seconds(oracles).value}
+
+    def until(ends: Sequence[Replay]) -> Floats:
+        return np.asarray([min(one.reached(), one.limit) / unit for one in ends])
+
+    row = {
+        name: until([replay(make(n), METHODS[name], n, budgets, unit) for n in range(seeds)])
+        for name in methods
+    }
+    return row | {ORACLE: until([oracle(make(n), n, budgets, unit) for n in range(seeds)])}
 
 
-def share(rows: Sequence[dict[str, float]], method: str) -> float:
-    """The share of the gap that a method closes, pooled."""
-    gained = sum(one[BASELINE] - one[method] for one in rows)
-    possible = sum(one[BASELINE] - one["oracle"] for one in rows)
+def pooled(rows: Sequence[Row], figure: Figure, method: str) -> str:
+    """A figure of several tasks with its 95% interval, from seeds drawn anew within each task."""
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(DRAWS):
+        again = []
+        for row in rows:
+            count = len(row[ORACLE])
+            places = generator.integers(0, count, count)
+            again.append({name: of[places] for name, of in row.items()})
+        drawn.append(figure(again, method))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return f"{figure(rows, method):.2f} ({low:.2f} to {high:.2f})"
+
+
+def share(rows: Sequence[Row], method: str) -> float:
+    """The share of the gap that a method closes."""
+    gained = sum(float((row[BASELINE] - row[method]).mean()) for row in rows)
+    possible = sum(float((row[BASELINE] - row[ORACLE]).mean()) for row in rows)
     return gained / possible if possible else 0.0
 
 
+def cost(rows: Sequence[Row], method: str) -> float:
+    """What a method takes, as a mean over tasks of its ratio to the baseline."""
+    return float(np.mean([row[method].mean() / row[BASELINE].mean() for row in rows]))
+
+
 def main() -> None:
-    """Print a row a task, and the pooled shares."""
+    """Print a row a task, and the pooled shares and costs."""
     tables = sorted(path.stem for path in TABLES.glob("*.npz"))
     every = [*tables, *(f"{name}-head" for name in WITHOUT_HEAD), *KINDS]
     parser = argparse.ArgumentParser(prog="benchmarks.search.gap")
     parser.add_argument("--tasks", default=",".join(every))
+    parser.add_argument("--methods", default="/".join(COMPARED), help="separated by /")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budgets", type=float, default=20.0)
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    names = (*COMPARED, "oracle")
-    print(f"| task | {' | '.join(names)} | share of the gap |\n|---|" + "---|" * (len(names) + 1))
-    wide: dict[str, dict[str, float]] = {}
+    methods = chosen.methods.split("/")
+    names = [*methods, ORACLE]
+    print(f"| task | {' | '.join(names)} | share of the gap | TPE - ours |")
+    print("|---|" + "---|" * (len(names) + 2))
+    rows: dict[str, Row] = {}
     for task in chosen.tasks.split(","):
-        one = budgets_until_good(task, chosen.seeds, chosen.budgets)
-        gap = one[BASELINE] - one["oracle"]
-        shown = (
-            f"{share([one], OURS):.2f}" if gap >= LEAST_GAP * one[BASELINE] else "little to gain"
-        )
-        print(
-            f"| {task} | {' | '.join(f'{one[name]:.1f}' for name in names)} | {shown} |", flush=True
-        )
-        if shown != "little to gain":
-            wide[task] = one
+        row = budgets_until_good(task, methods, chosen.seeds, chosen.budgets)
+        gap = float((row[BASELINE] - row[ORACLE]).mean())
+        wide = gap >= LEAST_GAP * float(row[BASELINE].mean())
+        shown = f"{share([row], OURS):.2f}" if wide else "little to gain"
+        ahead = mean((row[BASELINE] - row[OURS]).tolist())
+        cells = [f"{row[name].mean():.1f}" for name in names]
+        cells += [shown, f"{ahead.value:.1f} ({ahead.low:.1f} to {ahead.high:.1f})"]
+        print(f"| {task} | {' | '.join(cells)} |", flush=True)
+        if wide:
+            rows[task] = row
+    kept = {task for task in rows if task.removesuffix("-head") in KEPT}
     groups = {
-        "recorded, all but the one kept from tuning": [
-            one for task, one in wide.items() if task not in KINDS and not task.startswith(KEPT)
-        ],
-        "kept from tuning": [one for task, one in wide.items() if task.startswith(KEPT)],
-        "formulas": [one for task, one in wide.items() if task in KINDS],
+        "recorded, used for tuning": [r for t, r in rows.items() if t not in {*kept, *KINDS}],
+        "kept from tuning": [r for t, r in rows.items() if t in kept],
+        "formulas": [r for t, r in rows.items() if t in KINDS],
     }
-    for title, rows in groups.items():
-        if rows:
-            shares = ", ".join(
-                f"{name} {share(rows, name):.2f}" for name in COMPARED if name != BASELINE
-            )
-            print(f"{title}: {shares}")
+    for title, group in groups.items():
+        for name in methods if group else ():
+            if name != BASELINE:
+                part = pooled(group, share, name)
+                times = pooled(group, cost, name)
+                print(f"{title}, {name}: share of the gap {part}, cost {times} of {BASELINE}")
 
 
 if __name__ == "__main__":

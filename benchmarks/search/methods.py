@@ -19,6 +19,7 @@ class Method:
         slow: Loads torch or takes minutes; left out unless it is asked for.
         stops: Whether it ends by itself.
         module: Runs it where it is no sampler of Optuna's.
+        package: That it needs and no extra installs.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Method:
     slow: bool = False
     stops: bool = False
     module: str = ""
+    package: str = ""
 
 
 OURS = "sweeper"
@@ -48,7 +50,23 @@ METHODS = {
         Method("random, ASHA", "optuna:RandomSampler", _ASHA),
         Method("engineer", "benchmarks.search.engineer:Engineer", _NOP),
         Method("GP", "optuna:GPSampler", _NOP, slow=True),
-        Method("GP by strategy", "benchmarks.search.gp:ByStrategy", "sweeper", slow=True),
+        Method(
+            "GP by strategy", "benchmarks.search.by_strategy:GaussianProcess", "sweeper", slow=True
+        ),
+        Method(
+            "SMAC by strategy",
+            "benchmarks.search.by_strategy:Smac",
+            "sweeper",
+            slow=True,
+            package="smac",
+        ),
+        Method(
+            "HEBO by strategy",
+            "benchmarks.search.by_strategy:Hebo",
+            "sweeper",
+            slow=True,
+            package="HEBO",
+        ),
         Method("race", "", "", module="benchmarks.search.race"),
     )
 }

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoModel, AutoTokenizer
-
 from benchmarks import json_lines
 from benchmarks.json_lines import Row
 from sweeper.facts.gather import gather
@@ -74,6 +72,8 @@ class RecordedTask:
             return MINILM if self.written is None else SMOLLM2
         folder = out / f"minilm-{self.layers}"
         if not folder.is_dir():
+            from transformers import AutoModel, AutoTokenizer  # which takes seconds
+
             whole = ready_folder(MINILM)
             model = AutoModel.from_pretrained(whole, num_hidden_layers=self.layers)
             model.save_pretrained(folder)
@@ -153,9 +153,11 @@ def _statement_rows(_: Path, split: str) -> list[Row]:
     for package in PACKAGES:
         for file in sorted((Path(os.__file__).parent / package).glob("*.py")):
             text = file.read_text(encoding="utf-8")
+            lines = text.splitlines()
             functions = [f for f in ast.walk(ast.parse(text)) if isinstance(f, ast.FunctionDef)]
-            last = (ast.get_source_segment(text, function.body[-1]) for function in functions)
-            rows += [{"text": code, "label": package} for code in last if code and len(code) >= 60]
+            last = [(f.body[-1].lineno, f.body[-1].end_lineno) for f in functions]
+            codes = ["\n".join(lines[first - 1 : end]).strip() for first, end in last]
+            rows += [{"text": code, "label": package} for code in codes if len(code) >= 60]
     return _split(rows, split)
 
 
@@ -231,6 +233,9 @@ TASKS = {
         ),
     )
 }
+
+
+KEPT = tuple(name for name, task in TASKS.items() if task.kept)
 
 
 def tasks_named(names: Iterable[str]) -> list[RecordedTask]:

@@ -18,7 +18,7 @@ import typer
 from sweeper.errors import SpecError
 from sweeper.features import parts
 from sweeper.spec import names
-from sweeper.specfile import FLAGGED, FLAGS, laid_over, settings
+from sweeper.specfile import FLAGGED, FLAGS, settings, with_set_items
 from sweeper.yamlfile import Path_
 
 TrialNumber = Annotated[
@@ -183,7 +183,7 @@ def _with_flags(
             typed = {flag: value for flag, value in typed.items() if value not in (None, [])}
             given = {flag.path: flag.read(value) for flag, value in typed.items()}
             from_set = settings(values.pop(_SET.name, None) or [])
-            command(flags=laid_over(given, from_set), **values)
+            command(flags=with_set_items(given, from_set), **values)
 
         own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

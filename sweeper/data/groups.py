@@ -9,34 +9,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from sweeper.data.examples import Split, digest
-from sweeper.data.near import NearTexts, Sketched
+from sweeper.data.examples import Example, Split, digest
+from sweeper.data.near import NearTexts, SketchedText
 from sweeper.errors import DataError
 from sweeper.extras import install_command, require
 from sweeper.spec import DataSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """The properties of a row that decide its split.
-
-    Args:
-        key: Hash of its input.
-        text: Its input, to look for near duplicates.
-        value: Of the column that rows are grouped or ordered by; empty without one.
-    """
-
-    key: str
-    text: str = ""
-    value: str = ""
-
-
-def divided(
-    members: Sequence[Member], spec: DataSpec, shares: Mapping[Split, float]
+def assign_splits(
+    examples: Sequence[Example], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
     """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
 
@@ -48,18 +32,18 @@ def divided(
         near = spec.split_by == "hash"
         if near:
             require("data.split_by: hash", ["rensa"], install_command("data"))
-        return by_hash(members, shares, spec.split_seed, near=near)
-    if all(time_of(member.value) is None for member in members):
+        return by_hash(examples, shares, spec.split_seed, near=near)
+    if all(time_of(example.group) is None for example in examples):
         raise DataError(
-            f"`{spec.split_column}` holds no times, but for example {members[0].value!r}",
+            f"`{spec.split_column}` holds no times, but for example {examples[0].group!r}",
             fix="Name a column with dates such as 2024-05-31, or with numbers.",
             where="data.split_column",
         )
-    return by_time(members, shares)
+    return by_time(examples, shares)
 
 
 def by_hash(
-    members: Sequence[Member], shares: Mapping[Split, float], seed: int, *, near: bool
+    examples: Sequence[Example], shares: Mapping[Split, float], seed: int, *, near: bool
 ) -> list[Split]:
     """The split of each row by the hash of its group.
 
@@ -67,32 +51,32 @@ def by_hash(
     are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
     the groups, for each split but train.
     """
-    rows = [(row.key, f"value {row.value}" if row.value else row.key) for row in members]
-    joined = _Joined()
+    rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
+    groups = _DisjointSets()
     for key, name in rows:
-        joined.join(key, name)
+        groups.join(key, name)
     if near:
-        _join_near(members, joined)
-    names = joined.names(preferred={name for key, name in rows if name != key})
-    return [_place(names[key], shares, seed) for key, _ in rows]
+        _join_near(examples, groups)
+    names = groups.names(preferred={name for key, name in rows if name != key})
+    return [_split_of_group(names[key], shares, seed) for key, _ in rows]
 
 
-def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
-    drawn = int(digest(f"{seed}:{name}"), 16) / 16**32
+def _split_of_group(name: str, shares: Mapping[Split, float], seed: int) -> Split:
+    position = int(digest(f"{seed}:{name}"), 16) / 16**32
     for split, share in shares.items():
-        drawn -= share
-        if drawn < 0:
+        position -= share
+        if position < 0:
             return split
     return "train"
 
 
-def _join_near(members: Iterable[Member], joined: _Joined) -> None:
+def _join_near(examples: Iterable[Example], joined: _DisjointSets) -> None:
     earlier = NearTexts[str]()
-    for key, text in {member.key: member.text for member in members}.items():
-        if drawn := Sketched.of(text):
-            for other in earlier.like(drawn, partial(joined.apart, key)):
+    for key, text in {example.key: example.asked for example in examples}.items():
+        if sketch := SketchedText.of(text):
+            for other in earlier.similar_to(sketch, partial(joined.apart, key)):
                 joined.join(key, other)
-            earlier.add(key, drawn)
+            earlier.add(key, sketch)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -111,7 +95,7 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
     return max(gaps, key=lambda gap: gap[0])
 
 
-class _Joined:
+class _DisjointSets:
     """Names in disjoint sets."""
 
     def __init__(self) -> None:
@@ -131,7 +115,7 @@ class _Joined:
         self._parent[self.root(first)] = self.root(second)
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
-        """From each name to that of its set: the least, of the preferred ones if it has any."""
+        """From each name to the smallest name in its set; preferred names come first."""
         least: dict[str, tuple[bool, str]] = {}
         for name in self._parent:
             root, rank = self.root(name), (name not in preferred, name)
@@ -139,17 +123,17 @@ class _Joined:
         return {name: least[self.root(name)][1] for name in self._parent}
 
 
-def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Split]:
-    """The split of each row by its time: the last rows are the test, those before validation.
+def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
+    """The split of each row by its time: test has the latest rows, validation the ones before.
 
     Rows of one time, and rows with the same input (by its earliest time), stay together. Rows
     without a time are trained on.
     """
-    first: dict[str, float] = {}
-    for row in members:
-        if (when := time_of(row.value)) is not None:
-            first[row.key] = min(first.get(row.key, when), when)
-    latest = sorted((first[row.key] for row in members if row.key in first), reverse=True)
+    earliest: dict[str, float] = {}
+    for row in examples:
+        if (when := time_of(row.group)) is not None:
+            earliest[row.key] = min(earliest.get(row.key, when), when)
+    latest = sorted((earliest[row.key] for row in examples if row.key in earliest), reverse=True)
     borders: list[tuple[float, Split]] = []
     taken = 0.0
     for split in ("test", "validation"):
@@ -158,12 +142,14 @@ def by_time(members: Sequence[Member], shares: Mapping[Split, float]) -> list[Sp
             if (rows := round(taken * len(latest))) > 0:
                 borders.append((latest[rows - 1], split))
     return [
-        next((split for border, split in borders if first.get(row.key, -1e300) >= border), "train")
-        for row in members
+        next(
+            (split for border, split in borders if earliest.get(row.key, -1e300) >= border), "train"
+        )
+        for row in examples
     ]
 
 
-_FORMS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
+_DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
 
 
 def time_of(text: str) -> float | None:
@@ -179,7 +165,7 @@ def time_of(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        for form in _FORMS:
+        for form in _DATE_FORMATS:
             try:
                 moment = datetime.strptime(text, form)
                 break

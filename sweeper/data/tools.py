@@ -68,11 +68,10 @@ def tools_of(value: object) -> list[dict[str, object]]:
     value = value_of(value) if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise ValueError("no list of objects")
-    return [dict(tool) if "function" in tool else _as_function(tool) for tool in value]
-
-
-def _as_function(tool: Mapping[str, object]) -> dict[str, object]:
-    return {"type": "function", "function": dict(tool)}
+    return [
+        dict(tool) if "function" in tool else {"type": "function", "function": dict(tool)}
+        for tool in value
+    ]
 
 
 def packed(**more: object) -> str:

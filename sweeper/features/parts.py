@@ -232,20 +232,14 @@ def without_passwords(spec: Spec) -> Spec:
 
 # corrections.py: what earlier runs teach about the intervals of a plan.
 
+WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
+"""``widen(facts, prediction)``: a factor on the interval of a prediction, at least 1.
 
-class Widen(Protocol):
-    """A factor on the interval of a prediction, at least 1.
+Pure: what it follows from is among the facts that the feature gathered.
 
-    Pure: what it follows from is among the facts that the feature gathered.
-
-    Args:
-        prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
-    """
-
-    def __call__(self, facts: Facts, prediction: str) -> float: ...
-
-
-WIDEN: Hook[Widen] = Hook("corrections", "widen")
+Args:
+    prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
+"""
 
 
 class OwnGaps(Protocol):
@@ -524,25 +518,18 @@ class OutsideModel(Protocol):
         """Its scores on the test split, whose seal is open now."""
 
 
-class CompareWith(Protocol):
-    """Models to compare the trials with. Called once in each worker that scores baselines."""
-
-    def __call__(self, context: ModelContext) -> Iterable[OutsideModel]: ...
-
-
-BASELINES: Hook[CompareWith] = Hook("trial", "baselines")
+BASELINES: Hook[Callable[[ModelContext], Iterable[OutsideModel]]] = Hook("trial", "baselines")
+"""``baselines(context)``: models to compare the trials with. Called once in each worker that scores
+baselines.
+"""
 
 
 # phase.py: work before the first trial, and after the test split was scored.
 
-
-class Begin(Protocol):
-    """Work of the command itself before it trains anything, in every call. It takes no time."""
-
-    def __call__(self, run: RunFolder, spec: Spec, plan: Plan) -> None: ...
-
-
-BEGIN: Hook[Begin] = Hook("phase", "begin")
+BEGIN: Hook[Callable[[RunFolder, Spec, Plan], None]] = Hook("phase", "begin")
+"""``begin(run, spec, plan)``: work of the command itself before it trains anything, in every call.
+It takes no time.
+"""
 
 
 class Study(Protocol):
@@ -608,14 +595,10 @@ Args:
 
 # commands.py: besides the commands, which need no hook.
 
-
-class AnswerTypes(Protocol):
-    """From a command, such as ``data check``, to the type of what it prints with ``--json``."""
-
-    def __call__(self) -> Mapping[str, Any]: ...
-
-
-ANSWERS: Hook[AnswerTypes] = Hook("commands", "answers")
+ANSWERS: Hook[Callable[[], Mapping[str, Any]]] = Hook("commands", "answers")
+"""``answers()``: from a command, such as ``data check``, to the type of what it prints with
+``--json``.
+"""
 
 
 # section.py: a part of the report, from the files of a study to its figures and blocks. The
@@ -627,12 +610,12 @@ class Heading:
     """The heading of a section.
 
     Args:
-        place: Sections come in the order of their places. No two have the same.
+        order: Sections come in this order. No two have the same.
         id: Of the section on the page, and of its record in ``report.json``.
         title: What it is called, in two or three words.
     """
 
-    place: int
+    order: int
     id: str
     title: str
 
@@ -687,7 +670,7 @@ ADVISE: Hook[Callable[[Any, Findings], NextStep | None]] = Hook("section", "advi
 """``advise(figures, findings)``: the one thing that would help next, as far as this section can
 tell; None for nothing.
 
-Sections are asked in the order of their places, after what hinders a verdict.
+Sections are asked in their order, after what hinders a verdict.
 """
 
 

@@ -29,8 +29,8 @@ def macro_f1(predicted: Sequence[int], targets: Sequence[int]) -> float:
     return sum(2 * right[c] / (guessed[c] + true[c]) for c in sorted(classes)) / len(classes)
 
 
-ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, place=10, per_item=True)
-MACRO_F1 = TaskMetric("macro_f1", "macro-F1", "classes", "%", macro_f1, place=20)
+ACCURACY = TaskMetric("accuracy", "accuracy", "classes", "%", accuracy, order=10, per_item=True)
+MACRO_F1 = TaskMetric("macro_f1", "macro-F1", "classes", "%", macro_f1, order=20)
 
 References = Sequence[Sequence[str]]
 """All accepted answers of each item."""
@@ -89,20 +89,20 @@ def pass_at_1(passed: Sequence[float], _same: Sequence[float]) -> float:
     return sum(passed) / len(passed)
 
 
-def _rouge(name: str, title: str, place: int, *, shown: bool) -> TaskMetric:
+def _rouge(name: str, title: str, order: int, *, shown: bool) -> TaskMetric:
     compute = partial(rouge, name)
-    return TaskMetric(name, title, "answers", "%", compute, place, shown=shown, per_item=True)
+    return TaskMetric(name, title, "answers", "%", compute, order, shown=shown, per_item=True)
 
 
-BLEU_METRIC = TaskMetric("bleu", "BLEU", "answers", "0 to 100", bleu, place=50)
-CHRF_METRIC = TaskMetric("chrf", "chrF", "answers", "0 to 100", chrf, place=60)
+BLEU_METRIC = TaskMetric("bleu", "BLEU", "answers", "0 to 100", bleu, order=50)
+CHRF_METRIC = TaskMetric("chrf", "chrF", "answers", "0 to 100", chrf, order=60)
 ROUGE_1 = _rouge("rouge1", "ROUGE-1", 70, shown=False)
 ROUGE_2 = _rouge("rouge2", "ROUGE-2", 71, shown=False)
 ROUGE_L = _rouge("rougeL", "ROUGE-L", 72, shown=True)
 EXACT_MATCH = TaskMetric(
-    "exact_match", "exact match", "answers", "%", exact_match, place=80, per_item=True
+    "exact_match", "exact match", "answers", "%", exact_match, order=80, per_item=True
 )
-PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, place=90, per_item=True)
+PASS_AT_1 = TaskMetric("pass@1", "pass@1", "programs", "%", pass_at_1, order=90, per_item=True)
 
 _MAX_EXPONENT = 700.0  # math.exp overflows above 709
 
@@ -128,5 +128,5 @@ def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float
     return float(sum(nats) / math.log(2) / max(sum(answer_bytes), 1.0))
 
 
-PERPLEXITY = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, place=30)
-BITS_PER_BYTE = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, place=40)
+PERPLEXITY = TaskMetric("perplexity", "perplexity", "tokens", "", perplexity, order=30)
+BITS_PER_BYTE = TaskMetric("bits_per_byte", "bits per byte", "bytes", "", bits_per_byte, order=40)

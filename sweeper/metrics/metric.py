@@ -26,7 +26,7 @@ class TaskMetric(NamedTuple):
         unit: ``%`` is a share from 0 to 1, shown times a hundred.
         compute: Takes two sequences (see ``MetricInput``) and returns the value. It imports
             what it needs when it is called.
-        place: Position in tables.
+        order: Tables show metrics in this order.
         shown: Whether tables show it.
         per_item: Whether it is the mean of its values for single items.
     """
@@ -36,7 +36,7 @@ class TaskMetric(NamedTuple):
     of: MetricInput
     unit: Unit
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
-    place: int
+    order: int
     shown: bool = True
     per_item: bool = False
 
@@ -45,7 +45,7 @@ class TaskMetric(NamedTuple):
 def metrics() -> dict[str, TaskMetric]:
     """All metrics by name, in the order of tables."""
     found = [value for value in values_in(folder) if type(value) is TaskMetric]
-    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.place)}
+    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.order)}
 
 
 def compute_metrics(

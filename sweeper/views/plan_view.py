@@ -71,7 +71,7 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
             option.kind,
             units.count(option.parameters),
             units.number(option.memory.peak_gib),
-            units.duration(option.sweep.seconds),
+            units.duration(option.search.seconds),
             *(
                 f"{option.scores[name]:g}" if name in option.scores else ""
                 for name in choice.measures
@@ -79,9 +79,17 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
             ", ".join(option.strategies),
         )
         for option in choice.options
-        if option.memory is not None and option.sweep is not None
+        if option.memory is not None and option.search is not None
     ]
-    heads = ("model (* recommended)", "kind", "size", "GiB", "sweep", *choice.measures, "fits with")
+    heads = (
+        "model (* recommended)",
+        "kind",
+        "size",
+        "GiB",
+        "search",
+        *choice.measures,
+        "fits with",
+    )
     yield table(heads, rows)
     unfit = [option for option in choice.options if not option.strategies]
     encoders = [option.model for option in unfit if option.kind == "encoder"]
@@ -91,8 +99,6 @@ def _models(choice: ModelChoice) -> Iterator[RenderableType]:
             ("Too large", [f"{', '.join(large)}."] if large else []),
             ("No text", [f"{', '.join(encoders)}: encoders write no text."] if encoders else []),
             ("Why", [reason.why for reason in choice.reasons]),
-            ("Smaller", [choice.smaller]),
-            ("Larger", [choice.larger]),
             ("Scores", [f"{name}: {what}." for name, what in choice.measures.items()]),
         ]
     )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.data.groups import Member, by_hash, by_time, time_of
+from sweeper.data.examples import Example
+from sweeper.data.groups import by_hash, by_time, time_of
 from sweeper.data.load_large import load
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
@@ -23,7 +24,7 @@ def sentences(count, seed):
 
 
 def members(texts):
-    return [Member(text, text) for text in texts]
+    return [Example(text, 0, text) for text in texts]
 
 
 @given(st.lists(st.text(max_size=8), min_size=1), st.lists(st.text(max_size=8)), st.integers())
@@ -40,12 +41,12 @@ def test_rows_that_are_added_move_no_old_row(old, new, seed):
 )
 def test_rows_that_are_added_to_a_group_of_a_column_do_not_move_it(old, new):
     old = list({key: (key, value) for key, value in old}.values())
-    rows = [Member(str(key), value=value) for key, value in old]
-    more = [Member(str(key), value=value) for key, value in dict(new).items()]
+    rows = [Example(str(key), 0, group=value) for key, value in old]
+    more = [Example(str(key), 0, group=value) for key, value in dict(new).items()]
     before = by_hash(rows, SHARES, 0, near=False)
     assert by_hash([*rows, *more], SHARES, 0, near=False)[: len(rows)] == before
-    assert len({(row.value, split) for row, split in zip(rows, before, strict=True)}) == len(
-        {row.value for row in rows}
+    assert len({(row.group, split) for row, split in zip(rows, before, strict=True)}) == len(
+        {row.group for row in rows}
     )
 
 
@@ -67,9 +68,9 @@ def test_a_chain_of_near_duplicates_is_one_group():
 
 
 def test_the_last_rows_are_the_test_and_repeats_stay_with_the_first():
-    rows = [Member(f"row {n}", value=f"2024-01-{n + 1:02}") for n in range(20)]
-    again = Member("row 0", value="2024-02-01")
-    found = by_time([*rows, again, Member("undated")], {"validation": 0.2, "test": 0.1})
+    rows = [Example(f"row {n}", 0, group=f"2024-01-{n + 1:02}") for n in range(20)]
+    again = Example("row 0", 0, group="2024-02-01")
+    found = by_time([*rows, again, Example("undated", 0)], {"validation": 0.2, "test": 0.1})
     assert found[:20] == ["train"] * 14 + ["validation"] * 4 + ["test"] * 2
     assert found[20:] == ["train", "train"]
 

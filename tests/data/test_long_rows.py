@@ -40,7 +40,7 @@ def test_a_check_and_a_plan_cut_the_same_end(
     found = {one["kind"]: one["examples"] for one in json.loads(ran.out)["findings"]}
     if end:
         (example,) = found["truncation"]
-        assert (example["line"], example["said"].endswith(f"cut at its {end}")) == (41, True)
+        assert (example["line"], example["detail"].endswith(f"cut at its {end}")) == (41, True)
     else:
         assert "truncation" not in found
     planned = sweeper("plan", *named, "--data", str(path), "--json")

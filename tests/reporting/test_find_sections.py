@@ -32,7 +32,7 @@ def test_two_sections_in_one_place_or_with_one_id_are_an_error():
 
     assert [one.__name__ for one in in_order([section(8, "b"), section(7, "a")])] == ["a", "b"]
     for other in (section(7, "b"), section(8, "a")):
-        with pytest.raises(ValueError, match="have the same place or id in the report"):
+        with pytest.raises(ValueError, match="have the same order or id in the report"):
             in_order([section(7, "a"), other])
 
 

@@ -30,7 +30,7 @@ class InstructionRows(RowFormat):
 
     name = "instruction"
     also = ("alpaca",)
-    place = 20
+    order = 20
     tasks = ("instruction", "code", "domain")
     columns = "`instruction`, optional `input`, `output` or `response`"
     shapes = (

@@ -22,7 +22,7 @@ class Messages(RowFormat):
 
     name = "messages"
     also = ("sharegpt", "openai")
-    place = 10
+    order = 10
     tasks = ("instruction", "code", "domain")
     columns = (
         "`messages`, `conversations`, ... with `role` and `content`, "

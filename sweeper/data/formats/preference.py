@@ -13,7 +13,7 @@ class Preference(RowFormat):
     """Pairs of answers, ratings of answers, and ratings of steps."""
 
     name = "preference"
-    place = 0
+    order = 0
     tasks = ()
     columns = "`chosen` and `rejected`, `kto_tag`, `completion` with a true or false `label`, ..."
 

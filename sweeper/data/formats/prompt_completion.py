@@ -52,7 +52,7 @@ class PromptCompletion(RowFormat):
     """A prompt and what follows it; either may be a list of turns (TRL)."""
 
     name = "prompt-completion"
-    place = 30
+    order = 30
     tasks = ("instruction", "code", "domain")
     columns = (
         "`prompt`/`completion`, `question`/`answer`, `text`/`code`, ...; "

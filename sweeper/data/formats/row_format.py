@@ -70,7 +70,7 @@ class RowFormat:
 
     Attributes:
         name: In specs, artifacts and reports.
-        place: Formats are tried in the order of their places, and the first that fits is taken. A
+        order: Formats are tried in this order, and the first that fits is taken. A
             question with a context is an instruction before it is a prompt, and no prompt is taken
             for plain text.
         tasks: Tasks that can be trained on it; none if it is recognised to be refused.
@@ -81,7 +81,7 @@ class RowFormat:
     """
 
     name: str
-    place: int
+    order: int
     tasks: tuple[Task, ...]
     columns: str
     shapes: tuple[Shape, ...] = ()
@@ -142,7 +142,7 @@ class RowFormat:
         )
 
     @property
-    def stating_roles(self) -> set[str]:
+    def identifying_roles(self) -> set[str]:
         """Roles that every shape requires: a user who names one of them states the format."""
         return set.intersection(*(set(shape.required) for shape in self.shapes))
 
@@ -249,9 +249,9 @@ def parsed(value: object) -> object:
 
 @cache
 def formats() -> dict[str, RowFormat]:
-    """All formats by name, in the order of their places."""
+    """All formats by name, in their order."""
     classes = named_classes(folder, RowFormat)
-    return {kind.name: kind() for kind in sorted(classes, key=lambda kind: kind.place)}
+    return {kind.name: kind() for kind in sorted(classes, key=lambda kind: kind.order)}
 
 
 def trainable() -> dict[str, RowFormat]:

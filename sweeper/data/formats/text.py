@@ -25,7 +25,7 @@ class TextRows(RowFormat):
     """One text a row."""
 
     name = "text"
-    place = 50
+    order = 50
     tasks = ("instruction", "code", "domain")
     columns = "`text`, `content`, `body`, ...; for instruction and code only with chat markers"
     shapes = (Shape({"text": ("text", "content", "body", "document", "code")}),)

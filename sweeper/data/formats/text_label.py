@@ -44,7 +44,7 @@ class TextLabel(RowFormat):
     """One text or a pair of texts, and the name or number of its class."""
 
     name = "text-label"
-    place = 40
+    order = 40
     tasks = ("classification",)
     columns = "`text`, `sentence`, `question`, ... and `label`, `intent`, `category`, ..."
     shapes = (

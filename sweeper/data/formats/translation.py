@@ -32,7 +32,7 @@ class Translation(RowFormat):
     """A text and its translation, in the order in which the first language comes."""
 
     name = "translation"
-    place = 35
+    order = 35
     tasks = ("instruction", "domain")
     columns = "`translation` with one text for each of two languages, the first being the prompt"
     shapes = (Shape({"translation": ("translation",)}),)

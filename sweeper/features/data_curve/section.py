@@ -212,7 +212,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
     return Figures(
         metric=metric,
         rows=rows,
-        items=items.losses.size if items is not None else None,
+        items=items.costs.size if items is not None else None,
         curves=tuple(curves),
         sentences=tuple(_sentences(curves, rows, metric)),
     )
@@ -286,14 +286,14 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
 def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats, Floats]:
     """Errors of items, shape (trainings, items), and the weights of the items."""
     items = [run.items for _, run in runs]
-    sizes = {item.losses.size if item is not None else 0 for item in items}
+    sizes = {item.costs.size if item is not None else 0 for item in items}
     if len(sizes) > 1 or 0 in sizes:  # some were not kept: means alone
         losses = [[run.result.validation_loss or 0.0] for _, run in runs]
         return np.array(losses), np.ones(1)
     kept = [item for item in items if item is not None]
     if metric.unit == "points":
         return np.stack([1 - item.scores for item in kept]), np.ones(kept[0].scores.size)
-    return np.stack([item.losses for item in kept]), kept[0].weights
+    return np.stack([item.costs for item in kept]), kept[0].weights
 
 
 def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:

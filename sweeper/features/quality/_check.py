@@ -28,7 +28,7 @@ class ExampleOfFault:
 
     path: str
     line: int
-    said: str
+    detail: str
     text: str
 
 

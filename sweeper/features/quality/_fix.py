@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from sweeper.data.changes import ListedChange, applied
+from sweeper.data.changes import ListedChange, apply_changes
 from sweeper.data.private import redacted
-from sweeper.data.problems import WRITTEN
+from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
 from sweeper.features.quality._checked_rows import CheckedRows, in_cell
 from sweeper.features.quality._kinds.base import Fault, Kind, kinds
@@ -51,10 +51,10 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
             faults = [
                 fault
                 for fault in kind.find(data)
-                if (rows[fault.place].path, rows[fault.place].line) not in done
+                if (rows[fault.row_index].path, rows[fault.row_index].line) not in done
             ]
             new = _changes(data, kind, faults)
-            data = applied(data, new)
+            data = apply_changes(data, new)
             changes += new
         if len(changes) == before:
             break
@@ -63,7 +63,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
 
 def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
     """What the remedy of a kind does to the rows with its faults, in their order."""
-    details = {fault.place: fault.said for fault in faults}
+    details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
     for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
         row = data.rows[index]
@@ -88,5 +88,5 @@ def fix_command(name: str, *flags: str) -> str:
     "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
     """
     suffix = PurePath(name).suffix.lower()
-    new = f"NEW{suffix if suffix in WRITTEN else ''}"
+    new = f"NEW{suffix if suffix in WRITABLE_SUFFIXES else ''}"
     return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"

@@ -77,7 +77,7 @@ def _details(finding: FaultFinding) -> Iterator[Block]:
     yield Text((finding.consequence,))
     columns: list[Column[ExampleOfFault]] = [
         Column("line", lambda e: f"{Path(e.path).name}:{e.line}"),
-        Column("what is wrong there", lambda e: e.said),
+        Column("what is wrong there", lambda e: e.detail),
         Column("text", lambda e: e.text),
     ]
     yield Table.of(

@@ -16,7 +16,7 @@ from itertools import islice
 from sweeper.data.examples import SPLITS, Example, Split
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.rows import FileRow
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Compared, Fault, Kind
 
@@ -64,11 +64,11 @@ class FaultsOfKind:
             self._add(data.rows, kind.find(data))
 
     def _add(self, rows: Sequence[FileRow], faults: Sequence[Fault]) -> None:
-        self.rows += len({fault.place for fault in faults})
-        self.mendable += len({fault.place for fault in faults if fault.mends})
+        self.rows += len({fault.row_index for fault in faults})
+        self.mendable += len({fault.row_index for fault in faults if fault.mends})
         for fault in faults:
-            self.lines[rows[fault.place].path].add(rows[fault.place].line)
-        first = [(rows[item.place], item.said) for item in faults[:SHOWN_EXAMPLES]]
+            self.lines[rows[fault.row_index].path].add(rows[fault.row_index].line)
+        first = [(rows[item.row_index], item.detail) for item in faults[:SHOWN_EXAMPLES]]
         self.first = sorted(self.first + first, key=lambda item: item[0].line)[:SHOWN_EXAMPLES]
 
 
@@ -168,8 +168,8 @@ class _Usable:
             split = SPLITS[self._splits[number]]
             return FileRow("", split, 0, {}, Example(key, 0, label=label.strip()), raw=label)
 
-        whole = Stored(len(self), lambda number: data.rows[self._places[number]])
-        light = Stored(len(self), row)
+        whole = LazySequence(len(self), lambda number: data.rows[self._places[number]])
+        light = LazySequence(len(self), row)
         yield _LabelsAlone(**{**vars(replace(data, rows=whole)), "light": light})
 
 
@@ -187,4 +187,4 @@ class _LabelsAlone(CheckedRows):
             assert row.example is not None
             return index, row, row.example
 
-        return Stored(len(self.light), at)
+        return LazySequence(len(self.light), at)

@@ -18,7 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from sweeper.artifact import MOST
+from sweeper.artifact import MAX_NUMBER
 from sweeper.errors import near_match
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -131,11 +131,9 @@ class Curve(FileModel):
         return start + share * (end - start)
 
     def __str__(self) -> str:
-        """The values at both ends of the fact."""
-        first, last = (
-            f"{setting(self.at[end])} at {end:g}" for end in (min(self.at), max(self.at))
-        )
-        return f"{joined(list(dict.fromkeys((first, last))), 'and')} {self.fact}"
+        """The values at all points."""
+        points = [f"{setting(value)} at {fact:g}" for fact, value in sorted(self.at.items())]
+        return f"{joined(points)} {self.fact}"
 
 
 class Gap(FileModel):
@@ -145,7 +143,7 @@ class Gap(FileModel):
     points_from: Curve | None = Field(
         None, examples=[{"fact": "examples", "at": {1000: 0, 100000: 1}}]
     )
-    sd: float = Field(gt=0, le=MOST)
+    sd: float = Field(gt=0, le=MAX_NUMBER)
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -115,7 +115,7 @@ def _finding(report: Report) -> str:
     findings = report.findings
     rows = [t for t in findings.trials if t.number in findings.best_trials and t.curve]
     noise = _noise(findings)
-    rising = [t for t in rows if _rise(t) > noise]
+    rising = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
     if rising:
         trials = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
@@ -136,11 +136,6 @@ def _noise(findings: Findings) -> float:
     losses = [[seed.validation_loss for seed in finalist.seeds] for finalist in findings.finalists]
     variances = [statistics.variance(seeds) for seeds in losses if len(seeds) > 1]
     return 2 * math.sqrt(statistics.fmean(variances)) if variances else math.inf
-
-
-def _rise(trial: TrialRow) -> float:
-    """The last loss minus the lowest one."""
-    return trial.losses[-1] - min(trial.losses) if trial.losses else 0.0
 
 
 def _note(report: Report, items: int | None) -> str:

@@ -35,7 +35,7 @@ from sweeper.findings.study.paired_trials import (
 )
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
-    default_against_best,
+    default_best_comparisons,
     gain_pairs,
     off_pairs,
     off_values,
@@ -229,13 +229,13 @@ def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
         return not comparison.clear or comparison.estimate.value < 0
     if trial.items is None or best.items is None:
         return False
-    if trial.items.losses.size != best.items.losses.size:
+    if trial.items.costs.size != best.items.costs.size:
         return False
-    rows = np.stack([trial.items.losses, best.items.losses])
+    rows = np.stack([trial.items.costs, best.items.costs])
     gap, error = paired_error(*weighted(rows, best.items.weights))
     if not math.isfinite(error):
         return False
-    return gap <= t_quantile(trial.items.losses.size - 1) * error
+    return gap <= t_quantile(trial.items.costs.size - 1) * error
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
@@ -333,7 +333,7 @@ HEADING = Heading(70, "hparams", "Hyperparameters")
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """The findings of all parameters and effects."""
     return Figures(
-        parameters=parameter_findings(run, default_against_best(run)),
+        parameters=parameter_findings(run, default_best_comparisons(run)),
         effects=effect_findings(run),
         best_strategy=next((trial.config.strategy for trial in run.ranked), ""),
     )

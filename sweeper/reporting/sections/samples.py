@@ -18,7 +18,7 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, kept_texts
+from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, stored_texts
 from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
@@ -67,13 +67,10 @@ class ShownAnswer(Record):
     confidence: float | None = Field(None, description="probability of the predicted class")
 
 
-class ShownItem(Record):
+class ShownItem(ItemText):
     """A test item with an answer of each model; None for a model without an answer."""
 
     item: int = Field(description="index in the test split, from 0")
-    line: int = Field(description="line in its source file, from 1")
-    asked: str
-    reference: str
     answers: tuple[ShownAnswer | None, ...]
 
 
@@ -111,7 +108,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     item_count = min(len(row) for score in scores for row in _rows(score))
     readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
     scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
-    kept = kept_texts(run)
+    kept = stored_texts(run)
     texts = {item: text for item, text in kept.items() if item < item_count and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")
@@ -180,14 +177,8 @@ class _GroupMaker:
         return OutputGroup(kind=kind, items=tuple(map(self._item, indices[:max_items])), of=of)
 
     def _item(self, item: int) -> ShownItem:
-        text = self.texts[item]
-        return ShownItem(
-            item=int(item),
-            line=text.line,
-            asked=text.asked,
-            reference=text.reference,
-            answers=tuple(self._answer(score, int(item)) for score in self.scores),
-        )
+        answers = tuple(self._answer(score, int(item)) for score in self.scores)
+        return ShownItem.taken_from(self.texts[item], item=int(item), answers=answers)
 
     def _answer(self, score: TestScore, item: int) -> ShownAnswer | None:
         loss = score.item_losses[item]

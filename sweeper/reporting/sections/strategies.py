@@ -19,7 +19,7 @@ from sweeper.findings.study.item_scores import (
     test_scores,
     trial_name,
     untrained_losses,
-    validation_losses,
+    validation_costs,
     validation_scores,
 )
 from sweeper.findings.study.metric import UNBOUNDED, Bounds, headline, score_bounds
@@ -94,7 +94,7 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
         above, below = validation_scores(low_rank_best), validation_scores(full_best)
         sources = [("test", first, second, None), ("validation", above, below, None)]
     else:
-        above, below = validation_losses(low_rank_best), validation_losses(full_best)
+        above, below = validation_costs(low_rank_best), validation_costs(full_best)
         sources = [
             ("test", first, second, tests.get("zero_shot")),
             ("validation", above, below, untrained_losses(run)),
@@ -174,7 +174,7 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
 def _leader(report: Report) -> str:
     metric = report.findings.objective
     done = [s for s in report.findings.strategies if s.best_value is not None]
-    first = min(done, key=lambda s: metric.worse(s.best_value or 0.0))
+    first = min(done, key=lambda s: metric.as_cost(s.best_value or 0.0))
     value = words.score(first.best_value, metric, first.best_interval)
     return words.sentence(
         f"{words.strategy(first.strategy)} has the "

@@ -36,7 +36,6 @@ from sweeper.reporting.parts import (
     time_name,
 )
 
-_STATES = ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
 _WORDS = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
@@ -44,6 +43,7 @@ _WORDS = {
     "RUNNING": "running",
     "WAITING": "interrupted",
 }
+_STATES = tuple(_WORDS)
 
 _WIDTH, _HEIGHT = 880, 200
 # With more trials, marks are smaller and translucent.
@@ -152,7 +152,7 @@ def _table(report: Report) -> Table:
 
 
 def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
-    value = float("inf") if trial.objective is None else metric.worse(trial.objective)
+    value = float("inf") if trial.objective is None else metric.as_cost(trial.objective)
     return (_STATES.index(trial.state), value, trial.number)
 
 

@@ -32,7 +32,7 @@ def found(planted, kind, folder):
     data = planted.read(folder)
     if kind.missing(data):
         return None
-    rows = [data.rows[fault.place] for fault in kind.find(data)]
+    rows = [data.rows[fault.row_index] for fault in kind.find(data)]
     return {(row.split, row.line) for row in rows}
 
 

@@ -24,7 +24,7 @@ def found(planted, kind, folder):
         if "rensa" in why:
             pytest.skip(why)
         return set()
-    rows = [data.rows[fault.place] for fault in kind.find(data)]
+    rows = [data.rows[fault.row_index] for fault in kind.find(data)]
     return {(row.split, row.line) for row in rows}
 
 
@@ -86,7 +86,7 @@ def rows_of(tmp_path, rows, task=None):
 
 
 def lines(data, name):
-    return sorted({data.rows[fault.place].line for fault in kinds()[name].find(data)})
+    return sorted({data.rows[fault.row_index].line for fault in kinds()[name].find(data)})
 
 
 LABELS = {

@@ -21,7 +21,7 @@ def lines(data):
 
 
 def suspects(data):
-    return [data.rows[fault.place] for fault in kinds()[NOISE].find(data)]
+    return [data.rows[fault.row_index] for fault in kinds()[NOISE].find(data)]
 
 
 def test_only_rows_of_train_are_looked_at(tmp_path):

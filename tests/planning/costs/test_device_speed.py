@@ -110,6 +110,17 @@ def test_full_fine_tuning_of_7b_is_inside_the_interval(
     assert interval.low < setup.tokens / tokens_per_second < interval.high
 
 
+# An RTX 4090, compiled and packed.
+def test_lora_of_8b_on_a_consumer_card_is_inside_the_interval() -> None:
+    setup = Setup(
+        strategy="lora", precision="bf16-pure", micro_batch=2, sequence_length=2048, r=8,
+        target_modules=("q_proj", "v_proj"), attention="flash", loss="fused",
+    )  # fmt: skip
+    card = _gpu(165, 1008)
+    interval = speed_of(card, setup).range(seconds_per_step(LLAMA3, setup, card))
+    assert interval.low < setup.tokens / 3_083 < interval.high
+
+
 # CPU seconds of one step in float32 on one core, measured by this project.
 @pytest.mark.parametrize(
     ("facts", "strategy", "batch", "length", "seconds"),

@@ -96,12 +96,12 @@ def test_all_rungs_tell_how_the_first_items_fared(make_job, answering):
     train_trial(job)
     first = [report.first_items for report in told]
     assert [(one.count, one.of) for one in first] == [(20, 40)] * 4
-    assert [one.loss for one in first[:-1]] == pytest.approx(
+    assert [one.cost for one in first[:-1]] == pytest.approx(
         [report.validation_loss for report in told[:-1]], rel=1e-6
     )
     items = json.loads((job.folder / "item_losses.json").read_text())["losses"]
     assert first[-1].each == pytest.approx(items[:20], rel=1e-3)
-    assert first[-1].loss == pytest.approx(np.mean(items[:20]), rel=1e-6)
+    assert first[-1].cost == pytest.approx(np.mean(items[:20]), rel=1e-6)
     whole = answering()
     train_trial(make_job(report=whole, budget={"rung_items": 40}))
     assert all(report.first_items is None for report in whole)

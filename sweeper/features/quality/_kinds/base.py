@@ -22,13 +22,13 @@ class Fault:
     """A row that has a fault.
 
     Args:
-        place: Place of the row in ``CheckedRows.rows``.
-        said: What is wrong there, in words. May be empty.
+        row_index: Of the row in ``CheckedRows.rows``.
+        detail: What is wrong there, in words. May be empty.
         mends: The remedy changes this row.
     """
 
-    place: int
-    said: str = ""
+    row_index: int
+    detail: str = ""
     mends: bool = True
 
 
@@ -91,8 +91,8 @@ class Kind:
         return True
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """From places of rows to what becomes of them: see ``mended``."""
-        return {fault.place: self.mended(data, data.rows[fault.place]) for fault in faults}
+        """From indexes of rows to what becomes of them: see ``mended``."""
+        return {fault.row_index: self.mended(data, data.rows[fault.row_index]) for fault in faults}
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
         """What becomes of a row with the fault: another row, or None where it is left out."""

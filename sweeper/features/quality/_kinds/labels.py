@@ -46,7 +46,7 @@ class RenamedLabels(Kind):
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
         renamed = self.renamed(data)
-        rows = {fault.place: data.rows[fault.place] for fault in faults}
+        rows = {fault.row_index: data.rows[fault.row_index] for fault in faults}
         return {
             index: data.with_label(row, renamed[label])
             for index, row in rows.items()
@@ -200,7 +200,7 @@ class LabelSets(RenamedLabels):
 class _Labelled(NamedTuple):
     """A row with the usual spelling of its label."""
 
-    place: int
+    row_index: int
     split: Split
     key: str
     label: str
@@ -216,7 +216,7 @@ def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) ->
     asked = [row for row in rows if row.label in labels]
     if not asked or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
         return {}
-    texts, new = ([data.rows[row.place].input for row in part] for part in (train, asked))
+    texts, new = ([data.rows[row.row_index].input for row in part] for part in (train, asked))
     predicted = predicted_labels(texts, [row.label for row in train], new)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, label in zip(asked, predicted, strict=True):
@@ -347,6 +347,6 @@ class Relabel(LabelNoise):
         trust = label_trust(data)
         predicted = dict(zip(trust.places, trust.predicted, strict=True))
         return {
-            fault.place: data.with_label(data.rows[fault.place], predicted[fault.place])
+            fault.row_index: data.with_label(data.rows[fault.row_index], predicted[fault.row_index])
             for fault in faults
         }

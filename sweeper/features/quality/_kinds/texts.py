@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
 from sweeper.data.encoding import is_garbled, visible
 from sweeper.data.formats.text import is_templated
@@ -81,19 +82,10 @@ class WhiteSpace(Kind):
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
+        strip: Callable[[str], str] = str.strip if row.label else str.rstrip
         if form.columns.get("completion") == "canonical_solution":
-            mend = visible  # the answer goes on where the prompt ends, so its last line counts
-        else:
-            mend = _stripped if row.label else _without_end
-        return data.with_texts(row, mend)
-
-
-def _without_end(text: str) -> str:
-    return visible(text).rstrip()
-
-
-def _stripped(text: str) -> str:
-    return visible(text).strip()
+            strip = str  # the answer goes on where the prompt ends, so its last line counts
+        return data.with_texts(row, lambda text: strip(visible(text)))
 
 
 _MARKER = re.compile(

@@ -19,7 +19,7 @@ def bowl(strategy: str, parameters: dict[str, float]) -> Iterator[RungReport]:
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_second_trial_belongs_to_the_strategy_that_leads_and_its_rate_is_found() -> None:
-    sampler = "benchmarks.search.gp:ByStrategy"
+    sampler = "benchmarks.search.by_strategy:GaussianProcess"
     searched = search(SPACE, bowl, StopCondition(trials=14), sampler=sampler)
     strategies = [one.trial.strategy for one in searched.trials]
     assert set(strategies[3::2]) == {"lora"}
