@@ -9,7 +9,7 @@ import typer
 
 from sweeper.cli.options import columns as column_map
 from sweeper.data.rows import DataRows, read_rows
-from sweeper.data.write_rows import changes_path, target
+from sweeper.data.write_rows import changes_path, writable_suffix
 from sweeper.errors import DataError, UsageError
 from sweeper.spec import DataSpec, Task
 from sweeper.views.console import say
@@ -70,7 +70,7 @@ def must_be_new(output: Path, rows: DataRows) -> None:
     """
     must_be_free(output, changes_path(output))
     if len(rows.forms) == 1:
-        target(output, Path(next(iter(rows.forms))))
+        writable_suffix(output, Path(next(iter(rows.forms))))
 
 
 def must_be_free(*paths: Path) -> None:

@@ -25,7 +25,7 @@ class ListedChange:
         action: ``removed`` or ``changed``.
         before: The cells before; only those that changed, unless the row was removed.
         after: The cells after; empty where the row was removed.
-        after_split: Whether it was made in train alone, after the rows were split.
+        after_split: Whether the row was changed after the split, in train alone.
     """
 
     path: str
@@ -38,7 +38,7 @@ class ListedChange:
     after_split: bool = False
 
 
-def applied(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
+def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
     """The rows with the changes of a list."""
     if not changes:
         return data
@@ -47,11 +47,11 @@ def applied(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
         by_row[change.path, change.line].append(change)
     rows: list[FileRow] = []
     for row in data.rows:
-        of_row = by_row.get((row.path, row.line), [])
-        if any(change.action == "removed" for change in of_row):
+        row_changes = by_row.get((row.path, row.line), [])
+        if any(change.action == "removed" for change in row_changes):
             continue
-        after = {name: cell for change in of_row for name, cell in change.after.items()}
-        rows.append(data.again(row, {**row.fields, **after}) if after else row)
+        after = {name: cell for change in row_changes for name, cell in change.after.items()}
+        rows.append(data.with_fields(row, {**row.fields, **after}) if after else row)
     return data.with_rows(rows)
 
 
@@ -61,7 +61,7 @@ def change_list(changes: Iterable[ListedChange]) -> str:
     return json_lines({k: v for k, v in line.items() if v is not False} for line in lines)
 
 
-def counted(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:
+def count_changes(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:
     """Rows by remedy and action, in the order of their first change."""
     return Counter((change.remedy, change.action) for change in changes)
 
@@ -73,7 +73,7 @@ def read_changes(path: Path) -> tuple[ListedChange, ...]:
         DataError: The file is damaged.
     """
     try:
-        # Texts may hold other ends of lines, such as U+2028, at which splitlines cuts.
+        # splitlines would also cut at U+2028, which texts may hold.
         lines = path.read_text(encoding="utf-8").split("\n")
         return tuple(ListedChange(**json.loads(line)) for line in lines if line)
     except (ValueError, TypeError) as error:

@@ -18,10 +18,10 @@ from sweeper.units import plural
 Parts = Mapping[Split, Iterable[Example]]
 
 EMPTY = "no text or no answer"
-"""Why an empty row is left out."""
+"""The reason that is given for leaving out an empty row."""
 
 
-def check_seen(parts: Parts, name: str) -> None:
+def check_classes_of_train(parts: Parts, name: str) -> None:
     """Check that train has every class that validation and test have.
 
     Raises:
@@ -75,16 +75,16 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     )
 
 
-REFERENCES = 0.5
-"""Share of the rows from which on several written answers of an input are meant."""
+MIN_SHARE_OF_REFERENCES = 0.5
+"""If more rows than this share have an input with several written answers, these are references."""
 
-UNEVEN = 10
-"""Ratio of the most to the least frequent class from which on accuracy hides the rare one: a model
-that never names the rare class still scores above 90% between the two."""
+MIN_UNEVEN_RATIO = 10
+"""Classes are uneven if the most frequent one has so many times the rows of the least frequent one:
+a model that never names the rare one still has an accuracy above 90% on the two."""
 
-FEW_HELD_OUT = 100
-"""Below this many validation rows, the 95% interval of an accuracy of 90% is wider than
-plus or minus 6 points (binomial)."""
+MIN_VALIDATION_ROWS = 100
+"""With fewer validation rows, the 95% interval of an accuracy of 90% is wider than plus or minus
+6 points (binomial)."""
 
 
 LeftOutKind = Literal["unreadable", "form", "empty"]
@@ -115,16 +115,16 @@ class LeftOutRows:
 def faults(
     dataset: Dataset, left_out: Iterable[LeftOutRows], repeated: Repeated, spec: DataSpec
 ) -> tuple[DataFault, ...]:
-    """The faults of the rows, each with what removes it."""
-    return (*_left_out(dataset, left_out), *_repeated(dataset, repeated, spec))
+    """The faults of the rows, each with an action that removes it."""
+    return (*_left_out_faults(dataset, left_out), *_repeated_faults(dataset, repeated, spec))
 
 
 def warnings(dataset: Dataset) -> tuple[str, ...]:
-    """Sentences about a data set that has no fault, but is small or uneven."""
-    return (*_classes(dataset), *_few(dataset))
+    """Warnings about a data set without faults that is small or uneven."""
+    return (*_class_warnings(dataset), *_size_warnings(dataset))
 
 
-def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
+def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
     for group in left_out:
         lines = listing([str(line) for line in group.lines], 3)
         rows = plural(len(group.lines), "row")
@@ -148,14 +148,14 @@ def _left_out(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[Dat
 
 
 def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
-    """The share of rows that a split lost, in the test split."""
-    tested = split == ("test" if dataset.origins["test"] == "official" else "train")
+    """The left-out rows as a share of the rows that test is or is taken from; else 0."""
+    holds_test = split == ("test" if dataset.origins["test"] == "official" else "train")
     of = len(dataset.splits["test"]) if split == "test" else dataset.rows
-    return rows / (of + rows) if tested else 0.0
+    return rows / (of + rows) if holds_test else 0.0
 
 
-def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:
-    tested = len(dataset.splits["test"])
+def _repeated_faults(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:
+    test_rows = len(dataset.splits["test"])
     texts = {
         "duplicates": "repeat another row exactly; where sweeper divides the rows, equal ones go "
         "into the same split",
@@ -163,36 +163,36 @@ def _repeated(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[
         "leakage": "of the official validation or test split are in train, too: scores will look "
         "better than they are",
     }
-    if not dataset.labels and repeated.counts["conflicts"] > REFERENCES * dataset.rows:
+    if not dataset.labels and repeated.counts["conflicts"] > MIN_SHARE_OF_REFERENCES * dataset.rows:
         del texts["conflicts"]  # answers of one input are references
     for kind, text in texts.items():
         if rows := repeated.counts[kind]:
             yield DataFault(
                 kind=kind,
                 rows=rows,
-                share=repeated.in_test[kind] / tested,
+                share=repeated.in_test[kind] / test_rows,
                 text=f"{plural(rows, 'row')} {text}",
                 action=remedy(spec, kind),
             )
 
 
-def _classes(dataset: Dataset) -> list[str]:
+def _class_warnings(dataset: Dataset) -> list[str]:
     if not dataset.labels:
         return []
     warnings = []
     counts = Counter(example.label for example in dataset.splits["train"])
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    if many >= UNEVEN * few:
+    if many >= MIN_UNEVEN_RATIO * few:
         warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
     if all(label.lstrip("-").isdigit() for label in dataset.labels):
         warnings.append("labels are numbers; a column label_text could give their names")
     return warnings
 
 
-def _few(dataset: Dataset) -> list[str]:
-    """Of the test split, the rule ``small-test-set`` says it with the smallest difference."""
+def _size_warnings(dataset: Dataset) -> list[str]:
+    """A warning about few validation rows; the rule ``small-test-set`` warns of few test rows."""
     count = len(dataset.splits["validation"])
-    if count >= FEW_HELD_OUT:
+    if count >= MIN_VALIDATION_ROWS:
         return []
     return [
         f"only {plural(count, 'row')} in validation: differences will be hard to tell from noise"

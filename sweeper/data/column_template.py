@@ -11,23 +11,23 @@ from dataclasses import replace
 
 from sweeper.data.formats.row_format import parsed, text_of
 from sweeper.data.problems import listing, raise_any
-from sweeper.data.table import Fields, RowTable, mapped
+from sweeper.data.table import Fields, RowTable, map_rows
 from sweeper.errors import Problem, near_match
 
-_PLACE = re.compile(r"\{([^{}\n]+)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 
 
 def placeholders(column: str) -> list[str]:
-    """The columns that a template names; none where it is the name of a column.
+    """The columns that a template names; none if it is a column's name itself.
 
     >>> placeholders("{code} {input}"), placeholders("code")
     (['code', 'input'], [])
     """
-    return _PLACE.findall(column)
+    return _PLACEHOLDER.findall(column)
 
 
 def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
-    """The table with a column for each template among ``columns``, in place of those it is made of.
+    """The table with a column for each template among ``columns`` in place of those it names.
 
     Raises:
         DataError: A template names a column that does not exist.
@@ -50,34 +50,34 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
             if name not in present and name.partition(".")[0] not in present
         ]
     )
-    named = dict.fromkeys(name for column in templates for name in placeholders(column))
-    used = {name if name in present else name.partition(".")[0] for name in named}
+    placeholder_names = dict.fromkeys(name for column in templates for name in placeholders(column))
+    used = {name if name in present else name.partition(".")[0] for name in placeholder_names}
     used -= set(columns.values())
-    rows = mapped(
+    rows = map_rows(
         table.rows,
-        lambda line, fields: (line, _filled(fields, templates, used)),
+        lambda line, fields: (line, _fill_templates(fields, templates, used)),
         f"filling templates of {table.name}",
     )
-    kept = dict.fromkeys([*(name for name in present if name not in used), *templates])
-    cautions = [*table.cautions, *_gaps(table, named)]
-    return replace(table, rows=rows, cautions=cautions, named=kept)
+    column_names = dict.fromkeys([*(name for name in present if name not in used), *templates])
+    cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
+    return replace(table, rows=rows, cautions=cautions, named=column_names)
 
 
-def _filled(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
-    made = {template: text_by(fields, template) for template in templates}
-    return {name: cell for name, cell in fields.items() if name not in used} | made
+def _fill_templates(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
+    texts = {template: fill_template(fields, template) for template in templates}
+    return {name: cell for name, cell in fields.items() if name not in used} | texts
 
 
-def text_by(fields: Fields, template: str) -> str:
-    """The text of a row by a template; empty where all that it names is empty."""
-    given = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
-    if not any(text.strip() for text in given.values()):
+def fill_template(fields: Fields, template: str) -> str:
+    """The template filled with a row's cells; empty if all cells that it names are empty."""
+    cell_texts = {name: text_of(_cell(fields, name)) for name in placeholders(template)}
+    if not any(text.strip() for text in cell_texts.values()):
         return ""
-    return _PLACE.sub(lambda match: given[match[1]], template).strip()
+    return _PLACEHOLDER.sub(lambda match: cell_texts[match[1]], template).strip()
 
 
 def _cell(fields: Fields, name: str) -> object:
-    """A cell, or with ``column.key`` a part of one that holds an object."""
+    """A cell, or for ``column.key`` the value under a key of a cell that holds an object."""
     column, _, key = name.partition(".")
     if name in fields or not key:
         return fields.get(name)
@@ -85,7 +85,7 @@ def _cell(fields: Fields, name: str) -> object:
     return inside.get(key) if isinstance(inside, Mapping) else None
 
 
-def _gaps(table: RowTable, named: Iterable[str]) -> list[str]:
+def _empty_cell_cautions(table: RowTable, named: Iterable[str]) -> list[str]:
     gaps = []
     for name in named:
         lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]

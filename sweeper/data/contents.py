@@ -21,32 +21,32 @@ import psutil
 from sweeper import units
 from sweeper.errors import DataError
 
-COPIES = 9
-"""How many times its own size a file takes in memory on its way to examples. Measured with 200,000
+MEMORY_FACTOR = 9
+"""A file takes so many times its size in memory while it becomes examples. Measured with 200,000
 rows of 250 characters: 8.3 times as CSV, 6.2 times as JSON Lines."""
 
 ROW_BYTES = 700
-"""What a row takes besides its text. Measured with three million lines of one character."""
+"""Memory of a row besides its text. Measured with three million lines of one character."""
 
 CELL_BYTES = 100
-"""What a cell of a workbook takes besides its text: its place in a row, and an object."""
+"""Memory of a workbook's cell besides its text: a pointer in its row, and an object."""
 
-LEAST_FREE_BYTES = 2**27
+MIN_FREE_BYTES = 2**27
 """Memory that is left to other processes while rows are collected."""
 
 _CHECK_EVERY_ROWS = 10_000
 
 CHUNK_BYTES = 2**20
 
-MOST_LINE_BYTES = 64 * 2**20
+MAX_LINE_BYTES = 64 * 2**20
 """A longer line is no example: it has 16 million tokens at four characters each."""
 
 
 Item = TypeVar("Item")
 
 
-class Opened:
-    """A file of which parts are read, from any place, until nobody needs it any more."""
+class RandomAccessFile:
+    """A file that is read at any position; closed when the object is garbage-collected."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -57,20 +57,20 @@ class Opened:
         return os.pread(self._handle, end - start, start)
 
 
-def part_of(path: Path) -> tuple[Path, str]:
-    """The file on the disk, and the key of the rows in it, which ``FILE/KEY.json`` names."""
+def file_and_key(path: Path) -> tuple[Path, str]:
+    """The file and the key in it for a path ``FILE/KEY.json``; the path itself without a key."""
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_data_file(path: Path) -> Iterator[BinaryIO]:
     """A regular file, unpacked if its name ends in ``.gz``.
 
     Raises:
         DataError: It cannot be opened or unpacked, or is no regular file.
     """
     try:
-        # Opening a pipe waits for a writer, unless it is asked not to.
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise DataError(
@@ -123,23 +123,23 @@ class MemoryLimit:
         self._free = free_bytes()
 
     def check(self, size: int, cells: int = 0) -> None:
-        """Check the bytes that were read so far, and the cells that they make.
+        """Check the memory for the bytes that were read so far and their cells.
 
         Raises:
             DataError: They take more memory than was free at the beginning.
         """
-        if COPIES * size + CELL_BYTES * cells > self._free:
+        if MEMORY_FACTOR * size + CELL_BYTES * cells > self._free:
             raise out_of_memory(self._name)
 
 
 def while_memory_lasts(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """The same items, of which the caller keeps each.
+    """The same items, for a caller that keeps all of them.
 
     Raises:
         DataError: Hardly any memory is free.
     """
     for number, item in enumerate(items, start=1):
-        if not number % _CHECK_EVERY_ROWS and free_bytes() < LEAST_FREE_BYTES:
+        if not number % _CHECK_EVERY_ROWS and free_bytes() < MIN_FREE_BYTES:
             raise out_of_memory(name)
         yield item
 
@@ -148,7 +148,7 @@ def out_of_memory(name: str) -> DataError:
     """The error that says that rows do not fit into memory."""
     return DataError(
         f"the rows do not fit into memory, of which {units.gib(free_bytes() / 2**30)} are free",
-        why=f"A row takes about {COPIES} times its text, and {ROW_BYTES} bytes.",
+        why=f"A row takes about {MEMORY_FACTOR} times its text, and {ROW_BYTES} bytes.",
         fix="Give fewer rows. JSON Lines, and `plan`, `run` and `sweeper data check` without "
         "options that compare all rows, leave a large file on the disk.",
         where=name,
@@ -159,7 +159,7 @@ def line_too_long(name: str, number: int, size: int) -> DataError:
     """The error that says that a line is no example."""
     return DataError(
         f"this line has {size / 2**20:,.0f} MiB",
-        why=f"No example is longer than {MOST_LINE_BYTES // 2**20} MiB.",
+        why=f"No example is longer than {MAX_LINE_BYTES // 2**20} MiB.",
         fix="Are the line breaks missing? Divide long documents into rows.",
         where=f"{name}:{number}",
     )

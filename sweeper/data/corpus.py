@@ -1,4 +1,4 @@
-"""Documents and rows that nothing may be trained on, since validation or test hold their text."""
+"""Keeps the text of validation and test out of documents and rows to train on."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from sweeper.data.examples import Dataset, Example, normalised
 
 # A run of as many words in common means that one text quotes the other: the window of GPT-3's
 # study of contamination (Brown et al. 2020, arXiv:2005.14165, appendix C).
-WINDOW = 13
-# A window that more documents share is a phrase of the domain, a notice or a form (same place).
-_PHRASE = 10
+WINDOW_WORDS = 13
+# A window in more documents is a phrase of the domain, a notice or a form (same source).
+_MAX_DOCUMENTS_PER_WINDOW = 10
 _WORD = re.compile(r"\w+")
 
 
-def without_repetitions(read: tuple[Example, ...]) -> tuple[Example, ...]:
-    """The rows without those whose content is that of another one."""
-    return tuple({example.content_hash(): example for example in read}.values())
+def without_duplicates(rows: tuple[Example, ...]) -> tuple[Example, ...]:
+    """The rows without exact duplicates."""
+    return tuple({example.content_hash(): example for example in rows}.values())
 
 
 def held_out(dataset: Dataset) -> tuple[Example, ...]:
-    """The rows of a data set that nothing may be trained on."""
+    """The rows of validation and test, which nothing may be trained on."""
     return (*dataset.splits["validation"], *dataset.splits["test"])
 
 
-def unquoted(documents: tuple[Example, ...], held: tuple[Example, ...]) -> tuple[Example, ...]:
+def without_held_out_text(
+    documents: tuple[Example, ...], held_out_rows: tuple[Example, ...]
+) -> tuple[Example, ...]:
     """The documents, texts or rows, that neither are nor quote any of the held-out rows."""
-    hashes = {example.content_hash() for example in held}
-    whole = {normalised(text) for example in held for text in _texts(example)}
-    secret = {window for example in held for window in windows(next(_texts(example)))}
-    shared = [secret & set(windows(next(_texts(document)))) for document in documents]
-    common = Counter(window for matched in shared for window in matched)
+    hashes = {example.content_hash() for example in held_out_rows}
+    held_out_texts = {normalised(text) for example in held_out_rows for text in _texts(example)}
+    held_out_windows = {
+        window for example in held_out_rows for window in windows(next(_texts(example)))
+    }
+    shared = [held_out_windows & set(windows(next(_texts(document)))) for document in documents]
+    documents_per_window = Counter(window for matched in shared for window in matched)
     return tuple(
         document
         for document, matched in zip(documents, shared, strict=True)
         if document.content_hash() not in hashes
-        and normalised(document.text) not in whole
-        and all(common[window] > _PHRASE for window in matched)
+        and normalised(document.text) not in held_out_texts
+        and all(documents_per_window[window] > _MAX_DOCUMENTS_PER_WINDOW for window in matched)
     )
 
 
@@ -48,6 +52,6 @@ def _texts(example: Example) -> Iterator[str]:
 
 
 def windows(text: str) -> Iterator[int]:
-    """A number for each run of words; equal runs have equal numbers."""
+    """The hash of each run of ``WINDOW_WORDS`` words."""
     words = _WORD.findall(normalised(text))
-    return (hash(tuple(words[i : i + WINDOW])) for i in range(len(words) - WINDOW + 1))
+    return (hash(tuple(words[i : i + WINDOW_WORDS])) for i in range(len(words) - WINDOW_WORDS + 1))

@@ -1,7 +1,8 @@
 """Recognises the roles of a table's columns, and gives the evidence.
 
-A form should hold in at least 95% of the rows looked at. Where none does, several forms are read
-row by row, or the form of most rows is taken. What the user states wins.
+A mapping of roles to columns, a form, must fit at least 95% of a sample of the rows. If none does,
+several forms are read row by row, or the one that fits most rows is taken. Formats and columns that
+the user names come first.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
-"""Rows that are looked at, evenly spread; the practice of loaders is about a hundred."""
+"""Size of the sample, evenly spread over the table; the practice of loaders is about a hundred."""
 
-MOST = 0.5
-"""Share of the rows from which on a format with the usual names of columns is taken, if none has
-``AGREEMENT``: what half of the rows do not have is not the form of the data."""
+MIN_SHARE_BY_NAME = 0.5
+"""A format that the names of columns suggest is taken if at least this share of the rows fits it,
+even if none has ``AGREEMENT``."""
 
 _NEEDS: dict[Task, str] = {
     "classification": "a text and a label",
@@ -45,16 +46,16 @@ _ROLES: dict[Task, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """The roles of columns.
+    """The roles of a table's columns.
 
     Args:
-        columns: Role to column.
-        evidence: In words, why.
-        templated: The text already holds chat markers.
-        guessed: The names of the columns say nothing; their values were looked at.
+        columns: From a role to its column.
+        evidence: Reasons, as sentences.
+        templated: Whether the text already holds chat markers.
+        guessed: Whether the roles follow from values, as the columns' names say nothing.
         others: Forms of rows that lack these columns, where a file mixes formats.
-        gaps: Words such as NA in cells of a column, which stand for nothing.
-        share: Of the rows looked at, those that have the columns with values of their kinds.
+        gaps: Words such as NA that stand for an empty cell, by column.
+        share: The share of the sample whose columns have values of the right types.
     """
 
     format: str
@@ -108,27 +109,29 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     form = _detected(table, task, spec, sample)
     gaps, evidence = _null_words(table, form, sample)
     return replace(
-        form, gaps=gaps, evidence=(*form.evidence, *evidence, *_unused(table, form, sample))
+        form,
+        gaps=gaps,
+        evidence=(*form.evidence, *evidence, *_unused_evidence(table, form, sample)),
     )
 
 
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""What spreadsheets, pandas and R write for nothing: most of pandas' ``na_values``, and hyphens."""
+"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, hyphens."""
 
-_CELLS = (".csv", ".tsv", ".xlsx")
-"""Files whose cells have no other way to say nothing. JSON and Parquet have null."""
+_FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
+"""Files that can mark an empty cell only by a word. JSON and Parquet have null."""
 
 
 def _null_words(
     table: RowTable, form: Form, sample: Sequence[Fields]
 ) -> tuple[dict[str, frozenset[str]], list[str]]:
-    """The words that stand for nothing in each column that is read, and what is said of them.
+    """The words that stand for an empty cell, by column, and sentences about exceptions.
 
-    A word that more rows have than may lack a form is a class or an answer, not a gap.
+    A word in more than 5% of the cells of a label or answer column is a value.
     """
-    if data_suffix(Path(table.name)) not in _CELLS:
+    if data_suffix(Path(table.name)) not in _FILES_WITHOUT_NULL:
         return {}, []
     gaps: dict[str, frozenset[str]] = {}
     evidence = []
@@ -136,40 +139,42 @@ def _null_words(
         cells = Counter(
             cell.strip() for fields in sample if isinstance(cell := fields.get(column), str)
         )
-        meant = {
+        real_values = {
             word
             for word in NULL_WORDS & cells.keys()
-            if role in _ANSWERS and cells[word] > (1 - AGREEMENT) * len(sample)
+            if role in _ANSWER_ROLES and cells[word] > (1 - AGREEMENT) * len(sample)
         }
-        gaps[column] = NULL_WORDS - meant
-        if meant:
+        gaps[column] = NULL_WORDS - real_values
+        if real_values:
             evidence.append(
-                f"{', '.join(map(repr, sorted(meant)))} in `{column}` is used as a value, since "
-                "many rows have it; cells with other words such as NA are empty"
+                f"{', '.join(map(repr, sorted(real_values)))} in `{column}` is used as a value, "
+                "since many rows have it; cells with other words such as NA are empty"
             )
     return gaps, evidence
 
 
-_ANSWERS = ("label", "output", "completion")
+_ANSWER_ROLES = ("label", "output", "completion")
 _NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
-_BESIDE = {"test_setup_code", "entry_point"}
-"""Read beside the columns of roles: what tests of code need."""
+_CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
+"""Columns that are read for tests of code, besides those with a role."""
 
 INFORMATIVE_WORDS = 3
-"""Words of a cell, on average, from which on an unused column may hold part of the question."""
+"""An unused column with at least so many words per cell on average may be part of the question."""
 
 
-def _free(table: RowTable, form: Form, sample: Sequence[Fields]) -> tuple[list[str], list[str]]:
-    """The columns that play no role: those that number the rows, and the others."""
+def _unused_columns(
+    table: RowTable, form: Form, sample: Sequence[Fields]
+) -> tuple[list[str], list[str]]:
+    """The columns without a role: those that number the rows, and the others."""
     used = {name for variant in (form, *form.others) for name in variant.columns.values()}
-    used |= _BESIDE | marking_columns()
-    left = [name for name in table.columns if name not in used]
-    numbering = [n for n in left if _NUMBERING.fullmatch(n) or _counts(sample, n)]
-    return numbering, [name for name in left if name not in numbering]
+    used |= _CODE_TEST_COLUMNS | marking_columns()
+    unused = [name for name in table.columns if name not in used]
+    numbering = [n for n in unused if _NUMBERING.fullmatch(n) or _numbers_rows(sample, n)]
+    return numbering, [name for name in unused if name not in numbering]
 
 
-def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
-    numbering, rest = ([f"`{n}`" for n in part] for part in _free(table, form, sample))
+def _unused_evidence(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
+    numbering, rest = ([f"`{n}`" for n in part] for part in _unused_columns(table, form, sample))
     evidence = [f"not used: {listing(rest, 12)}"] if rest else []
     if numbering:
         evidence.append(f"not used, since they name rows: {listing(numbering)}")
@@ -179,9 +184,9 @@ def _unused(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
 def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     """Sentences about columns that no role uses: those with text, and those that name splits."""
     sample = list(table.sample(SAMPLE_ROWS))
-    left: list[str] = []
+    with_text: list[str] = []
     cautions: list[str] = []
-    for column in _free(table, form, sample)[1]:
+    for column in _unused_columns(table, form, sample)[1]:
         if _names_splits(fields.get(column) for fields in sample):
             cautions.append(
                 f"`{column}` seems to name the split of each row. It is not read: sweeper divides "
@@ -190,14 +195,14 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
             )
         cells = (cell for fields in sample if isinstance(cell := fields.get(column), str))
         if sum(len(cell.split()) for cell in cells) >= INFORMATIVE_WORDS * len(sample):
-            left.append(column)
-    if not left:
+            with_text.append(column)
+    if not with_text:
         return tuple(cautions)
     role = "text" if "text" in form.columns else "prompt"
     asked = {form.columns.get(part) for part in (role, "instruction", "input")}
-    named = [name for name in table.columns if name in (*asked, left[0])]
+    named = [name for name in table.columns if name in (*asked, with_text[0])]
     template = " ".join(f"{{{name}}}" for name in named)
-    names = listing([f"`{name}`" for name in left])
+    names = listing([f"`{name}`" for name in with_text])
     return (
         *cautions,
         f"columns with text are not used: {names}. If an answer depends on "
@@ -211,8 +216,8 @@ def _names_splits(cells: Iterable[object]) -> bool:
     return None not in named and len(named) > 1
 
 
-def _counts(sample: Sequence[Fields], column: str) -> bool:
-    """Whether whole numbers rise from row to row."""
+def _numbers_rows(sample: Sequence[Fields], column: str) -> bool:
+    """Whether a column numbers the rows: whole numbers that rise from row to row."""
     cells = [str(fields.get(column)) for fields in sample]
     if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
         return False
@@ -220,71 +225,81 @@ def _counts(sample: Sequence[Fields], column: str) -> bool:
 
 
 def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
-    fixed = stated_columns(table, spec)
-    stated = stated_format(spec, fixed, task, table.name)
-    if stated is None:
+    user_columns = user_columns_of(table, spec)
+    user_format = user_format_of(spec, user_columns, task, table.name)
+    if user_format is None:
         for row_format in formats().values():
             row_format.refuse(table, sample)
-    seen = list(_matches(table.columns, sample, fixed))
-    right = [form for form in seen if (form.format == stated.name if stated else form.suits(task))]
-    named = bool(fixed or stated)
-    further = [] if named else _of_other_columns(right, table, sample, task)
-    full = next((form for form in right if form.share >= AGREEMENT), None)
-    mixed = None if full or named else _mixed([*right, *further], sample)
-    form = full or mixed or _of_most(right, sample, task)
+    forms = list(_matches(table.columns, sample, user_columns))
+    suitable = [
+        form
+        for form in forms
+        if (form.format == user_format.name if user_format else form.suits(task))
+    ]
+    user_named = bool(user_columns or user_format)
+    beside = [] if user_named else _forms_of_other_columns(suitable, table, sample, task)
+    complete_form = next((form for form in suitable if form.share >= AGREEMENT), None)
+    mixed = None if complete_form or user_named else _mixed([*suitable, *beside], sample)
+    form = complete_form or mixed or _majority_form(suitable, sample, task)
     if form is None:
-        raise _unrecognised(table, sample, task, stated, seen)
-    if not named:
+        raise _unrecognised(table, sample, task, user_format, forms)
+    if not user_named:
         needed = set(form.columns.values())
-        adding = (o for o in further if any(o.has(row) and not form.has(row) for row in sample))
-        others = (o for o in (*right, *adding) if not set(o.columns.values()) <= needed)
+        useful = (o for o in beside if any(o.has(row) and not form.has(row) for row in sample))
+        others = (o for o in (*suitable, *useful) if not set(o.columns.values()) <= needed)
         return replace(form, others=tuple(others))
     reason = f"the format {form.format} was named by you"
-    if fixed:
-        reason = f"named by you: {', '.join(fixed.values())}"
+    if user_columns:
+        reason = f"named by you: {', '.join(user_columns.values())}"
     return replace(form, evidence=(*form.evidence, reason))
 
 
-def _of_most(right: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
-    """The format that most rows have, by the names of its columns. The other rows are left out.
+def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
+    """The form that fits most rows by its columns' names; the other rows are left out.
 
-    None where the values say what keeps the rows from the format: all of them have another meaning.
+    None if a format has a hint why the values do not fit it, as then all rows mean something else.
     """
     if any(row_format.hint(sample) for row_format in _formats_of(task)):
         return None
-    most = [form for form in right if form.share >= MOST and not form.guessed]
-    return max(most, key=lambda form: form.share, default=None)
+    eligible = [form for form in suitable if form.share >= MIN_SHARE_BY_NAME and not form.guessed]
+    return max(eligible, key=lambda form: form.share, default=None)
 
 
 def _mixed(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
-    """The commonest of several forms that have most of the rows between them, or None.
+    """The commonest of several forms that together fit at least 95% of the rows, else None.
 
-    One form that most rows have is not enough: what the others are is then unknown.
+    A single form is not enough, as nothing is known then about the rows that it does not fit.
     """
-    having = [[form.has(fields) for fields in sample] for form in forms if form.share]
-    if len(having) < 2 or sum(map(any, zip(*having, strict=True))) < AGREEMENT * len(sample):
+    rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
+    if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(
+        sample
+    ):
         return None
-    full = [sum(rows) for rows in having]
-    main = [form for form in forms if form.share][full.index(max(full))]
-    share = f"{max(full)} of the {len(sample)} rows looked at"
+    rows_per_form = [sum(rows) for rows in rows_by_form]
+    main = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
+    share = f"{max(rows_per_form)} of the {len(sample)} rows looked at"
     evidence = (
         f"the file mixes formats and is read row by row; {share} have the format {main.format}"
     )
     return replace(main, evidence=(evidence,))
 
 
-def _of_other_columns(
+def _forms_of_other_columns(
     forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
 ) -> list[Form]:
-    """The forms of columns that these do not use, such as `conversations` beside `messages`."""
+    """Forms of columns that these forms do not use, such as `conversations` beside `messages`."""
     used = {name for form in forms for name in form.columns.values()}
-    left = tuple(name for name in table.columns if name not in used)
+    unused = tuple(name for name in table.columns if name not in used)
     others = [
         form
-        for form in _matches(left, sample, {})
+        for form in _matches(unused, sample, {})
         if form.share and not form.guessed and form.suits(task)
     ]
-    return [*others, *_of_other_columns([*forms, *others], table, sample, task)] if others else []
+    return (
+        [*others, *_forms_of_other_columns([*forms, *others], table, sample, task)]
+        if others
+        else []
+    )
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
@@ -292,24 +307,24 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
 
 
 def _matches(
-    columns: Sequence[str], sample: Sequence[Fields], fixed: Mapping[str, str]
+    columns: Sequence[str], sample: Sequence[Fields], user_columns: Mapping[str, str]
 ) -> Iterator[Form]:
-    """By the names of columns, then by values for the formats that have no columns of their own."""
+    """Forms by the names of columns, then by values for formats that the names do not suggest."""
     present = {column.lower(): column for column in reversed(columns)}
-    nameless = []
+    unnamed_formats = []
     for row_format in trainable().values():
         matches = [
             form
             for shape in row_format.shapes
-            if (form := _match(row_format, shape, sample, present, fixed))
+            if (form := _match(row_format, shape, sample, present, user_columns))
         ]
         yield from matches
         if not matches:
-            nameless.append(row_format)
-    for row_format in nameless:
-        shape = row_format.guessed(sample, present, fixed)
-        if shape is not None and (form := _match(row_format, shape, sample, present, fixed)):
-            yield form if fixed else _as_guess(form)
+            unnamed_formats.append(row_format)
+    for row_format in unnamed_formats:
+        shape = row_format.guessed(sample, present, user_columns)
+        if shape is not None and (form := _match(row_format, shape, sample, present, user_columns)):
+            yield form if user_columns else _as_guess(form)
 
 
 def _match(
@@ -317,27 +332,27 @@ def _match(
     shape: Shape,
     sample: Sequence[Fields],
     present: Mapping[str, str],
-    fixed: Mapping[str, str],
+    user_columns: Mapping[str, str],
 ) -> Form | None:
-    """The form in which a table has this shape, or None where it lacks columns."""
-    columns = shape.columns(present, fixed)
-    if not columns or not set(fixed) <= set(columns):
+    """The form of a table in this shape, or None if it lacks columns."""
+    columns = shape.columns(present, user_columns)
+    if not columns or not set(user_columns) <= set(columns):
         return None
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
-    kept = {
+    used = {
         role: column
         for role, column in columns.items()
         if role in required or _is_used(row_format, role, column, sample)
     }
     roles = ", ".join(
-        f"`{column}` is the {role.replace('_', ' ')}" for role, column in kept.items()
+        f"`{column}` is the {role.replace('_', ' ')}" for role, column in used.items()
     )
     evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at fit this)"]
-    templated = row_format.templated(sample, kept)
+    templated = row_format.templated(sample, used)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(row_format.name, kept, tuple(evidence), templated, share=share)
+    return Form(row_format.name, used, tuple(evidence), templated, share=share)
 
 
 def _as_guess(form: Form) -> Form:
@@ -353,7 +368,7 @@ def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fie
     return any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
 
 
-def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
+def user_columns_of(table: RowTable, spec: DataSpec) -> dict[str, str]:
     """The user's map of roles to columns, checked against the table.
 
     Raises:
@@ -373,43 +388,45 @@ def stated_columns(table: RowTable, spec: DataSpec) -> dict[str, str]:
     return dict(spec.columns)
 
 
-def stated_format(
-    spec: DataSpec, fixed: Mapping[str, str], task: Task, where: str
+def user_format_of(
+    spec: DataSpec, user_columns: Mapping[str, str], task: Task, where: str
 ) -> RowFormat | None:
-    """The format that the user stated, by name or through the roles of the columns.
+    """The format that the user named, or that the user's roles of columns imply.
 
     Raises:
         DataError: There is no format of that name, or the task cannot be trained on it.
     """
     problems: list[Problem] = []
-    named = {
+    by_name = {
         name: row_format
         for row_format in trainable().values()
         for name in (row_format.name, *row_format.also)
     }
-    if spec.format != "auto" and spec.format not in named:
-        near = near_match(spec.format, ["auto", *named])
+    if spec.format != "auto" and spec.format not in by_name:
+        near = near_match(spec.format, ["auto", *by_name])
         what = f"{spec.format!r} is not a data format"
         problems.append(Problem(what, fix=near, where="data.format"))
-    stated = named.get(spec.format) or _format_of_roles(fixed, task)
-    if stated is not None and task not in stated.tasks:
+    user_format = by_name.get(spec.format) or _format_of_roles(user_columns, task)
+    if user_format is not None and task not in user_format.tasks:
         needed = " or ".join(row_format.name for row_format in _formats_of(task))
-        what = f"{stated.name} data was named, but the task {task} needs {needed}"
+        what = f"{user_format.name} data was named, but the task {task} needs {needed}"
         fix = "Change the task, or format and columns under data."
         problems.append(Problem(what, fix=fix, where=where))
     raise_any(problems)
-    return stated
+    return user_format
 
 
-def _format_of_roles(fixed: Mapping[str, str], task: Task) -> RowFormat | None:
-    """The format with most of the roles, for the task if several have as many."""
-    stating = [
-        row_format for row_format in trainable().values() if row_format.stating_roles & fixed.keys()
+def _format_of_roles(user_columns: Mapping[str, str], task: Task) -> RowFormat | None:
+    """The format with most of these roles; of several, one for the task."""
+    formats_named = [
+        row_format
+        for row_format in trainable().values()
+        if row_format.identifying_roles & user_columns.keys()
     ]
     return max(
-        stating,
+        formats_named,
         key=lambda row_format: (
-            len(row_format.stating_roles & fixed.keys()),
+            len(row_format.identifying_roles & user_columns.keys()),
             task in row_format.tasks,
         ),
         default=None,
@@ -420,15 +437,15 @@ def _unrecognised(
     table: RowTable,
     sample: Sequence[Fields],
     task: Task,
-    stated: RowFormat | None,
-    seen: Sequence[Form],
+    user_format: RowFormat | None,
+    forms: Sequence[Form],
 ) -> DataError:
     """Why no format fits: the columns, the nearest format, and what to write in the spec."""
     columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
-    wanted = (stated,) if stated else _formats_of(task)
-    why = [f"The task {task} needs {_NEEDS[task]}."] if not stated else []
+    wanted = (user_format,) if user_format else _formats_of(task)
+    why = [f"The task {task} needs {_NEEDS[task]}."] if not user_format else []
     why += [
-        _nearest(seen, wanted, task),
+        _nearest(forms, wanted, task),
         *(row_format.hint(sample) for row_format in _formats_of(task)),
     ]
     roles = _ROLES[task]
@@ -442,9 +459,9 @@ def _unrecognised(
     )
 
 
-def _nearest(seen: Sequence[Form], wanted: Sequence[RowFormat], task: Task) -> str:
+def _nearest(forms: Sequence[Form], wanted: Sequence[RowFormat], task: Task) -> str:
     best = max(
-        (form for form in seen if form.share >= 0.5), key=lambda form: form.share, default=None
+        (form for form in forms if form.share >= 0.5), key=lambda form: form.share, default=None
     )
     if best is None:
         return ""

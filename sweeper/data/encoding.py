@@ -21,14 +21,14 @@ def is_garbled(text: str) -> bool:
     return not text.isascii() and _GARBLED.search(text) is not None
 
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u2060\ufeff]")
 """Control characters, soft hyphens, zero-width spaces and byte order marks. Joiners (U+200C,
 U+200D) are letters of Persian and Hindi, and parts of emoji."""
 
 
 def visible(text: str) -> str:
     """The text without characters that cannot be seen."""
-    return _UNSEEN.sub("", text)
+    return _INVISIBLE.sub("", text)
 
 
 def without_surrogates(text: str) -> str:

@@ -26,7 +26,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
-"""What others call them."""
+"""From names in files to splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Message:
     """One turn of a conversation.
 
     Args:
-        more: JSON of what it has besides its text: calls of tools, or the tools.
+        more: Calls of tools, or the tools themselves, as JSON.
         trained: Whether the loss includes it, if it is the assistant's (``weight`` of OpenAI).
     """
 
@@ -108,18 +108,18 @@ class Dataset:
     Since keys are hashes, the first N items of a split are a fixed random subset of it.
 
     Args:
-        evidence: In words, why format and columns were recognised.
-        columns: Role to column.
-        origins: Whether the source had the split or a hash of the content made it.
+        evidence: Sentences on how format and columns were recognised.
+        columns: From a role to its column.
+        origins: By split: ``official`` if the source has it, ``hash`` if sweeper made it.
         labels: Class names, sorted; empty where the task has none.
         fingerprint: SHA-256 over the content of all rows in split order, further ones included.
         counts: Rows by kind of fault: ``empty``, ``form`` and ``unreadable`` were left out;
             ``duplicates`` repeat an earlier row of their split exactly; ``leakage`` are validation
             and test rows whose input is also in train; ``conflicts`` have an input that occurs with
             another answer, too; ``garbled`` have lost or garbled characters.
-        faults: All of this, and what was done to labels.
+        faults: These faults and those of labels, with actions.
         warnings: Faults and cautions in words.
-        weights: Of the sources by title; empty where every row is seen equally often.
+        weights: Sampling weights of sources by title; empty if every row is seen equally often.
         further_rows: Rows that features add to train, each with a ``source``. The parameters of a
             trial choose among them; nothing is scored on them.
     """
@@ -147,13 +147,13 @@ class Dataset:
         return any(example.templated for example in self.splits["train"])
 
 
-_PART = 300
+_PART_CHARACTERS = 300
 """Characters that are normalised together in a long run of characters that are not ASCII: the time
 grows with the square of the number of combining marks in a row."""
 
 _LONG_RUN = re.compile(r"[^\x00-\x7f]{4}")
 _PARTS = re.compile(
-    rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
+    rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART_CHARACTERS}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
 )
 """A part ends in front of ASCII, or behind a letter with all of its usual combining marks."""
 
@@ -165,7 +165,7 @@ def normalised(text: str) -> str:
     'where is my card?'
     """
     if not text.isascii():
-        parts = _PARTS.findall(text) if _LONG_RUN.search(text[::_PART]) else (text,)
+        parts = _PARTS.findall(text) if _LONG_RUN.search(text[::_PART_CHARACTERS]) else (text,)
         text = "".join(unicodedata.normalize("NFKC", part) for part in parts)
     return " ".join(text.casefold().split())
 

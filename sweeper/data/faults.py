@@ -15,7 +15,7 @@ class DataFault(Record):
     kind: str
     rows: int
     share: float = Field(
-        0.0, description="of the test items that it concerns, those that were left out included"
+        0.0, description="share of the test items that have it, those that were left out included"
     )
     text: str
     action: str
@@ -28,7 +28,7 @@ class DataFault(Record):
 
 
 def by_kind(faults: Iterable[DataFault]) -> dict[str, Sequence[DataFault]]:
-    """The faults of each kind, in the order in which the kinds come first."""
+    """The faults of each kind, in the order in which the kinds first occur."""
     groups: dict[str, list[DataFault]] = {}
     for fault in faults:
         groups.setdefault(fault.kind, []).append(fault)

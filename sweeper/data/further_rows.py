@@ -15,12 +15,12 @@ from sweeper.spec import Scalar, Spec
 
 @cache
 def marking_columns() -> frozenset[str]:
-    """Columns that mark rows of the user's files as no originals."""
+    """Columns that mark rows of the user's files as made from others."""
     return frozenset(column for _, marks in parts.MARKS.all() for column in marks.columns)
 
 
-def marked(example: Example, fields: Fields) -> Example:
-    """The example of a row; of one that is marked, with its source and what it was made from."""
+def with_marks(example: Example, fields: Fields) -> Example:
+    """The example of a row, with ``source`` and ``made_from`` if its file marks the row."""
     if not any(fields.get(column) for column in marking_columns()):
         return example
     for _, marks in parts.MARKS.all():
@@ -35,8 +35,8 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
     Raises:
         DataError: A feature cannot use what the request names.
     """
-    added = [of_train(spec, dataset) for _, of_train in parts.OF_TRAIN.all()]
-    rows = tuple(row for further in added for row in further.rows)
+    further_rows = [of_train(spec, dataset) for _, of_train in parts.OF_TRAIN.all()]
+    rows = tuple(row for further in further_rows for row in further.rows)
     if not rows:
         return dataset
     content = " ".join((dataset.fingerprint, *(row.content_hash() for row in rows)))
@@ -44,7 +44,10 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
         dataset,
         further_rows=rows,
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
-        warnings=(*dataset.warnings, *(text for further in added for text in further.warnings)),
+        warnings=(
+            *dataset.warnings,
+            *(text for further in further_rows for text in further.warnings),
+        ),
     )
 
 
@@ -53,8 +56,10 @@ def choosing_parameters() -> frozenset[str]:
     return frozenset(name for _, selected in parts.SELECT.all() for name in selected)
 
 
-def chosen(rows: Iterable[Example], parameters: Mapping[str, Scalar]) -> tuple[Example, ...]:
-    """Those of further rows that a trial with these parameters trains on."""
+def rows_for_trial(
+    rows: Iterable[Example], parameters: Mapping[str, Scalar]
+) -> tuple[Example, ...]:
+    """The further rows that a trial with these parameters trains on."""
     choices = [
         (parameters[name], selects)
         for _, selected in parts.SELECT.all()

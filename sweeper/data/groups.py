@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from functools import partial
 
 from sweeper.data.examples import Example, Split, digest
-from sweeper.data.near import NearTexts, Sketched
+from sweeper.data.near import NearTexts, SketchedText
 from sweeper.errors import DataError
 from sweeper.extras import install_command, require
 from sweeper.spec import DataSpec
 
 
-def divided(
+def assign_splits(
     examples: Sequence[Example], spec: DataSpec, shares: Mapping[Split, float]
 ) -> list[Split]:
     """The split of each row, as ``data.split_by`` says; ``shares`` are taken out of train.
@@ -52,31 +52,31 @@ def by_hash(
     the groups, for each split but train.
     """
     rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
-    joined = _Joined()
+    groups = _DisjointSets()
     for key, name in rows:
-        joined.join(key, name)
+        groups.join(key, name)
     if near:
-        _join_near(examples, joined)
-    names = joined.names(preferred={name for key, name in rows if name != key})
-    return [_place(names[key], shares, seed) for key, _ in rows]
+        _join_near(examples, groups)
+    names = groups.names(preferred={name for key, name in rows if name != key})
+    return [_split_of_group(names[key], shares, seed) for key, _ in rows]
 
 
-def _place(name: str, shares: Mapping[Split, float], seed: int) -> Split:
-    drawn = int(digest(f"{seed}:{name}"), 16) / 16**32
+def _split_of_group(name: str, shares: Mapping[Split, float], seed: int) -> Split:
+    position = int(digest(f"{seed}:{name}"), 16) / 16**32
     for split, share in shares.items():
-        drawn -= share
-        if drawn < 0:
+        position -= share
+        if position < 0:
             return split
     return "train"
 
 
-def _join_near(examples: Iterable[Example], joined: _Joined) -> None:
+def _join_near(examples: Iterable[Example], joined: _DisjointSets) -> None:
     earlier = NearTexts[str]()
     for key, text in {example.key: example.asked for example in examples}.items():
-        if drawn := Sketched.of(text):
-            for other in earlier.like(drawn, partial(joined.apart, key)):
+        if sketch := SketchedText.of(text):
+            for other in earlier.similar_to(sketch, partial(joined.apart, key)):
                 joined.join(key, other)
-            earlier.add(key, drawn)
+            earlier.add(key, sketch)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -95,7 +95,7 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
     return max(gaps, key=lambda gap: gap[0])
 
 
-class _Joined:
+class _DisjointSets:
     """Names in disjoint sets."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class _Joined:
         self._parent[self.root(first)] = self.root(second)
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
-        """From each name to that of its set: the least, of the preferred ones if it has any."""
+        """From each name to the smallest name in its set; preferred names come first."""
         least: dict[str, tuple[bool, str]] = {}
         for name in self._parent:
             root, rank = self.root(name), (name not in preferred, name)
@@ -124,16 +124,16 @@ class _Joined:
 
 
 def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
-    """The split of each row by its time: the last rows are the test, those before validation.
+    """The split of each row by its time: test has the latest rows, validation the ones before.
 
     Rows of one time, and rows with the same input (by its earliest time), stay together. Rows
     without a time are trained on.
     """
-    first: dict[str, float] = {}
+    earliest: dict[str, float] = {}
     for row in examples:
         if (when := time_of(row.group)) is not None:
-            first[row.key] = min(first.get(row.key, when), when)
-    latest = sorted((first[row.key] for row in examples if row.key in first), reverse=True)
+            earliest[row.key] = min(earliest.get(row.key, when), when)
+    latest = sorted((earliest[row.key] for row in examples if row.key in earliest), reverse=True)
     borders: list[tuple[float, Split]] = []
     taken = 0.0
     for split in ("test", "validation"):
@@ -142,12 +142,14 @@ def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[
             if (rows := round(taken * len(latest))) > 0:
                 borders.append((latest[rows - 1], split))
     return [
-        next((split for border, split in borders if first.get(row.key, -1e300) >= border), "train")
+        next(
+            (split for border, split in borders if earliest.get(row.key, -1e300) >= border), "train"
+        )
         for row in examples
     ]
 
 
-_FORMS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
+_DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%a, %d %b %Y %H:%M:%S %z")
 
 
 def time_of(text: str) -> float | None:
@@ -163,7 +165,7 @@ def time_of(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        for form in _FORMS:
+        for form in _DATE_FORMATS:
             try:
                 moment = datetime.strptime(text, form)
                 break

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sweeper.errors import Problem
 
-SECONDS = 4.0
+TIMEOUT_SECONDS = 4.0
 """How long a plan waits for the hub, name look-up included. A person waits that long once."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -25,10 +25,10 @@ def is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name)) and ".." not in name
 
 
-def answer_of(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
-    """What a question to the hub gives, or that no answer came in time."""
+def answer_in_time(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
+    """The answer of the hub, or the problem that none came in time."""
     answers: list[Answer] = []
-    # A thread, since a name look-up cannot be given a time limit.
+    # In a thread, as a name look-up has no time limit.
     thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
     thread.start()
     thread.join(seconds)
@@ -44,7 +44,7 @@ def _endpoint() -> str:
 
 
 def switched_off(where: str) -> Problem | None:
-    """That the user's settings forbid the network, or None."""
+    """The problem that the user's settings forbid the network; None if they do not."""
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE:
@@ -87,12 +87,12 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
     return Problem(f"the hub answered {response.status_code} {response.reason_phrase}", where=page)
 
 
-def bar(tell: Callable[[int, int], None]) -> type:
-    """A progress bar for the hub's client that draws nothing and passes on megabytes."""
-    # Loads the hub's client.
+def progress_class(tell: Callable[[int, int], None]) -> type:
+    """A progress class for the hub's client that only reports megabytes to ``tell``."""
+    # Imported here, as it loads the hub's client.
     from huggingface_hub.utils.tqdm import tqdm
 
-    class Telling(tqdm):
+    class MegabyteProgress(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             self._bytes = options.get("unit") == "B"  # another one counts files
             options["disable"] = True
@@ -104,4 +104,4 @@ def bar(tell: Callable[[int, int], None]) -> type:
                 tell(round(self.n / 1e6), round(self.total / 1e6))
             return None
 
-    return Telling
+    return MegabyteProgress

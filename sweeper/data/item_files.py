@@ -1,4 +1,4 @@
-"""Files of items, which are read when they are asked for."""
+"""Files of items, each of which is read when it is accessed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from itertools import chain
 from pathlib import Path
 
 from sweeper.cache import home
-from sweeper.data.contents import CHUNK_BYTES, COPIES, ROW_BYTES, Opened
-from sweeper.data.table import Item, Numbered, Stored
+from sweeper.data.contents import CHUNK_BYTES, MEMORY_FACTOR, ROW_BYTES, RandomAccessFile
+from sweeper.data.table import Item, LazySequence, NumberedRow
 
 LARGE_BYTES = 32 * 2**20
-"""From this size on rows stay on the disk. As lists, smaller ones take up to 0.3 GiB, nine times
-their size (``contents.COPIES``)."""
+"""Rows of at least this size stay on the disk. Smaller ones take up to 0.3 GiB as lists, nine times
+their size (``contents.MEMORY_FACTOR``)."""
 
-BUFFER_BYTES = 2**16
-"""Bytes of each file that are written together."""
+WRITE_BUFFER_BYTES = 2**16
+"""The buffer of each file that is written."""
 
 
-def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
-    """The rows: a tuple, or, of large ones, a file without a name that is gone with its last user.
+def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
+    """The rows as a tuple or, if they are large, in an unnamed file that ends with its last use.
 
     They are pickled for this process alone: nobody else can open the file.
     """
@@ -35,7 +35,7 @@ def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
     size = 0
     for data in pickled:
         first.append(data)
-        size += len(data) + ROW_BYTES // COPIES
+        size += len(data) + ROW_BYTES // MEMORY_FACTOR
         if size >= LARGE_BYTES:
             break
     else:
@@ -46,33 +46,33 @@ def collected(rows: Iterable[Numbered]) -> Sequence[Numbered]:
         for data in chain(first, pickled):
             starts.append(starts[-1] + file.write(data))
         file.flush()
-        return items_of(Opened(os.dup(file.fileno())), starts, pickle.loads)
+        return items_of(RandomAccessFile(os.dup(file.fileno())), starts, pickle.loads)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Writes items one after the other, and beside them where each one begins."""
+def item_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A function that appends an item to a file; where each item begins is in a second file."""
     starts = array("Q", [0])
-    with path.open("wb", BUFFER_BYTES) as file:
+    with path.open("wb", WRITE_BUFFER_BYTES) as file:
         yield lambda item: starts.append(starts[-1] + file.write(item))
     path.with_suffix(".starts").write_bytes(starts)
 
 
-def stored_items(path: Path, make: Callable[[memoryview], Item]) -> Stored[Item]:
-    """The items that ``writing`` wrote."""
-    opened = Opened(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+def stored_items(path: Path, make: Callable[[memoryview], Item]) -> LazySequence[Item]:
+    """The items that ``item_writer`` wrote."""
+    opened = RandomAccessFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     with path.with_suffix(".starts").open("rb") as file:
         starts = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
     return items_of(opened, starts, make)
 
 
 def items_of(
-    file: Opened, starts: Sequence[int], make: Callable[[memoryview], Item]
-) -> Stored[Item]:
-    """The items of a file, made of its bytes when they are asked for.
+    file: RandomAccessFile, starts: Sequence[int], make: Callable[[memoryview], Item]
+) -> LazySequence[Item]:
+    """The items of a file, each made of its bytes when it is accessed.
 
     Args:
-        starts: Where each item begins, and the last one ends.
+        starts: The position at which each item begins, and the end of the last one.
     """
 
     def block(first: int, last: int) -> Iterator[Item]:
@@ -88,4 +88,4 @@ def items_of(
             yield from block(first, last)
             first = last
 
-    return Stored(len(starts) - 1, lambda index: next(block(index, index + 1)), stream)
+    return LazySequence(len(starts) - 1, lambda index: next(block(index, index + 1)), stream)

@@ -1,4 +1,4 @@
-"""Labels that some rows write otherwise than train, or that one row alone has."""
+"""Labels that are spelt differently in train and in other splits, or that only one row has."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sweeper.units import plural
 
 Parts = dict[Split, list[Example]]
 
-_LISTED = 3
-"""Rows that a sentence names."""
+_MAX_ROWS_LISTED = 3
+"""At most so many rows are listed in a message."""
 
-MOST_CLASSES = 10_000
-"""Common practice: more classes than that are ranked by retrieval, not by a last layer."""
+MAX_CLASSES = 10_000
+"""Common practice: more classes than this are ranked by retrieval, not by a last layer."""
 
 
 # Not the sign of a number: -1 and 1 are two classes.
@@ -71,15 +71,15 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
     for label in sorted(labels):
         by_fold.setdefault(folded(label), []).append(label)
     return {
-        label: alike[0]
+        label: same_fold[0]
         for label in sorted({label for label in other if label} - labels)
-        if len(alike := by_fold.get(folded(label), [])) == 1
+        if len(same_fold := by_fold.get(folded(label), [])) == 1
     }
 
 
 @dataclass
 class SeenLabels:
-    """How many rows of a split have each label, and the lines of the first three."""
+    """How many rows of a split have each label, and the lines of the first ones."""
 
     rows: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class SeenLabels:
     def add(self, example: Example) -> None:
         label = example.label or ""
         self.rows[label] += 1
-        if self.rows[label] <= _LISTED:
+        if self.rows[label] <= _MAX_ROWS_LISTED:
             self.lines.setdefault(label, []).append(example.line)
 
 
@@ -95,10 +95,10 @@ LabelChanges = dict[tuple[Split, str], str | None]
 """From a label of a split to its new spelling, or None where its rows are left out."""
 
 
-def reconciled(
+def reconcile_labels(
     parts: Mapping[Split, list[Example]], spec: DataSpec
 ) -> tuple[Parts, tuple[DataFault, ...]]:
-    """The rows that can be trained on and scored, and what was done to the others.
+    """The rows that can be trained on and scored, and faults that tell what became of the others.
 
     Raises:
         DataError: See ``label_changes``.
@@ -126,7 +126,7 @@ def with_label(changes: LabelChanges, split: Split, example: Example) -> Example
 def label_changes(
     seen: Mapping[Split, SeenLabels], spec: DataSpec
 ) -> tuple[LabelChanges, tuple[DataFault, ...]]:
-    """What becomes of labels, and why.
+    """The changes of labels, and faults that tell them to the user.
 
     Validation and test take train's spelling of a label. Rows whose label no other row has are left
     out, and those of validation and test with a label that train does not have.
@@ -136,7 +136,7 @@ def label_changes(
             that train does not have.
     """
     name = str(spec.path)
-    _check(sum((labels.rows for labels in seen.values()), Counter()), name)
+    _check_classes(sum((labels.rows for labels in seen.values()), Counter()), name)
     faults: list[DataFault] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
@@ -159,20 +159,25 @@ def label_changes(
     for split, labels in seen.items():
         for label, rows in labels.rows.items():
             counts[changes.get((split, label)) or label] += rows
-    lonely = {label for label, rows in counts.items() if rows == 1}
-    if lonely:
-        where = [location for split in seen for location in _places(split, seen[split], lonely)]
+    single_row_labels = {label for label, rows in counts.items() if rows == 1}
+    if single_row_labels:
+        where = [
+            location
+            for split in seen
+            for location in _label_locations(split, seen[split], single_row_labels)
+        ]
         faults.append(
             DataFault(
                 kind="rare-labels",
-                rows=len(lonely),
-                share=_tested_share(seen, lonely),
-                text=f"{len(lonely)} of {len(counts)} labels occur in one row only, which is left "
-                f"out: {listing(where, _LISTED)}. One row cannot be in both train and validation",
+                rows=len(single_row_labels),
+                share=_tested_share(seen, single_row_labels),
+                text=f"{len(single_row_labels)} of {len(counts)} labels occur in one row only, "
+                f"which is left out: {listing(where, _MAX_ROWS_LISTED)}. One row cannot be in both "
+                "train and validation",
                 action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
             )
         )
-    trained = seen["train"].rows.keys() - lonely
+    trained = seen["train"].rows.keys() - single_row_labels
     if len(trained) == 1:
         raise DataError(
             f"all rows of train have the same label, {next(iter(trained))!r}",
@@ -185,24 +190,28 @@ def label_changes(
     for split, labels in seen.items():
         unseen = {
             label
-            for label in labels.rows.keys() - lonely
+            for label in labels.rows.keys() - single_row_labels
             if (changes.get((split, label)) or label) not in trained
         }
         if unseen:
-            faults.append(_unseen(split, labels, unseen, lonely, trained, name))
-        changes |= {(split, label): None for label in unseen | (lonely & labels.rows.keys())}
+            faults.append(
+                _unseen_labels_fault(split, labels, unseen, single_row_labels, trained, name)
+            )
+        changes |= {
+            (split, label): None for label in unseen | (single_row_labels & labels.rows.keys())
+        }
     return changes, tuple(faults)
 
 
 def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
-    """The share of these labels in the rows of which the test split is, or becomes, a part."""
+    """The share of rows with these labels in test, or in train if test is to be taken from it."""
     rows = (seen.get("test") or seen["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
 
-def _check(rows: Counter[str], name: str) -> None:
-    """Check that there are several classes, and not too many, for so many rows of each."""
-    is_label = "Is this column a label? If it is free text, use the task instruction."
+def _check_classes(rows: Counter[str], name: str) -> None:
+    """Check that there are 2 to ``MAX_CLASSES`` classes with enough rows each."""
+    wrong_column_fix = "Is this column a label? If it is free text, use the task instruction."
     common = [label for label, count in rows.items() if count > 1]
     if len(rows) == 1:
         what = f"all rows have the same label, {next(iter(rows))!r} ({plural(rows.total(), 'row')})"
@@ -210,11 +219,11 @@ def _check(rows: Counter[str], name: str) -> None:
         fix = "Is this the right column? Name another one: data.columns: {label: COLUMN}."
     elif len(rows) > rows.total() / 2:
         what = f"{len(rows)} different labels in {rows.total()} rows"
-        why, fix = "A class needs at least two rows, and most need many more.", is_label
-    elif len(rows) > MOST_CLASSES:
+        why, fix = "A class needs at least two rows, and most need many more.", wrong_column_fix
+    elif len(rows) > MAX_CLASSES:
         what = f"{len(rows):,} different labels"
-        why = f"Plans, tables and the model's last layer are made for {MOST_CLASSES:,} at most."
-        fix = is_label
+        why = f"Plans, tables and the model's last layer are made for {MAX_CLASSES:,} at most."
+        fix = wrong_column_fix
     elif len(common) < 2:
         what = f"only {common[0]!r} of {len(rows)} labels occurs in more than one row"
         why = "One row cannot be in both train and validation."
@@ -224,16 +233,16 @@ def _check(rows: Counter[str], name: str) -> None:
     raise DataError(what, why=why, fix=fix, where=name, code="too-many-classes")
 
 
-def _unseen(
+def _unseen_labels_fault(
     split: Split,
     seen: SeenLabels,
     unseen: Set[str],
-    lonely: Set[str],
+    single_row_labels: Set[str],
     trained: Set[str],
     name: str,
 ) -> DataFault:
     lost = sum(seen.rows[label] for label in unseen)
-    rows = seen.rows.total() - len(lonely & seen.rows.keys())
+    rows = seen.rows.total() - len(single_row_labels & seen.rows.keys())
     if lost > rows / 2:
         raise DataError(
             f"{lost} of {rows} rows of {split} have labels that train does not have: "
@@ -244,7 +253,7 @@ def _unseen(
             where=name,
             code="unknown-labels",
         )
-    where = _places(split, seen, unseen)[:_LISTED]
+    where = _label_locations(split, seen, unseen)[:_MAX_ROWS_LISTED]
     more = f" and {lost - len(where)} more" if lost > len(where) else ""
     return DataFault(
         kind="label-sets",
@@ -256,7 +265,7 @@ def _unseen(
     )
 
 
-def _places(split: Split, seen: SeenLabels, labels: Set[str]) -> list[str]:
+def _label_locations(split: Split, seen: SeenLabels, labels: Set[str]) -> list[str]:
     """Label, split and line of the first rows with these labels, in the order of their lines."""
     rows = [(n, label) for label in labels & seen.lines.keys() for n in seen.lines[label]]
     return [f"{label!r} ({split}, line {line})" for line, label in sorted(rows)]

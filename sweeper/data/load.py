@@ -1,4 +1,4 @@
-"""A data set from what the user named: files, form, examples, splits, checks, in this order."""
+"""Makes a data set of the user's files: finds their form, reads, splits and checks examples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.formats.row_format import text_of
-from sweeper.data.groups import divided, widest_gap
-from sweeper.data.labels import reconciled
+from sweeper.data.groups import assign_splits, widest_gap
+from sweeper.data.labels import reconcile_labels
 from sweeper.data.problems import listing
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.rows import DataRows, FileRow, read_rows
-from sweeper.data.splits import Repeated, asked, carve, in_order, repeated_in, shares, subset
+from sweeper.data.splits import (
+    Repeated,
+    carve,
+    in_order,
+    repeated_in,
+    requested_fractions,
+    shares,
+    subset,
+)
 from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
@@ -37,20 +45,20 @@ def all_rows(splits: Splits) -> Splits:
 
 
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
-    """The data set that these rows are, in three splits.
+    """The data set of these rows, in three splits.
 
     Official splits are kept as they are; those that are missing are carved out of train.
 
     Raises:
         DataError: Nothing can be learnt from the rows.
     """
-    made = divided_rows(data, spec)
+    made = split_rows(data, spec)
     whole = {split: in_order(rows) for split, rows in made.splits.items()}
-    checks.check_seen(whole, data.name)
+    checks.check_classes_of_train(whole, data.name)
     splits = chosen_rows(whole, spec, choose)
     hashes = fingerprint_of(splits)
     repeated = repeated_in(splits)
-    dataset = described(data, made.left_out, splits, hashes, repeated, made.label_faults, spec)
+    dataset = make_dataset(data, made.left_out, splits, hashes, repeated, made.label_faults, spec)
     return replace(dataset, further_rows=made.further)
 
 
@@ -67,13 +75,13 @@ def chosen_rows(
         splits = {**subset(whole, max(spec.max_rows, len(SPLITS)))}
         checks.check_subset(splits, whole, spec.max_rows)
     splits = choose(splits)
-    checks.check_seen(splits, str(spec.named))
+    checks.check_classes_of_train(splits, str(spec.named))
     return splits
 
 
 @dataclass(frozen=True)
-class DividedRows:
-    """The examples of each split, the marked ones of train, and what is in neither."""
+class SplitRows:
+    """The examples of each split, the marked ones of train, and the rows that are left out."""
 
     splits: Mapping[Split, list[Example]]
     further: tuple[Example, ...]
@@ -81,7 +89,7 @@ class DividedRows:
     label_faults: tuple[DataFault, ...]
 
 
-def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
+def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
     """The split of every example: official splits, and the missing ones carved out of train.
 
     Raises:
@@ -94,12 +102,12 @@ def divided_rows(data: DataRows, spec: DataSpec) -> DividedRows:
     further = tuple(e for e in kept["train"] if e.source)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and any(official.values()):
-        official, faults = reconciled(official, spec)
+        official, faults = reconcile_labels(official, spec)
     splits = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
-        splits, more = reconciled(splits, spec)
+        splits, more = reconcile_labels(splits, spec)
         faults += more
-    return DividedRows(splits, further, left_out, faults)
+    return SplitRows(splits, further, left_out, faults)
 
 
 def load_corpus(
@@ -149,15 +157,17 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         DataError: Most rows of a split do not have the form, or the column to split by is missing.
     """
     column = split_column(spec, data.columns)
-    left = LeftOut()
+    left_out = LeftOut()
     rows: Counter[Split] = Counter()
-    told_rows = with_progress(data.rows, f"reading examples of {data.name}", len(data.rows))
-    for row in while_memory_lasts(told_rows, data.name):
+    rows_with_progress = with_progress(
+        data.rows, f"reading examples of {data.name}", len(data.rows)
+    )
+    for row in while_memory_lasts(rows_with_progress, data.name):
         rows[row.split] += 1
         if (example := row.example) is None:
-            left.add(row)
+            left_out.add(row)
             continue
-        left.garbled += is_garbled(example.text) or any(
+        left_out.garbled += is_garbled(example.text) or any(
             is_garbled(message.content) for message in example.messages
         )
         if column:
@@ -165,13 +175,15 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
         take(row.split, example)
     for split in data.official:
         skipped = [
-            group for group in left.rows.values() if group.split == split and group.kind != "empty"
+            group
+            for group in left_out.rows.values()
+            if group.split == split and group.kind != "empty"
         ]
-        _refuse_most_skipped(skipped, rows[split])
-    return left
+        _refuse_mostly_skipped(skipped, rows[split])
+    return left_out
 
 
-def _refuse_most_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
+def _refuse_mostly_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
     count = sum(len(group.lines) for group in skipped)
     if count <= rows / 2:
         return
@@ -192,9 +204,9 @@ def _all_splits(
     official: Mapping[Split, list[Example]], spec: DataSpec, name: str
 ) -> dict[Split, list[Example]]:
     """Official splits, and the missing ones carved out of train."""
-    missing = _missing(official.keys(), spec, name)
+    missing = _missing_shares(official.keys(), spec, name)
     if spec.split_by != "stratified" and missing:
-        assigned = divided(official["train"], spec, missing)
+        assigned = assign_splits(official["train"], spec, missing)
         parts: dict[Split, list[Example]] = {split: [] for split in ("train", *missing)}
         for example, split in zip(official["train"], assigned, strict=True):
             parts[split].append(example)
@@ -211,11 +223,11 @@ def _all_splits(
 def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> dict[Split, float]:
     """The share of the inputs of train, which has ``rows`` rows, that each missing split takes."""
     used = min(rows, spec.max_rows or rows)
-    return shares(used, _missing(official, spec, name), spec.max_held_out_rows)
+    return shares(used, _missing_shares(official, spec, name), spec.max_held_out_rows)
 
 
-def _missing(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
-    shares = {split: share for split, share in asked(spec).items() if share}
+def _missing_shares(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
+    shares = {split: share for split, share in requested_fractions(spec).items() if share}
     missing = {split: share for split, share in shares.items() if split not in official}
     if sum(missing.values()) >= 1:
         raise DataError(
@@ -249,7 +261,7 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     raise DataError(what, why=why, fix=fix, where="data.split_column")
 
 
-def described(
+def make_dataset(
     data: DataRows,
     left_out: LeftOut,
     splits: Mapping[Split, Sequence[Example]],
@@ -258,15 +270,19 @@ def described(
     label_faults: tuple[DataFault, ...],
     spec: DataSpec,
 ) -> Dataset:
-    """The data set of these splits, with all that is known of them."""
+    """The data set of these splits, with evidence, faults and warnings."""
     labelled = splits["train"] if data.form.format == "text-label" else ()
     missing = [split for split in SPLITS if split not in data.official]
-    # Train is official only where nothing was carved out of it.
+    # Train is official only if nothing was taken from it.
     carved = {*missing, "train"} if missing else set()
     dataset = Dataset(
         path=data.name,
         format=data.form.format,
-        evidence=(*data.evidence, *_division(missing, spec), *_shares(splits, spec)),
+        evidence=(
+            *data.evidence,
+            *_split_evidence(missing, spec),
+            *_class_share_evidence(splits, spec),
+        ),
         columns=dict(data.form.columns),
         splits=dict(splits),
         origins={split: "hash" if split in carved else "official" for split in SPLITS},
@@ -279,7 +295,7 @@ def described(
     return replace(dataset, faults=faults, warnings=warnings)
 
 
-def _division(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:
+def _split_evidence(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:
     """How the missing splits were made."""
     how = {
         "stratified": "the hash of the input",
@@ -290,7 +306,9 @@ def _division(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:
     return (f"{' and '.join(missing)} taken out of train by {how}",) if missing else ()
 
 
-def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[str, ...]:
+def _class_share_evidence(
+    splits: Mapping[Split, Sequence[Example]], spec: DataSpec
+) -> tuple[str, ...]:
     """The differences of class shares between splits that are not stratified."""
     if spec.split_by == "stratified":
         return ()
@@ -303,10 +321,12 @@ def _shares(splits: Mapping[Split, Sequence[Example]], spec: DataSpec) -> tuple[
 
 def fingerprint_of(splits: Mapping[Split, Sequence[Example]]) -> str:
     """SHA-256 over the content of all rows in split order."""
-    return fingerprint_by({s: (e.content_hash() for e in rows) for s, rows in splits.items()})
+    return fingerprint_of_hashes(
+        {s: (e.content_hash() for e in rows) for s, rows in splits.items()}
+    )
 
 
-def fingerprint_by(hashes: Mapping[Split, Iterable[str]]) -> str:
+def fingerprint_of_hashes(hashes: Mapping[Split, Iterable[str]]) -> str:
     """The fingerprint of splits whose rows have these content hashes."""
     sha = hashlib.sha256()
     for split in SPLITS:

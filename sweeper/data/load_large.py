@@ -22,17 +22,17 @@ from pydantic import TypeAdapter
 
 from sweeper.cache import home, made_while_used
 from sweeper.data import checks
-from sweeper.data.contents import part_of
+from sweeper.data.contents import file_and_key
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
 from sweeper.data.further_rows import marking_columns
-from sweeper.data.item_files import BUFFER_BYTES, stored_items, writing
+from sweeper.data.item_files import WRITE_BUFFER_BYTES, item_writer, stored_items
 from sweeper.data.labels import LabelChanges, SeenLabels, label_changes, with_label
 from sweeper.data.load import (
     chosen_rows,
     dataset_of_rows,
-    described,
-    fingerprint_by,
+    fingerprint_of_hashes,
+    make_dataset,
     shares_taken,
     take_examples,
 )
@@ -40,16 +40,16 @@ from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.files import split_files
 from sweeper.data.rows import DataRows, read_rows
 from sweeper.data.splits import Repeated, class_of, placement, repeated_in
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.spec import DataSpec, Task
 
-_PARTS = 256
-"""At most 256: 40 MB of rows each in a file of 10 GB."""
+_SORTED_FILES = 256
+"""Files that rows are sorted in: at most 256, for the values of a byte; 40 MB each for 10 GB."""
 
-_KEY = 32
-"""Characters of a key and of a content hash."""
+_KEY_CHARACTERS = 32
+"""Length of a key, and of a content hash."""
 
-_HEAD = 2 * _KEY + 13
+_HEAD_CHARACTERS = 2 * _KEY_CHARACTERS + 13
 _EXAMPLE = TypeAdapter(Example)
 _DATASET = TypeAdapter(Dataset)
 _RECORD = "dataset.json"
@@ -62,15 +62,15 @@ def _line(split: Split, example: Example) -> bytes:
 
 
 def _example(line: bytes | memoryview) -> Example:
-    return _EXAMPLE.validate_json(bytes(line[_HEAD:]))
+    return _EXAMPLE.validate_json(bytes(line[_HEAD_CHARACTERS:]))
 
 
 def _hash(line: bytes | memoryview) -> str:
-    return bytes(line[_KEY : 2 * _KEY]).decode()
+    return bytes(line[_KEY_CHARACTERS : 2 * _KEY_CHARACTERS]).decode()
 
 
 def _split(line: bytes) -> Split:
-    return SPLITS[line[2 * _KEY] - ord("0")]
+    return SPLITS[line[2 * _KEY_CHARACTERS] - ord("0")]
 
 
 class _SortedRows:
@@ -78,26 +78,26 @@ class _SortedRows:
 
     Args:
         folder: For the files; made here.
-        classes: Rows have labels, and each class is divided by itself.
+        classes: Whether rows have labels, so that each class is split by itself.
     """
 
     def __init__(self, folder: Path, classes: bool) -> None:
         folder.mkdir()
         self._classes = classes
         self._rows = 0
-        self._paths = [folder / f"{part:02x}" for part in range(_PARTS)]
-        self._files = [path.open("wb", BUFFER_BYTES) for path in self._paths]
+        self._paths = [folder / f"{part:02x}" for part in range(_SORTED_FILES)]
+        self._files = [path.open("wb", WRITE_BUFFER_BYTES) for path in self._paths]
         self.changes: LabelChanges = {}
 
     def add(self, split: Split, example: Example) -> None:
         self._rows += 1
-        self._files[int(example.key[:2], 16) * _PARTS // 256].write(_line(split, example))
+        self._files[int(example.key[:2], 16) * _SORTED_FILES // 256].write(_line(split, example))
 
     def __len__(self) -> int:
         return self._rows
 
     def close(self) -> None:
-        """End adding."""
+        """Close the files; nothing can be added any more."""
         for file in self._files:
             file.close()
 
@@ -106,30 +106,32 @@ class _SortedRows:
         for path in with_progress(self._paths, what, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:
-                lines = [new for line in lines if (new := self._changed(line))]
-            for key, group in groupby(sorted(lines), key=lambda line: line[:_KEY]):
+                lines = [new for line in lines if (new := self._relabelled(line))]
+            for key, group in groupby(sorted(lines), key=lambda line: line[:_KEY_CHARACTERS]):
                 rows = list(group)
                 labels = [_example(r).label for r in rows if self._classes and _split(r) == "train"]
                 yield key.decode(), class_of(labels) if labels else "", rows
 
-    def _changed(self, line: bytes) -> bytes | None:
+    def _relabelled(self, line: bytes) -> bytes | None:
         new = with_label(self.changes, _split(line), _example(line))
         return _line(_split(line), new) if new else None
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
-    """Writes the line of an example behind those of its split."""
+def _split_writer(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
+    """A function that appends the line of an example to the file of its split."""
     with ExitStack() as opened:
-        files = {split: opened.enter_context(writing(folder / split)) for split in SPLITS}
+        files = {split: opened.enter_context(item_writer(folder / split)) for split in SPLITS}
         yield lambda split, line: files[split](line)
 
 
-def stored_examples(folder: Path, split: Split) -> Stored[Example]:
-    """The examples of a split, each read when it is asked for."""
+def stored_examples(folder: Path, split: Split) -> LazySequence[Example]:
+    """The examples of a split, each read from the file when it is accessed."""
     rows = stored_items(folder / split, _example)
     what = f"going through the rows of {split}"
-    return Stored(len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows))))
+    return LazySequence(
+        len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
+    )
 
 
 def load(spec: DataSpec, task: Task) -> Dataset:
@@ -145,11 +147,11 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     source = split_files(spec)
     paths = [path for paths in source.files.values() for path in paths]
     read_as = f"{version('finetune-sweeper')} {task} {spec.model_dump_json()}"
-    folder = home() / "examples" / _state_of(paths, read_as)
+    folder = home() / "examples" / _content_name(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
         marked = marking_columns() & set(data.columns)
-        if not isinstance(data.rows, Stored) or spec.split_by != "stratified" or marked:
+        if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or marked:
             return dataset_of_rows(data, spec)
         made_while_used(folder, lambda folder: _store(folder, data, spec))
     dataset = _DATASET.validate_json((folder / _RECORD).read_bytes())
@@ -157,9 +159,9 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     return replace(dataset, splits=_splits(folder))
 
 
-def _state_of(paths: Sequence[Path], read_as: str) -> str:
-    """A name for files as they are now: another one when their path, size or time changes."""
-    files = [part_of(path)[0] for path in paths]
+def _content_name(paths: Sequence[Path], read_as: str) -> str:
+    """A name for the content of files; it changes with their path, size or time."""
+    files = [file_and_key(path)[0] for path in paths]
     state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.blake2b(repr((state, read_as)).encode(), digest_size=16).hexdigest()
 
@@ -182,38 +184,44 @@ def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and len(rows):
         rows.changes, faults = label_changes(seen, spec)
-    counted = seen["train"].rows.items()
-    trained = sum(n for label, n in counted if rows.changes.get(("train", label), "") is not None)
-    taken = shares_taken(set(data.official), trained, spec, name)
+    rows_by_label = seen["train"].rows.items()
+    train_rows = sum(
+        n for label, n in rows_by_label if rows.changes.get(("train", label), "") is not None
+    )
+    shares = shares_taken(set(data.official), train_rows, spec, name)
     inputs = (
         (key, group_class)
         for key, group_class, lines in rows.groups("dividing into splits")
         if any(_split(line) == "train" for line in lines)
     )
-    split_of = placement(inputs, taken, spec.split_seed)
+    split_of = placement(inputs, shares, spec.split_seed)
     repeated = Repeated()
-    with _written(folder) as write:
+    with _split_writer(folder) as write:
         for key, group_class, lines in rows.groups("writing splits"):
-            own = [_split(line) for line in lines]
-            carved = split_of(key, group_class) if "train" in own else "train"
-            final = [carved if split == "train" else split for split in own]
-            for split, line in zip(final, lines, strict=True):
+            file_splits = [_split(line) for line in lines]
+            carved_split = split_of(key, group_class) if "train" in file_splits else "train"
+            splits_of_rows = [carved_split if split == "train" else split for split in file_splits]
+            for split, line in zip(splits_of_rows, lines, strict=True):
                 write(split, line)
-            repeated.add(final, map(_hash, lines), (_example(line).answer for line in lines))
+            repeated.add(
+                splits_of_rows, map(_hash, lines), (_example(line).answer for line in lines)
+            )
     shutil.rmtree(folder / "sorting")
     splits = _splits(folder)
     if not all(splits.values()):
         checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
     if data.task == "classification":
-        checks.check_seen(splits, name)
+        checks.check_classes_of_train(splits, name)
     if spec.max_rows is not None:
         chosen = chosen_rows(splits, spec)
         repeated = repeated_in(chosen)
-        with _written(folder) as write:
+        with _split_writer(folder) as write:
             for split, examples in chosen.items():
                 for example in examples:
                     write(split, _line(split, example))
         splits = _splits(folder)
     hashes = {split: stored_items(folder / split, _hash) for split in SPLITS}
-    dataset = described(data, left_out, splits, fingerprint_by(hashes), repeated, faults, spec)
+    dataset = make_dataset(
+        data, left_out, splits, fingerprint_of_hashes(hashes), repeated, faults, spec
+    )
     (folder / _RECORD).write_bytes(_DATASET.dump_json(replace(dataset, splits={})))

@@ -23,9 +23,9 @@ def long_row(task: Task, *, has_prompt: bool) -> LongRow:
     An answer is never cut.
 
     Args:
-        answered: Whether the model learns to write an answer to a prompt.
+        has_prompt: Whether the model learns to write an answer to a prompt.
 
-    >>> long_row("classification", answered=False), long_row("code", answered=True)
+    >>> long_row("classification", has_prompt=False), long_row("code", has_prompt=True)
     ('cut', 'shortened')
     """
     if has_prompt:

@@ -9,8 +9,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sweeper.data.examples import normalised
 
-NEAR, NEAR_OF_LONG = 0.72, 0.8
-"""Jaccard similarity of the shingles from which on two texts are near duplicates; 0.8 is what Lee
+MIN_SIMILARITY, MIN_SIMILARITY_LONG = 0.72, 0.8
+"""Texts whose shingles have at least this Jaccard similarity are near duplicates; 0.8 is what Lee
 et al. (2022, arXiv:2107.06499) take for documents. One word of a row was changed, dropped or
 added, or two letters swapped: 95% of such rows are found in banking77, 88% in snips7, 93% in the
 instructions of T0, all in GSM8K (600 to 3,000 rows of each). Before planting, 2.3%, 1.0%, 17% and
@@ -19,78 +19,80 @@ instructions of T0, all in GSM8K (600 to 3,000 rows of each). Before planting, 2
 questions that differ in one word are found, too, so that no remedy for near duplicates counts as
 safe."""
 
-LONG = 100
-"""Characters from which on a text is long. Long texts share many short shingles whatever they say:
+LONG_CHARACTERS = 100
+"""A text of at least so many characters is long. Long texts share many short shingles by chance:
 rows would be compared with thousands of others."""
 
-SHINGLE, SHINGLE_OF_LONG = 3, 5
-"""Characters of a shingle. Longer ones lose short texts: five find 84% of the pairs in snips7."""
+SHINGLE_CHARACTERS, SHINGLE_CHARACTERS_LONG = 3, 5
+"""Length of a shingle. Longer ones miss short texts: with five, 84% of snips7's pairs are found."""
 
 HASHES, BANDS = 128, 32
-"""A pair with a similarity of 0.72 is looked at with over 99.9% (1 - (1 - s^4)^32)."""
+"""A pair with a similarity of 0.72 is a candidate with probability 99.9% (1 - (1 - s^4)^32)."""
 
-LEAST_CHARACTERS = 12
+MIN_CHARACTERS = 12
 """Shorter texts differ too little to tell a repetition from another question."""
 
-_OTHER = re.compile(r"\W+")
+_NON_WORD = re.compile(r"\W+")
 _NUMBER = re.compile(r"\d+")
 
 
-class Sketched(NamedTuple):
-    """A comparable text with its MinHash."""
+class SketchedText(NamedTuple):
+    """A normalised text with its MinHash."""
 
     text: str
     sketch: Any
 
     @classmethod
-    def of(cls, text: str) -> Sketched | None:
-        """The text without what does not change its meaning; None if it is too short."""
-        # Here, since it is optional.
+    def of(cls, text: str) -> SketchedText | None:
+        """The normalised text with its MinHash; None if it is too short."""
+        # Imported here, as it is optional.
         from rensa import RMinHash
 
-        if len(text := _OTHER.sub(" ", normalised(text)).strip()) < LEAST_CHARACTERS:
+        if len(text := _NON_WORD.sub(" ", normalised(text)).strip()) < MIN_CHARACTERS:
             return None
-        made = RMinHash(HASHES, 0)
-        made.update(sorted(_shingles(text)))
-        return cls(text, made)
+        sketch = RMinHash(HASHES, 0)
+        sketch.update(sorted(_shingles(text)))
+        return cls(text, sketch)
 
 
 Item = TypeVar("Item")
 
 
 class NearTexts(Generic[Item]):
-    """Items that are found by texts nearly the same as theirs."""
+    """Items with texts, found by a near duplicate of their text."""
 
     def __init__(self) -> None:
         from rensa import RMinHashLSH
 
-        self._bands = RMinHashLSH(NEAR, HASHES, BANDS)
-        self._kept: list[tuple[Item, str]] = []
+        self._bands = RMinHashLSH(MIN_SIMILARITY, HASHES, BANDS)
+        self._items: list[tuple[Item, str]] = []
 
-    def add(self, item: Item, sketched: Sketched) -> None:
-        self._bands.insert(len(self._kept), sketched.sketch)
-        self._kept.append((item, sketched.text))
+    def add(self, item: Item, sketched: SketchedText) -> None:
+        self._bands.insert(len(self._items), sketched.sketch)
+        self._items.append((item, sketched.text))
 
-    def like(self, sketched: Sketched, wanted: Callable[[Item], bool]) -> Iterator[Item]:
-        """The items whose texts are nearly the same, of those that are wanted, first ones first."""
+    def similar_to(self, sketched: SketchedText, wanted: Callable[[Item], bool]) -> Iterator[Item]:
+        """The wanted items whose texts are nearly the same, in the order of their addition."""
         for index in sorted(self._bands.query(sketched.sketch)):
-            item, text = self._kept[index]
-            if wanted(item) and alike(sketched.text, text):
+            item, text = self._items[index]
+            if wanted(item) and are_near_duplicates(sketched.text, text):
                 yield item
 
 
-def alike(former: str, latter: str) -> bool:
-    """Whether comparable texts are. With another number, the same words ask another question."""
+def are_near_duplicates(former: str, latter: str) -> bool:
+    """Whether two normalised texts are near duplicates: the same numbers and similar shingles."""
     if _NUMBER.findall(former) != _NUMBER.findall(latter):
         return False
-    # Made again for each pair: kept, the check of 12,000 rows took 737 MB instead of 118.
+    # Not stored: with stored shingles, 12,000 rows took 737 MB instead of 118.
     first, second = _shingles(former), _shingles(latter)
     shared = len(first & second)
-    near = NEAR if min(len(former), len(latter)) < LONG else NEAR_OF_LONG
+    near = (
+        MIN_SIMILARITY if min(len(former), len(latter)) < LONG_CHARACTERS else MIN_SIMILARITY_LONG
+    )
     return shared >= near * (len(first) + len(second) - shared)
 
 
 @lru_cache(maxsize=2)  # one text is compared with many, one after the other
 def _shingles(text: str) -> frozenset[str]:
-    size = SHINGLE if len(text) < LONG else SHINGLE_OF_LONG
+    size = SHINGLE_CHARACTERS if len(text) < LONG_CHARACTERS else SHINGLE_CHARACTERS_LONG
     return frozenset(text[i : i + size] for i in range(len(text) - size + 1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.data.changes import ListedChange, applied, read_changes
+from sweeper.data.changes import ListedChange, apply_changes, read_changes
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
@@ -53,13 +53,13 @@ def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows)
             together.
     """
     if spec.data.sources:
-        dataset = _mixed(spec, load_source, choose)
+        dataset = _combine_sources(spec, load_source, choose)
     else:
         dataset = load_source(spec.data, spec.task, choose)
     return with_further_rows(dataset, spec)
 
 
-def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
+def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     sources = spec.data.sources
     parts = [
         replace(
@@ -72,18 +72,18 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
                 for split, rows in part.splits.items()
             },
         )
-        for part, source in zip(_loaded(spec, load_source), sources, strict=True)
+        for part, source in zip(_load_sources(spec, load_source), sources, strict=True)
     ]
-    whole = {split: in_order(_unshared(parts, split)) for split in SPLITS}
+    whole = {split: in_order(_rows_of_split(parts, split)) for split in SPLITS}
     splits = chosen_rows(whole, spec.data, choose)
     titled = list(zip([source.title for source in sources], parts, strict=True))
     warnings = [f"{title}: {text}" for title, part in titled for text in part.warnings]
-    tested = sum(len(part.splits["test"]) for part in parts)
+    test_rows = sum(len(part.splits["test"]) for part in parts)
     faults = [
         fault.model_copy(
             update={
                 "text": f"{title}: {fault.text}",
-                "share": fault.share * len(part.splits["test"]) / tested,
+                "share": fault.share * len(part.splits["test"]) / test_rows,
             }
         )
         for title, part in titled
@@ -98,13 +98,13 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         faults.append(DataFault(kind="leakage", rows=dropped, text=text, action=action))
         warnings.append(text)
     counts = sum((part.counts for part in parts), Counter[str]())
-    hashed = {split for part in parts for split in SPLITS if part.origins[split] == "hash"}
+    from_hash = {split for part in parts for split in SPLITS if part.origins[split] == "hash"}
     return replace(
         parts[0],
         path=str(spec.data.named),
         evidence=tuple(f"{title}: {text}" for title, part in titled for text in part.evidence),
         splits=splits,
-        origins={split: "hash" if split in hashed else "official" for split in SPLITS},
+        origins={split: "hash" if split in from_hash else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
         fingerprint=fingerprint_of(splits),
         counts=Counter({**counts, **repeated_in(splits).counts}),
@@ -115,16 +115,16 @@ def _mixed(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     )
 
 
-def _unshared(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
-    """The rows of a split in all sources; of train, those whose input no other source holds out."""
+def _rows_of_split(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
+    """The rows of a split in all sources, without rows of train that another source holds out."""
     for part in parts:
         others = (row.key for other in parts if other is not part for row in held_out(other))
         keys = set(others) if split == "train" else set()
         yield from (row for row in part.splits[split] if row.key not in keys)
 
 
-def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
-    """Every source by itself."""
+def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
+    """The data set of each source."""
     loaded: list[Dataset] = []
     problems: list[Problem] = []
     for number, source in enumerate(spec.data.sources):
@@ -138,8 +138,9 @@ def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
         except DataError as error:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue
-        if _form(loaded[-1]) != _form(loaded[0]):
-            what = f"this source holds {_form(loaded[-1])}, but another holds {_form(loaded[0])}"
+        if _content_of(loaded[-1]) != _content_of(loaded[0]):
+            held, expected = _content_of(loaded[-1]), _content_of(loaded[0])
+            what = f"this source holds {held}, but another holds {expected}"
             why = "One loss is computed over all rows, so that they must be of one form."
             fix = "Leave it out."
             problems.append(Problem(what, why, fix, f"{where} ({source.path})"))
@@ -148,23 +149,23 @@ def _loaded(spec: Spec, load_source: Load) -> list[Dataset]:
     return loaded
 
 
-def _form(dataset: Dataset) -> str:
+def _content_of(dataset: Dataset) -> str:
     if dataset.labels:
         return "texts with labels"
-    spoken = any(example.messages for example in dataset.splits["train"])
-    return "questions with answers" if spoken else "plain text"
+    has_messages = any(example.messages for example in dataset.splits["train"])
+    return "questions with answers" if has_messages else "plain text"
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A data set, and what was done to the rows of its files, in order."""
+    """A data set, and the changes that were made to the rows of its files, in order."""
 
     dataset: Dataset
     changes: tuple[ListedChange, ...] = ()
 
 
-def changing(spec: Spec) -> dict[str, parts.Options]:
-    """The options of the features that change rows of this request."""
+def changed_by(spec: Spec) -> dict[str, parts.Options]:
+    """The options of features that change rows of this request, by feature."""
     hooks = (parts.BEFORE_SPLIT, parts.AFTER_SPLIT)
     given = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
     return {name: options for name, options in given.items() if options != type(options)()}
@@ -185,7 +186,7 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
         DataError: The data cannot be read, recognised or learnt from.
         UsageError: A feature cannot make a change that the request asks for.
     """
-    features = changing(spec)
+    features = changed_by(spec)
     if not features:
         return PreparedData(dataset_of(spec))
     recorded = None if record is None or not record.is_file() else read_changes(record)
@@ -197,12 +198,12 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
         if recorded is not None:
             listed = [c for c in recorded if c.after_split == late and c.path in rows.forms]
             changes.extend(listed)
-            return applied(rows, listed)
+            return apply_changes(rows, listed)
         for name, change in hook.all():
             if name in features:
                 listed = [replace(c, after_split=late) for c in change(spec, rows)]
                 changes.extend(listed)
-                rows = applied(rows, listed)
+                rows = apply_changes(rows, listed)
         return rows
 
     def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:
@@ -226,11 +227,14 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     return PreparedData(dataset_of(spec, load_source, choose), tuple(changes))
 
 
-def unchanged(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Dataset:
-    """The data set of a run, which must be what its plan was made of.
+def unchanged_dataset(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Dataset:
+    """The data set of a run, which must have the fingerprint that its plan has.
+
+    Args:
+        why: What a change of the data makes impossible, as a sentence.
 
     Raises:
-        DataError: It is not, which matters because of ``why``.
+        DataError: It has another one.
     """
     dataset = prepared_data(spec, record).dataset
     if dataset.fingerprint != fingerprint:
@@ -246,7 +250,7 @@ def unchanged(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Da
 def _rows_in(
     splits: Splits, spec: Spec, sources: Sequence[DataRows]
 ) -> dict[tuple[str, int, str], FileRow]:
-    """The rows that are in a split, each with the split that it is in."""
+    """The rows that are in some split, each with the name of its split."""
     where = {
         _key(example.source, example): split for split, rows in splits.items() for example in rows
     }

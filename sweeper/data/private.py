@@ -40,14 +40,14 @@ _EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
 
 PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
 
-_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
+_SEARCHED_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
 _LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
-"""Part of every token. A line without it is not searched, which saves nine tenths of the time."""
+"""In every token; lines without such a word are not searched, which saves 90% of the time."""
 
 
 def private_in(text: str) -> list[str]:
-    """What a text contains, by name."""
-    return _searched(text)[1]
+    """The kinds of secrets and personal data in a text."""
+    return _redact(text)[1]
 
 
 def redacted(text: str) -> str:
@@ -56,14 +56,14 @@ def redacted(text: str) -> str:
     >>> redacted("Write to ann@mail.org, card 4111 1111 1111 1111, order 1234 5678 9012 3456")
     'Write to [E-MAIL ADDRESS], card [CARD NUMBER], order 1234 5678 9012 3456'
     """
-    return _searched(text)[0]
+    return _redact(text)[0]
 
 
-def _searched(text: str) -> tuple[str, list[str]]:
-    """The redacted text, and the names of what was replaced."""
+def _redact(text: str) -> tuple[str, list[str]]:
+    """The redacted text, and the kinds of what was replaced."""
     names = []
     for name in _PATTERNS:
-        before, text = text, _replaced(text, name)
+        before, text = text, _redact_kind(text, name)
         if text != before:
             names.append(name)
     for name, token in dict.fromkeys(_tokens(text)):
@@ -73,8 +73,8 @@ def _searched(text: str) -> tuple[str, list[str]]:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    """Names and texts of what has the form of a service's tokens."""
-    pieces = _PIECE.findall(text) if _LONG_WORD.search(text) else ()
+    """Kind and text of everything in the form of a service's tokens."""
+    pieces = _SEARCHED_PIECE.findall(text) if _LONG_WORD.search(text) else ()
     for piece in filter(_LONG_WORD.search, pieces):
         for detector in _detectors():
             for token in detector.analyze_string(piece):
@@ -102,7 +102,7 @@ def _detectors() -> tuple[Any, ...]:
     )
 
 
-def _replaced(text: str, name: str) -> str:
+def _redact_kind(text: str, name: str) -> str:
     return _PATTERNS[name].sub(
         lambda match: f"[{name.upper()}]" if _is_real(match[0], name) else match[0], text
     )
@@ -119,7 +119,7 @@ def _is_real(text: str, name: str) -> bool:
 
 
 _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}")
-"""Visa, Mastercard, American Express and Discover."""
+"""Card numbers of Visa, Mastercard, American Express and Discover."""
 
 
 def _luhn(number: str) -> bool:

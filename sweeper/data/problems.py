@@ -8,29 +8,29 @@ from sweeper.errors import DataError, Problem
 from sweeper.features import parts
 from sweeper.spec import DataSpec, Task
 
-WRITTEN = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+WRITABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Suffixes of files that can be written."""
 
-SHOWN = 10
-"""Problems that are printed; the others are counted. A screen holds about ten of three lines."""
+MAX_SHOWN = 10
+"""At most so many problems are printed. A screen holds about ten of three lines."""
 
 
 def raise_any(problems: Sequence[Problem]) -> None:
-    """Raise what was found, if anything was.
+    """Raise the problems, if there are any.
 
     Raises:
         DataError: With the first problems, and how many more there are.
     """
     if not problems:
         return
-    shown = [*problems[:SHOWN]]
+    shown = [*problems[:MAX_SHOWN]]
     if more := len(problems) - len(shown):
         shown.append(Problem(f"and {more} more problems like these"))
     raise DataError(shown)
 
 
 def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
-    """Items for a sentence, the tail counted.
+    """Items for a sentence: the first ones, and how many more there are.
 
     >>> listing(["a", "b", "c"], limit=2)
     'a, b and 1 more'

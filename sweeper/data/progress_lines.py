@@ -11,11 +11,11 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-SECONDS = 2.0
-"""Before the first line."""
+FIRST_LINE_SECONDS = 2.0
+"""The first line comes after this time."""
 
-GROWTH = 0.25
-"""How much of the time so far passes until the next line: an hour has 30 lines."""
+INTERVAL_SHARE = 0.25
+"""Each next line comes after this share of the time so far: an hour has 30 lines."""
 
 _listeners: list[Callable[[str], None]] = []
 
@@ -26,20 +26,22 @@ def listen(listener: Callable[[str], None]) -> None:
 
 
 def with_progress(
-    items: Iterable[Item], what: str, of: int, done: Callable[[], int] | None = None
+    items: Iterable[Item], what: str, total: int, done_so_far: Callable[[], int] | None = None
 ) -> Iterator[Item]:
     """The same items, with a line now and then about how many of them are done.
 
     Args:
         what: The work, as a person would call it: "reading rows.jsonl".
-        of: How much there is to do.
-        done: How much of it is done; the number of items if None.
+        total: The amount of work.
+        done_so_far: Tells the amount that is done; the number of items if None.
     """
     begun = last = time.monotonic()
     for count, item in enumerate(items):
-        if (now := time.monotonic()) - last >= max(SECONDS, GROWTH * (last - begun)):
+        if (now := time.monotonic()) - last >= max(
+            FIRST_LINE_SECONDS, INTERVAL_SHARE * (last - begun)
+        ):
             last = now
-            share = (done() if done else count) / max(of, 1)
+            share = (done_so_far() if done_so_far else count) / max(total, 1)
             for listener in _listeners:
                 listener(f"{what}: {min(share, 1):.0%}, {now - begun:.0f} s")
         yield item

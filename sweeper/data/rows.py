@@ -9,18 +9,18 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Self
 
-from sweeper.data.column_template import placeholders, text_by, with_templates
+from sweeper.data.column_template import fill_template, placeholders, with_templates
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.row_format import EmptyRow, RawRow, Unusable, formats, text_of
 from sweeper.data.formats.text_label import CLASS_CHARACTERS
-from sweeper.data.further_rows import marked
+from sweeper.data.further_rows import with_marks
 from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import split_files
 from sweeper.data.reading.layout import SplitFiles
 from sweeper.data.reading.read import read
-from sweeper.data.table import Fields, RowTable, Stored, joined, mapped
+from sweeper.data.table import Fields, LazySequence, RowTable, concatenate, map_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
@@ -28,9 +28,9 @@ LabelNames = Mapping[str, tuple[str, ...]]
 """Column to the names of its integer classes."""
 
 EMPTY_ROW = "it is empty"
-"""Why there is no example of a row without input or answer."""
+"""The reason that is given for a row without input or answer."""
 
-_GUESSED: tuple[Task, ...] = ("classification", "instruction", "domain")
+_GUESSED_TASKS: tuple[Task, ...] = ("classification", "instruction", "domain")
 
 
 @dataclass(slots=True)
@@ -38,13 +38,13 @@ class FileRow:
     """One row of one file. Not frozen, which would take three times as long for every row.
 
     Args:
-        split: What the file is for.
+        split: The split of the file.
         line: Line, or row where the file has no lines.
         fields: The cells; none if the row cannot be read.
-        example: What is trained on, or None.
-        reason: Why there is no example.
-        readable: The file's format could be read in this place.
-        raw: What the file holds there if it could not.
+        example: The example that the row becomes, or None.
+        reason: The reason why there is no example.
+        readable: Whether the row could be read.
+        raw: The text in the file if the row could not be read.
     """
 
     path: str
@@ -83,8 +83,8 @@ class DataRows:
     Args:
         rows: In the order of the files; those of a large file stay in it.
         forms: From a file to the form of its rows.
-        evidence: In words, how it was read.
-        cautions: What a user should check about how it was read.
+        evidence: Sentences on how the files were read.
+        cautions: Sentences on what the user should check about that.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
         label_names: From a column to the names of its numbers.
@@ -109,7 +109,7 @@ class DataRows:
 
     @cached_property
     def usable(self) -> Sequence[tuple[int, FileRow, Example]]:
-        """Place, row and example of every row that can be trained on."""
+        """Index, row and example of every row that can be trained on."""
         return [
             (index, row, row.example)
             for index, row in enumerate(while_memory_lasts(self.rows, self.name))
@@ -119,23 +119,27 @@ class DataRows:
     def with_rows(self, rows: Sequence[FileRow]) -> Self:
         return replace(self, rows=tuple(rows))
 
-    def again(self, row: FileRow, fields: Fields) -> FileRow:
-        """A row whose cells were changed."""
-        return _row(row.path, row.split, row.line, fields, self.forms[row.path], self.label_names)
+    def with_fields(self, row: FileRow, fields: Fields) -> FileRow:
+        """The row with other cells."""
+        return _file_row(
+            row.path, row.split, row.line, fields, self.forms[row.path], self.label_names
+        )
 
 
-def _row(
+def _file_row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
-    own = form.of(fields)
+    row_form = form.of(fields)
     filled = fields
-    if lacking := [column for column in own.columns.values() if column not in fields]:
-        made_by = {column: text_by(fields, column) for column in lacking if placeholders(column)}
-        filled = {**fields, **made_by}
-    made = example_or_reason(own, line, filled, label_names)
-    if isinstance(made, Example):
-        return FileRow(path, split, line, fields, marked(made, fields))
-    return FileRow(path, split, line, fields, None, made)
+    if missing := [column for column in row_form.columns.values() if column not in fields]:
+        texts = {
+            column: fill_template(fields, column) for column in missing if placeholders(column)
+        }
+        filled = {**fields, **texts}
+    example = example_or_reason(row_form, line, filled, label_names)
+    if isinstance(example, Example):
+        return FileRow(path, split, line, fields, with_marks(example, fields))
+    return FileRow(path, split, line, fields, None, example)
 
 
 def example_or_reason(
@@ -165,41 +169,43 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     source = source or split_files(spec)
     files = {split: [(p, read(p)) for p in paths] for split, paths in source.files.items()}
     tables = {
-        split: with_templates(reduce(RowTable.joined, [table for _, table in parts]), spec.columns)
+        split: with_templates(
+            reduce(RowTable.concatenate, [table for _, table in parts]), spec.columns
+        )
         for split, parts in files.items()
     }
     flags = flags_of(spec, task)
     task, form = (
-        (task, detect(tables["train"], task, spec)) if task else _guessed(tables["train"], spec)
+        (task, detect(tables["train"], task, spec)) if task else _guess_task(tables["train"], spec)
     )
     rows: list[Sequence[FileRow]] = []
     forms: dict[str, Form] = {}
     names: dict[str, tuple[str, ...]] = {}
-    how = list(source.evidence)
+    evidence = list(source.evidence)
     cautions: list[str] = []
     for split, table in tables.items():
-        own = form if split == "train" else _form_of(table, form, task, spec)
-        how += [*table.how, *own.evidence]
-        if own.columns != form.columns:
-            renamed = listing([f"`{column}`" for column in own.columns.values()])
-            how.append(f"{split} has other columns: {renamed}")
-        cautions += _cautions(table, own, split)
+        split_form = form if split == "train" else _form_of(table, form, task, spec)
+        evidence += [*table.how, *split_form.evidence]
+        if split_form.columns != form.columns:
+            renamed = listing([f"`{column}`" for column in split_form.columns.values()])
+            evidence.append(f"{split} has other columns: {renamed}")
+        cautions += _cautions(table, split_form, split)
         names |= table.label_names
-        forms |= {str(path): own for path, _ in files[split]}
-        rows += [_of_file(part, path, split, own) for path, part in files[split]]
+        forms |= {str(path): split_form for path, _ in files[split]}
+        rows += [_rows_of_file(part, path, split, split_form) for path, part in files[split]]
     if len(files) > 1:
         official = [path.name for parts in files.values() for path, _ in parts]
-        how.append(f"official splits: {listing(official)}")
-    read_as_they_are = [table for parts in files.values() for _, table in parts]
+        evidence.append(f"official splits: {listing(official)}")
+    file_tables = [table for parts in files.values() for _, table in parts]
     return DataRows(
         name=str(spec.path),
         task=task,
-        rows=joined(rows),
+        rows=concatenate(rows),
         forms=forms,
-        evidence=tuple(dict.fromkeys(how)),
+        evidence=tuple(dict.fromkeys(evidence)),
         cautions=tuple(dict.fromkeys(cautions)),
         official=tuple(files),
-        columns=tuple(dict.fromkeys(c for table in read_as_they_are for c in table.columns)),
+        columns=tuple(dict.fromkeys(c for table in file_tables for c in table.columns)),
         label_names=names,
         flags=flags,
     )
@@ -245,61 +251,61 @@ def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     return (*cautions, *unused_columns(table, form))
 
 
-def _of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
+def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequence[FileRow]:
     """The rows in the order of their lines; in a large file, the unreadable ones come last."""
-    readable = mapped(
+    readable = map_rows(
         table.rows,
-        lambda line, fields: _row(str(path), split, line, fields, form, table.label_names),
+        lambda line, fields: _file_row(str(path), split, line, fields, form, table.label_names),
         f"reading examples of {table.name}",
     )
     broken = tuple(
         FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
         for row in table.broken
     )
-    both = joined((readable, broken))
-    return both if isinstance(both, Stored) else tuple(sorted(both, key=lambda row: row.line))
+    both = concatenate((readable, broken))
+    return both if isinstance(both, LazySequence) else tuple(sorted(both, key=lambda row: row.line))
 
 
-def _guessed(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
+def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     """The task of the rows: code if they have tests or programs, else the first that fits."""
     with suppress(DataError):
         code = detect(table, "code", spec)
         if not code.guessed and _has_programs(table, code):
             return "code", code
-    fitting: list[tuple[Task, Form]] = []
+    matches: list[tuple[Task, Form]] = []
     refused: list[DataError] = []
-    for task in _GUESSED:
+    for task in _GUESSED_TASKS:
         try:
-            fitting.append((task, detect(table, task, spec)))
+            matches.append((task, detect(table, task, spec)))
         except DataError as error:
             refused.append(error)
             continue
-        form = fitting[-1][1]
+        form = matches[-1][1]
         if not form.guessed and (task != "classification" or _has_classes(table, form)):
-            return fitting[-1]
-    if not fitting:
+            return matches[-1]
+    if not matches:
         raise refused[0]
-    return fitting[0]
+    return matches[0]
 
 
-_PROGRAMS = ("code", "canonical_solution")
+_CODE_COLUMNS = ("code", "canonical_solution")
 
 
 def _has_programs(table: RowTable, form: Form) -> bool:
     """Whether most rows have tests, or an answer in a column of code that is no name of a class."""
     tests, answer = form.columns.get("tests"), form.columns.get("completion")
     rows = list(table.sample(SAMPLE_ROWS))
-    tested = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
-    answers = [text_of(fields.get(answer)) if answer in _PROGRAMS else "" for fields in rows]
-    written = ["\n" in text.strip() or len(text) > CLASS_CHARACTERS for text in answers]
-    return max(sum(map(bool, tested)), sum(written)) > len(rows) / 2
+    with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
+    answers = [text_of(fields.get(answer)) if answer in _CODE_COLUMNS else "" for fields in rows]
+    is_program = ["\n" in text.strip() or len(text) > CLASS_CHARACTERS for text in answers]
+    return max(sum(map(bool, with_tests)), sum(is_program)) > len(rows) / 2
 
 
-SAMPLED_LABELS = 100_000
-"""Rows whose labels are counted: ten for each of the most classes that can be trained on."""
+LABEL_SAMPLE_ROWS = 100_000
+"""Labels are counted in so many rows: ten for each of ``labels.MAX_CLASSES`` classes."""
 
 
 def _has_classes(table: RowTable, form: Form) -> bool:
     """Whether most labels come in several rows; a column `target` may hold texts as well."""
-    labels = [str(fields.get(form.columns["label"])) for fields in table.sample(SAMPLED_LABELS)]
+    labels = [str(fields.get(form.columns["label"])) for fields in table.sample(LABEL_SAMPLE_ROWS)]
     return len(set(labels)) <= len(labels) / 2

@@ -1,4 +1,4 @@
-"""Divides examples into train, validation and test by the hash of their content.
+"""Splits examples into train, validation and test by the hash of their content.
 
 A row's place depends on what it asks, on the seed, and on nothing else: not on its line, not on
 its answer. Rows that ask the same stay together, so no answer can leak.
@@ -49,12 +49,12 @@ def placement(
 ) -> Callable[[str, str], Split]:
     """The split of each input by its key and class, from the keys and classes of all inputs."""
 
-    def drawn(key: str) -> int:
+    def hash_number(key: str) -> int:
         return int(digest(f"{seed}:{key}")[:16], 16)
 
     numbers: dict[str, array[int]] = defaultdict(lambda: array("Q"))
     for key, name in inputs:
-        numbers[name].append(drawn(key))
+        numbers[name].append(hash_number(key))
     limits: dict[str, list[tuple[int, Split]]] = {}
     for name, of_class in numbers.items():
         sizes = class_sizes(len(of_class), fractions)
@@ -66,7 +66,7 @@ def placement(
             if sizes[split]
         ]
     return lambda key, name: next(
-        (split for limit, split in limits[name] if drawn(key) <= limit), "train"
+        (split for limit, split in limits[name] if hash_number(key) <= limit), "train"
     )
 
 
@@ -99,7 +99,7 @@ def shares(
     return {split: min(fraction, most) for split, fraction in fractions.items()}
 
 
-def asked(spec: DataSpec) -> dict[Split, float]:
+def requested_fractions(spec: DataSpec) -> dict[Split, float]:
     """The shares of the inputs that a spec asks for."""
     return {"validation": spec.validation_fraction, "test": spec.test_fraction}
 
@@ -161,8 +161,8 @@ def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
     return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))
 
 
-def part(examples: Sequence[Example], rows: int, seed: int) -> tuple[Example, ...]:
-    """So many of the examples, with the shares of their classes, in the order they had.
+def sample_rows(examples: Sequence[Example], rows: int, seed: int) -> tuple[Example, ...]:
+    """``rows`` of the examples, stratified by class, in their original order.
 
     Of each class, the first rows in the order of a hash are taken. With one seed, a smaller part
     lies within a larger one.

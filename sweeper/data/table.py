@@ -13,11 +13,11 @@ from sweeper.data.progress_lines import with_progress
 from sweeper.errors import DataError, Problem
 
 Fields = Mapping[str, object]
-Numbered = tuple[int, Fields]
+NumberedRow = tuple[int, Fields]
 """A line (or row) number with the fields of its row."""
 
 
-class Broken(NamedTuple):
+class BrokenRow(NamedTuple):
     """A row that cannot be read, with what the file holds there, as far as it is kept.
 
     ``problem`` is what is raised if most rows of a file are broken; None for a line without a row.
@@ -32,12 +32,12 @@ class Broken(NamedTuple):
 Item = TypeVar("Item", covariant=True)
 
 
-class Stored(Sequence[Item]):
-    """A sequence whose items are made anew, from a file, whenever they are asked for.
+class LazySequence(Sequence[Item]):
+    """A sequence whose items are read from a file whenever they are accessed.
 
     Args:
         size: How many items there are.
-        at: Makes the item of a place.
+        at: Makes the item at an index.
         stream: Makes all items in order, faster than one by one.
     """
 
@@ -57,37 +57,37 @@ class Stored(Sequence[Item]):
     @overload
     def __getitem__(self, place: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> Stored[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Stored[Item]:
+    def __getitem__(self, place: slice) -> LazySequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | LazySequence[Item]:
         places = range(self._size)[index]
         if isinstance(places, int):
             return self._at(places)
-        return Stored(len(places), lambda position: self._at(places[position]))
+        return LazySequence(len(places), lambda position: self._at(places[position]))
 
     def __iter__(self) -> Iterator[Item]:
         return self._stream() if self._stream else map(self._at, range(self._size))
 
 
-def mapped(
-    rows: Sequence[Numbered], make: Callable[[int, Fields], Item], what: str
+def map_rows(
+    rows: Sequence[NumberedRow], make: Callable[[int, Fields], Item], what: str
 ) -> Sequence[Item]:
-    """What is made of each row: at once, or of rows in a file whenever it is asked for.
+    """The item made of each row: at once or, if rows stay in a file, whenever it is accessed.
 
     Args:
         what: The work, for lines about its progress.
     """
-    if not isinstance(rows, Stored):
+    if not isinstance(rows, LazySequence):
         return tuple(make(line, fields) for line, fields in with_progress(rows, what, len(rows)))
-    return Stored(
+    return LazySequence(
         len(rows),
         lambda index: make(*rows[index]),
         lambda: (make(line, fields) for line, fields in rows),
     )
 
 
-def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
+def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
     """The items of several sequences, one after the other."""
-    if not any(isinstance(part, Stored) for part in parts):
+    if not any(isinstance(part, LazySequence) for part in parts):
         return tuple(item for part in parts for item in part)
     ends = list(accumulate(map(len, parts)))
 
@@ -95,37 +95,37 @@ def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
         part = bisect_right(ends, index)
         return parts[part][index - ends[part] + len(parts[part])]
 
-    return Stored(ends[-1], at, lambda: chain.from_iterable(parts))
+    return LazySequence(ends[-1], at, lambda: chain.from_iterable(parts))
 
 
 _SHOWN_CHARACTERS = 200
-"""Characters that are kept of a row that cannot be read."""
+"""At most so many characters of a row that cannot be read are kept."""
 
-_FEWEST_BROKEN = 10_000
-"""Broken rows from which on a file is given up while it is read, if most rows are broken."""
+_MIN_BROKEN_ROWS = 10_000
+"""A file with so many broken rows is refused while it is read, if most rows are broken."""
 
-MOST_COLUMNS = 10_000
-"""More are not fields of examples. Common practice: spreadsheets end at 16,384."""
+MAX_COLUMNS = 10_000
+"""More columns are not fields of examples. Common practice: spreadsheets end at 16,384."""
 
 
 @dataclass
 class RowTable:
-    """The rows of one or more files of the same split, and what is noted while they are read.
+    """The rows of one or more files of the same split, with notes on how they were read.
 
     Args:
         rows: Line (or row) number and fields of every row; those of a large file stay in it.
-        how: In words, how the file was read, where that had to be found out.
-        label_names: Column to names of its integer classes, where the file states them.
+        how: Sentences on how the file was read, where that had to be detected.
+        label_names: From a column to the names of its integer classes, if the file states them.
         cautions: What a user should check about how the file was read, with the remedy.
-        named: All columns, where whoever read the file has noted them.
+        named: All columns, if the reader of the file has noted them.
         count: How many rows were read.
     """
 
     name: str
-    rows: Sequence[Numbered] = ()
+    rows: Sequence[NumberedRow] = ()
     how: list[str] = field(default_factory=list)
     label_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[BrokenRow] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
     named: dict[str, None] = field(default_factory=dict)
     count: int = 0
@@ -150,8 +150,8 @@ class RowTable:
             DataError: Most of many rows are broken.
         """
         problem = Problem(what, fix=fix, where=f"{self.name}:{line}") if what else None
-        self.broken.append(Broken(line, reason, text[:_SHOWN_CHARACTERS], problem))
-        if len(self.broken) >= _FEWEST_BROKEN:
+        self.broken.append(BrokenRow(line, reason, text[:_SHOWN_CHARACTERS], problem))
+        if len(self.broken) >= _MIN_BROKEN_ROWS:
             self.refuse_most()
 
     def refuse_most(self) -> None:
@@ -163,7 +163,7 @@ class RowTable:
         if len(self.broken) > self.count:
             raise_any([broken.problem for broken in self.broken if broken.problem])
 
-    def counted(self, rows: Iterable[Numbered]) -> Iterator[Numbered]:
+    def count_rows(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
         """The same rows, which are counted and their columns noted.
 
         Raises:
@@ -173,9 +173,9 @@ class RowTable:
             self.count += 1
             if not self.named.keys() >= fields.keys():
                 self.named |= dict.fromkeys(fields)
-            if len(self.named) > MOST_COLUMNS:
+            if len(self.named) > MAX_COLUMNS:
                 raise DataError(
-                    f"more than {MOST_COLUMNS:,} columns",
+                    f"more than {MAX_COLUMNS:,} columns",
                     why="Roles are looked for in every column.",
                     fix="Is this a matrix, or rows written side by side? Keep the columns with "
                     "text.",
@@ -183,11 +183,11 @@ class RowTable:
                 )
             yield line, fields
 
-    def joined(self, other: RowTable) -> RowTable:
+    def concatenate(self, other: RowTable) -> RowTable:
         """This table with the rows of another file (a shard) after its own."""
         return RowTable(
             name=self.name,
-            rows=joined((self.rows, other.rows)),
+            rows=concatenate((self.rows, other.rows)),
             how=list(dict.fromkeys(self.how + other.how)),
             label_names={**other.label_names, **self.label_names},
             cautions=list(dict.fromkeys(self.cautions + other.cautions)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sweeper.artifact import replacing
-from sweeper.data.problems import WRITTEN
+from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.reading.read import data_suffix
 from sweeper.data.table import Fields
 from sweeper.errors import UsageError
@@ -33,17 +33,19 @@ def write_rows(path: Path, rows: Iterable[Fields], columns: Iterable[str] | None
     if columns is None:
         rows = list(rows)
         columns = dict.fromkeys(name for row in rows for name in row)
-    with replacing(path) as part:
+    with replacing(path) as temporary:
         if suffix == ".parquet":
-            part.write_bytes(_parquet(list(rows)))
+            temporary.write_bytes(_parquet(list(rows)))
             return
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             if suffix == ".json":
                 json.dump(list(rows), file, ensure_ascii=False, default=str, indent=1)
                 file.write("\n")
             elif suffix in (".csv", ".tsv"):
-                mark = "," if suffix == ".csv" else "\t"
-                writer = csv.DictWriter(file, list(columns), delimiter=mark, lineterminator="\n")
+                delimiter = "," if suffix == ".csv" else "\t"
+                writer = csv.DictWriter(
+                    file, list(columns), delimiter=delimiter, lineterminator="\n"
+                )
                 writer.writeheader()
                 writer.writerows({name: _cell(cell) for name, cell in row.items()} for row in rows)
             else:
@@ -61,25 +63,25 @@ def _parquet(rows: Sequence[Fields]) -> bytes:
         import pyarrow as pa
         from pyarrow import parquet
     buffer = io.BytesIO()
-    # pyarrow takes the columns of the first row for those of all.
+    # pyarrow would use the columns of the first row alone.
     columns = dict.fromkeys(name for row in rows for name in row)
     whole = [{name: row.get(name) for name in columns} for row in rows]
     parquet.write_table(pa.Table.from_pylist(whole), buffer)
     return buffer.getvalue()
 
 
-def target(path: Path, source: Path) -> str:
+def writable_suffix(path: Path, source: Path) -> str:
     """The suffix to write a file with.
 
     Raises:
         UsageError: No file of that kind can be written.
     """
     suffix = path.suffix.lower()
-    if suffix not in WRITTEN:
+    if suffix not in WRITABLE_SUFFIXES:
         raise UsageError(
             f"{path.name!r} is not a kind of file that can be written",
-            fix=f"Name it {source.name.partition('.')[0]}-new{WRITTEN[0]}, or use one of "
-            f"{', '.join(WRITTEN)}.",
+            fix=f"Name it {source.name.partition('.')[0]}-new{WRITABLE_SUFFIXES[0]}, or use one of "
+            f"{', '.join(WRITABLE_SUFFIXES)}.",
             where="-o",
         )
     return suffix
@@ -88,9 +90,9 @@ def target(path: Path, source: Path) -> str:
 def name_in_folder(source: Path) -> str:
     """The name of a folder's file in the new folder; what cannot be written becomes JSONL."""
     plain = source.name.removesuffix(".gz")
-    if data_suffix(source) in WRITTEN:
+    if data_suffix(source) in WRITABLE_SUFFIXES:
         return plain
-    return f"{Path(plain).stem}{WRITTEN[0]}"
+    return f"{Path(plain).stem}{WRITABLE_SUFFIXES[0]}"
 
 
 def changes_path(new: Path) -> Path:

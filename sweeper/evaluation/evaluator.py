@@ -25,8 +25,8 @@ from torch import nn
 from sweeper.backend import Steps, nothing
 from sweeper.cache import home, made_while_used
 from sweeper.data.examples import Example
-from sweeper.data.item_files import stored_items, writing
-from sweeper.data.table import Stored
+from sweeper.data.item_files import item_writer, stored_items
+from sweeper.data.table import LazySequence
 from sweeper.errors import DataError, Problem
 from sweeper.jsontext import value_of
 from sweeper.plans import Half
@@ -76,7 +76,7 @@ def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
 def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
     """Write the features, and a table with three numbers for each (see ``_table_row``)."""
     table = array("q")
-    with writing(folder / _ITEMS) as write:
+    with item_writer(folder / _ITEMS) as write:
         for feature in chain.from_iterable(blocks):
             tokens = {name: values for name, values in feature.items() if name != _KINDS}
             write(json.dumps(tokens, separators=(",", ":")).encode())
@@ -128,7 +128,7 @@ class TokenizedSplit:
         if not self._in_pieces:
             return self._examples
         rows = self._table_row[:, 1]
-        return Stored(len(rows), lambda item: self._examples[int(rows[item])])
+        return LazySequence(len(rows), lambda item: self._examples[int(rows[item])])
 
     @cached_property
     def _folder(self) -> Path | None:
@@ -187,7 +187,7 @@ class TokenizedSplit:
     def encoding_kinds(self) -> Sequence[Feature]:
         """Features with nothing but their encoding kinds."""
         bits = self._table_row[:, 2]
-        return Stored(
+        return LazySequence(
             len(bits),
             lambda item: {
                 _KINDS: [kind for bit, kind in enumerate(ENCODING_KINDS) if bits[item] >> bit & 1]

@@ -105,7 +105,7 @@ def _with_features(spec: Spec, facts: Facts, dataset: Dataset | None, *, for_run
 def _read_facts(
     rows: PreparedData, spec: Spec, model: ModelFacts, *, measure_domain: bool
 ) -> DataFacts:
-    from sweeper.data.changes import counted
+    from sweeper.data.changes import count_changes
     from sweeper.facts.dataset.bits_per_byte import with_measured_bits, with_stored_bits
     from sweeper.facts.dataset.data_facts import data_facts
 
@@ -114,7 +114,7 @@ def _read_facts(
     warnings = (*data.warnings, *(fault.sentence for fault in faults))
     changes = tuple(
         DataChange(remedy=remedy, action=action, rows=count)
-        for (remedy, action), count in counted(rows.changes).items()
+        for (remedy, action), count in count_changes(rows.changes).items()
     )
     update = {"faults": (*data.faults, *faults), "warnings": warnings, "changes": changes}
     data = data.model_copy(update=update)

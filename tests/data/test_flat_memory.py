@@ -36,7 +36,7 @@ def test_four_times_the_rows_take_hardly_more_memory(tmp_path, monkeypatch, work
     monkeypatch.setattr(checking, "BLOCK_ROWS", 30)
     monkeypatch.setattr(checking, "READ_ROWS", 30)
     monkeypatch.setattr(detect_columns, "SAMPLE_ROWS", 50)
-    monkeypatch.setattr(load_large, "_PARTS", 16)
+    monkeypatch.setattr(load_large, "_SORTED_FILES", 16)
     peaks = {}
     for rows in (150, 150, 600):  # the first fills caches
         path = tmp_path / f"{rows}{suffix}"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from sweeper.data import item_files
-from sweeper.data.contents import MOST_LINE_BYTES
+from sweeper.data.contents import MAX_LINE_BYTES
 from sweeper.data.reading import arrow, decoding, jsonrows
 from sweeper.data.reading.read import read
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.errors import DataError
 
 CONTENT = (
@@ -38,8 +38,8 @@ def test_rows_lines_and_columns_are_those_of_a_list(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(CONTENT)
     listed, stored = in_memory(path), read(path)
-    assert isinstance(stored.rows, Stored)
-    assert not isinstance(listed.rows, Stored)
+    assert isinstance(stored.rows, LazySequence)
+    assert not isinstance(listed.rows, LazySequence)
     assert tuple(stored.rows) == listed.rows
     assert [stored.rows[place] for place in range(len(stored.rows))] == list(listed.rows)
     assert tuple(stored.rows[::7]) == listed.rows[::7]
@@ -57,8 +57,8 @@ def test_shards_are_joined(tmp_path):
     for number, path in enumerate(paths):
         path.write_text("".join(f'{{"n": {number * 10 + one}}}\n' for one in range(9)))
     first, second = (read(path) for path in paths)
-    both = first.joined(second)
-    assert isinstance(both.rows, Stored)
+    both = first.concatenate(second)
+    assert isinstance(both.rows, LazySequence)
     assert tuple(both.rows) == (*first.rows, *second.rows)
     assert both.rows[9] == second.rows[0]
     assert list(both.sample(6)) == [{"n": int(n)} for n in ("0", "3", "6", "10", "13", "16")]
@@ -87,8 +87,8 @@ TEXTS = {
 
 
 def _same(listed, stored):
-    assert isinstance(stored.rows, Stored)
-    assert not isinstance(listed.rows, Stored)
+    assert isinstance(stored.rows, LazySequence)
+    assert not isinstance(listed.rows, LazySequence)
     assert tuple(stored.rows) == listed.rows
     places = [*range(len(stored.rows)), *reversed(range(len(stored.rows)))]
     assert [stored.rows[place] for place in places] == [listed.rows[place] for place in places]
@@ -177,10 +177,10 @@ def test_files_that_are_no_lines_of_utf8_are_read_as_a_list_of_them_is(
     tmp_path, monkeypatch, name, content, line
 ):
     monkeypatch.setattr(decoding, "CHUNK_BYTES", 50)
-    monkeypatch.setattr(jsonrows, "READ_CHARACTERS", 50)
+    monkeypatch.setattr(jsonrows, "MIN_READ_CHARACTERS", 50)
     (tmp_path / name).write_bytes(content)
     listed, stored = in_memory(tmp_path / name), read(tmp_path / name)
-    assert isinstance(stored.rows, Stored)
+    assert isinstance(stored.rows, LazySequence)
     assert stored.rows[2][0] == line
     assert len({number for number, _ in stored.rows}) == len(stored.rows)
     _same(replace(listed, cautions=stored.cautions), stored)
@@ -194,7 +194,7 @@ def test_an_excel_sheet_is_read_as_a_list_of_it_is(tmp_path):
         book.active.append(cells)
     book.save(tmp_path / "x.xlsx")
     listed, stored = in_memory(tmp_path / "x.xlsx"), read(tmp_path / "x.xlsx")
-    assert isinstance(stored.rows, Stored)
+    assert isinstance(stored.rows, LazySequence)
     _same(listed, stored)
     assert [line for line, _ in stored.rows] == [4, 6, 7]
     assert stored.how == ["the sheet 'Sheet', names in line 3; left out above: 'A title'"]
@@ -215,7 +215,7 @@ def test_damaged_gzip_is_refused(tmp_path):
     ],
 )
 def test_errors_name_file_and_line(tmp_path, monkeypatch, content, said):
-    monkeypatch.setattr(decoding, "MOST_LINE_BYTES", 1000 if b"aaa" in content else MOST_LINE_BYTES)
+    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 1000 if b"aaa" in content else MAX_LINE_BYTES)
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError) as refused:

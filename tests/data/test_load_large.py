@@ -8,14 +8,14 @@ import pytest
 from sweeper.data import item_files, load_large
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
 
 @pytest.fixture(autouse=True)
 def _few_parts(monkeypatch):
-    monkeypatch.setattr(load_large, "_PARTS", 5)
+    monkeypatch.setattr(load_large, "_SORTED_FILES", 5)
 
 
 def write(path, rows):
@@ -28,7 +28,7 @@ def both(monkeypatch, task, **spec):
     with monkeypatch.context() as patched:
         patched.setattr(item_files, "LARGE_BYTES", 0)
         stored = load(DataSpec(**spec), task)
-    assert all(isinstance(rows, Stored) for rows in stored.splits.values())
+    assert all(isinstance(rows, LazySequence) for rows in stored.splits.values())
     return listed, replace(stored, splits={s: tuple(stored.splits[s]) for s in SPLITS})
 
 

@@ -11,8 +11,8 @@ from sweeper.data.splits import (
     apportioned,
     carve,
     in_order,
-    part,
     proportional,
+    sample_rows,
     subset,
 )
 
@@ -134,14 +134,14 @@ def test_a_part_lies_within_a_larger_one_and_keeps_the_shares_of_classes():
     examples = in_order(
         example(f"row {n}", "rare" if n % 10 == 0 else "usual", n) for n in range(400)
     )
-    quarter, half = part(examples, 100, seed=3), part(examples, 200, seed=3)
+    quarter, half = sample_rows(examples, 100, seed=3), sample_rows(examples, 200, seed=3)
     assert keys(quarter) < keys(half) < keys(examples)
     assert Counter(e.label for e in quarter) == {"usual": 90, "rare": 10}
     assert quarter == in_order(quarter)
-    assert keys(part(examples, 100, seed=4)) != keys(quarter)
-    assert part(examples, 400, seed=3) == examples
+    assert keys(sample_rows(examples, 100, seed=4)) != keys(quarter)
+    assert sample_rows(examples, 400, seed=3) == examples
 
 
 def test_every_class_is_in_a_part_that_has_room_for_it():
     examples = in_order([*rows(40, 8), example("alone", "alone")])
-    assert len({e.label for e in part(examples, 9, seed=0)}) == 9
+    assert len({e.label for e in sample_rows(examples, 9, seed=0)}) == 9

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sweeper import cache
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.errors import DataError
 from sweeper.evaluation import evaluator
 from sweeper.evaluation.evaluator import TokenizedSplit, fingerprint
@@ -30,7 +30,7 @@ def test_features_lengths_and_notes_are_those_of_a_list(context):
     examples = context.dataset.splits["train"]
     items = TokenizedSplit(task, examples)
     expected = [task.encode([one])[0] for one in examples]
-    assert isinstance(items.features, Stored)
+    assert isinstance(items.features, LazySequence)
     plain = [{n: v for n, v in feature.items() if n != "encoding_kinds"} for feature in expected]
     assert list(items.features) == plain
     assert list(items.features[-3:]) == plain[-3:]

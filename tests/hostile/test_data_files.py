@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from sweeper.data import contents
 from sweeper.data.examples import Example, normalised
-from sweeper.data.labels import reconciled
+from sweeper.data.labels import reconcile_labels
 from sweeper.data.load_large import load
 from sweeper.data.reading import decoding
 from sweeper.data.reading import read as reading
@@ -214,7 +214,7 @@ def test_a_hundred_thousand_columns_end_in_a_message(tmp_path, name):
 
 
 def test_a_line_without_end_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(decoding, "MAX_LINE_BYTES", 1000)
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n{"text": "' + "a" * 2000 + '"}\n')
     assert "x.jsonl:2: this line has" in refused(tmp_path / "x.jsonl")
 
@@ -222,4 +222,4 @@ def test_a_line_without_end_is_named(tmp_path, monkeypatch):
 def test_too_many_classes_are_refused_before_they_are_split():
     rows = [Example(key=f"{n}", line=n, text=f"t {n}", label=f"c{n // 2}") for n in range(30_000)]
     with pytest.raises(DataError, check=lambda error: error.code == "too-many-classes"):
-        reconciled({"train": rows}, DataSpec(path="x.jsonl"))
+        reconcile_labels({"train": rows}, DataSpec(path="x.jsonl"))

@@ -157,7 +157,7 @@ def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(ch
     assert re.search(said, figure.note)
     panel = figure.options[0][1] if chart == "cost" else figure.panels[0]
     spec = json.loads(panel.spec)
-    arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._ARROW]
+    arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._UP]
     rows = [row for layer in arrows for row in spec["datasets"][layer["data"]["name"]]]
     assert [row["trial"] for row in rows] == ["6"]
     others = [row["y"] for rows in spec["datasets"].values() for row in rows if "y" in row]

@@ -142,7 +142,7 @@ class RowFormat:
         )
 
     @property
-    def stating_roles(self) -> set[str]:
+    def identifying_roles(self) -> set[str]:
         """Roles that every shape requires: a user who names one of them states the format."""
         return set.intersection(*(set(shape.required) for shape in self.shapes))
 

@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
 BATCH_ROWS = 1024
 
-_FILE = b"ARROW1"
-"""How an Arrow file begins that is no stream."""
+_FILE_MAGIC = b"ARROW1"
+"""The first bytes of an Arrow file that is no stream."""
 
 
-def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[Numbered]:
+def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of a Parquet or Arrow file.
 
     Raises:
         DataError: It is not whole.
     """
-    # Here, since pyarrow takes a tenth of a second that no other format needs.
+    # Imported here, as pyarrow takes a tenth of a second.
     from pyarrow import ArrowException
 
     try:
@@ -61,9 +61,9 @@ def _parquet(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
 def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
     from pyarrow import ipc
 
-    mark = file.read(len(_FILE))
+    magic = file.read(len(_FILE_MAGIC))
     file.seek(0)
-    if mark != _FILE:
+    if magic != _FILE_MAGIC:
         stream = ipc.open_stream(file)
         return stream.schema, iter(stream)
     opened = ipc.open_file(file)
@@ -71,7 +71,7 @@ def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
-    """From columns to the names of their numbers, as `datasets` notes them in a schema."""
+    """From columns to the names of their integer classes, as `datasets` notes them in a schema."""
     try:
         features: Any = value_of(metadata[b"huggingface"])["info"]["features"]
         return {

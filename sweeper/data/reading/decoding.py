@@ -15,15 +15,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from sweeper.data.contents import CHUNK_BYTES, MOST_LINE_BYTES, line_too_long, opened
+from sweeper.data.contents import CHUNK_BYTES, MAX_LINE_BYTES, line_too_long, open_data_file
 from sweeper.data.problems import listing
 from sweeper.errors import DataError
 
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 """A byte that is not UTF-8, as ``surrogateescape`` decodes it."""
 
-_NO_ACCENTS = re.compile(rb"[\x80-\xff]{3}")
-"""Accents stand alone or in pairs; letters of other scripts make words."""
+_NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
+"""Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
 
 _KNOWN_BINARY = {
     b"PK\x03\x04": "a zip archive (or an Excel or Word file)",
@@ -37,17 +37,17 @@ _KNOWN_BINARY = {
 }
 
 _LATIN = ("cp1252", "cp1250")
-_OTHERS = (
+_NON_LATIN_ENCODINGS = (
     *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
     *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
 )
-"""Encodings that files come in besides UTF-8 and UTF-16. cp1252 reads Latin-1, too. Others, such as
-those of DOS and of mainframes, are rarer than wrong guesses of them."""
+"""Encodings that are guessed. cp1252 reads Latin-1, too. Encodings of DOS and mainframes are left
+out: guessing one would be wrong more often than right."""
 
-_GUESSED_FROM = 2**16
-"""Bytes of lines that are not UTF-8 that the encoding is guessed from."""
+_SAMPLE_BYTES = 2**16
+"""The encoding is guessed from so many bytes of lines that are not UTF-8."""
 
-_GUESSED_LINES = 100
+_SAMPLE_LINES = 100
 
 
 class TextFile:
@@ -61,12 +61,12 @@ class TextFile:
 
     def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
         self._path, self._file, self._name = path, file, name
-        self._other = ""
+        self._fallback_encoding = ""
         self._mended_lines: dict[int, None] = {}
-        head = file.read(_GUESSED_FROM)
+        head = file.read(_SAMPLE_BYTES)
         kind = next((kind for magic, kind in _KNOWN_BINARY.items() if head.startswith(magic)), "")
-        self._wide = "" if kind else _wide_encoding(head)
-        if not self._wide and (kind or b"\0" in head):
+        self._utf16_or_32 = "" if kind else _wide_encoding(head)
+        if not self._utf16_or_32 and (kind or b"\0" in head):
             raise DataError(
                 f"the content is {kind or 'binary, not text'}",
                 why="The file name says that it is text.",
@@ -93,8 +93,8 @@ class TextFile:
         Raises:
             DataError: A line is too long.
         """
-        for number, line in enumerate(self.pieces(MOST_LINE_BYTES + 1, newline), start=1):
-            if len(line) > MOST_LINE_BYTES:
+        for number, line in enumerate(self.pieces(MAX_LINE_BYTES + 1, newline), start=1):
+            if len(line) > MAX_LINE_BYTES:
                 raise line_too_long(self._name, number, len(line))
             yield line
 
@@ -103,17 +103,17 @@ class TextFile:
         size = size or CHUNK_BYTES
         self._file.seek(0)
         number, self._mended_lines = 1, {}
-        errors = "strict" if self._wide else "surrogateescape"
-        text = io.TextIOWrapper(self._file, self._wide or "utf-8", errors, newline)
+        errors = "strict" if self._utf16_or_32 else "surrogateescape"
+        text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline)
         try:
             first = text.readline(size).removeprefix("\ufeff")
             for piece in chain((first,) if first else (), iter(partial(text.readline, size), "")):
-                if piece.isascii() or self._wide or not _NOT_UTF8.search(piece):
+                if piece.isascii() or self._utf16_or_32 or not _NOT_UTF8.search(piece):
                     yield piece
                 else:
                     self._mended_lines[number] = None
-                    self._other = self._other or self._likeliest()
-                    yield _legacy(piece.encode("utf-8", "surrogateescape"), self._other)
+                    self._fallback_encoding = self._fallback_encoding or self._likeliest()
+                    yield _legacy(piece.encode("utf-8", "surrogateescape"), self._fallback_encoding)
                 number += piece[-1] in "\r\n"
         except UnicodeDecodeError as error:
             raise DataError(
@@ -123,29 +123,31 @@ class TextFile:
             ) from error
         finally:
             if not self._file.closed:
-                text.detach()  # which would close it
+                text.detach()  # else TextIOWrapper closes the file
 
     def _likeliest(self) -> str:
         """The encoding of the lines that are not UTF-8, by the first of them."""
-        with opened(self._path) as file:
-            pieces = iter(partial(file.readline, _GUESSED_FROM), b"")
+        with open_data_file(self._path) as file:
+            pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
             wrong = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
-            return _encoding_of(b"".join(islice(wrong, _GUESSED_LINES))[:_GUESSED_FROM])
+            return _encoding_of(b"".join(islice(wrong, _SAMPLE_LINES))[:_SAMPLE_BYTES])
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What to check about the text that was read."""
-        if self._wide.endswith("e"):  # without a mark
+        if self._utf16_or_32.endswith(
+            "e"
+        ):  # utf_16_le or utf_16_be: guessed, without a byte order mark
             return (
-                f"{self._name} is read as {self._wide}, which its zero bytes suggest; save it as "
-                "UTF-8",
+                f"{self._name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
+                "it as UTF-8",
             )
         if not self._mended_lines:
             return ()
         return (
-            f"lines of {self._name} that are not UTF-8 are read as {self._other}, the most likely "
-            f"encoding (line {listing([*map(str, self._mended_lines)], 3)}): check the accents. If "
-            "they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
+            f"lines of {self._name} that are not UTF-8 are read as {self._fallback_encoding}, the "
+            f"most likely encoding (line {listing([*map(str, self._mended_lines)], 3)}): check the "
+            "accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
         )
 
 
@@ -160,7 +162,7 @@ def _wide_encoding(head: bytes) -> str:
 
 def _guess(data: bytes, encodings: Sequence[str]) -> str:
     """The likeliest of these encodings; empty if none of them is likely."""
-    # Here, since most files are UTF-8.
+    # Imported here, as most files are UTF-8.
     from charset_normalizer import from_bytes
 
     guess = from_bytes(data, cp_isolation=[*encodings]).best()
@@ -177,10 +179,10 @@ def _legacy(data: bytes, encoding: str) -> str:
 def _encoding_of(sample: bytes) -> str:
     """The likeliest encoding of bytes that are not UTF-8.
 
-    charset-normalizer tells scripts apart, but makes any script of a few accents, and takes French
-    for cp1250 as often as for cp1252: of these two, the one that gives more letters wins.
+    charset-normalizer recognises scripts, but not from a few accents: it takes French for cp1250
+    as often as for cp1252. Of these two, the one that decodes more bytes as letters is taken.
     """
-    guess = _guess(sample, _OTHERS) if _NO_ACCENTS.search(sample) else ""
+    guess = _guess(sample, _NON_LATIN_ENCODINGS) if _NON_LATIN.search(sample) else ""
     return guess or max(_LATIN, key=lambda name: _letters(sample.decode(name, "replace")))
 
 

@@ -15,43 +15,43 @@ from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
-from sweeper.data.contents import MOST_LINE_BYTES
+from sweeper.data.contents import MAX_LINE_BYTES
 from sweeper.data.formats.row_format import known_names
 from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 
 if TYPE_CHECKING:
     from _csv import Reader
 
 SAMPLE_CHARACTERS = 65_536
-CONSISTENT = 0.95
-"""Share of rows with the same number of fields that makes a delimiter believable; the share that
-format recognition asks for, too."""
+MIN_CONSISTENT_SHARE = 0.95
+"""A delimiter fits if at least this share of rows has the same number of fields; the share of
+``AGREEMENT``, too."""
 
-HEADER_CHARACTERS = 60
+MAX_NAME_CHARACTERS = 60
 """A longer cell is not a column's name."""
 
-LOOKED_AT = 100
-"""Lines by which a title is told from a table."""
+TITLE_SEARCH_ROWS = 100
+"""Titles above a table are looked for in so many rows."""
 
 Line = TypeVar("Line", bound=Sequence[object])
 
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields are divided."""
+    """How fields are separated and quoted."""
 
     delimiter: str
     quoted: bool
 
     def reader(self, lines: Iterable[str]) -> Reader:
         """Rows of fields, as the csv module reads them."""
-        # The default of 131,072 characters cuts long documents off.
-        csv.field_size_limit(MOST_LINE_BYTES)
+        # The default limit of 131,072 characters refuses long documents.
+        csv.field_size_limit(MAX_LINE_BYTES)
         return csv.reader(
             lines,
             delimiter=self.delimiter,
@@ -60,11 +60,11 @@ class Dialect:
         )
 
     def __str__(self) -> str:
-        return f"{_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
+        return f"{_DELIMITER_NAMES[self.delimiter]}{'' if self.quoted else ', without quoting'}"
 
 
-def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Numbered]:
-    """Rows of a CSV or TSV file; in the beginning, it is seen how it is laid out.
+def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[NumberedRow]:
+    """Rows of a CSV or TSV file, whose dialect and header are detected from its beginning.
 
     Raises:
         DataError: A quote is never closed, or most rows have more fields than columns.
@@ -72,7 +72,7 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
     head = text.head(SAMPLE_CHARACTERS, newline="")
     dialect = _sniff(head, suffix)
     lines: list[tuple[int, list[str]]] = []
-    with suppress(DataError):  # it may end inside a quoted field
+    with suppress(DataError):  # the sample may end inside a quoted field
         lines += _fields(dialect, io.StringIO(head, newline=""), table.name)
     if not lines:
         lines = [*islice(_fields(dialect, text.lines(newline=""), table.name), 1)]
@@ -115,7 +115,7 @@ def _sniff(sample: str, suffix: str) -> Dialect:
 def _consistency(sample: str, dialect: Dialect) -> float:
     """Share of sample rows with the commonest number of fields; 0 where that number is 1.
 
-    Shares at or above ``CONSISTENT`` count as 1, so that the order of candidates decides there.
+    Shares from ``MIN_CONSISTENT_SHARE`` on count as 1, so that the order of candidates decides.
     """
     counts: Counter[int] = Counter()
     try:
@@ -127,7 +127,7 @@ def _consistency(sample: str, dialect: Dialect) -> float:
         return 0.0
     width, rows = counts.most_common(1)[0]
     share = rows / counts.total()
-    return 0.0 if width == 1 else 1.0 if share >= CONSISTENT else share
+    return 0.0 if width == 1 else 1.0 if share >= MIN_CONSISTENT_SHARE else share
 
 
 def _fields(dialect: Dialect, lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]]:
@@ -166,9 +166,9 @@ def _has_header(lines: list[list[str]]) -> bool:
 
 
 def _is_no_name(cell: str) -> bool:
-    """Whether a cell is a text, a sentence or a number."""
+    """Whether a cell is too much text or a number, and so no column's name."""
     sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
-    return len(cell) > HEADER_CHARACTERS or sentence or _is_number(cell)
+    return len(cell) > MAX_NAME_CHARACTERS or sentence or _is_number(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -182,8 +182,10 @@ def _is_number(cell: str) -> bool:
 def titles_and_table(
     lines: Sequence[tuple[int, Line]],
 ) -> tuple[str, Sequence[tuple[int, Line]]]:
-    """Lines of one cell above a table of several columns, in words, and the table."""
-    filled = [sum(cell not in (None, "") for cell in cells) for _, cells in lines[:LOOKED_AT]]
+    """A sentence about titles (rows of one cell) above a table, and the rows of the table."""
+    filled = [
+        sum(cell not in (None, "") for cell in cells) for _, cells in lines[:TITLE_SEARCH_ROWS]
+    ]
     if not filled or median(filled) < 2:
         return "", lines
     count = next(row for row, cells in enumerate(filled) if cells > 1)
@@ -192,7 +194,7 @@ def titles_and_table(
 
 
 def unique_names(header: list[str]) -> list[str]:
-    """Names of columns: repeated ones get their number, missing ones are called by it."""
+    """Unique names of columns: a repeated or missing name gets the column's number."""
     names: dict[str, None] = {}
     for number, cell in enumerate(header, start=1):
         name = cell.strip() or f"column_{number}"

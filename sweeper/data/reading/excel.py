@@ -11,19 +11,19 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from sweeper.data.contents import CHUNK_BYTES, MemoryLimit
-from sweeper.data.reading.delimited import LOOKED_AT, titles_and_table, unique_names
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.reading.delimited import TITLE_SEARCH_ROWS, titles_and_table, unique_names
+from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 
-_PLACE = re.compile(
+_POSITION = re.compile(
     rb"<(?:\w{1,20}:)?(?:c|row)\s[^<>]{0,99}?\br\s*=\s*[\"']([A-Za-z]{0,9})([0-9]{1,30})[\"']"
 )
-"""The place of a cell, such as ``AB12``, or the number of a row."""
+"""The position of a cell, such as ``AB12``, or the number of a row."""
 
 _TAG_BYTES = 200
 
 
-def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Numbered]:
+def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
     """Rows of an .xlsx file; line numbers are those of the sheet.
 
     Raises:
@@ -54,7 +54,7 @@ def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Number
     if not filled:
         return
     lines = _lines(sheets[filled[0]])
-    titles, ((line, names), *first) = titles_and_table([*islice(lines, LOOKED_AT)])
+    titles, ((line, names), *first) = titles_and_table([*islice(lines, TITLE_SEARCH_ROWS)])
     columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
     table.how.append(f"the sheet {filled[0]!r}, names in line {line}{titles}")
     if others := ", ".join(filled[1:]):
@@ -67,7 +67,7 @@ def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Number
 
 
 def _lines(sheet: Any) -> Iterator[tuple[int, list[object]]]:
-    """The rows that are not empty. A whole number is no float, and an empty cell is None."""
+    """The rows that are not empty, with whole numbers as int and empty cells as None."""
     for line, cells in enumerate(sheet.iter_rows(), start=1):
         if any(cell != "" for cell in cells):
             yield (
@@ -80,23 +80,23 @@ def _lines(sheet: Any) -> Iterator[tuple[int, list[object]]]:
 
 
 def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
-    """Check that all places up to the last cell fit into memory: calamine makes room for each.
+    """Check that all cells up to the last one fit into memory, as calamine allocates each.
 
     Raises:
-        DataError: They do not.
+        DataError: They do not fit.
     """
     size = rows = columns = 0
     with zipfile.ZipFile(file) as book:
         for part in book.infolist():
             with book.open(part) as opened:
-                before = b""
+                tail = b""
                 for chunk in iter(partial(opened.read, CHUNK_BYTES), b""):
                     size += len(chunk)
-                    for name, number in _PLACE.findall(before + chunk):
+                    for name, number in _POSITION.findall(tail + chunk):
                         rows = max(rows, int(number))
                         columns = max(columns, reduce(_next_letter, name.upper(), 0))
                     limit.check(size, cells=rows * columns)
-                    before = chunk[-_TAG_BYTES:]
+                    tail = chunk[-_TAG_BYTES:]
 
 
 def _next_letter(number: int, letter: int) -> int:

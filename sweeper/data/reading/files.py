@@ -15,11 +15,11 @@ from sweeper.errors import DataError, near_match
 from sweeper.spec import DataSpec
 from sweeper.textfile import read_text
 
-_DEPTH = 3
-"""Folders in a folder that are looked into: ``data/CONFIG/SPLIT/`` is the deepest usual one."""
+_MAX_DEPTH = 3
+"""Levels of subfolders that are searched: ``data/CONFIG/SPLIT/`` is the deepest usual one."""
 
-MOST_FILES = 10_000
-"""More files are no data set in one place, but somebody's home."""
+MAX_FILES = 10_000
+"""A folder with more files is no data set, but for example a home folder."""
 
 
 def split_files(spec: DataSpec) -> SplitFiles:
@@ -33,21 +33,21 @@ def split_files(spec: DataSpec) -> SplitFiles:
         raise DataError(
             "no data was named", fix="Give a file or a folder: data.path or --data PATH."
         )
-    source = _of_source(spec)
+    source = _source_files(spec)
     files = dict(source.files)
     official: dict[Split, str | None] = {"validation": spec.validation, "test": spec.test}
     for split, named in official.items():
         if named is not None:
-            _require(Path(named))
+            _check_exists(Path(named))
             files[split] = (Path(named),)
     return SplitFiles({split: files[split] for split in SPLITS if split in files}, source.evidence)
 
 
-def _of_source(spec: DataSpec) -> SplitFiles:
+def _source_files(spec: DataSpec) -> SplitFiles:
     path = Path(str(spec.path))
     if is_hub_data(spec):
         return hub_files(spec)
-    _require(path)
+    _check_exists(path)
     if spec.revision is not None:
         raise DataError(
             "a revision names a commit of the hub, but this is on this machine",
@@ -62,27 +62,29 @@ def _of_source(spec: DataSpec) -> SplitFiles:
                 "folder.",
                 where=str(path),
             )
-        return _of_file(path)
+        return _splits_in_file(path)
     card = path / "README.md"
     text = read_text(card) if card.is_file() else ""
     return layout(path, _names(path), str(path), text, spec.name, spec.split or "")
 
 
-def _of_file(path: Path) -> SplitFiles:
+def _splits_in_file(path: Path) -> SplitFiles:
     """The file alone, or the splits that a JSON file holds, each as ``FILE/KEY.json``."""
     keys = keys_of(path)
-    meant = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
-    if "train" not in meant.values():
+    split_by_key = {key: SPLIT_NAMES[key.lower()] for key in keys if key.lower() in SPLIT_NAMES}
+    if "train" not in split_by_key.values():
         return SplitFiles({"train": (path,)})
     splits = {
-        split: tuple(path / f"{key}.json" for key, meaning in meant.items() if meaning == split)
+        split: tuple(
+            path / f"{key}.json" for key, meaning in split_by_key.items() if meaning == split
+        )
         for split in SPLITS
     }
     for split, parts in splits.items():
         must_be_one([f"`{part.stem}`" for part in parts], split, str(path))
-    evidence = [f"an object with the splits {listing([f'`{key}`' for key in meant])}"]
-    if left := [f"`{key}`" for key in keys if key not in meant]:
-        evidence.append(f"not read: {listing(left)}")
+    evidence = [f"an object with the splits {listing([f'`{key}`' for key in split_by_key])}"]
+    if unread := [f"`{key}`" for key in keys if key not in split_by_key]:
+        evidence.append(f"not read: {listing(unread)}")
     return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 
@@ -91,19 +93,21 @@ def _names(folder: Path) -> Iterator[str]:
     count = 0
     for parent, folders, files in os.walk(folder):
         inside = Path(parent).relative_to(folder)
-        folders[:] = [f for f in folders if not f.startswith(".") and len(inside.parts) < _DEPTH]
+        folders[:] = [
+            f for f in folders if not f.startswith(".") and len(inside.parts) < _MAX_DEPTH
+        ]
         for name in files:
             count += 1
-            if count > MOST_FILES:
+            if count > MAX_FILES:
                 raise DataError(
-                    f"the folder has more than {MOST_FILES:,} files",
+                    f"the folder has more than {MAX_FILES:,} files",
                     fix="Name a file, or a folder with the data alone.",
                     where=str(folder),
                 )
             yield (inside / name).as_posix()
 
 
-def _require(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     try:
         if path.exists():
             return

@@ -20,10 +20,10 @@ from huggingface_hub import constants
 from sweeper.artifact import Record, write_text
 from sweeper.cache import home
 from sweeper.data.hub_client import (
-    SECONDS,
-    answer_of,
-    bar,
+    TIMEOUT_SECONDS,
+    answer_in_time,
     is_hub_id,
+    progress_class,
     refusal,
     switched_off,
 )
@@ -92,33 +92,33 @@ def _pinned(source: _Source, tell: Tell) -> _Source:
         return source
     listed = _listing(source)
     source = source.model_copy(update={"revision": listed.commit})
-    _fetched(source, listed, tell)
+    _downloaded_splits(source, listed, tell)
     return source
 
 
 def hub_files(spec: DataSpec) -> SplitFiles:
     """The files of each split, on this machine."""
-    return _fetched(spec, _listing(spec), lambda _done, _of: None)
+    return _downloaded_splits(spec, _listing(spec), lambda _done, _of: None)
 
 
 def _listing(spec: _AnySource) -> _Listing:
-    """From this machine where the commit is known, else from the hub."""
-    kept = home() / "data-listings" / str(spec.path).replace("/", "--")
+    """The names of the files, from this machine if the commit is known, else from the hub."""
+    folder = home() / "data-listings" / str(spec.path).replace("/", "--")
     wanted = spec.revision or "main"
     with suppress(OSError, ValueError):
-        return _Listing.model_validate_json(read_text(kept / f"{wanted.replace('/', '--')}.json"))
+        return _Listing.model_validate_json(read_text(folder / f"{wanted.replace('/', '--')}.json"))
     answer: _Listing | Problem | None = switched_off(str(spec.path))
     if answer is None:
-        answer = answer_of(lambda: _ask(spec), 2 * SECONDS)
+        answer = answer_in_time(lambda: _ask(spec), 2 * TIMEOUT_SECONDS)
     if isinstance(answer, Problem):
-        raise DataError([_missing(spec, answer)])
+        raise DataError([_not_found(spec, answer)])
     for name in {wanted.replace("/", "--"), answer.commit}:
-        write_text(kept / f"{name}.json", answer.model_dump_json())
+        write_text(folder / f"{name}.json", answer.model_dump_json())
     return answer
 
 
-def _missing(spec: _AnySource, answer: Problem) -> Problem:
-    """That neither this folder nor the hub has the data, and what to do about each."""
+def _not_found(spec: _AnySource, answer: Problem) -> Problem:
+    """The problem that neither this folder nor the hub has the data, with fixes for both."""
     path = str(spec.path)
     what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
     near = near_match(path, [entry.name for entry in Path().iterdir()])
@@ -128,17 +128,17 @@ def _missing(spec: _AnySource, answer: Problem) -> Problem:
 
 
 def _ask(spec: _AnySource) -> _Listing | Problem:
-    # Loads the hub's client.
+    # Imported here, as it loads the hub's client.
     from huggingface_hub import HfApi
 
     repository = str(spec.path)
     api, revision = HfApi(), spec.revision
     try:
-        info = api.dataset_info(repository, revision=revision, timeout=SECONDS)
+        info = api.dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
         names = _names(info)
         if revision is None and not _readable(repository, names):
             try:
-                info = api.dataset_info(repository, revision=CONVERSION, timeout=SECONDS)
+                info = api.dataset_info(repository, revision=CONVERSION, timeout=TIMEOUT_SECONDS)
                 names = _names(info)
             except Exception as error:
                 if getattr(error.__cause__ or error, "response", None) is None:
@@ -146,7 +146,7 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
         return refusal(error, repository, revision, "data set")
     if not _readable(repository, names):
-        return _no_files(repository, names)
+        return _no_files_problem(repository, names)
     return _Listing(commit=str(info.sha), names=names)
 
 
@@ -164,7 +164,7 @@ def _readable(repository: str, names: tuple[str, ...]) -> bool:
     return _script(repository) not in names and any(data_suffix(PurePosixPath(n)) for n in names)
 
 
-def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
+def _no_files_problem(repository: str, names: tuple[str, ...]) -> Problem:
     page = f"{constants.ENDPOINT}/datasets/{repository}"
     if _script(repository) in names:
         return Problem(
@@ -181,7 +181,7 @@ def _no_files(repository: str, names: tuple[str, ...]) -> Problem:
     )
 
 
-def _fetched(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
+def _downloaded_splits(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
     repository = str(spec.path)
     name = f"datasets--{repository.replace('/', '--')}"
     folder = Path(constants.HF_HUB_CACHE, name, "snapshots", listed.commit)
@@ -197,12 +197,12 @@ def _fetched(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
 def _download(
     repository: str, commit: str, folder: Path, paths: Sequence[Path], tell: Tell
 ) -> None:
-    """Bring files into the cache; a file that is there is whole."""
-    lacking = [path for path in paths if not path.is_file()]
-    if not lacking:
+    """Download files that the cache lacks; a file in the cache is complete."""
+    missing = [path for path in paths if not path.is_file()]
+    if not missing:
         return
     if off := switched_off(repository):
-        what = f"{len(lacking)} files of this data set are not on this machine: {off.what}"
+        what = f"{len(missing)} files of this data set are not on this machine: {off.what}"
         raise DataError([replace(off, what=what)])
     from huggingface_hub import snapshot_download
 
@@ -211,10 +211,10 @@ def _download(
             repository,
             repo_type="dataset",
             revision=commit,
-            allow_patterns=[glob.escape(str(path.relative_to(folder))) for path in lacking],
-            tqdm_class=bar(tell),
+            allow_patterns=[glob.escape(str(path.relative_to(folder))) for path in missing],
+            tqdm_class=progress_class(tell),
         )
     except Exception as error:  # also those of the client's network library
         raise DataError([refusal(error, repository, commit, "data set")]) from error
-    if still := [path.name for path in lacking if not path.is_file()]:
-        raise DataError(f"the hub did not send {still[0]}", fix="Try again.", where=repository)
+    if failed := [path.name for path in missing if not path.is_file()]:
+        raise DataError(f"the hub did not send {failed[0]}", fix="Try again.", where=repository)

@@ -9,28 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from sweeper.data.contents import MOST_LINE_BYTES, MemoryLimit, line_too_long
+from sweeper.data.contents import MAX_LINE_BYTES, MemoryLimit, line_too_long
 from sweeper.data.examples import SPLIT_NAMES
 from sweeper.data.problems import listing
 from sweeper.data.reading.decoding import TextFile
-from sweeper.data.table import Fields, Numbered, RowTable
+from sweeper.data.table import Fields, NumberedRow, RowTable
 from sweeper.errors import DataError
 from sweeper.jsontext import value_of
 
 _decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
-READ_CHARACTERS = 2**16
-"""Characters of a document that are read at least, in one go."""
+MIN_READ_CHARACTERS = 2**16
+"""At least so many characters of a document are read at once."""
 
-_CUT = 8
-"""Characters before the end in which an error may come from the end: ``\\u1234`` has six."""
+_MAX_ESCAPE_CHARACTERS = 8
+"""An error so near the end of the text may be an escape that is cut off: ``\\u1234`` has six."""
 
 _NO_OBJECT = "a row that is not an object with named fields"
 _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
 _LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 
-def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> Iterator[Numbered]:
+def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> Iterator[NumberedRow]:
     """Rows of a JSON list, of one under a key of an object, or of JSON Lines.
 
     Raises:
@@ -53,7 +53,7 @@ def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
     if _document_head(text, suffix) != "{":
         return ()
     listed = _listed_keys(text, name)
-    return listed or tuple(filter(None, _of_object(_value(text, name))[0]))
+    return listed or tuple(filter(None, _object_rows(_value(text, name))[0]))
 
 
 def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _document_head(text: TextFile, suffix: str) -> str:
     return "{"
 
 
-def _lines(lines: Iterable[str], table: RowTable) -> Iterator[Numbered]:
+def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
@@ -96,20 +96,20 @@ def _lines(lines: Iterable[str], table: RowTable) -> Iterator[Numbered]:
         table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
 
 
-def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[Numbered]:
+def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[NumberedRow]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
     for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(head):
         if list_key != key:
             continue
         rows = [value]
-        if _all(value, Mapping):
+        if _is_list_of(value, Mapping):
             rows = [{"messages": value}]
-        elif isinstance(value, list) and (names or _all(value, str)):
+        elif isinstance(value, list) and (names or _is_list_of(value, str)):
             rows = [dict(zip(names, value, strict=False))] if names else []
             names = names or value
         elif isinstance(value, Mapping):
-            rows = [*_questions(value)]
+            rows = [*_squad_questions(value)]
         for row in rows:
             number = max(number + 1, line)
             if isinstance(row, dict):
@@ -117,7 +117,7 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
             else:
                 table.leave_out(number, _NO_OBJECT, json.dumps(row), _NO_OBJECT, _FILE_FIX)
     if head == "{" and not number:
-        yield from _whole(text, key, table)
+        yield from _rows_of_object(text, key, table)
         return
     content = "JSON objects, read one by one" if head == "objects" else "a JSON list"
     table.how.append(
@@ -125,10 +125,10 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
     )
 
 
-def _whole(text: TextFile, key: str, table: RowTable) -> Iterator[Numbered]:
-    """The rows of an object that does not hold them as a list."""
+def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[NumberedRow]:
+    """The rows of a document that does not hold them as a list."""
     document = _value(text, table.name)
-    rows, content = _of_object(document)
+    rows, content = _object_rows(document)
     if not rows:
         held = f"a single {type(document).__name__}"
         if isinstance(document, Mapping):
@@ -168,19 +168,21 @@ def _key_of_rows(keys: Iterable[str], name: str) -> str:
     )
 
 
-def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
-    """The rows of an object by their key, and in words how they are written."""
+def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
+    """The rows of an object by their key, and a phrase that says how they are written."""
     if not isinstance(document, Mapping):
         return {}, ""
-    if isinstance(names := document.get("columns"), list) and _all(document.get("data"), list):
+    if isinstance(names := document.get("columns"), list) and _is_list_of(
+        document.get("data"), list
+    ):
         cells = ((map(str, names), row) for row in document["data"])
         rows: list[Fields] = [dict(zip(*both, strict=False)) for both in cells]
         return {"": rows}, "an object with `columns` and the rows under `data`"
     values = list(document.values())
-    if _all(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
+    if _is_list_of(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
         columns = [[(name, cell) for cell in cells] for name, cells in document.items()]
         return {"": [dict(row) for row in zip(*columns, strict=True)]}, "an object of columns"
-    if not _all(values, Mapping):
+    if not _is_list_of(values, Mapping):
         return {}, ""
     if all(str(number).isdigit() for item in values for number in item):
         columns = [
@@ -188,7 +190,7 @@ def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
             for number in dict.fromkeys(chain.from_iterable(values))
         ]
         return {"": [*map(dict, columns)]}, "an object of columns"
-    splits = {key: _of_object(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
+    splits = {key: _object_rows(part)[0] for key, part in document.items() if key in SPLIT_NAMES}
     if parts := {key: next(iter(rows.values())) for key, rows in splits.items() if rows}:
         return parts, f"an object whose rows lie under {listing([f'`{key}`' for key in parts])}"
     if len({tuple(sorted(item)) for item in values}) <= len(values) / 2 and len(values) > 1:
@@ -196,30 +198,30 @@ def _of_object(document: object) -> tuple[dict[str, list[Fields]], str]:
     return {}, ""
 
 
-def _all(values: object, kind: type) -> bool:
+def _is_list_of(values: object, kind: type) -> bool:
     return isinstance(values, list) and bool(values) and all(isinstance(v, kind) for v in values)
 
 
-def _questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _squad_questions(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """A row itself, or the questions of one in the form of SQuAD."""
-    if not _all(row.get("paragraphs"), Mapping):
+    if not _is_list_of(row.get("paragraphs"), Mapping):
         yield row
         return
     for part in row["paragraphs"]:
         for question in part.get("qas", ()):
             answers = question.get("answers")
-            texts = [a.get("text") for a in answers] if _all(answers, Mapping) else []
+            texts = [a.get("text") for a in answers] if _is_list_of(answers, Mapping) else []
             cells = {"title": row.get("title"), "context": part.get("context"), **question}
             yield {**cells, "answers": {"text": texts}}
 
 
 class _JsonStream:
-    """JSON text that comes in pieces, of which one element of a list at a time is held."""
+    """JSON text that is read piece by piece, holding one element of a list at a time."""
 
     def __init__(self, pieces: Iterator[str], name: str) -> None:
         self._pieces, self._name = pieces, name
         self._text = ""
-        self._at = self._counted = 0
+        self._position = self._counted_to = 0
         self._line = 1
 
     def elements(self, head: str) -> Iterator[tuple[str, int, Any]]:
@@ -229,79 +231,84 @@ class _JsonStream:
             DataError: The text is broken JSON.
         """
         if head != "{":
-            while self._takes("["):
+            while self._take("["):
                 yield from self._list("", "]")
             yield from self._list("", "")
-        elif self._takes("{"):
-            while not self._takes("}"):
+        elif self._take("{"):
+            while not self._take("}"):
                 key = self._value()
-                self._must_take(":")
-                if self._takes("["):
+                self._require(":")
+                if self._take("["):
                     yield from self._list(str(key), "]")
                 else:
                     self._value()
-                self._takes(",")
-            self._must_take("")
+                self._take(",")
+            self._require("")
 
     def _list(self, key: str, end: str) -> Iterator[tuple[str, int, Any]]:
-        while not self._takes(end):
-            self._line += self._text.count("\n", self._counted, self._at)
-            self._counted = self._at
+        while not self._take(end):
+            self._line += self._text.count("\n", self._counted_to, self._position)
+            self._counted_to = self._position
             yield key, self._line, self._value()
-            self._takes(",")
+            self._take(",")
 
-    def _takes(self, mark: str) -> bool:
-        """Whether this comes next; if so, go behind it. The empty mark is the end of the text."""
+    def _take(self, mark: str) -> bool:
+        """Whether this mark comes next, which is consumed then. The empty mark means the end."""
         while True:
-            space = _SPACE.match(self._text, self._at)
-            self._at = space.end() if space else self._at
-            if self._at < len(self._text) or not self._more():
+            space = _SPACE.match(self._text, self._position)
+            self._position = space.end() if space else self._position
+            if self._position < len(self._text) or not self._read_more():
                 break
-        taken = self._text[self._at : self._at + 1] == mark
-        self._at += taken and len(mark)
+        taken = self._text[self._position : self._position + 1] == mark
+        self._position += taken and len(mark)
         return taken
 
-    def _must_take(self, mark: str) -> None:
-        if not self._takes(mark):
+    def _require(self, mark: str) -> None:
+        if not self._take(mark):
             raise self._broken(
                 json.JSONDecodeError(
-                    f"Expecting '{mark}'" if mark else "Extra data", self._text, self._at
+                    f"Expecting '{mark}'" if mark else "Extra data", self._text, self._position
                 )
             )
 
     def _value(self) -> Any:
-        """The value that begins here; goes behind it."""
+        """The value that begins here, which is consumed."""
         while True:
-            held = len(self._text) - self._at
-            if held > MOST_LINE_BYTES:
+            held = len(self._text) - self._position
+            if held > MAX_LINE_BYTES:
                 raise line_too_long(self._name, self._line, held)
             try:
-                value, end = _decode(self._text, self._at)
+                value, end = _decode(self._text, self._position)
             except (ValueError, RecursionError) as error:
-                position = getattr(error, "pos", -_CUT)
-                cut = position > len(self._text) - _CUT or self._text[position] == '"'
-                if not cut or not self._more():
+                position = getattr(error, "pos", -_MAX_ESCAPE_CHARACTERS)
+                cut = (
+                    position > len(self._text) - _MAX_ESCAPE_CHARACTERS
+                    or self._text[position] == '"'
+                )
+                if not cut or not self._read_more():
                     raise self._broken(error) from error
             else:
-                if end < len(self._text) or not self._more():
-                    self._at = end
+                if end < len(self._text) or not self._read_more():
+                    self._position = end
                     return value
 
     def _broken(self, error: ValueError | RecursionError) -> DataError:
-        line = self._line + self._text.count("\n", self._counted, getattr(error, "pos", self._at))
+        line = self._line + self._text.count(
+            "\n", self._counted_to, getattr(error, "pos", self._position)
+        )
         return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
 
-    def _more(self) -> bool:
-        """Read on, as much again as is held; what lies before the place is let go."""
-        parts, size = [self._text[self._at :]], 0
+    def _read_more(self) -> bool:
+        """Read as much again as is held, and drop the text before the position."""
+        parts, size = [self._text[self._position :]], 0
         for piece in self._pieces:
             parts.append(piece)
             size += len(piece)
-            if size > max(len(parts[0]), READ_CHARACTERS):
+            if size > max(len(parts[0]), MIN_READ_CHARACTERS):
                 break
         if size:
-            self._line += self._text.count("\n", self._counted, self._at)
-            self._text, self._at, self._counted = "".join(parts), 0, 0
+            self._line += self._text.count("\n", self._counted_to, self._position)
+            self._text, self._position, self._counted_to = "".join(parts), 0, 0
         return size > 0
 
 

@@ -32,8 +32,8 @@ _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_di
 _CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 """The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
 
-Named = Mapping[str, Sequence[str]]
-"""From the source's own name of a split to its files."""
+FilesBySplitName = Mapping[str, Sequence[str]]
+"""From the source's name of a split to its files."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def layout(
     Args:
         folder: Where the files lie.
         names: Paths inside it, with ``/``.
-        where: What it is called in errors.
+        where: The name of the source in errors.
+        card: The text of its README.md, whose front matter may declare configurations.
         config: The configuration to read, where it has several.
         train: The source's name of the split to train on; ``train`` if empty.
 
@@ -76,15 +77,15 @@ def layout(
     configs, default = _of_card(card, files)
     configs = configs or _converted(files)
     chosen = _config(configs, config, default, where)
-    named = configs.get(chosen) or _by_name(files, train)
+    by_name = configs.get(chosen) or _by_name(files, train)
     if not configs:
-        _check_shards(named, where)
-    splits = _meant(named, train, files, where)
+        _check_shards(by_name, where)
+    splits = _files_by_split(by_name, train, files, where)
     evidence = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
     used = {name for parts in splits.values() for name in parts}
-    left = [f"{name!r}" for name, parts in named.items() if not used & set(parts)]
-    if left and len(named) > 1:
-        evidence.append(f"not read: {listing(left)}; data.split names the split to train on")
+    unused = [f"{name!r}" for name, parts in by_name.items() if not used & set(parts)]
+    if unused and len(by_name) > 1:
+        evidence.append(f"not read: {listing(unused)}; data.split names the split to train on")
     if any("/partial-" in name for name in used):
         evidence.append("the hub has converted only the beginning of this data set")
     paths = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
@@ -107,7 +108,7 @@ def must_be_one(names: Sequence[str], split: str, where: str) -> None:
         )
 
 
-def _check_shards(named: Named, where: str) -> None:
+def _check_shards(named: FilesBySplitName, where: str) -> None:
     """Check that files of one name are shards: of one kind, and numbered if they name a split."""
     for files in named.values():
         alike: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
@@ -149,8 +150,8 @@ def _own_name(path: PurePosixPath) -> str | None:
     return next((part for part in parts if part.lower() in SPLIT_NAMES), None)
 
 
-def _by_name(files: Sequence[str], train: str) -> Named:
-    """By names alone. What lies on top counts alone if there is something to train on."""
+def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
+    """Files by their names. If the top level has a file to train on, subfolders are ignored."""
     top = [name for name in files if "/" not in name]
     for part in (top, files):
         exact: dict[str, list[str]] = {}
@@ -171,14 +172,14 @@ def _by_name(files: Sequence[str], train: str) -> Named:
     return {inside[stem]: names for stem, names in stems.items()}
 
 
-def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
+def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitName], str]:
     """The configurations that the card's front matter declares, and its default one."""
     front = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
     try:
         declared: Any = (yaml.safe_load(front) or {}).get("configs") or []
     except (yaml.YAMLError, AttributeError):
         return {}, "default"
-    configs: dict[str, Named] = {}
+    configs: dict[str, FilesBySplitName] = {}
     default = "default"
     for config in declared if isinstance(declared, list) else []:
         if not isinstance(config, dict):
@@ -187,7 +188,7 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, Named], str]:
         inside = [name for name in files if not folder or name.startswith(f"{folder}/")]
         given = config.get("data_files")
         if given is None:
-            parts: Named = _by_name(inside, "")
+            parts: FilesBySplitName = _by_name(inside, "")
         else:
             parts = {
                 split: [name for name in inside if any(_fits(name, p, folder) for p in patterns)]
@@ -222,7 +223,7 @@ def _fits(name: str, pattern: str, folder: str) -> bool:
     return fnmatchcase(name, whole) or fnmatchcase(name, whole.replace("**/", ""))
 
 
-def _converted(files: Sequence[str]) -> dict[str, Named]:
+def _converted(files: Sequence[str]) -> dict[str, FilesBySplitName]:
     """The configurations of a conversion by the hub; none where this is not one."""
     configs: dict[str, dict[str, list[str]]] = {}
     for name in files:
@@ -235,7 +236,9 @@ def _converted(files: Sequence[str]) -> dict[str, Named]:
     return dict(configs) if is_split else {}
 
 
-def _config(configs: Mapping[str, Named], wanted: str | None, default: str, where: str) -> str:
+def _config(
+    configs: Mapping[str, FilesBySplitName], wanted: str | None, default: str, where: str
+) -> str:
     """The configuration to read; empty where there is none."""
     if wanted is not None and wanted not in configs:
         raise DataError(
@@ -254,29 +257,29 @@ def _config(configs: Mapping[str, Named], wanted: str | None, default: str, wher
     )
 
 
-def _meant(
-    named: Named, train: str, files: Sequence[str], where: str
+def _files_by_split(
+    named: FilesBySplitName, train: str, files: Sequence[str], where: str
 ) -> dict[Split, tuple[str, ...]]:
-    """The split that a name in the source means."""
+    """The files of each of sweeper's splits, by the source's names of its splits."""
     if train and train not in named:
         raise DataError(
             f"there is no split {train!r}", fix=near_match(train, list(named)), where=where
         )
     # `train_sft` comes with `test_sft`, even if there is a `test`, too.
     ending = train.removeprefix("train") if train.startswith("train") else ""
-    meant: dict[Split, tuple[str, ...]] = {}
+    files_by_split: dict[Split, tuple[str, ...]] = {}
     for name, parts in sorted(named.items(), key=lambda entry: not entry[0].endswith(ending)):
         split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"
         elif train and split == "train":
             continue
-        if split in meant and not ending:
-            must_be_one([*meant[split], *parts], split, where)
+        if split in files_by_split and not ending:
+            must_be_one([*files_by_split[split], *parts], split, where)
         if split is not None:
-            meant.setdefault(split, tuple(parts))
-    if "train" in meant:
-        return {split: meant[split] for split in SPLITS if split in meant}
+            files_by_split.setdefault(split, tuple(parts))
+    if "train" in files_by_split:
+        return {split: files_by_split[split] for split in SPLITS if split in files_by_split}
     names = [PurePosixPath(name).name for name in files]
     raise DataError(
         f"the folder has no file for training, only {listing(names)}",

@@ -13,42 +13,42 @@ from typing import BinaryIO
 
 from sweeper.data.contents import (
     CHUNK_BYTES,
-    MOST_LINE_BYTES,
+    MAX_LINE_BYTES,
     MemoryLimit,
+    file_and_key,
     line_too_long,
-    opened,
+    open_data_file,
     out_of_memory,
-    part_of,
 )
-from sweeper.data.item_files import collected
+from sweeper.data.item_files import collect_rows
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.reading.arrow import read_batches
 from sweeper.data.reading.decoding import TextFile
 from sweeper.data.reading.delimited import read_delimited
 from sweeper.data.reading.excel import read_excel
 from sweeper.data.reading.jsonrows import json_keys, read_json
-from sweeper.data.table import Numbered, RowTable
+from sweeper.data.table import NumberedRow, RowTable
 from sweeper.errors import DataError
 from sweeper.extras import install_command, needed_for
 
 
-def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[Numbered]:
+def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
     """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
-    filled = (True for full, _ in groupby(text.lines(), key=_is_filled) if full)
+    filled = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
     several = next(filled, False) and next(filled, False)
     table.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
     lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(text.lines(), start=1))
-    for full, part in groupby(lines, key=lambda line: _is_filled(line[1])):
-        if full and several:
+    for is_filled, part in groupby(lines, key=lambda line: _is_filled(line[1])):
+        if is_filled and several:
             first, begin = next(part)
             paragraph = io.StringIO(begin)
             paragraph.seek(0, os.SEEK_END)
             for number, line in part:
                 paragraph.write(f"\n{line}")
-                if paragraph.tell() > MOST_LINE_BYTES:
+                if paragraph.tell() > MAX_LINE_BYTES:
                     raise line_too_long(table.name, number, paragraph.tell())
             yield first, {"text": paragraph.getvalue()}
-        elif full:
+        elif is_filled:
             yield from ((number, {"text": line}) for number, line in part)
 
 
@@ -56,7 +56,7 @@ def _is_filled(line: str) -> bool:
     return bool(line.strip())
 
 
-TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[Numbered]]] = {
+TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[NumberedRow]]] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
     ".json": read_json,
@@ -64,7 +64,7 @@ TEXT_READERS: dict[str, Callable[[TextFile, str, RowTable], Iterator[Numbered]]]
     ".tsv": read_delimited,
     ".txt": read_paragraphs,
 }
-BINARY_READERS: dict[str, Callable[[BinaryIO, str, RowTable], Iterator[Numbered]]] = {
+BINARY_READERS: dict[str, Callable[[BinaryIO, str, RowTable], Iterator[NumberedRow]]] = {
     ".parquet": read_batches,
     ".arrow": read_batches,
     ".xlsx": read_excel,
@@ -98,21 +98,21 @@ def read(path: Path) -> RowTable:
             where=str(path),
         )
     table = RowTable(str(path))
-    path, key = part_of(path)
+    path, key = file_and_key(path)
     try:
-        with opened(path) as file:
+        with open_data_file(path) as file:
             if not file.read(CHUNK_BYTES).strip():
                 raise DataError(
                     "the file is empty", fix="Is this the right file?", where=table.name
                 )
             rows = with_progress(
-                table.counted(_rows(path, file, suffix, key, table)),
+                table.count_rows(_rows(path, file, suffix, key, table)),
                 f"reading {table.name}",
                 path.stat().st_size,
                 partial(os.lseek, file.fileno(), 0, os.SEEK_CUR),
             )
-            table.rows = collected(rows)
-    except MemoryError as error:  # which is what pyarrow raises, too
+            table.rows = collect_rows(rows)
+    except MemoryError as error:  # pyarrow raises it, too
         raise out_of_memory(table.name) from error
     table.refuse_most()
     if not table.rows:
@@ -128,15 +128,20 @@ def keys_of(path: Path) -> tuple[str, ...]:
     """
     if data_suffix(path) != ".json":
         return ()
-    with opened(path) as file, suppress(DataError, MemoryError):  # which reading raises, too
+    with (
+        open_data_file(path) as file,
+        suppress(DataError, MemoryError),
+    ):  # reading the file raises them again
         return json_keys(TextFile(path, file, str(path)), ".json", str(path))
     return ()
 
 
-def _rows(path: Path, file: BinaryIO, suffix: str, key: str, table: RowTable) -> Iterator[Numbered]:
+def _rows(
+    path: Path, file: BinaryIO, suffix: str, key: str, table: RowTable
+) -> Iterator[NumberedRow]:
     file.seek(0)
     if suffix in BINARY_READERS:
-        if path.suffix.lower() == ".gz":  # of which parts are asked for in any order
+        if path.suffix.lower() == ".gz":  # these readers seek
             limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
                 limit.check(unpacked.tell() + unpacked.write(chunk))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from sweeper.data.examples import SPLITS
-from sweeper.data.splits import asked, sizes
+from sweeper.data.splits import requested_fractions, sizes
 from sweeper.errors import DataError
 from sweeper.facts.record import DataFacts, DomainFacts, LengthFacts, SplitFacts
 from sweeper.resources import table
@@ -42,7 +42,7 @@ def stated_facts(spec: Spec) -> DataFacts:
 
 def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
     """The splits of a data set with this number of rows, without digests."""
-    split_sizes = sizes(rows, asked(spec), spec.max_held_out_rows)
+    split_sizes = sizes(rows, requested_fractions(spec), spec.max_held_out_rows)
     return tuple(
         SplitFacts(name=split, rows=max(split_sizes[split], 1), origin="hash", sha256="")
         for split in SPLITS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
-from sweeper.data.hub_client import SECONDS, answer_of, bar, refusal
+from sweeper.data.hub_client import TIMEOUT_SECONDS, answer_in_time, progress_class, refusal
 from sweeper.errors import ModelError, Problem
 from sweeper.facts.models.model_folder import has_weights
 from sweeper.spec import ModelSpec
@@ -44,7 +44,7 @@ def fetch_config(model_id: str, revision: str | None) -> Path | Problem:
 
     The hub is asked even if the file is in the cache.
     """
-    return answer_of(lambda: _request(model_id, revision), SECONDS)
+    return answer_in_time(lambda: _request(model_id, revision), TIMEOUT_SECONDS)
 
 
 def _request(model_id: str, revision: str | None) -> Path | Problem:
@@ -53,9 +53,9 @@ def _request(model_id: str, revision: str | None) -> Path | Problem:
             model_id,
             "config.json",
             revision=revision,
-            etag_timeout=SECONDS,
+            etag_timeout=TIMEOUT_SECONDS,
             force_download=True,
-            tqdm_class=bar(lambda _done, _of: None),
+            tqdm_class=progress_class(lambda _done, _of: None),
         )
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
         return refusal(error, model_id, revision, "model")
@@ -76,7 +76,10 @@ def download(spec: ModelSpec, tell: Callable[[int, int], None] = lambda _done, _
     patterns = [*FILE_PATTERNS, CODE_PATTERN] if spec.trust_remote_code else list(FILE_PATTERNS)
     try:
         folder = snapshot_download(
-            spec.id, revision=spec.revision, allow_patterns=patterns, tqdm_class=bar(tell)
+            spec.id,
+            revision=spec.revision,
+            allow_patterns=patterns,
+            tqdm_class=progress_class(tell),
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -16,8 +16,8 @@ from sweeper.cli.options import columns as column_map
 from sweeper.data.changes import change_list
 from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
-from sweeper.data.similar import why_not
-from sweeper.data.write_rows import changes_path, target, write_rows
+from sweeper.data.similar import reason_not_available
+from sweeper.data.write_rows import changes_path, writable_suffix, write_rows
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
@@ -57,11 +57,11 @@ def training_rows(
     output: Path, path: str, task: TaskName, data_format: str, columns: list[str] | None
 ) -> Dataset:
     """The data set, split as a run splits it, if the new file can be written."""
-    if missing := why_not():
+    if missing := reason_not_available():
         raise NotInstalled("near duplicates cannot be looked for", why=missing)
     data = rows_of(path, task, data_format, columns)
     must_be_new(output, data)
-    target(output, output)
+    writable_suffix(output, output)
     spec = DataSpec(path=path, format=data_format, columns=column_map(columns or []))
     dataset = dataset_of_rows(data, spec)
     if dataset.labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.splits import in_order
 
@@ -39,7 +39,7 @@ def usable(
             kept.append(row)
     answers = {example.answer for example in dataset.splits["train"]}
     new = [_what_is_new(row, answers) for row in kept]
-    clean = set(unquoted(tuple(new), held))
+    clean = set(without_held_out_text(tuple(new), held))
     left_out |= {row: HELD_OUT for row, text in zip(kept, new, strict=True) if text not in clean}
     return in_order(row for row in kept if row not in left_out), left_out
 

@@ -22,8 +22,8 @@ from sweeper import __version__, units, yamlfile
 from sweeper.artifact import replacing, write_text
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
-from sweeper.data.further_rows import choosing_parameters, chosen
-from sweeper.data.prepared import unchanged
+from sweeper.data.further_rows import choosing_parameters, rows_for_trial
+from sweeper.data.prepared import unchanged_dataset
 from sweeper.data.splits import in_order
 from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
@@ -191,8 +191,8 @@ def export_configuration(
     plan, spec = Plan.read(run.plan), resolve({}, run.spec)
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
-    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
-    further = chosen(dataset.further_rows, config.parameters)
+    dataset = unchanged_dataset(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    further = rows_for_trial(dataset.further_rows, config.parameters)
     config, dataset = _with_further(_without_off(config, plan), dataset, further)
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)

@@ -80,14 +80,14 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
         DataError: It cannot be read or recognised, or holds too little to be of use.
     """
     # Here, since plans use the numbers above and read no data.
-    from sweeper.data.corpus import held_out, unquoted, without_repetitions
+    from sweeper.data.corpus import held_out, without_duplicates, without_held_out_text
     from sweeper.data.load import load_corpus
 
     options = spec.features.of(Options)
     assert options.general is not None
     read = load_corpus(options.general, spec.data, revision=options.general_revision)
-    unique = without_repetitions(read)
-    clean = unquoted(unique, held_out(dataset))
+    unique = without_duplicates(read)
+    clean = without_held_out_text(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(
             f"{units.plural(len(clean), 'general text')} left of {len(read)}",
@@ -105,7 +105,7 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
 
     Rows that ask the same stay together, and what quotes a held-back text is not replayed.
     """
-    from sweeper.data.corpus import unquoted
+    from sweeper.data.corpus import without_held_out_text
 
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))
@@ -113,7 +113,7 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
     firsts = {example.key: example for example in reversed(ordered) if example.key in chosen}
     held = tuple(firsts[key] for key in keys if key in chosen)
     rest = tuple(example for example in ordered if example.key not in chosen)
-    replay = unquoted(rest, held)[:most]
+    replay = without_held_out_text(rest, held)[:most]
     sha = hashlib.sha256()
     for part in (held, replay):
         sha.update(f"{len(part)}\n".encode())

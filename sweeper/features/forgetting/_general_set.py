@@ -23,7 +23,7 @@ from torch import nn
 
 from sweeper.backend import Underway
 from sweeper.cache import made_once
-from sweeper.data.corpus import held_out, unquoted
+from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
@@ -123,7 +123,7 @@ class GeneralSet:
         if self._options.general is not None:
             return general_text(context.task.spec, context.dataset)
         written = self._written()
-        clean = unquoted(written, held_out(context.dataset))
+        clean = without_held_out_text(written, held_out(context.dataset))
         if len({example.key for example in clean}) < _LEAST:
             raise UsageError(
                 f"{context.facts.id} wrote {len(clean)} usable texts by itself",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sweeper.data.corpus import held_out, unquoted, without_repetitions
+from sweeper.data.corpus import held_out, without_duplicates, without_held_out_text
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.load import load_corpus
 from sweeper.features.pretraining.options import Options
@@ -40,8 +40,8 @@ def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusTex
     """
     assert options.corpus is not None
     read = load_corpus(options.corpus, spec, revision=options.corpus_revision)
-    unique = without_repetitions(read)
-    clean = unquoted(unique, held_out(dataset))
+    unique = without_duplicates(read)
+    clean = without_held_out_text(unique, held_out(dataset))
     kept = clean[: options.corpus_rows] if options.corpus_rows else clean
     content = "".join(document.content_hash() for document in kept)
     return CorpusText(

@@ -67,7 +67,7 @@ class CheckedRows(DataRows):
             name: in_cell(cell, mend) if name in columns else cell
             for name, cell in row.fields.items()
         }
-        return self.again(row, fields)
+        return self.with_fields(row, fields)
 
     def spelling(self, row: FileRow) -> str:
         """The label of a row as its cell has it, white space included."""
@@ -76,7 +76,7 @@ class CheckedRows(DataRows):
         return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
 
     def with_label(self, row: FileRow, label: str) -> FileRow:
-        return self.again(row, {**row.fields, self.forms[row.path].columns["label"]: label})
+        return self.with_fields(row, {**row.fields, self.forms[row.path].columns["label"]: label})
 
 
 _TEXT_KEYS = ("content", "value", "text")
@@ -110,5 +110,5 @@ def evaluation_rows(path: str) -> tuple[FileRow, ...]:
         for line, fields in while_memory_lasts(table.rows, path)
     )
     return tuple(
-        data.again(FileRow(path, "test", line, {}, None), fields) for line, fields in joined
+        data.with_fields(FileRow(path, "test", line, {}, None), fields) for line, fields in joined
     )

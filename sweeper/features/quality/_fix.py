@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from sweeper.data.changes import ListedChange, applied
+from sweeper.data.changes import ListedChange, apply_changes
 from sweeper.data.private import redacted
-from sweeper.data.problems import WRITTEN
+from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
 from sweeper.features.quality._checked_rows import CheckedRows, in_cell
 from sweeper.features.quality._kinds.base import Fault, Kind, kinds
@@ -54,7 +54,7 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
                 if (rows[fault.row_index].path, rows[fault.row_index].line) not in done
             ]
             new = _changes(data, kind, faults)
-            data = applied(data, new)
+            data = apply_changes(data, new)
             changes += new
         if len(changes) == before:
             break
@@ -88,5 +88,5 @@ def fix_command(name: str, *flags: str) -> str:
     "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
     """
     suffix = PurePath(name).suffix.lower()
-    new = f"NEW{suffix if suffix in WRITTEN else ''}"
+    new = f"NEW{suffix if suffix in WRITABLE_SUFFIXES else ''}"
     return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"

@@ -16,7 +16,7 @@ from itertools import islice
 from sweeper.data.examples import SPLITS, Example, Split
 from sweeper.data.progress_lines import with_progress
 from sweeper.data.rows import FileRow
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Compared, Fault, Kind
 
@@ -168,8 +168,8 @@ class _Usable:
             split = SPLITS[self._splits[number]]
             return FileRow("", split, 0, {}, Example(key, 0, label=label.strip()), raw=label)
 
-        whole = Stored(len(self), lambda number: data.rows[self._places[number]])
-        light = Stored(len(self), row)
+        whole = LazySequence(len(self), lambda number: data.rows[self._places[number]])
+        light = LazySequence(len(self), row)
         yield _LabelsAlone(**{**vars(replace(data, rows=whole)), "light": light})
 
 
@@ -187,4 +187,4 @@ class _LabelsAlone(CheckedRows):
             assert row.example is not None
             return index, row, row.example
 
-        return Stored(len(self.light), at)
+        return LazySequence(len(self.light), at)

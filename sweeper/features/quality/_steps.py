@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.artifact import Record, replacing, write_text
-from sweeper.data.changes import change_list, counted
+from sweeper.data.changes import change_list, count_changes
 from sweeper.data.rows import DataRows
 from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
 from sweeper.errors import UsageError
@@ -111,6 +111,6 @@ def summary(fixed: Fixed, output: Path | None) -> FixedFiles:
         rows=len(fixed.data.rows),
         remedies=tuple(
             AppliedRemedy(remedy=remedy, action=action, rows=count)
-            for (remedy, action), count in counted(fixed.changes).items()
+            for (remedy, action), count in count_changes(fixed.changes).items()
         ),
     )

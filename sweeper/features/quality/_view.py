@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.changes import ListedChange, counted
+from sweeper.data.changes import ListedChange, count_changes
 from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
 from sweeper.data.tools import spelled
@@ -67,7 +67,7 @@ def _show(finding: FaultFinding, *, several: bool) -> None:
 
 def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
     """What each remedy did, with its first rows, and where the new data set lies."""
-    counts = counted(fixed.changes)
+    counts = count_changes(fixed.changes)
     for (remedy, action), rows in counts.items():
         done = "left out" if action == "removed" else action
         if not output:

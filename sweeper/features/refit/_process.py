@@ -13,7 +13,7 @@ from pathlib import Path
 from sweeper.backend import Decision
 from sweeper.child_process import tell_progress
 from sweeper.data.examples import Dataset, digest
-from sweeper.data.prepared import unchanged
+from sweeper.data.prepared import unchanged_dataset
 from sweeper.data.splits import in_order
 from sweeper.errors import SweeperError
 from sweeper.features.refit._refit import REFIT_RECORD, RefitRequest
@@ -42,7 +42,7 @@ def refit(request: RefitRequest) -> None:
     plan = Plan.read(run.plan).model_copy(update={"objective": LOSS})
     spec = resolve({}, run.spec)
     why = "The configuration was chosen on other rows, and the splits may differ."
-    dataset = unchanged(spec, run.data_changes, plan.facts.data.fingerprint, why)
+    dataset = unchanged_dataset(spec, run.data_changes, plan.facts.data.fingerprint, why)
     part = Path(request.folder + ".part")
     checkpoint = _left(part)
     path = _strength(request, TorchBackend(plan, spec, tell=tell_progress, dataset=dataset))

@@ -388,7 +388,7 @@ def _rounded(text: str) -> str:
 def _relative_path(line: str) -> str:
     """A path in relative coordinates, which are shorter than absolute ones.
 
-    >>> _in_steps("M0,10L10.04,12.5L20,11")
+    >>> _relative_path("M0,10L10.04,12.5L20,11")
     'M0,10l10,2.5l10,-1.5'
     """
     points = [

@@ -107,7 +107,7 @@ def document(tokenizer: Any, text: str) -> Encoded:
 def split_tokens(ids: Sequence[int], length: int) -> list[Sequence[int]]:
     """The tokens of a document in pieces of at most ``length`` tokens.
 
-    >>> pieces_of([1, 2, 3, 4, 5], 2)
+    >>> split_tokens([1, 2, 3, 4, 5], 2)
     [[1, 2], [3, 4], [5]]
     """
     return [ids[start : start + length] for start in range(0, len(ids), length)]

@@ -95,7 +95,7 @@ def test_the_users_word_wins_over_the_measurement(
 def test_bits_win_over_tokens_per_word(ours: float, distance: str) -> None:
     tokens = {"tokens_per_word": 1.0, "general_tokens_per_word": 1.0}
     measured = DomainFacts(**tokens, bits_per_byte=ours, general_bits_per_byte=1.0)
-    found = bits_per_byte.decided(measured, AimSpec())
+    found = bits_per_byte.with_distance(measured, AimSpec())
     assert (found.distance, found.decided_by) == (distance, "bits-per-byte")
 
 
@@ -129,14 +129,6 @@ def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypat
     monkeypatch.setattr(bits_per_byte, "FUNCTION", "no_such_module:measure")
     with pytest.raises(ChildFailed, match="no_such_module"):
         bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
-
-
-def test_a_broken_file_counts_as_no_measurement(tmp_path: Any) -> None:
-    model = facts(tmp_path)
-    path = bits_per_byte.path_of(model, DATA)
-    path.parent.mkdir(parents=True)
-    path.write_text("{")
-    assert bits_per_byte.stored(model, DATA) is None
 
 
 def test_pieces_end_between_words_and_short_texts_are_left_out() -> None:

@@ -78,7 +78,7 @@ def test_a_hub_that_does_not_listen_is_named(hub, endpoint):
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(hub, monkeypatch):
     given_up = threading.Event()
-    monkeypatch.setattr("sweeper.facts.models.hub_download.SECONDS", 0.2)
+    monkeypatch.setattr("sweeper.facts.models.hub_download.TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr("sweeper.facts.models.hub_download._request", lambda *_: given_up.wait(300))
     with pytest.raises(ModelError, check=lambda error: error.code == "no-model-here"):
         facts("acme/tiny")

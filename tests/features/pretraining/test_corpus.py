@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.data.corpus import WINDOW
+from sweeper.data.corpus import WINDOW_WORDS
 from sweeper.data.load_large import load
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining.options import Options
@@ -43,8 +43,8 @@ def held_out(spec: DataSpec) -> list[str]:
 
 
 def test_documents_that_quote_held_out_rows_are_left_out(spec: DataSpec) -> None:
-    quoted = held_out(spec)[0].split()[5 : 5 + WINDOW]
-    short = held_out(spec)[0].split()[5 : 4 + WINDOW]
+    quoted = held_out(spec)[0].split()[5 : 5 + WINDOW_WORDS]
+    short = held_out(spec)[0].split()[5 : 4 + WINDOW_WORDS]
     trained = load(spec, "domain").splits["train"][0].messages[0].content
 
     kept, leaked, _ = read(
@@ -60,7 +60,7 @@ def test_documents_that_quote_held_out_rows_are_left_out(spec: DataSpec) -> None
 
 
 def test_a_phrase_of_many_documents_is_no_leak(spec: DataSpec) -> None:
-    phrase = " ".join(held_out(spec)[0].split()[:WINDOW])
+    phrase = " ".join(held_out(spec)[0].split()[:WINDOW_WORDS])
 
     kept, leaked, _ = read(spec, *(f"{phrase} {words(5000 + 50 * n, 20)}" for n in range(11)))
 

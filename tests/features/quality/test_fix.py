@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.data.changes import applied
+from sweeper.data.changes import apply_changes
 from sweeper.data.rows import read_rows
 from sweeper.data.write_rows import write_rows
 from sweeper.errors import DataError
@@ -32,7 +32,7 @@ def mended(data, wanted):
     """The fixed rows, after checking what holds for every fix."""
     able = [kind for kind in wanted if not kind.missing(data)]
     fixed = fix(data, able)
-    assert applied(data, fixed.changes).rows == fixed.data.rows
+    assert apply_changes(data, fixed.changes).rows == fixed.data.rows
     removed = [(c.path, c.line) for c in fixed.changes if c.action == "removed"]
     assert len(set(removed)) == len(removed)
     assert sorted([*lines_of(fixed.data.rows), *removed]) == lines_of(data.rows)

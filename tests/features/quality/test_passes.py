@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeper.data.table import Stored
+from sweeper.data.table import LazySequence
 from sweeper.features.quality import _passes
 from sweeper.features.quality._check import check
 from sweeper.features.quality._kinds.base import kinds
@@ -14,7 +14,7 @@ from tests.features.quality.planting import CASES, PLANTS, made
 
 
 def stored(data):
-    return replace(data, rows=Stored(len(data.rows), data.rows.__getitem__))
+    return replace(data, rows=LazySequence(len(data.rows), data.rows.__getitem__))
 
 
 def read(planted, folder):

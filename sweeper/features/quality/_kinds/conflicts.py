@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from sweeper.data.checks import REFERENCES
+from sweeper.data.checks import MIN_SHARE_OF_REFERENCES
 from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
@@ -90,7 +90,7 @@ def _answers(data: CheckedRows) -> list[Answers]:
 def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
     rows = sum(len(places) for answers in several for places in answers.values())
     written = not any(row.label for _, row, _ in data.usable)
-    return written and rows > REFERENCES * data.usable_rows
+    return written and rows > MIN_SHARE_OF_REFERENCES * data.usable_rows
 
 
 def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.data.corpus import windows
 from sweeper.data.examples import SPLITS, normalised
 from sweeper.data.rows import FileRow
-from sweeper.data.similar import near_earlier, near_later, why_not
+from sweeper.data.similar import near_earlier, near_later, reason_not_available
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._kinds.base import Fault, Kind
 
@@ -45,7 +45,7 @@ class NearDuplicates(Kind):
     severity = "note"
 
     def missing(self, data: CheckedRows) -> str:
-        return why_not()
+        return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
         """Rows that are like an earlier one with the same label, but not equal to it."""
@@ -90,7 +90,7 @@ class NearLeakage(Kind):
     remedy = "leaves them out of train (and of validation, if test has them); test does not change"
 
     def missing(self, data: CheckedRows) -> str:
-        return why_not()
+        return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
         return [

@@ -40,7 +40,7 @@ class LastTurn(Kind):
             while role_of(turns[-1]) != "assistant":
                 turns.pop()
             fields[column] = turns
-        return data.again(row, fields)
+        return data.with_fields(row, fields)
 
 
 def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
@@ -78,7 +78,7 @@ class TwoFormats(Kind):
 
     def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
         empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
-        return data.again(row, {**row.fields, **empty})
+        return data.with_fields(row, {**row.fields, **empty})
 
 
 _WITH_ANSWER = ("messages", "instruction", "prompt-completion", "translation")
