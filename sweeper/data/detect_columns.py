@@ -322,7 +322,7 @@ def _matches(
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
-        shape = row_format.guessed(sample, present, user_columns)
+        shape = row_format.guessed_shape(sample, present, user_columns)
         if shape is not None and (form := _match(row_format, shape, sample, present, user_columns)):
             yield form if user_columns else _as_guess(form)
 

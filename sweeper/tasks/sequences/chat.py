@@ -12,7 +12,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from sweeper.data.examples import Message
-from sweeper.data.tools import PROBE, PROBED, as_text, for_template, spelled
+from sweeper.data.tools import PROBE, PROBE_TEXTS, as_text, for_template, text_with_calls
 from sweeper.errors import DataError
 from sweeper.facts.models.fallback_template import fallback
 
@@ -287,7 +287,7 @@ class Chat:
         Only the last answer is trained on: the template has changed earlier ones.
         """
         prompt = self._render(turns[:-1], open_turn=True)
-        text = prompt + spelled(turns[-1]) + self.end_of_turn
+        text = prompt + text_with_calls(turns[-1]) + self.end_of_turn
         return RenderedChat(text, ((len(prompt), len(text)),), _trained_turns(turns) - 1)
 
     def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
@@ -341,7 +341,7 @@ class Chat:
             text = self._render(PROBE)
         except DataError:
             return False
-        return all(mark in text for mark in PROBED)
+        return all(mark in text for mark in PROBE_TEXTS)
 
     def _end_of_turn(self) -> str:
         """The text that ends an answer in the template: up to and with its first special token."""
