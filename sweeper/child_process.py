@@ -38,7 +38,7 @@ _MAX_LINE_CHARACTERS = 300
 A = TypeVar("A", bound=Record)
 
 
-def quiet_threads(threads: int | None) -> dict[str, str]:
+def thread_settings(threads: int | None) -> dict[str, str]:
     """Environment variables with thread settings, to be set before torch is loaded.
 
     Threads wait without spinning: two torch processes with default settings on two cores slow
@@ -89,7 +89,7 @@ def start_child(
         child_command(function, *shown),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=env or {**GPU_SETTINGS, **os.environ, **quiet_threads(threads), "TQDM_DISABLE": "1"},
+        env=env or {**GPU_SETTINGS, **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
         **options,
     )
     assert process.stdin is not None

@@ -279,7 +279,7 @@ def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     from sweeper.processes.report_maker import ReportMaker
 
     def finish(maker: ReportMaker, *_args: object, **_options: object) -> object:
-        findings = maker._here()
+        findings = maker._make_in_this_process()
         maker.no_charts = ""
         return findings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.pretty import pretty_repr
 
 import sweeper as package
 from sweeper import api, plans
@@ -46,12 +44,6 @@ def test_every_flag_is_a_keyword_of_the_same_type() -> None:
         if flag.type in plain:
             declared = api.RunKeywords.__annotations__[flag.name]
             assert getattr(declared, "__forward_arg__", declared) == plain[flag.type], flag.name
-
-
-def test_what_the_package_offers_is_there_and_no_module_has_its_name() -> None:
-    for name in set(package.__all__) - {"__version__", "Model", "Prediction", "load"}:
-        assert getattr(package, name) is not None
-        assert importlib.util.find_spec(f"sweeper.{name}") is None
 
 
 def test_importing_the_package_loads_nothing() -> None:
@@ -128,32 +120,6 @@ def test_a_notebook_shows_a_plan_and_escapes_what_others_wrote() -> None:
     shown = made.model_copy(update={"facts": facts})._repr_html_()
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown
-
-
-@pytest.mark.parametrize("model", ["7B", "/models/" + "long/" * 500])
-def test_a_plan_is_printed_in_few_lines(model: str) -> None:
-    made = package.plan(**STATED)
-    facts, (first, *rest) = made.facts, made.candidates
-    named = facts.models[0].model_copy(update={"id": model})
-    first = first.model_copy(update={"model": model})
-    changes = {"facts": facts.model_copy(update={"models": (named,)})}
-    made = made.model_copy(update={**changes, "candidates": (first, *rest)})
-    lines = str(made).splitlines()
-    assert len(lines) == 3
-    assert made.recommended in lines[1]
-    assert all(one.strategy in lines[2] for one in (*rest, *made.rejected))
-    assert len(str(made)) < 1500
-    fields = f"task='classification', model={model!r}, recommended='lora'"
-    assert repr(made) == f"NotebookPlan({fields})"
-    assert pretty_repr(made, max_width=5000) == repr(made)
-
-
-def test_findings_are_printed_as_their_verdict(make_run: Any) -> None:
-    run = package.load_run(make_run().path)
-    assert str(run.findings) == run.verdict
-    fields = f"run={run.path.name!r}, verdict={run.verdict!r}"
-    assert repr(run.findings) == f"NotebookFindings({fields})"
-    assert pretty_repr(run.findings, max_width=5000) == repr(run.findings)
 
 
 def test_a_run_that_is_there_is_read(make_run: Any) -> None:

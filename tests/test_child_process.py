@@ -15,7 +15,7 @@ import pytest
 
 import sweeper
 from sweeper.artifact import Record
-from sweeper.child_process import in_child, quiet_threads, tell, tell_progress
+from sweeper.child_process import in_child, tell, tell_progress, thread_settings
 from sweeper.errors import ChildFailed, DataError
 from sweeper.facts.models.chat_template import TemplateTexts
 from sweeper.spec import ModelSpec
@@ -175,7 +175,7 @@ def test_nothing_is_told_where_nobody_asked(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_threads_wait_without_spinning() -> None:
-    environment = quiet_threads(4)
+    environment = thread_settings(4)
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "4"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environment["TOKENIZERS_PARALLELISM"] == "false"

@@ -6,6 +6,7 @@ import pytest
 
 from sweeper import objective
 from sweeper.objective import LOSS, Objective
+from sweeper.trials import RungReport
 
 ACCURACY = Objective(
     name="accuracy", title="accuracy", metric="accuracy", of="classes", higher_is_better=True,
@@ -33,3 +34,10 @@ def test_a_rung_of_a_dear_objective_has_the_loss_in_the_studys_direction():
     assert ACCURACY.study_value(0.25) == 0.75
     assert "writing answers is slow" in ROUGE.pruning
     assert "no cost" in ACCURACY.pruning
+
+
+@pytest.mark.parametrize(("one", "cost"), [(LOSS, 0.4), (ACCURACY, 0.25), (ROUGE, 0.4)])
+def test_the_cost_at_a_rung_is_the_objectives_where_it_is_measured_there(one, cost):
+    measured = 0.75 if one is ACCURACY else None
+    report = RungReport(rung=1, validation_loss=0.4, objective=measured)
+    assert one.cost_at_rung(report) == cost

@@ -1,22 +1,32 @@
 from __future__ import annotations
 
-import pytest
+from curve_backend import make_plan
 
-from sweeper.plans import Budget, Duration
+from sweeper.execution.next_attempt import trial_budget
+from sweeper.plans import Condition, Parameter, StrategySpace, TrialBudget
 
 
-@pytest.mark.parametrize(
-    ("seeds", "extra", "told"), [
-        (1, 0, "not trained again, so that each has one seed"),
-        (3, 0, "trained again until each has 3 seeds"),
-        (3, 2, "trained again until each has 3 seeds, 5 if seeds are most of the noise between "
-               "them"),
-    ],
-)  # fmt: skip
-def test_a_budget_says_how_often_finalists_are_trained(seeds: int, extra: int, told: str) -> None:
-    none = Duration(seconds=0.0, low=0.0, high=0.0)
-    budget = Budget(
-        trials=5, epochs=1, full_tokens=1, phases={}, sweep=none, finalists=3,
-        confirmation_seeds=seeds, extra_seeds=extra,
-    )  # fmt: skip
-    assert budget.confirmed == told
+def test_a_trial_has_the_budget_of_its_study_but_for_its_own_epochs() -> None:
+    plan = make_plan()
+    full, part = plan.budget, trial_budget(plan, {"num_train_epochs": plan.budget.epochs / 2})
+    own = {"epochs", "full_tokens", "rungs", "rung_items"}
+    assert part.rungs == full.rungs_of({"num_train_epochs": full.epochs / 2}) == full.rungs / 2
+    assert (part.epochs, part.full_tokens) == (full.epochs / 2, full.full_tokens / 2)
+    for name in TrialBudget.model_fields.keys() - own:
+        assert getattr(part, name) == getattr(full, name), name
+
+
+def test_a_space_gives_what_is_missing_of_a_configuration_and_tells_what_is_searched() -> None:
+    lora = make_plan().candidate("lora")
+    given = lora.defaults({"learning_rate": 0.5})
+    assert given == lora.defaults() | {"learning_rate": 0.5}
+    head = Parameter(
+        kind="float", default=1.0, source="", condition=Condition(parameter="start", values=("x",))
+    )
+    start = Parameter(
+        kind="categorical", choices=("x", "y"), default="y", source="", searched=False
+    )
+    both = StrategySpace(strategy="s", parameters={"start": start, "head": head})
+    assert both.defaults() == {"start": "y"}
+    assert (whole := both.defaults({"start": "x"})) == {"start": "x", "head": 1.0}
+    assert both.searched(whole) == {"head": 1.0}

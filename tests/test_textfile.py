@@ -56,12 +56,3 @@ def test_a_text_has_a_largest_size(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("a" * 11)
     with pytest.raises(OSError, match="larger than"):
         read_text(tmp_path / "x")
-
-
-def test_text_is_read_as_it_always_was(tmp_path):
-    (tmp_path / "x").write_bytes(b"a\r\n\xc3\xbc\n")
-    assert read_text(tmp_path / "x") == "a\n\u00fc\n"
-    (tmp_path / "x").write_bytes(b"\xff")
-    assert read_text(tmp_path / "x", errors="replace") == "\ufffd"
-    with pytest.raises(UnicodeDecodeError):
-        read_text(tmp_path / "x")

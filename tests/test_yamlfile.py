@@ -53,10 +53,6 @@ def test_tags_are_refused(text):
     assert parse(text, "f").problems
 
 
-def test_an_empty_file_is_none():
-    assert parse("", "f").data is None
-
-
 def test_what_is_not_yaml_says_so_with_the_line():
     with pytest.raises(UsageError, check=lambda error: error.code == "no-yaml"):
         parse("a: 1\nb: [\n", "f.yaml")

@@ -262,6 +262,14 @@ class Estimate:
     seed_error: float | None
     seed_spread: float = 0.0
 
+    @property
+    def seed_share(self) -> float | None:
+        """The seeds' part of the variance; the rest is the items'. None where unknown."""
+        if self.seed_error is None:
+            return None
+        whole = self.seed_error**2 + self.item_error**2
+        return self.seed_error**2 / whole if 0 < whole < math.inf else None
+
 
 def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
     """The mean score with its 95% interval over items and seeds.

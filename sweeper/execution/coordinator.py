@@ -1,6 +1,6 @@
 """``run_sweep``: the phases of a run, from restoring earlier trials to the test split.
 
-It may be killed at any moment: what it knows it reads back from the run's folder.
+It may be killed at any moment: its state can be restored from the run's folder.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from sweeper.spec import Spec
 from sweeper.trials import TestSeal, TrialConfig, TrialResult
 from sweeper.units import duration, plural
 
-# What may go wrong once more while a run that failed is put down.
-_LOST_CAUSES = (disk.NoRoom, OSError, Stopped)
+# Errors that are ignored while a failed run is stopped.
+_IGNORED_WHILE_FAILING = (disk.NoRoom, OSError, Stopped)
 
 OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a call ended.
+    """How a command ended.
 
-    ``none-completed``: all trials ended and none of them completed. ``signal`` is the one that
+    ``none-completed``: all trials ended and none of them completed. ``signal`` is the signal that
     interrupted the run.
     """
 
@@ -80,13 +80,13 @@ def run_sweep(
     """Run or resume a sweep to its end.
 
     Args:
-        run: The folder; the caller holds its lock and has checked the identity.
-        spec: What was asked; ``search.trials`` is the study's total.
+        run: The run's folder; the caller holds its lock and has checked the identity.
+        spec: The user's request; ``search.trials`` is the total number of trials.
         backend: ``module:function`` of the training backend.
-        before: Seconds of each phase that this command has done already.
+        before: Seconds of each phase that this command has already completed.
         on_event: Called with each event and the status after it.
-        on_trial_end: Called after trials have ended, at the start of a call that goes on from an
-            earlier one, and at the end: findings and report are out of date. Must return at once.
+        on_trial_end: Called when findings and report are out of date: after trials have ended, at
+            the start of a command that resumes a run, and at the end. Must return at once.
         on_tick: Called several times a second. Must return at once.
 
     Raises:
@@ -95,15 +95,15 @@ def run_sweep(
     """
     if not run.plan.is_file():
         plan.write(run.plan)
-    repair.cut_half_line(run.events)
+    repair.cut_incomplete_line(run.events)
     state = RunState(run, plan, limits_of(spec))
-    paid = spec.search.trials if plan.budget.limit_seconds is None else plan.budget.trials
-    total = useful_total(plan, min(spec.search.trials, paid))
+    affordable = spec.search.trials if plan.budget.limit_seconds is None else plan.budget.trials
+    total = useful_total(plan, min(spec.search.trials, affordable))
     with counted_signals() as signals:
         briefing = Briefing(spec=parts.without_passwords(spec), backend=backend)
-        pool, fewer = pool_for(run, spec, plan, briefing)
+        pool, reason = pool_for(run, spec, plan, briefing)
         progress = RunProgress(state, total, plan.workers(spec.search), dict(before or {}))
-        seconds = min(spec.search.timeout_seconds or math.inf, progress.of_budget - STOP_SECONDS)
+        seconds = min(spec.search.timeout_seconds or math.inf, progress.seconds_left - STOP_SECONDS)
         owner = Owner(
             state=state,
             search=Search(
@@ -122,8 +122,8 @@ def run_sweep(
             deadline=time.monotonic() + seconds,
             least_bytes=disk_budget(plan, plan.workers(spec.search)).least,
         )
-        if fewer:
-            owner.warn(fewer)
+        if reason:
+            owner.warn(reason)
         return Coordinator(run, spec, plan, owner).run_all()
 
 
@@ -131,31 +131,31 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     """The pool that the spec names, without workers yet.
 
     Returns:
-        The pool, and why there will be fewer workers than asked for; empty if there will not.
+        The pool, and why it has fewer workers than asked for; empty if it does not.
 
     Raises:
-        RunError: It cannot work here.
-        NotInstalled: What it needs is missing.
+        RunError: The pool cannot work here.
+        NotInstalled: A package that it needs is missing.
     """
     executor, asked = spec.search.executor, plan.workers(spec.search)
     if executor == "local":
         environments, note = place(asked, machine_of(plan), demand_of(plan))
         return LocalPool(run, briefing, environments), note
     extra = f"--executor {executor}"
-    with needed_for("This executor", install_command(executor), extra):  # what it loads
+    with needed_for("This executor", install_command(executor), extra):
         return parts.CONNECT.of(executor)(run, spec, plan, briefing)
 
 
 @dataclass
 class Coordinator:
-    """One call of ``run_sweep``: the phases. Those of features see it as their ``parts.Study``."""
+    """The phases of one ``run_sweep``. Phases of plug-ins see it as their ``parts.Study``."""
 
     run: RunFolder
     spec: Spec
     plan: Plan
     owner: Owner
     seal: TestSeal = field(init=False)
-    _decided: int = -1
+    _trials_at_decision: int = -1
 
     @property
     def total(self) -> int:
@@ -166,7 +166,7 @@ class Coordinator:
         return disk_budget(self.plan, self.plan.workers(self.spec.search))
 
     def run_all(self) -> RunOutcome:
-        """Run all phases in order; whatever ends them, no process is left running."""
+        """Run all phases in order, and leave no process running however they end."""
         try:
             return self._phases()
         except (disk.NoRoom, OSError) as error:
@@ -190,25 +190,25 @@ class Coordinator:
             if self.owner.state.best is None:
                 return self._end("none-completed", "failed")
             self._confirm_and_test()
-            self._features()
+            self._feature_phases()
         except Stopped:
             self.owner.stop_workers()
             if self.owner.signals.count:
                 return self._end("interrupted", "interrupted")
-            if self.owner.progress.of_budget <= STOP_SECONDS:
+            if self.owner.progress.seconds_left <= STOP_SECONDS:
                 self.owner.warn("the budget is spent; a larger one goes on from here")
             return self._end("timeout", "timeout")
         return self._end("complete", "complete")
 
     def _fail(self, error: BaseException) -> None:
-        """End the run after an error: stop all workers, and write what the disk takes."""
+        """End the run after an error: stop all workers, and write the status if possible."""
         message = error.problems[0].what if isinstance(error, SweeperError) else repr(error)
         self.owner.progress.failed_because = message
-        with contextlib.suppress(*_LOST_CAUSES):
+        with contextlib.suppress(*_IGNORED_WHILE_FAILING):
             self.owner.stop_workers()
-        with contextlib.suppress(*_LOST_CAUSES):
+        with contextlib.suppress(*_IGNORED_WHILE_FAILING):
             self.owner.kill_workers()
-        with contextlib.suppress(*_LOST_CAUSES):
+        with contextlib.suppress(*_IGNORED_WHILE_FAILING):
             self.owner.give_up()
 
     def _prepare(self) -> None:
@@ -229,17 +229,17 @@ class Coordinator:
         for proposed in self.plan.proposed:
             owner.say("proposed-trial", text=proposed.text)
         self._note_total()
-        if done:  # the report is of an earlier call, which may have asked for other trials
+        if done:  # the report is of an earlier command, which may have had another total
             owner.on_trial_end()
 
     def _note_total(self) -> None:
         if self.total < self.spec.search.trials:
             budget = self.plan.budget
-            bought = budget.limit_seconds is not None and self.total == budget.trials
+            limited_by_budget = budget.limit_seconds is not None and self.total == budget.trials
             reason = "every configuration of the space will have run by then"
             self.owner.warn(
                 f"{plural(self.total, 'trial')} instead of {self.spec.search.trials}: "
-                f"{'the budget buys no more' if bought else reason}"
+                f"{'the budget buys no more' if limited_by_budget else reason}"
             )
         if self.total > self.spec.search.trials:
             self.owner.warn(
@@ -255,10 +255,12 @@ class Coordinator:
         owner.set_phase(
             "search" if work_items.is_done(self.run, work_items.BASELINES) else "baselines"
         )
-        kept = owner.progress.ending
-        if kept is not None and not study_end.still_ends(kept, self.spec.search):
+        earlier_ending = owner.progress.ending
+        if earlier_ending is not None and not study_end.still_ends(
+            earlier_ending, self.spec.search
+        ):
             owner.progress.ending = None
-        owner.may_ask = self._goes_on
+        owner.may_ask = self._search_continues
         owner.until(lambda: not owner.open and not owner.askable)
         owner.may_ask = lambda: False
         if not repair.baselines(self.run):
@@ -266,14 +268,14 @@ class Coordinator:
         for name in repair.damaged_baselines(self.run):
             owner.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
 
-    def _goes_on(self) -> bool:
-        """Whether the search goes on, apart from the number of trials; decided as trials end."""
+    def _search_continues(self) -> bool:
+        """Whether the search continues, apart from the number of trials; decided as trials end."""
         owner = self.owner
         ended = len(owner.state.results)
-        if owner.progress.ending is None and ended != self._decided:
+        if owner.progress.ending is None and ended != self._trials_at_decision:
             owner.progress.ending = study_end.decide(owner.search, self.spec.search)
-            owner.progress.ending = owner.progress.ending or self._no_room()
-        first, self._decided = self._decided != ended, ended
+            owner.progress.ending = owner.progress.ending or self._budget_ending()
+        first, self._trials_at_decision = self._trials_at_decision != ended, ended
         if owner.progress.ending is None:
             return True
         if first:
@@ -285,9 +287,10 @@ class Coordinator:
                 owner.write_status()
         return False
 
-    def _no_room(self) -> study_end.Ending | None:
-        """The end of a search whose budget has no room for one more trial and what follows."""
-        left, most = self.owner.progress.of_budget, self.owner.progress.with_one_more()
+    def _budget_ending(self) -> study_end.Ending | None:
+        """The end of the search, if the budget cannot hold one more trial, confirmation and
+        test."""
+        left, most = self.owner.progress.seconds_left, self.owner.progress.seconds_with_one_more()
         if most <= left:
             return None
         because = (
@@ -324,15 +327,15 @@ class Coordinator:
         self.owner.add(work_items.confirm(number, seed) for number in numbers for seed in seeds)
         self.owner.until(lambda: not self.owner.open)
 
-    def _features(self) -> None:
-        """Run the phases of features."""
+    def _feature_phases(self) -> None:
+        """Run the phases of plug-ins."""
         self.seal = seal.read_seal(self.run)
         for name, phase in parts.AFTER_TEST.all():
             try:
                 phase(self)
             except (SweeperError, Stopped, OSError):
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
+            except Exception as error:  # noqa: BLE001 - a bug in a plug-in only costs its own figures
                 self.owner.warn(parts.failure(name, error))
 
     def _note_late_trials(self, opened: TestSeal) -> None:
@@ -356,7 +359,7 @@ class Coordinator:
 
     def train(self, feature: str, items: Sequence[WorkItem]) -> None:
         decision = self.owner.progress.optional_phases.get(feature)
-        if decision is not None and not decision.made:  # by a later call, which asks for it
+        if decision is not None and not decision.made:  # this command asks for it explicitly
             del self.owner.progress.optional_phases[feature]
         self.owner.add(items)
         self.owner.set_phase(feature)
@@ -378,13 +381,13 @@ class Coordinator:
 
 
 def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list[int]:
-    """Restore all trials of earlier calls from the run's files.
+    """Restore all trials of earlier commands from the run's files.
 
-    A result or configuration that is damaged is taken from its attempt's copy. A trial without any
-    configuration is asked for again, which gives the same one, and trained from its beginning.
+    A damaged result or configuration is restored from its attempt's copy. A trial without any
+    configuration is asked for again, with the same result, and trained from its beginning.
 
     Returns:
-        The trials that were begun and have not ended, by number.
+        Numbers of the trials that were begun and have not ended.
     """
     run, plan = state.run, state.plan
     unfinished: list[int] = []
@@ -395,7 +398,7 @@ def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list
             if (run.trial(number) / CONFIG).exists():
                 say(f"trial {number}: {CONFIG} was damaged, and the trial is trained again")
             for path in run.trial(number).glob(f"**/{RESULT}"):
-                path.unlink()  # of an unknown configuration
+                path.unlink()  # its configuration is unknown
             state.configs[number] = configure(plan, search.ask())
             unfinished.append(number)
             continue
@@ -423,7 +426,7 @@ def _config(run: RunFolder, number: int) -> TrialConfig | None:
 def _result(run: RunFolder, number: int, say: Callable[[str], None]) -> TrialResult | None:
     path = run.trial(number) / RESULT
     damaged = path.exists() and TrialResult.read_or_none(path) is None
-    work_items.take_over(run, work_items.trial(number))
+    work_items.settle(run, work_items.trial(number))
     result = TrialResult.read_or_none(path)
     if result is not None and damaged:
         say(f"trial {number}: {RESULT} was damaged and has been restored from its attempt's copy")

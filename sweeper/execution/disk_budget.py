@@ -23,9 +23,9 @@ def _width(candidate: Candidate) -> int:
 
 
 def _in_flight_bytes(candidate: Candidate) -> int:
-    """Most bytes of one trial under way: its weights, and two checkpoints if it is long.
+    """Most bytes of a running trial: its weights, and two checkpoints if it is long.
 
-    The earlier checkpoint is deleted once the later one is whole.
+    The earlier checkpoint is deleted once the later one is complete.
     """
     if candidate.duration.seconds <= LONG_TRIAL_SECONDS:
         return weights_bytes(candidate)
@@ -35,11 +35,11 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 
 @dataclass(frozen=True)
 class DiskBudget:
-    """The most bytes that a run holds at once.
+    """The most bytes that a run's weights take at once.
 
-    ``bases`` are those that features make of the model, which lie in the cache, once for all runs;
-    ``base_copies`` those that adapters in the run's folder need there. Where cache and run lie on
-    one file system, copies are links and take nothing.
+    ``bases`` are bases that plug-ins make, stored in the cache once for all runs; ``base_copies``
+    those that adapters in the run's folder need there. If cache and run are on one file system,
+    copies are links and take no space.
     """
 
     kept: int
@@ -55,33 +55,33 @@ class DiskBudget:
 
     @property
     def least(self) -> int:
-        """Bytes that must stay free so that the trials under way can be completed."""
+        """Bytes that must stay free so that the running trials can be completed."""
         return self.in_flight + RESERVE_BYTES
 
     def sentence(self, folder: Path) -> str:
-        """The space that the run will need, and whether it is free, as a sentence."""
-        together = _one_disk(folder, home())
-        needed = self.weights + (self.bases if together else self.base_copies)
+        """A sentence on the space that the run will need and whether it is free."""
+        one_disk = _on_one_disk(folder, home())
+        needed = self.weights + (self.bases if one_disk else self.base_copies)
         free = free_bytes(folder)
         text = f"weights need up to {size(needed)} of disk, {size(free)} are free"
         short = free < needed
-        if self.bases and together:
+        if self.bases and one_disk:
             text += f"; {size(self.bases)} of it for bases that are made before trials"
         elif self.bases:
-            there = shutil.disk_usage(_existing(home())).free
+            free_in_cache = shutil.disk_usage(_existing(home())).free
             text += f"; bases that are made before trials need up to {size(self.bases)} in "
-            text += f"{home()}, {size(there)} are free"
-            short |= there < self.bases
+            text += f"{home()}, {size(free_in_cache)} are free"
+            short |= free_in_cache < self.bases
         if short:
             text += "; the run ends before the disk is full"
         return text
 
 
 def disk_budget(plan: Plan, workers: int) -> DiskBudget:
-    """The disk budget of a plan: each strategy's default and best trial, and the finalists.
+    """The disk budget of a plan, for each strategy's default and best trial, and the finalists.
 
-    The weights of all other trials are deleted as soon as they have lost. Bases that features make
-    are kept: no more of them than trials may ask for, or than there are trials.
+    The weights of all other trials are deleted as soon as they have lost. Bases that plug-ins make
+    are kept: at most as many as trials may ask for, or as there are trials.
     """
     sizes = [weights_bytes(candidate) for candidate in plan.candidates]
     largest, budget = max(sizes), plan.budget
@@ -100,17 +100,17 @@ def disk_budget(plan: Plan, workers: int) -> DiskBudget:
 
 def _bases(plan: Plan) -> list[int]:
     """Bytes of each base that a trial of the plan may ask for, largest first."""
-    stages = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
-    sizes = {name: stage.base_bytes for _, stage in stages for name in stage.bases}
-    off = {stage.parameter: each.parameters[stage.parameter].off_value for each, stage in stages}
-    own = sum(
+    staged = [(each, stage) for each in plan.candidates for stage in each.stages.values()]
+    sizes = {name: stage.base_bytes for _, stage in staged for name in stage.bases}
+    off = {stage.parameter: each.parameters[stage.parameter].off_value for each, stage in staged}
+    user_bases = sum(
         any(trial.parameters.get(name, value) != value for name, value in off.items())
         for trial in plan.own_trials
     )
-    return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * own], reverse=True)
+    return sorted([*sizes.values(), *[max(sizes.values(), default=0)] * user_bases], reverse=True)
 
 
-def _one_disk(folder: Path, other: Path) -> bool:
+def _on_one_disk(folder: Path, other: Path) -> bool:
     return _existing(folder).stat().st_dev == _existing(other).stat().st_dev
 
 

@@ -1,4 +1,4 @@
-"""Signals to the command: the first stops it in order, the second at once."""
+"""Signals to the command: the first stops it in order, the second at once, the third kills it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# A vanished terminal counts as TERM.
+# A lost terminal (HUP) counts as TERM.
 _COUNTS_AS = {signal.SIGHUP: signal.SIGTERM}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _taken_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let signals call this; not outside of the main thread, where Python cannot take them."""
+def _handled_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let signals call ``hear``, in the main thread only, where Python can handle them."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, hear) for number in _SIGNALS if main}
     try:
@@ -32,10 +32,10 @@ def leaving_on_signals(message: str = "") -> Iterator[None]:
     """Let a signal end the process with the documented code.
 
     Args:
-        message: What the user is shown then.
+        message: Message to the user if a signal arrives.
     """
     try:
-        with _taken_by(_leave):
+        with _handled_by(_leave):
             yield
     except SystemExit:
         if message:
@@ -48,9 +48,9 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 class Signals:
-    """The signals that came; the third ends the process.
+    """The signals received; the third ends the process.
 
-    ``number`` is that of the first one; a vanished terminal counts as TERM.
+    ``number`` is that of the first signal; HUP counts as TERM.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Signals:
 
 @contextmanager
 def counted_signals() -> Iterator[Signals]:
-    """The signals that come while this is open."""
+    """A context that counts the signals received within it."""
     signals = Signals()
-    with _taken_by(signals.hear):
+    with _handled_by(signals.hear):
         yield signals

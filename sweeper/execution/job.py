@@ -1,7 +1,7 @@
 """The protocol of command and worker: orders one way, messages the other.
 
-Each is one line of JSON on a pipe; its ``kind`` says which. A worker does one job at a time: ``Do``
-starts it, ``RungAnswer`` answers each of its rungs, and a ``JobEnded`` is its last word about it.
+Each is one line of JSON on a pipe with a ``kind``. A worker does one job at a time: ``Do`` starts
+it, ``RungAnswer`` answers each of its rungs, and ``JobEnded`` is its last message.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ JobKind = Literal["trial", "confirm", "baselines", "test"]
 
 
 class WorkItem(Record):
-    """What a run has to do once, however many attempts it takes.
+    """A piece of work that a run completes once, in one or more attempts.
 
     A ``trial`` item trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
     ``trial`` again with ``seed``, ``test`` scores one model on the test split.
     """
 
     kind: JobKind
-    name: str = Field(description="unique in the run; the score of a test item has it")
-    trial: int | None = Field(None, description="the trial that it is about, if any")
+    name: str = Field(description="unique in the run; also the name of a test item's score")
+    trial: int | None = Field(None, description="number of the trial concerned, if any")
     seed: int | None = Field(None, description="of a confirmation run; None for the trial's own")
     rows: int | None = Field(None, description="training rows, if not those of the trial")
-    keep: bool = Field(False, description="its weights are kept: it trains on all rows")
+    keep: bool = Field(False, description="whether weights are kept, of a training on all rows")
 
     @property
     def home(self) -> str:
-        """The folder that holds its attempts, relative to the run's."""
+        """The folder of its attempts, relative to the run's folder."""
         if self.kind == "trial":
             return f"trials/{self.trial}"
         if self.kind == "confirm" and self.rows is not None:
@@ -56,10 +56,10 @@ class WorkItem(Record):
 
 
 class Job(WorkItem):
-    """One attempt at a work item. Folders are relative to the run's."""
+    """One attempt at a work item. Folders are relative to the run's folder."""
 
     attempt: int = 1
-    config: TrialConfig | None = Field(None, description="what to train or to score")
+    config: TrialConfig | None = Field(None, description="configuration to train or to score")
     weights: str | None = Field(None, description="test: the folder whose weights/ is scored")
     checkpoint: str | None = Field(None, description="of an interrupted attempt, to continue from")
     rungs: tuple[RungReport, ...] = Field((), description="of that attempt, up to the checkpoint")
@@ -70,10 +70,10 @@ class Job(WorkItem):
 
 
 class Briefing(Record):
-    """What all workers of a command have in common.
+    """The part of a request that is the same for all workers of a command.
 
     Args:
-        spec: What was asked, without passwords.
+        spec: The user's request, without passwords.
         backend: ``module:function`` of the training backend.
     """
 
@@ -86,7 +86,7 @@ class WorkerRequest(Briefing):
 
     Args:
         run: The run's folder, as the worker's machine sees it.
-        worker: Its name.
+        worker: Name of the worker.
     """
 
     run: str
@@ -94,14 +94,14 @@ class WorkerRequest(Briefing):
 
 
 class Do(Record):
-    """Start this job."""
+    """Order: start this job."""
 
     kind: Literal["do"] = "do"
     job: Job
 
 
 class RungAnswer(Record):
-    """The answer to one rung."""
+    """Order: the answer to one rung."""
 
     kind: Literal["answer"] = "answer"
     decision: Decision
@@ -109,13 +109,13 @@ class RungAnswer(Record):
 
 
 class Stop(Record):
-    """End the job under way without a result, at its next step, and then the process."""
+    """Order: end the running job without a result at its next step, then the process."""
 
     kind: Literal["stop"] = "stop"
 
 
 class Close(Record):
-    """End the process; nothing is under way."""
+    """Order: end the process; no job is running."""
 
     kind: Literal["close"] = "close"
 
@@ -126,7 +126,7 @@ Order = Do | RungAnswer | Stop | Close
 class Hello(Record):
     """The first message of a worker, before it loads anything.
 
-    ``problems`` names what it cannot see of the run; a worker with problems gets no job.
+    ``problems`` lists files of the run that it cannot see; a worker with problems gets no job.
     """
 
     kind: Literal["hello"] = "hello"
@@ -138,7 +138,7 @@ class Hello(Record):
 class Ready(Record):
     """The backend is loaded: the worker waits for a job.
 
-    ``device`` is where it trains, if it really does.
+    ``device`` is the training device, if the backend really trains.
     """
 
     kind: Literal["ready"] = "ready"
@@ -177,8 +177,8 @@ class ProgressSaid(Record):
 class JobEnded(Record):
     """The job ended.
 
-    ``done``: its result file is whole. Else ``end`` says why there is none; after an ``error`` the
-    process ends as well, since training may have left it unsound.
+    ``done``: its result file is complete. Else ``end`` says why there is none; after an ``error``
+    the process ends as well, since training may have left it unsound.
     """
 
     kind: Literal["ended"] = "ended"
@@ -203,7 +203,7 @@ def read_order(line: bytes) -> Order:
     """The order on a line.
 
     Raises:
-        pydantic.ValidationError: It is none.
+        pydantic.ValidationError: The line is no order.
     """
     return _ORDERS.validate_json(line)
 
@@ -212,6 +212,6 @@ def read_message(line: bytes) -> Message:
     """The message on a line.
 
     Raises:
-        pydantic.ValidationError: It is none.
+        pydantic.ValidationError: The line is no message.
     """
     return _MESSAGES.validate_json(line)

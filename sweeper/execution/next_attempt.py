@@ -17,8 +17,8 @@ from sweeper.spec import Scalar
 from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.trials import RungReport, TrialConfig
 
-# A trial that is expected to take longer saves checkpoints, and continues from the last one when
-# it was interrupted. A shorter one starts again.
+# A trial that is expected to take longer saves checkpoints, and continues from the last one after
+# an interruption. A shorter trial starts again.
 LONG_TRIAL_SECONDS = 30 * 60
 
 
@@ -30,16 +30,16 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     if item.trial is None:
         return Job.taken_from(item, attempt=attempt)
     if item.kind == "test":
-        scored = work_items.scored(item).home
-        config = fitted.apply(TrialConfig.read(run.path / scored / CONFIG))
+        trained = work_items.training_scored_by(item).home
+        config = fitted.apply(TrialConfig.read(run.path / trained / CONFIG))
         config.write(attempt_folder(home, attempt) / CONFIG)
-        return Job.taken_from(item, attempt=attempt, config=config, weights=scored)
+        return Job.taken_from(item, attempt=attempt, config=config, weights=trained)
     rungs: tuple[RungReport, ...] = ()
     checkpoint = None
     if saved is None:
         config = fitted.apply(_config(state, item, attempt))
     else:
-        # The checkpoint's own reports: it was written before the last of them was sent.
+        # The checkpoint's own reports: their last may not have been sent.
         reports = Checkpoint.read(saved / MANIFEST).reports
         rungs = tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
         config = TrialConfig.read(saved.parent / CONFIG).model_copy(update={"attempt": attempt})
@@ -51,7 +51,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
 
 
 def _checkpoint(home: Path) -> Path | None:
-    """The last checkpoint of attempts that were interrupted, not failed."""
+    """The last checkpoint of the latest attempts that were interrupted; None after a failure."""
     for number in reversed(attempts_of(home)):
         folder = attempt_folder(home, number)
         end = attempts.read_end(folder)
@@ -66,7 +66,7 @@ def _checkpoint(home: Path) -> Path | None:
 def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
     assert item.trial is not None
     changes: dict[str, object] = {}
-    if item.rows is not None:  # of a training on fewer rows only the loss is of use
+    if item.rows is not None:  # a training on fewer rows is only needed for its loss
         changes |= {"train_rows": item.rows, "keep_weights": item.keep}
     if item.seed is not None:
         changes["seed"] = item.seed
@@ -74,10 +74,10 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
 
 
 def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig:
-    """The configuration of one trial; the same arguments give the same.
+    """The configuration of one trial; a pure function.
 
     All trials of a study train with the plan's seed, so that they see the same batches and differ
-    by their parameters alone; confirmation is what tries other seeds.
+    only in their parameters; confirmation runs have other seeds.
     """
     candidate = plan.candidate(trial.strategy, trial.model)
     parameters, gpus = trial.parameters, candidate.gpus
@@ -86,10 +86,10 @@ def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig
     micro, accumulation = split_batch(batch, candidate.micro_batch, gpus)
     budget = trial_budget(plan, parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
-    chosen = {name: getattr(trial, name) for name in Configuration.model_fields}
+    trial_fields = {name: getattr(trial, name) for name in Configuration.model_fields}
     return TrialConfig.taken_from(
         candidate,
-        **chosen,
+        **trial_fields,
         attempt=attempt,
         seed=plan.seed,
         task=plan.facts.task,
@@ -104,7 +104,7 @@ def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig
 
 
 def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
-    """A trial's budget: the study's, or the part of it that the trial's epochs are."""
+    """A trial's budget: the study's, reduced in proportion to the trial's epochs."""
     budget = plan.budget
     epochs = min(budget.epochs, float(parameters.get(EPOCHS, budget.epochs)))
     tokens = round(budget.full_tokens * epochs / budget.epochs)
@@ -113,10 +113,10 @@ def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
 
 
 def rung_items(plan: Plan) -> int:
-    """How many validation items a rung below the last scores: what the plan says, else all.
+    """Number of validation items that rungs before the last score: the plan's number, or all.
 
-    They are the first items of the split, so that rungs are nested in the whole.
+    They are the first items of the split.
     """
     splits = plan.facts.data.splits
-    whole = next((split.rows for split in splits if split.name == "validation"), 0)
-    return plan.budget.rung_items or max(1, whole)
+    validation_items = next((split.rows for split in splits if split.name == "validation"), 0)
+    return plan.budget.rung_items or max(1, validation_items)

@@ -1,7 +1,7 @@
 """The main loop of a run: hands out jobs, answers rungs, takes in results, writes the records.
 
 Only this loop asks and tells the search, and only it writes outside of attempts' folders. It does
-not train, and knows nothing about the phases of a run: it runs until its caller's condition holds.
+not train, and is independent of the phases: it runs until its caller's condition holds.
 """
 
 from __future__ import annotations
@@ -56,25 +56,25 @@ from sweeper.trials import (
 )
 
 _TICK_SECONDS = 0.2
-# How often status.json is written. Whoever reads it, on another machine too, sees by it that the
-# command lives.
+# Interval at which status.json is written. Readers, also on other machines, see by it that the
+# command is alive.
 STATUS_SECONDS = 1.0
 
 
 class Stopped(Exception):
-    """A signal or the time limit ends the call."""
+    """A signal or the time limit ends the command."""
 
 
 @dataclass
 class Owner:
-    """The main loop of one call of the command, with all that it uses.
+    """The main loop of one command.
 
     Args:
         on_trial_end: Called after trials have ended. Must return at once.
         on_tick: Called several times a second. Must return at once.
-        deadline: When the call must stop, on the monotonic clock.
-        least_bytes: What must be free on the disk before an attempt begins.
-        may_ask: Whether new trials are asked for, up to the total; asked before each.
+        deadline: Time at which the command must stop, on the monotonic clock.
+        least_bytes: Free disk space that is required before an attempt begins.
+        may_ask: Returns whether new trials are asked for, up to the total; called before each.
     """
 
     state: RunState
@@ -103,36 +103,36 @@ class Owner:
         self.fitted = FittedBatches(self.run)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
-        """Queue those of these items that are not done and have not failed for good.
+        """Queue the items that are not done and have not finally failed.
 
         Args:
-            todo: Each once a call of the command.
-            first: Whether they come before what waits.
+            todo: Work items; each once per command.
+            first: Whether they come before items that wait.
         """
         for item in todo:
-            work_items.take_over(self.run, item)
-            over = (
+            work_items.settle(self.run, item)
+            ended = (
                 work_items.is_done(self.run, item) or work_items.failure(self.run, item) is not None
             )
             if item.kind != "trial":
                 self.progress.jobs += 1
-                self.progress.jobs_done += over
-            if not over:
+                self.progress.jobs_done += ended
+            if not ended:
                 (self._todo.appendleft if first else self._todo.append)(item)
 
     @property
     def open(self) -> int:
-        """How many work items wait or are under way."""
+        """Number of work items that wait or run."""
         return len(self._todo) + self.workers.busy
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Keep workers busy until ``reached`` returns true.
 
         Raises:
-            Stopped: A signal came, or the time is over.
+            Stopped: A signal arrived, or the time limit passed.
             RunError: Workers cannot see the run, train on another device than the plan's, or end
-                again and again without getting on.
-            NoTrialCompleted: The latter, before any trial completed.
+                again and again without progress.
+            NoTrialCompleted: Workers end without progress before any trial completed.
             SpecError: The user's objective cannot measure the baselines.
             NoRoom: The disk is full, or nearly.
         """
@@ -146,8 +146,8 @@ class Owner:
 
     def _tick(self) -> None:
         self.require_folder()
-        # Rungs are answered as they come: their workers wait. All else is done one thing at a time
-        # in between, work handed out once nothing is left to take in.
+        # Rungs are answered at once, since their workers wait. Everything else is done one by one
+        # in between; work is handed out when no message is left.
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
@@ -163,7 +163,7 @@ class Owner:
                 self._hear(heard.worker, heard.message)
         elif self._can_hand_out:
             self._hand_out()
-        for worker in self.workers.look(self.pool.workers):
+        for worker in self.workers.too_silent(self.pool.workers):
             self.workers[worker].silenced = True
             self.pool.kill(worker)
         for text in self.pool.notices():
@@ -198,12 +198,13 @@ class Owner:
         return work_items.trial(trial.number)
 
     def _give(self, worker: str, item: WorkItem) -> None:
-        """Send the next attempt to a worker; there ``Session`` hands it to the training backend."""
+        """Send the next attempt to a worker, where ``Session`` passes it to the training
+        backend."""
         job = next_attempt(self.state, self.fitted, item)
         self.pool.send(worker, Do(job=job))
         state = self.workers[worker]
-        state.job, state.anew, state.worked = job, False, True
-        state.carried = job.rungs[-1].rung if job.rungs else 0
+        state.job, state.from_scratch, state.worked = job, False, True
+        state.restored_rung = job.rungs[-1].rung if job.rungs else 0
         if job.kind != "trial":
             self._say(worker, "job-started", job)
             return
@@ -241,18 +242,18 @@ class Owner:
             self._job_ended(worker, message)
 
     def _answer(self, worker: str, report: RungReport) -> None:
-        """Answer a trial's report: go on or end; this comes before any file is written."""
+        """Answer a trial's report with continue or prune, before any file is written."""
         state = self.workers[worker]
         if state.job is None:
             return
         decision, because = Decision.CONTINUE, ""
-        trains = state.job.kind == "trial"
-        if report.rung <= state.carried:
-            state.anew = True
-            if trains:
+        is_trial = state.job.kind == "trial"
+        if report.rung <= state.restored_rung:
+            state.from_scratch = True
+            if is_trial:
                 self.search.restart(report.number)
-        state.carried = 0
-        if trains:
+        state.restored_rung = 0
+        if is_trial:
             pruning = self.search.report(report.number, report)
             if pruning.prune:
                 decision, because = Decision.PRUNE, pruning.because
@@ -265,8 +266,8 @@ class Owner:
         if job is None:
             return
         state.productive = True
-        if state.anew and job.config is not None:
-            state.anew = False
+        if state.from_scratch and job.config is not None:
+            state.from_scratch = False
             attempts.begin(self._home(job), job.config)
         attempts.add_rung(self._home(job), report)
         names = {"rung", "optimizer_steps", "validation_loss", "objective"}
@@ -278,7 +279,7 @@ class Owner:
         self.learn(baseline)
         path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
-            return  # one that is there may hold test figures too
+            return  # an existing file may also hold test figures
         baseline.write(path)
         figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
         name, title = baseline.name, baseline.title
@@ -293,26 +294,26 @@ class Owner:
         job, state.job = state.job, None
         if job is None:
             return
-        if ended.done or ended.end == "refused":  # its process is sound
+        if ended.done or ended.end == "refused":  # its process can go on
             state.productive = True
             self._idle[worker] = None
         if not ended.done:
-            self._broke_off(worker, job, ended.end or "error", ended.detail)
+            self._attempt_failed(worker, job, ended.end or "error", ended.detail)
         elif job.kind == "baselines":
             work_items.note_baselines(self.run)
             self.progress.enter("search")
             self._done(worker, job)
         else:
-            test, damaged = "its score cannot be read", f"{RESULT} is damaged"
-            self._take(worker, job, "damaged", test if job.kind == "test" else damaged)
+            why = "its score cannot be read" if job.kind == "test" else f"{RESULT} is damaged"
+            self._accept(worker, job, "damaged", why)
 
     def _worker_gone(self, gone: WorkerGone) -> None:
         worker = self._last_gone = gone.worker
         self._idle.pop(worker, None)
         state = self.workers[worker]
-        # One that was told to end says so before; status 0 in the middle of a job is no such end.
-        left = gone.status == 0 and state.job is None
-        excused = self._stopping or gone.lost or left
+        # A worker that ends as ordered has no job; status 0 during a job is a crash.
+        ended_in_order = gone.status == 0 and state.job is None
+        excused = self._stopping or gone.lost or ended_in_order
         why = str(gone)
         if state.silenced:
             why = f"its worker sent no message for {self.workers.limit:g} s"
@@ -320,18 +321,18 @@ class Owner:
         if job is not None:
             kind: AttemptEndKind = "interrupted" if excused else "crash"
             if gone.out_of_memory and job.config is not None and not self._stopping:
-                kind = "out-of-memory"  # without batches to halve it is a crash like any other
-            self._take(worker, job, kind, why)
-        self.workers.ended(worker, excused=excused, starved=gone.out_of_memory)
+                kind = "out-of-memory"  # a job without batches to halve counts as crashed
+            self._accept(worker, job, kind, why)
+        self.workers.ended(worker, excused=excused, out_of_memory=gone.out_of_memory)
         self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
 
     # Taking in
 
-    def _take(self, worker: str, job: Job, otherwise: AttemptEndKind, why: str) -> None:
-        """Accept an attempt's whole result as that of the job; without one, it ended otherwise."""
-        home, result = self._home(job), work_items.take(self.run, job, job.attempt)
+    def _accept(self, worker: str, job: Job, failure: AttemptEndKind, why: str) -> None:
+        """Accept an attempt's result as that of the job; without a complete one, it failed."""
+        home, result = self._home(job), work_items.accept_result(self.run, job, job.attempt)
         if result is None:
-            return self._broke_off(worker, job, otherwise, why)
+            return self._attempt_failed(worker, job, failure, why)
         if isinstance(result, TrialResult):
             for number in attempts_of(home):
                 drop_checkpoints(attempt_folder(home, number))
@@ -363,18 +364,18 @@ class Owner:
         )
         self.on_trial_end()
 
-    def _broke_off(self, worker: str, job: Job, kind: AttemptEndKind, detail: str) -> None:
+    def _attempt_failed(self, worker: str, job: Job, kind: AttemptEndKind, detail: str) -> None:
         """Record why an attempt has no result, and retry or give up."""
         folder = self._folder(job)
-        end = attempts.note_end(folder, kind, detail, worker=worker, instead=kind == "damaged")
+        end = attempts.note_end(folder, kind, detail, worker=worker, replace=kind == "damaged")
         attempts.drop_leftovers(folder)
         if end.kind != "interrupted":
             drop_checkpoints(folder)
         failure = work_items.failure(self.run, job)
         if failure is None:
             self._todo.appendleft(job)
-            put_back: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
-            self._say(worker, put_back, job, text=end.detail)
+            event_kind: EventKind = "trial-put-back" if job.kind == "trial" else "job-put-back"
+            self._say(worker, event_kind, job, text=end.detail)
         else:
             self._failed(worker, job, failure)
         if end.kind == "disk-full" and not self._stopping:
@@ -439,12 +440,12 @@ class Owner:
     def write_status(self) -> None:
         """Write the status, about once a second."""
         self.require_folder()
-        # Worth nothing after a power cut.
+        # Not synced: it is useless after a power cut.
         self.progress.status().write(self.run.status, synced=False)
         self._wrote = time.monotonic()
 
     def require_folder(self) -> None:
-        """End all workers if the run's folder was deleted, so that nothing makes it again.
+        """End all workers if the run's folder was deleted, so that they do not recreate it.
 
         Raises:
             RunError: It was deleted.
@@ -461,7 +462,7 @@ class Owner:
     # Ending
 
     def stop_workers(self) -> None:
-        """Let workers stop, busy ones at their next step.
+        """Stop workers; busy ones end at their next step.
 
         A second signal or a timeout ends them at once.
         """
@@ -486,7 +487,7 @@ class Owner:
             self._tick()
 
     def give_up(self) -> None:
-        """Write the last status of a call that an error ends."""
+        """Write the last status after an error."""
         self.progress.enter("failed")
         self.say("phase", state="failed")
         self.progress.status(ended=True).write(self.run.status)

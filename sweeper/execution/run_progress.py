@@ -1,4 +1,4 @@
-"""From events and the run's state to ``status.json``: work, progress, remaining time."""
+"""Makes ``status.json`` from events and the run's state: work, progress, remaining time."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
-# From the first Ctrl-C a run has ten seconds to its last line: workers get half of them to end
-# what they do, the report the other half. A budget ends as much earlier.
+# A run ends within ten seconds of the first Ctrl-C: workers get half of them to end their jobs, the
+# report the other half. A budget ends as much earlier.
 STOP_SECONDS = 5.0
-# Before two trials have ended there is nothing to correct the plan with.
-FEWEST = 2
+# Ended trials by which the plan's times can be corrected: fewer show no spread.
+MIN_ENDED_TRIALS = 2
 _BEFORE_WORKERS = ("download", "conversion")
-# In three sweeps confirmation and test took up to a quarter less than the search foretold.
-_LEAST_ERROR = 0.15
+# Smallest relative error: in three sweeps confirmation and test took up to 25% less than predicted.
+_MIN_ERROR = 0.15
 
 
 class Took(NamedTuple):
-    """What one ended trial took.
+    """The time of one ended trial.
 
     Args:
-        factor: Its seconds over those that the plan gives for as much of a budget.
-        seconds: With what came before its first step.
-        default: It is one of the rule book's, which are never pruned.
+        factor: Its seconds over the plan's, for the same part of a budget.
+        seconds: Its seconds, with those before its first step.
+        default: Whether it is a default of the rule book, which is never pruned.
     """
 
     factor: float
@@ -46,7 +46,7 @@ class Took(NamedTuple):
 
 
 def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
-    """What a trial took; None for one that failed or took no steps, as a frozen model's."""
+    """The time of a trial; None if it failed or made no steps, as with a frozen model."""
     seconds = result.training_seconds + result.evaluation_seconds
     rung = result.pruned_at_rung or result.stopped_at_rung or config.budget.rungs
     share = config.budget.epochs / plan.budget.epochs * rung / config.budget.rungs
@@ -65,7 +65,7 @@ def remaining(
     jobs_left: int,
     jobs: int,
     workers: int,
-    again: float,
+    confirmation_seconds: float,
 ) -> Eta | None:
     """Seconds until the run ends: the plan's model with the measured time of a trial.
 
@@ -73,34 +73,34 @@ def remaining(
     that are left, which differs from that of those that were seen, wide on each side.
 
     Args:
-        trials: Those that have ended.
-        trials_left: Trials left in the search; a running one counts half.
+        trials: Times of the ended trials.
+        trials_left: Trials left in the search; a running trial counts half.
         jobs_left: Jobs of the phase that are not done.
-        jobs: Those that were not done when it began.
-        again: Seconds of one training of those that are confirmed, on average.
+        jobs: Jobs that were not done when the phase began.
+        confirmation_seconds: Mean seconds of one training of the finalists.
     """
-    if len(trials) < FEWEST or phase in ENDED:
+    if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
         return None
     searching = phase in ("baselines", "search")
     left = trials_left if searching else 0.0
     runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
     runs = runs if searching else jobs_left if phase == "confirmation" else 0
     searched = [trial.seconds for trial in trials if not trial.default]
-    seen = searched if len(searched) >= FEWEST else [trial.seconds for trial in trials]
-    mean, factor = statistics.fmean(seen), statistics.fmean(trial.factor for trial in trials)
-    training = (left * mean + runs * again) / max(1, workers)
-    later = factor * _after(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    counts = [len(seen), *([max(left + runs, 1.0)] if left + runs else [])]
-    error = statistics.stdev(seen) / mean * math.sqrt(math.fsum(1 / count for count in counts))
-    middle, spread = training + later, 2 * max(_LEAST_ERROR, error)
+    sample = searched if len(searched) >= MIN_ENDED_TRIALS else [trial.seconds for trial in trials]
+    mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
+    training = (left * mean + runs * confirmation_seconds) / max(1, workers)
+    later = factor * _planned_later(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
+    counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
+    error = statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
+    middle, spread = training + later, 2 * max(_MIN_ERROR, error)
     return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
 
-def _after(budget: Budget, phase: Phase, share: float) -> float:
-    """The plan's seconds for the test split and features' phases, as far as they are left.
+def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
+    """The plan's seconds of the remaining phases after training: test split and plug-ins' phases.
 
     Args:
-        share: Of the phase's jobs that are left.
+        share: Share of the current phase's jobs that are left.
     """
     made = (pair for pair in budget.later.items() if pair[1].planned or pair[0] == phase)
     seconds = {"test": budget.phases["test"].seconds} | {name: cost.seconds for name, cost in made}
@@ -112,33 +112,33 @@ def _after(budget: Budget, phase: Phase, share: float) -> float:
 
 
 def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]) -> OptionalPhase:
-    """Whether an optional phase is made.
+    """Decide whether an optional phase is run.
 
     Args:
-        seconds: That it takes at most.
-        left: Seconds that are left, by what limits them in words.
+        seconds: Seconds that it takes at most.
+        left: Seconds left, by a text that names the limit.
     """
     cost, most = budget.features[feature], units.duration(seconds)
-    limit, least = min(left.items(), key=lambda item: item[1])
+    limit, left_seconds = min(left.items(), key=lambda item: item[1])
     unlimited = budget.limit_seconds is None
-    made = least >= seconds and (cost.planned or not unlimited)
-    why = f"{units.duration(max(least, 0.0))} were left {limit}, and it takes up to {most}"
+    made = left_seconds >= seconds and (cost.planned or not unlimited)
+    why = f"{units.duration(max(left_seconds, 0.0))} were left {limit}, and it takes up to {most}"
     if unlimited and made == cost.planned:
         why = f"it takes up to {most}, {'' if made else 'not '}cheap compared with the search"
     return OptionalPhase(made=made, text=f"{'a' if made else 'no'} {cost.title} was made: {why}")
 
 
 _HOST = socket.gethostname()
-_FREED = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
+_ENDS_OF_WORK = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "worker-ended")
 
 
 @dataclass
 class RunProgress:
-    """The data from which a status is made; goes on from that of earlier calls, if there is one.
+    """The data of a status; continues the status of earlier commands, if there is one.
 
     Args:
-        phases: Seconds of each phase that this command has done already.
-        median: Of what the other trials of a trial's candidate reported at a rung.
+        phases: Seconds of each phase that this command has already completed.
+        median: Gives the median at a rung over the other trials of a trial's candidate.
     """
 
     state: RunState
@@ -158,8 +158,8 @@ class RunProgress:
     _worked: bool = False
     _beat: int = 0
     _took: dict[int, Took | None] = field(default_factory=dict)
-    _looked_at: int = -1
-    _again: float = 0.0
+    _trials_counted: int = -1
+    _confirmation_seconds: float = 0.0
     _outlook: Outlook | None = None
 
     def __post_init__(self) -> None:
@@ -172,7 +172,7 @@ class RunProgress:
         self.ending, self.optional_phases = earlier.ending, dict(earlier.optional_phases)
 
     def enter(self, phase: Phase) -> None:
-        """Go on to a phase; the seconds since the last call belong to the one before."""
+        """Enter a phase; the seconds since the last call belong to the previous phase."""
         clock = time.monotonic()
         seconds = self.phases.get(self.phase, 0.0) + clock - self._entered
         self.phases[self.phase] = round(seconds, 3)
@@ -186,7 +186,7 @@ class RunProgress:
             whole = {"attempt": event.attempt or 1, "rung": 0, "rungs": event.rungs or 0}
             fields = event.model_dump(include={"worker", "job", "trial", "strategy", "parameters"})
             self.running[event.worker] = Running(since=event.at, **whole, **fields)
-        elif event.kind in _FREED:
+        elif event.kind in _ENDS_OF_WORK:
             self.running.pop(event.worker, None)
         elif event.worker in self.running and event.kind == "rung":
             names = {"rung", "rungs", "optimizer_steps", "validation_loss", "objective"}
@@ -211,7 +211,7 @@ class RunProgress:
     def status(self, *, ended: bool = False) -> Status:
         self._beat += 1
         counts = self.state.ended_in
-        self._look_at_trials()
+        self._update_from_trials()
         return Status.taken_from(
             self,
             objective=self.plan.objective,
@@ -234,49 +234,49 @@ class RunProgress:
         )
 
     def fits(self, feature: str, seconds: float, deadline: float) -> OptionalPhase:
-        """Whether an optional phase is made; the status says why.
+        """Decide whether an optional phase is run; the status says why.
 
         Args:
-            deadline: When the call must stop, on the monotonic clock.
+            deadline: Time at which the command must stop, on the monotonic clock.
         """
         budget = self.plan.budget
         asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
-        left = {"of the budget": self.of_budget - math.fsum(asked)}
+        left = {"of the budget": self.seconds_left - math.fsum(asked)}
         until = deadline - time.monotonic()
-        if until < self.of_budget - STOP_SECONDS - 1:  # else it is the budget's end
+        if until < self.seconds_left - STOP_SECONDS - 1:  # else it is the budget's end
             left["until the time limit"] = until
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
 
     @property
-    def of_budget(self) -> float:
-        """Seconds that are left of the user's budget; infinite without one."""
+    def seconds_left(self) -> float:
+        """Seconds left of the user's budget; infinite without one."""
         limit = self.plan.budget.limit_seconds
         before = math.fsum(self.phases.get(name, 0.0) for name in _BEFORE_WORKERS)
         return math.inf if limit is None else limit - before - self._seconds(ended=False)
 
-    def with_one_more(self) -> float:
-        """Seconds at most until the run ends after one more trial; 0 while that is not known."""
+    def seconds_with_one_more(self) -> float:
+        """Most seconds until the run ends after one more trial; 0 while unknown."""
         eta = self._eta(len(self.running) + 1)
         return 0.0 if eta is None else eta.high
 
     def _seconds(self, *, ended: bool) -> float:
-        # A call that found nothing to do does not make a finished run longer.
+        # A command without work does not lengthen a finished run.
         idle = ended and self.earlier_seconds and not self._worked
         own = 0.0 if idle else time.monotonic() - self._begun
         return round(self.earlier_seconds + own, 3)
 
-    def _look_at_trials(self) -> None:
-        """Work out times and outlook, once for each trial that has ended."""
+    def _update_from_trials(self) -> None:
+        """Compute times and outlook, once for each trial that has ended."""
         results, configs = self.state.results, self.state.configs
-        if self._looked_at == len(results):
+        if self._trials_counted == len(results):
             return
-        self._looked_at = len(results)
+        self._trials_counted = len(results)
         for number in results.keys() & configs.keys() - self._took.keys():
             self._took[number] = took(self.plan, configs[number], results[number])
-        self._again = self._seconds_of_best()
+        self._confirmation_seconds = self._seconds_of_best()
         if not self.plan.objective.is_loss:
-            return  # what chance makes of two trials was recorded for losses
+            return  # the outlook's statistics were recorded for losses
         if useful_total(self.plan, self.total + NEXT) < self.total + NEXT:
             return  # nothing is left to search
         seconds = [trial.seconds for trial in self._trials]
@@ -297,7 +297,7 @@ class RunProgress:
             jobs_left=self.jobs - self.jobs_done,
             jobs=self._phase_jobs,
             workers=self.workers,
-            again=self._again,
+            confirmation_seconds=self._confirmation_seconds,
         )
 
     def _seconds_of_best(self) -> float:

@@ -1,7 +1,7 @@
-"""What each worker does, how long it has been silent, and how many ended in vain in a row.
+"""Each worker's job and silence, and how many workers in a row ended without progress.
 
-Silence is measured with the command's monotonic clock; time in which the command itself did not
-look counts little.
+Silence is measured with the command's monotonic clock; a gap in which the command itself was busy
+counts only in part.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 from sweeper.execution.job import Job
 
-# Workers that end without a single rung or result: the machine or the installation is broken, and
-# starting more would go on for ever. Three in a row that never came to a job, or the attempts of
-# three whole trials.
+# Strikes of workers that end without a rung or result, after which the run ends, since the machine
+# or the installation is broken: three such workers in a row without a job, or nine with one, as
+# many as attempts of three trials.
 STRIKES_ALLOWED = 9
-_IDLE, _WORKED = 3, 1
-# Twelve missed beats.
+_STRIKES_IDLE, _STRIKES_WORKED = 3, 1
+# Silence after which a worker counts as dead: twelve missed beats.
 SILENT_SECONDS = float(os.environ.get("SWEEPER_SILENT_SECONDS", "120"))
-_LONGEST_GAP_SECONDS = 3.0
+_MAX_GAP_SECONDS = 3.0
 
 
 @dataclass
@@ -28,18 +28,18 @@ class WorkerState:
     """One worker, from its start until it is gone.
 
     Args:
-        job: The attempt that it is busy with.
-        carried: The last rung that this attempt took over from a checkpoint; 0 without one.
-        anew: The checkpoint was of no use, and the attempt trains from clean weights.
-        worked: It has had a job.
-        productive: It has reported a rung or a result.
-        silent_seconds: Since its last message.
-        silenced: It was ended for its silence.
+        job: The attempt that it is doing.
+        restored_rung: The last rung that this attempt took over from a checkpoint; 0 without one.
+        from_scratch: Whether the checkpoint was unusable and the attempt trains from clean weights.
+        worked: Whether it has had a job.
+        productive: Whether it has reported a rung or a result.
+        silent_seconds: Seconds since its last message.
+        silenced: Whether it was ended for its silence.
     """
 
     job: Job | None = None
-    carried: int = 0
-    anew: bool = False
+    restored_rung: int = 0
+    from_scratch: bool = False
     worked: bool = False
     productive: bool = False
     silent_seconds: float = 0.0
@@ -48,45 +48,45 @@ class WorkerState:
 
 @dataclass
 class WorkerStates:
-    """The workers by name, in the order in which they were first heard of."""
+    """The states of the workers by name, in the order of their first messages."""
 
     limit: float = SILENT_SECONDS
     clock: Callable[[], float] = time.monotonic
     strikes: int = 0
     _states: dict[str, WorkerState] = field(default_factory=dict)
-    _looked: float | None = None
+    _last_look: float | None = None
 
     def __getitem__(self, name: str) -> WorkerState:
         return self._states.setdefault(name, WorkerState())
 
     @property
     def busy(self) -> int:
-        """How many have a job."""
+        """Number of workers that have a job."""
         return sum(state.job is not None for state in self._states.values())
 
-    def look(self, names: Collection[str]) -> list[str]:
-        """Those of these workers that have been silent for too long.
+    def too_silent(self, names: Collection[str]) -> list[str]:
+        """Update the silence of workers, and return those that have been silent for too long.
 
         Args:
-            names: Of the workers that live.
+            names: Names of the living workers.
         """
         now = self.clock()
-        looked, self._looked = self._looked, now
-        passed = min(now - looked, _LONGEST_GAP_SECONDS) if looked is not None else 0.0
+        last_look, self._last_look = self._last_look, now
+        passed = min(now - last_look, _MAX_GAP_SECONDS) if last_look is not None else 0.0
         for name in names:
             self[name].silent_seconds += passed
         return [name for name in names if self[name].silent_seconds > self.limit]
 
-    def ended(self, name: str, *, excused: bool, starved: bool = False) -> None:
-        """A worker is gone.
+    def ended(self, name: str, *, excused: bool, out_of_memory: bool = False) -> None:
+        """Remove a worker that has ended, and count its strikes.
 
         Args:
-            excused: It was ordered to end, had nothing left, or lost its machine.
-            starved: The system killed it for its memory. Where it had a job that is progress: the
-                next try takes less, and there is an end to that.
+            excused: It was ordered to end, had no work left, or lost its machine.
+            out_of_memory: The system killed it for its memory. With a job, that is progress: the
+                next attempt has smaller batches, which cannot go on for ever.
         """
         state = self._states.pop(name, WorkerState())
         if state.productive or excused:
             self.strikes = 0
-        elif not (starved and state.worked):
-            self.strikes += _WORKED if state.worked else _IDLE
+        elif not (out_of_memory and state.worked):
+            self.strikes += _STRIKES_WORKED if state.worked else _STRIKES_IDLE

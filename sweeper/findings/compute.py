@@ -1,4 +1,4 @@
-"""From a run folder to its verdict and what every reader of it needs. Only reads files."""
+"""Computes the findings of a run from its folder. Only reads files."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 
 
 def compute(run: RunFolder) -> Findings:
-    """The findings of a run in any state, without what sections of the report add.
+    """The findings of a run in any state, without those of the report's sections.
 
-    The same files give the same findings: every draw is seeded and nothing is read but the folder.
+    The same files give the same findings: every draw is seeded, and only the folder is read.
 
     Raises:
-        UsageError: The folder has no plan that this sweeper can read.
+        UsageError: The folder has no plan that this version can read.
     """
     return findings_of(read_run(run))
 
 
 def findings_of(run: RunFiles) -> Findings:
-    """The findings of the files of a run, without what sections of the report add."""
+    """The findings of the files of a run, without those of the report's sections."""
     summary, contest = run_summary(run), hold_contest(run)
-    cheapest = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
-    decided = verdict(run, summary, contest)
+    baselines = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
+    verdict_ = verdict(run, summary, contest)
     return Findings(
         run=summary,
         metric=contest.metric,
         objective=objective_metric(run.plan),
         loss_unit=loss_unit(run.plan.facts),
         margin_points=run.plan.facts.aim.margin_points,
-        verdict=decided,
-        baselines=tuple(_baseline(run, baseline) for baseline in cheapest),
+        verdict=verdict_,
+        baselines=tuple(_baseline(run, baseline) for baseline in baselines),
         finalists=finalists(run),
         tested=tested_models(run),
         notes=encoding_notes(run),
         strategies=strategy_summaries(run),
         trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
         measures=measured_trials(run),
-        limits=limits(JudgedStudy(run, summary, contest, decided)),
+        limits=limits(JudgedStudy(run, summary, contest, verdict_)),
         reproduction=reproduction(
-            run, decided.recommended_trial, complete=summary.status == "complete"
+            run, verdict_.recommended_trial, complete=summary.status == "complete"
         ),
     )
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
-    """A baseline with its test figures, once the seal was opened, and finite numbers only.
+    """A baseline with its test figures, after the seal was opened, and only finite numbers.
 
-    Losses of single items stay with the run.
+    Losses per item are left out.
     """
     scored = [s for s in (run.seal.scores if run.seal else ()) if s.name == baseline.name]
     score = scored[0] if scored else None
@@ -88,26 +88,26 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
 
 
 def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
-    """Finalists in their order, then the other trials, then the baselines."""
+    """The models scored on the test split: finalists in order, other trials, baselines."""
     scores, losses = test_scores(run), test_losses(run)
-    grouped = entries(run)
+    scores_by_model = entries(run)
     places = {number: rank_of for rank_of, number in enumerate(run.seal.order if run.seal else ())}
 
     def rank(name: str) -> tuple[int, int]:
-        trial = grouped[name][0].trial
+        trial = scores_by_model[name][0].trial
         return (2, 0) if trial is None else (int(trial not in places), places.get(trial, trial))
 
     return tuple(
         TestedModel(
             name=name,
             title=model_title(run, name),
-            trial=grouped[name][0].trial,
-            seeds=len(grouped[name]),
+            trial=scores_by_model[name][0].trial,
+            seeds=len(scores_by_model[name]),
             score=score,
             loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
-            generated=_summary(written_answers(grouped[name])),
-            seconds_per_thousand=_seconds_per_thousand(grouped[name]),
+            generated=_summary(written_answers(scores_by_model[name])),
+            seconds_per_thousand=_seconds_per_thousand(scores_by_model[name]),
         )
         for name in sorted(scores.by_name, key=rank)
         if (score := test_score(run, name))
@@ -115,14 +115,19 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
 
 
 def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
-    """The median over trainings: the first one may wait for files and compilers."""
-    wrote = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
-    read = [(s.seconds, len(s.item_scores)) for s in scores]
-    paces = [1000 * took / items for took, items in wrote or read if took is not None and items]
+    """Seconds per 1,000 items, the median over trainings: the first may wait for files and
+    compilers."""
+    answer_times = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
+    scoring_times = [(s.seconds, len(s.item_scores)) for s in scores]
+    paces = [
+        1000 * seconds / items
+        for seconds, items in answer_times or scoring_times
+        if seconds is not None and items
+    ]
     return statistics.median(paces) if paces else None
 
 
 def _summary(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
-    """Written answers without those of single items."""
+    """Generated answers without those of single items."""
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

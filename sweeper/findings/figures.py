@@ -1,4 +1,4 @@
-"""The figures that findings are made of: intervals, metrics, comparisons. Only types."""
+"""Types of figures in findings: intervals, metrics, comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 
 Outcome = Literal["better", "worse", "equivalent", "within noise"]
-# Why nothing was claimed from a difference: under 20 items, or no model trained more than once.
+# Why no claim is made from a difference: under 20 items, or no model trained more than once.
 Lacking = Literal["items", "seeds"]
 
 
@@ -23,7 +23,7 @@ class Interval(Record):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Low and high; the value itself where an end is unknown."""
+        """Low and high end; the value itself if an end is unknown."""
         return (
             self.value if self.low is None else self.low,
             self.value if self.high is None else self.high,
@@ -31,7 +31,7 @@ class Interval(Record):
 
 
 class Metric(Record):
-    """A metric by name. ``unit`` is ``points`` where differences are shown times 100."""
+    """A metric by name. ``unit`` is ``points`` if differences are shown times 100."""
 
     name: str
     title: str
@@ -42,8 +42,8 @@ class Metric(Record):
     def direction(self) -> str:
         return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
-    def worse(self, value: float) -> float:
-        """A value with its sign turned so that lower is better."""
+    def as_cost(self, value: float) -> float:
+        """A value as a cost: its sign is changed if higher is better."""
         return -value if self.higher_is_better else value
 
 
@@ -55,25 +55,27 @@ class Comparison(Record):
     metric: str
     difference: Interval
     outcome: Outcome
-    lacking: Lacking | None = Field(None, description="why nothing is claimed from it")
+    lacking: Lacking | None = Field(None, description="why no claim is made from it")
     adjusted_p: float | None = Field(None, description="Holm, over trials or over baselines")
-    comparisons: int = Field(1, description="that Holm's correction was taken over")
+    comparisons: int = Field(1, description="number of comparisons in Holm's correction")
     not_worse: bool | None = Field(
         None,
         description="whether the first is shown to be worse by less than the margin, if at all: "
         "the interval's end says so; None if nothing is claimed",
     )
-    more_items: int | None = Field(None, description="further test items that would settle it")
-    seed_share: float | None = Field(None, description="of the variance; the rest is the items'")
+    more_items: int | None = Field(None, description="further test items that would decide it")
+    seed_share: float | None = Field(
+        None, description="share of the variance from seeds; the rest is from items"
+    )
 
 
 class Gain(Record):
-    """How much one of two trials gained over the other on the same validation items."""
+    """The gain of one of two trials over the other on the same validation items."""
 
     gain: Interval | None = Field(None, description="positive is a gain, whatever the direction")
     outcome: Outcome | None = Field(None, description="of the trial that is to have gained")
     lacking: Lacking | None = Field(None, description="why nothing is claimed from the gain")
-    comparisons: int = Field(1, description="that Holm's correction was taken over")
+    comparisons: int = Field(1, description="number of comparisons in Holm's correction")
 
 
 class NotMeasured(Record):

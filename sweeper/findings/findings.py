@@ -1,6 +1,6 @@
-"""The types of ``findings.json``: the verdict and what every reader of it needs.
+"""The types of ``findings.json``: the verdict and the figures it is based on.
 
-Every difference is written as first minus second. Scores carry the metric's own direction;
+Every difference is first minus second. Scores have the metric's direction;
 losses are lower-is-better everywhere.
 """
 
@@ -28,7 +28,7 @@ class SeedScore(Record):
 
 
 class Finalist(Record):
-    """A configuration that was trained again, with its figures over all of its seeds."""
+    """A confirmed configuration, with its figures over all of its seeds."""
 
     trial: int
     strategy: str
@@ -44,8 +44,7 @@ class TestedModel(Record):
     """One model on the opened test split, over all of its seeds.
 
     ``score`` is the headline metric's, ``loss`` in nats; ``generated`` is of one training.
-    ``seconds_per_thousand`` items are those of answers in writing where the model writes, else of
-    scoring.
+    ``seconds_per_thousand`` items are those to generate answers if the model does, else to score.
     """
 
     __test__ = False
@@ -62,9 +61,9 @@ class TestedModel(Record):
 
 
 class Verdict(Record):
-    """The answer to "what do I train?", honest about noise.
+    """The answer to "what do I train?", with its uncertainty.
 
-    ``sentence`` stands alone; it begins with ``answer``. ``comparisons`` hold winner against
+    ``sentence`` is self-contained and begins with ``answer``. ``comparisons`` are of winner against
     runner-up, default and baselines. ``fine_tuning_needed`` is true only if the winner changes the
     base model and is shown to be better than every baseline that scored the same test items; None
     where that could not be decided.
@@ -204,17 +203,17 @@ class RunSummary(Record):
 
     @property
     def ended(self) -> int:
-        """Trials that count towards the total."""
+        """Number of trials that have ended."""
         return self.complete + self.pruned + self.failed
 
     @property
     def started(self) -> str:
-        """The beginning in UTC, as people read it."""
+        """The start in UTC as readable text."""
         return self.started_at.replace("T", " ").removesuffix("Z")
 
     @property
     def training_seconds(self) -> float:
-        """Of all trials, with the confirmation."""
+        """Seconds of all trials and confirmation runs."""
         return (self.seconds or 0.0) + (self.confirmation_seconds or 0.0)
 
 
@@ -233,7 +232,7 @@ class Reproduction(Record):
 
 
 class NextStep(Record):
-    """The one thing that would most likely help next. ``command`` is empty where there is none."""
+    """The step that would most likely help next. ``command`` is empty if there is none."""
 
     kind: Literal[
         "resume",
@@ -254,7 +253,7 @@ class NextStep(Record):
 
 
 class Findings(Artifact):
-    """The verdict of a run and what it rests on; sections of the report add their figures."""
+    """The verdict of a run and the figures it is based on; sections of the report add theirs."""
 
     run: RunSummary
     metric: Metric
@@ -285,7 +284,7 @@ class Findings(Artifact):
         return {best for row in self.strategies if (best := row.best_trial) is not None}
 
     def finalist(self, number: int | None) -> Finalist | None:
-        """A trial as a finalist, if it was one."""
+        """The finalist of a trial, if it is one."""
         return next((finalist for finalist in self.finalists if finalist.trial == number), None)
 
     def tested_trial(self, number: int | None) -> TestedModel | None:
@@ -305,10 +304,10 @@ class Findings(Artifact):
 
     @property
     def last_gain(self) -> int | None:
-        """The last trial that was better than all before it."""
+        """The number of the last trial that was better than all before it."""
         best, last = float("inf"), None
         for trial in sorted(self.best_first(), key=lambda trial: trial.number):
-            value = self.objective.worse(trial.objective or 0.0)
+            value = self.objective.as_cost(trial.objective or 0.0)
             if value < best:
                 best, last = value, trial.number
         return last
@@ -316,7 +315,7 @@ class Findings(Artifact):
     def best_first(self) -> list[TrialRow]:
         """The completed trials, the best by the objective first."""
         ranked = [
-            (self.objective.worse(trial.objective), trial.number, trial)
+            (self.objective.as_cost(trial.objective), trial.number, trial)
             for trial in self.trials
             if trial.objective is not None
         ]

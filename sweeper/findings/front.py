@@ -1,4 +1,4 @@
-"""What no other trial beats in two figures at once."""
+"""The Pareto front of trials by two figures at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
-    """Trials that no other one beats in both of two costs, by the first of them.
+    """The trials that no other trial beats in both costs, sorted by the first cost.
 
     >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
     [0, 1]

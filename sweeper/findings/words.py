@@ -13,9 +13,9 @@ DASH = "–"
 
 
 def strategy(name: str) -> str:
-    """A strategy's name in a sentence; with its base model where several compete.
+    """A strategy's name in a sentence, with its base model if several compete.
 
-    One that is not installed here keeps the name that the run knows it by.
+    A strategy that is not installed keeps its name in the run.
 
     >>> strategy("lora"), strategy("my-method"), strategy("full@packaged:minilm")
     ('LoRA', 'my-method', 'full fine-tuning of minilm')
@@ -64,7 +64,7 @@ def fitted(text: str, room: int) -> str:
 
 
 def effects(reason: Reason) -> str:
-    """What a rule gave a strategy: an expected quality, ranges of parameters."""
+    """A text on a rule's effects on a strategy: its expected quality, ranges of parameters."""
     if reason.disagrees_with:
         return f"disagrees with {reason.disagrees_with}"
     if not reason.applied:
@@ -83,7 +83,7 @@ def failure(kind: str) -> str:
 
 
 def digits_for(width: float) -> int:
-    """Digits after the point that a half-width of that size lets one read.
+    """Meaningful digits after the point of a figure with that half-width of its interval.
 
     >>> digits_for(2.4), digits_for(0.31), digits_for(0.004)
     (1, 2, 4)
@@ -120,11 +120,11 @@ def in_percent(interval: Interval) -> str:
 def score_with_interval(interval: Interval | None, metric: Metric) -> str:
     """A score with its 95% interval: ``94.1% (95% CI 90.2 to 97.0)``."""
     text = score(interval.value if interval else None, metric, interval)
-    both = ends(interval, metric)
+    both = interval_text(interval, metric)
     return f"{text} ({both})" if both else text
 
 
-def ends(interval: Interval | None, metric: Metric) -> str:
+def interval_text(interval: Interval | None, metric: Metric) -> str:
     """A score's 95% interval: ``95% CI 90.2 to 97.0``; empty if it is not known."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
@@ -148,7 +148,7 @@ def difference(interval: Interval | None, metric: Metric) -> str:
 
 
 def bare(metric: Metric) -> str:
-    """What a metric is called where it is clear that it is measured on validation."""
+    """A metric's title without "validation"."""
     return metric.title.removeprefix("validation ")
 
 
@@ -173,7 +173,7 @@ def validation_figure(value: float | None, metric: Metric) -> str:
 
 
 def column_unit(metric: Metric) -> str:
-    """The unit that stands beside a score, which has none where it is a per cent.
+    """The unit after a score; empty if the score is shown in per cent.
 
     >>> column_unit(Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token"))
     'nats/token'
@@ -194,7 +194,7 @@ def amount(gain: Interval, metric: Metric) -> str:
 
 
 def better_by(gain: Interval, metric: Metric) -> str:
-    """A gain with its direction; the interval has the same direction.
+    """A gain as text with its direction and interval.
 
     >>> loss = Metric(name="loss", title="loss", higher_is_better=False, unit="nats")
     >>> better_by(Interval(value=0.02, low=-0.19, high=0.25), loss)
@@ -211,11 +211,11 @@ def better_by(gain: Interval, metric: Metric) -> str:
 _LACKING = {"items": "too few items", "seeds": "one seed each"}
 
 
-def outcome(compared: Comparison | Gain, smallest: float) -> str:
-    """An outcome, with the reason where it differs from what the interval suggests.
+def outcome(compared: Comparison | Gain, margin: float) -> str:
+    """An outcome, with the reason if it differs from what the interval suggests.
 
     Args:
-        smallest: The margin, in the same unit as the interval.
+        margin: The margin, in the same unit as the interval.
 
     >>> clear = Interval(value=0.08, low=0.01, high=0.16)
     >>> outcome(Gain(gain=clear, outcome="within noise", comparisons=7), 0.01)
@@ -234,13 +234,13 @@ def outcome(compared: Comparison | Gain, smallest: float) -> str:
     low, high = difference.low, difference.high
     if word != "within noise" or low is None or high is None or low <= 0 <= high:
         return word
-    if abs(difference.value) < smallest:
+    if abs(difference.value) < margin:
         return f"{word} (smaller than the margin)"
     return f"{word} after correcting for {compared.comparisons} comparisons"
 
 
 def loss(value: float | None, interval: Interval | None = None) -> str:
-    """A loss, in as many digits as its interval allows, three significant ones without it."""
+    """A loss with the digits that its interval supports; three significant ones without it."""
     return DASH if value is None or not math.isfinite(value) else _plain(value, interval)
 
 
@@ -265,7 +265,7 @@ def points(count: float) -> str:
 
 
 def more(count: int, noun: str = "item") -> str:
-    """How many more are needed, rounded up to two significant digits.
+    """A number of further items, rounded up to two significant digits.
 
     >>> more(1234, "test item"), more(87), more(1)
     ('about 1,300 more test items', 'about 87 more items', 'about 1 more item')
@@ -281,7 +281,7 @@ def share(value: float) -> str:
     ('1.2%', '50%', 'under 0.01%')
     """
     percent = 100 * value
-    if 0 < percent < 0.01:  # rounding errors of a sum are such shares too
+    if 0 < percent < 0.01:  # also rounding errors of a sum
         return "under 0.01%"
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
@@ -295,7 +295,7 @@ def _plain(value: float, interval: Interval | None) -> str:
 
 
 def span(low: object, high: object) -> str:
-    """From one value of a parameter to another; a dash where an end is unknown.
+    """A range of a parameter's values; a dash if an end is unknown.
 
     >>> span(1e-5, 1e-3), span(4, None)
     ('1e-5 to 1e-3', '–')

@@ -1,6 +1,6 @@
-"""How much memory one device needs to train: a closed formula, no torch.
+"""Memory that one device needs to train: a closed formula, without torch.
 
-Adds up what a set-up holds at each phase of a step and takes the largest.
+Adds up the memory of a set-up in each phase of a step and takes the largest sum.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import by_rows, embedding_kept, head_cost, layer_costs
+from sweeper.memory.layers import embedding_kept, head_cost, layer_costs, loss_by_rows
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
@@ -33,11 +33,11 @@ _CUBLAS_BYTES = 16 * 2**20
 
 
 class StepPhase(NamedTuple):
-    """A moment of the step: bytes by readable name.
+    """The peak of one phase of a step: bytes by readable name.
 
     Args:
-        parts: Everything that is allocated.
-        held: Of it, what is there between steps too: weights, optimizer states, workspaces.
+        parts: All allocated memory.
+        held: Bytes of it that also exist between steps: weights, optimizer states, workspaces.
     """
 
     name: str
@@ -50,7 +50,7 @@ class StepPhase(NamedTuple):
 
 
 def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
-    """The worst moment of each part of a step, and of evaluation if there is any."""
+    """The peak of each phase of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
     peaks = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
     peaks.append(step.optimizer())
@@ -75,7 +75,7 @@ class _Step:
         return StepPhase(name, parts, sum(self.held.values()))
 
     def _held(self) -> dict[str, float]:
-        """The permanent memory."""
+        """Memory that also exists between steps, in bytes by readable name."""
         setup = self.setup
         if self.full:
             parts = {"weights": float(self.model.parameters * setup.trained_bytes)}
@@ -94,16 +94,17 @@ class _Step:
             parts["library workspace"] = float(_CUBLAS_BYTES)
         return parts
 
-    def _kept(self) -> float:
-        """Bytes that all layers hold at the end of the forward pass."""
+    def _kept_activations(self) -> float:
+        """Bytes of activations that all layers keep at the end of the forward pass."""
         if not self.setup.traits.gradients_through_base:
             return 0.0
         checkpointing = self.setup.gradient_checkpointing
         each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
         return self.setup.tokens * (sum(each) + embedding_kept(self.model, self.setup))
 
-    def _copies(self) -> float:
-        """16-bit copies that autocast makes of float32 weights and keeps for the backward."""
+    def _autocast_copies(self) -> float:
+        """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
+        pass."""
         setup, layer = self.setup, layer_parameters(self.model)
         if not autocast_dtype(setup.precision):
             return 0.0
@@ -111,25 +112,26 @@ class _Step:
             return 2.0 * layer * self.model.layers
         if setup.base_bytes == 4 and setup.quantization is None:
             return 2.0 * layer * (1 if setup.gradient_checkpointing else self.model.layers)
-        # Autocast keeps no copies of frozen slices for the next layer, but the tape keeps each.
+        # Autocast does not cache copies of frozen slices, but the autograd tape keeps each.
         kept = 1 if setup.gradient_checkpointing else self.model.layers
         projections = projection_weights(self.model, setup) * kept / self.model.layers
         return 2.0 * (self.trainable + projections)
 
     def _before_gradients(self) -> dict[str, float]:
-        """All that is held at the end of the forward pass."""
+        """Memory at the end of the forward pass, in bytes by readable name."""
         return self.held | {
-            "gradients": self._earlier(),
-            "autocast copies": self._copies(),
-            "activations": self._kept(),
+            "gradients": self._earlier_gradients(),
+            "autocast copies": self._autocast_copies(),
+            "activations": self._kept_activations(),
         }
 
-    def _earlier(self) -> float:
-        """Gradients that exist before the backward pass: those of earlier micro-batches."""
+    def _earlier_gradients(self) -> float:
+        """Bytes of gradients before the backward pass: those of earlier micro-batches."""
         return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
 
     def _dequantized(self) -> float:
-        """One layer's weights in the compute dtype: bitsandbytes multiplies with a copy."""
+        """Bytes of one layer's weights in the compute dtype: bitsandbytes multiplies with a
+        copy."""
         if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
             return 0.0
         return float(largest_linear(self.model) * self.setup.compute_bytes)
@@ -139,10 +141,10 @@ class _Step:
         last = self.layers[-1]
         kept = last.entry if self.setup.gradient_checkpointing else last.kept
         if not self.setup.traits.gradients_through_base:
-            # Features are computed once, without gradients.
+            # A head on frozen features: they are computed once, without gradients.
             once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
             return self.phase("forward pass", parts | evaluation_parts(self.model, once))
-        # BERT's model code has the embeddings in hand until its encoder is through.
+        # BERT's model code holds the embeddings until its encoder is done.
         embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
         parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
         return self.phase("forward pass", parts)
@@ -156,10 +158,10 @@ class _Step:
         return self.phase("loss", parts)
 
     def _divergence(self) -> float:
-        """The base's logits, both log softmaxes in float32, and the gradient of one of them."""
+        """Bytes of the base's logits, both log softmaxes in float32, and the gradient of one."""
         setup = self.setup
-        spoken = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
-        return spoken * (setup.compute_bytes + 3 * 4)
+        answer_logits = setup.tokens * setup.answer_fraction * self.model.vocabulary_size
+        return answer_logits * (setup.compute_bytes + 3 * 4)
 
     def backward_start(self) -> StepPhase:
         setup, last = self.setup, self.layers[-1]
@@ -170,7 +172,7 @@ class _Step:
         parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
-            # with checkpointing the layer's forward runs again first
+            # with checkpointing, the layer's forward is recomputed first
             worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
             extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
@@ -179,7 +181,7 @@ class _Step:
     def backward_end(self) -> StepPhase:
         setup, first = self.setup, self.layers[0]
         parts = dict(self.held)
-        parts["gradients"] = self._released(self.gradients)
+        parts["gradients"] = self._remaining_gradients(self.gradients)
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first.entry
             worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
@@ -191,17 +193,17 @@ class _Step:
         return self.phase("end of the backward pass", parts)
 
     def _embedding_gradient(self) -> float:
-        """Bytes of the embeddings' gradient, made whole and then added to the one that is there:
-        that of a tied output layer, or of an earlier micro-batch."""
+        """Bytes of the embeddings' gradient, if it is added to an existing one: that of a tied
+        output layer or of an earlier micro-batch."""
         tied = self.model.tied_embeddings and not self.setup.classes
-        if not self.full or not (tied or self._earlier()):
+        if not self.full or not (tied or self._earlier_gradients()):
             return 0.0
         table = self.model.vocabulary_size * self.model.hidden_size
         return float(table * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
-        parts["gradients"] = self._released(self.gradients)
+        parts["gradients"] = self._remaining_gradients(self.gradients)
         cost, foreach = self.optimizer_cost, 0.0
         if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
             foreach = self.trainable * cost.temporary
@@ -209,18 +211,18 @@ class _Step:
         parts["optimizer temporaries"] = foreach + largest
         return self.phase("optimizer step", parts)
 
-    def _released(self, gradients: float) -> float:
-        """The gradients that still exist after the backward pass."""
+    def _remaining_gradients(self, gradients: float) -> float:
+        """Bytes of the gradients that still exist after the backward pass."""
         if not self.setup.releases_gradients:
             return gradients
         return gradients / max(1, self.model.layers)
 
 
 def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
-    """Bytes by readable name at the worst moment of evaluation, without gradients.
+    """Peak memory of evaluation, without gradients, in bytes by readable name.
 
     Losses need the logits of all tokens in the compute dtype, their float32 copy and its log
-    softmax. Answers that are generated are not counted.
+    softmax. Generating answers is not counted.
     """
     item = setup.compute_bytes
     length = setup.evaluation_length or setup.sequence_length
@@ -229,7 +231,7 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
     if not setup.classes:
         logits = (0 if item == 4 else item) + 8
         rows = setup.answer_fraction * tokens
-        if by_rows(model, setup, trains=False):
+        if loss_by_rows(model, setup, trains=False):
             rows = min(rows, LOSS_ROWS)
         parts["evaluation logits"] = rows * model.vocabulary_size * logits
         parts["one layer at work"] = 0.0
@@ -237,7 +239,7 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
 
 
 def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
-    """Bytes a token: the residual stream, attention's tensors, the MLP's."""
+    """Bytes per token of one layer: residual stream, and the tensors of attention or of the MLP."""
     item, wide = setup.compute_bytes, model.intermediate_size
     if model.moe is not None:
         wide = model.moe.experts_per_token * model.moe.intermediate_size
@@ -261,7 +263,7 @@ def _estimate(model: ModelFacts, setup: Setup) -> MemoryEstimate:
     if setup.device == "cpu":
         parts[BEST_COPY] = trainable_parameters(model, setup) * setup.trained_bytes / GIB
     peak = sum(parts.values())
-    # What malloc keeps is as uncertain as the tensors; a CUDA context and the slack are not.
+    # The allocator slack on a CPU is as uncertain as the tensors; CUDA's context and slack are not.
     fixed = parts["process"] if setup.device == "cpu" else peak - tensors
     low, high = spread(setup, known=model.attention_only)
     return MemoryEstimate(
@@ -278,25 +280,25 @@ def estimate(model: ModelFacts, setup: Setup, limit_gib: float) -> MemoryEstimat
     """Peak memory that one device must have, in GiB, with its parts and a 90% interval.
 
     Args:
-        limit_gib: What the device has; handed through.
+        limit_gib: Memory of the device, copied into the estimate.
     """
     return _estimate(model, setup).model_copy(update={"limit_gib": limit_gib})
 
 
 def tensors_gib(memory: MemoryEstimate) -> float:
-    """The part of an estimate that PyTorch's counter of allocated memory would show."""
+    """The GiB of an estimate that PyTorch counts as allocated."""
     return memory.peak_gib - sum(memory.parts.get(name, 0.0) for name in OVERHEADS)
 
 
 def trial_gib(memory: MemoryEstimate) -> float:
-    """The part of an estimate that a trial measures: allocated memory, or a process's growth."""
+    """The GiB of an estimate that a trial measures: allocated memory, or a process's growth."""
     if "process" in memory.parts:
         return memory.peak_gib - memory.parts["process"]
     return tensors_gib(memory)
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
-    complete = setup.loss == "by-rows" and not by_rows(model, setup)
+    complete = setup.loss == "by-rows" and not loss_by_rows(model, setup)
     loss = "full" if complete else setup.loss
     notes = [
         f"the peak comes in the phase {phase!r}",

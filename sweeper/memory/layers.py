@@ -1,4 +1,4 @@
-"""Memory that layers, head and loss keep for the backward pass, and their backward peaks."""
+"""Memory of layers, head and loss: what they keep for the backward pass, and their peaks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.tape import Value
 from sweeper.memory.transformer_blocks import Recorder
 
-#: Fields that bytes a token do not depend on, so that set-ups which differ in them share a tape.
-_PER_TOKEN: dict[str, Any] = {
+#: Fields on which bytes per token do not depend: set-ups that differ only in them share a tape.
+_IGNORED_FIELDS: dict[str, Any] = {
     "micro_batch": 1, "gradient_accumulation_steps": 1, "gradient_checkpointing": False,
     "evaluation_batch": 0, "evaluation_length": 0, "gpus": 1,
     "optimizer": USUAL_OPTIMIZER,
@@ -21,13 +21,13 @@ _PER_TOKEN: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """Bytes a token of one kind of layer, and how many layers of that kind there are.
+    """Bytes per token of one kind of layer, and the number of such layers.
 
     Args:
-        kept: What lives between forward and backward without checkpointing.
-        peak: The most during its backward, what it keeps included.
-        forward: The most during its forward, likewise.
-        entry: Its input, which is all that checkpointing keeps.
+        kept: Bytes kept from forward to backward without checkpointing.
+        peak: Peak of its backward, with kept bytes.
+        forward: Peak of its forward, with kept bytes.
+        entry: Bytes of its input, all that checkpointing keeps.
     """
 
     kept: float
@@ -39,8 +39,8 @@ class LayerCost:
 
 @lru_cache(maxsize=4096)
 def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
-    """The kinds of layers that the model has, in the order of the forward pass."""
-    return _layer_costs(model, setup.replace(**_PER_TOKEN))
+    """The costs of the model's kinds of layers, in the order of the forward pass."""
+    return _layer_costs(model, setup.replace(**_IGNORED_FIELDS))
 
 
 @lru_cache(maxsize=512)
@@ -59,7 +59,7 @@ def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
 
 
 def embedding_kept(model: ModelFacts, setup: Setup) -> float:
-    """Bytes a token that embeddings keep when they train: a norm's input, a dropout mask."""
+    """Bytes per token that trained embeddings keep: a norm's input, a dropout mask."""
     if not setup.traits.trains_base:
         return 0.0
     recorder = Recorder(model, setup)
@@ -79,7 +79,7 @@ def _cost(
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
     tape = recorder.tape
-    tape.record([], [], holds=[entry])  # whoever loops over the layers has their input in hand
+    tape.record([], [], holds=[entry])  # the loop over the layers holds their input
     return LayerCost(
         kept=tape.kept(),
         peak=tape.backward_peak(),
@@ -94,25 +94,25 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
     if recorder.model.parallel_blocks:
         normed = recorder.norm(x)
         parallel = recorder.norm(x) if recorder.family.norms > 1 else normed
-        both = recorder.add(_attend(recorder, normed), _feed(recorder, parallel, moe))
+        both = recorder.add(_attention(recorder, normed), _feed_forward(recorder, parallel, moe))
         return recorder.add(both, x)
     if traits.post_norm:
-        x = recorder.norm(recorder.add(_attend(recorder, x), x))
-        return recorder.norm(recorder.add(_feed(recorder, x, moe), x))
-    x = recorder.add(_attend(recorder, recorder.norm(x)), x)
+        x = recorder.norm(recorder.add(_attention(recorder, x), x))
+        return recorder.norm(recorder.add(_feed_forward(recorder, x, moe), x))
+    x = recorder.add(_attention(recorder, recorder.norm(x)), x)
     if cross:
         encoded = Value(recorder.model.hidden_size, x.item)
         x = recorder.add(attention(recorder, recorder.norm(x), encoded), x)
-    return recorder.add(_feed(recorder, recorder.norm(x), moe), x)
+    return recorder.add(_feed_forward(recorder, recorder.norm(x), moe), x)
 
 
-def _attend(recorder: Recorder, x: Value) -> Value:
+def _attention(recorder: Recorder, x: Value) -> Value:
     y = attention(recorder, x)
     y = _bottleneck(recorder, y) if recorder.setup.placement == "houlsby" else y
     return recorder.norm(y) if recorder.family.norms > 2 else y
 
 
-def _feed(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
+def _feed_forward(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) -> Value:
     y = _experts(recorder, x, moe) if moe else _mlp(recorder, x, recorder.model.intermediate_size)
     y = recorder.dropout(y) if recorder.traits.dropout else y
     y = _bottleneck(recorder, y)
@@ -138,14 +138,18 @@ def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Val
 
 
 def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
-    """Routed experts over copies of the tokens, one for each expert that a token goes to."""
+    """Routed experts on copies of the tokens: one copy per expert of a token."""
     tape, hidden = recorder.tape, recorder.model.hidden_size
     item = recorder.setup.compute_bytes
     source = recorder.cast(x, item) if recorder.autocast else x
     gathered = Value(moe.experts_per_token * hidden, item)
     tape.record([gathered], [source])
     adapted = recorder.setup.experts_are_linear and recorder.carries_adapter("down")
-    down = _adapted(recorder, gathered, moe) if adapted else _grouped(recorder, gathered, moe)
+    down = (
+        _linear_experts(recorder, gathered, moe)
+        if adapted
+        else _grouped_experts(recorder, gathered, moe)
+    )
     y = Value(hidden, x.item)
     tape.record([y], [down], [down])
     if moe.shared_intermediate_size:
@@ -153,7 +157,7 @@ def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
     return y
 
 
-def _adapted(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+def _linear_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
     """Experts as linear layers with an adapter each."""
     wide = moe.experts_per_token * moe.intermediate_size
     gate = recorder.activate(recorder.linear("gate", gathered, wide))
@@ -161,8 +165,8 @@ def _adapted(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Valu
     return recorder.linear("down", product, gathered.elements)
 
 
-def _grouped(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
-    """Experts as grouped products with their stacked weights."""
+def _grouped_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as grouped matrix products with their stacked weights."""
     tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
     wide = moe.experts_per_token * moe.intermediate_size
     both = Value(wide * (2 if recorder.model.gated_mlp else 1), item)
@@ -192,12 +196,12 @@ def _bottleneck(recorder: Recorder, x: Value) -> Value:
 
 
 class HeadCost(NamedTuple):
-    """Bytes a token from the last block's output to the loss.
+    """Bytes per token from the last block's output to the loss.
 
     Args:
-        kept: What lives between forward and backward.
-        forward: The most while the loss is computed.
-        backward: The most while it is differentiated.
+        kept: Bytes kept from forward to backward.
+        forward: Peak while the loss is computed.
+        backward: Peak while the loss is differentiated.
     """
 
     kept: float
@@ -205,15 +209,16 @@ class HeadCost(NamedTuple):
     backward: float
 
 
-# Families whose logits are what the output layer gives, neither scaled nor capped.
+# Families whose logits are the output layer's output, neither scaled nor capped.
 PLAIN_LOGITS = (
     *("gemma", "gpt2", "gpt_neox", "llama", "mistral", "mixtral", "olmo2", "phi3", "smollm3"),
     *("qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
 )
 
 
-def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
-    """Whether the loss is computed for some tokens at a time, in a step or else in evaluation."""
+def loss_by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
+    """Whether the loss is computed for some tokens at a time, in a step (``trains``) or
+    evaluation."""
     if setup.loss != "by-rows" or setup.gpus > 1 or setup.modules_to_save:
         return False
     float16 = setup.precision == "fp16-mixed"
@@ -222,14 +227,14 @@ def by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> bool:
 
 
 def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
-    """The final norm, the vocabulary's logits and the cross-entropy.
+    """The cost of the final norm, the vocabulary's logits and the cross-entropy.
 
     ``full`` follows transformers: logits in the compute dtype, their float32 copy, its log
     softmax; then the gradients of both. ``kernel`` keeps full float32 logits and one shifted
     copy, whose gradient is written in place. ``chunked`` keeps logits and their log softmax in
-    the compute dtype and upcasts a chunk at a time. ``fused`` never has all logits: Liger works
+    the compute dtype and upcasts a chunk at a time. ``fused`` never holds all logits: Liger works
     on as many tokens at a time as make the chunk no larger than the hidden states. ``by-rows`` is
-    what trials do: ``LOSS_ROWS`` tokens at a time, forward and backward.
+    what trials use: ``LOSS_ROWS`` tokens at a time, forward and backward.
     """
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
@@ -246,7 +251,7 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     if setup.loss == "fused":
         chunk = hidden * (item + 4 + 4)
         return HeadCost(kept, around + chunk, around + chunk + hidden * item)
-    if by_rows(model, setup):
+    if loss_by_rows(model, setup):
         states = item * hidden * setup.answer_fraction
         rows = min(LOSS_ROWS / setup.tokens, setup.answer_fraction)
         chunk = rows * model.vocabulary_size * (12 + (0 if item == 4 else 2 * item))
@@ -262,23 +267,23 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
 
 
 def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> Value:
-    """Self-attention, or cross-attention where keys and values come from another sequence."""
+    """Self-attention, or cross-attention if keys and values come from another sequence."""
     if recorder.model.mla is not None:
-        query, key, value = _latent(recorder, x)
+        query, key, value = _latent_query_key_value(recorder, x)
     else:
-        query, key, value = _projected(recorder, x, keys_from or x)
+        query, key, value = _query_key_value(recorder, x, keys_from or x)
     mixed = _kernel(recorder, query, key, value)
     y = recorder.linear("o", mixed, recorder.model.hidden_size)
     return recorder.dropout(y) if recorder.traits.dropout else y
 
 
-def _projected(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
+def _query_key_value(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
     model, traits = recorder.model, recorder.traits
     wide, narrow = model.attention_heads * model.head_dim, model.key_value_heads * model.head_dim
     if "qkv" in recorder.family.names:
         fused = recorder.linear("qkv", x, wide + 2 * narrow)
         query, key = Value(wide, fused.item), Value(narrow, fused.item)
-        # a slice keeps the whole of it alive
+        # a slice keeps the fused tensor alive
         value = fused if traits.fused_views else Value(narrow, fused.item)
         recorder.tape.record([query, key, value][: 2 if traits.fused_views else 3], [fused])
         if not traits.rope and not recorder.family.qk_norm:
@@ -294,7 +299,7 @@ def _projected(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Valu
     return query, key, value
 
 
-def _latent(recorder: Recorder, x: Value) -> tuple[Value, Value, Value]:
+def _latent_query_key_value(recorder: Recorder, x: Value) -> tuple[Value, Value, Value]:
     model = recorder.model
     mla, heads = model.mla, model.attention_heads
     assert mla is not None
@@ -317,8 +322,8 @@ def _latent(recorder: Recorder, x: Value) -> tuple[Value, Value, Value]:
 def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
     model, setup = recorder.model, recorder.setup
     heads = model.attention_heads
-    # The fused kernel for CPUs has no dropout: there, SDPA computes in float32 and writes out the
-    # scores as well.
+    # The fused kernel for CPUs has no dropout: with dropout, SDPA computes in float32 and keeps the
+    # scores.
     unfused = setup.device == "cpu" and recorder.traits.dropout
     narrow = query.item
     if unfused and setup.attention == "sdpa":
@@ -339,12 +344,12 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     if eager:
         _eager(recorder, inputs, out)
         return recorder.cast(out, narrow) if unfused else out
-    # FlashAttention-2 adds up the queries' gradient in float32, and those of shared keys and
-    # values a head at a time.
+    # FlashAttention-2 sums the queries' gradient in float32, and those of shared keys and
+    # values head by head.
     workspace = 4.0 * out.elements + (2.0 * out.size if grouped else 0.0)
     saves = [*inputs, out, Value(heads, 4)]
     if masked:
-        # SDPA turns a mask of booleans into one of numbers, anew in every layer, and keeps it.
+        # SDPA converts the boolean mask to numbers in every layer, and keeps each.
         saves.append(Value(setup.sequence_length, out.item))
     recorder.tape.record([out], inputs, saves, workspace=workspace)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ from sweeper.hyperparameters import TARGETS, is_pattern, modules_of
 
 @dataclass(frozen=True, slots=True)
 class LinearLayers:
-    """A kind of linear layer: ``count`` of them in the whole model, weights of in x out."""
+    """A kind of linear layer with ``inputs x outputs`` weights, ``count`` times in the model."""
 
     role: Role
     name: str
@@ -27,7 +27,7 @@ class LinearLayers:
         return self.inputs * self.outputs * self.count
 
 
-def _names(model: ModelFacts) -> Names:
+def _family_names(model: ModelFacts) -> Names:
     return family_like(model.model_type, model.kind, model.gated_mlp).names
 
 
@@ -69,15 +69,15 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 @lru_cache(maxsize=256)
 def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks; of routed experts only where they are linear layers.
+    """All linear layers of the blocks, with those of routed experts if ``experts``.
 
     A model with cross-attention counts it as a second attention of the decoder's layers.
 
     Args:
-        experts: Every routed expert is a set of linear layers, as before transformers 5; since
-            then their weights are stacked into one parameter and are no linear layers.
+        experts: Whether every routed expert is a set of linear layers, as before transformers 5;
+            since then their weights are stacked into one parameter.
     """
-    names = _names(model)
+    names = _family_names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
     dense = model.layers - model.moe.layers if model.moe else blocks
     attentions = blocks + (model.layers if model.kind == "encoder-decoder" else 0)
@@ -115,14 +115,14 @@ def expert_parameters(model: ModelFacts) -> int:
 
 
 def embedding_parameters(model: ModelFacts) -> int:
-    """Weights of the token embedding; the output head's too unless they are tied."""
+    """Weights of the token embedding, and of the output head unless it is tied."""
     tables = 1 if model.tied_embeddings or model.kind == "encoder" else 2
     return tables * model.vocabulary_size * model.hidden_size
 
 
-#: What Mixtral's experts were called while they were linear layers.
-_MIXTRAL: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
-_GENERIC: dict[str, frozenset[Role]] = {
+#: Names of the layers of Mixtral's experts while they were linear layers.
+_MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
+_ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
     "value": frozenset({"v"}),
@@ -137,20 +137,20 @@ _GENERIC: dict[str, frozenset[Role]] = {
 }
 
 
-def words() -> tuple[str, ...]:
-    """Words for roles in ``target_modules``, independent of the family's names."""
-    return ("all-linear", *_GENERIC)
+def role_words() -> tuple[str, ...]:
+    """Words for roles of layers in ``target_modules``, independent of the family's names."""
+    return ("all-linear", *_ROLES_BY_WORD)
 
 
 def targeted(
     model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
 ) -> tuple[LinearLayers, ...]:
-    """The linear layers that ``target_modules`` names: module names, or words for a role.
+    """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
     ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
-    their role. A single string may be a pattern over whole names. Names of a family that is not
-    known count as all layers.
+    their role. A single string may be a pattern that matches whole names. Names in an unknown
+    family select all layers.
     """
     available = linears(model, experts)
     if isinstance(target_modules, str) and is_pattern(target_modules):
@@ -161,13 +161,15 @@ def targeted(
         return available
     usual = families()["llama"].names
     by_name = {
-        name: role for some in (usual, _MIXTRAL, _names(model)) for role, name in some.items()
+        name: role
+        for family in (usual, _MIXTRAL_NAMES, _family_names(model))
+        for role, name in family.items()
     }
     roles: set[str] = set()
     names: set[str] = set()
     for word in wanted:
         names.add(word)
-        roles |= _GENERIC.get(word, set())
+        roles |= _ROLES_BY_WORD.get(word, set())
         if word not in {linear.name for linear in available} and word in by_name:
             roles.add(by_name[word])
     fused = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}
@@ -176,30 +178,30 @@ def targeted(
     return chosen if chosen or not wanted or names_known(model) else available
 
 
-#: Where models keep their blocks, and in a block the parts that linear layers belong to.
+#: Attribute paths of the blocks in models, and in a block of the parents of linear layers.
 _BLOCKS = (
     "model.layers", "layers", "encoder.layer", "transformer.h", "h", "gpt_neox.layers",
     "model.decoder.layers", "decoder.layers", "transformer.layer", "transformer.blocks", "blocks",
     "model.language_model.layers", "language_model.model.layers",
 )  # fmt: skip
-_PARTS: Mapping[bool, tuple[str, ...]] = {
-    True: ("self_attn.", "attention.self.", "attention.output.", "attn.", "attention.",
-           "self_attention.", ""),
-    False: ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", ""),
-}  # fmt: skip
+_ATTENTION_PARENTS = (
+    "self_attn.", "attention.self.", "attention.output.", "attn.", "attention.",
+    "self_attention.", "",
+)  # fmt: skip
+_MLP_PARENTS = ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", "")
 
 
 def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """The linear layers whose whole name a regular expression matches, as far as names are known.
+    """The linear layers whose whole names match a regular expression, as far as names are known.
 
-    A kind of layer that the pattern names, and of which no usual whole name matches, counts in all
-    blocks, and so do all layers where names are not known and none matches: memory is then too high
-    rather than too low.
+    If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
+    blocks. If nothing matches and names are unknown, all layers count. Memory is then rather too
+    high than too low.
     """
     matches = []
     for linear in linears(model, experts):
         blocks = sum(
-            any(re.fullmatch(pattern, name) for name in _whole_names(linear, block))
+            any(re.fullmatch(pattern, name) for name in _possible_names(linear, block))
             for block in range(model.layers)
         )
         if not blocks and re.search(rf"(?<!\w){re.escape(linear.name)}(?!\w)", pattern):
@@ -209,14 +211,15 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     return tuple(matches) if matches or names_known(model) else linears(model, experts)
 
 
-def _whole_names(linear: LinearLayers, block: int) -> Iterable[str]:
-    for part in _PARTS[linear.role in _GENERIC["attention"]]:
+def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
+    in_attention = linear.role in _ROLES_BY_WORD["attention"]
+    for parent in _ATTENTION_PARENTS if in_attention else _MLP_PARENTS:
         for blocks in _BLOCKS:
-            yield f"{blocks}.{block}.{part}{linear.name}"
+            yield f"{blocks}.{block}.{parent}{linear.name}"
 
 
 def names_known(model: ModelFacts) -> bool:
-    """Whether the modules' names are those of a family, not guessed from the nearest one."""
+    """Whether the modules' names are known: of the model's family, not of a similar one."""
     return model.model_type in families()
 
 
@@ -225,8 +228,8 @@ def layer_names_of(model: ModelFacts) -> tuple[str, ...]:
     return tuple(dict.fromkeys(linear.name for linear in linears(model)))
 
 
-def lacking_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
-    """Of a choice of ``target_modules``, the names that the model has no linear layer for."""
+def missing_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
+    """The names in a choice of ``target_modules`` for which the model has no linear layer."""
     wanted = modules_of(choice)
     if is_pattern(choice):
         return () if matching(model, choice) else (choice,)
@@ -236,9 +239,9 @@ def lacking_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
     return tuple(name for name in wanted if name.rpartition(".")[2] not in names)
 
 
-#: What families call the table of token embeddings, where it is neither ``embed_tokens`` of a
-#: decoder nor ``word_embeddings`` of an encoder.
-_EMBEDDINGS = {
+#: Names of the token embeddings in families, unless ``embed_tokens`` in a decoder or
+#: ``word_embeddings`` in an encoder.
+_EMBEDDING_NAMES = {
     "gpt2": "wte", "gpt_bigcode": "wte", "gptj": "wte", "codegen": "wte", "mpt": "wte",
     "gpt_neox": "embed_in", "falcon": "word_embeddings", "bloom": "word_embeddings",
     "modernbert": "tok_embeddings", "eurobert": "embed_tokens", "t5": "shared",
@@ -246,14 +249,14 @@ _EMBEDDINGS = {
 
 
 def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
-    """Modules of the base that may train whole, by name, and the weights of all of that name.
+    """Modules that can be fully trained along with an adapter: name to total number of weights.
 
     Args:
-        new_head: The model is used without its output layer.
+        new_head: Whether the model is used without its output layer.
     """
     table = model.vocabulary_size * model.hidden_size
     usual = "word_embeddings" if model.kind == "encoder" else "embed_tokens"
-    sizes = {_EMBEDDINGS.get(model.model_type, usual): table}
+    sizes = {_EMBEDDING_NAMES.get(model.model_type, usual): table}
     if model.kind != "encoder" and not new_head:
         sizes["embed_out" if model.model_type == "gpt_neox" else "lm_head"] = table
     for linear in linears(model):
@@ -262,9 +265,9 @@ def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
 
 
 def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) -> int:
-    """Weights of the modules that train whole; tied embeddings and output layer count once.
+    """Weights of the fully trained modules; tied embeddings and output layer count once.
 
-    A name that is not known counts as a table of embeddings, the largest module there is.
+    An unknown name counts as the embeddings, the largest module.
     """
     available = savable_modules(model, new_head)
     table = model.vocabulary_size * model.hidden_size

@@ -1,25 +1,25 @@
-"""From allocated tensors to the memory of a device, counters, and the interval."""
+"""Memory of a device beyond allocated tensors, and the uncertainty of an estimate."""
 
 from __future__ import annotations
 
 from sweeper.memory.setup import Setup
 
-#: What the allocator cannot do without, under pressure. Measured: on 80 GiB cards runs with 0.945
-#: of the card in tensors went through and runs with 0.955 of it failed (fms-acceleration).
+#: Share of the tensors that the allocator needs in addition. Measured: on 80 GiB cards runs with
+#: 0.945 of the memory in tensors succeeded and runs with 0.955 of it failed (fms-acceleration).
 SLACK = 0.03
-#: CUDA context and kernels: what nvidia-smi shows beyond reserved memory on cards since Ampere.
+#: CUDA context and kernels: memory that nvidia-smi shows beyond reserved memory, since Ampere.
 CONTEXT_GIB = 0.5
 #: Resident size of a Python process with torch, transformers and peft loaded, on a CPU.
 #: Measured: 0.51 GiB (torch 2.13, transformers 5.24, peft 0.21).
 PROCESS_GIB = 0.5
-#: By how much a CPU process grows beyond its tensors: a share of what moves during a step, for what
-#: malloc cannot give back, and thread pools and buffers. Fitted by least squares to 37 trials of
+#: Growth of a CPU process beyond its tensors: a share of the tensors of a step, which malloc cannot
+#: return, and GiB for thread pools and buffers. Fitted by least squares to 37 trials of
 #: MiniLM and SmolLM2-135M, every strategy on every task (``benchmarks/memory``).
 CPU_SLACK, CPU_BUFFERS_GIB = 0.11, 0.07
 
-#: What a trial keeps in main memory: the weights of its best rung.
+#: Part of an estimate: the weights of a trial's best rung, kept in main memory.
 BEST_COPY = "copy of the best weights"
-#: Parts of an estimate that no tensor of a training step accounts for.
+#: Parts of an estimate that are not tensors of a training step.
 OVERHEADS = ("allocator slack", "device context", "process", BEST_COPY)
 
 
@@ -46,11 +46,11 @@ def prompts_at_once(cached: float, free: float) -> int:
 
 
 def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, float]:
-    """GiB beside the tensors that a device or process must have, by readable name.
+    """GiB that a device or process needs beyond the tensors, by readable name.
 
     Args:
-        tensors_gib: At the peak.
-        held_gib: Of them, what is there between steps too.
+        tensors_gib: GiB of tensors at the peak.
+        held_gib: GiB of them that also exist between steps.
         device: ``cuda`` or ``cpu``.
     """
     if device == "cuda":
@@ -59,18 +59,18 @@ def overheads(tensors_gib: float, held_gib: float, device: str) -> dict[str, flo
     return {"allocator slack": slack, "process": PROCESS_GIB}
 
 
-#: Factors on the central figure between which nine of ten measurements should lie, calibrated on
-#: published measurements of tier A (``benchmarks/memory``). Where shape, lengths and library are
-#: known, as they are in a sweep of our own:
+#: Factors on the estimate between which nine of ten measurements should lie, calibrated on
+#: published measurements of tier A (``benchmarks/memory``). If shape, lengths and library are
+#: known, as in a sweep:
 KNOWN = (0.92, 1.12)
-#: The same on a CPU, where malloc decides.
+#: The same on a CPU, where malloc adds uncertainty.
 ON_CPU = (0.85, 1.2)
-#: Not all layers are attention, and are counted as if they were.
+#: If layers without attention are counted as attention.
 UNKNOWN = (0.6, 2.6)
 
 
 def spread(setup: Setup, *, known: bool) -> tuple[float, float]:
-    """The spread of measurements of such a set-up around the estimate, as factors."""
+    """The range of measurements of such a set-up, as factors on the estimate."""
     if not known:
         return UNKNOWN
     return KNOWN if setup.device == "cuda" else ON_CPU

@@ -1,4 +1,4 @@
-"""What processes with torch are asked of one set-up, and what they answer. No torch."""
+"""Requests to processes with torch about one set-up, and their results. Without torch."""
 
 from sweeper.artifact import Record
 from sweeper.facts.record import ModelFacts
@@ -6,25 +6,26 @@ from sweeper.memory.setup import Setup
 
 
 class SetupRequest(Record):
-    """A set-up to follow without weights."""
+    """A set-up to trace without weights."""
 
     model: ModelFacts
     setup: Setup
 
 
 class ProbeRequest(SetupRequest):
-    """A set-up to train a few steps of; examples have ``mean_length`` tokens on average."""
+    """A set-up whose training steps are measured; examples have ``mean_length`` tokens on
+    average."""
 
     mean_length: int
 
 
 class Probed(Record):
-    """Time and memory of real steps.
+    """Measured time and memory of training steps.
 
     Args:
-        peak_gib: As a trial measures it; None, like the others, where memory ran out.
-        reserved_gib: Of CUDA's allocator; None on a CPU.
-        free_gib: Of the device, before anything was loaded.
+        peak_gib: Peak as a trial measures it; None, like the other figures, if memory ran out.
+        reserved_gib: Reserved by CUDA's allocator; None on a CPU.
+        free_gib: Free memory of the device before loading.
     """
 
     peak_gib: float | None = None

@@ -11,9 +11,9 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
-Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]
+Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_cost``
 
-#: Optimizers as ``TrainingArguments.optim`` spells them; what they keep is in ``states``.
+#: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``states``.
 OPTIMIZERS = (
     "adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
     "adamw_torch_8bit", "adamw_torch_4bit", "paged_adamw", "paged_adamw_32bit",
@@ -21,7 +21,7 @@ OPTIMIZERS = (
     "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "adagrad", "ademamix", "ademamix_8bit",
     "paged_ademamix_8bit", "lomo", "adalomo",
 )  # fmt: skip
-#: Answer tokens whose logits exist at a time where the output layer is frozen (``by-rows``).
+#: With ``by-rows``, logits are computed for this many answer tokens at a time.
 LOSS_ROWS = 256
 #: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
 #: base.
@@ -38,12 +38,12 @@ OTHER = Traits.model_validate(
 
 
 def further_parameters(traits: Traits) -> frozenset[str]:
-    """Parameters that a strategy's numbers depend on and that are no field of a set-up."""
+    """Parameters on which the number of trained weights depends and that are no field of Setup."""
     return traits.parameters() - Setup.model_fields.keys()
 
 
 def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
-    """What all features add to a step with these parameters of a trial."""
+    """The memory and time that all plug-ins add to a step with a trial's parameters."""
     return sum((step(parameters) for _, step in parts.STEP.all()), NO_EXTRA)
 
 
@@ -55,9 +55,9 @@ class Setup(TrainingSetup):
         sequence_length: Tokens of an example after padding or packing.
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
             or several documents packed. Matters only for ``sdpa``.
-        base_dtype: What frozen weights are stored in; the precision decides if None.
+        base_dtype: Dtype of frozen weights; follows from the precision if None.
         adapter_bytes: Bytes of a trained adapter weight where the precision does not tell: float32
-            adapters (4) may be trained without autocast.
+            adapters (4) may also be trained without autocast.
         upcast_norms: Norms and embeddings of a quantised model are float32, and with them the
             residual stream, as PEFT's ``prepare_model_for_kbit_training`` does it.
         experts_are_linear: Routed experts are linear layers, so that they are quantised and get

@@ -18,10 +18,10 @@ from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Formula
 
-#: Bytes a quantised weight takes: NF4 holds 4 bits and one float32 for 64 weights; double
-#: quantisation holds that float in 8 bits with one float32 for 256 of them (Dettmers et al.,
-#: QLoRA, section 3); LLM.int8 one float32 a row, which is nothing; GPTQ 4 bits, a float16 scale
-#: and a 4-bit zero for 128 weights.
+#: Bytes per quantised weight: NF4 has 4 bits, and one float32 for 64 weights; double
+#: quantisation stores that float in 8 bits, with one float32 for 256 of them (Dettmers et al.,
+#: QLoRA, section 3); LLM.int8 has one float32 per row, which is negligible; GPTQ 4 bits, a float16
+#: scale and a 4-bit zero for 128 weights.
 QUANTIZED_BYTES = {
     "nf4": 0.5 + 4 / 64,
     "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),
@@ -33,13 +33,13 @@ _EIGHT_BIT = 1 + 4 / 256
 
 
 class OptimizerCost(NamedTuple):
-    """Bytes that an optimizer needs beside weights and gradients.
+    """Bytes that an optimizer needs in addition to weights and gradients.
 
     Args:
-        states: For each trained parameter.
-        temporary: What ``step`` allocates on a GPU, for each trained parameter.
-        largest: What ``step`` allocates, for each number of the largest trained tensor.
-        embeddings: More states for each weight of trained embeddings, which are kept in float32.
+        states: States per trained parameter.
+        temporary: Temporaries of ``step`` on a GPU, per trained parameter.
+        largest: Temporaries of ``step``, per element of the largest trained tensor.
+        embeddings: Additional states per weight of trained embeddings, which are kept in float32.
     """
 
     states: float
@@ -48,26 +48,26 @@ class OptimizerCost(NamedTuple):
     embeddings: float = 0.0
 
 
-#: States for each parameter, in numbers of the trained dtype, by a word in the optimizer's name.
-#: The first word that is found counts.
+#: (Word in the optimizer's name, states per parameter in numbers of the trained dtype). The first
+#: word that matches counts.
 _STATES = (
     ("lomo", 0), ("adafactor", 0), ("lion", 1), ("rmsprop", 1), ("adagrad", 1), ("muon", 1),
     ("momentum", 1), ("sgd", 0), ("ademamix", 3), ("adam", 2),
 )  # fmt: skip
 #: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
 _TRAINERS_8BIT = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
-#: Ways to shrink states that are not counted: the states of the optimizer they wrap are.
+#: Methods that shrink states: not counted, so that states are those of the wrapped optimizer.
 _PROJECTED = ("galore", "apollo")
 
 
 def knows_optimizer(name: str) -> bool:
     """Whether the size of an optimizer's states is known."""
-    short = _short(name)
+    short = _normalised(name)
     listed = any(word in short for word, _ in _STATES)
     return listed and not any(word in short for word in _PROJECTED)
 
 
-def _short(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 
 
@@ -75,14 +75,14 @@ def _short(name: str) -> str:
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
-    torch's AdamW takes the root of all second moments at once (``foreach``), one more copy of
+    torch's AdamW computes the root of all second moments at once (``foreach``), one more copy of
     the parameters; the fused kernel and bitsandbytes' work in place. Paged and offloaded states
-    live in the host's memory as far as PyTorch's counters can tell. Adafactor's factored moments
-    are rows and columns, which is nothing, but it squares a gradient and scales the result in
-    float32 tensors, and copies weights and gradient of 16 bits to float32 before. What is not
-    known counts as AdamW.
+    are in the host's memory for PyTorch's counters. Adafactor's factored moments
+    are rows and columns, which is negligible, but it squares a gradient and scales the result in
+    float32 tensors, and first copies 16-bit weights and gradients to float32. An unknown optimizer
+    counts as AdamW.
     """
-    short = _short(name)
+    short = _normalised(name)
     states = next((count for word, count in _STATES if word in short), 2)
     if "paged" in short or "offload" in short:
         wide = 8.0 if short in _TRAINERS_8BIT else 0.0
@@ -108,7 +108,7 @@ def optimizer_states(model: ModelFacts, setup: Setup) -> float:
 
 
 def largest_trained(model: ModelFacts, setup: Setup) -> int:
-    """Numbers of the largest tensor that trains."""
+    """Elements of the largest trained tensor."""
     if not setup.traits.trains_base:
         return 0  # an adapter's tensors are small
     stacked = 0
@@ -121,7 +121,7 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
 
 @lru_cache(maxsize=4096)
 def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
-    """How many parameters a set-up trains, the classification head included."""
+    """Number of trained parameters, the classification head included."""
     if setup.trainable is not None:
         return setup.trainable
     if setup.traits.trains_base:
@@ -132,12 +132,12 @@ def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
 
 
 def frozen_parameters(model: ModelFacts, setup: Setup) -> int:
-    """How many parameters the strategy adds and does not train."""
+    """Number of parameters that the strategy adds and does not train."""
     return counted_parameters(setup.traits.frozen, model, setup)
 
 
 def projection_weights(model: ModelFacts, setup: Setup) -> int:
-    """Weights of the frozen projections that each target layer computes with, shared or not."""
+    """Weights of the frozen projections of all target layers; shared ones count in each layer."""
     if setup.traits.adds != "scaled-projections":
         return 0
     linears = targeted(model, setup.target_modules, setup.experts_are_linear)
@@ -172,7 +172,7 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
 
 
 def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
-    """Weights that quantisation reaches: the blocks' linear layers, and experts if it does."""
+    """Number of quantised weights: the blocks' linear layers, and experts if they are linear."""
     if setup.quantization is None:
         return 0
     inside = sum(linear.parameters for linear in linears(model))
@@ -181,12 +181,12 @@ def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
 
 
 def base_weights(model: ModelFacts, setup: Setup) -> dict[str, float]:
-    """Bytes of the base model's weights, quantised and not, by readable name."""
+    """Bytes of the base model's quantised and other weights, by readable name."""
     quantized = quantized_parameters(model, setup)
     rest = model.parameters - quantized
     if setup.quantization is None:
         return {"base weights": float(rest * setup.base_bytes)}
-    # float32 norms bring the embedding and the head with them
+    # if norms are upcast to float32, so are the embedding and the head
     width = setup.residual_bytes
     return {
         f"base weights in {setup.quantization}": quantized * QUANTIZED_BYTES[setup.quantization],

@@ -1,6 +1,6 @@
-"""A symbolic autograd tape: which tensors a block keeps for its backward pass, in bytes a token.
+"""A symbolic autograd tape: tensors that a block keeps for its backward pass, in bytes per token.
 
-Follows PyTorch's rules for what an operation saves and how gradients accumulate.
+Follows PyTorch's rules of what operations save and how gradients accumulate.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class Value:
-    """A tensor of ``elements`` numbers a token, ``item`` bytes each; compared by identity.
+    """A tensor of ``elements`` numbers per token, ``item`` bytes each; compared by identity.
 
-    ``size`` is in bytes a token.
+    ``size`` is in bytes per token.
     """
 
     __slots__ = ("elements", "item", "size")
@@ -34,7 +34,7 @@ class _Operation(NamedTuple):
 
 
 class Tape:
-    """Operations in forward order, each with what it saves for the backward pass."""
+    """Operations in forward order, each with the values that it saves for the backward pass."""
 
     def __init__(self) -> None:
         self._operations: list[_Operation] = []
@@ -48,27 +48,27 @@ class Tape:
         aliases: bool = False,
         holds: Sequence[Value] = (),
     ) -> None:
-        """Adds one operation.
+        """Add an operation.
 
         Args:
-            inputs: What gradients flow to.
-            saves: What it keeps for its backward pass; kept once however often it is named.
-            workspace: Bytes a token that its backward needs for itself alone.
-            aliases: The gradient of every input is the gradient of the output itself (a sum, a
-                view), so that no memory is taken for it.
-            holds: What the caller still has in hand while the operation runs.
+            inputs: Values that get gradients.
+            saves: Values kept for its backward pass; a value is kept once, whoever saves it.
+            workspace: Temporary bytes per token of its backward.
+            aliases: Whether the gradient of every input is the output's gradient itself (a sum, a
+                view), which takes no memory.
+            holds: Values that the caller still references while the operation runs.
         """
         self._operations.append(_Operation(outputs, inputs, saves, workspace, aliases, holds))
 
     def kept(self) -> float:
-        """Bytes a token that live from the end of the forward to the backward pass."""
+        """Bytes per token that are kept from the end of the forward to the backward pass."""
         unique = {value for operation in self._operations for value in operation.saves}
         return sum(value.size for value in unique)
 
     def forward_peak(self) -> float:
-        """The most bytes a token during the forward pass: what is kept, and what is in use.
+        """Peak bytes per token of the forward pass: values that are kept or in use.
 
-        A value that is not kept lives from its making to its last use or hold.
+        A value that is not kept lives from its creation to its last use or hold.
         """
         last: dict[Value, int] = {}
         for index, operation in enumerate(self._operations):
@@ -92,30 +92,30 @@ class Tape:
         return peak
 
     def backward_peak(self) -> float:
-        """The most bytes a token during the backward pass: what is still kept, and gradients."""
-        holders: Counter[Value] = Counter()
+        """Peak bytes per token of the backward pass: values still kept, and gradients."""
+        save_counts: Counter[Value] = Counter()
         for operation in self._operations:
-            holders.update(set(operation.saves))
+            save_counts.update(set(operation.saves))
         kept = self.kept()
         gradients = _Gradients()
         for value in next((op.outputs for op in reversed(self._operations) if op.outputs), ()):
-            gradients.make(value)
+            gradients.allocate(value)
         peak = kept
         for operation in reversed(self._operations):
-            fresh = 0.0 if operation.aliases else sum(value.size for value in operation.inputs)
-            peak = max(peak, kept + gradients.size + fresh + operation.workspace)
+            added = 0.0 if operation.aliases else sum(value.size for value in operation.inputs)
+            peak = max(peak, kept + gradients.size + added + operation.workspace)
             gradients.pass_on(operation)
             for value in set(operation.saves):
-                holders[value] -= 1
-                if not holders[value]:
+                save_counts[value] -= 1
+                if not save_counts[value]:
                     kept -= value.size
         return peak
 
 
 class _Gradients:
-    """The gradients of a backward pass; a sum hands one buffer to all its inputs.
+    """The gradients of a backward pass; a sum passes one buffer to all its inputs.
 
-    ``size`` is that of all buffers, in bytes a token.
+    ``size`` is that of all buffers, in bytes per token.
     """
 
     def __init__(self) -> None:
@@ -123,22 +123,22 @@ class _Gradients:
         self._buffers: dict[Value, Value] = {}
         self._users: Counter[Value] = Counter()
 
-    def make(self, value: Value) -> None:
+    def allocate(self, value: Value) -> None:
         """Give a value a buffer of its own."""
         self._give(value, Value(value.elements, value.item))
 
     def pass_on(self, operation: _Operation) -> None:
-        """Turn the gradients of an operation's outputs into those of its inputs."""
-        arrived = [self._take(value) for value in operation.outputs]
-        shared = next((buffer for buffer in arrived if buffer is not None), None)
+        """Replace the gradients of an operation's outputs by those of its inputs."""
+        output_buffers = [self._take(value) for value in operation.outputs]
+        shared = next((buffer for buffer in output_buffers if buffer is not None), None)
         for value in operation.inputs:
-            held = self._buffers.get(value)
-            if held is not None and self._users[held] == 1:
-                continue  # summed in place into what is there
-            if operation.aliases and held is None and shared is not None:
+            existing = self._buffers.get(value)
+            if existing is not None and self._users[existing] == 1:
+                continue  # added in place
+            if operation.aliases and existing is None and shared is not None:
                 self._give(value, shared)
             else:
-                self.make(value)
+                self.allocate(value)
 
     def _take(self, value: Value) -> Value | None:
         buffer = self._buffers.pop(value, None)

@@ -1,6 +1,6 @@
-"""The blocks of a transformer, recorded on a tape in the operations that transformers uses.
+"""The blocks of a transformer, recorded on a tape as the operations of transformers.
 
-What is saved follows from the operations and from traits of the family's code; nothing is fitted.
+Saved values follow from the operations and from traits of the family's code; nothing is fitted.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class BlockTraits:
 
     Args:
         norm: ``rms`` computes in float32 on a copy, as transformers' RMSNorm does; ``rms_wide``
-            multiplies with its weights there as well. ``layer`` is PyTorch's fused kernel,
-            ``layer_wide`` one written out in tensor operations.
-        rope: Queries and keys are rotated, which makes new tensors.
+            also multiplies with its weights in float32. ``layer`` is PyTorch's fused kernel,
+            ``layer_wide`` a LayerNorm written out in tensor operations.
+        rope: Queries and keys are rotated, which creates new tensors.
         activation: ``gelu_composed`` is the tanh formula written out in tensor operations.
         post_norm: Norms follow the residual sums, as in BERT.
-        fused_views: Where queries, keys and values are one projection, they are views of it.
-        fused_attention: The family knows SDPA; else its attention is eager where SDPA is asked for.
-        dropout: The config's default drops hidden states and attention weights.
+        fused_views: If queries, keys and values are one projection, they are views of it.
+        fused_attention: The family supports SDPA; else its attention is eager instead.
+        dropout: By default, the config has dropout on hidden states and attention weights.
         capped: Logits and attention scores pass through a tanh, which keeps its result.
     """
 
@@ -53,8 +53,8 @@ _GPT2 = BlockTraits(norm="layer", rope=False, activation="gelu_composed", dropou
 _GPTJ = BlockTraits(norm="layer", activation="gelu_composed")
 _BERT = BlockTraits(norm="layer", rope=False, activation="gelu", dropout=True, post_norm=True)
 
-#: Family traits read from the models' code in transformers; families that are not named here
-#: follow Llama if they are gated decoders, else the nearest of GPT-NeoX and BERT.
+#: Family traits, from the models' code in transformers; families that are not listed
+#: count as Llama if they are gated decoders, else as GPT-NeoX or BERT.
 _TRAITS: dict[str, BlockTraits] = {
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, capped=True, fused_attention=False),
@@ -87,13 +87,13 @@ _TRAITS: dict[str, BlockTraits] = {
 
 
 def traits(model: ModelFacts) -> BlockTraits:
-    """The traits of the model's family, or of the nearest one that is known."""
+    """The traits of the model's family, or of the most similar known family."""
     nearest = _BERT if model.kind == "encoder" else BlockTraits() if model.gated_mlp else _NEOX
     return _TRAITS.get(model.model_type, nearest)
 
 
 class Recorder:
-    """Records layers of one set-up: precision, what is trained, which linears carry LoRA."""
+    """Records layers of one set-up, with its precision, trained weights and adapters."""
 
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model = model
@@ -107,23 +107,23 @@ class Recorder:
         roles = self._roles(setup.target_modules)
         addition = setup.traits.adds
         nowhere: frozenset[Role] = frozenset()
-        self._lora = roles if addition == "low-rank" else nowhere
-        self._projected = roles if addition == "scaled-projections" else nowhere
-        self._rescaled = roles if setup.rescales_outputs else nowhere
-        self._rescaled_inputs = nowhere
+        self._lora_roles = roles if addition == "low-rank" else nowhere
+        self._projected_roles = roles if addition == "scaled-projections" else nowhere
+        self._rescaled_roles = roles if setup.rescales_outputs else nowhere
+        self._rescaled_input_roles = nowhere
         for term in setup.traits.trained.terms if addition == "scaling" else ():
             each = setup.target_modules if term.each == "target_layer" else term.each
             if "inputs" in term.names:
-                self._rescaled_inputs |= self._roles(each)
+                self._rescaled_input_roles |= self._roles(each)
             else:
-                self._rescaled |= self._roles(each)
+                self._rescaled_roles |= self._roles(each)
 
     def _roles(self, modules: tuple[str, ...] | str) -> frozenset[Role]:
         linears = targeted(self.model, modules, self.setup.experts_are_linear)
         return frozenset(linear.role for linear in linears)
 
     def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
-        """``x`` in another width; itself if it has it already."""
+        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already."""
         if x.item == item:
             return x
         y = Value(x.elements, item)
@@ -133,27 +133,28 @@ class Recorder:
     def linear(self, role: Role, x: Value, outputs: float) -> Value:
         """A linear layer, with its LoRA branch if it has one."""
         source = self.cast(x, 2) if self.autocast else x
-        if role in self._rescaled_inputs:
+        if role in self._rescaled_input_roles:
             wide = self.cast(source, self.setup.trained_bytes)
             scaled = Value(source.elements, wide.item)
             self.tape.record([scaled], [wide], [wide])
             source = self.cast(scaled, source.item)
         y = Value(outputs, source.item)
         self.tape.record([y], [source], [source] if self.trains_base else self._kept(x))
-        if role in self._rescaled:
+        if role in self._rescaled_roles:
             scaled = Value(outputs, y.item)
             self.tape.record([scaled], [y], [y])
             y = scaled
-        if role in self._projected:
+        if role in self._projected_roles:
             return self._scaled_projections(x, y)
-        return self._low_rank(x, y) if role in self._lora else y
+        return self._low_rank(x, y) if role in self._lora_roles else y
 
     def carries_adapter(self, role: Role) -> bool:
         """Whether linear layers of that role have a LoRA branch."""
-        return role in self._lora
+        return role in self._lora_roles
 
     def _kept(self, x: Value) -> list[Value]:
-        """What a frozen layer keeps: nothing, or its input in the 4-bit layer's default dtype."""
+        """Values that a frozen layer keeps: none, or its input in the 4-bit layer's default
+        dtype."""
         return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
 
     def _adapter_input(self, x: Value) -> Value:
@@ -179,7 +180,7 @@ class Recorder:
         return y
 
     def _scaled_projections(self, x: Value, base: Value) -> Value:
-        """Frozen products keep nothing; each vector keeps what it multiplies."""
+        """Frozen projections with trained vectors (VeRA): only the vectors keep their inputs."""
         source = self._adapter_input(x)
         low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
         middle = Value(self.setup.r, low.item)
@@ -193,14 +194,14 @@ class Recorder:
         return self.add(base, self.cast(delta, base.item))
 
     def dropout(self, x: Value) -> Value:
-        """Dropout: a mask of one byte an element, or of x's own dtype on a CPU."""
+        """Dropout: a mask with one byte per element, or in x's dtype on a CPU."""
         y = Value(x.elements, x.item)
         mask = Value(x.elements, 1 if self.setup.device == "cuda" else x.item)
         self.tape.record([y], [x], [mask])
         return y
 
     def norm(self, x: Value) -> Value:
-        """RMSNorm and LayerNorm as transformers writes them for the family."""
+        """RMSNorm or LayerNorm as in transformers' code of the family."""
         kind = self.traits.norm
         if kind == "layer":
             return self._layer_norm(x)
@@ -244,7 +245,7 @@ class Recorder:
         return y
 
     def _composed_gelu(self, x: Value) -> Value:
-        """Keeps x, half of it, the tanh and one more than it; autocast cubes in float32."""
+        """GELU by the tanh formula: keeps x, x/2, tanh and 1 + tanh; autocast cubes in float32."""
         wide = self.cast(x, 4) if self.autocast else x
         y = Value(x.elements, wide.item)
         kept = [wide, Value(x.elements, x.item), *(Value(x.elements, wide.item) for _ in "ab")]

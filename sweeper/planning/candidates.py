@@ -1,4 +1,4 @@
-"""One pair of model and strategy: a candidate with its set-up and costs, or rejected."""
+"""One pair of model and strategy: a candidate with its set-up and costs, or a rejection."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.corrections import interval_factor
-from sweeper.planning.declared_parameters import followed, settled_parameters
+from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.ranking import gap_reason, risk_of, setup_loss
+from sweeper.planning.ranking import gap_reason, risk_of, setup_penalty
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
@@ -39,11 +39,11 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
-# A range is narrowed where that makes trials faster by more than this factor.
-_SLOWER = 1.1
+# A range is narrowed if that makes trials faster by more than this factor.
+_NARROWING_SPEEDUP = 1.1
 _NARROWED = " Higher values do not fit this device."
-# Numbers that memory grows with and that the search may widen.
-GROWING = ("r", "num_virtual_tokens")
+# Parameters with which memory grows and whose ranges the search may widen.
+MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
 
 
 class RatedModel(NamedTuple):
@@ -56,7 +56,7 @@ class RatedModel(NamedTuple):
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
-    """One of the base models, with its facts, the rules' verdicts and its sequence cap."""
+    """One of the base models, with its facts, its strategies after the rules, and its cap."""
     values = fact_values(spec, facts, model)
     return RatedModel(
         model, values, RatedStrategies(book, values), sequence_cap(spec, facts, model)
@@ -77,20 +77,20 @@ def candidate_or_rejected(
     Args:
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
-    made = fitted(spec, facts, base, rated, epochs, leave_out=leave_out)
-    if isinstance(made, Rejected):
-        return made
-    parameters, fitting = made
+    result = try_to_fit(spec, facts, base, rated, epochs, leave_out=leave_out)
+    if isinstance(result, Rejected):
+        return result
+    parameters, fitting = result
     if not fitting.fits:
         return too_large(rated.strategy, base.model, fitting, facts.hardware)
-    parameters = widened_within(parameters, fitting, base.model, facts.hardware)
+    parameters = limit_widening(parameters, fitting, base.model, facts.hardware)
     candidate = _candidate(base, rated, facts, parameters, fitting)
     for _, with_stage in parts.WITH_STAGE.all():
         candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
     return candidate
 
 
-def fitted(
+def try_to_fit(
     spec: Spec,
     facts: Facts,
     base: RatedModel,
@@ -101,8 +101,7 @@ def fitted(
 ) -> Rejected | tuple[dict[str, Parameter], Fit]:
     """The parameters and the set-up on this device, or why rules or request forbid it.
 
-    The set-up may not fit. Arguments are those of ``candidate_or_rejected``, of which this is the
-    lesser half of the work.
+    The set-up may not fit. Arguments as in ``candidate_or_rejected``, which calls this first.
     """
     name = rated.strategy.name
     wanted = spec.aim.strategies
@@ -111,9 +110,9 @@ def fitted(
     if rated.refused is not None:
         why, rule, source = rated.refused
         return _rejected(base, name, why, rule, source)
-    wide, gpus = spec.training.gpus_per_trial, facts.hardware.gpus // facts.hardware.nodes
-    if wide > max(gpus, 1):
-        why = f"a trial would take {wide} GPUs, and a machine has {gpus}"
+    gpus_per_trial, gpus = spec.training.gpus_per_trial, facts.hardware.gpus // facts.hardware.nodes
+    if gpus_per_trial > max(gpus, 1):
+        why = f"a trial would take {gpus_per_trial} GPUs, and a machine has {gpus}"
         return _rejected(base, name, why, "", "the request (--gpus-per-trial)")
     out = rated.left_out
     if out is not None and wanted is None and leave_out:
@@ -122,41 +121,41 @@ def fitted(
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
-    if prompt is not None and _least(prompt) > room:
+    if prompt is not None and _min_virtual_tokens(prompt) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
         )
-        remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
-        return _rejected(base, name, why, "", "the model's context", remedies=remedies)
-    parameters = held_to(parameters, "num_virtual_tokens", room)
+        fields = (Remedy(kind="length", text="shorter texts (--max-length)"),)
+        return _rejected(base, name, why, "", "the model's context", fields=fields)
+    parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
-    # A narrower range comes before a set-up that costs quality or much time, and before refusing.
+    # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
     tried = []
     for narrower in _narrowed(parameters):
         fit_ = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, workload)
         tried.append((narrower, fit_))
         accumulates = fit_.setup.gradient_accumulation_steps > 1
-        if fit_.fits and not accumulates and not setup_loss(fit_.setup).mean:
+        if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
             break
-    fitting = [attempt for attempt in tried if attempt[1].fits]
-    if not fitting:
+    fits_found = [option for option in tried if option[1].fits]
+    if not fits_found:
         return tried[-1]
-    whole = [
-        attempt for attempt in fitting if _defaults(attempt[0]) == _defaults(parameters)
-    ] or fitting
-    least = max(setup_loss(attempt[1].setup).mean for attempt in whole)
-    good = [attempt for attempt in whole if setup_loss(attempt[1].setup).mean == least]
-    fastest = min(attempt[1].duration.seconds for attempt in good)
-    return next(attempt for attempt in good if attempt[1].duration.seconds <= _SLOWER * fastest)
+    usual = [
+        option for option in fits_found if _defaults(option[0]) == _defaults(parameters)
+    ] or fits_found
+    best = max(setup_penalty(option[1].setup).mean for option in usual)
+    good = [option for option in usual if setup_penalty(option[1].setup).mean == best]
+    slowest = _NARROWING_SPEEDUP * min(option[1].duration.seconds for option in good)
+    return next(option for option in good if option[1].duration.seconds <= slowest)
 
 
 def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
-    return [parameters[name].default for name in GROWING if name in parameters]
+    return [parameters[name].default for name in MEMORY_PARAMETERS if name in parameters]
 
 
-def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
-    """The parameters with one of them held to at most ``most``, in both of its ranges."""
+def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
+    """The parameters with one of them limited to ``most``, in both of its ranges."""
     old = parameters.get(name)
     if old is None or old.allowed_high is None or old.allowed_high <= most:
         return dict(parameters)
@@ -171,60 +170,60 @@ def held_to(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
 
 
 def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
-    """The parameters as they are, then with less and less of what memory grows with."""
+    """The parameters as they are, then with ever lower values of the memory parameters."""
     yield parameters
-    for name in GROWING:
-        whole = parameters.get(name)
-        if whole is None or whole.shipped or whole.high is None or whole.low is None:
+    for name in MEMORY_PARAMETERS:
+        old = parameters.get(name)
+        if old is None or old.shipped or old.high is None or old.low is None:
             continue
-        narrow, most = whole.model_copy(update={"why": whole.why + _NARROWED}), whole.high
-        while most > whole.low:
-            most = max(most // 2, whole.low)
-            parameters = held_to(parameters | {name: narrow}, name, most)
+        narrow, most = old.model_copy(update={"why": old.why + _NARROWED}), old.high
+        while most > old.low:
+            most = max(most // 2, old.low)
+            parameters = limited(parameters | {name: narrow}, name, most)
             yield parameters
 
 
-def widened_within(
+def limit_widening(
     parameters: Mapping[str, Parameter],
-    fitted_setup: Fit,
+    fit_on_device: Fit,
     model: ModelFacts,
     hardware: HardwareFacts,
 ) -> dict[str, Parameter]:
-    """The parameters with their allowed ranges cut to what the device can hold.
+    """The parameters with their allowed ranges limited to what fits the device.
 
-    The best-practice range fits already; what lies beyond it is tried in halvings from the top.
+    The best-practice range already fits; the rest is halved from the top until it fits.
     """
     held = dict(parameters)
-    for name in GROWING:
+    for name in MEMORY_PARAMETERS:
         parameter = held.get(name)
         if parameter is None or parameter.high is None or parameter.allowed_high is None:
             continue
         most = parameter.allowed_high
-        while most > parameter.high and not _fits(fitted_setup, name, most, model, hardware):
+        while most > parameter.high and not _fits(fit_on_device, name, most, model, hardware):
             most = max(float(int(most) // 2), parameter.high)
-        held = held_to(held, name, most)
+        held = limited(held, name, most)
     return held
 
 
 def _fits(
-    fitted_setup: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts
+    fit_on_device: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts
 ) -> bool:
-    setup = fitted_setup.heaviest_setup.replace(**{name: int(value)})
+    setup = fit_on_device.heaviest_setup.replace(**{name: int(value)})
     return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 
-def _least(prompt: Parameter) -> float:
-    """The fewest virtual tokens that must fit into the context."""
+def _min_virtual_tokens(prompt: Parameter) -> float:
+    """The number of virtual tokens that must fit into the context."""
     if prompt.shipped:
         return max(float(value) for value in prompt.choices or (prompt.high or 0,))
     return prompt.low or 0
 
 
 def _rejected(
-    base: RatedModel, name: str, why: str, rule: str, source: str, **remedies: Any
+    base: RatedModel, name: str, why: str, rule: str, source: str, **fields: Any
 ) -> Rejected:
     return Rejected(
-        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, **remedies
+        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, **fields
     )
 
 
@@ -233,61 +232,61 @@ def _candidate(
     rated: RatedStrategy,
     facts: Facts,
     parameters: dict[str, Parameter],
-    fitted_setup: Fit,
+    fit_on_device: Fit,
 ) -> Candidate:
-    setup, strategy = fitted_setup.setup, rated.strategy
+    setup, strategy = fit_on_device.setup, rated.strategy
     gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
     learnt = gap_reason(gaps, strategy.quality.sd)
     quality, reasons = rated.quality, rated.reasons
     if learnt is not None and learnt.gap is not None:
         quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
-    quality = quality.plus(setup_loss(setup))
+    quality = quality.plus(setup_penalty(setup))
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
-        risk=risk_of(fitted_setup.heaviest),
-        reasons=followed(reasons, parameters),
-        cautions=followed(rated.cautions, parameters),
-        memory=_rounded(fitted_setup.memory),
-        least_gib=math.ceil(fitted_setup.least_gib * 10) / 10,
-        duration=fitted_setup.duration,
+        risk=risk_of(fit_on_device.heaviest),
+        reasons=valid_reasons(reasons, parameters),
+        cautions=valid_reasons(rated.cautions, parameters),
+        memory=_rounded(fit_on_device.memory),
+        least_gib=math.ceil(fit_on_device.least_gib * 10) / 10,
+        duration=fit_on_device.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        trainable_parameters=fitted_setup.trainable,
+        trainable_parameters=fit_on_device.trainable,
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
-        setup_notes=_setup_notes(base, strategy, facts.hardware, fitted_setup),
+        setup_notes=_setup_notes(base, strategy, facts.hardware, fit_on_device),
         parameters=parameters,
     )
 
 
-def _half_note(base: RatedModel, hardware: HardwareFacts, fitted_setup: Fit) -> tuple[str, ...]:
+def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) -> tuple[str, ...]:
     """The note on the precision of a GPU without bfloat16."""
     if hardware.device == "cpu" or hardware.bf16:
         return ()
-    if fitted_setup.setup.precision == "fp16-mixed":
+    if fit_on_device.setup.precision == "fp16-mixed":
         return (FP16,)
     slow = "cards without tensor cores" if not hardware.fp16_tflops else ""
     why = slow or f"{base.model.model_type}, whose activations leave its range"
-    return (NO_HALF.format(why=why),) if fitted_setup.setup.precision == "fp32" else ()
+    return (NO_HALF.format(why=why),) if fit_on_device.setup.precision == "fp32" else ()
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:
-    """Rounded to a thousandth of a GiB, so that equal plans have no difference."""
+    """An estimate rounded to a thousandth of a GiB, so that equal plans do not differ."""
     ends = {name: round(getattr(memory, name), 3) for name in ("peak_gib", "low_gib", "high_gib")}
     parts = {name: round(gib, 3) for name, gib in memory.parts.items()}
     return memory.model_copy(update={**ends, "parts": parts})
 
 
 def _setup_notes(
-    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, fitted_setup: Fit
+    base: RatedModel, strategy: BookStrategy, hardware: HardwareFacts, fit_on_device: Fit
 ) -> tuple[str, ...]:
-    heaviest = fitted_setup.heaviest
-    pure = (PURE_BF16,) if fitted_setup.setup.precision == "bf16-pure" else ()
+    heaviest = fit_on_device.heaviest
+    pure = (PURE_BF16,) if fit_on_device.setup.precision == "bf16-pure" else ()
     smaller = {optimizer.use: optimizer for optimizer in strategy.smaller_optimizers}.get(
-        fitted_setup.setup.optimizer
+        fit_on_device.setup.optimizer
     )
     states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
     return (
@@ -297,5 +296,5 @@ def _setup_notes(
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *_half_note(base, hardware, fitted_setup),
+        *_half_note(base, hardware, fit_on_device),
     )

@@ -1,7 +1,7 @@
-"""Hyperparameters that the user declares, laid over those of the rule book.
+"""Hyperparameters that the user declares, merged into those of the rule book.
 
-What cannot apply is refused, all of it at once, with file and line. The declared range is the
-range and the allowed one: the search does not leave it.
+Declarations that cannot apply are refused, all at once, with file and line. A declared range
+replaces both the range and the allowed range: the search does not leave it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from sweeper.hyperparameters import (
     near_parameter,
 )
 from sweeper.memory.linear_layers import (
-    lacking_targets,
     layer_names_of,
+    missing_targets,
     names_known,
     savable_modules,
 )
@@ -56,17 +56,17 @@ from sweeper.spec import (
 from sweeper.traits.traits import Traits
 from sweeper.units import setting
 
-#: What a declaration itself asks for, whatever the request says elsewhere.
-_WANTED = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
-#: Of two ways to say the same, the one that wins where it is declared, as in transformers.
-_INSTEAD_OF = {"warmup_steps": "warmup_ratio"}
-# In the sweeps, losses rise steeply from half a decade above the best rate; the default may be off
-# by as much.
-_DIVERGES = 10.0
+#: Facts that a declaration implies: to declare a parameter switches its feature on.
+_IMPLIED_FACTS = dict.fromkeys((name for name in FACTS if name.endswith("_wanted")), True)
+#: Parameter to the one that it replaces if both are given, as in transformers.
+_REPLACES = {"warmup_steps": "warmup_ratio"}
+# Above this multiple of the default learning rate, runs often diverge: in the sweeps of the source,
+# losses rise steeply from half a decade above the best rate, and the default may be off by as much.
+_DIVERGING_FACTOR = 10.0
 _DIVERGES_SOURCE = (
     "Tinker sweeps on Tulu 3, https://github.com/thinking-machines-lab/tinker-cookbook"
 )
-#: Packages that optimizers need, by what is in their names, besides torch and transformers.
+#: Optimizer to the package that it needs, besides torch and transformers.
 _PACKAGES = {"adamw_torch_8bit": "torchao", "adamw_torch_4bit": "torchao"}
 
 
@@ -82,7 +82,7 @@ def declared_epochs(spec: Spec) -> float | None:
     return max(epochs, default=None)
 
 
-# What is laid over
+# Merge
 
 
 def settled_parameters(
@@ -93,11 +93,11 @@ def settled_parameters(
     Args:
         spec: Checked by ``check_declared``.
     """
-    parameters = with_choices(with_epochs(rated.parameters, epochs, spec), spec)
+    parameters = with_flags(with_epochs(rated.parameters, epochs, spec), spec)
     return with_declared(rated, parameters, spec, values)
 
 
-def with_choices(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
+def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
     """The parameters with the values of the user's flags, which are not searched."""
     settled = dict(parameters)
     wanted: dict[str, Scalar | None] = {
@@ -132,29 +132,37 @@ def with_declared(
     """
     settled = dict(parameters)
     for name, (declared, path) in spec.declared(rated.strategy.name).items():
-        in_book = rated.strategy.parameters.get(name)
-        if in_book is None or in_book.fitted or not _exists(in_book, values):
+        book_parameter = rated.strategy.parameters.get(name)
+        if book_parameter is None or book_parameter.fitted or not _exists(book_parameter, values):
             continue
-        shipped = rated.parameters.get(name, in_book.parameter)
+        rule_parameter = rated.parameters.get(name, book_parameter.parameter)
         # A study's full budget narrows epochs to choices; what is declared replaces those.
-        old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
-        in_rules = str(shipped.range) if name in rated.parameters else "not used"
-        settled[name] = _laid_over(old, shipped, declared, spec.places.where(path), in_rules)
-        settled.pop(_INSTEAD_OF.get(name, ""), None)
+        old = (
+            book_parameter.parameter
+            if name == EPOCHS
+            else settled.get(name, book_parameter.parameter)
+        )
+        rule_range = str(rule_parameter.range) if name in rated.parameters else "not used"
+        settled[name] = _merged(old, rule_parameter, declared, spec.places.where(path), rule_range)
+        settled.pop(_REPLACES.get(name, ""), None)
     return settled
 
 
-def _exists(in_book: BookParameter, values: Values) -> bool:
-    return bool(in_book.when.holds(MappingProxyType({**values, **_WANTED})))
+def _exists(book_parameter: BookParameter, values: Values) -> bool:
+    return bool(book_parameter.when.holds(MappingProxyType({**values, **_IMPLIED_FACTS})))
 
 
-def _laid_over(
-    old: Parameter, shipped: Parameter, declared: ParameterSpec, where: str, in_rules: str
+def _merged(
+    old: Parameter, rule_parameter: Parameter, declared: ParameterSpec, where: str, rule_range: str
 ) -> Parameter:
     update: dict[str, object] = {"prior": None, "searched": True}
     if declared.choices is not None:
         choices = tuple(as_kind(old, choice) for choice in declared.choices)
-        update |= _fixed(old, choices[0]) if len(choices) == 1 else _chosen(old, choices, declared)
+        update |= (
+            _fixed_fields(old, choices[0])
+            if len(choices) == 1
+            else _choice_fields(old, choices, declared)
+        )
     elif old.kind == "categorical":  # a default alone
         default = as_kind(old, declared.default)  # type: ignore[arg-type]
         choices = distinct((*(old.choices or ()), default))
@@ -162,14 +170,14 @@ def _laid_over(
         update |= {"choices": choices, "allowed_choices": allowed, "default": default}
         update["searched"] = old.searched
     else:
-        update |= _ranged(old, declared)
-    why = f"Declared by the user. The rule book: {in_rules} ({shipped.source})."
-    update |= {"source": where, "shipped": in_rules, "why": why}
+        update |= _range_fields(old, declared)
+    why = f"Declared by the user. The rule book: {rule_range} ({rule_parameter.source})."
+    update |= {"source": where, "shipped": rule_range, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
 
 
-def _listed(choices: Sequence[Scalar]) -> str:
+def _choices_text(choices: Sequence[Scalar]) -> str:
     return "|".join(str(choice) for choice in choices)
 
 
@@ -178,14 +186,14 @@ def _ends(parameter: Parameter) -> tuple[float, float]:
     return float(low or 0.0), float(high or 0.0)
 
 
-def _fixed(old: Parameter, value: Scalar) -> dict[str, object]:
+def _fixed_fields(old: Parameter, value: Scalar) -> dict[str, object]:
     update: dict[str, object] = {"default": value, "searched": False}
     if old.kind == "categorical":
         return update | {"choices": (value,), "allowed_choices": (value,)}
     return update | dict.fromkeys(("low", "high", "allowed_low", "allowed_high"), float(value))
 
 
-def _chosen(
+def _choice_fields(
     old: Parameter, choices: tuple[Scalar, ...], declared: ParameterSpec
 ) -> dict[str, object]:
     default = (
@@ -197,7 +205,7 @@ def _chosen(
 
 
 def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
-    """The choice nearest to the rule book's default; by ratio on a logarithmic scale."""
+    """The choice nearest to the rule book's default, by ratio on a logarithmic scale."""
     if old.default in choices:
         return old.default
     if not all(is_number(value) for value in (old.default, *choices)):
@@ -207,7 +215,7 @@ def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
     return min(choices, key=lambda value: abs(float(value) - float(old.default)))
 
 
-def _ranged(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
+def _range_fields(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
     log = old.log if declared.log is None else declared.log
     low = float(old.low or 0.0) if declared.low is None else declared.low
     high = float(old.high or 0.0) if declared.high is None else declared.high
@@ -217,7 +225,7 @@ def _ranged(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
     if (declared.low, declared.high, declared.log, declared.step) == (None, None, None, None):
         ends = {"low": min(low, default), "high": max(high, default)}
         return {**ends, "default": as_kind(old, default), "searched": old.searched}
-    # A search that starts at an edge looks on one side only.
+    # A default at an edge would limit the search to one side.
     if not low <= default <= high or (declared.default is None and default in (low, high)):
         default = math.sqrt(low * high) if log else (low + high) / 2
     if declared.step is not None:
@@ -229,7 +237,7 @@ def _ranged(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
 
 
 def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
-    """A checked value as its parameter has it: whole, real, or one of the choices."""
+    """A valid value converted to the parameter's type: whole, real, or one of the choices."""
     if parameter.kind == "int":
         return int(value)
     if parameter.kind == "float":
@@ -244,11 +252,13 @@ def as_kind(parameter: Parameter, value: Scalar) -> Scalar:
 
 
 def same(choice: Scalar, value: Scalar) -> bool:
-    """Whether two values are one choice; True and 1 are two."""
+    """Whether two values are the same choice; True and 1 are not."""
     return choice == value and isinstance(choice, bool) == isinstance(value, bool)
 
 
-def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> tuple[Reason, ...]:
+def valid_reasons(
+    reasons: Sequence[Reason], parameters: Mapping[str, Parameter]
+) -> tuple[Reason, ...]:
     """The reasons or cautions without those that are only about declared parameters."""
     declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
@@ -258,30 +268,30 @@ def followed(reasons: Sequence[Reason], parameters: Mapping[str, Parameter]) -> 
     )
 
 
-# What is refused
+# Validate
 
 
 def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str, Values]) -> None:
     """Refuse declarations that cannot apply.
 
     Args:
-        values: Values of each base model, by its id.
+        values: Values of the facts for each base model, by its id.
 
     Raises:
-        SpecError: With all problems.
+        SpecError: Some cannot apply; the error lists all problems.
     """
     problems = [
         problem
         for key, items in spec.parameters.items()
         for name, declared in items.items()
-        for problem in _troubles(book, spec, facts, values, key, name, declared)
+        for problem in _declaration_problems(book, spec, facts, values, key, name, declared)
     ]
-    problems += _both(book, spec)
+    problems += _conflict_problems(book, spec)
     if problems:
         raise SpecError(list(dict.fromkeys(problems)))
 
 
-def _troubles(
+def _declaration_problems(
     book: RuleBook,
     spec: Spec,
     facts: Facts,
@@ -310,20 +320,22 @@ def _troubles(
         yield Problem(f"{who} {name} in this study", why, "Remove it.", where)
         return
     for strategy in here:
-        in_book = strategy.parameters[name]
+        book_parameter = strategy.parameters[name]
         for choice in declared.choices or ():
-            yield from value_problems(in_book, name, choice, where)
+            yield from value_problems(book_parameter, name, choice, where)
         for end in ("low", "high", "default"):
             value = getattr(declared, end)
             if value is not None:
                 at = spec.places.where((*path, end))
-                yield from value_problems(in_book, name, value, at)
-        yield from _range_problems(in_book, name, declared, where)
+                yield from value_problems(book_parameter, name, value, at)
+        yield from _range_problems(book_parameter, name, declared, where)
     if name == EPOCHS:
         yield from _too_many_epochs(spec, declared, where)
     for model in facts.models:
         for strategy in here:
-            yield from _of_model(strategy.traits, model, name, declared, values[model.id], where)
+            yield from _module_problems(
+                strategy.traits, model, name, declared, values[model.id], where
+            )
     if name == OPTIMIZER:
         yield from _missing_optimizers(declared, facts, where)
 
@@ -340,23 +352,23 @@ def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
 
 
 def value_problems(
-    in_book: BookParameter, name: str, value: Scalar, where: str
+    book_parameter: BookParameter, name: str, value: Scalar, where: str
 ) -> Iterator[Problem]:
     """The problems of a single value of a parameter, independent of its range in a plan."""
     what = f"{name} = {value!r}"
-    low, high = in_book.possible or (None, None)
-    whole = in_book.kind == "int"
-    if isinstance(in_book, ChoiceParameter):
-        allowed = in_book.allowed_choices or in_book.choices
+    low, high = book_parameter.possible or (None, None)
+    whole = book_parameter.kind == "int"
+    if isinstance(book_parameter, ChoiceParameter):
+        allowed = book_parameter.allowed_choices or book_parameter.choices
         free = name in MODULE_PARAMETERS and isinstance(value, str)
         if free or any(same(choice, value) for choice in allowed):
             return
-        if in_book.possible is None:
+        if book_parameter.possible is None:
             fix = near_match(str(value), [str(choice) for choice in allowed])
             yield Problem(f"{what} is not known", "", fix, where)
             return
         whole = all(isinstance(choice, int) for choice in allowed)
-    log = isinstance(in_book, NumberParameter) and in_book.log
+    log = isinstance(book_parameter, NumberParameter) and book_parameter.log
     kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
     if (
         not is_number(value)
@@ -371,17 +383,19 @@ def value_problems(
 
 
 def _range_problems(
-    in_book: BookParameter, name: str, declared: ParameterSpec, where: str
+    book_parameter: BookParameter, name: str, declared: ParameterSpec, where: str
 ) -> Iterator[Problem]:
     if declared.choices is not None:
         return
     ranged = (declared.low, declared.high, declared.log, declared.step) != (None, None, None, None)
-    if isinstance(in_book, ChoiceParameter):
+    if isinstance(book_parameter, ChoiceParameter):
         if ranged:
-            choices = ", ".join(str(c) for c in in_book.allowed_choices or in_book.choices)
+            choices = ", ".join(
+                str(c) for c in book_parameter.allowed_choices or book_parameter.choices
+            )
             yield Problem(f"{name} has choices, not a range", "", f"Write [{choices}].", where)
         return
-    parameter = in_book.parameter
+    parameter = book_parameter.parameter
     low = parameter.low if declared.low is None else declared.low
     high = parameter.high if declared.high is None else declared.high
     assert low is not None  # a number has a range
@@ -426,7 +440,7 @@ def _too_many_epochs(spec: Spec, declared: ParameterSpec, where: str) -> Iterato
         yield Problem(what, why, "Raise the one, or lower the other.", where)
 
 
-def _of_model(
+def _module_problems(
     traits: Traits,
     model: ModelFacts,
     name: str,
@@ -434,16 +448,16 @@ def _of_model(
     values: Values,
     where: str,
 ) -> Iterator[Problem]:
-    """Modules that the model does not have."""
+    """Problems of modules that the model does not have."""
     choices = [str(c) for c in (*(declared.choices or ()), declared.default) if c is not None]
     if name == TARGET_MODULES:
         for choice in choices:
-            if is_pattern(choice) and (wrong := _no_pattern(choice)):
+            if is_pattern(choice) and (wrong := _pattern_error(choice)):
                 what = f"{choice!r} is neither a list of names nor a regular expression ({wrong})"
                 fix = r"Write [q_proj, v_proj], or a pattern such as '.*\.[qv]_proj'."
                 yield Problem(what, "", fix, where)
                 continue
-            for lacking in lacking_targets(model, choice):
+            for lacking in missing_targets(model, choice):
                 what = f"{model.id} has no linear layers {lacking!r}"
                 names = ("all-linear", "qv", "qkvo", *layer_names_of(model))
                 yield Problem(what, "", near_match(lacking, names), where)
@@ -462,8 +476,8 @@ def _of_model(
                     yield Problem(what, "", near_match(last, modules), where)
 
 
-def _no_pattern(choice: str) -> str:
-    """The problem of a regular expression."""
+def _pattern_error(choice: str) -> str:
+    """The error of an invalid regular expression; empty if it is valid."""
     try:
         re.compile(choice)
     except re.error as error:
@@ -492,31 +506,33 @@ def _package(optimizer: str) -> str:
     return "bitsandbytes" if eight else ""
 
 
-def _both(book: RuleBook, spec: Spec) -> Iterator[Problem]:
-    """The problem of two settings with the same meaning, for one strategy."""
+def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
+    """Problems of declaring two parameters with the same meaning for one strategy."""
     for strategy in book.strategies:
         declared = spec.declared(strategy)
-        for name, other in _INSTEAD_OF.items():
+        for name, other in _REPLACES.items():
             if name in declared and other in declared:
                 where = spec.places.where(declared[name][1])
                 why = "transformers would ignore the second."
                 yield Problem(f"{name} beside {other}", why, "Remove one of them.", where)
 
 
-# What is told
+# Warn
 
 
 def declared_warnings(
     book: RuleBook, spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
 ) -> tuple[Reason, ...]:
-    """Ranges beyond the rule book's, and declarations that no candidate takes."""
+    """Warnings of ranges beyond the rule book's, and of declarations without effect."""
     texts: dict[str, list[str]] = {}
     for candidate in candidates:
         strategy = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
             if not parameter.shipped:
                 continue
-            if text := _beyond(strategy, name, parameter) or _diverging(strategy, name, parameter):
+            if text := _beyond_text(strategy, name, parameter) or _divergence_text(
+                strategy, name, parameter
+            ):
                 texts.setdefault(text, []).append(candidate.strategy)
     reasons = [
         Reason(
@@ -527,32 +543,36 @@ def declared_warnings(
         )
         for text, strategies in texts.items()
     ]
-    return (*reasons, *_rates_of_adam(candidates), *_unused(spec, candidates, rejected))
-
-
-def _diverging(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
-    in_book = strategy.parameters[name].parameter
-    values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
-    highest = max((float(value) for value in values if is_number(value)), default=0.0)
-    if name != "learning_rate" or highest <= _DIVERGES * float(in_book.default):
-        return ""
     return (
-        f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGES:g} times "
-        f"{setting(in_book.default)}, the default of the strategy: such runs often diverge, the "
-        f"more so with a high rank ({_DIVERGES_SOURCE})"
+        *reasons,
+        *_adam_rate_warnings(candidates),
+        *_unused_warnings(spec, candidates, rejected),
     )
 
 
-def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
-    in_book = strategy.parameters[name].parameter
+def _divergence_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
+    book_parameter = strategy.parameters[name].parameter
+    values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
+    highest = max((float(value) for value in values if is_number(value)), default=0.0)
+    if name != "learning_rate" or highest <= _DIVERGING_FACTOR * float(book_parameter.default):
+        return ""
+    return (
+        f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGING_FACTOR:g} times "
+        f"{setting(book_parameter.default)}, the default of the strategy: such runs often diverge, "
+        f"the more so with a high rank ({_DIVERGES_SOURCE})"
+    )
+
+
+def _beyond_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
+    book_parameter = strategy.parameters[name].parameter
     if name in MODULE_PARAMETERS:
         return ""
-    if in_book.kind == "categorical":
-        allowed = [*(in_book.allowed_choices or ()), *(in_book.choices or ())]
+    if book_parameter.kind == "categorical":
+        allowed = [*(book_parameter.allowed_choices or ()), *(book_parameter.choices or ())]
         values = [v for v in parameter.choices or () if not any(same(a, v) for a in allowed)]
-        bounds = _listed(allowed)
+        bounds = _choices_text(allowed)
     else:
-        low, high = _ends(in_book)
+        low, high = _ends(book_parameter)
         given = parameter.choices or (parameter.low, parameter.high)
         values = [v for v in given if v is not None and not low <= float(v) <= high]
         bounds = f"{setting(low)} to {setting(high)}"
@@ -561,11 +581,11 @@ def _beyond(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
     shown = ", ".join(dict.fromkeys(setting(float(v)) if is_number(v) else str(v) for v in values))
     return (
         f"{name} {shown} ({parameter.source}) lies beyond {bounds}, which the rule book allows "
-        f"({in_book.source})"
+        f"({book_parameter.source})"
     )
 
 
-def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
+def _adam_rate_warnings(candidates: Sequence[Candidate]) -> Iterator[Reason]:
     """Warnings for optimizers that need other learning rates than AdamW."""
     for candidate in candidates:
         optimizer, rate = (candidate.parameters.get(name) for name in (OPTIMIZER, "learning_rate"))
@@ -585,7 +605,7 @@ def _rates_of_adam(candidates: Sequence[Candidate]) -> Iterator[Reason]:
             )
 
 
-def _unused(
+def _unused_warnings(
     spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
 ) -> Iterator[Reason]:
     competing = {candidate.strategy for candidate in candidates}

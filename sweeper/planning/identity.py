@@ -1,7 +1,7 @@
 """The identity of a run: digests of the request, compared on resume.
 
-The digests cover the request and the data, never the rules: a resume obeys the frozen plan even
-where the rules have changed since.
+The digests cover the request and the data, not the rules: a resumed run follows its stored plan
+even if the rules have changed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.plans import Identity
 from sweeper.spec import Spec
 
-_SPLIT = {"validation_fraction", "test_fraction", "split_seed", "split_by", "split_column"}
-_AIM = {"strategies", "tasks_on_one_base", "domain_distance"}
-_TRAINING = {
+_SPLIT_FIELDS = {"validation_fraction", "test_fraction", "split_seed", "split_by", "split_column"}
+_AIM_FIELDS = {"strategies", "tasks_on_one_base", "domain_distance"}
+_TRAINING_FIELDS = {
     "max_length", "precision", "gradient_checkpointing", "system_prompt", "class_weight",
     "stop_overfitting", "gpus_per_trial",
 }  # fmt: skip
@@ -42,7 +42,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         return None
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # Rows that features add to train are in the fingerprint.
+    # Rows that plug-ins add to train are in the fingerprint.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),
@@ -53,17 +53,17 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
             ]
         ),
         task=digest([facts.task, training.classes_by]),
-        split=digest([splits, given.model_dump(mode="json", include=_SPLIT)]),
+        split=digest([splits, given.model_dump(mode="json", include=_SPLIT_FIELDS)]),
         space=digest(
             [
-                spec.aim.model_dump(mode="json", include=_AIM),
-                training.model_dump(mode="json", include=_TRAINING),
+                spec.aim.model_dump(mode="json", include=_AIM_FIELDS),
+                training.model_dump(mode="json", include=_TRAINING_FIELDS),
                 spec.model_dump(mode="json", include={"parameters"}),
                 [typed(folder) for folder in spec.rules],
-                _options(spec),
+                _plugin_options(spec),
             ]
         ),
-        # A function of the user counts by its text, wherever it lies.
+        # A user's function counts by its text, not by its path.
         objective=digest(
             [training.max_length, objective.model_dump(mode="json", exclude={"folder"})]
         ),
@@ -73,8 +73,8 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     )
 
 
-def _options(spec: Spec) -> list[Any]:
-    """The options of features that are part of the identity, apart from defaults."""
+def _plugin_options(spec: Spec) -> list[Any]:
+    """The plug-ins' options that are part of the identity, if not the defaults."""
     given = spec.features.model_dump(mode="json")
     defaults = type(spec.features)().model_dump(mode="json")
     return [

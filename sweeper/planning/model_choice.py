@@ -1,6 +1,6 @@
 """The plan without a named model: compares models of the catalogue and chooses one.
 
-``search_spaces/model_choice.yaml`` says which models and what decides between them.
+``search_spaces/model_choice.yaml`` lists the models and the criteria.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
 from sweeper.yamlfile import FileModel, read
 
-# Models whose numbers of parameters differ by less than this are of one size.
-_SIZE = 1.5
+# Models whose numbers of parameters differ by less than this factor have the same size.
+_SAME_SIZE_FACTOR = 1.5
 
 Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
 
@@ -33,7 +33,7 @@ class _Reason(FileModel):
     source: Text
 
 
-class _Kind(_Reason):
+class _KindRule(_Reason):
     tasks: Tasks
     kind: Literal["encoder", "decoder"]
 
@@ -48,7 +48,7 @@ class _Hours(_Reason):
     most_on_cpus: float = Field(gt=0)
 
 
-class _Measure(FileModel):
+class _Benchmark(FileModel):
     name: Text
     tasks: Tasks
     what: Text
@@ -61,14 +61,14 @@ class ModelComparison(FileModel):
     """The file with the compared models and the criteria."""
 
     models: Annotated[tuple[str, ...], Strict(strict=False)]
-    kinds: Annotated[tuple[_Kind, ...], Strict(strict=False)]
+    kinds: Annotated[tuple[_KindRule, ...], Strict(strict=False)]
     hours: _Hours
     larger: _Reason
-    measures: Annotated[tuple[_Measure, ...], Strict(strict=False)]
+    measures: Annotated[tuple[_Benchmark, ...], Strict(strict=False)]
     variants: Annotated[tuple[_Variants, ...], Strict(strict=False)]
 
     def variants_of(self, task: Task) -> list[_Variants]:
-        """The models that were made for a task."""
+        """Variants of models for a task."""
         return [variant for variant in self.variants if task in variant.tasks]
 
     def models_of(self, task: Task) -> list[str]:
@@ -79,29 +79,29 @@ class ModelComparison(FileModel):
 
 @lru_cache(maxsize=1)
 def comparison() -> ModelComparison:
-    """What ``model_choice.yaml`` holds."""
+    """The content of ``model_choice.yaml``."""
     return ModelComparison.model_validate(read(search_spaces() / "model_choice.yaml").data)
 
 
 @dataclass(frozen=True)
-class _Option:
-    option: ModelOption
+class _PlannedOption:
+    summary: ModelOption
     plan: Plan | None = None
-    whole: bool = False
+    fits_context: bool = False
     in_time: bool = False
     seconds: float = 0.0
     refused: SpecError | None = None
 
 
 def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
-    """The plan for the model that suits task, data and hardware best, and the request for it.
+    """The request with the best model for task, data and hardware, and its plan.
 
     Args:
-        facts: With those of every model that is compared.
+        facts: Facts, with those of every compared model.
 
     Raises:
         NothingFits: None of the models can be used.
-        SpecError: What was declared applies to none of them.
+        SpecError: The declared parameters apply to none of the models.
     """
     book = rule_book(spec.rules)
     asked = {
@@ -112,29 +112,29 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     chosen = _chosen(options, facts.task)
     if chosen is None or chosen.plan is None:
         for entry in options:
-            if entry.refused is not None:  # what is declared suits none of them: a mistake in it
+            if entry.refused is not None:  # the declaration fits no model: it has a mistake
                 raise entry.refused
         raise NothingFits(
             f"none of the {len(options)} models that were compared fits this hardware",
-            why=options[0].option.reason,
+            why=options[0].summary.reason,
             fix="Name a smaller model with --model, or give more memory.",
         )
     choice = ModelChoice(
-        model=chosen.option.model,
-        options=tuple(entry.option for entry in options),
+        model=chosen.summary.model,
+        options=tuple(entry.summary for entry in options),
         reasons=_reasons(chosen, facts.task),
         measures={
             entry.name: f"{entry.what} ({entry.source}; {entry.date})"
-            for entry in _measures(facts.task)
+            for entry in _benchmarks(facts.task)
         },
     )
     return asked[choice.model], chosen.plan.model_copy(update={"model_choice": choice})
 
 
-def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Option:
+def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _PlannedOption:
     scores = {
         entry.name: entry.scores[model.id]
-        for entry in _measures(facts.task)
+        for entry in _benchmarks(facts.task)
         if model.id in entry.scores
     }
     option = ModelOption(
@@ -145,40 +145,36 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Opt
     except (NothingFits, SpecError) as error:
         option = option.model_copy(update={"reason": error.problems[0].what})
         refused = error if isinstance(error, SpecError) else None
-        return _Option(option, refused=refused)
+        return _PlannedOption(option, refused=refused)
     lead, trials = plan.candidates[0], plan.budget.trials
-    # As if only the recommended strategy were searched: others do not make a model dear.
+    # As if only the recommended strategy were searched, so that more candidates cost a model
+    # nothing.
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
     search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
-    option = option.model_copy(
-        update={
-            "strategies": tuple(dict.fromkeys(entry.strategy for entry in plan.candidates)),
-            "memory": lead.memory,
-            "search": search,
-            "trials": trials,
-        }
-    )
+    names = tuple(dict.fromkeys(candidate.strategy for candidate in plan.candidates))
+    update = {"strategies": names, "memory": lead.memory, "search": search, "trials": trials}
     lengths = facts.data.lengths
-    whole = lengths is None or lengths.p99 <= model.context_length
+    fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
     in_time = search.seconds <= most * 3600
     if spec.aim.budget is not None:
         in_time = plan.budget.trials >= spec.search.trials
-    return _Option(option, plan, whole, in_time, search.seconds)
+    option = option.model_copy(update=update)
+    return _PlannedOption(option, plan, fits_context, in_time, search.seconds)
 
 
-def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
-    """The largest model that meets most wishes; the fastest if none is in time.
+def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | None:
+    """The largest model that meets most criteria; the fastest if no sweep is in time.
 
-    A model of the task's kind comes before others; then one that a sweep is in time with, that
-    reads the texts whole, and whose base need not be quantised.
+    The criteria, in order: the task's kind, a sweep within the time limit, a context that
+    fits the texts, and a base without quantisation.
     """
     kind = _kind(task).kind
-    tests: tuple[Callable[[_Option], bool], ...] = (
-        lambda option: option.option.kind == kind,
+    tests: tuple[Callable[[_PlannedOption], bool], ...] = (
+        lambda option: option.summary.kind == kind,
         lambda option: option.in_time,
-        lambda option: option.whole,
+        lambda option: option.fits_context,
         lambda option: option.plan is not None and option.plan.candidates[0].quantization is None,
     )
     left = [option for option in options if option.plan is not None]
@@ -188,28 +184,28 @@ def _chosen(options: Sequence[_Option], task: Task) -> _Option | None:
         return None
     if not left[0].in_time:
         return min(left, key=lambda option: option.seconds)
-    largest = max(left, key=lambda option: option.option.parameters)
+    largest = max(left, key=lambda option: option.summary.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
-    least = largest.option.parameters / _SIZE
-    alike = [option for option in left if option.option.parameters > least]
-    return next((option for option in alike if option.option.model in variants), largest)
+    least = largest.summary.parameters / _SAME_SIZE_FACTOR
+    same_size = [option for option in left if option.summary.parameters > least]
+    return next((option for option in same_size if option.summary.model in variants), largest)
 
 
-def _kind(task: Task) -> _Kind:
+def _kind(task: Task) -> _KindRule:
     return next(kind for kind in comparison().kinds if task in kind.tasks)
 
 
-def _measures(task: Task) -> list[_Measure]:
+def _benchmarks(task: Task) -> list[_Benchmark]:
     return [measure for measure in comparison().measures if task in measure.tasks]
 
 
-def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
+def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
     file, kind = comparison(), _kind(task)
     reasons = []
     plan = chosen.plan
     cpu = plan is not None and not plan.facts.hardware.gpus
     hours = file.hours.most_on_cpus if cpu else file.hours.most
-    if chosen.option.kind == kind.kind:
+    if chosen.summary.kind == kind.kind:
         title = f"{kind.kind.capitalize()}s for {task}"
         reasons.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
     if chosen.in_time:
@@ -227,6 +223,6 @@ def _reasons(chosen: _Option, task: Task) -> tuple[Reason, ...]:
             rule="variant", title=f"A variant for {task}", why=variant.why, source=variant.source
         )
         for variant in file.variants_of(task)
-        if chosen.option.model in variant.models
+        if chosen.summary.model in variant.models
     ]
     return tuple(reasons)

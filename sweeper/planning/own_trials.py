@@ -22,7 +22,7 @@ def checked_own_trials(
     rejected: Sequence[Rejected],
     epochs: float,
 ) -> tuple[Configuration, ...]:
-    """The own configurations, each value written as the plan writes it (2 epochs as 2.0).
+    """The user's trials, with values in the plan's types (2 epochs as 2.0).
 
     Every one must name a competing strategy and parameters that it has. A number outside of the
     allowed range is accepted.
@@ -62,7 +62,7 @@ def checked_own_trials(
         problems += wrong
         if not wrong:
             values = {
-                # One value, one spelling: else a study would count 2 and 2.0 as two choices.
+                # One type per value: else a study would count 2 and 2.0 as two choices.
                 name: as_kind(candidate.parameters[name], value)
                 for name, value in trial.parameters.items()
             }

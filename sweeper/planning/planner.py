@@ -1,6 +1,6 @@
 """From a request and its facts to a plan. Pure: the same input gives the same plan, to the byte.
 
-Reads no files but the rule book.
+Reads no files except the rule book.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import LEAST_PART, in_time, make_budget, part_of, with_price
-from sweeper.planning.budget.candidate_costs import Priced, priced, workload_of
+from sweeper.planning.budget.budget import (
+    MIN_PART_ROWS,
+    affordable_part,
+    in_time,
+    make_budget,
+    with_price,
+)
+from sweeper.planning.budget.candidate_costs import TimedCandidate, timed_candidate, workload_of
 from sweeper.planning.budget.sequence_cap import Cap
-from sweeper.planning.budget.trial_budget import at_least
+from sweeper.planning.budget.trial_budget import epochs_for_steps
 from sweeper.planning.candidates import (
     NOT_ASKED_FOR,
     RatedModel,
@@ -32,10 +38,10 @@ from sweeper.planning.declared_parameters import (
     declared_epochs,
     declared_warnings,
 )
-from sweeper.planning.fitting.remedies import nearest
+from sweeper.planning.fitting.remedies import nearest_fit
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
-from sweeper.planning.ranking import compared, search_gain, worth
+from sweeper.planning.ranking import runner_up, search_gain, worth
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.user_questions import answers
@@ -43,20 +49,20 @@ from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 _DAY_SECONDS = 24 * 3600.0
-# A run of more than this is refused, unless a budget pays for it: a choice of this project.
-_MOST_SECONDS = 3 * _DAY_SECONDS
-# A budget shortens trials to no less: an eighth, where a trial is first compared, is then a
-# thirtieth of the rows.
-_LEAST_EPOCHS = 0.25
+# A trial that takes longer is refused, unless the user sets a budget: a choice of this project.
+_MAX_TRIAL_SECONDS = 3 * _DAY_SECONDS
+# Fewest epochs to which a budget shortens trials: an eighth, after which trials are first
+# runner_up, is then a thirtieth of the rows.
+_MIN_EPOCHS = 0.25
 
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
-    """Which strategies compete, over which space, at what cost, and why.
+    """The plan: which strategies compete, over which space, at what cost, and why.
 
     Raises:
-        NothingFits: No strategy can be used; with every reason and remedy.
-        SpecError: A budget or an own configuration makes no sense in this plan.
-        RuleError: A rule or strategy file holds mistakes.
+        NothingFits: No strategy can be used; the error lists reasons and remedies.
+        SpecError: A budget or a user's trial makes no sense in this plan.
+        RuleError: A rule or strategy file has mistakes.
     """
     return plan_with(rule_book(spec.rules), spec, facts)
 
@@ -70,16 +76,16 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     while True:
         try:
             plan = _plan(book, spec, facts, bases, objective, epochs, whole)
-            part = part_of(spec, plan)
+            part = affordable_part(spec, plan)
             with contextlib.suppress(TooLong):
                 while part is not None:
                     plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
-                    smaller = max(part // 2, LEAST_PART)
+                    smaller = max(part // 2, MIN_PART_ROWS)
                     part = None if in_time(spec, plan.budget) or smaller == part else smaller
             return plan
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
-            if spec.aim.budget is None or set_by_user or epochs / 2 < _LEAST_EPOCHS:
+            if spec.aim.budget is None or set_by_user or epochs / 2 < _MIN_EPOCHS:
                 raise
             epochs /= 2
 
@@ -98,7 +104,7 @@ def _plan(
     candidates = [cost.candidate for cost in costs]
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     lead = candidates[0]
-    _in_time(spec, facts, lead)
+    _refuse_days(spec, facts, lead)
     base = next(base for base in bases if base.model.id == lead.model)
     rules = fired(book, base.values)
     workload = workload_of(spec, facts, base.model, epochs, objective, part)
@@ -110,14 +116,14 @@ def _plan(
         objective=objective,
         recommended=lead.strategy,
         candidates=tuple(candidates),
-        runner_up=compared(candidates),
+        runner_up=runner_up(candidates),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
-            *_cut(base.cap),
-            *_crowded(spec, facts),
-            *_unsharded(facts, rejected),
-            *_shortened(epochs, whole),
+            *_long_text_warnings(base.cap),
+            *_worker_warnings(spec, facts),
+            *_sharding_warnings(facts, rejected),
+            *_shortened_warnings(epochs, whole),
             *declared_warnings(book, spec, candidates, rejected),
         ),
         advice=notes(rules, base.values, "advice"),
@@ -153,10 +159,10 @@ def _ranked(
     epochs: float,
     objective: Objective,
     part: int | None = None,
-) -> tuple[list[Priced], list[Rejected]]:
-    """The candidates by what they are worth, with what their trials take."""
+) -> tuple[list[TimedCandidate], list[Rejected]]:
+    """The candidates in the order of their worth, with the times of their trials."""
     rejected: list[Rejected] = []
-    # If nothing else fits, a strategy that rules leave out is better than no plan.
+    # If nothing fits, strategies that rules leave out are included.
     for leave_out in (True, False):
         made = [
             candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
@@ -167,7 +173,9 @@ def _ranked(
             base.model.id: workload_of(spec, facts, base.model, epochs, objective, part)
             for base in bases
         }
-        costs = [priced(c, facts, workloads[c.model]) for c in made if isinstance(c, Candidate)]
+        costs = [
+            timed_candidate(c, facts, workloads[c.model]) for c in made if isinstance(c, Candidate)
+        ]
         rejected = [item for item in made if isinstance(item, Rejected)]
         if costs:
             price = spec.aim.points_per_doubling
@@ -182,9 +190,9 @@ def _ranked(
 
 
 def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
-    """One full budget for the whole study: the user's, else that of the best strategy.
+    """The epochs of a full budget in this study: the user's, else those of the best strategy.
 
-    With few rows it is as long as the least number of optimizer steps takes.
+    With few rows there are enough epochs for the least number of optimizer steps.
     """
     if spec.training.epochs is not None:
         return spec.training.epochs
@@ -197,18 +205,18 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)
             least = int(batch.default) if batch is not None else 1
-            return at_least(float(parameter.default), least, rows)
+            return epochs_for_steps(float(parameter.default), least, rows)
     return 1.0
 
 
-def _in_time(spec: Spec, facts: Facts, lead: Candidate) -> None:
-    """Refuse a plan whose first trial takes days, unless a budget pays for it.
+def _refuse_days(spec: Spec, facts: Facts, lead: Candidate) -> None:
+    """Refuse a plan whose first trial takes days, unless the user sets a budget.
 
     Raises:
-        TooLong: With what would be reasonable instead.
+        TooLong: The trial takes too long; the error suggests alternatives.
     """
     seconds, model = lead.duration.seconds, next(m for m in facts.models if m.id == lead.model)
-    if spec.aim.budget is not None or seconds <= _MOST_SECONDS:
+    if spec.aim.budget is not None or seconds <= _MAX_TRIAL_SECONDS:
         return
     share = _DAY_SECONDS / seconds
     parameters = units.count(round(model.parameters * share))
@@ -221,7 +229,7 @@ def _in_time(spec: Spec, facts: Facts, lead: Candidate) -> None:
     )
 
 
-def _shortened(epochs: float, whole: float) -> tuple[Reason, ...]:
+def _shortened_warnings(epochs: float, whole: float) -> tuple[Reason, ...]:
     if epochs == whole:
         return ()
     return (
@@ -235,7 +243,7 @@ def _shortened(epochs: float, whole: float) -> tuple[Reason, ...]:
     )
 
 
-def _cut(cap: Cap) -> tuple[Reason, ...]:
+def _long_text_warnings(cap: Cap) -> tuple[Reason, ...]:
     if not cap.many:
         return ()
     return (
@@ -249,7 +257,7 @@ def _cut(cap: Cap) -> tuple[Reason, ...]:
     )
 
 
-def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
+def _worker_warnings(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
     workers, cores = spec.search.workers or 1, facts.hardware.cpu_cores
     on_cpus = facts.hardware.gpus == 0 and spec.search.executor == "local"
     if not on_cpus or cores is None or workers <= cores:
@@ -265,8 +273,8 @@ def _crowded(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
     )
 
 
-def _unsharded(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]:
-    """What is said once where several GPUs could hold together what one cannot."""
+def _sharding_warnings(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]:
+    """A note, once per plan, if several GPUs together could hold what one cannot."""
     if facts.hardware.gpus < 2 or all(item.needs_gib is None for item in rejected):
         return ()
     return (
@@ -282,19 +290,20 @@ def _unsharded(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]
 def _nothing_fits(
     book: RuleBook, facts: Facts, bases: Sequence[RatedModel], rejected: Sequence[Rejected]
 ) -> NothingFits:
-    """The error for a plan in which nothing fits; it begins with what comes nearest."""
+    """The error for a plan in which nothing fits; it begins with the strategy nearest to
+    fitting."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
     for item in rejected:
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
-    sentence, nearest_reason = nearest(facts, rejected)
+    sentence, nearest_reason = nearest_fit(facts, rejected)
     others = [
         Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
         for (model, reason, remedy), names in strategies.items()
         if reason != nearest_reason
     ]
-    unsharded = _unsharded(facts, rejected)
+    unsharded = _sharding_warnings(facts, rejected)
     others += [Problem(reason.why) for reason in unsharded]
     error = NothingFits([Problem(sentence), *others])
     values = bases[0].values

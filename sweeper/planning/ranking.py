@@ -11,38 +11,39 @@ from sweeper import units
 from sweeper.memory.setup import Setup
 from sweeper.plans import Candidate, MemoryEstimate, Quality, Reason, RunnerUp
 
-# A trial of this length costs as much as the first doubling beyond it. Shorter trials cost hardly
-# anything: a search of twenty such trials takes a night. A choice of this project.
-SECONDS = 1800.0
+# Scale of a trial's cost log2(1 + seconds / scale): far below it time hardly counts, far above it
+# each doubling counts as 1. A search of twenty such trials takes a night. A choice of this project.
+TIME_SCALE_SECONDS = 1800.0
 # Zamirai et al. 2020, arXiv:2010.06192, abstract: with nearest rounding, training purely in
 # bfloat16 was up to 7 points worse than with 32-bit weights, over seven applications.
 _PURE_BF16 = Quality(mean=-0.5, sd=0.7)
-# Shazeer and Stern 2018, arXiv:1804.04235, section 9: close to Adam, with rates of its own. The
-# plan gives it those of AdamW.
+# Shazeer and Stern 2018, arXiv:1804.04235, section 9: close to Adam, with its own rates. The
+# plan uses those of AdamW.
 _ADAFACTOR = Quality(mean=-0.3, sd=0.5)
-# What the best of so many trials gains over a default, in points of accuracy, on the six sets with
-# classes in benchmarks/search/tables: the mean over the defaults of LoRA and of full fine-tuning.
+# Number of trials to the gain of the best over a default, in points of accuracy, on the six sets
+# with classes in benchmarks/search/tables: the mean over the defaults of LoRA and of full
+# fine-tuning.
 _GAINS = {1: 0.0, 5: 0.9, 10: 1.4, 20: 1.7}
 _GAIN_SD = 1.5
-# Of the loss on texts, a default costs 0.19% on average over 60 published sweeps
-# (benchmarks/advice), and a percent is 0.03 to 0.3 points.
+# Gain on text tasks, as a share of that in classification: the default's loss is 0.19% above the
+# best in 60 published sweeps (benchmarks/advice), and 1% of the loss is 0.03 to 0.3 points.
 _TEXT_SHARE = 0.1
 # The best of five trials gains half a point less than that of ten: one strategy may have as many.
 _UNEQUAL = _GAINS[10] - _GAINS[5]
 #: Stands for a rule in reasons from earlier runs.
 OWN_RUNS = "own-runs"
-# Standard deviations from the middle of a normal distribution to an end of its 90% interval.
-_TO_END = 1.645
+# Standard deviations from the mean of a normal distribution to an end of its 90% interval.
+_Z_90 = 1.645
 
 
-def setup_loss(setup: Setup) -> Quality:
-    """The quality that a set-up costs which saves memory."""
+def setup_penalty(setup: Setup) -> Quality:
+    """The quality that is lost by a set-up that saves memory, as a negative estimate."""
     losses = [_PURE_BF16] if setup.precision == "bf16-pure" else []
     losses += [_ADAFACTOR] if setup.optimizer == "adafactor" else []
-    none = Quality(mean=0.0, sd=0.0)
+    total = Quality(mean=0.0, sd=0.0)
     for loss in losses:
-        none = none.plus(loss)
-    return none
+        total = total.plus(loss)
+    return total
 
 
 def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Reason | None:
@@ -84,41 +85,41 @@ def risk_of(memory: MemoryEstimate) -> float:
     >>> risk_of(MemoryEstimate(limit_gib=11.0, **estimate))
     0.05
     """
-    sd = max(memory.high_gib - memory.peak_gib, 1e-9) / _TO_END
+    sd = max(memory.high_gib - memory.peak_gib, 1e-9) / _Z_90
     return round(0.5 * math.erfc((memory.limit_gib - memory.peak_gib) / sd / math.sqrt(2)), 4)
 
 
 def worth(candidate: Candidate, points_per_doubling: float) -> float:
-    """The expected quality in points, less the time of a trial at the user's price.
+    """The expected quality in points, minus the cost of a trial's time at the user's price.
 
     Args:
-        points_per_doubling: Points that twice the time must bring, for trials of hours.
+        points_per_doubling: Points of quality that justify doubling a trial's time.
     """
     return candidate.quality.mean - points_per_doubling * _doublings(candidate)
 
 
 def _doublings(candidate: Candidate) -> float:
     seconds = candidate.duration.seconds / (1 - candidate.risk)
-    return math.log2(1 + seconds / SECONDS)
+    return math.log2(1 + seconds / TIME_SCALE_SECONDS)
 
 
 def search_gain(trials: int, *, new_head: bool) -> Quality:
-    """What the best of so many trials is expected to gain over one default.
+    """The expected gain of the best of ``trials`` trials over one default.
 
     >>> search_gain(1, new_head=True), search_gain(20, new_head=True)
     (Quality(mean=0.0, sd=0.0), Quality(mean=1.7, sd=1.5))
     """
     below = max(number for number in _GAINS if number <= trials)
     above = min((number for number in _GAINS if number >= trials), default=below)
-    way = math.log(trials / below) / math.log(above / below) if above > below else 0.0
-    mean = _GAINS[below] + way * (_GAINS[above] - _GAINS[below])
+    share = math.log(trials / below) / math.log(above / below) if above > below else 0.0
+    mean = _GAINS[below] + share * (_GAINS[above] - _GAINS[below])
     scale = 1.0 if new_head else _TEXT_SHARE
     sd = _GAIN_SD * mean / _GAINS[20]
     return Quality(mean=round(scale * mean, 2), sd=round(scale * sd, 2))
 
 
-def compared(candidates: list[Candidate]) -> RunnerUp | None:
-    """The first candidate against the second; None with one."""
+def runner_up(candidates: list[Candidate]) -> RunnerUp | None:
+    """The second candidate compared with the first; None if there is only one."""
     if len(candidates) < 2:
         return None
     lead, other = candidates[:2]

@@ -1,1 +1,1 @@
-"""Work that the steps leave to other processes, so that they never load torch themselves."""
+"""Work that steps do in other processes, so that they never load torch themselves."""

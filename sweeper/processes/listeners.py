@@ -1,8 +1,8 @@
-"""The processes of features that listen to a run: started, heard and ended.
+"""The processes of plug-ins that listen to a run: starts them, reads their messages, ends them.
 
-The run waits for none of them: they read the run's folder, and have a limited time at its end. A
-process reads on standard input how the run ended. It exits with 0, or with 1 if the listener does
-not have all of the run. What the user should know is an event. Whatever is printed goes to
+The run does not wait for them: they read the run's folder, and have limited time at its end. A
+process reads on standard input how the run ended. It exits with 0, or with 1 if the listener misses
+a part of the run. Messages to the user are events. Printed output goes to
 ``listeners/FEATURE/NAME.log`` without secrets.
 """
 
@@ -32,16 +32,16 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 HURRIED_SECONDS = 10.0
-"""For all listeners of a run that a signal has ended."""
-_FOLLOW = "sweeper.processes.listeners:listen"
+"""Time of all listeners after a run that a signal ended."""
+_LISTEN_FUNCTION = "sweeper.processes.listeners:listen"
 POLL_SECONDS = 1.0
-MOST_WAIT_SECONDS = 60.0
-"""Between two tries of a listener that fails."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest wait before a listener that failed is tried again."""
 NICENESS = 5
-"""Training goes first, as it does before the report."""
-_MOST_LOG_BYTES = 1_000_000
+"""Niceness of a listener: training has priority."""
+_MAX_LOG_BYTES = 1_000_000
 _LOG_END_SECONDS = 2.0
-"""For the last lines of the log; a child process of a client may hold it open for longer."""
+"""Time for the last lines of the log, which a client's child process may hold open for longer."""
 
 Show = Callable[[Event, Status], None]
 
@@ -51,7 +51,7 @@ class WantedListener:
     """A listener that a request asks for.
 
     Args:
-        seconds: What it may take at the end of the run.
+        seconds: Its time at the end of the run.
     """
 
     feature: str
@@ -60,7 +60,7 @@ class WantedListener:
 
 
 class ListenerRequest(Record):
-    """The listener to be, and the run that it listens to."""
+    """The request to a listener's process: the listener and its run."""
 
     feature: str
     name: str
@@ -69,10 +69,10 @@ class ListenerRequest(Record):
 
 
 def wanted_listeners(spec: Spec) -> list[WantedListener]:
-    """The listeners of all features.
+    """The listeners of all plug-ins that a request asks for.
 
     Raises:
-        SweeperError: One of them cannot work here, or what it needs is missing.
+        SweeperError: A listener cannot work here, or needs a missing package.
     """
     return [
         WantedListener(feature, name, seconds)
@@ -82,7 +82,7 @@ def wanted_listeners(spec: Spec) -> list[WantedListener]:
 
 
 class Listeners:
-    """One process for each listener of a run, so that a slow one holds up no other."""
+    """The processes of a run's listeners, one each, so that a slow one does not delay others."""
 
     def __init__(self, folder: RunFolder, spec: Spec):
         self._folder = folder
@@ -101,34 +101,34 @@ class Listeners:
         self.finish("failed", hurried=True)
 
     def with_warnings(self, show: Show) -> Show:
-        """The view, which then also shows the warnings of the listeners."""
+        """A view that also shows the warnings of the listeners."""
 
         def both(event: Event, status: Status) -> None:
             show(event, status)
-            for text in self.heard():
+            for text in self.messages():
                 show(make_event("warning", text=text), status)
 
         return both
 
-    def heard(self) -> Iterator[str]:
-        """What the listeners have said since the last call. Returns at once."""
+    def messages(self) -> Iterator[str]:
+        """The listeners' messages since the last call. Returns at once."""
         yield from self._notes
         self._notes.clear()
         for listener, process in self._processes.items():
-            for line in _said(process):
+            for line in _available_messages(process):
                 yield (
                     f"{listener.name} does not answer at the moment ({line}). The sweep continues; "
                     "it gets the rest later"
                 )
 
     def finish(self, state: str, *, hurried: bool = False) -> list[str]:
-        """Let the listeners take in the rest, each in its own time, and end their processes.
+        """Let each listener process the rest within its time, and end their processes.
 
         Args:
-            hurried: Whether they have ``HURRIED_SECONDS`` instead.
+            hurried: Whether they have at most ``HURRIED_SECONDS``.
 
         Returns:
-            What the user should know.
+            Messages to the user.
         """
         notes, self._notes = self._notes, []
         processes, self._processes = self._processes, {}
@@ -143,7 +143,7 @@ class Listeners:
                 seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, began + seconds - time.monotonic()))
-                if why := _lacking(process, seconds):
+                if why := _incomplete_reason(process, seconds):
                     log = self._folder.listeners / listener.feature / f"{listener.name}.log"
                     notes.append(
                         f"{listener.name} does not have all of this run: {why}. Give the same "
@@ -158,19 +158,19 @@ class Listeners:
         return notes
 
 
-def _lacking(process: subprocess.Popen[bytes], seconds: float) -> str:
-    """Why a listener does not have all of a run; empty where it has."""
+def _incomplete_reason(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Why a listener misses a part of a run; empty if it does not."""
     status = process.poll()
     if status == 0:
         return ""
     if status is None:
         return f"it took longer than {seconds:g} s"
-    return [f"it ended with {status}", *_said(process)][-1]
+    return [f"it ended with {status}", *_available_messages(process)][-1]
 
 
 def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
     process = start_child(
-        _FOLLOW,
+        _LISTEN_FUNCTION,
         ListenerRequest(
             feature=listener.feature, name=listener.name, run=str(folder.path), spec=spec
         ),
@@ -183,8 +183,8 @@ def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subproces
     return process
 
 
-def _said(process: subprocess.Popen[bytes]) -> list[str]:
-    """Lines that are there already. A line is short, and written in one piece."""
+def _available_messages(process: subprocess.Popen[bytes]) -> list[str]:
+    """The messages that can be read now. A line is short, and written in one piece."""
     assert process.stdout is not None
     text = process.stdout.read(65536)
     return [object_of(line)["event"]["text"] for line in text.splitlines()] if text else []
@@ -194,21 +194,21 @@ def _said(process: subprocess.Popen[bytes]) -> list[str]:
 
 
 class _Ending(threading.Thread):
-    """Waits for the end of the run; ``state`` is empty if the command died."""
+    """A thread that waits for the end of the run; ``state`` is empty if the command died."""
 
     def __init__(self, requests: TextIO) -> None:
         super().__init__(daemon=True)
         self._requests = requests
         self.state = ""
-        self.came = threading.Event()
+        self.ended = threading.Event()
 
     def run(self) -> None:
         self.state = self._requests.readline().strip()
-        self.came.set()
+        self.ended.set()
 
 
 def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
-    """Let a listener catch up until the run has ended, and take in the end then.
+    """Let a listener follow a run until its end; returns the exit status.
 
     Args:
         make: Makes the listener; tried again if it fails.
@@ -216,7 +216,7 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
     listener: parts.Listener | None = None
     wait, warned = POLL_SECONDS, False
     while True:
-        last = ending.came.is_set()
+        last = ending.ended.is_set()
         if last and not ending.state:
             return 1
         try:
@@ -227,15 +227,15 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
                 return 0
             listener.catch_up()
             wait = POLL_SECONDS
-        except Exception as error:  # noqa: BLE001 - a client raises whatever it likes
+        except Exception as error:  # noqa: BLE001 - a client may raise anything
             traceback.print_exc()
             if last or not warned:
                 warned = True
                 tell_event(text=_line(error))
             if last:
                 return 1
-            wait = min(2 * wait, MOST_WAIT_SECONDS)
-        ending.came.wait(wait)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
+        ending.ended.wait(wait)
 
 
 def _line(error: Exception) -> str:
@@ -254,12 +254,12 @@ def _logged_to(path: Path) -> Iterator[None]:
 
     def copy() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        left = _MOST_LOG_BYTES
+        left = _MAX_LOG_BYTES
         with (
             os.fdopen(reading, encoding="utf-8", errors="replace") as lines,
             path.open("a", encoding="utf-8") as log,
         ):
-            for line in lines:  # even where nothing more is kept: a full pipe would stop the writer
+            for line in lines:  # also beyond the limit: a full pipe would block the writer
                 if left > 0:
                     left -= log.write(without_secrets(line))
                     log.flush()
@@ -277,7 +277,7 @@ def _logged_to(path: Path) -> Iterator[None]:
 
 
 def listen(request: ListenerRequest) -> None:
-    """Follow the run of the process that started this one, and end with it."""
+    """Listen to a run in this process, and end the process with it."""
     os.nice(NICENESS)
     run = RunFolder(Path(request.run))
     with _logged_to(run.listeners / request.feature / f"{request.name}.log"):

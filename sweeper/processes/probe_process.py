@@ -1,6 +1,6 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
-The answers are kept where trials keep theirs, so that plans read them as facts.
+The results are stored with the trials' measurements, so that plans read them as facts.
 ``with_probes`` measures the candidates of a plan and plans again; ``measured_plan`` makes the plan
 of ``sweeper run``, with all measurements of this machine.
 """
@@ -35,11 +35,11 @@ from sweeper.views.console import Tell, say_nothing
 
 FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
-# Of the device's memory, so that running out of it says something of the set-up: what is left is
-# within the interval that predictions have.
-_FREE = 1 / KNOWN[1]
+# Share of the device's memory that must be free for running out of it to be due to the set-up: the
+# rest is within the interval of predictions.
+_MIN_FREE_SHARE = 1 / KNOWN[1]
 _CALIBRATE = "sweeper.training.probes.calibrate:answer"
-# Measuring takes a second or two and loading torch some more.
+# Limit of a calibration, which takes a second or two, and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
 _UNCHANGED = "The formula's estimate stands without --probe."
 
@@ -49,14 +49,14 @@ def probe(
 ) -> Measured:
     """Time and memory of real steps on this machine, from the cache or measured now.
 
-    Running out of memory is an answer.
+    Running out of memory is a valid result.
 
     Args:
-        mean_length: Tokens of an example, on average; as long as the longest if None.
+        mean_length: Mean tokens of an example; the sequence length if None.
 
     Raises:
-        UsageError: The set-up cannot be measured, or not here.
-        NotInstalled: What it trains with is missing.
+        UsageError: The set-up cannot be measured, or not on this machine.
+        NotInstalled: A package for training is missing.
     """
     hardware = hardware_facts(HardwareSpec())
     if hardware.device != setup.device:
@@ -68,12 +68,12 @@ def probe(
             where="--probe",
         )
     mean = mean_length or setup.sequence_length
-    kept = kept_record(model, setup, mean, hardware)
-    if kept is not None:
-        return kept
+    stored = stored_measurement(model, setup, mean, hardware)
+    if stored is not None:
+        return stored
     answer = _ask(model, setup, mean, hardware)
     measurement = _record(model, setup, mean, answer)
-    if measurement.out_of_memory and not _alone(answer):
+    if measurement.out_of_memory and not _has_device_alone(answer):
         tell("Other processes use memory too, so this is not kept.")
         return measurement
     try:
@@ -83,14 +83,14 @@ def probe(
     return measurement
 
 
-def _alone(answer: Probed) -> bool:
-    """Whether nothing else used the device, as far as known."""
-    return answer.free_gib >= _FREE * answer.total_gib
+def _has_device_alone(answer: Probed) -> bool:
+    """Whether no other process used the device's memory, as far as known."""
+    return answer.free_gib >= _MIN_FREE_SHARE * answer.total_gib
 
 
-def line(measurement: Measured, says: float) -> str:
-    """What a probe says, for people, beside what the formula says of the same."""
-    formula = f"the formula says {gib(says)}"
+def line(measurement: Measured, predicted_gib: float) -> str:
+    """A line with a probe's result and the formula's prediction."""
+    formula = f"the formula says {gib(predicted_gib)}"
     if measurement.out_of_memory:
         return f"Probe: it did not fit when it was tried on {measurement.when}; {formula}."
     own = measurement.reserved_gib
@@ -105,10 +105,10 @@ def _cores(hardware: HardwareFacts) -> int:
     return (hardware.cpu_cores or 1) if hardware.device == "cpu" else 0
 
 
-def kept_record(
+def stored_measurement(
     model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts
 ) -> Measured | None:
-    """The same set-up, probed here before with the installed versions; None if it was not."""
+    """The measurement of the same set-up with the installed versions; None if there is none."""
     key = (shape_of(model), setup.key(), mean)
     kept = measured.read(hardware.name, _cores(hardware))
     return next((m for m in kept if (m.shape, m.probe, m.mean_length) == key), None)
@@ -129,7 +129,7 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
         )
     except ChildFailed as error:
         if error.status == -signal.SIGKILL and setup.device == "cpu":
-            return Probed(out_of_memory=True)  # the system ends what takes more than there is
+            return Probed(out_of_memory=True)  # the system killed it for its memory
         raise
 
 
@@ -150,16 +150,17 @@ def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measu
     )
 
 
-# A set-up that does not fit makes way for a smaller one, which is probed in its turn.
-_ROUNDS = 3
+# Most rounds of probes: a set-up that does not fit is replaced by a smaller one, which is probed
+# too.
+_MAX_ROUNDS = 3
 
 
 def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
-    """The plan made anew with a measured step of each candidate that nobody has measured here.
+    """Probe each candidate that was not measured on this machine, and plan again.
 
     Raises:
         UsageError: The plan is for hardware that is not this machine.
-        NotInstalled: What a probe trains with is missing.
+        NotInstalled: A package for training is missing.
     """
     if not plan.facts.hardware.detected:
         raise UsageError(
@@ -168,22 +169,22 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
             where="--probe",
         )
     tried: set[tuple[str, str, int]] = set()
-    for _ in range(_ROUNDS):
-        facts, news = plan.facts, False
+    for _ in range(_MAX_ROUNDS):
+        facts, measured_anything = plan.facts, False
         for model, setup, mean in _setups(spec, plan):
             key = (shape_of(model), setup.key(), mean)
-            if key not in tried and kept_record(model, setup, mean, facts.hardware) is None:
-                news |= _tried(model, setup, mean, tell)
+            if key not in tried and stored_measurement(model, setup, mean, facts.hardware) is None:
+                measured_anything |= _probe_candidate(model, setup, mean, tell)
             tried.add(key)
-        if not news:
+        if not measured_anything:
             break
         hardware = with_measured(facts.hardware, facts.models)
         plan = make_plan(spec, facts.model_copy(update={"hardware": hardware}))
     return plan
 
 
-def _tried(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
-    """Whether a probe told something; what goes wrong costs certainty and no more."""
+def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
+    """Probe a set-up; whether there is a result. Failures only make the plan less certain."""
     what = f"{setup.strategy} of {model.id}"
     try:
         measurement = probe(model, setup, mean, tell=tell)
@@ -207,12 +208,13 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
             model = models[candidate.model]
             mean = max(1, round(sequence_cap(spec, plan.facts, model).mean))
             setup = _setup_of(candidate, plan.facts)
-            if not setup.modules_to_save:  # what is kept has no place for these
+            if not setup.modules_to_save:  # a measurement has no field for these
                 yield model, setup, mean
 
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
-    """At the cap, with padding, and without what features add."""
+    """The set-up of a candidate's default at the cap, with padding, without additions of
+    plug-ins."""
     head = facts.task == "classification" and facts.classes_by == "head"
     setup = candidate_setup(
         candidate,
@@ -227,13 +229,13 @@ def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
 def measured_plan(
     spec: Spec, facts: Facts, *, measure: bool, probe: bool | None, tell: Tell
 ) -> Plan:
-    """Plan for this machine.
+    """Plan for this machine, with its measurements.
 
     Args:
-        facts: With the hardware of this machine.
-        measure: Measure what this machine can do, if nobody has before.
-        probe: Train a few steps of each candidate first; if None, where ``measure`` and trials run
-            on a GPU here.
+        facts: Facts with the hardware of this machine.
+        measure: Whether to calibrate this machine, if that was not done.
+        probe: Whether to train a few steps of each candidate; if None, if ``measure`` and trials
+            run on a GPU here.
     """
     plan = make_plan(spec, facts)
     if measure and (with_speed := calibrated(spec, facts, tell)) is not facts:
@@ -245,10 +247,9 @@ def measured_plan(
 
 
 def calibrated(spec: Spec, facts: Facts, tell: Tell = say_nothing) -> Facts:
-    """The facts with the processor's speed, measured now if necessary.
+    """The facts with the processor's measured speed, calibrated now if necessary.
 
-    Whatever goes wrong costs the plan's certainty, not the sweep: the plan says that its times
-    are not calibrated.
+    If that fails, the facts are unchanged, and the plan says that its times are not calibrated.
     """
     machine = facts.hardware
     if not needs_calibration(machine) or not _measure(machine, tell):

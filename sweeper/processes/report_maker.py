@@ -1,16 +1,16 @@
-"""Has report and ``study.db`` made by a child process, so that a sweep never waits for them.
+"""Makes report and ``study.db`` in a child process, so that a sweep never waits for them.
 
 The child is started once and reused. It reads one line for each report on standard input
-(``gently`` while trials train, else ``now``) and answers each with one line of JSON; findings,
-tables, report and charts are written by then. If it dies, which the drawing engine can bring about,
-a new one goes on without charts.
+(``gently`` while trials train, else ``now``) and answers each with one line of JSON after findings,
+report and charts are written. If it dies, which the drawing engine may cause, a new child continues
+without charts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import shlex
 import signal
 import sys
@@ -31,25 +31,25 @@ from sweeper.specfile import resolve
 if TYPE_CHECKING:
     from sweeper.processes.study_file import StudyFile
 
-# Reports are made during at most this share of the time that passes while trials train.
-SHARE = 0.05
-# A report of 500 trials takes seconds. One that takes minutes hangs.
+# Reports take at most this share of the time while trials train.
+MAX_TIME_SHARE = 0.05
+# A report of 500 trials takes seconds: after so long it hangs.
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
 _LOG_BYTES = 20_000
 _SERVE = "sweeper.processes.report_maker:serve"
-# Training goes first: a report gets a quarter of a core while every core is busy. A process cannot
-# take this back, so it is done only once trials train beside it.
+# Training has priority: with this niceness, a report gets a quarter of a core while all cores are
+# busy. A process cannot undo it, so that it is only set once trials train.
 NICENESS = 5
 
 
 class ReportRequest(Record):
-    """The run to make reports of.
+    """The request to the report process: the run and what its report has.
 
     Args:
-        no_charts: Why no charts are drawn; empty where they are.
+        no_charts: Why no charts are drawn; empty to draw them.
         texts: Whether the report shows rows and answers.
-        spec: Of the run's own command, which has ``study.db`` written too.
+        spec: The request of the run, to write ``study.db`` too; None to leave it out.
     """
 
     run: str
@@ -59,12 +59,12 @@ class ReportRequest(Record):
 
 
 class ReportAnswer(Record):
-    """How one request to the report process ended.
+    """The result of one request to the report process.
 
     Args:
-        seconds: What it took, on the clock.
+        seconds: Its wall-clock seconds.
         no_charts: Why it has no charts; empty where it has.
-        error: Why there is no new report; None where there is one.
+        error: Why there is no new report; None if there is one.
         no_study: Why ``study.db`` could not be written.
     """
 
@@ -79,7 +79,7 @@ class ReportMaker:
 
     Args:
         texts: Whether the report shows rows and answers.
-        spec: Given by the run's own command, which has ``study.db`` written too.
+        spec: The request of the run, to write ``study.db`` too; None to leave it out.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class ReportMaker:
         self._due = 0.0
         self._deaths = 0
         self.no_charts = ""
-        """Why the last report has no charts; empty where it has."""
+        """Why the last report has no charts; empty if it has."""
         self.no_study = ""
-        """Why ``study.db`` could not be written the last time; empty where it was."""
+        """Why ``study.db`` could not be written the last time; empty if it was."""
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -108,18 +108,18 @@ class ReportMaker:
         self.close()
 
     def request(self) -> None:
-        """Note that something changed. The next ``poll`` that is allowed to asks for a report."""
+        """Note that something changed, so that ``poll`` requests a report when it is due."""
         self._wanted = True
 
     def poll(self) -> None:
-        """Go on with what was requested. Returns at once; call it often."""
+        """Continue with a requested report. Returns at once; call it often."""
         child = self._child
         if child is not None and child.busy:
             if (answer := child.answer()) is not None:
-                self._heard(answer)
+                self._take_answer(answer)
             elif child.gone or self._clock() - child.asked_at > TIMEOUT_SECONDS:
-                self._lost(child)
-        # A child that dies twice without drawing anything is left alone until the end.
+                self._handle_death(child)
+        # After two deaths even without charts, no child is started until the end.
         elif self._wanted and self._clock() >= self._due and self._deaths < 2:
             self._wanted = False
             self._ask(gently=True)
@@ -129,11 +129,11 @@ class ReportMaker:
         return self._child is not None and self._child.busy
 
     def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Report:
-        """Make a report of the run as it is now, and wait for it.
+        """Make a report of the current state of the run, and wait for it.
 
         Args:
-            try_charts: Draw, even if drawing has ended a process before: the memory that it
-                lacked while trials trained may be free now.
+            try_charts: Whether to draw charts even if drawing has killed a process before, since
+                more memory may be free now.
 
         Returns:
             The report.
@@ -157,16 +157,16 @@ class ReportMaker:
                     return Report.read(self._folder.report)
             self.no_charts = self.no_charts or f"no report was made: {answer.error}"
             break
-        return self._here()
+        return self._make_in_this_process()
 
     def close(self) -> None:
-        """End the child process, whatever it is doing. Files stay whole."""
+        """End the child process at once. Files stay complete."""
         if self._child is not None:
             self._child.close()
             self._child = None
 
     def _ask(self, *, gently: bool) -> bool:
-        """Send a request, to a new process if need be; False if none can be started."""
+        """Send a request, to a new process if necessary; False if none can be started."""
         try:
             if self._child is None or self._child.ended():
                 self.close()
@@ -182,38 +182,38 @@ class ReportMaker:
         return ReportRequest(run=run, no_charts=no_charts, texts=self._texts, spec=self._spec)
 
     def _await(self, timeout: float) -> ReportAnswer | None:
-        """What a busy child answers; None if there is none, or if it died."""
+        """The answer of a busy child; None if there is no busy child, or if it died."""
         child = self._child
         if child is None or not child.busy:
             return None
         answer = child.answer(timeout)
         if answer is None:
-            self._lost(child)
+            self._handle_death(child)
         else:
-            self._heard(answer)
+            self._take_answer(answer)
         return answer
 
-    def _heard(self, answer: ReportAnswer) -> None:
-        self._due = self._clock() + answer.seconds / SHARE
+    def _take_answer(self, answer: ReportAnswer) -> None:
+        self._due = self._clock() + answer.seconds / MAX_TIME_SHARE
         self._deaths = 0
         self.no_study = answer.no_study
         if answer.error is None:
             self.no_charts = answer.no_charts
 
-    def _lost(self, child: _Child) -> None:
-        """The child died or hangs: the next one draws nothing."""
+    def _handle_death(self, child: _Child) -> None:
+        """Handle a child that died or hangs: the next child draws no charts."""
         how = child.end()
-        self._due = self._clock() + (self._clock() - child.asked_at) / SHARE
+        self._due = self._clock() + (self._clock() - child.asked_at) / MAX_TIME_SHARE
         self._wanted = True
         if self.no_charts:
             self._deaths += 1
         else:
             self.no_charts = f"the drawing process {how}"
         with contextlib.suppress(OSError):
-            write_text(self._folder.path / LOG, child.said())
+            write_text(self._folder.path / LOG, child.stderr_end())
         self.close()
 
-    def _here(self) -> Report:
+    def _make_in_this_process(self) -> Report:
         """The report without a child process and without charts."""
         self.no_charts = self.no_charts or "the drawing process could not be started"
         request = self._request()
@@ -222,7 +222,7 @@ class ReportMaker:
 
 
 def _make(request: ReportRequest) -> Report:
-    # Not at the top: the command's own process needs them for one way out alone.
+    # Not at the top: the command's process rarely needs them.
     from sweeper.reporting.compose import report_of
     from sweeper.reporting.write import write_report
 
@@ -231,7 +231,7 @@ def _make(request: ReportRequest) -> Report:
 
 
 class _Study:
-    """Writes ``study.db`` again and again, if the request asks for it."""
+    """Writes ``study.db`` repeatedly, if the request asks for it."""
 
     def __init__(self, request: ReportRequest) -> None:
         self._request = request
@@ -241,7 +241,7 @@ class _Study:
         """Write it, and return why it could not be written."""
         if self._request.spec is None:
             return ""
-        # Not at the top: a report is also made where Optuna is not installed.
+        # Not at the top: a report is also made without Optuna.
         from sweeper.processes.study_file import StudyFile
 
         try:
@@ -269,7 +269,7 @@ def _line(error: Exception) -> str:
 
 
 def serve(request: ReportRequest) -> None:
-    """Make reports until no more are asked for, in the child process."""
+    """Make reports in the child process until standard input ends."""
     gentle, study = False, _Study(request)
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
@@ -280,7 +280,7 @@ def serve(request: ReportRequest) -> None:
 
 
 def shows_texts(folder: RunFolder) -> bool:
-    """Whether a run's own sweep.yaml lets its report show rows; not where it cannot be read."""
+    """Whether a run's sweep.yaml lets its report show rows; False if it cannot be read."""
     try:
         return not resolve({}, folder.spec).evaluation.no_texts
     except (SweeperError, OSError):
@@ -288,7 +288,7 @@ def shows_texts(folder: RunFolder) -> bool:
 
 
 def lost_charts(folder: RunFolder, why: str) -> str:
-    """What to tell a user whose report has no charts."""
+    """The message to a user whose report has no charts."""
     command = f"sweeper report {shlex.quote(str(folder.path))}"
     return (
         f"the report has no charts: {why}. The drawing engine reserves up to 100 GB of address "
@@ -298,7 +298,7 @@ def lost_charts(folder: RunFolder, why: str) -> str:
 
 
 class _Child:
-    """One report process. ``gone`` once it has closed its output, which it does when it ends."""
+    """One report process. ``gone`` once it has closed its output, as it ends."""
 
     def __init__(self, request: ReportRequest, clock: Callable[[], float]):
         self._clock = clock
@@ -313,9 +313,9 @@ class _Child:
             raise
 
     def ask(self, *, gently: bool) -> None:
-        """Request one report; ``gently`` lets trials that train go first."""
+        """Request one report; with ``gently``, training has priority."""
         self.busy, self.asked_at = True, self._clock()
-        with contextlib.suppress(BrokenPipeError):  # its end says more
+        with contextlib.suppress(BrokenPipeError):  # its end is noticed later
             assert self._popen.stdin is not None
             self._popen.stdin.write(b"gently\n" if gently else b"now\n")
             self._popen.stdin.flush()
@@ -323,8 +323,10 @@ class _Child:
     def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
         """The answer to the request, if it comes in time."""
         assert self._popen.stdout is not None
-        if not select.select([self._popen.stdout], [], [], timeout)[0]:
-            return None
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._popen.stdout, selectors.EVENT_READ)
+            if not ready.select(timeout):
+                return None
         line = self._popen.stdout.readline()
         if not line.endswith(b"\n"):
             self.gone = True
@@ -336,7 +338,7 @@ class _Child:
         return self._popen.poll() is not None
 
     def end(self) -> str:
-        """End it if it still runs, and say how it ended."""
+        """End the process if it still runs; a text on how it ended."""
         if not self.gone:
             self._popen.kill()
             self._popen.wait()
@@ -346,16 +348,16 @@ class _Child:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with status {code}"
 
-    def said(self) -> str:
-        """The end of what it wrote on stderr."""
+    def stderr_end(self) -> str:
+        """The end of its output on stderr."""
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _LOG_BYTES))
         return self._errors.read().decode(errors="replace")
 
     def close(self) -> None:
-        """End it, and free what it held."""
+        """End the process, and free its resources."""
         self._popen.kill()
         self._popen.wait()
         for stream in (self._popen.stdin, self._popen.stdout, self._errors):
-            with contextlib.suppress(OSError):  # a request that it never read
+            with contextlib.suppress(OSError):  # it may have unread requests
                 assert stream is not None
                 stream.close()

@@ -25,21 +25,21 @@ from sweeper.search.search import Search
 from sweeper.spec import Spec
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
-# A reader or a backup may lock the file for a moment. SQLite would wait for ever.
+# Longest wait for a file that a reader or a backup has locked; SQLite would wait for ever.
 LOCKED_SECONDS = 1.0
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class StudyFile:
-    """The study of one run, brought up to date by each ``write``.
+    """The study of one run, updated by each ``write``.
 
-    Trials that have ended are kept in a database in memory, whose copy replaces the file as one
+    Ended trials are kept in a database in memory, whose copy replaces the file in one
     transaction; Optuna then adds the other trials to the file.
     """
 
     def __init__(self, run: RunFolder, spec: Spec) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # It would print the stack of what is one line for the user.
+        # Optuna would print a stack trace for an error that is one line for the user.
         logging.getLogger("optuna.storages").setLevel(logging.ERROR)
         self._run = run
         self._search = Search(Plan.read(run.plan), limits=limits_of(spec))
@@ -52,12 +52,12 @@ class StudyFile:
         self._begun, self._written, self._ended = 0, 0, set[int]()
 
     def write(self) -> None:
-        """Write the trials as they are now.
+        """Write the current trials.
 
         Raises:
             RunError: The file is locked.
             sqlite3.Error: The disk is full.
-            OSError: Something that cannot be deleted lies in its place.
+            OSError: Something that cannot be deleted is in its place.
         """
         self._read()
         trials = self._search.study.get_trials(deepcopy=False)[self._written :]
@@ -75,7 +75,7 @@ class StudyFile:
             options = {"connect_args": {"timeout": LOCKED_SECONDS}}
             storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
             study = optuna.load_study(study_name=self._kept.study_name, storage=storage)
-            study.add_trials(self._waiting(rest))
+            study.add_trials(self._with_waiting_state(rest))
             storage.engine.dispose()
 
     def _replace(self) -> None:
@@ -92,8 +92,8 @@ class StudyFile:
         with contextlib.closing(sqlite3.connect(path, LOCKED_SECONDS)) as file:
             memory.backup(file, progress=refuse_locked)
 
-    def _waiting(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """The trials, of which those that have not ended and that no worker has wait for one."""
+    def _with_waiting_state(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials; those that have not ended and have no worker are in the state WAITING."""
         status = Status.read_or_none(self._run.status)
         running = {job.trial for job in status.running if not job.job} if status else set()
         shown = [copy.copy(trial) for trial in trials]
@@ -109,7 +109,7 @@ class StudyFile:
             if number in self._ended:
                 continue
             config = TrialConfig.read_or_none(folder / CONFIG)
-            if config is None:  # not begun, or about to be repaired
+            if config is None:  # not begun, or damaged
                 return
             if number == self._begun:
                 self._search.restore(config)

@@ -127,7 +127,7 @@ def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> s
     metric = findings.objective
     scored = [(t.objective, t.number) for t in trials if t.objective is not None]
     outside = sorted(
-        (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.worse(pair[0])
+        (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.as_cost(pair[0])
     )
     if not outside:
         return ""

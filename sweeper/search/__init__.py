@@ -1,1 +1,1 @@
-"""Which trial comes next and which one stops early: the study, its space, sampler and pruner."""
+"""The search: the study, its space, the sampler of trials and the pruner that stops them early."""

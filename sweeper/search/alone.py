@@ -1,7 +1,7 @@
-"""The search without training: a space with priors, an objective that reports rungs, a limit.
+"""The search as a library: a space with priors, an objective that reports rungs, a stop condition.
 
-The same sampler and pruner as ``sweeper run``, or any of Optuna's, over whatever the objective
-computes: a table of recorded trials, a formula, a training loop of one's own. One trial at a
+The same sampler and pruner as ``sweeper run``, or any of Optuna's, over any objective
+function: a table of recorded trials, a formula, or a training loop. One trial at a
 time, in memory. ``sweeper run`` does not use it: see ``sweeper.search.search``.
 """
 
@@ -59,7 +59,7 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that has ended: what was chosen, what it reported, how it ended."""
+    """A trial that has ended: its parameters, its reports and its result."""
 
     trial: Configuration
     reports: tuple[RungReport, ...]
@@ -68,7 +68,7 @@ class EndedTrial:
 
 @dataclass(frozen=True)
 class Searched:
-    """All trials in their order, and what ended the search."""
+    """All trials in their order, and the reason for the end of the search."""
 
     trials: tuple[EndedTrial, ...]
     because: str
@@ -82,13 +82,13 @@ class Searched:
         return min(done, key=self.cost, default=None)
 
     def cost(self, trial: EndedTrial) -> float:
-        """The cost of a completed trial within the limits; infinite of others."""
+        """The cost of a completed trial within the limits; infinite for others."""
         cost = cost_within(trial.result, self.objective, self.limits)
         return math.inf if cost is None else cost
 
     @property
     def seconds(self) -> float:
-        """What all trials took together."""
+        """Seconds of all trials together."""
         return sum(trial.result.seconds for trial in self.trials)
 
 
@@ -108,35 +108,35 @@ def search(
     Args:
         space: A ``Space``; a ``Plan`` is one.
         objective: Called with a strategy and its parameters; yields a ``RungReport`` at each rung
-            and may return the final value (else it is the best one that it yielded). Seconds and
-            measures of the last report are those of the trial. It is closed where the pruner ends
+            and may return the final value (by default the best one that it yielded). Seconds and
+            measures of the last report are those of the trial. It is closed if the pruner ends
             the trial, and may raise ``Diverged``.
         limit: Twenty trials by default.
-        starts: What is tried first; the strategies' defaults where this is None.
+        starts: The first trials; the strategies' defaults if None.
         sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
             brackets.
         pruner: Likewise.
-        untrained: Costs that are known before any trial, by model (``""`` where strategies name
-            none): of the base model as it is, and of a linear head on it, for trials that may
-            start from that (``head_init`` of ``probe``).
-        limits: On measures of the reports, which trials are held to.
+        untrained: Costs that are known before any trial, by model (``""`` if strategies have
+            none): of the base model, and of a linear head on it, for trials that may
+            start from that head (``head_init`` of ``probe``).
+        limits: Limits on measures of the reports.
 
     Raises:
-        SpecError: Sampler or pruner cannot be made.
+        SpecError: The sampler or pruner cannot be created.
     """
     if starts is None:
         starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
     searched = Searched((), "", running.objective, tuple(limits))
-    while not (because := _ended(running, stop, searched)):
+    while not (reason := _ended(running, stop, searched)):
         trial, reports = running.ask(), list[RungReport]()
         steps = objective(space.key(trial), trial.parameters)
         result = _follow(running, trial.number, steps, reports)
         running.tell(trial.number, result)
         ended = EndedTrial(trial, tuple(reports), result)
         searched = replace(searched, trials=(*searched.trials, ended))
-    return replace(searched, because=because)
+    return replace(searched, because=reason)
 
 
 def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
@@ -174,10 +174,10 @@ def _follow(
                 rung, why = report.rung, decision.because
                 return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
     except StopIteration as end:
-        of = running.objective
-        best = min(reports, key=lambda rung: of.cost_of(rung) or 0.0)
-        value = of.measured(best) if end.value is None else float(end.value)
-        field = "validation_loss" if of.is_loss else "objective"
+        target = running.objective
+        best = min(reports, key=lambda rung: target.cost_of(rung) or 0.0)
+        value = target.measured(best) if end.value is None else float(end.value)
+        field = "validation_loss" if target.is_loss else "objective"
         return ended("COMPLETE", measures=reports[-1].measures, **{field: value})
     except Diverged as error:
         return diverged(str(error))

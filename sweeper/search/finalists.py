@@ -1,4 +1,4 @@
-"""Which configurations are trained again, their order, and which one is recommended.
+"""The finalists: which configurations are confirmed, their order, and the recommendation.
 
 Everything is decided on validation, before the test split is opened.
 """
@@ -16,10 +16,10 @@ from sweeper.evaluation.significance import Scores, paired_difference, with_shar
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import TrialResult
 
-# Costs that differ by no more than this share are alike: the seeds of one configuration took times
-# that differed by 16% in the median and by 37% in nine of ten of 30 recorded trials. Memory that a
-# process takes in one trial and not in the next does not count (``benchmarks/memory``).
-ALIKE_MEMORY, ALIKE_GIB, ALIKE_SECONDS = 0.1, 0.1, 0.35
+# Differences of memory (share, or GiB) and time (share) that count as none. The times of one
+# configuration's seeds differed by 16% in the median and by 37% in nine of ten of 30 recorded
+# trials. Process memory varies from trial to trial (``benchmarks/memory``).
+SAME_MEMORY_SHARE, SAME_MEMORY_GIB, SAME_SECONDS_SHARE = 0.1, 0.1, 0.35
 
 
 def choose(
@@ -31,14 +31,13 @@ def choose(
 ) -> list[int]:
     """The trials to confirm, best first.
 
-    The best of each strategy comes before the second best of any: the question is which strategy
-    to use as much as which configuration, and two trainings of nearly the same thing answer
-    neither.
+    The best trial of each strategy comes before the second best of any, since the study compares
+    strategies as well as configurations.
 
     Args:
-        results: By trial number; those that did not complete are left out.
-        pairs: The candidate of each: its strategy and model.
-        limits: Trials within them come first; others are finalists only where fewer than ``n``
+        results: Results by trial number; only completed trials are chosen.
+        pairs: The candidate (strategy and model) of each trial.
+        limits: Trials within them come first; others are finalists only if fewer than ``n``
             are within.
     """
     costs = {number: cost_of(result, objective) for number, result in results.items()}
@@ -49,11 +48,11 @@ def choose(
     )
     within = [number for number in ranked if not is_beyond(violations[number])]
     others = ranked[len(within) :]
-    return _places(within, pairs, n) + _places(others, pairs, n - len(within))
+    return _first_of_each(within, pairs, n) + _first_of_each(others, pairs, n - len(within))
 
 
-def _places(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> list[int]:
-    """The best trial of each strategy first, then the second ones, up to the number of places."""
+def _first_of_each(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> list[int]:
+    """``n`` trials: the best one of each candidate, then the next best; in order of rank."""
     firsts = list({pairs[number]: number for number in reversed(ranked)}.values())
     firsts.sort(key=ranked.index)
     rest = [number for number in ranked if number not in firsts]
@@ -61,17 +60,17 @@ def _places(ranked: Sequence[int], pairs: Mapping[int, Hashable], n: int) -> lis
 
 
 def cost_of(result: TrialResult, objective: Objective = LOSS) -> float:
-    """The cost of a result, or infinity where there is none."""
+    """The cost of a result; infinity if there is none."""
     cost = objective.cost_of(result)
     return math.inf if cost is None else cost
 
 
 @dataclass(frozen=True)
 class Trainings:
-    """All trainings of one finalist that completed.
+    """All completed trainings of one finalist.
 
     Args:
-        scores: Costs of single validation items, one row a training; None if they were not kept.
+        scores: Costs of validation items, one row per training; None if they were not kept.
     """
 
     trial: int
@@ -82,19 +81,19 @@ class Trainings:
 
     @property
     def cost(self) -> float:
-        """Mean over the trainings."""
+        """Mean cost over the trainings."""
         return statistics.fmean(cost_of(result, self.objective) for result in self.results)
 
     @property
     def violation(self) -> float | None:
-        """By how much it is beyond the limits, on average; None where unknown."""
+        """Mean excess over the limits; None if unknown."""
         measured = [violation(result.measures, self.limits) for result in self.results]
         violations = [result for result in measured if result is not None]
         return statistics.fmean(violations) if violations else None
 
     @property
     def memory_gib(self) -> float:
-        # Not the highest: the first training of a CPU's process also grows by oneDNN's kernels.
+        # The lowest, since oneDNN's kernels add to the first training of a process on a CPU.
         return min(result.peak_memory_gib or 0.0 for result in self.results)
 
     @property
@@ -105,17 +104,17 @@ class Trainings:
 
 
 def in_order(finalists: Sequence[Trainings]) -> list[Trainings]:
-    """Best first, by the means over all trainings."""
+    """The finalists, best first, by the means over all trainings."""
     return sorted(finalists, key=lambda each: (order(each.cost, each.violation), each.trial))
 
 
 def recommend(finalists: Sequence[Trainings]) -> int | None:
-    """The finalist that is cheapest to train of those close to the best.
+    """The recommended finalist: the cheapest to train of those that are not clearly worse.
 
-    Of those that take about the same it is the one with the lowest cost.
+    Of those that take about the same memory and time it is the one with the lowest cost.
 
-    Only those within the limits count. Where none is, it is the nearest to them, and whoever
-    reports it must say so.
+    Only finalists within the limits count. If there is none, it is the one nearest to the limits,
+    which the report must say.
     """
     if not finalists:
         return None
@@ -125,46 +124,45 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
         return ranked[0].trial
     best, *others = within
     shared = with_shared_seeds({str(each.trial): each.scores for each in within if each.scores})
-    top = [best, *(finalist for finalist in others if not told_apart(best, finalist, shared))]
+    top = [best, *(finalist for finalist in others if not is_worse(best, finalist, shared))]
     return top[min(cheapest([(finalist.memory_gib, finalist.seconds) for finalist in top]))].trial
 
 
 def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
     """Whether seeds make up more than half of the variance of differences between finalists.
 
-    It is the mean over all pairs on validation. What the differences are decides nothing, so that
-    the question whether there is one stays open.
+    The mean over all pairs on validation counts. The differences themselves are not used, so that
+    whether there is one stays open.
     """
     scores = [finalist.scores for finalist in finalists if finalist.scores is not None]
     shares = []
     for first, second in combinations(scores, 2):
         if first.items.shape[1] == second.items.shape[1]:
-            difference = paired_difference(first, second)
-            seed, item = (difference.seed_error or 0.0) ** 2, difference.item_error**2
-            shares.append(seed / (seed + item) if seed else 0.0)
+            shares.append(paired_difference(first, second).seed_share or 0.0)
     return bool(shares) and statistics.fmean(shares) > 0.5
 
 
 def cheapest(trainings: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of those that nothing undercuts clearly: in memory first, then in time.
+    """Indices of the (GiB, seconds) that are about the lowest: in memory first, then in time.
 
     >>> cheapest([(2.0, 10.0), (1.0, 30.0), (1.05, 20.0), (1.0, 21.0)])
     [2, 3]
     """
-    least = min(used for used, _ in trainings)
-    memory = max(least * (1 + ALIKE_MEMORY), least + ALIKE_GIB)
-    seconds = min(took for used, took in trainings if used <= memory) * (1 + ALIKE_SECONDS)
+    lowest = min(used for used, _ in trainings)
+    memory = max(lowest * (1 + SAME_MEMORY_SHARE), lowest + SAME_MEMORY_GIB)
+    seconds = min(took for used, took in trainings if used <= memory) * (1 + SAME_SECONDS_SHARE)
     pairs = enumerate(trainings)
     return [index for index, (used, took) in pairs if used <= memory and took <= seconds]
 
 
-def told_apart(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:
-    """Whether the data say that ``worse`` has the higher cost, at 95% confidence.
+def is_worse(better: Trainings, worse: Trainings, scores: Mapping[str, Scores]) -> bool:
+    """Whether the cost of ``worse`` is higher, at 95% confidence.
 
-    Without the same items of both, the means decide.
+    If they were not scored on the same items, the means decide.
 
     Args:
-        scores: Of the finalists, by the trial's number, with what each tells of the others' seeds.
+        scores: Scores of the finalists by trial number, with the spread of seeds estimated from
+            all.
     """
     first, second = scores.get(str(worse.trial)), scores.get(str(better.trial))
     if first is None or second is None or first.items.shape[1] != second.items.shape[1]:

@@ -32,13 +32,13 @@ OURS = "sweeper"
 
 
 def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
-    """A third-party sampler for one trial.
+    """Create a third-party sampler for one trial.
 
-    It is made anew for each trial, seeded by the study's seed and the trial's
-    number: its random state would otherwise start over on each resume and repeat trials.
+    Each trial has its own, seeded by the study's seed and the trial's number: otherwise its random
+    state would start over on each resume and repeat trials.
 
     Raises:
-        SpecError: The name means nothing, or the class cannot be made like this.
+        SpecError: The name is unknown, or the class cannot be created with these options.
     """
     seed = (space.seed * 1_000_003 + number) % 2**32
     made = _make(name, "search.sampler", BaseSampler, optuna.samplers, {"seed": seed})
@@ -49,17 +49,17 @@ def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
 def check_named(sampler: str, pruner: str, space: Space) -> None:
     """Check before any trial that a sampler and a pruner work on this space.
 
-    Both are made and asked once, of a study that is thrown away.
+    Both are created and called once, in a temporary study.
 
     Raises:
-        SpecError: With what is wrong with either of them.
+        SpecError: The sampler or the pruner does not work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     problems: list[Problem] = []
     for name, where in ((sampler, "search.sampler"), (pruner, "search.pruner")):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they come again where trials are drawn
+                warnings.simplefilter("ignore")  # warnings are repeated when trials are drawn
                 _try(name, where, space)
         except SpecError as error:
             problems += error.problems
@@ -97,16 +97,16 @@ def make_pruner(name: str, space: Space) -> BasePruner | SweeperPruner:
     """The pruner of a study.
 
     Raises:
-        SpecError: The name means nothing, or the class cannot be made like this.
+        SpecError: The name is unknown, or the class cannot be created with these options.
     """
     if name.partition("(")[0] == OURS:
-        return _ours(name, space)
+        return _sweeper_pruner(name, space)
     made = _make(name, "search.pruner", BasePruner, optuna.pruners, {})
     assert isinstance(made, BasePruner)
     return made
 
 
-def _ours(name: str, space: Space) -> SweeperPruner:
+def _sweeper_pruner(name: str, space: Space) -> SweeperPruner:
     _, options = _parse(name, "search.pruner")
     first, rungs = options.pop("first_rung", space.budget.first_rung), space.budget.rungs
     number = isinstance(first, int) and not isinstance(first, bool)
@@ -142,7 +142,7 @@ def _make(name: str, where: str, base: type, home: Any, extra: dict[str, object]
 
 
 def _imported(module: str) -> ModuleType:
-    # A command does not look for modules where it was started, and a worker does.
+    # Let the command find modules in its working directory, as workers do.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -173,7 +173,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 
 
 class OnlySearchable(BaseSampler):
-    """Another sampler, without the strategies that have only one possible trial."""
+    """A wrapper of a sampler that avoids strategies with only one possible trial."""
 
     def __init__(self, inner: BaseSampler, space: Space) -> None:
         self._inner = inner
@@ -181,7 +181,7 @@ class OnlySearchable(BaseSampler):
             key for key, candidate in space.keyed.items() if candidate.searchable
         ] or list(space.keyed)
 
-    def _mend(self, key: object, number: int) -> object:
+    def _searchable_key(self, key: object, number: int) -> object:
         return key if key in self._keys else self._keys[number % len(self._keys)]
 
     def infer_relative_search_space(
@@ -194,7 +194,9 @@ class OnlySearchable(BaseSampler):
     ) -> dict[str, Any]:
         drawn = dict(self._inner.sample_relative(study, trial, search_space))
         if optuna_space.STRATEGY in drawn:
-            drawn[optuna_space.STRATEGY] = self._mend(drawn[optuna_space.STRATEGY], trial.number)
+            drawn[optuna_space.STRATEGY] = self._searchable_key(
+                drawn[optuna_space.STRATEGY], trial.number
+            )
         return drawn
 
     def sample_independent(
@@ -205,7 +207,11 @@ class OnlySearchable(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         drawn = self._inner.sample_independent(study, trial, param_name, param_distribution)
-        return self._mend(drawn, trial.number) if param_name == optuna_space.STRATEGY else drawn
+        return (
+            self._searchable_key(drawn, trial.number)
+            if param_name == optuna_space.STRATEGY
+            else drawn
+        )
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._inner.before_trial(study, trial)

@@ -1,12 +1,12 @@
 """The sampler of a study: chooses a strategy, then its configuration.
 
-Every strategy gets its first trials, whatever its expected improvement; then the trial that
-promises most is tried. Configurations are drawn from four sources, as in PriorBand
+Every strategy gets its first trials, whatever its expected improvement; then the trial with the
+largest expected improvement is run. Configurations are drawn from four sources, as in PriorBand
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
-It has no state but the losses of untrained models. The choice for a trial follows from the seed,
-the trial's number and the trials before it, so that a resumption changes nothing.
+Its only state is the losses of untrained models. The choice for a trial follows from the seed,
+the trial's number and the trials before it, so that resuming changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sweeper.search.cost_model.axes import (
     Point,
     Range,
     axis_of,
-    cumulated,
+    cumulative,
     drawn,
     numbers,
     truncated,
@@ -39,44 +39,44 @@ from sweeper.search.cost_model.observations import Observation, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 
-# Fewer trials than these say little of a candidate: its default is one draw, and seeds of one
-# configuration may differ by more than strategies do. Candidates that have fewer get a part of the
-# searched trials at least, which all of them together do not exceed.
+# A candidate with fewer ended trials is young: its default is a single draw, and seeds of one
+# configuration may differ by more than strategies do. Young candidates together get at least
+# YOUNG_SHARE of the searched trials.
 ENOUGH_TRIALS = 3
 YOUNG_SHARE = 0.5
-# A candidate that failed this often and never ended well is left out.
+# A candidate that failed this often and never completed a trial is left out.
 FAILURES_ALLOWED = 3
 
-# Shares of the draws from the searched and from the allowed range, whatever the rest says.
+# Shares of draws from the searched and from the allowed range.
 SEARCHED_SHARE, ALLOWED_SHARE = 0.2, 0.05
-# How much of the rest the prior has: it also weighs in when the model picks.
+# Share of the other draws from the prior (the rest are near incumbents).
 PRIOR_SHARE = 0.5
-# About an incumbent one parameter is moved, and each other one with this probability: with few
-# trials, moves of many parameters at once say little about any (replays of formulas).
+# Near an incumbent one parameter is moved, and each other one with this probability: with few
+# trials, moving many parameters at once says little about each (replays of formulas).
 MOVE_PROBABILITY = 0.2
-# PriorBand moves by a quarter of the searched range; half of the moves go as far as the
-# best-practice range is wide, and beyond its edges, so that a wrong prior is found out early.
+# PriorBand moves by a quarter of the searched range; half of the moves here have the width of the
+# best-practice range and may leave it, so that a wrong prior is detected early.
 NEAR_SPREAD = 0.25
 WIDE_SHARE = 0.5
-# Until so many trials of a strategy have ended, only its first rate is moved about the best one,
-# by these shares of the distance over which losses are related: what an engineer does first. In
+# Until so many trials of a strategy have ended, only its first rate is moved around the best one,
+# by these multiples of its correlation length, as an engineer would do first. In
 # replays of four formulas it cut the regret after five full budgets from 11.8 to 4.6%.
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
 EARLY_DRAWS, DRAWS = 8, 128
-# How likely a good configuration makes another choice than one that is known to be good.
+# Probability that a good configuration has another choice than the earlier best.
 OTHER_CHOICE = 0.3
-# What an earlier study on the very same facts counts against the rules' prior. As that does, it
-# fades as trials come in, and its tails are long.
+# Weight of an earlier study with the same facts in the prior. Like the rules' prior it has long
+# tails and counts less with more trials.
 EARLIER_SHARE = 0.5
 
 
 class SweeperSampler:
-    """Rules' prior, incumbents' neighbourhood and a model of what was seen, per strategy.
+    """Samples by the rules' prior, incumbents' neighbourhoods and a cost model per candidate.
 
     Args:
         space: Candidates, ranges, priors, seed.
-        untrained: Costs that are known before any trial; may be added to.
+        untrained: Costs that are known before any trial; more may be added.
     """
 
     def __init__(self, space: Space, untrained: Untrained = NOTHING) -> None:
@@ -99,7 +99,7 @@ class SweeperSampler:
         """The candidate of a trial, and values of its searched parameters.
 
         Args:
-            seen: The trials before it.
+            seen: The earlier trials.
         """
         with one_thread():
             return self._choose(number, seen)
@@ -111,17 +111,17 @@ class SweeperSampler:
             by_key[trial.key].append(trial)
         before = self.untrained.with_heads(self._candidates, by_key)
         trials = {key: self._trials_of(key, by_key[key], before) for key in self._searchable}
-        known = known_of(seen)
+        known = statistics_of(seen)
 
         def suggestion(key: str) -> Suggestion:
-            earlier, constants = self._earlier(key, by_key[key]), self._constants(key)
+            earlier, constants = self._earlier_prior(key, by_key[key]), self._constants(key)
             others = [trials_of for other, trials_of in trials.items() if other != key]
             return Proposals(trials[key], generator, constants, known, earlier, others).best()
 
-        keys = alive(self._searchable, by_key)
-        turn = in_turn(keys, by_key)
+        keys = without_failed(self._searchable, by_key)
+        turn = next_young(keys, by_key)
         if turn is not None and not (self._axes[turn] and by_key[turn]):
-            # The rule book's best guess is tried before anything is searched.
+            # The rule book's default comes first.
             parameters = self._candidates[turn].parameters
             return turn, {name: parameters[name].default for name in self._axes[turn]}
         suggestions = {key: suggestion(key) for key in keys} if turn is None else {}
@@ -132,9 +132,9 @@ class SweeperSampler:
     def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
         if any(trial.cost is not None for trial in seen):
-            unmoved = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
-            own += [] if unmoved is None else [unmoved]
-        # Between two choices most candidates have no new trial, and what follows from theirs stays.
+            initial = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
+            own += [] if initial is None else [initial]
+        # Between two choices most candidates have no new trial, so that their Trials are reused.
         if key not in self._trials or self._trials[key].seen != own:
             self._trials[key] = Trials(self._axes[key], own, self._space.budget)
         return self._trials[key]
@@ -154,7 +154,7 @@ class SweeperSampler:
         }
 
     def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
-        """The proposed configuration, once, as this candidate's first draw."""
+        """The proposed configuration as this candidate's first draw; empty if it was tried."""
         drawn = [trial for trial in own if trial.origin == "search"]
         point = self._proposed_point(key) if not drawn else {}
         return {} if any(trial.parameters == point for trial in own) else point
@@ -165,8 +165,8 @@ class SweeperSampler:
             return {}
         return candidate.searched(candidate.defaults(proposed.parameters))
 
-    def _earlier(self, key: str, own: Sequence[Observation]) -> ProposedTrial | None:
-        """The proposal as a prior, until it is worse than the default."""
+    def _earlier_prior(self, key: str, own: Sequence[Observation]) -> ProposedTrial | None:
+        """The proposal of an earlier study as a prior, unless it is worse than the default."""
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
@@ -178,46 +178,46 @@ class SweeperSampler:
         return proposed
 
 
-def known_of(seen: Sequence[Observation]) -> StudyCosts:
-    """Figures over the trials of all candidates: spread and best cost."""
+def statistics_of(seen: Sequence[Observation]) -> StudyCosts:
+    """Statistics over the trials of all candidates: spread and best cost."""
     done = sorted(trial.cost for trial in seen if trial.complete and trial.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
     spread = float(np.std(better)) if len(better) > 1 else 0.0
     return StudyCosts(spread, lowest_final(seen))
 
 
-def alive(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
-    """The candidates with a trial that did not fail; all of them if there is none.
+def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
+    """The candidates that do not always fail; all of them if there is none.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
-        seen: The trials of each.
+        seen: The trials of each candidate.
     """
-    return [key for key in keys if not _hopeless(seen.get(key, ()))] or [*keys]
+    return [key for key in keys if not _always_fails(seen.get(key, ()))] or [*keys]
 
 
-def _hopeless(trials: Sequence[Observation]) -> bool:
+def _always_fails(trials: Sequence[Observation]) -> bool:
     if any(trial.complete for trial in trials):
         return False
     return sum(1 for trial in trials if trial.failed) >= FAILURES_ALLOWED
 
 
-def in_turn(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
-    """The candidate with too few trials; None where no candidate has a turn to come.
+def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The candidate that is next because it has too few trials; None if there is none.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.
-        seen: The trials of each.
+        seen: The trials of each candidate.
     """
     by_key = {key: seen.get(key, ()) for key in keys}
     untried = [key for key in keys if not by_key[key]]
-    return untried[0] if untried else _young(keys, by_key)
+    return untried[0] if untried else _fewest_trials(keys, by_key)
 
 
-def _young(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
-    """The candidate with the fewest searched trials among those below the minimum.
+def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
+    """The young candidate with the fewest searched trials.
 
-    None where others have not had so many in between that it is due.
+    None if young candidates have had their share of the searched trials.
     """
     searched = {key: sum(trial.origin == "search" for trial in by_key[key]) for key in keys}
     due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
@@ -236,34 +236,34 @@ class Proposals:
     """The draws for the next configuration of one candidate.
 
     Args:
-        own: Its trials, and its searched parameters in the plan's order.
-        generator: The only source of chance.
-        constants: Values of the parameters that are not searched, which conditions may name.
-        known: What all candidates' trials say about costs and seconds.
-        earlier: What an earlier study found best, beside the rules' prior.
-        others: Other candidates of the study.
+        own: The candidate's trials, and its searched parameters in the plan's order.
+        generator: The only source of randomness.
+        constants: Values of the parameters that are not searched, on which conditions may depend.
+        study: Statistics over all candidates' trials.
+        earlier: The best configuration of an earlier study, as a prior.
+        others: Trials of other candidates.
     """
 
     own: Trials
     generator: np.random.Generator
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    known: StudyCosts = field(default_factory=StudyCosts)
+    study: StudyCosts = field(default_factory=StudyCosts)
     earlier: ProposedTrial | None = None
     others: Sequence[Trials] = ()
 
     def best(self) -> Suggestion:
         """The configuration to try next."""
-        model = CostModel(self.own, self.log_priors, self.known, self.others)
+        model = CostModel(self.own, self.log_priors, self.study, self.others)
         if self.own.ended:
             scanning = self._rate is not None and self.own.trained < RATE_TRIALS
             draw = self._rate_step if scanning and self.own.incumbents else self._draw
             return model.pick([draw() for _ in range(DRAWS)])
-        point = model.furthest([self._existing(self._believed()) for _ in range(EARLY_DRAWS)])
+        point = model.furthest([self._restrict(self._from_prior()) for _ in range(EARLY_DRAWS)])
         return Suggestion(point, 0.0)
 
     @cached_property
     def _rate(self) -> Axis | None:
-        # The first rate: strategies list what decides most first.
+        # The first rate: strategies list the most important parameters first.
         rates = (
             axis for axis in self.own.axes.values() if isinstance(axis, Axis) and axis.is_log_float
         )
@@ -276,19 +276,19 @@ class Proposals:
         moved = {
             rate.name: rate.value(rate.unit(around.get(rate.name, rate.parameter.default)) + step)
         }
-        return self._existing({**self._believed(), **around, **moved})
+        return self._restrict({**self._from_prior(), **around, **moved})
 
     def log_priors(self, points: Sequence[Point]) -> Vector:
         """Log densities under the priors of rules and earlier studies; shape ``(n,)``."""
         total = np.zeros(len(points))
         for name, axis in self.own.axes.items():
-            # Not a number where the parameter's condition does not hold.
+            # NaN if the parameter's condition does not hold.
             total += np.nan_to_num(axis.log_priors([point.get(name) for point in points]))
         if self.earlier is None:
             return total
         share = EARLIER_SHARE * self.earlier.weight
-        about = math.log(share) + self._near_earlier(self.earlier, points)
-        return np.logaddexp(math.log(1 - share) + total, about)
+        earlier = math.log(share) + self._near_earlier(self.earlier, points)
+        return np.logaddexp(math.log(1 - share) + total, earlier)
 
     def _near_earlier(self, earlier: ProposedTrial, points: Sequence[Point]) -> Vector:
         """Log density of configurations around the earlier best, as wide as the rules' prior."""
@@ -320,13 +320,13 @@ class Proposals:
         elif chance < ALLOWED_SHARE + SEARCHED_SHARE:
             point = {n: axis.draw_searched(self._range(n), self.generator) for n, axis in axes}
         elif not self.own.incumbents or self.generator.random() < PRIOR_SHARE:
-            point = self._believed_point()
+            point = self._prior_point()
         else:
             point = self._near_incumbent()
-        return self._existing(point)
+        return self._restrict(point)
 
-    def _believed_point(self) -> Point:
-        point = self._believed()
+    def _prior_point(self) -> Point:
+        point = self._from_prior()
         if self.earlier is None:
             return point
         if self.generator.random() >= EARLIER_SHARE * self.earlier.weight:
@@ -345,14 +345,14 @@ class Proposals:
         named = [(name, axis.parameter) for name, axis in self.own.axes.items()]
         return [(name, parameter) for name, parameter in named if parameter.condition is not None]
 
-    def _existing(self, point: Point) -> Point:
+    def _restrict(self, point: Point) -> Point:
         kept: Point = {**self.constants, **point}
         for name, parameter in self._conditional:
             if not parameter.holds(kept):
                 del kept[name]
         return {name: kept[name] for name in self.own.axes if name in kept}
 
-    def _believed(self) -> Point:
+    def _from_prior(self) -> Point:
         return {
             name: axis.draw_prior(self._range(name), self.generator)
             for name, axis in self.own.axes.items()
@@ -362,23 +362,23 @@ class Proposals:
         return self.own.ranges.get(name, (0.0, 1.0))
 
     @cached_property
-    def _by_rank(self) -> list[float]:
-        return cumulated(range(len(self.own.incumbents), 0, -1))
+    def _rank_weights(self) -> list[float]:
+        return cumulative(range(len(self.own.incumbents), 0, -1))
 
     def _near_incumbent(self) -> Point:
-        around = self.own.incumbents[drawn(self._by_rank, self.generator)].parameters
+        incumbent = self.own.incumbents[drawn(self._rank_weights, self.generator)].parameters
         names = list(self.own.axes)
         count = 1 + int(self.generator.binomial(len(names) - 1, MOVE_PROBABILITY))
-        moved = {names[k] for k in self.generator.permutation(len(names))[:count]}
-        fresh = {
-            name: self._near(name, axis, around)
+        moved_names = {names[k] for k in self.generator.permutation(len(names))[:count]}
+        changes = {
+            name: self._near(name, axis, incumbent)
             for name, axis in self.own.axes.items()
-            if name in moved or name not in around
+            if name in moved_names or name not in incumbent
         }
-        return {**around, **fresh}
+        return {**incumbent, **changes}
 
     def _near(self, name: str, axis: Axis | ChoiceAxis, around: Mapping[str, Scalar]) -> Scalar:
-        # Its condition may not hold there.
+        # The parameter's condition may not hold at the incumbent.
         if name not in around or isinstance(axis, ChoiceAxis):
             return axis.draw_prior(self._range(name), self.generator)
         low, high = self.own.ranges[name]

@@ -1,7 +1,7 @@
-"""What more trials are expected to bring and cost, and whether a search ends before its last one.
+"""The expected gain and time of more trials, and whether a search ends before its last trial.
 
-It ends where its target loss is reached, or nothing is left to gain. Pure. Whoever owns the search
-keeps the ending, and asks no further trial.
+It ends when its target loss is reached, or little gain is expected. Pure. The owner of the search
+stores the ending, and asks for no further trial.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from sweeper.spec import SearchSpec
 if TYPE_CHECKING:
     from sweeper.search.search import Search
 
+# Trials ahead for which gain and time are predicted.
 NEXT = 5
-# By trials that have ended: how far the next five lower the best loss, as a share of it. Means over
-# searches of twelve recorded tasks (benchmarks/findings.md). What a search itself shows (the last
-# gain, the time since the best trial, the sampler's expected improvement) did not correlate with
-# what came.
+# Number of ended trials to the share by which the next five lower the best loss. Means over
+# searches of twelve recorded tasks (benchmarks/findings.md). A search's own figures (the last gain,
+# the time since the best trial, the sampler's expected improvement) did not correlate with it.
 GAINS = {5: 0.0118, 10: 0.0039, 15: 0.0031, 20: 0.0023, 25: 0.0004}
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
-# tasks of benchmarks/search (0.011 to 0.143), by the pairs of seeds that each has. Two trials
-# differ by the square root of two times it.
+# tasks of benchmarks/search (0.011 to 0.143), by pairs of seeds. The difference of two trials has
+# the square root of two times it.
 SEED_SHARE = 0.06
 # An expected gain below this share of the noise is not worth its trials.
 WORTH_SHARE = 0.1
@@ -49,27 +49,26 @@ class Outlook(Record):
 def outlook(
     losses: Sequence[float | None], seconds: Sequence[float], workers: int
 ) -> Outlook | None:
-    """What the next trials promise; None while too few trials have ended.
+    """The outlook of the next trials; None while too few trials have ended.
 
     Args:
-        losses: Final losses by number of the trial; None of a trial that has none or that forgot
-            too much.
-        seconds: What trials of the search took, the last one last.
+        losses: Final losses in trial order; None if a trial has none or exceeds the limit.
+        seconds: Seconds of the trials of the search, in order.
     """
     best = min((loss for loss in losses if loss is not None), default=math.inf)
-    ended = [share for trials, share in GAINS.items() if trials <= len(losses)]
-    if not ended or math.isinf(best) or not seconds:
+    gains = [share for trials, share in GAINS.items() if trials <= len(losses)]
+    if not gains or math.isinf(best) or not seconds:
         return None
     each = statistics.fmean(seconds[-2 * NEXT :])
     return Outlook(
         seconds=NEXT * each / min(max(workers, 1), NEXT),
-        gain=ended[-1] * abs(best),
+        gain=gains[-1] * abs(best),
         noise=math.sqrt(2) * SEED_SHARE * abs(best),
     )
 
 
 def settled(losses: Sequence[float | None]) -> str:
-    """Why more trials are not worth their cost; empty while they are."""
+    """The reason why more trials are not worth their cost; empty while they are."""
     coming = outlook(losses, [0.0], 1)
     if coming is None or coming.gain >= WORTH_SHARE * coming.noise:
         return ""
@@ -99,7 +98,7 @@ def decide(search: Search, asked: SearchSpec) -> Ending | None:
     """Whether the trials so far end the search.
 
     Args:
-        asked: The target loss, and whether a search that has settled ends.
+        asked: The request, with target loss and whether a settled search ends.
     """
     because = _target(search, asked.target_loss)
     if because:
@@ -109,10 +108,10 @@ def decide(search: Search, asked: SearchSpec) -> Ending | None:
 
 
 def still_ends(ending: Ending, asked: SearchSpec) -> bool:
-    """Whether an ending of an earlier call holds for this one.
+    """Whether the ending of an earlier command still holds.
 
-    A search that has settled stays ended unless this call asks for more trials, or to go on
-    regardless. A target is looked at anew: another loss may be asked for.
+    A settled search stays ended unless this command asks for more trials, or not to stop when
+    settled. A target is checked again, since it may have changed.
     """
     settled = ending.kind == "settled" and asked.stop_when_settled
     return settled and asked.trials <= ending.total
@@ -129,7 +128,7 @@ def _target(search: Search, target: float | None) -> str:
 
 
 def _settled(search: Search) -> str:
-    # The search does not call off what was given beforehand: defaults and the user's own trials.
+    # Defaults and the user's own trials are always run.
     running = (trial for trial in search.seen() if trial.running)
     if search.untried or any(trial.origin != "search" for trial in running):
         return ""
@@ -137,9 +136,9 @@ def _settled(search: Search) -> str:
 
 
 def gains_too_little(search: Search) -> str:
-    """Why more trials of a search are not worth their cost; empty while they are."""
+    """The reason why more trials of a search are not worth their cost; empty while they are."""
     if not search.objective.is_loss:
-        return ""  # what searches gain was recorded for losses
+        return ""  # gains were recorded for losses only
     seen = [trial for trial in search.seen() if not trial.running]
     if not {trial.key for trial in seen}.issuperset(search.candidates):
         return ""

@@ -1,4 +1,4 @@
-"""The steps of plan and run, and the winner of a run, for the command line and for Python alike.
+"""The steps of plan and run, and the winner of a run, for the command line and the Python API.
 
-They print nothing: views and lines for the user are passed in.
+They print nothing: callers pass in views and functions that show messages.
 """

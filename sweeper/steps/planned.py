@@ -1,4 +1,4 @@
-"""``planned``: from a request to its plan, for this machine or another one."""
+"""``planned``: makes the plan of a request, for this machine or another one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sweeper.views.console import Tell, say_nothing
 
 
 def check_features(spec: Spec, *, for_run: bool) -> None:
-    """Ask every feature whether it can do what a request asks for.
+    """Check that every plug-in can do what a request asks for.
 
     Args:
-        for_run: Whether it will be trained here.
+        for_run: Whether the plan will be run here.
 
     Raises:
-        SpecError: With all problems.
+        SpecError: Some plug-in cannot; the error lists all problems.
     """
     if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec, for_run)]:
         raise SpecError(problems)
@@ -29,14 +29,14 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
 def planned(
     spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
 ) -> tuple[Spec, Plan]:
-    """The plan of a request, and the request with the model that the plan is for.
+    """The request with the model of the plan, and the plan.
 
     Args:
-        measure_domain: Let the base model read some of the data. Loads torch in a process.
-        probe: Let each candidate train a few steps first, in a process; needs a model.
+        measure_domain: Whether the base model scores some of the data, in a process with torch.
+        probe: Whether each candidate first trains a few steps, in a process; needs a model.
 
     Raises:
-        SweeperError: Something is wrong with data, model or machine, or nothing fits.
+        SweeperError: Data, model or machine have a problem, or nothing fits.
     """
     check_features(spec, for_run=False)
     if spec.data.named or any(parts.named_data(spec.features)):
@@ -44,12 +44,12 @@ def planned(
 
         spec = with_commits(spec)
     if spec.models:
-        made = make_plan(spec, gather(spec, measure_domain=measure_domain))
+        plan = make_plan(spec, gather(spec, measure_domain=measure_domain))
         if not probe:
-            return spec, made
+            return spec, plan
         from sweeper.processes.probe_process import with_probes
 
-        return spec, with_probes(spec, made, tell)
+        return spec, with_probes(spec, plan, tell)
     from sweeper.data.hub_client import switched_off
     from sweeper.facts.models.model import available_models, catalogue_facts
     from sweeper.planning.model_choice import comparison, plan_without_model

@@ -24,9 +24,9 @@ from sweeper.errors import (
 )
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.interruption import leaving_on_signals
-from sweeper.execution.state.continuation import frozen_plan
+from sweeper.execution.state.continuation import plan_to_run
 from sweeper.execution.state.events import Event, make_event
-from sweeper.execution.state.second_command import refuse_second
+from sweeper.execution.state.second_command import refuse_if_running
 from sweeper.execution.state.status import Status
 from sweeper.facts.gather import gather, rows_of
 from sweeper.facts.models.model import missing_weights, must_be_trainable
@@ -59,14 +59,14 @@ _CONVERT = "sweeper.training.base_model.weights:convert"
 class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
-    ``took`` are the seconds of each phase of the plan that is done already; ``changes`` is what
-    features did to the rows.
+    ``phase_seconds`` are the seconds of each phase that is already done; ``changes`` lists the
+    plug-ins' changes of rows.
     """
 
     folder: RunFolder
     spec: Spec
     plan: Plan
-    took: Mapping[str, float] = field(default_factory=dict)
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
     changes: tuple[ListedChange, ...] = ()
 
 
@@ -82,13 +82,13 @@ class Ended:
 
 
 def without_model(spec: Spec, with_model: Callable[[str], str]) -> SpecError:
-    """The error of a run without a model, with the command for the recommended model.
+    """The error for a run without a model, with the command for the recommended model.
 
     Args:
-        with_model: What was typed, with that model.
+        with_model: Makes the user's command with that model.
 
     Raises:
-        SweeperError: Something is wrong with the data or the machine, or no model fits.
+        SweeperError: Data or machine have a problem, or no model fits.
     """
     what, fix = "no model is given", "Name one: a hub id, a folder or packaged:NAME."
     if missing := _no_data(spec):
@@ -120,28 +120,28 @@ def prepare(
     tell: Tell = say_nothing,
     work: WorkProgress | None = None,
 ) -> Prepared:
-    """Gather facts and plan; all mistakes are raised here, before a folder is made.
+    """Gather facts and plan; all of the user's mistakes are raised here, before a folder is made.
 
     Args:
         file: The request's ``sweep.yaml``.
-        check_model: Fetch what training needs, and measure what the machine can do.
-        new: A run that is in the folder will be set aside.
-        probe: Train a few steps of each candidate first; if None, where trials run on a
-            GPU that is at hand.
-        work: Shows how far downloads and conversions are; nothing if None.
+        check_model: Whether to download what training needs, and calibrate the machine.
+        new: Whether an existing run in the folder will be set aside.
+        probe: Whether to train a few steps of each candidate first; if None, only if trials run on
+            a GPU of this machine.
+        work: Shows the progress of downloads and conversions; None to show nothing.
     """
     check_features(spec, for_run=True)
     if missing_data := _no_data(spec):
         raise SpecError([missing_data])
-    wanted_listeners(spec)  # what is missing is said before anything is fetched
+    wanted_listeners(spec)  # raises for missing packages before anything is downloaded
     objective = objective_of(spec)
     work = work or Hidden()
     spec = spec.model_copy(update={"name": spec.name or default_name(spec)})
     folder = _folder(spec, file)
     spec = _with_data(spec, work)
-    missing, took = _made_ready(spec, work, tell) if check_model else ({}, {})
+    missing, took = _make_models_ready(spec, work, tell) if check_model else ({}, {})
     rows = rows_of(spec, None if new else _known_changes(spec, folder))
-    facts = _as_begun(gather(spec, rows=rows, for_run=True), missing)
+    facts = _with_missing(gather(spec, rows=rows, for_run=True), missing)
     if objective.function and rows is not None:
         # Called once, with references in place of predictions.
         value = user_function.check(objective, rows.dataset.splits["validation"])
@@ -153,10 +153,11 @@ def prepare(
     return Prepared(folder, spec, plan, took, rows.changes if rows else ())
 
 
-def _made_ready(
+def _make_models_ready(
     spec: Spec, work: WorkProgress, tell: Tell
 ) -> tuple[dict[str, Missing], dict[str, float]]:
-    """Download or convert the models that need it: what each lacked, and seconds by phase."""
+    """Download or convert the models that need it; returns what each needed, and seconds by
+    phase."""
     missing: dict[str, Missing] = {}
     took: dict[str, float] = {}
     for model in spec.models:
@@ -175,21 +176,22 @@ def _made_ready(
 
 
 def _known_changes(spec: Spec, folder: RunFolder) -> Path | None:
-    """The list of changes of the run that is resumed, if it asks for those of this request."""
+    """The file with the row changes of the resumed run, if this request asks for the same
+    changes."""
     if not (folder.plan.is_file() and folder.spec.is_file()):
         return None
     same = changed_by(resolve({}, folder.spec)) == changed_by(spec)
     return folder.data_changes if same else None
 
 
-def _as_begun(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
-    """Facts from before the models were made ready, so that the plan has the time of that too."""
+def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
+    """The facts with what models lacked before, so that the plan includes the time to get it."""
     models = tuple(m.model_copy(update={"missing": missing.get(m.id)}) for m in facts.models)
     return facts.model_copy(update={"models": models})
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
-    """That of a run's own ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
+    """The run folder with this ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
     own = file is not None and (file.parent / "plan.json").is_file()
     if own and file is not None and resolve({}, file).name == spec.name:
         return RunFolder.find(file.parent)
@@ -197,7 +199,7 @@ def _folder(spec: Spec, file: Path | None) -> RunFolder:
 
 
 def default_name(spec: Spec) -> str:
-    """A name from the task, the data and the model, the same for the same question."""
+    """A run name from the task, the data and the model."""
     model = spec.models[0].id.removeprefix("packaged:").rstrip("/").split("/")[-1]
     given = spec.data
     data = "+".join(source.title for source in given.sources)
@@ -208,13 +210,13 @@ def default_name(spec: Spec) -> str:
 
 
 def _with_data(spec: Spec, work: WorkProgress) -> Spec:
-    """The request with the commit of its data set, which is fetched if it is on the hub."""
+    """The request with the commit of its data set, which is downloaded if it is on the hub."""
     with contextlib.closing(work):
         return with_commits(spec, lambda done, of: work("downloading data (MB)", done, of))
 
 
 def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
-    """Fetch a hub model into the hub's own cache, so that its facts are exact and pinned."""
+    """Download a hub model into the hub's cache, so that its facts are exact and pinned."""
     from sweeper.facts.models.hub_download import download  # loads the hub's client
 
     tell(f"Downloading {model.id}; later runs find it in the cache.")
@@ -223,7 +225,7 @@ def _download(model: ModelSpec, work: WorkProgress, tell: Tell) -> None:
 
 
 def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
-    """Make a packaged model loadable, in a process of its own since that needs torch."""
+    """Convert a packaged model, in a process with torch."""
     tell(f"Preparing {model} once; later runs load it in seconds.")
     what, request = f"the preparation of {model}", ModelSpec(id=model)
     with contextlib.closing(work):
@@ -239,10 +241,10 @@ def sweep(
         set_aside(folder, tell)
     with contextlib.ExitStack() as held:
         held.enter_context(folder.lock())
-        plan = _frozen(prepared)
-        _begun(folder, prepared.spec, plan, tell)
+        plan = _stored_plan(prepared)
+        _run_begin_hooks(folder, prepared.spec, plan, tell)
         listeners = held.enter_context(Listeners(folder, prepared.spec))
-        show = listeners.with_warnings(_unheard_if_gone(view))
+        show = listeners.with_warnings(_silent_once_closed(view))
         texts = not prepared.spec.evaluation.no_texts
         maker = ReportMaker(folder, texts=texts, spec=prepared.spec)
         try:
@@ -251,23 +253,23 @@ def sweep(
                 prepared.spec,
                 plan,
                 backend=backend,
-                before=prepared.took,
+                before=prepared.phase_seconds,
                 on_event=show,
                 on_trial_end=maker.request,
                 on_tick=maker.poll,
             )
             if outcome.kind == "complete":
                 for _, remember in parts.REMEMBER.all():
-                    with contextlib.suppress(OSError):  # a later study does without
+                    with contextlib.suppress(OSError):  # later studies then lack it
                         remember(folder, prepared.spec, plan, outcome.status.ended_at)
-            outcome = _finished(folder, plan, prepared.spec, outcome, show)
-            # From a Ctrl-C to the last line is no time to try again what did not work.
+            outcome = _run_finish_hooks(folder, plan, prepared.spec, outcome, show)
+            # After a Ctrl-C there is no time to retry charts.
             report = maker.finish(try_charts=outcome.signal is None)
-            lacking = f"study.db lacks a part of this run: {maker.no_study}"
+            incomplete = f"study.db lacks a part of this run: {maker.no_study}"
             warnings = [
                 *(note.text for note in report.findings.notes),
                 lost_charts(folder, maker.no_charts) if maker.no_charts else "",
-                f"{lacking}. Give the same command again to write it" if maker.no_study else "",
+                f"{incomplete}. Give the same command again to write it" if maker.no_study else "",
             ]
             for text in filter(None, warnings):
                 show(make_event("warning", text=text), outcome.status)
@@ -275,7 +277,9 @@ def sweep(
                 show(make_event("warning", text=text), outcome.status)
         except SweeperError:
             if folder.locked.exists():
-                with contextlib.suppress(OSError):  # what ended the run may keep it from reporting
+                with contextlib.suppress(
+                    OSError
+                ):  # the cause of the failure may prevent the report
                     maker.finish(try_charts=False)
             raise
         finally:
@@ -285,28 +289,29 @@ def sweep(
         return Ended(prepared.spec, folder, plan, outcome, report)
 
 
-def _begun(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
-    """What features do before the first trial. One that fails costs its own figures."""
+def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
+    """Run the plug-ins' hooks before the first trial. A plug-in that fails only loses its
+    figures."""
     for name, begin in parts.BEGIN.all():
         try:
             begin(folder, spec, plan)
         except SweeperError:
             raise
-        except Exception as error:  # noqa: BLE001 - as at the end
+        except Exception as error:  # noqa: BLE001 - as in ``_run_finish_hooks``
             tell(parts.failure(name, error))
 
 
-def _finished(
+def _run_finish_hooks(
     folder: RunFolder,
     plan: Plan,
     spec: Spec,
     outcome: RunOutcome,
     show: Callable[[Event, Status], None],
 ) -> RunOutcome:
-    """What features do at the end of a complete run. The first one that a signal ends is the last.
+    """Run the plug-ins' hooks at the end of a complete run, until a signal interrupts one.
 
     Raises:
-        SweeperError: A feature cannot do what was asked for.
+        SweeperError: A plug-in cannot do what was asked for.
     """
     if outcome.kind != "complete":
         return outcome
@@ -325,15 +330,15 @@ def _finished(
             return replace(outcome, kind="interrupted", signal=int(str(ended.code)) - 128)
         except (SweeperError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug in a feature costs its own figure
+        except Exception as error:  # noqa: BLE001 - a bug in a plug-in only costs its own figures
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
-        if lines:  # else there was nothing left to do
-            _keep_seconds(folder, name, time.monotonic() - begun)
+        if lines:  # else the hook had nothing to do
+            _add_phase_seconds(folder, name, time.monotonic() - begun)
     return outcome
 
 
-def _keep_seconds(run: RunFolder, phase: str, seconds: float) -> None:
+def _add_phase_seconds(run: RunFolder, phase: str, seconds: float) -> None:
     """Add the seconds of a phase to the run's status."""
     status = Status.read_or_none(run.status)
     if status is not None:
@@ -342,8 +347,8 @@ def _keep_seconds(run: RunFolder, phase: str, seconds: float) -> None:
         status.model_copy(update=update).write(run.status)
 
 
-def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
-    """The view, or none once its terminal or pipe is gone, so that the run goes on."""
+def _silent_once_closed(view: ProgressView) -> Callable[[Event, Status], None]:
+    """The view, or nothing once its terminal or pipe is closed, so that the run goes on."""
     gone = False
 
     def show(event: Event, status: Status) -> None:
@@ -358,10 +363,10 @@ def _unheard_if_gone(view: ProgressView) -> Callable[[Event, Status], None]:
     return show
 
 
-def _frozen(prepared: Prepared) -> Plan:
-    """The run's plan: the one that it began with, or the new one."""
+def _stored_plan(prepared: Prepared) -> Plan:
+    """The plan of the run: the stored one, or the new one. Writes the request."""
     folder = prepared.folder
-    plan = frozen_plan(folder, prepared.plan)
+    plan = plan_to_run(folder, prepared.plan)
     write_text(folder.spec, to_yaml(prepared.spec))
     if changed_by(prepared.spec):
         write_text(folder.data_changes, change_list(prepared.changes))
@@ -373,7 +378,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
     if not folder.plan.is_file():
         return
     with folder.lock():
-        refuse_second(folder)
+        refuse_if_running(folder)
         number = 1
         while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
             number += 1
@@ -382,7 +387,7 @@ def set_aside(folder: RunFolder, tell: Tell) -> None:
 
 
 def check_fail_under(plan: Plan, fail_under: float | None) -> None:
-    """Refuse a limit outside 0 to 1 where the test score is a share, before anything is trained."""
+    """Refuse a ``fail_under`` outside 0 to 1 if the test score is a share."""
     objective = plan.objective
     is_share = plan.facts.task == "classification" if objective.is_loss else objective.best == 1.0
     if fail_under is not None and is_share and not 0 <= fail_under <= 1:
@@ -395,7 +400,7 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``, or it is beyond a limit.
+        GateFailed: The winner's test score is below ``fail_under``, or it exceeds a limit.
     """
     findings = ended.report.findings
     if findings.run.complete == 0:
@@ -417,7 +422,7 @@ def _check_test_score(findings: Findings, fail_under: float | None) -> None:
     score = scores.get(trial) if trial is not None else None
     higher = findings.metric.higher_is_better
     if score is None or (score < fail_under if higher else score > fail_under):
-        seen = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
+        achieved = "no test score" if score is None else f"{findings.metric.name} {score:.4g}"
         raise GateFailed(
-            f"the test score does not meet --fail-under: {seen}, required {fail_under:g}"
+            f"the test score does not meet --fail-under: {achieved}, required {fail_under:g}"
         )

@@ -1,4 +1,4 @@
-"""The winner of a run: its number, its weights, and the configuration that gave them."""
+"""The winner of a run: its number, its weights, and its configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sweeper.trials import TrialConfig, TrialResult
 
 
 def best_trial(findings: Findings, fix: str = "") -> int:
-    """The recommended trial, or the one that the verdict names as the best so far.
+    """The recommended trial, or the best trial so far.
 
     Args:
-        fix: What to do where there is none; to list its trials by default.
+        fix: Advice if there is none; by default to list the trials.
 
     Raises:
         UsageError: No trial has completed.
@@ -33,14 +33,16 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     """The folder with the weights of a trial, or of the recommended one.
 
     Raises:
-        UsageError: No trial has completed, or that one kept no weights.
+        UsageError: No trial has completed, or the trial has no weights.
     """
     fix = f"To go on with it: sweeper run {run.quoted}/sweep.yaml"
     number = best_trial(compute(run), fix) if trial is None else trial
-    of_part = run.trial(number) / WEIGHTS
-    # After a search on a part of the rows, the winner that was trained on all of them.
-    on_all = sorted(run.trial(number).glob(f"all-rows/*/*/{WEIGHTS}")) if trial is None else []
-    weights = next(iter(on_all), of_part)
+    trial_weights = run.trial(number) / WEIGHTS
+    # After a search on a part of the rows: the winner's training on all rows.
+    full_weights = (
+        sorted(run.trial(number).glob(f"all-rows/*/*/{WEIGHTS}")) if trial is None else []
+    )
+    weights = next(iter(full_weights), trial_weights)
     if not (weights / "sweeper.json").is_file():
         raise UsageError(
             f"trial {number} has no weights",
@@ -52,10 +54,10 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     return weights
 
 
-def as_trained(run: RunFolder, number: int) -> TrialConfig:
-    """A trial's configuration, with the number of epochs that gave its kept weights.
+def refit_config(run: RunFolder, number: int) -> TrialConfig:
+    """A trial's configuration for another training, with the epochs of its best rung.
 
-    It trains on one device to its last step: validation no longer chooses between rungs. A long
+    It trains on one device to its last step, without choosing a rung by validation. A long
     training saves checkpoints at rungs, as the trial did.
 
     Raises:
@@ -72,7 +74,7 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
     budget = config.budget
     rungs = result.best_rung or budget.rungs
     share = rungs / budget.rungs
-    once = {
+    budget_changes = {
         "rungs": rungs,
         "choose_rung": False,
         "stop_overfitting": False,
@@ -82,7 +84,7 @@ def as_trained(run: RunFolder, number: int) -> TrialConfig:
     return config.model_copy(
         update={
             "attempt": 1,
-            "budget": budget.model_copy(update=once),
+            "budget": budget.model_copy(update=budget_changes),
             "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
             "gpus": 1,
             "keep_weights": True,

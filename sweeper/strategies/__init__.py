@@ -1,7 +1,7 @@
-"""The ways to fine-tune: one file each, found by folder. See ``base.py``."""
+"""The ways to fine-tune: one file each, discovered in this folder. See ``strategy.py``."""
 
 import logging
 
-# peft imports bitsandbytes, whose first words on some CPUs are that an optional package of faster
-# kernels is missing. Every log of a worker would begin with it.
+# peft imports bitsandbytes, which warns on some CPUs that an optional package of faster kernels is
+# missing. The warning would begin every worker's log.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

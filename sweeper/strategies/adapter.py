@@ -16,9 +16,9 @@ from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 
 
 class Adapter(PeftStrategy):
-    """Trains ``places x layers`` bottlenecks: ``2hb + b + h`` weights each, for a width of ``h``.
+    """Trains ``places x layers`` bottlenecks of ``2hb + b + h`` weights, for hidden size ``h``.
 
-    ``b`` is ``h // reduction_factor``. Two places a layer for ``placement: houlsby``, one for
+    ``b`` is ``h // reduction_factor``. Places per layer: two for ``placement: houlsby``, one for
     ``pfeiffer``. Other parameters: ``non_linearity``, ``adapter_dropout``, ``modules_to_save``.
     """
 

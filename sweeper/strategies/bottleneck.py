@@ -25,7 +25,7 @@ NON_LINEARITIES = ("relu", "gelu", "silu", "tanh")
 # Truncated at two standard deviations; below 1e-2 results hardly depend on it, above they get
 # worse (arXiv:1902.00751, sections 2.1 and 3.6).
 INIT_STD = 1e-2
-# Every transformers architecture that was looked at names its attention module so.
+# Name of the attention module in every transformers architecture examined.
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _EXPERT = re.compile(r"expert|moe", re.IGNORECASE)
 
@@ -49,9 +49,9 @@ It cannot be merged into the base model: it is not linear in its input.
 class BottleneckType(enum.StrEnum):
     """The one PEFT type that this package adds.
 
-    PEFT looks its types up in dictionaries whose keys compare and hash as their string, and asks
-    a type for ``.value`` here and there: an enumeration of our own satisfies both, so that PEFT's
-    own (closed) one stays untouched.
+    PEFT looks types up in dictionaries whose keys compare and hash as their string, and reads
+    ``.value`` of a type in places: an enumeration of our own satisfies both, so that PEFT's
+    own (closed) enumeration stays unchanged.
     """
 
     BOTTLENECK = "BOTTLENECK"
@@ -67,13 +67,13 @@ class BottleneckConfig(PeftConfig):
     Args:
         placement: ``houlsby``: after the attention's and after the MLP's output projection of
             every layer (arXiv:1902.00751, figure 2). ``pfeiffer``: after the MLP's only
-            (arXiv:2005.00052), half the parameters. Not used where ``target_modules`` is given.
+            (arXiv:2005.00052), half the parameters. Ignored if ``target_modules`` is given.
         reduction_factor: Width of the residual stream over width of the bottleneck, at least 1.
         non_linearity: ``f``; ReLU as in arXiv:2005.00052, equation 1.
         dropout: Probability with which a feature of the adapter's input is dropped.
         target_modules: Names of linear modules whose outputs are adapted. Found in the model's
             structure if None.
-        exclude_modules: Names that are left out of ``target_modules``.
+        exclude_modules: Names to exclude from ``target_modules``.
         modules_to_save: Modules besides the adapters that are trained and saved.
     """
 
@@ -102,7 +102,7 @@ class BottleneckConfig(PeftConfig):
         return max(1, int(features // self.reduction_factor))
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """Writes the configuration, and into the folder's card how to load the adapter."""
+        """Write the configuration, and into the folder's card how to load the adapter."""
         super().save_pretrained(save_directory, **kwargs)
         card = Path(save_directory) / "README.md"
         text = card.read_text(encoding="utf-8") if card.exists() else ""
@@ -161,7 +161,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def update_layer(
         self, adapter_name: str, config: BottleneckConfig, inference_mode: bool = False
     ) -> None:
-        """Adds (or replaces) the adapter of that name, close to the identity."""
+        """Add or replace the adapter of that name; it starts close to the identity."""
         size = config.bottleneck_size(self.out_features)
         self.bottleneck_down[adapter_name] = nn.Linear(self.out_features, size)
         self.bottleneck_up[adapter_name] = nn.Linear(size, self.out_features)
@@ -179,7 +179,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def adapt(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the active adapters to an output.
 
-        With several active adapters their changes are added up: their order does not matter.
+        The changes of several active adapters are added, so that their order does not matter.
 
         Args:
             hidden: Shape ``(..., out_features)``.
@@ -199,7 +199,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """Names of the modules whose output an adapter may transform, in order of the layers.
+    """Names of the modules whose output an adapter may transform, in layer order.
 
     Args:
         attention: Output projections of the attention modules, before the residual is added.
@@ -213,10 +213,10 @@ class Sites:
 def find_sites(model: nn.Module, hidden_size: int) -> Sites:
     """The attention and MLP output projections of every block.
 
-    A block is a module with an attention module as direct child and a projection back to
-    ``hidden_size`` outside of it. In both parts the output projection is the last linear module,
-    in the order that the model defines them, that returns ``hidden_size`` features. (Phi-3 defines
-    its fused input projection after the output one, but that returns more features.)
+    A block is a module with an attention module as a direct child and a projection to
+    ``hidden_size`` outside of that child. In both parts the output projection is the last linear
+    module, in definition order, that returns ``hidden_size`` features. (Phi-3 defines
+    its fused input projection after the output projection, but that returns more features.)
 
     Args:
         model: The base model, with or without adapters already in it.
@@ -268,7 +268,7 @@ def _projections(block: nn.Module, hidden_size: int) -> tuple[str | None, str | 
 def _linear_names(module: nn.Module, name: str, hidden_size: int) -> list[str]:
     if _out_features(module) is not None:
         return [name] if _out_features(module) == hidden_size else []
-    base = getattr(module, "base_layer", None)  # an adapter already wraps this one
+    base = getattr(module, "base_layer", None)  # set if an adapter already wraps the module
     if isinstance(base, nn.Module):
         return _linear_names(base, name, hidden_size)
     return [
@@ -324,7 +324,7 @@ class BottleneckModel(BaseTuner):
             target.update_layer(adapter_name, peft_config)
             return
         layer = BottleneckLayer(target, adapter_name, peft_config)
-        if adapter_name not in self.active_adapters:  # one more adapter: not trained unless chosen
+        if adapter_name not in self.active_adapters:  # a further adapter trains only if activated
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
 
@@ -338,13 +338,13 @@ class BottleneckModel(BaseTuner):
 
 
 def register() -> None:
-    """Registers bottleneck adapters for ``get_peft_model`` and ``PeftModel.from_pretrained``.
+    """Register bottleneck adapters for ``get_peft_model`` and ``PeftModel.from_pretrained``.
 
     PEFT's ``PeftType`` is closed and ``register_peft_method`` accepts only its members; the three
-    dictionaries that loading, saving and wrapping read are open. May be called again.
+    dictionaries that loading, saving and wrapping read can be extended. May be called repeatedly.
 
     Raises:
-        RuntimeError: Something else already has this name or prefix: a PEFT that brings its own
+        RuntimeError: PEFT already has this name or prefix: a version with its own
             bottleneck adapters must not be silently replaced.
     """
     key = BottleneckType.BOTTLENECK

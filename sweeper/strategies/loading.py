@@ -1,4 +1,4 @@
-"""How a base model is loaded and saved by transformers, the same wherever that is done."""
+"""Shared settings for loading and saving base models with transformers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.utils import logging as library_logging
 def class_options(model_class: type[nn.Module]) -> dict[str, Any]:
     """Extra arguments of ``from_pretrained`` for a model class.
 
-    BERT's pooler is left away: a classifier here pools token states itself, so the pooler would
+    BERT's pooler is left out: a classifier here pools token states itself, so the pooler would
     count as trained although it never gets a gradient.
     """
     accepted = inspect.signature(model_class.__init__).parameters
@@ -23,7 +23,7 @@ def class_options(model_class: type[nn.Module]) -> dict[str, Any]:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """No progress bars while loading or saving, and no report on what is left away on purpose."""
+    """A context without progress bars, and without warnings of weights left out on purpose."""
     verbosity = library_logging.get_verbosity()
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()
@@ -35,13 +35,13 @@ def quiet_library() -> Iterator[None]:
 
 
 def keep_trainable(model: nn.Module) -> None:
-    """Keep four-bit weights in a layout that gradients pass through.
+    """Keep 4-bit weights in a layout that supports gradients.
 
-    On CPUs with AVX512-BF16, bitsandbytes repacks a weight for good when it first serves a
-    forward pass without gradient. Seen: after one evaluation, training went on without an error
-    and without gradients below the last adapter. Evaluation is no slower without the repacking.
-    To be called before the model serves its first forward pass.
+    On CPUs with AVX512-BF16, bitsandbytes repacks a weight permanently in its first forward pass
+    without gradient. After one evaluation, training went on without an error but without gradients
+    below the last adapter. Evaluation is no slower without the repacking.
+    Call this before the model's first forward pass.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # of bitsandbytes' Linear4bit
+            module.support_avx512bf16_for_cpu = False  # attribute of Linear4bit

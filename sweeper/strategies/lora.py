@@ -1,4 +1,4 @@
-"""LoRA: the base stays frozen, low-rank updates of chosen layers train (arXiv:2106.09685)."""
+"""LoRA: trains low-rank updates of chosen layers of a frozen base (arXiv:2106.09685)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
@@ -16,8 +17,13 @@ from sweeper.strategies.saved_modules import is_tied, modules_to_save
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 from sweeper.strategies.targets import needs_transpose, target_modules
 
-# These start from the base's own weights and subtract their part from them.
+# Initialisations from the base's weights, which subtract the adapter's part from the base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
+# In bfloat16 a merged model is as far from one in float32 as an adapter beside its base is, since
+# either rounds (benchmarks/findings.md).
+_DENSE = (torch.float32, torch.bfloat16, torch.float16)
+# Of the free main memory, for the weights as they were.
+_COPY_SHARE = 0.5
 
 
 class LoRA(PeftStrategy):
@@ -26,8 +32,8 @@ class LoRA(PeftStrategy):
     Parameters: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules`` (``qv``, ``qkvo``,
     ``all-linear``, names or a pattern), ``modules_to_save``, ``use_rslora`` (arXiv:2312.03732),
     ``use_dora`` (arXiv:2402.09353),
-    ``init_lora_weights`` (``default`` or a name that PEFT knows) and ``loraplus_lr_ratio``: how
-    much faster B learns than A (LoRA+, arXiv:2402.12354).
+    ``init_lora_weights`` (``default`` or a name from PEFT) and ``loraplus_lr_ratio``: the ratio
+    of B's learning rate to A's (LoRA+, arXiv:2402.12354).
     """
 
     name = "lora"
@@ -59,24 +65,26 @@ class LoRA(PeftStrategy):
 
     @contextmanager
     def merged(self, adapted: nn.Module) -> Iterator[None]:
-        layers = [part for part in adapted.modules() if isinstance(part, LoraLayer)]
+        layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
         weights = [layer.get_base_layer().weight for layer in layers]
         named = adapted.named_parameters(remove_duplicate=False)
-        uses = Counter(id(weight) for _, weight in named)
-        # Rounded to 16 or 4 bits a merged weight is another; a tied one is also the embeddings'.
-        exact = all(weight.dtype == torch.float32 and uses[id(weight)] == 1 for weight in weights)
-        if not (layers and exact and isinstance(adapted, PeftModel)):
+        counts = Counter(id(weight) for _, weight in named)
+        # Merging into packed 4 bits would round, and a tied weight is also the embeddings'.
+        dense = all(weight.dtype in _DENSE and counts[id(weight)] == 1 for weight in weights)
+        copy_bytes = sum(weight.nbytes for weight in weights)
+        fits = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available
+        if not (layers and dense and fits and isinstance(adapted, PeftModel)):
             yield
             return
-        kept = [weight.detach().to("cpu", copy=True) for weight in weights]
+        copies = [weight.detach().to("cpu", copy=True) for weight in weights]
         adapted.merge_adapter()
         try:
             yield
         finally:
             adapted.unmerge_adapter()
-            with torch.no_grad():  # what was added and taken away again leaves rounding errors
-                for weight, before in zip(weights, kept, strict=True):
-                    weight.copy_(before)
+            with torch.no_grad():  # merging and unmerging leaves rounding errors
+                for weight, copy in zip(weights, copies, strict=True):
+                    weight.copy_(copy)
 
     def learning_rate(self, name: str, parameters: Parameters) -> float:
         ratio = float(parameters.get("loraplus_lr_ratio", 1.0)) if "lora_B" in name else 1.0

@@ -1,7 +1,8 @@
-"""Prefix tuning: trained keys and values before the first token of every layer, base frozen.
+"""Prefix tuning: trained keys and values before the first token in every layer of a frozen base.
 
-Source: Li & Liang 2021 (arXiv:2101.00190). Works on decoders only, since the prefix enters as the
-cache of earlier tokens; for the same reason not with gradient checkpointing, which drops caches.
+Source: Li & Liang 2021 (arXiv:2101.00190). Works on decoders only, since the prefix is passed as
+the cache of earlier tokens; for the same reason not with gradient checkpointing, which drops
+caches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sweeper.errors import Problem
 from sweeper.strategies.prompts import PromptStrategy
 from sweeper.strategies.strategy import Parameters, Setting
 
-# Activations of real words start better than random ones, and which words hardly matters
+# The activations of real words are a better start than random ones; which words hardly matters
 # (arXiv:2101.00190, section 7.4).
 DEFAULT_TEXT = "Read what follows carefully. Then give the answer that fits it best, and only that."
 
@@ -30,19 +31,19 @@ class Prefix(PromptStrategy):
     With ``v`` virtual tokens, ``l`` layers and ``d`` = key-value heads x head width, that is
     ``2vld`` weights, or ``vd + (d + 1)e + 2(e + 1)ld`` with ``prefix_projection`` through a hidden
     layer of ``e`` = ``encoder_hidden_size`` (arXiv:2101.00190, section 4.3); the projection is
-    only trained with, never saved. ``prefix_init`` is ``random``, ``zero`` (an empty prefix) or
-    ``text`` (the cache of ``prefix_init_text``); text needs ``prefix_projection`` off.
+    only used in training and not saved. ``prefix_init`` is ``random``, ``zero`` (an empty prefix)
+    or ``text`` (the cache of ``prefix_init_text``); text needs ``prefix_projection`` off.
     """
 
     name: ClassVar[str] = "prefix"
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
-        _expect_old_name_of_cache()
+        _ignore_cache_name_warning()
         adapted = super().apply(model, parameters, setting)
         if _init(parameters) == "text":
             text = str(parameters.get("prefix_init_text") or DEFAULT_TEXT)
-            words = setting.tokenizer(text)["input_ids"]
-            ids = list(islice(cycle(words), int(parameters["num_virtual_tokens"])))
+            tokens = setting.tokenizer(text)["input_ids"]
+            ids = list(islice(cycle(tokens), int(parameters["num_virtual_tokens"])))
             initialize_kv_prefix_from_past_key_values(adapted, past_key_values=_cache(model, ids))
         return adapted
 
@@ -63,7 +64,7 @@ class Prefix(PromptStrategy):
         )
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        _expect_old_name_of_cache()
+        _ignore_cache_name_warning()
         return super().load(model, folder)
 
     def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
@@ -109,6 +110,6 @@ def _cache_problems(model: nn.Module) -> list[Problem]:
     return []
 
 
-def _expect_old_name_of_cache() -> None:
-    """PEFT 0.21 calls the cache ``past_key_values``, which transformers 5.24 warns about."""
+def _ignore_cache_name_warning() -> None:
+    """Ignore transformers 5.24's warning of ``past_key_values``, PEFT 0.21's name of the cache."""
     warnings.filterwarnings("ignore", r"`past_key_values` is deprecated", FutureWarning)

@@ -1,6 +1,6 @@
-"""The common part of prefix tuning and P-tuning: trained vectors before the input.
+"""The common base class of prefix tuning and P-tuning: trained vectors before the input.
 
-The base is never changed, so taking the prompt away means going back to the base (PEFT's own
+The base is never changed, so removing the prompt means returning the base (PEFT's own
 ``disable_adapter`` fails for a classifier's base).
 """
 
@@ -22,25 +22,25 @@ from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
 
 
 class PromptStrategy(PeftStrategy):
-    """A strategy that trains ``num_virtual_tokens`` vectors and leaves the base as it is."""
+    """A strategy that trains ``num_virtual_tokens`` vectors and does not change the base."""
 
-    for_usual_classes: ClassVar[bool] = False  # what PEFT generates is wrong, see ``generate``
+    for_usual_classes: ClassVar[bool] = False  # PEFT's generation is wrong, see ``generate``
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
         if problems := self.problems(model, parameters):
             raise UsageError(problems)
         adapted = super().apply(model, parameters, setting)
-        if setting.precision == "bf16-pure":  # PEFT makes prompt encoders in fp32, always
+        if setting.precision == "bf16-pure":  # PEFT always makes prompt encoders in fp32
             adapted.prompt_encoder.to(torch.bfloat16)
-        return _able_to_generate(adapted)
+        return _with_generate(adapted)
 
     def save(self, adapted: nn.Module, folder: Path) -> None:
-        adapted.prompt_encoder.eval()  # what is saved goes through the encoder, dropout included
-        with torch.no_grad():  # an LSTM's result differs in the last bits where gradients are kept
+        adapted.prompt_encoder.eval()  # saves the encoder's output, without dropout
+        with torch.no_grad():  # with gradients, an LSTM's output differs in the last bits
             super().save(adapted, folder)
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        return _able_to_generate(super().load(model, folder))
+        return _with_generate(super().load(model, folder))
 
     @contextmanager
     def base_output(self, adapted: nn.Module) -> Iterator[nn.Module]:
@@ -53,7 +53,7 @@ class PromptStrategy(PeftStrategy):
         return base.requires_grad_(False)
 
     def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
-        """The problems of using this prompt with this base."""
+        """Problems of this prompt with this base."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
         if context is not None and tokens >= context:
@@ -70,16 +70,17 @@ class PromptStrategy(PeftStrategy):
 def generate(
     adapted: Any, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Tensor:
-    """What ``adapted.generate`` should give: the base continues the prompt and the input.
+    """Continue the prompt and the input, as ``adapted.generate`` should.
 
-    PEFT's own (0.21) puts the prompt in again at every step once a cache is in use, since
-    transformers renamed it (5.24): the tokens that come out are wrong, without an error.
+    PEFT's own method (0.21) inserts the prompt again at every step with a cache, since
+    transformers renamed the cache (5.24): the generated tokens are wrong, without an error.
 
     Args:
         adapted: A ``PeftModel`` with a prompt, over a causal language model.
         input_ids: ``(batch, tokens)``, padded on the left.
         attention_mask: Same shape; all ones if None.
-        options: Options of transformers' ``generate``, without beams or several sequences an input.
+        options: Options of transformers' ``generate``, except beams and several sequences per
+            input.
 
     Returns:
         ``(batch, tokens and new tokens)``.
@@ -90,7 +91,7 @@ def generate(
     rows, config = len(input_ids), adapted.active_peft_config
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
-    virtual = input_ids.new_zeros(rows, config.num_virtual_tokens)  # stand-ins: never looked up
+    virtual = input_ids.new_zeros(rows, config.num_virtual_tokens)  # placeholders: never looked up
     options |= {"attention_mask": torch.cat([virtual + 1, attention_mask], 1), "use_cache": True}
     prompt = adapted.get_prompt(rows)
     if config.peft_type == PeftType.PREFIX_TUNING:
@@ -103,7 +104,7 @@ def generate(
     return torch.cat([input_ids, base.generate(inputs_embeds=embedded, **options)], 1)
 
 
-def _able_to_generate(adapted: nn.Module) -> nn.Module:
+def _with_generate(adapted: nn.Module) -> nn.Module:
     if hasattr(adapted.get_base_model(), "generate"):
         adapted.generate = partial(generate, adapted)
     return adapted

@@ -1,7 +1,7 @@
-"""P-tuning: trained vectors before the first token's embedding, base frozen.
+"""P-tuning: trained vectors before the first token's embedding of a frozen base.
 
-Source: Liu et al. 2021, "GPT understands, too" (arXiv:2103.10385). Token states and logits come
-out longer than the input by ``num_virtual_tokens``, at the front.
+Source: Liu et al. 2021, "GPT understands, too" (arXiv:2103.10385). Token states and logits have
+``num_virtual_tokens`` more positions than the input, at the front.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import nn
 from sweeper.strategies.prompts import PromptStrategy
 from sweeper.strategies.strategy import Parameters, Setting
 
-_MLP_LAYERS = 2  # PEFT's MLP has just so many hidden layers and warns about any other number
+_MLP_LAYERS = 2  # PEFT's MLP always has two hidden layers, and warns about other numbers
 
 
 class PTuning(PromptStrategy):
     """Trains ``num_virtual_tokens`` embeddings through a small encoder.
 
-    The encoder is only trained with, never saved. With ``v`` virtual tokens, embeddings of ``h``
-    and an encoder of ``e`` = ``encoder_hidden_size``, an ``MLP`` trains
-    ``vh + (h + 1)e + (e + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has
-    ``encoder_dropout`` between its layers.
+    The encoder is only used in training and not saved. With ``v`` virtual tokens, embeddings of
+    ``h`` and an encoder of ``e`` = ``encoder_hidden_size``, an ``MLP`` trains ``vh + (h + 1)e + (e
+    + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has ``encoder_dropout``
+    between its layers.
     """
 
     name: ClassVar[str] = "ptuning"
@@ -43,7 +43,7 @@ class PTuning(PromptStrategy):
                 int(parameters.get("encoder_num_layers", 2)) if kind == "LSTM" else _MLP_LAYERS
             ),
             encoder_dropout=float(parameters.get("encoder_dropout", 0.0)),
-            num_layers=config.num_hidden_layers,  # PEFT does not find these two everywhere
+            num_layers=config.num_hidden_layers,  # PEFT does not find these two in every model
             num_attention_heads=config.num_attention_heads,
             token_dim=width,  # not always the hidden size: ALBERT's embeddings are narrower
         )

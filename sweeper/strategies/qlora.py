@@ -1,6 +1,6 @@
-"""QLoRA: LoRA over a base held in four bits (arXiv:2305.14314).
+"""QLoRA: LoRA on a base quantised to 4 bits (arXiv:2305.14314).
 
-The base loads quantised and stays so from trial to trial; what trains and what is saved is LoRA's.
+The base is loaded quantised and stays so from trial to trial; training and saving are LoRA's.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sweeper.strategies.strategy import Parameters, Setting
 class QLoRA(LoRA):
     """Low-rank adaptation of a base in NF4 with double quantisation; parameters as for LoRA.
 
-    Linear layers of the blocks are quantised. Embeddings, norms, an output layer and (as it is
-    built later) a classification head are not: they stay in 16 bits.
+    Linear layers of the blocks are quantised. Embeddings, norms, the output layer and (as it is
+    added later) a classification head stay in 16 bits.
     """
 
     name = "qlora"
-    for_usual_classes: ClassVar[bool] = False  # they load the base unquantised
+    for_usual_classes: ClassVar[bool] = False  # usual classes load the base unquantised
 
     def quantization_config(
         self, parameters: Parameters, *, dtype: torch.dtype = torch.bfloat16
@@ -40,7 +40,7 @@ class QLoRA(LoRA):
         )
 
     def base_dtype(self, precision: Precision) -> torch.dtype:
-        # Also in fp32 trials: bitsandbytes would cast biases to its compute dtype in place.
+        # Also in fp32 trials, where bitsandbytes would cast biases to its compute dtype in place.
         half: torch.dtype = getattr(torch, half_of(precision))
         return half
 

@@ -1,6 +1,6 @@
-"""Modules of the base that train whole beside an adapter: PEFT's ``modules_to_save``.
+"""Modules of the base that are fully trained along with an adapter: PEFT's ``modules_to_save``.
 
-PEFT trains a copy of each and leaves the base's own alone.
+PEFT trains a copy of each and leaves the base's module unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweeper.spec import Scalar
 
 
 def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> list[str] | None:
-    """The names to give PEFT, or None where no module trains whole.
+    """The names for PEFT, or None if no module is fully trained.
 
     Raises:
         ModelError: The model has no module of that name.
@@ -41,16 +41,16 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
 
 
 def is_tied(model: Any, names: list[str] | None) -> bool:
-    """Whether one of the modules shares its weights with another one, which PEFT can keep so."""
+    """Whether one of the modules shares its weights with another; PEFT can keep them tied."""
     tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
     has_output = model.get_output_embeddings() is not None
     last = {name.rpartition(".")[2] for name in names or ()}
     return tied and has_output and bool(last & {"embed_tokens", "lm_head"})
 
 
-def in_float32(adapted: nn.Module) -> bool:
-    """Hold the copies in float32, as other trained weights are; their outputs stay in the base's
-    dtype, so that the residual stream is not widened. Tells whether there are any."""
+def use_float32_copies(adapted: nn.Module) -> bool:
+    """Convert the copies to float32, like other trained weights; their outputs keep the base's
+    dtype, so that the residual stream is not widened. Returns whether there are copies."""
     wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
     for wrapper in wrappers:
         dtype = next(wrapper.original_module.parameters()).dtype
@@ -68,13 +68,14 @@ def _cast(dtype: torch.dtype) -> Any:
 
 
 def load_in_float32(adapted: Any, folder: Path) -> None:
-    """Give the copies the weights that were saved; PEFT has rounded them to the base's dtype."""
-    if in_float32(adapted):
+    """Reload the saved weights of the copies in float32; PEFT has rounded them to the base's
+    dtype."""
+    if use_float32_copies(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 
 
-def put_back(adapted: nn.Module) -> None:
-    """Give the base its own modules again: PEFT's ``unload`` leaves the trained copies in it."""
+def restore_modules(adapted: nn.Module) -> None:
+    """Restore the base's own modules, since PEFT's ``unload`` leaves the trained copies in it."""
     for name, module in [*adapted.named_modules()]:
         if isinstance(module, ModulesToSaveWrapper):
             adapted.set_submodule(name, module.original_module)

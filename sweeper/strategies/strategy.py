@@ -1,6 +1,6 @@
-"""The interface of a strategy: which weights train, at which rates, and how they are saved.
+"""The interface of a strategy: which weights train, their learning rates, and how they are saved.
 
-It does not depend on the task: a classification head, if there is one, is trained beside it.
+It does not depend on the task: a classification head, if there is one, is not part of it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sweeper.errors import UsageError
 from sweeper.plans import Precision, autocast_dtype, half_of
 from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
-from sweeper.strategies.saved_modules import in_float32, load_in_float32, put_back
+from sweeper.strategies.saved_modules import load_in_float32, restore_modules, use_float32_copies
 from sweeper.traits.traits import STRATEGIES
 
 TaskType = Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
 Parameters = Mapping[str, Scalar]
-# Where PEFT's layers widen their input to the float32 of their weights, for autocast to narrow it.
-_CASTS = "cast_input_dtype_enabled"
+# Attribute with which PEFT's layers cast their input to float32, which autocast would undo.
+_CAST_ATTRIBUTE = "cast_input_dtype_enabled"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Setting:
     Args:
         task_type: Name in PEFT. ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
-        seed: The trial's; torch's generator was seeded with it just before ``apply``.
+        seed: The trial's seed; torch's generator was seeded with it just before ``apply``.
     """
 
     task_type: TaskType
@@ -52,38 +52,38 @@ class Setting:
 class Strategy(ABC):
     """One way to fine-tune. Subclasses are stateless; all state is in the adapted module.
 
-    A subclass in ``strategies/<name>.py`` with ``name = "<name>"`` is found by itself; its
+    A subclass in ``strategies/<name>.py`` with ``name = "<name>"`` is discovered automatically; its
     parameters and their ranges are ``search_spaces/strategies/<name>.yaml``.
     """
 
     name: ClassVar[str]
     gradient_trained: ClassVar[bool] = True
-    """False where the strategy is fitted in closed form and never sees the Trainer."""
+    """False if the strategy is fitted in closed form, without the Trainer."""
     saves_whole_model: ClassVar[bool] = False
-    """True where what ``save`` writes needs no base to be used."""
+    """True if the saved files can be used without the base."""
     for_usual_classes: ClassVar[bool] = True
-    """False where classes of transformers and PEFT would read what ``save`` writes, and answer
-    otherwise than the trial did."""
+    """False if classes of transformers and PEFT would load the saved files but give other answers
+    than the trial."""
 
     @abstractmethod
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
-        """Make the base trainable: ``requires_grad`` is True exactly on what shall train.
+        """Make the base trainable: set ``requires_grad`` on exactly the weights to train.
 
         Args:
-            model: The base (``AutoModel`` or ``AutoModelForCausalLM``), all of it frozen. It may
-                be changed in place; ``remove`` takes the change away again.
-            parameters: Every parameter of the strategy, by plain name.
+            model: The base (``AutoModel`` or ``AutoModelForCausalLM``), frozen. It may
+                be changed in place; ``remove`` undoes the change.
+            parameters: All parameters of the strategy by name.
             setting: Task type, precision and the like.
 
         Returns:
-            The module to call in the base's place: same inputs, same kind of output. Its token
-            states may be longer than the input at the front (virtual tokens); callers align at
-            the end.
+            The module to call instead of the base, with the same inputs and kind of output. Its
+            token states may be longer than the input at the front (virtual tokens); callers align
+            at the end.
         """
 
     @abstractmethod
     def remove(self, adapted: nn.Module) -> nn.Module:
-        """Undo ``apply``: give back the very module that was given, all of it frozen.
+        """Undo ``apply``: return the module that it was given, frozen.
 
         Weights that training changed in place (``changes_base``) still hold trained values; the
         caller restores them.
@@ -91,20 +91,20 @@ class Strategy(ABC):
 
     @abstractmethod
     def save(self, adapted: nn.Module, folder: Path) -> None:
-        """Write what was trained, and nothing else, as safetensors."""
+        """Write the trained weights, and no others, as safetensors."""
 
     @abstractmethod
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        """The adapted module from the frozen base and what ``save`` wrote, frozen too."""
+        """The adapted module, frozen, from the frozen base and the files of ``save``."""
 
     def changes_base(self, parameters: Parameters) -> bool:
-        """Whether the base's own weights change, so that they must be restored afterwards."""
+        """Whether the base's own weights change and must be restored after the trial."""
         return False
 
     def base_dtype(self, precision: Precision) -> torch.dtype:
         """The dtype in which the base is loaded.
 
-        A mixed precision keeps fp32 master weights of whatever trains; frozen weights need none
+        Mixed precision keeps fp32 master weights of trained weights; frozen weights need none
         and are held in 16 bits. A strategy that trains the base itself overrides this.
         """
         half: torch.dtype = getattr(torch, half_of(precision))
@@ -116,7 +116,7 @@ class Strategy(ABC):
         """A transformers quantisation config to load the base with, or None.
 
         Args:
-            dtype: What the base is loaded in, as ``base_dtype`` says.
+            dtype: The dtype in which the base is loaded: that of ``base_dtype``.
         """
         return None
 
@@ -124,10 +124,10 @@ class Strategy(ABC):
         """The base with the trained change merged into its own weights.
 
         Args:
-            adapted: Loaded on a base in float32; it may be changed in place.
+            adapted: The adapted model on a base in float32; it may be changed in place.
 
         Raises:
-            UsageError: What was trained is no change of the base's weights.
+            UsageError: The strategy does not train a change of the base's weights.
         """
         raise UsageError(
             f"{self.name} cannot be merged",
@@ -137,18 +137,18 @@ class Strategy(ABC):
         )
 
     def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
-        """A context in which the model writes faster, where its change of the base can be merged
-        without changing what it says. The base is the very same afterwards."""
+        """A context in which the model generates faster, if its change can be merged
+        without more rounding than its precision has. The base is restored afterwards."""
         return nullcontext()
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
-        """The model as it was before ``apply``, for forward passes without gradient.
+        """A context with the model as it was before ``apply``, for forward passes without gradient.
 
-        Never run a backward pass inside: what was switched off stays off for the recomputation of
-        checkpointed activations.
+        Never run a backward pass inside: adapters would stay off while checkpointed activations are
+        recomputed.
 
         Raises:
-            UsageError: The base is not there any more, since its own weights train.
+            UsageError: The base no longer exists, since its own weights are trained.
         """
         raise UsageError(
             f"{self.name} cannot show what its base model says",
@@ -157,13 +157,13 @@ class Strategy(ABC):
         )
 
     def learning_rate(self, name: str, parameters: Parameters) -> float:
-        """The peak learning rate of one trained weight of the base, by its full name."""
+        """The peak learning rate of a trained weight of the base, given by its full name."""
         return float(parameters["learning_rate"])
 
     def parameter_groups(
         self, model: nn.Module, parameters: Parameters, head: Collection[str] = ()
     ) -> list[dict[str, Any]]:
-        """Optimizer groups over everything that trains.
+        """Optimizer groups of all trained weights.
 
         Biases and vectors (norms, gains) have no weight decay, as is usual since BERT
         (arXiv:1810.04805, appendix A.2, as released). The head has ``head_learning_rate``. Each
@@ -171,7 +171,7 @@ class Strategy(ABC):
         section 3.2).
 
         Args:
-            parameters: ``learning_rate`` and, where given, ``weight_decay``,
+            parameters: ``learning_rate`` and optionally ``weight_decay``,
                 ``head_learning_rate`` and ``layerwise_lr_decay``.
             head: Names in ``model`` that belong to a new head.
 
@@ -197,7 +197,7 @@ class Strategy(ABC):
 
 
 class PeftStrategy(Strategy):
-    """A strategy that is a PEFT method: a subclass only has to give the PEFT config."""
+    """A strategy that is a PEFT method: a subclass only has to define the PEFT config."""
 
     @abstractmethod
     def peft_config(self, model: nn.Module, parameters: Parameters, setting: Setting) -> PeftConfig:
@@ -206,19 +206,19 @@ class PeftStrategy(Strategy):
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
         config = self.peft_config(model, parameters, setting)
         with warnings.catch_warnings():
-            # PEFT 0.21 asks the model by a name that transformers 5.24 calls deprecated.
+            # PEFT 0.21 reads an attribute that transformers 5.24 has deprecated.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            # Bottlenecks beside tied embeddings: they are never merged, which is what it is about.
+            # The warning is about merging into tied embeddings; bottlenecks are never merged.
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
             adapted: nn.Module = get_peft_model(
                 model, config, autocast_adapter_dtype=setting.precision != "bf16-pure"
             )
         if setting.precision != "bf16-pure":
-            in_float32(adapted)
+            use_float32_copies(adapted)
         if autocast_dtype(setting.precision) is not None:
             for module in adapted.modules():
-                if hasattr(module, _CASTS):
-                    setattr(module, _CASTS, False)
+                if hasattr(module, _CAST_ATTRIBUTE):
+                    setattr(module, _CAST_ATTRIBUTE, False)
         return adapted
 
     @contextmanager
@@ -229,9 +229,9 @@ class PeftStrategy(Strategy):
 
     def remove(self, adapted: nn.Module) -> nn.Module:
         assert isinstance(adapted, PeftModel)
-        put_back(adapted)
+        restore_modules(adapted)
         base: nn.Module = adapted.unload()
-        for mark in ("peft_config", "peft_type"):  # so that the base is as it was loaded
+        for mark in ("peft_config", "peft_type"):  # attributes that PEFT leaves on the base
             if mark in vars(base):
                 delattr(base, mark)
         return base.requires_grad_(False)
@@ -254,9 +254,9 @@ def _layer_number(name: str) -> int | None:
 
 
 def layers_above(model: nn.Module) -> Callable[[str], int]:
-    """How many layers lie above a weight: 0 in the last layer and in whatever follows it.
+    """A function from a weight's name to its number of layers above: 0 in the last layer and after.
 
-    Embeddings lie below all layers. Where a model numbers nothing, all is 0.
+    Embeddings lie below all layers. All are 0 if a model has no numbered layers.
     """
     order = [name for name, _ in model.named_parameters()]
     numbers = [number for name in order if (number := _layer_number(name)) is not None]
@@ -277,7 +277,7 @@ def strategy(name: str) -> Strategy:
     """The strategy with that name.
 
     Raises:
-        UsageError: There is none; the nearest name is given.
+        UsageError: There is none; the error suggests the nearest name.
     """
     return find(package, Strategy, STRATEGIES, name)()
 

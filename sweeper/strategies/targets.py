@@ -1,4 +1,4 @@
-"""Which layers of a base model an adapter goes to, on any architecture."""
+"""The layers of a base model that get an adapter, on any architecture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models.families import layer_names
 from sweeper.hyperparameters import is_pattern
 
-# Beside what families call them, a few models use w; a fused projection holds query, key and value.
+# Names of projections in the families, and in a few models that use w. A fused one is q, k and v.
 _QUERY = layer_names("q", "q_b") | {"wq"}
 _KEY = layer_names("k", "kv_b") | {"wk"}
 _VALUE = layer_names("v", "kv_b") | {"wv"}
@@ -37,7 +37,7 @@ _LAYER_NUMBER = re.compile(r"(^|\.)\d+\.")
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Linear layers inside the repeated blocks, by full name.
 
-    Embeddings, a pooler and the output layer lie outside of the blocks and are left out.
+    Embeddings, a pooler and the output layer are outside of the blocks and not included.
     """
     return {
         name: module
@@ -51,7 +51,7 @@ def _in_attention(name: str) -> bool:
 
 
 def _shortest_suffixes(chosen: Iterable[str], others: Iterable[str]) -> list[str]:
-    """The shortest endings that match every chosen name and no other one, as PEFT matches them."""
+    """The shortest endings that match all chosen names and no others, as PEFT matches endings."""
     rest = [f".{name}" for name in others]
     endings: set[str] = set()
     for name in chosen:
@@ -64,36 +64,36 @@ def _shortest_suffixes(chosen: Iterable[str], others: Iterable[str]) -> list[str
     return sorted(endings)
 
 
-def target_modules(model: nn.Module, wish: str) -> list[str]:
-    """The names to give PEFT as ``target_modules``.
+def target_modules(model: nn.Module, choice: str) -> list[str]:
+    """The names to pass to PEFT as ``target_modules``.
 
-    Where query, key and value are one fused layer, ``qv`` means that layer: it cannot be split.
+    If query, key and value are one fused layer, ``qv`` means that layer: it cannot be split.
 
     Args:
-        wish: ``qv``, ``qkvo``, ``all-linear``, module names with commas between them, or a regular
-            expression over whole names, as PEFT matches one.
+        choice: ``qv``, ``qkvo``, ``all-linear``, module names separated by commas, or a regular
+            expression that matches whole names, as in PEFT.
 
     Returns:
-        Endings of module names, sorted; the same for all layers of a usual architecture.
+        Sorted endings of module names; a usual architecture has the same in all layers.
 
     Raises:
         ModelError: The model has no such layers.
     """
     layers = linear_layers(model)
-    if wish == ALL_LINEAR:
+    if choice == ALL_LINEAR:
         chosen = list(layers)
-    elif wish in GROUPS:
-        names = GROUPS[wish]
+    elif choice in GROUPS:
+        names = GROUPS[choice]
         chosen = [n for n in layers if n.rpartition(".")[2] in names and _in_attention(n)]
-    elif is_pattern(wish):
-        chosen = [name for name in layers if re.fullmatch(wish, name)]
+    elif is_pattern(choice):
+        chosen = [name for name in layers if re.fullmatch(choice, name)]
     else:
-        asked = [name.strip() for name in wish.split(",")]
-        chosen = [n for n in layers if any(f".{n}".endswith(f".{name}") for name in asked)]
+        wanted = [name.strip() for name in choice.split(",")]
+        chosen = [n for n in layers if any(f".{n}".endswith(f".{name}") for name in wanted)]
     if not chosen:
         kinds = sorted({name.rpartition(".")[2] for name in layers})
         raise ModelError(
-            f"target_modules = {wish!r}: {type(model).__name__} has no such layers",
+            f"target_modules = {choice!r}: {type(model).__name__} has no such layers",
             why=f"Its linear layers are {', '.join(kinds) or 'nothing that is known'}.",
             fix="Use all-linear, or name some of these layers with commas between them.",
             code="unknown-module",
@@ -102,13 +102,13 @@ def target_modules(model: nn.Module, wish: str) -> list[str]:
 
 
 def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
-    """The names of linear layers that do something, to give PEFT as ``target_modules``.
+    """The names of linear layers with certain roles, to pass to PEFT as ``target_modules``.
 
-    Where query, key and value are one fused layer, each of them means that layer.
+    If query, key and value are one fused layer, each of these roles means that layer.
 
     Args:
-        roles: ``query``, ``key``, ``value``, ``projection``; outside of attention ``down``, the
-            layer that a feed-forward part ends with.
+        roles: ``query``, ``key``, ``value``, ``projection``, and ``down``, the
+            last layer of an MLP.
 
     Returns:
         Endings of module names, sorted.
@@ -123,9 +123,9 @@ def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
     def is_wanted(name: str, layer: nn.Module) -> bool:
         if _in_attention(name):
             return name.rpartition(".")[2] in names
-        sides = set(layer.weight.shape)
+        widths = set(layer.weight.shape)
         outputs = layer.weight.shape[1 if isinstance(layer, Conv1D) else 0]
-        return "down" in wanted and outputs == width and len(sides) == 2
+        return "down" in wanted and outputs == width and len(widths) == 2
 
     chosen = [name for name, layer in linear_layers(model).items() if is_wanted(name, layer)]
     if not chosen:

@@ -19,7 +19,7 @@ from sweeper.memory.states import optimizer_cost
 from sweeper.trials import PreparedBase, RungReport, TrialConfig
 
 MANIFEST = "checkpoint.json"
-# Where a checkpoint is written until it is whole.
+# Folder in which a checkpoint is written until it is complete.
 UNFINISHED = ".unfinished-checkpoint"
 
 _NAME = re.compile(r"checkpoint-(?P<rung>\d+)")
@@ -34,7 +34,7 @@ class CheckpointFile(Record):
 
     @classmethod
     def of(cls, path: Path) -> CheckpointFile:
-        """Those of a file, whose content is flushed to disk first."""
+        """Size and checksum of a file, whose content is flushed to disk first."""
         with path.open("rb") as file:
             os.fsync(file.fileno())
         return cls(bytes=path.stat().st_size, crc32=_crc32(path))
@@ -46,7 +46,7 @@ class CheckpointFile(Record):
 class Checkpoint(Artifact):
     """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
 
-    ``reports`` are those of all rungs so far. The last one may not have reached the worker, since
+    ``reports`` are those of all rungs so far. The last may not have reached the worker, since
     a checkpoint is written before its rung is reported.
     """
 
@@ -61,12 +61,12 @@ class Checkpoint(Artifact):
     prepared: PreparedBase | None = None
     files: dict[str, CheckpointFile] = Field(default_factory=dict)
 
-    def is_whole(self, folder: Path) -> bool:
+    def is_complete(self, folder: Path) -> bool:
         """Whether every file in ``folder`` has its recorded size."""
         return all(file.has_size(folder / name) for name, file in self.files.items())
 
-    def damaged(self, folder: Path) -> str:
-        """The first file in ``folder`` whose size or content is not as recorded, if any."""
+    def damaged_file(self, folder: Path) -> str:
+        """The first file in ``folder`` whose size or content is not as recorded; empty if none."""
         for name, file in self.files.items():
             if not file.has_size(folder / name) or _crc32(folder / name) != file.crc32:
                 return name
@@ -74,22 +74,22 @@ class Checkpoint(Artifact):
 
 
 def checkpoint_folder(attempt: Path, rung: int) -> Path:
-    """Where the checkpoint of a rung lies in an attempt's folder."""
+    """The folder of a rung's checkpoint in an attempt's folder."""
     return attempt / f"checkpoint-{rung}"
 
 
 def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
-    """The last whole checkpoint of an attempt and its rung; None if there is none.
+    """The last complete checkpoint of an attempt and its rung; None if there is none.
 
-    Whole means that every file has its recorded size. Training also compares the checksums, and
-    starts from clean weights where one differs.
+    Complete means that every file has its recorded size. Training also compares the checksums, and
+    starts from clean weights if one differs.
     """
     for rung, folder in sorted(_checkpoints(attempt), reverse=True):
         try:
             manifest = Checkpoint.read(folder / MANIFEST)
         except UsageError:
             continue
-        if manifest.is_whole(folder):
+        if manifest.is_complete(folder):
             return folder, rung
     return None
 
@@ -111,28 +111,28 @@ def checkpoint_bytes(
 ) -> int:
     """The largest size of one checkpoint: weights, the best rung's weights, optimizer states.
 
-    A trial needs twice this much for a moment: the old checkpoint is deleted once the new one is
-    whole.
+    A trial briefly needs twice this much: the old checkpoint is deleted once the new one is
+    complete.
 
     Args:
-        weight_bytes: Bytes of one of them; 2 in bf16-pure, else 4.
+        weight_bytes: Bytes of one weight; 2 in bf16-pure, else 4.
         optimizer: Its name, as ``TrainingArguments.optim`` spells it.
 
     >>> checkpoint_bytes(1_000_000)
     16000000
     """
-    # The states of a paged optimizer lie in main memory, but are saved like any other.
+    # A paged optimizer saves as many states as its unpaged form.
     states = optimizer_cost(optimizer.replace("paged_", ""), weight_bytes).states
     return round(trainable_parameters * (2 * weight_bytes + states))
 
 
 def seal(folder: Path, manifest: Checkpoint, to: Path) -> None:
-    """Make a checkpoint whole: flush its files, write the manifest, rename the folder.
+    """Complete a checkpoint: flush its files, write the manifest, rename the folder.
 
     Args:
-        folder: Holds the files of the checkpoint and nothing else.
+        folder: The unfinished checkpoint, with its files and nothing else.
         manifest: Without files; those in ``folder`` are added.
-        to: The final name; replaced if it exists.
+        to: The final folder; replaced if it exists.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.

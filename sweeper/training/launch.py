@@ -1,6 +1,6 @@
-"""torch's own launcher, in a process of its own.
+"""torch's elastic launcher, in a process of its own.
 
-Where a rank fails, torch ends the others, and the first failure is written into the folder.
+If a rank fails, torch ends the others, and the first failure is written into the folder.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from sweeper.artifact import Artifact, Record
 
 FAILURE, LOGS = "failure.json", "logs"
-# How long ranks may take to end by themselves once they were told to.
+# Grace period of ranks that were told to end.
 SHUTDOWN_SECONDS = 5
 
 
 class RankFailure(Artifact):
-    """The rank that failed first, and its exit status; negative for a signal."""
+    """The rank that failed first, and its exit status: negative after a signal."""
 
     rank: int
     status: int

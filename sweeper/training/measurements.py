@@ -1,4 +1,4 @@
-"""Keeps what a trial measured for the next plan on this machine."""
+"""Stores what a trial measured, for later plans on this machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sweeper.units import GIB
 
 log = logging.getLogger(__name__)
 
-# The first steps of a process fill caches and pools: a shorter trial says little about the next.
-_FEWEST_STEPS = 5
-# CUDA itself takes a few hundred MiB for each process, which no allocator counts.
-_OWN_GIB = 1.0
-# A thread that waits for more than nine tenths of the time says nothing about an idle machine.
-_LEAST_UNDISTURBED = 0.1
+# A trial of fewer steps is not representative: the first steps of a process fill caches.
+_MIN_STEPS = 5
+# Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
+_CUDA_CONTEXT_GIB = 1.0
+# Smallest share of undisturbed time: below it, a time says nothing about an idle machine.
+_MIN_UNDISTURBED = 0.1
 
 
 def machine() -> tuple[str, int]:
-    """The device that trains here and the cores of the machine (0 for a GPU)."""
+    """The name of the training device, and the cores of the machine (0 for a GPU)."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(), 0
     return processor().name, processor().cores
@@ -41,22 +41,22 @@ def measurement(
 
     Args:
         classes: Classes of a new head; 0 for the vocabulary.
-        scored_items: Validation items that were scored at all rungs together, where evaluation
-            was of these alone; else 0.
+        scored_items: Validation items that were scored at all rungs together; 0 if evaluation
+            also measured other items.
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
-    if out_of_memory and not _of_set_up(result.failure):
+    if out_of_memory and not _is_due_to_setup(result.failure):
         return None
-    trained = result.optimizer_steps >= _FEWEST_STEPS and result.training_seconds > 0
+    trained = result.optimizer_steps >= _MIN_STEPS and result.training_seconds > 0
     if not (trained or out_of_memory) or saved_modules(config.parameters):
-        return None  # what is kept has no place for modules that train whole
+        return None  # a measurement has no field for fully trained modules
     micro = result.micro_batch or config.micro_batch
     batch = config.micro_batch * config.gradient_accumulation_steps
     steps = max(result.optimizer_steps, 1)
     parameters = config.parameters
     length = result.tokens / (steps * batch * config.gpus) if trained else config.sequence_length
     scored = scored_items if result.evaluation_seconds > 0 else 0
-    undisturbed = _undisturbed(result)
+    undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
     return Measured.taken_from(
         config,
@@ -67,8 +67,8 @@ def measurement(
         r=int(parameters["r"]) if "r" in parameters else None,
         target_modules=None if targets is None else str(targets),
         lora_dropout=float(parameters.get("lora_dropout", 0.0)),
-        seconds_per_step=undisturbed * result.training_seconds / steps if trained else None,
-        seconds_per_item=undisturbed * result.evaluation_seconds / scored if scored else None,
+        seconds_per_step=undisturbed_share * result.training_seconds / steps if trained else None,
+        seconds_per_item=undisturbed_share * result.evaluation_seconds / scored if scored else None,
         peak_gib=None if out_of_memory else result.peak_memory_gib,
         out_of_memory=out_of_memory,
         classes=classes,
@@ -79,22 +79,22 @@ def measurement(
     )
 
 
-def _of_set_up(failure: Failure | None) -> bool:
-    """Whether memory ran out for the set-up, and not for loading or for other processes."""
+def _is_due_to_setup(failure: Failure | None) -> bool:
+    """Whether memory ran out due to the set-up, not to loading or other processes."""
     if failure is None or failure.loading:
         return False
     if failure.had_gib is None or not torch.cuda.is_available():
         return True
-    return bool(torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _OWN_GIB)
+    return bool(torch.cuda.mem_get_info()[1] / GIB - failure.had_gib < _CUDA_CONTEXT_GIB)
 
 
-def _undisturbed(result: TrialResult) -> float:
-    """The share of a trial's time that it would have taken with nothing else on the machine."""
-    whole = result.seconds
-    return max(1.0 - result.waited_seconds / whole, _LEAST_UNDISTURBED) if whole > 0 else 1.0
+def _undisturbed_share(result: TrialResult) -> float:
+    """The share of a trial's seconds that it would have needed on an idle machine."""
+    seconds = result.seconds
+    return max(1.0 - result.waited_seconds / seconds, _MIN_UNDISTURBED) if seconds > 0 else 1.0
 
 
-def keep(
+def store_measurement(
     config: TrialConfig,
     result: TrialResult,
     model: ModelFacts,
@@ -102,17 +102,17 @@ def keep(
     rungs: list[RungReport],
     validation_items: int,
 ) -> None:
-    """Keep a trial's measurement; if the cache cannot be written, it is only logged.
+    """Store a trial's measurement; a cache that cannot be written is only logged.
 
     Args:
         validation_items: Validation items of the whole split.
     """
-    # Further measures have their time in that of evaluation, and items of other lengths.
-    alone = not (result.measures or any(report.measures for report in rungs))
+    # The evaluation time includes further measures, whose items have other lengths.
+    only_validation = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
         scored += validation_items  # its best rung's weights, once more on all of them
-    record = measurement(config, result, model, classes, scored if alone else 0)
+    record = measurement(config, result, model, classes, scored if only_validation else 0)
     if record is None:
         return
     try:

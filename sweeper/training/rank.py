@@ -1,6 +1,6 @@
-"""One of several processes that train a trial together.
+"""One rank: one of several processes that train a trial together.
 
-The environment that torch's launcher sets says which process it is. The first one reports, reads
+Environment variables of torch's launcher number the ranks. Rank 0 reports rungs, reads
 decisions and saves weights.
 """
 
@@ -23,27 +23,27 @@ from sweeper.training.loop.checkpointing import Saved
 from sweeper.training.loop.device_memory import Batching, is_out_of_memory, shortage
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.ranks import (
-    LOOK_EVERY_SECONDS,
+    POLL_SECONDS,
     PROGRESS,
     REPORT,
     RESULT,
     RankRequest,
     decision_file,
-    own_folder,
+    folder_of_rank,
 )
-from sweeper.training.trial.train import Attempt, train_trial
+from sweeper.training.trial.train import TrainWithBatching, train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialResult
 
 
-def only_once(batching: Batching, attempt: Attempt, _: object) -> TrialResult:
-    """Train with these batches: if a rank began again by itself, the others would wait for it.
+def only_once(batching: Batching, train_once: TrainWithBatching, _: object) -> TrialResult:
+    """Train without retry: if one rank began again, the others would wait for it.
 
     Raises:
         TooLarge: Memory ran out.
     """
     try:
-        return attempt(batching)
+        return train_once(batching)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -51,28 +51,28 @@ def only_once(batching: Batching, attempt: Attempt, _: object) -> TrialResult:
 
 
 def tell(folder: Path, report: RungReport) -> Decision:
-    """Report for all ranks, and give each the same answer.
+    """Report a rung for all ranks, and return the same decision on each.
 
     Args:
-        folder: Takes the first rank's report and holds the answer.
+        folder: Folder of rank 0's report and of the decision on it.
     """
-    answer: list[Any] = [None]
+    decision: list[Any] = [None]
     if dist.get_rank() == 0:
         report.write(folder / f"{REPORT}{report.rung}.json")
-        decided = decision_file(folder, report.rung)
-        while not decided.exists():
-            time.sleep(LOOK_EVERY_SECONDS)
-        answer = [decided.read_text(encoding="utf-8")]
-    dist.broadcast_object_list(answer, src=0)
-    return Decision(answer[0])
+        decision_path = decision_file(folder, report.rung)
+        while not decision_path.exists():
+            time.sleep(POLL_SECONDS)
+        decision = [decision_path.read_text(encoding="utf-8")]
+    dist.broadcast_object_list(decision, src=0)
+    return Decision(decision[0])
 
 
-def _keep_progress(folder: Path, what: str, done: int, of: int) -> None:
+def _write_progress(folder: Path, what: str, done: int, of: int) -> None:
     write_text(folder / PROGRESS, json.dumps([what, done, of]))
 
 
 def _device() -> torch.device:
-    """Of this rank's part of the model; the communication happens there, too."""
+    """The device of this rank, for its copy of the model and for communication."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -83,7 +83,7 @@ def train(request: RankRequest) -> None:
     status = _train(request)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Other ranks may have ended already; taking the process group apart would wait for them.
+    # Other ranks may have ended already; destroying the process group would wait for them.
     os._exit(status)
 
 
@@ -95,17 +95,17 @@ def _train(request: RankRequest) -> int:
     saves = request.config.keep_weights and rank == 0
     config = request.config.model_copy(update={"keep_weights": saves})
     run = Path(request.run) if request.run else None
-    speaks: dict[str, Any] = {"tell": partial(_keep_progress, folder)} if rank == 0 else {}
-    backend = TorchBackend(request.plan, request.spec, run, device, **speaks)
-    own = own_folder(folder, rank)
-    own.mkdir(parents=True, exist_ok=True)
-    shared = backend.shared_by(config)
-    job = TrialJob(shared, config, own, partial(tell, folder), run)
-    job.attempt, job.planned = Path(request.attempt), request.planned
+    callbacks: dict[str, Any] = {"tell": partial(_write_progress, folder)} if rank == 0 else {}
+    backend = TorchBackend(request.plan, request.spec, run, device, **callbacks)
+    rank_folder = folder_of_rank(folder, rank)
+    rank_folder.mkdir(parents=True, exist_ok=True)
+    shared = backend.shared_for(config)
+    job = TrialJob(shared, config, rank_folder, partial(tell, folder), run)
+    job.shared_folder, job.planned = Path(request.attempt), request.planned
     if request.checkpoint is not None:
         job.continue_from(Saved.at(Path(request.checkpoint)))
     result = train_trial(job, only_once)
-    result.write(own / RESULT)
+    result.write(rank_folder / RESULT)
     if result.state == "FAIL":
         return 1
     dist.barrier()

@@ -221,7 +221,7 @@ def _interval(run: RunFolder, best: Best) -> str:
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
-            return words.ends(strategy.best_interval, findings.objective)
+            return words.interval_text(strategy.best_interval, findings.objective)
     return ""
 
 

@@ -92,13 +92,6 @@ def test_what_overviews_show_is_what_the_commands_say():
             assert shown is group or not shown.params
 
 
-def test_every_command_file_of_the_program_has_commands():
-    folder = Path(package.__file__).parent / "cli/commands"
-    declared = {path: declarations(path.stem, path) for path in folder.glob("*.py")}
-    with_typer = {path for path in folder.glob("*.py") if "typer.Typer(" in path.read_text()}
-    assert {path for path, file in declared.items() if file and file.commands} == with_typer
-
-
 def test_a_file_that_is_added_to_a_copy_is_a_command(tmp_path):
     shutil.copytree(Path(package.__file__).parent, tmp_path / "sweeper")
     text = GREET.format(name="greet", group="", order="ORDER = 15\n")

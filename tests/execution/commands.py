@@ -139,7 +139,7 @@ def without_charts(patch: pytest.MonkeyPatch) -> None:
     """Let commands of this process make their report themselves, once and without charts."""
 
     def finish(maker: ReportMaker, *_args: object, **_options: object) -> object:
-        findings = maker._here()
+        findings = maker._make_in_this_process()
         maker.no_charts = ""
         return findings
 

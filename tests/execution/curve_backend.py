@@ -44,7 +44,7 @@ from sweeper.trials import (
 )
 
 ITEMS = 40
-STEPS_A_RUNG = 5
+STEPS_PER_RUNG = 5
 STEP_SECONDS = float(os.environ.get("CURVE_STEP_SECONDS", "0"))
 # "trial:rung:attempts,...": the process kills itself there in the first so many attempts.
 CRASH = os.environ.get("CURVE_CRASH", "")
@@ -272,7 +272,7 @@ class CurveBackend:
         config = faults.memory(config)
         best = math.inf
         for rung in range(1, config.budget.rungs + 1):
-            for _ in range(STEPS_A_RUNG):
+            for _ in range(STEPS_PER_RUNG):
                 time.sleep(STEP_SECONDS)
                 faults.moment(self._run, "train")
                 if should_stop():
@@ -295,7 +295,7 @@ class CurveBackend:
     def _rung(self, config: TrialConfig, rung: int, loss: float) -> RungReport:
         return RungReport(
             number=config.number, attempt=config.attempt, rung=rung, validation_loss=loss,
-            items=ITEMS, optimizer_steps=rung * STEPS_A_RUNG, epochs=rung / 4, tokens=rung * 1250,
+            items=ITEMS, optimizer_steps=rung * STEPS_PER_RUNG, epochs=rung / 4, tokens=rung * 1250,
             training_seconds=rung * 0.1, evaluation_seconds=rung * 0.01,
         )  # fmt: skip
 
@@ -316,7 +316,7 @@ class CurveBackend:
             "item_losses": "item_losses.json" if complete else None,
             "weights": "weights" if complete else None, "training_seconds": rung * 0.1,
             "evaluation_seconds": rung * 0.01, "tokens": rung * 1250,
-            "optimizer_steps": rung * STEPS_A_RUNG, "peak_memory_gib": 1.0,
+            "optimizer_steps": rung * STEPS_PER_RUNG, "peak_memory_gib": 1.0,
             "micro_batch": config.micro_batch, "evaluation_batch": config.evaluation_batch,
         }  # fmt: skip
         if complete and FORGETS:
@@ -387,7 +387,7 @@ def make(run: RunFolder, plan: Plan, spec: Spec, tell: object = None) -> CurveBa
 def main() -> int:
     """``curve_backend.py FOLDER TRIALS WORKERS [SEED]``: the command that kill tests kill."""
     from sweeper.execution.coordinator import run_sweep  # loads optuna, which workers must not
-    from sweeper.execution.state.continuation import frozen_plan
+    from sweeper.execution.state.continuation import plan_to_run
 
     folder, trials, workers, seed = (*sys.argv[1:5], "0")[:4]
     run = RunFolder(Path(folder))
@@ -398,7 +398,7 @@ def main() -> int:
         features=json.loads(os.environ.get("CURVE_FEATURES", "{}")),
     )
     with run.lock():
-        plan = frozen_plan(run, make_plan(int(trials), seed=int(seed)))
+        plan = plan_to_run(run, make_plan(int(trials), seed=int(seed)))
         outcome = run_sweep(run, spec, plan, backend="curve_backend:make")
     print(outcome.kind, flush=True)
     return outcome.exit_code

@@ -108,7 +108,7 @@ def test_what_they_need_is_said_where_it_is_needed(
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 3.0 GiB of disk")
     assert "; 2.0 GiB of it for bases that are made before trials" in said
-    monkeypatch.setattr(disk_budget_module, "_one_disk", lambda _run, _cache: False)
+    monkeypatch.setattr(disk_budget_module, "_on_one_disk", lambda _run, _cache: False)
     said = budget.sentence(tmp_path)
     assert said.startswith("weights need up to 1.0 GiB of disk")
     assert f"; bases that are made before trials need up to 2.0 GiB in {tmp_path}/cache" in said

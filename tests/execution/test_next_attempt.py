@@ -158,10 +158,10 @@ def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> No
     home = state.run.trial(1)
     trained = TrialConfig.read(home / "config.json").model_copy(update={"micro_batch": 1})
     trained.write(home / "config.json")
-    job = begin(state, work_items.scoring(1))
+    job = begin(state, work_items.score_trial(1))
     assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
     assert job.config == trained
-    assert begin(state, work_items.scoring_of("tfidf")).config is None
+    assert begin(state, work_items.score_baseline("tfidf")).config is None
     assert begin(state, work_items.BASELINES).folder == "jobs/baselines/attempts/1"
 
 

@@ -72,7 +72,7 @@ def left(
 ) -> Any:
     return remaining(
         PLAN.budget, trials, phase=phase, trials_left=number, jobs_left=jobs,
-        jobs=JOBS.get(phase, 0), workers=workers, again=8,
+        jobs=JOBS.get(phase, 0), workers=workers, confirmation_seconds=8,
     )  # fmt: skip
 
 

@@ -36,39 +36,39 @@ def test_workers_killed_for_memory_are_no_strikes_once_they_had_a_job() -> None:
     busy, idle = WorkerStates(), WorkerStates()
     for _ in range(STRIKES_ALLOWED):
         busy["0"].worked = True
-        busy.ended("0", excused=False, starved=True)
-        idle.ended("0", excused=False, starved=True)
+        busy.ended("0", excused=False, out_of_memory=True)
+        idle.ended("0", excused=False, out_of_memory=True)
     assert busy.strikes < STRIKES_ALLOWED <= idle.strikes
 
 
 def test_a_worker_is_silent_for_too_long_when_nothing_came_from_it_for_that_long() -> None:
     clock = Clock()
     workers = WorkerStates(limit=10.0, clock=clock)
-    assert workers.look(["0", "1"]) == []
+    assert workers.too_silent(["0", "1"]) == []
     for _ in range(5):
         clock.now += 2.0
-        assert workers.look(["0", "1"]) == []
+        assert workers.too_silent(["0", "1"]) == []
     workers["1"].silent_seconds = 0.0
     clock.now += 1.0
-    assert workers.look(["0", "1"]) == ["0"]
+    assert workers.too_silent(["0", "1"]) == ["0"]
 
 
 def test_time_in_which_the_command_itself_did_not_look_counts_little() -> None:
     clock = Clock()
     workers = WorkerStates(limit=10.0, clock=clock)
-    workers.look(["0"])
+    workers.too_silent(["0"])
     clock.now += 100_000.0  # the machine slept
-    assert workers.look(["0"]) == []
+    assert workers.too_silent(["0"]) == []
 
 
 def test_a_new_worker_of_an_old_name_begins_anew() -> None:
     clock = Clock()
     workers = WorkerStates(limit=5.0, clock=clock)
     for _ in range(3):
-        workers.look(["0"])
+        workers.too_silent(["0"])
         clock.now += 2.0
     workers.ended("0", excused=False)
     clock.now += 2.0
-    assert workers.look(["0"]) == []
+    assert workers.too_silent(["0"]) == []
     clock.now += 2.0
-    assert workers.look(["0"]) == []
+    assert workers.too_silent(["0"]) == []

@@ -45,7 +45,7 @@ def test_the_end_of_a_run_goes_on_after_a_bug_and_ends_with_a_mistake(
     run, told = RunFolder(tmp_path), []
     outcome = RunOutcome("complete", status=None)  # type: ignore[arg-type]
     given(monkeypatch, "finish", broken)
-    after = run_steps._finished(
+    after = run_steps._run_finish_hooks(
         run, make_plan(), make_spec(), outcome, lambda event, _status: told.append(event)
     )
     assert after is outcome
@@ -56,18 +56,18 @@ def test_the_end_of_a_run_goes_on_after_a_bug_and_ends_with_a_mistake(
 
     given(monkeypatch, "finish", refused)
     with pytest.raises(UsageError):
-        run_steps._finished(run, make_plan(), make_spec(), outcome, lambda *_: None)
+        run_steps._run_finish_hooks(run, make_plan(), make_spec(), outcome, lambda *_: None)
 
 
 def test_an_option_of_the_identity_changes_it_and_its_default_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sweeper.planning.identity import _options
+    from sweeper.planning.identity import _plugin_options
 
-    assert _options(make_spec()) == []
+    assert _plugin_options(make_spec()) == []
     asked = make_spec(features={"warm_start": {"enabled": True}})
-    assert _options(asked) == []
+    assert _plugin_options(asked) == []
     path = ("features", "warm_start", "enabled")
     monkeypatch.setattr(parts, "flags", lambda: {path: parts.Flag("--x", identity=True)})
-    assert _options(asked) == [["warm_start", "enabled", True]]
-    assert _options(make_spec()) == []
+    assert _plugin_options(asked) == [["warm_start", "enabled", True]]
+    assert _plugin_options(make_spec()) == []

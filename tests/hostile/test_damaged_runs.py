@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_is_named(finished, call, monkeypatch):
     class Unwritable(report_maker.ReportMaker):
         def finish(self, *_args, **_options):
             self.no_charts = "not here"
-            return self._here()
+            return self._make_in_this_process()
 
     monkeypatch.setattr(report_maker, "ReportMaker", Unwritable)
     run = RunFolder(finished)

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.estimate import phases
-from sweeper.memory.linear_layers import lacking_targets, saved_parameters, targeted
+from sweeper.memory.linear_layers import missing_targets, saved_parameters, targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 
@@ -71,11 +71,11 @@ def test_a_saved_module_takes_memory_as_full_fine_tuning_does() -> None:
 def test_a_pattern_counts_what_it_matches(pattern: str, counts: dict[str, int]) -> None:
     found = targeted(LLAMA, pattern)
     assert {one.name: one.count for one in found} == counts
-    assert lacking_targets(LLAMA, pattern) == (() if counts else (pattern,))
+    assert missing_targets(LLAMA, pattern) == (() if counts else (pattern,))
 
 
 def test_what_a_model_of_no_known_family_has_is_not_refused() -> None:
     other = LLAMA.model_copy(update={"model_type": "brand_new"})
-    assert lacking_targets(other, "mystery_proj") == ()
+    assert missing_targets(other, "mystery_proj") == ()
     assert targeted(other, ("mystery_proj",)) == targeted(other, "all-linear")
     assert len(targeted(other, ".*mystery")) == len(targeted(other, "all-linear"))

@@ -38,8 +38,3 @@ def test_forward_frees_a_value_after_its_last_use_unless_it_is_held() -> None:
 
     assert peak(held=False) == 150
     assert peak(held=True) == 210
-
-
-def test_an_empty_tape_costs_nothing() -> None:
-    tape = Tape()
-    assert (tape.kept(), tape.forward_peak(), tape.backward_peak()) == (0, 0, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.metrics.metric import item_values, metrics
-from sweeper.metrics.objectives import objective_of, objectives_for
+from sweeper.metrics.objectives import objective_of
 from sweeper.specfile import resolve
 
 
@@ -25,13 +25,6 @@ def test_a_metric_of_the_task_is_an_objective(tmp_path):
     assert asked(tmp_path, "").is_loss
     allowed = "objective: pass_at_1\nfeatures: {generated_code: {allow: true}}"
     assert asked(tmp_path, allowed).metric == "pass@1"
-
-
-def test_tasks_have_the_objectives_that_fit_them():
-    assert objectives_for("classification") == ["validation_loss", "accuracy", "macro_f1"]
-    assert "rouge_l" in objectives_for("instruction")
-    assert "pass_at_1" not in objectives_for("instruction")
-    assert {"pass_at_1", "exact_match"} <= set(objectives_for("code"))
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,3 @@ def test_what_is_left_out_has_a_stated_default() -> None:
 def test_a_head_alone_has_the_rate_of_new_heads() -> None:
     plan = planned(BOOK, cleaned([{"method": "head", "id": "h"}])[0][0])
     assert plan.low <= 1e-2 <= plan.high
-
-
-def test_without_a_file_the_benchmark_asks_for_one() -> None:
-    command = [sys.executable, "-m", "benchmarks.advice"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "give --quality FILE" in done.stderr

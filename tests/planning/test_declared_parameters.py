@@ -10,7 +10,7 @@ import yaml
 from configs import config_of
 
 from sweeper.errors import NothingFits, SpecError
-from sweeper.planning.declared_parameters import followed
+from sweeper.planning.declared_parameters import valid_reasons
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter, Plan, Reason
 from sweeper.search import optuna_space
@@ -192,7 +192,7 @@ def test_sources_that_disagree_about_what_was_declared_are_not_told(scene: Any) 
         for name in ("r", "learning_rate")
     )
     other = Reason(**about)
-    assert followed([rank, rate, other], parameters) == (rate, other)
+    assert valid_reasons([rank, rate, other], parameters) == (rate, other)
 
 
 _COSINE = "all: {lr_scheduler_type: cosine, warmup_ratio: 0.1}"

@@ -11,7 +11,7 @@ from sweeper.errors import NothingFits
 from sweeper.facts.models.catalogue import entries
 from sweeper.facts.models.model import catalogue_facts
 from sweeper.hyperparameters import BATCH, EPOCHS, TARGET_MODULES
-from sweeper.planning.budget.trial_budget import LEAST_STEPS, MOST_EPOCHS
+from sweeper.planning.budget.trial_budget import MAX_EPOCHS, MIN_STEPS
 from sweeper.planning.candidates import rated_model
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
 from sweeper.planning.rulebook.book import rule_book
@@ -166,7 +166,7 @@ def test_few_rows_get_a_least_number_of_optimizer_steps(scene: Any) -> None:
         batch = int(plan.candidates[0].defaults()[BATCH])
         epochs = plan.budget.epochs
         steps = epochs * plan.facts.data.train_rows / batch
-        assert epochs == MOST_EPOCHS or steps >= LEAST_STEPS * 0.999
+        assert epochs == MAX_EPOCHS or steps >= MIN_STEPS * 0.999
 
 
 def options(scene: Any, **known: Any) -> tuple[list[Candidate], list[Rejected]]:

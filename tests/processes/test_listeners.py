@@ -120,7 +120,7 @@ def test_a_listener_hears_the_request_and_the_end_in_a_process_of_its_own(
         limit = time.monotonic() + 300
         while not (run.listeners / "heard" / "one.json").is_file() and time.monotonic() < limit:
             time.sleep(0.02)
-        assert list(listeners.heard()) == []
+        assert list(listeners.messages()) == []
         assert listeners.finish("complete") == []
     assert children() <= before
     for name in ("one", "two"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -14,12 +13,10 @@ import pytest
 
 from sweeper.errors import SweeperError
 from sweeper.findings.findings import Findings
-from sweeper.processes.report_maker import LOG, SHARE, ReportMaker
+from sweeper.processes.report_maker import LOG, MAX_TIME_SHARE, ReportMaker
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
 
-# V8 reserves more than that when it starts; all else of a report needs far less.
-TOO_LITTLE = 8 << 30
 ABORTS = "import os\ndef vegalite_to_svg(spec): os.abort()\n"
 DRAWS = "def vegalite_to_svg(spec): return '<svg></svg>'\n"
 WAITS = """
@@ -100,7 +97,7 @@ def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(
         assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
         due = maker._due
         assert due > 0
-        seconds = due * SHARE
+        seconds = due * MAX_TIME_SHARE
         run.report_html.unlink()
         maker.request()
         now[0] = 19 * seconds
@@ -221,24 +218,3 @@ def test_the_process_ends_with_a_command_that_is_killed(make_run):
             break
         time.sleep(0.02)
     assert time.monotonic() < limit
-
-
-def limited() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (TOO_LITTLE, TOO_LITTLE))
-
-
-def sweeper_command(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeper", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
-def test_report_without_address_space_for_the_engine_has_no_charts(make_run, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    run = make_run(trials=2)
-    short = sweeper_command("report", run.path.name, preexec_fn=limited)
-    assert short.returncode == 0, short.stderr
-    assert f"report: {run.report_html}" in short.stdout
-    assert "warning: the report has no charts: the drawing process was killed by" in short.stderr
-    assert f"Draw them without that limit: sweeper report {run.path}" in short.stderr
-    assert charts(run) == 0
-    assert "out of memory" in (run.path / LOG).read_text()

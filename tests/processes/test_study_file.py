@@ -174,30 +174,6 @@ def garbage(path: Path) -> None:
     path.write_bytes(b"this was a database once" * 400)
 
 
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def holed(path: Path) -> None:
-    whole = bytearray(path.read_bytes())
-    whole[4096 * 4 : 4096 * 9] = b"\0" * 4096 * 5
-    path.write_bytes(whole)
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def lost(path: Path) -> None:
-    path.unlink()
-    path.with_name("study.db-wal").write_bytes(b"left over")
-    path.with_name("study.db-shm").write_bytes(b"left over")
-
-
-def cut_in_the_header(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:100])
-
-
 def a_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -213,20 +189,10 @@ def changed(*statements: str) -> Callable[[Path], None]:
     return change
 
 
-orphaned = changed("delete from trials where number = 1")
-
-
 DAMAGED = {
     "garbage": garbage,
-    "truncated": truncated,
-    "with a hole": holed,
-    "with an orphan": orphaned,
-    "header only": cut_in_the_header,
     "pipe": a_pipe,
     "of a later Optuna": changed("update alembic_version set version_num = 'v99.0.0'"),
-    "other columns": changed("drop table studies", "create table studies (a)"),
-    "empty": emptied,
-    "lost": lost,
 }
 
 

@@ -183,11 +183,6 @@ def test_a_loss_that_is_no_number_keeps_its_row_with_the_reason(pages):
     assert "not a finite number" in cells[-1]
 
 
-def test_a_partial_run_has_a_banner_and_a_finished_one_has_none(pages):
-    assert "12 of 20 trials; results may change" in pages["running"].one("p", class_="banner").text
-    assert not pages["mixed"].all("p", class_="banner")
-
-
 def test_every_trial_can_be_linked_to_and_selected(pages):
     for number in range(24):
         row = pages["mixed"].one("tr", id=f"trial-{number}")
@@ -218,14 +213,6 @@ def test_strategies_differ_by_sign_and_ptuning_from_prefix_by_shape(pages):
     assert {look(name).css for name in known_strategies()} <= looks
 
 
-def test_on_a_gpu_time_is_gpu_minutes_and_on_a_cpu_minutes(pages):
-    gpu = pages["mixed"].one("section", id="cost").text
-    cpu = pages["none-pruned"].one("section", id="cost").text
-    assert "GPU-minutes a trial" in gpu
-    assert "peak GPU memory (GiB)" in gpu
-    assert "GPU" not in cpu
-
-
 def test_the_test_split_appears_in_no_chart_of_trials(pages):
     for figure in pages["mixed"].all("figure"):
         if figure.attributes["data-chart"] == "forest":
@@ -247,16 +234,6 @@ def test_a_strategy_that_is_not_known_here_is_drawn_all_the_same(report, parse):
     text = found.to_json().replace('"strategy": "head"', '"strategy": "my-method"')
     page = parse(html(type(found).from_json(text)))
     assert "my-method" in page.one("figure", data_chart="cost-quality").text
-
-
-def test_reasons_for_leaving_out_are_said_once(report, parse):
-    found = report(trials=2)
-    one = found.plan.rejected[0]
-    rejected = tuple(one.model_copy(update={"strategy": name}) for name in ("prefix", "ptuning"))
-    plan = found.plan.model_copy(update={"rejected": rejected})
-    page = parse(html(found.model_copy(update={"plan": plan})))
-    rows = page.one("table", id="left-out").one("tbody").all("tr")
-    assert [row.all("td")[0].text for row in rows] == ["prefix, P-tuning"]
 
 
 def test_the_test_table_holds_every_scored_model_with_its_answers_in_writing(pages):

@@ -155,15 +155,6 @@ def test_markdown_of_a_run_with_many_limits_stays_short(report):
     assert len(markdown(found.model_copy(update={"findings": many})).splitlines()) <= 60
 
 
-def test_a_model_card_says_what_is_not_known(reports):
-    text = (reports["mixed"].path / "MODEL_CARD.md").read_text()
-    assert "- License: [More Information Needed]" in text
-    assert "## Intended use\n\n[More Information Needed]" in text
-    assert "packaged:minilm" in text
-    none = (reports["all-failed"].path / "MODEL_CARD.md").read_text()
-    assert "no model to describe yet" in none
-
-
 def test_a_model_card_says_what_was_done_to_the_rows(make):
     run = make(trials=1)
     plan, report = Plan.read(run.plan), report_of(run)
@@ -177,10 +168,3 @@ def test_a_model_card_says_what_was_done_to_the_rows(make):
     curated.write(run.plan)
     card = model_card(report_of(run))
     assert "- Rows changed: duplicates: 1 row left out; white-space: 1,200 rows changed\n" in card
-
-
-def test_document_shows_of_the_plan_what_the_page_needs(make):
-    run = make(trials=1)
-    shown = report_of(run).plan
-    assert [strategy.strategy for strategy in shown.strategies] == ["lora", "full", "head"]
-    assert shown.budget.trials == 1

@@ -13,9 +13,9 @@ from sweeper.search.finalists import (
     Trainings,
     choose,
     in_order,
+    is_worse,
     recommend,
     seeds_dominate,
-    told_apart,
 )
 from sweeper.trials import Measure, TrialResult
 
@@ -77,7 +77,7 @@ def trained(
 def apart(*finalists: Trainings) -> bool:
     """Whether the first two are told apart among all of them."""
     shared = with_shared_seeds({str(one.trial): one.scores for one in finalists if one.scores})
-    return told_apart(finalists[0], finalists[1], shared)
+    return is_worse(finalists[0], finalists[1], shared)
 
 
 def test_a_clear_difference_on_the_same_items_is_told_apart_and_a_small_one_is_not() -> None:

@@ -359,4 +359,4 @@ def test_how_easy_the_first_items_are_is_known_from_trials_that_ended_early_too(
     first = {8: 0.4}
     items = {k: FirstItems.among([first.get(k, loss)] * 3, 100) for k, loss in losses.items()}
     ended = trial(losses, COMPLETE, items=items, loss=whole)
-    assert ended.easier == pytest.approx(expected)
+    assert ended.subset_bias == pytest.approx(expected)

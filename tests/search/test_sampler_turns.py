@@ -22,11 +22,11 @@ def by_key(seen: list[Observation]) -> dict[str, list[Observation]]:
 
 
 def alive(keys: list[str], seen: list[Observation]) -> list[str]:
-    return sampler.alive(keys, by_key(seen))
+    return sampler.without_failed(keys, by_key(seen))
 
 
 def in_turn(keys: list[str], seen: list[Observation]) -> str | None:
-    return sampler.in_turn(keys, by_key(seen))
+    return sampler.next_young(keys, by_key(seen))
 
 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:

@@ -45,7 +45,7 @@ def test_a_run_plans_what_it_has_done_before_and_keeps_its_seconds(
         monkeypatch.setattr(run_steps, name, stub)
     given = spec.model_copy(update={"data": DataSpec(path="rows.jsonl")})
     prepared = run_steps.prepare(given, check_model=True)
-    assert prepared.took.keys() == {phase}
+    assert prepared.phase_seconds.keys() == {phase}
     planned = prepared.plan.budget.phases
     assert {phase} == planned.keys() & {"download", "conversion"}
 
@@ -92,7 +92,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
         features={"forgetting": {"general": "general.txt"}},
         rules=("rules",),
     )
-    plan = run_steps._frozen(run_steps.prepare(spec, check_model=False))
+    plan = run_steps._stored_plan(run_steps.prepare(spec, check_model=False))
     file = began / "runs" / "mine" / "sweep.yaml"
     plan.write(file.with_name("plan.json"))
     text = file.read_text()
@@ -102,7 +102,7 @@ def test_a_run_is_resumed_from_another_folder_with_the_paths_of_its_file(
     assert again.features.of(Options).general == str(began / "general.txt")
     assert again.models[0].id == again.trials[0].model == str(began / "base")
     prepared = run_steps.prepare(again, check_model=False, file=file)
-    assert run_steps._frozen(prepared) == plan
+    assert run_steps._stored_plan(prepared) == plan
     assert file.read_text() == text
     elsewhere = resolve({("data", "path"): "elsewhere.jsonl"}, file)  # a flag is of this folder
     assert elsewhere.data.path == "elsewhere.jsonl"

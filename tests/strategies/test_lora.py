@@ -1,5 +1,7 @@
 """LoRA on decoders and encoders, fused projections and Conv1D included."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -118,11 +120,34 @@ def test_a_merged_adapter_says_the_same_and_leaves_the_base_as_it_was(tiny_base,
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
-def test_what_rounding_or_tied_embeddings_would_change_is_not_merged(tiny_base):
-    half, _ = drawn(tiny_base, "bf16-mixed")
-    tied, _ = drawn(tiny_base)
-    layer = tied.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
-    tied.get_base_model().lm_head.weight = layer.base_layer.weight
-    for model in (half, tied):
+def test_merged_in_16_bits_it_is_as_far_from_32_as_it_was_and_the_base_comes_back(tiny_base):
+    model, ids = drawn(tiny_base, "bf16-mixed")
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+
+    def logits(mixed):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            return model(ids).logits.float()
+
+    apart = logits(mixed=True)
+    with LoRA().merged(model):
+        assert any(getattr(part, "merged", False) for part in model.modules())
+        merged = logits(mixed=True)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    exact = (model.float(), logits(mixed=False))[1]
+    errors = [float((found - exact).norm() / exact.norm()) for found in (apart, merged)]
+    assert 0 < errors[1] < 1.5 * errors[0] < 0.05
+
+
+def test_tied_or_packed_weights_and_those_without_room_for_a_copy_are_not_merged(
+    tiny_base, monkeypatch
+):
+    packed, tied, large = (drawn(tiny_base)[0] for _ in range(3))
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    layer = packed.get_submodule(name).base_layer
+    layer.weight = torch.nn.Parameter(layer.weight.to(torch.uint8), requires_grad=False)
+    tied.get_base_model().lm_head.weight = tied.get_submodule(name).base_layer.weight
+    for model in (packed, tied, large):
+        if model is large:
+            monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
         with LoRA().merged(model):
             assert not any(getattr(part, "merged", False) for part in model.modules())

@@ -95,20 +95,6 @@ def test_a_plan_knows_what_they_train_and_need(
     assert model_facts(ModelSpec(id=str(tmp_path / "model"))).parameters_exact
 
 
-def test_memory_and_the_dry_run_of_the_real_model_agree(environment: dict[str, str]) -> None:
-    """For VeRA; for (IA)³ in ``check_dry_run.py``, which needs no process of its own."""
-    request = ("--model", "packaged:smollm2", "--strategy", "vera")
-    shape = ("--micro-batch", "2", "--sequence-length", "256", "--json")
-    answer = python(environment, *SWEEPER, "memory", *request, *shape, "--dry-run")
-    found = json.loads(answer[answer.index("{") :])
-    assert found["setup"]["r"] == 256  # the default of its file
-    tensors = found["peak_gib"] - sum(
-        found["parts"].get(part, 0.0)
-        for part in ("allocator slack", "device context", "library workspace")
-    )
-    assert tensors == pytest.approx(found["dry_run"]["peak_gib"], rel=0.05)
-
-
 def test_the_generated_pages_hold_them(environment: dict[str, str], tmp_path: Path) -> None:
     python(environment, "docs/generate.py", "--to", str(tmp_path))
     page = (tmp_path / "strategies.md").read_text()

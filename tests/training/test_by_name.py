@@ -18,7 +18,7 @@ from sweeper.runfolder import WEIGHTS
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.torch_backend import TorchBackend, answered, scored
+from sweeper.training.torch_backend import TorchBackend, scores_on_test, with_answers
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
@@ -135,7 +135,7 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     )
 
     def answers(**wanted: Any) -> GeneratedAnswers | None:
-        return answered(bare, shared, base, EvaluationSpec(**wanted), 0, None).generated
+        return with_answers(bare, shared, base, EvaluationSpec(**wanted), 0, None).generated
 
     found = answers(generate_items=2)
     assert found is not None
@@ -156,7 +156,7 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
         asked.append(example)
         return few.prompt(example)
 
-    with_shots = answered(bare, shared, base, EvaluationSpec(generate_items=2), 0, None, prompt)
+    with_shots = with_answers(bare, shared, base, EvaluationSpec(generate_items=2), 0, None, prompt)
     assert with_shots.generated is not None
     assert [example.answer for example in asked] == [e.answer for e in splits["test"][:2]]
 
@@ -171,10 +171,10 @@ def test_test_items_over_the_length_limit_are_neither_counted_nor_shown_nor_aske
         task="instruction",
     )
     base = shared.context.base()
-    score = scored("zero_shot", None, shared, shared.context.measure(base, "test"))
+    score = scores_on_test("zero_shot", None, shared, shared.context.measure(base, "test"))
     assert [weight > 0 for weight in score.item_weights] == [True, False, True, True, True, True]
     assert 1 not in score.texts
-    found = answered(score, shared, base, EvaluationSpec(generate_items=3), 0, None).generated
+    found = with_answers(score, shared, base, EvaluationSpec(generate_items=3), 0, None).generated
     assert found is not None
     assert (found.items, found.places) == (3, (0, 2, 3))
     assert sorted(found.said) == [0, 2, 3]
@@ -191,7 +191,7 @@ def _places(by_name: SharedModel) -> list[int]:
 
 def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: SharedModel) -> None:
     evaluation = by_name.context.measure(by_name.context.base(), "test")
-    score = scored("zero_shot", None, by_name, evaluation)
+    score = scores_on_test("zero_shot", None, by_name, evaluation)
     assert sum(count for *_, count in score.confusion) == 12
     assert score.item_weights == (1.0,) * 12
     right = [said == place for said, place in zip(score.predicted, _places(by_name), strict=True)]
@@ -201,7 +201,7 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     assert (score.texts[0].asked, score.texts[0].reference) == (first.text, first.label)
     assert score.texts[0].line == first.line
     base = by_name.context.base()
-    assert answered(score, by_name, base, EvaluationSpec(), 0, None) == score
+    assert with_answers(score, by_name, base, EvaluationSpec(), 0, None) == score
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(

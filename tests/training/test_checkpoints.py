@@ -86,10 +86,10 @@ def test_an_unfinished_checkpoint_is_none(tmp_path: Path) -> None:
 def test_checksums_tell_what_sizes_do_not(tmp_path: Path) -> None:
     place = save(tmp_path, 1)
     saved = Checkpoint.read(place / MANIFEST)
-    assert saved.damaged(place) == ""
+    assert saved.damaged_file(place) == ""
     (place / "optimizer.pt").write_bytes(bytes(100))
-    assert saved.is_whole(place)
-    assert saved.damaged(place) == "optimizer.pt"
+    assert saved.is_complete(place)
+    assert saved.damaged_file(place) == "optimizer.pt"
 
 
 def test_checkpoints_are_deleted_and_nothing_else_is(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from sweeper.backend import Decision
 from sweeper.facts.machine import measured
 from sweeper.facts.record import StepExtra
-from sweeper.training.measurements import keep, machine, measurement
+from sweeper.training.measurements import machine, measurement, store_measurement
 from sweeper.trials import Failure, Measure, RungReport, TrialResult
 from sweeper.units import GIB
 
@@ -102,7 +102,7 @@ def test_seconds_an_item_are_not_taken_where_more_was_measured(
     make_config, result, model, tmp_path, monkeypatch, measured_too, seconds
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
-    keep(make_config(), result, model, 3, [_rung(measured_too)], 40)
+    store_measurement(make_config(), result, model, 3, [_rung(measured_too)], 40)
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == (None if seconds is None else pytest.approx(seconds))
 
@@ -112,7 +112,7 @@ def test_an_item_that_was_scored_again_with_the_best_rungs_weights_counts_again(
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
     early = result.model_copy(update={"best_rung": 2, "stopped_at_rung": 4})
-    keep(make_config(), early, model, 3, [_rung()], 60)
+    store_measurement(make_config(), early, model, 3, [_rung()], 60)
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == pytest.approx(2.0 / (40 + 60))
 

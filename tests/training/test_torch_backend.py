@@ -91,7 +91,7 @@ def test_a_point_of_the_data_curve_trains_on_its_rows_alone(backend, config, tmp
     point = config(train_rows=12)
     result = backend.train(point, tmp_path / "part", go_on, lambda: False)
     assert result.state == "COMPLETE"
-    whole, part = backend.shared(point.model).context, backend.shared_by(point).context
+    whole, part = backend.shared(point.model).context, backend.shared_for(point).context
     assert len(part.items("train")) == 12 < len(whole.items("train"))
     assert result.tokens == point.budget.epochs * sum(part.items("train").lengths)
     # All are scored on the same items.

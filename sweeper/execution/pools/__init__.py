@@ -1,1 +1,1 @@
-"""Where workers run: the protocol of a pool, and the processes of this machine."""
+"""Pools of workers: the protocol, and workers as processes of this machine."""

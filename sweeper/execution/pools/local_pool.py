@@ -21,23 +21,23 @@ from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
-# A killed process may take a while to give its memory back before its parent hears of its end;
-# what was counted longer ago was somebody else's.
-REMEMBERED_SECONDS = 60.0
-_NEAR_END_SECONDS = 0.02
+# An OOM kill is matched to a worker that ends within this time; older kills hit other processes. A
+# killed process may take a while to release its memory before its parent sees its end.
+OOM_KILL_MATCH_SECONDS = 60.0
+_EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"
 # Lines of a worker's log that an error quotes.
 _LOG_LINES = 5
-# What bitsandbytes writes before it ends the process where the GPU's memory runs out.
+# bitsandbytes writes this before it ends the process when the GPU's memory runs out.
 _BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
-# Something that a worker started may hold its pipe open: its end is looked for all the same.
-_LOOK_SECONDS = 0.2
+# A worker's child may keep its pipe open after its end, so each exit status is polled this often.
+_STATUS_POLL_SECONDS = 0.2
 
 
-def counter_file(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) -> Path | None:
-    """The file that counts kills among this process and those that it starts; None without one.
+def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) -> Path | None:
+    """The file that counts out-of-memory kills of this process and its children, if any.
 
-    A control group's own counter where there is one (``memory.events`` of cgroup v2,
+    It is the control group's counter if there is one (``memory.events`` of cgroup v2,
     ``memory.oom_control`` of v1; kernel.org, admin-guide/cgroup-v2 and cgroup-v1/memory), else
     that of the whole machine, ``/proc/vmstat``.
 
@@ -47,23 +47,23 @@ def counter_file(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup
     """
     if groups is None:
         groups = _text(Path("/proc/self/cgroup"))
-    places = [*_places(groups, mounted), Path("/proc/vmstat")]
-    return next((file for file in places if kills_in(file) is not None), None)
+    counters = [*_counters(groups, mounted), Path("/proc/vmstat")]
+    return next((file for file in counters if oom_kills_in(file) is not None), None)
 
 
-def _places(groups: str, mounted: Path) -> Iterator[Path]:
+def _counters(groups: str, mounted: Path) -> Iterator[Path]:
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
-        # Within a container the path may be the host's: its own group is then what is mounted.
-        for own in (path.strip("/"), ""):
+        # In a container the path may be the host's; then the mounted group is the container's.
+        for group in (path.strip("/"), ""):
             if not controllers:
-                yield mounted / own / "memory.events"
+                yield mounted / group / "memory.events"
             elif "memory" in controllers.split(","):
-                yield mounted / "memory" / own / "memory.oom_control"
+                yield mounted / "memory" / group / "memory.oom_control"
 
 
-def kills_in(file: Path) -> int | None:
-    """The number of kills in a counter file; None if it has none."""
+def oom_kills_in(file: Path) -> int | None:
+    """The number of out-of-memory kills in a counter file; None if it has none."""
     for line in _text(file).splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill" and value.strip().isdigit():
@@ -80,36 +80,36 @@ def _text(file: Path) -> str:
 
 @dataclass
 class OomKills:
-    """Counted kills that are not yet matched to a process.
+    """Counted out-of-memory kills that are not yet matched to a process.
 
     Args:
-        place: The counter; None where there is none, which then never says anything.
+        counter: The counter file; if None, no kill is ever recognised.
     """
 
-    place: Path | None = field(default_factory=lambda: counter_file())
+    counter: Path | None = field(default_factory=lambda: oom_counter())
     clock: Callable[[], float] = time.monotonic
     _counted: int | None = None
-    _open: list[float] = field(default_factory=list)
+    _unmatched: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.look()
 
     def look(self) -> None:
         """Read the counter. Call it often, so that the time of a rise is known."""
-        counted = None if self.place is None else kills_in(self.place)
+        counted = None if self.counter is None else oom_kills_in(self.counter)
         if counted is None:
             return
         now = self.clock()
         rise = counted - (counted if self._counted is None else self._counted)
-        self._open = [at for at in self._open if now - at < REMEMBERED_SECONDS]
-        self._open += [now] * rise
+        self._unmatched = [at for at in self._unmatched if now - at < OOM_KILL_MATCH_SECONDS]
+        self._unmatched += [now] * rise
         self._counted = counted
 
-    def was_one(self) -> bool:
-        """Whether a process that was just killed may have been killed for its memory."""
+    def match_kill(self) -> bool:
+        """Match a process that was just killed to a counted kill; whether there was one."""
         self.look()
-        killed = bool(self._open)
-        del self._open[:1]
+        killed = bool(self._unmatched)
+        del self._unmatched[:1]
         return killed
 
 
@@ -119,15 +119,15 @@ class Process:
 
     popen: subprocess.Popen[bytes]
     pending: bytes = b""
-    silent: bool = False
+    pipe_closed: bool = False
 
     @property
-    def orders(self) -> int:
+    def orders_fd(self) -> int:
         assert self.popen.stdin is not None
         return self.popen.stdin.fileno()
 
     @property
-    def messages(self) -> int:
+    def messages_fd(self) -> int:
         assert self.popen.stdout is not None
         return self.popen.stdout.fileno()
 
@@ -137,22 +137,22 @@ class LocalPool:
     """A ``Pool`` of processes.
 
     Args:
-        placed: What each worker gets in its environment (threads, GPUs): one worker an entry.
-        first: Number of the first worker, which is its name; the others count on from it.
+        environments: Environment variables of each worker: its threads and GPUs.
+        first: Number of the first worker, which is its name; the others are numbered from it.
     """
 
     run: RunFolder
     briefing: Briefing
-    placed: Sequence[Mapping[str, str]]
+    environments: Sequence[Mapping[str, str]]
     first: int = 0
     oom_kills: OomKills = field(default_factory=OomKills)
     _processes: dict[str, Process] = field(default_factory=dict)
     _ready: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
-    _looked: float = 0.0
+    _last_status_poll: float = 0.0
 
     @property
     def size(self) -> int:
-        return len(self.placed)
+        return len(self.environments)
 
     @property
     def workers(self) -> Collection[str]:
@@ -165,9 +165,9 @@ class LocalPool:
             self._add(name, self._launch(name))
 
     def _add(self, name: str, process: Process) -> None:
-        os.set_blocking(process.messages, False)
+        os.set_blocking(process.messages_fd, False)
         self._processes[name] = process
-        self._ready.register(process.messages, selectors.EVENT_READ)
+        self._ready.register(process.messages_fd, selectors.EVENT_READ)
 
     def _launch(self, name: str) -> Process:
         run = str(self.run.path.resolve())
@@ -185,10 +185,10 @@ class LocalPool:
         return Process(popen)
 
     def _environment(self, name: str) -> dict[str, str]:
-        placed = dict(self.placed[int(name) - self.first])
-        # GPUs were chosen among those that the user left visible; thread counts are the user's.
-        chosen = {key: placed[key] for key in placed if key in (VISIBLE, GPU_SHARE)}
-        return {**GPU_SETTINGS, **placed, **os.environ, **chosen, "PYTHONUNBUFFERED": "1"}
+        own = dict(self.environments[int(name) - self.first])
+        # GPUs were chosen among the user's visible ones; the user's thread counts take precedence.
+        gpus = {key: own[key] for key in own if key in (VISIBLE, GPU_SHARE)}
+        return {**GPU_SETTINGS, **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
@@ -196,58 +196,58 @@ class LocalPool:
 
     def send(self, worker: str, order: Order) -> None:
         if worker in self._processes:
-            _write(self._processes[worker].orders, line_of(order))
+            _write(self._processes[worker].orders_fd, line_of(order))
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
-        speaking = self._wait(seconds)
+        readable = self._wait(seconds)
         self.oom_kills.look()
         clock = time.monotonic()
-        everybody = clock - self._looked > _LOOK_SECONDS
-        self._looked = clock if everybody else self._looked
+        poll_all = clock - self._last_status_poll > _STATUS_POLL_SECONDS
+        self._last_status_poll = clock if poll_all else self._last_status_poll
         for name, process in list(self._processes.items()):
-            if not (everybody or process.silent or process.messages in speaking):
+            if not (poll_all or process.pipe_closed or process.messages_fd in readable):
                 continue
             status = _status(process.popen)
-            for message in self._heard(process):
+            for message in self._messages_from(process):
                 yield WorkerMessage(name, message)
             if status is not None:
                 yield self._gone(name, process, status)
 
     def _wait(self, seconds: float) -> set[int]:
-        if any(process.silent for process in self._processes.values()):
-            seconds = min(seconds, _NEAR_END_SECONDS)  # one closed its pipe: its end is near
+        if any(process.pipe_closed for process in self._processes.values()):
+            seconds = min(seconds, _EXIT_POLL_SECONDS)  # a worker closed its pipe and is ending
         if not self._ready.get_map():
             time.sleep(seconds)
             return set()
         return {key.fd for key, _ in self._ready.select(seconds)}
 
-    def _heard(self, process: Process) -> Iterator[Message]:
-        if process.silent:
+    def _messages_from(self, process: Process) -> Iterator[Message]:
+        if process.pipe_closed:
             return
-        while chunk := _read(process.messages):
+        while chunk := _read(process.messages_fd):
             process.pending += chunk
         if chunk is not None:
-            process.silent = True
-            self._ready.unregister(process.messages)
+            process.pipe_closed = True
+            self._ready.unregister(process.messages_fd)
         *lines, process.pending = process.pending.split(b"\n")
         for line in lines:
-            # The half line of a worker that was killed while it wrote says nothing.
+            # Ignore the incomplete line of a worker that was killed while it wrote.
             with contextlib.suppress(ValidationError):
                 yield read_message(line)
 
     def _gone(self, name: str, process: Process, status: int) -> WorkerGone:
-        if not process.silent:
-            self._ready.unregister(process.messages)
+        if not process.pipe_closed:
+            self._ready.unregister(process.messages_fd)
         for pipe in (process.popen.stdin, process.popen.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         del self._processes[name]
         if status == 1:
-            starved = _BITSANDBYTES.search(self.log(name)) is not None
+            out_of_memory = _BITSANDBYTES.search(self.log(name)) is not None
         else:
-            starved = status == -signal.SIGKILL and self.oom_kills.was_one()
-        return WorkerGone(name, status, starved)
+            out_of_memory = status == -signal.SIGKILL and self.oom_kills.match_kill()
+        return WorkerGone(name, status, out_of_memory)
 
     def kill(self, worker: str | None = None) -> None:
         for name, process in self._processes.items():
@@ -263,7 +263,7 @@ class LocalPool:
     def close(self) -> None:
         self.kill()
         while self._processes:
-            for _ in self.poll(_NEAR_END_SECONDS):
+            for _ in self.poll(_EXIT_POLL_SECONDS):
                 pass
         self._ready.close()
 
@@ -274,7 +274,7 @@ def log_of(run: RunFolder, worker: str) -> Path:
 
 
 def last_lines(log: Path) -> str:
-    """The last lines of a log that are not empty."""
+    """The last non-empty lines of a log."""
     if not log.exists():
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -282,10 +282,10 @@ def last_lines(log: Path) -> str:
 
 
 def _status(popen: subprocess.Popen[bytes]) -> int | None:
-    """How a worker ended, once it has; None while it runs.
+    """The exit status of a worker that has ended; None while it runs.
 
-    What it had started ends with it: a worker that trains on several GPUs has a process on each.
-    Until it is reaped, here and nowhere else, no other process can have its number.
+    Its child processes are ended too: a worker that trains on several GPUs has a process on each.
+    It is reaped only here; until then no other process can have its number.
     """
     if hasattr(os, "waitid"):  # not on macOS before Python 3.13
         if os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -306,7 +306,7 @@ def _write(handle: int, line: bytes) -> None:
 
 
 def _read(handle: int) -> bytes | None:
-    # Nothing to read now is None; the end of the pipe is empty.
+    # None if there is nothing to read now; empty at the end of the pipe.
     try:
         return os.read(handle, 65536)
     except BlockingIOError:

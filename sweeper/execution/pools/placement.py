@@ -1,4 +1,4 @@
-"""Where workers run: which GPUs and how many threads each of them gets, and how many fit.
+"""Placement of workers: the GPUs and threads of each, and how many of them fit.
 
 Pure: it computes from the machine's and the plan's numbers, and starts nothing.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from sweeper.child_process import GPU_SHARE, quiet_threads
+from sweeper.child_process import GPU_SHARE, thread_settings
 from sweeper.errors import Problem
 from sweeper.facts.machine.detect_hardware import (
     BF16_CAPABILITY,
@@ -20,17 +20,18 @@ from sweeper.facts.machine.detect_hardware import (
 from sweeper.facts.record import HardwareFacts
 from sweeper.plans import Plan
 
-# A card is the plan's if it has this share of its memory: data sheets round.
-_LEAST_SHARE = 0.9
+# A GPU matches the plan with at least this share of the planned memory: GPUs report a little less
+# than their data sheet.
+_MIN_MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What workers share.
+    """The resources of a machine that workers share.
 
     Args:
-        gpus: What ``CUDA_VISIBLE_DEVICES`` calls each GPU that may be used.
-        memory_gib: Memory that training may use: of one GPU, without GPUs of the machine.
+        gpus: Names of the usable GPUs in ``CUDA_VISIBLE_DEVICES``.
+        memory_gib: GiB that training may use: of one GPU, or main memory if there is no GPU.
     """
 
     gpus: tuple[str, ...]
@@ -57,24 +58,24 @@ class Demand:
 def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str, str]], str]:
     """Divide the machine among workers, GPU by GPU and core by core.
 
-    Workers are spread over the GPUs before a second one joins any; they share one only where the
-    dearest trials fit side by side. One is always started: its own memory guard deals with the
-    rest.
+    Workers are spread over the GPUs before two share one; they share one only if two trials of the
+    largest memory demand fit together. One worker is always started, and its trial may run out of
+    memory.
 
     Returns:
-        What each worker that will be started gets in its environment; and why there are fewer than
-        asked for, empty if there are as many.
+        Environment variables of each worker; and why there are fewer workers than asked for, empty
+        if there are not.
     """
     groups = _groups(machine, demand)
-    limit = max(1, len(groups)) * _at_once(machine, demand)
+    limit = max(1, len(groups)) * _workers_per_group(machine, demand)
     started = min(workers, limit)
-    threads = quiet_threads(max(1, machine.cores // started))
-    environments = [{**threads, **_gpus(groups, number, started)} for number in range(started)]
+    threads = thread_settings(max(1, machine.cores // started))
+    environments = [{**threads, **_gpu_settings(groups, n, started)} for n in range(started)]
     return environments, _note(workers, started, machine, demand)
 
 
 def _groups(machine: Machine, demand: Demand) -> list[tuple[str, ...]]:
-    """The GPUs in groups that one trial takes; those left over stay idle."""
+    """The GPUs in groups for one trial each; remaining GPUs stay idle."""
     size = min(demand.gpus, len(machine.gpus))
     if size == 0:
         return []
@@ -82,19 +83,20 @@ def _groups(machine: Machine, demand: Demand) -> list[tuple[str, ...]]:
     return [machine.gpus[end - size : end] for end in ends]
 
 
-def _at_once(machine: Machine, demand: Demand) -> int:
-    """Workers on one group of GPUs, or in the main memory. A trial on several GPUs is alone."""
+def _workers_per_group(machine: Machine, demand: Demand) -> int:
+    """Workers on one group of GPUs, or in main memory; one if trials take several GPUs."""
     if demand.gpus > 1 and machine.gpus:
         return 1
     return max(1, int(machine.memory_gib / demand.peak_gib)) if demand.peak_gib > 0 else 1
 
 
-def _gpus(groups: list[tuple[str, ...]], number: int, workers: int) -> dict[str, str]:
+def _gpu_settings(groups: list[tuple[str, ...]], worker: int, workers: int) -> dict[str, str]:
+    """Environment variables that give a worker its GPUs, and its share of one."""
     if not groups:
         return {}
-    group = number % len(groups)
-    sharing = len(range(group, workers, len(groups)))
-    share = {GPU_SHARE: f"{1 / sharing:.4f}"} if sharing > 1 else {}
+    group = worker % len(groups)
+    workers_on_group = len(range(group, workers, len(groups)))
+    share = {GPU_SHARE: f"{1 / workers_on_group:.4f}"} if workers_on_group > 1 else {}
     return {VISIBLE: ",".join(groups[group]), **share}
 
 
@@ -125,27 +127,27 @@ def demand_of(plan: Plan) -> Demand:
 
 
 def machine_of(plan: Plan) -> Machine:
-    """This machine, with as much memory for training as the plan reckoned with."""
+    """This machine, with the memory for training that the plan assumed."""
     limit = max(each.memory.limit_gib for each in plan.candidates)
     return Machine(_visible(plan), limit, plan.facts.hardware.cpu_cores or processor().cores)
 
 
 def mismatch(hardware: HardwareFacts, device: Device) -> Problem | None:
-    """Why a plan for some hardware is not for the device of a worker; None if it is."""
+    """Why the device of a worker does not match the plan's hardware; None if it does."""
     planned = f"The plan is for {hardware.name}, {hardware.memory_gib:.1f} GiB."
-    again = "Plan for this device: give the same command with --new."
+    new_plan = "Plan for this device: give the same command with --new."
     if hardware.device == "cpu" and device.kind == "cuda":
         what = f"training would run on a GPU ({device.name}), which the plan did not see"
-        return Problem(what, planned, f"{again} Or hide the GPU: {VISIBLE}= .")
+        return Problem(what, planned, f"{new_plan} Or hide the GPU: {VISIBLE}= .")
     if hardware.device == "cuda" and device.kind == "cpu":
         what = f"torch {device.torch} sees no GPU"
         fix = "Install a build of torch for this GPU: see docs/troubleshooting.md."
         return Problem(what, planned, f"{fix} Or plan for the CPU: {VISIBLE}= , with --new.")
     here = f"training would run on {device.name}, {device.total_gib:.1f} GiB"
-    if hardware.device == "cuda" and device.total_gib < _LEAST_SHARE * hardware.memory_gib:
-        return Problem(here, planned, again)
+    if hardware.device == "cuda" and device.total_gib < _MIN_MEMORY_SHARE * hardware.memory_gib:
+        return Problem(here, planned, new_plan)
     if hardware.device == "cuda" and hardware.bf16 and device.capability < BF16_CAPABILITY:
-        return Problem(f"{here}, which has no bfloat16", planned, again)
+        return Problem(f"{here}, which has no bfloat16", planned, new_plan)
     return None
 
 
@@ -155,7 +157,7 @@ def _visible(plan: Plan) -> tuple[str, ...]:
         return ()
     count = max(1, hardware.gpus // hardware.nodes)
     detected = [gpu.handle for gpu in detected_gpus()]
-    if not detected:  # stated ones that nothing lists
+    if not detected:  # the user stated GPUs (--gpu), but none is detected here
         named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",")]
         detected = [name for name in named if name] or [str(number) for number in range(count)]
-    return tuple(detected[:count])  # fewer, where the plan was for another machine
+    return tuple(detected[:count])  # fewer if the plan is for another machine

@@ -1,6 +1,6 @@
 """The interface of a pool: it starts workers, passes messages on and reports deaths.
 
-Only the protocol and its types. All workers of a pool have one shape.
+Only the protocol and its types. All workers of a pool have the same resources.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class WorkerGone:
     """A worker has ended; its name is free again.
 
     Args:
-        status: Exit status of its process, negative for a signal; None where nobody saw it.
-        out_of_memory: The system killed it for its memory, or it ended since a GPU had no more.
-        lost: Its machine or its place is gone, which is no fault of what it did.
+        status: Exit status of its process, negative for a signal; None if unknown.
+        out_of_memory: The system killed it for its memory, or it ended because a GPU's ran out.
+        lost: Its machine or its place in the cluster is gone, for no fault of its job.
     """
 
     worker: str
@@ -53,7 +53,7 @@ class Pool(Protocol):
 
     @property
     def size(self) -> int:
-        """How many workers there may be."""
+        """The largest number of workers."""
         ...
 
     @property
@@ -64,26 +64,27 @@ class Pool(Protocol):
     def start(self, count: int) -> None:
         """Start workers until there are ``count``, or ``size`` if that is fewer. Returns at once.
 
-        A worker that still waits for a place is given up if there would be more than ``count``.
+        A worker that still waits for a machine is cancelled if there would be more than ``count``.
 
         Raises:
-            RunError: They can never be started.
+            RunError: Workers can never be started.
         """
         ...
 
     def send(self, worker: str, order: Order) -> None:
-        """Send an order. If the worker is gone, it is lost, and ``poll`` reports the death."""
+        """Send an order. If the worker is gone, the order is lost and ``poll`` reports the
+        death."""
         ...
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
-        """The messages and deaths within that time; returns as soon as there is one.
+        """Wait for messages and deaths, and return as soon as there are any.
 
         A worker's death comes after its last message.
         """
         ...
 
     def kill(self, worker: str | None = None) -> None:
-        """End a worker, or all of them, at once with all that they started."""
+        """End a worker, or all, at once, with their child processes."""
         ...
 
     def notices(self) -> list[str]:
@@ -91,7 +92,7 @@ class Pool(Protocol):
         ...
 
     def log(self, worker: str) -> str:
-        """The last lines of a worker's log that are not empty."""
+        """The last non-empty lines of a worker's log."""
         ...
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 """The files of attempts: begin one, end it without a result, or accept it.
 
 A trial, a confirmation run or another job has a home folder with ``attempts/<k>/`` in it. A worker
-writes into its attempt's folder alone. ``result.json`` there says that the attempt ended with a
-result, ``ended.json`` why it ended without one; an attempt that has the latter is abandoned, and
-whatever a lost worker still writes into it is ignored. Promoting copies an attempt's files into
-the home, ``result.json`` last, so that its presence there means that all of it is there.
+writes only into its attempt's folder. ``result.json`` there means that the attempt ended with a
+result, ``ended.json`` says why it ended without one; an attempt with the latter is abandoned, and
+files that a lost worker still writes into it are ignored. Promoting copies an attempt's files into
+the home, ``result.json`` last, so that its presence there means that all files are there.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from sweeper.trials import (
     so_far,
 )
 
-# Attempts that may end in a crash before the trial itself is held to be the cause.
+# After so many crashed attempts the trial itself counts as the cause.
 CRASHES_ALLOWED = 3
-# Ends that count as one. A lost machine, a preemption or a killed command is no fault of the trial.
+# Ends that count as a crash. A lost machine, a preemption or a killed command does not.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
 
 
@@ -54,7 +54,7 @@ def attempt_folder(home: Path, attempt: int) -> Path:
 
 
 def new_attempt(home: Path) -> int:
-    """Make the folder of the next attempt. Numbers are never used again."""
+    """Make the folder of the next attempt, with a new number."""
     number = max(attempts_of(home), default=0) + 1
     attempt_folder(home, number).mkdir(parents=True)
     return number
@@ -64,12 +64,12 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
     """Write an attempt's configuration into its folder and that of the trial.
 
     Args:
-        config: With the attempt's number; its folder exists.
-        rungs: Those that it takes over from the checkpoint of an earlier attempt.
+        config: The configuration, with the attempt's number; the attempt's folder exists.
+        rungs: Rungs taken over from the checkpoint of an earlier attempt.
     """
     text = "".join(report.model_dump_json() + "\n" for report in rungs)
     for folder in (attempt_folder(home, config.attempt), home):
-        # What a power cut takes of an attempt that has not ended is made again.
+        # Not synced: an attempt that a power cut interrupts is repeated.
         config.write(folder / CONFIG, synced=False)
         write_text(folder / RUNGS, text, synced=False)
 
@@ -83,11 +83,11 @@ def add_rung(home: Path, report: RungReport) -> None:
 
 
 def read_rungs(folder: Path) -> list[RungReport]:
-    """The curve in a folder; lines that were cut off or damaged are left out."""
+    """The reports of rungs in a folder; incomplete or damaged lines are skipped."""
     return RungReport.read_lines(folder / RUNGS)
 
 
-def whole_result(home: Path, attempt: int) -> TrialResult | None:
+def complete_result(home: Path, attempt: int) -> TrialResult | None:
     """The result of an attempt, if it has one and was not abandoned."""
     folder = attempt_folder(home, attempt)
     if read_end(folder) is not None:
@@ -96,7 +96,7 @@ def whole_result(home: Path, attempt: int) -> TrialResult | None:
 
 
 def promote(home: Path, attempt: int) -> TrialResult:
-    """Copy an ended attempt's files into the trial's folder; repeating it is harmless."""
+    """Copy an ended attempt's files into the trial's folder; may be repeated."""
     folder = attempt_folder(home, attempt)
     for name in (CONFIG, RUNGS, ITEM_LOSSES, MEASURE_ITEMS):
         if (folder / name).exists():
@@ -108,7 +108,7 @@ def promote(home: Path, attempt: int) -> TrialResult:
             shutil.rmtree(home / WEIGHTS)
         (folder / WEIGHTS).rename(home / WEIGHTS)
     result = TrialResult.read(folder / RESULT)
-    result.write(home / RESULT, synced=False)  # a damaged one is restored from the attempt's
+    result.write(home / RESULT, synced=False)  # if damaged, it is restored from the attempt
     return result
 
 
@@ -135,15 +135,15 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
 
 
 def note_end(
-    attempt: Path, kind: AttemptEndKind, detail: str, *, worker: str = "", instead: bool = False
+    attempt: Path, kind: AttemptEndKind, detail: str, *, worker: str = "", replace: bool = False
 ) -> AttemptEnd:
     """Note in an attempt's folder why it ended without a result; an earlier note stays.
 
     Args:
-        instead: Whether this says more than a note that is there.
+        replace: Whether to replace an earlier note.
     """
     earlier = read_end(attempt)
-    if earlier is not None and not instead:
+    if earlier is not None and not replace:
         return earlier
     end = AttemptEnd(kind=kind, detail=detail, worker=worker, ended_at=now())
     end.write(attempt / ENDED)
@@ -151,26 +151,26 @@ def note_end(
 
 
 def read_end(attempt: Path) -> AttemptEnd | None:
-    """What ``note_end`` left, if anything that can be read."""
+    """The note of ``note_end``; None if there is none that can be read."""
     return AttemptEnd.read_or_none(attempt / ENDED)
 
 
 def crashes(home: Path) -> list[AttemptEnd]:
-    """The attempts that count as a crash, in order."""
+    """The ends of the attempts that count as a crash, in order."""
     ends = (read_end(attempt_folder(home, number)) for number in attempts_of(home))
     return [end for end in ends if end is not None and end.kind in CRASHES]
 
 
 def drop_weights(home: Path) -> None:
     """Delete the weights of a trial, and record it in its result."""
-    with contextlib.suppress(UsageError):  # damaged since: whoever reads it next repairs it
+    with contextlib.suppress(UsageError):  # damaged: repaired when it is read next
         result = TrialResult.read(home / RESULT)
         result.model_copy(update={"weights": None}).write(home / RESULT, synced=False)
     shutil.rmtree(home / WEIGHTS, ignore_errors=True)
 
 
 def drop_leftovers(attempt: Path) -> None:
-    """Delete weights, whole or half written, of an attempt that will not be the trial's."""
+    """Delete complete or partial weights of an attempt that will not become the trial's result."""
     for left in list(attempt.rglob(WEIGHTS)):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -179,8 +179,8 @@ def drop_leftovers(attempt: Path) -> None:
 class ValidationItems:
     """Costs and headline scores of the validation items, in item order. Shape (items,).
 
-    ``weights`` are what an item counts in the mean: 1, or tokens of its answer, and 0 where it was
-    not scored. Where the objective is not the loss, all items count alike.
+    ``weights`` are the items' weights in the mean: 1, or the tokens of the answer; 0 if an item was
+    not scored. With another objective than the loss, all items have weight 1.
     """
 
     costs: NDArray[np.float64]
@@ -189,13 +189,13 @@ class ValidationItems:
 
     @property
     def scored(self) -> ValidationItems:
-        """Those that were scored."""
-        of = self.weights > 0
-        return ValidationItems(self.costs[of], self.scores[of], self.weights[of])
+        """The items that were scored."""
+        mask = self.weights > 0
+        return ValidationItems(self.costs[mask], self.scores[mask], self.weights[mask])
 
 
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
-    """Costs and scores of single validation items; None where they were not kept."""
+    """Costs and scores of the validation items; None if they were not kept."""
     try:
         fields = object_of(read_text(path, errors="replace"))
         costs = np.asarray(fields["losses"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Events of a run: lines of ``events.jsonl`` and of a worker's pipe."""
+"""Events of a run: the lines of ``events.jsonl``."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ EventKind = Literal[
 
 
 class Event(Record):
-    """One thing that happened.
+    """One event of a run.
 
-    ``trial`` is a trial's number; for a job it is the trial that the job is about, if any.
+    ``trial`` is the number of the trial that the event or its job concerns, if any.
     ``state`` is the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``) or the phase or outcome
     of the run. ``text`` is a sentence for a reader, or
     names the work of which ``done`` of ``of`` is done.
@@ -68,7 +68,7 @@ def now() -> str:
 
 
 def make_event(kind: EventKind, **fields: object) -> Event:
-    """An event that happens now. Its text has no secrets."""
+    """An event with the current time; secrets are removed from its text."""
     if isinstance(text := fields.get("text"), str):
         fields["text"] = without_secrets(text)
     return Event.model_validate({"kind": kind, "at": now(), **fields})

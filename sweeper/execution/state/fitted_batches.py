@@ -1,6 +1,6 @@
-"""Batches that fitted after running out of memory, for all workers and jobs of a run.
+"""Batches that fitted into memory after it ran out, for all workers and jobs of a run.
 
-A lesson follows from the files of an attempt, so that it outlives the command.
+They are read from the files of attempts, so that they outlive the command.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sweeper.trials import TrialConfig, TrialResult
 _BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")
 
 
-# The folders of trials and jobs, which hold those of their attempts.
+# Glob patterns of the home folders of trials and jobs.
 _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/rows/*/*", "jobs/*")
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """The batches with which a set-up fitted, or is to be tried, after it ran out of memory.
+    """The batches with which a set-up fitted, or will be tried next, after memory ran out.
 
-    ``trial`` taught it. None: nothing was learned about this batch. ``killed``: no error said so;
-    the system killed the worker.
+    ``trial`` is the trial that ran out. A batch is None if nothing was learned about it.
+    ``killed``: the system killed the worker without an error.
     """
 
     setup: tuple[Hashable, ...]
@@ -38,7 +38,7 @@ class Lesson:
 
 
 def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
-    """What a trial's memory depends on, batches aside."""
+    """The values on which a trial's memory depends, except batches."""
     setup = TrainingSetup.taken_from(config).key(*_BATCHES)
     parameters = map(config.parameters.get, ("r", "target_modules", "modules_to_save"))
     reference = step_extra(config.parameters).reference
@@ -46,7 +46,7 @@ def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
-    """What a result says about its set-up; None if it fitted as it was set up."""
+    """The lesson of a result; None if its planned batches fitted."""
     micro = _smaller(result.micro_batch, config.micro_batch)
     evaluation = _smaller(result.evaluation_batch, config.evaluation_batch)
     if micro is None and evaluation is None:
@@ -58,10 +58,10 @@ def _smaller(fitted: int | None, tried: int) -> int | None:
     return fitted if fitted is not None and fitted < tried else None
 
 
-def after_kill(config: TrialConfig) -> Lesson | None:
-    """The next try after the system killed the worker: half of both batches.
+def smaller_batches(config: TrialConfig) -> Lesson | None:
+    """The lesson after the system killed the worker: half of both batches.
 
-    Nobody saw which of them was too large. None if both are one example already.
+    It is unknown which of them was too large. None if both are already one example.
     """
     if config.micro_batch == config.evaluation_batch == 1:
         return None
@@ -77,14 +77,14 @@ def lesson_of(attempt: Path) -> Lesson | None:
     if config is None:
         return None
     if end is not None:
-        return after_kill(config) if end.kind == "out-of-memory" else None
+        return smaller_batches(config) if end.kind == "out-of-memory" else None
     result = TrialResult.read_or_none(attempt / RESULT)
     return None if result is None else after_result(config, result)
 
 
 @dataclass
 class FittedBatches:
-    """The lessons of a run. Each attempt is read once, when it has ended."""
+    """The lessons of a run. Each attempt is read once, after its end."""
 
     run: RunFolder
     _read: dict[Path, Lesson | None] = field(default_factory=dict)
@@ -128,14 +128,14 @@ class FittedBatches:
 
 
 def _why(lessons: Sequence[Lesson]) -> str:
-    killed, noticed = (
+    killed, reported = (
         [
             f"trial {number}"
-            for number in sorted({each.trial for each in lessons if each.killed is by})
+            for number in sorted({each.trial for each in lessons if each.killed is how})
         ]
-        for by in (True, False)
+        for how in (True, False)
     )
-    reasons = [f"memory ran out in {', '.join(noticed)}"] if noticed else []
+    reasons = [f"memory ran out in {', '.join(reported)}"] if reported else []
     if killed:
         reasons.append(f"the system killed {', '.join(killed)} because memory ran out")
     return " and ".join(reasons)

@@ -1,7 +1,7 @@
-"""Damaged files of a run: restored from an attempt, marked to be made again, or refused.
+"""Damaged files of a run: restored from an attempt, marked to be made again, or reported.
 
-A killed process leaves whole files (they are replaced in one step); a power cut, a full disk or a
-sync tool may not.
+A killed process leaves complete files (they are replaced in one step); a power cut, a full disk or
+a sync tool may not.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sweeper.trials import BaselineResult, TrialResult
 A = TypeVar("A", bound=Artifact)
 
 
-def read_frozen(kind: type[A], path: Path) -> A:
-    """Read an artifact that a run cannot make again.
+def read_stored(kind: type[A], path: Path) -> A:
+    """Read an artifact of a run that cannot be made again.
 
     Raises:
         OtherVersion: Another version of sweeper wrote it.
@@ -42,16 +42,16 @@ def read_frozen(kind: type[A], path: Path) -> A:
 
 
 def confirmed(home: Path) -> TrialResult | None:
-    """The result of a confirmation run, from its attempt's copy where the file is damaged."""
+    """The result of a confirmation run, restored from its attempt's copy if damaged."""
     result = TrialResult.read_or_none(home / RESULT)
     if result is None and (home / RESULT).exists():
-        whole = [n for n in attempts_of(home) if attempts.whole_result(home, n) is not None]
-        result = attempts.promote(home, whole[-1]) if whole else None
+        complete = [n for n in attempts_of(home) if attempts.complete_result(home, n) is not None]
+        result = attempts.promote(home, complete[-1]) if complete else None
     return result
 
 
 def baselines(run: RunFolder) -> dict[str, BaselineResult | None]:
-    """The baselines by name; None where the file is damaged."""
+    """The baselines by name; None if a file is damaged."""
     paths = sorted(run.baselines.glob("*.json"))
     return {path.stem: BaselineResult.read_or_none(path) for path in paths}
 
@@ -61,10 +61,10 @@ def damaged_baselines(run: RunFolder) -> list[str]:
     return [name for name, baseline in baselines(run).items() if baseline is None]
 
 
-def cut_half_line(path: Path) -> None:
-    """Cut off what a killed process left of a line at the end of a file of lines."""
+def cut_incomplete_line(path: Path) -> None:
+    """Cut off an incomplete line that a killed process left at the end of a file."""
     if not path.is_file():
         return
-    whole = path.read_bytes()
-    if not whole.endswith(b"\n"):
-        os.truncate(path, whole.rfind(b"\n") + 1)
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

@@ -1,4 +1,4 @@
-"""The trials of a run in the command's memory, with the best trial and the finalists.
+"""The state of a run's trials in memory, with the best trial and the finalists.
 
 Read from the run's files when the command starts, kept up to date while it runs.
 """
@@ -23,9 +23,9 @@ class RunState:
     """The trials of a run.
 
     Args:
-        limits: Those of the call.
-        configs: Of all trials that were asked for, by number.
-        results: Of those that have ended.
+        limits: Limits of the command.
+        configs: Configurations of all trials that were asked for, by number.
+        results: Results of the ended trials, by number.
     """
 
     run: RunFolder
@@ -36,7 +36,7 @@ class RunState:
 
     @property
     def ended_in(self) -> Counter[State]:
-        """How many trials ended in each state."""
+        """Number of trials that ended in each state."""
         return Counter(result.state for result in self.results.values())
 
     @property
@@ -46,22 +46,22 @@ class RunState:
 
     @property
     def best(self) -> Best | None:
-        """The best completed trial by the objective; one over a limit where all are."""
+        """The best completed trial by the objective; over a limit only if all trials are."""
         return self._find_best(self.results)
 
     @property
     def best_default(self) -> Best | None:
-        """The same among the rule book's defaults."""
+        """The best completed trial among the rule book's defaults."""
         return self._find_best(self.defaults())
 
-    def _pair(self, number: int) -> tuple[str, str]:
+    def _candidate_of(self, number: int) -> tuple[str, str]:
         """The candidate of a trial: its strategy and model."""
         return self.configs[number].strategy, self.configs[number].model
 
     def finalists(self, n: int) -> list[int]:
-        """The trials that would be confirmed if the search ended now."""
-        pairs = {number: self._pair(number) for number in self.results}
-        return finalists.choose(self.results, pairs, n, self.limits, self.plan.objective)
+        """The numbers of the trials that would be confirmed if the search ended now."""
+        candidates = {number: self._candidate_of(number) for number in self.results}
+        return finalists.choose(self.results, candidates, n, self.limits, self.plan.objective)
 
     def defaults(self) -> list[int]:
         return [
@@ -88,21 +88,21 @@ class RunState:
             over_limits=titles_beyond(result.measures, limits),
         )
 
-    def worth_their_weights(self, n: int) -> set[int]:
-        """Trials whose weights are kept: defaults, the best of each strategy, finalists."""
-        by_pair: dict[tuple[str, str], list[int]] = {}
+    def trials_to_keep(self, n: int) -> set[int]:
+        """Trials whose weights are kept: defaults, the best trial of each candidate, finalists."""
+        groups: dict[tuple[str, str], list[int]] = {}
         for number in self.results:
-            by_pair.setdefault(self._pair(number), []).append(number)
-        bests = {best.trial for numbers in by_pair.values() if (best := self._find_best(numbers))}
+            groups.setdefault(self._candidate_of(number), []).append(number)
+        bests = {best.trial for numbers in groups.values() if (best := self._find_best(numbers))}
         return bests | set(self.defaults()) | set(self.finalists(n))
 
     def drop_other_weights(self, n: int) -> list[int]:
-        """Delete the weights of all other trials, which cannot become finalists any more."""
+        """Delete the weights of all other trials, which can no longer become finalists."""
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []
-        worth = self.worth_their_weights(n)
-        losers = [i for i in with_weights if i not in worth]
+        kept = self.trials_to_keep(n)
+        losers = [i for i in with_weights if i not in kept]
         for number in losers:
             attempts.drop_weights(self.run.trial(number))
             self.results[number] = self.results[number].model_copy(update={"weights": None})

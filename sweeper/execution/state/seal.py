@@ -1,4 +1,4 @@
-"""The scoring of the test split: what will be scored is written before any score."""
+"""The scoring of the test split: the models to score are written down before any score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweeper.evaluation.significance import Scores
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.events import now
-from sweeper.execution.state.repair import baselines, confirmed, read_frozen
+from sweeper.execution.state.repair import baselines, confirmed, read_stored
 from sweeper.execution.state.run_state import RunState
 from sweeper.plans import Plan
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS, RunFolder
@@ -18,13 +18,13 @@ from sweeper.trials import TestScore, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
-    """The seeds of all confirmation runs there may be; the trial itself had the plan's seed."""
+    """The seeds of all confirmation runs there may be; the trial itself has the plan's seed."""
     most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
     return [plan.seed + further for further in range(1, most)]
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
-    """A finalist's own run and its confirmation runs, as far as they completed."""
+    """A finalist's own training and its confirmation runs, if completed."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
     results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
@@ -36,17 +36,17 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
 
 
 def read_seal(run: RunFolder) -> TestSeal:
-    """The order and the recommendation that were fixed before."""
-    return read_frozen(TestSeal, run.test_seal)
+    """The order and the recommendation that were fixed earlier."""
+    return read_stored(TestSeal, run.test_seal)
 
 
 def open_seal(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
-    """Fix the order and the recommendation, or read those that were fixed before.
+    """Fix the order and the recommendation, or read the earlier ones.
 
     Args:
-        limits: Those that the recommendation must keep to.
+        limits: Limits that the recommended trial must respect.
     """
     if run.test_seal.exists():
         return read_seal(run)
@@ -69,15 +69,15 @@ def open_seal(
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
     """The models to score: baselines, defaults of strategies, finalists with all seeds."""
     names = [name for name, baseline in baselines(run).items() if baseline is not None]
-    scored = [work_items.scoring_of(name) for name in names]
+    items = [work_items.score_baseline(name) for name in names]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])
-    scored += [work_items.scoring(number) for number in numbers]
+    items += [work_items.score_trial(number) for number in numbers]
     for number in seal.order:
         for seed in seeds_of(plan):
             result = confirmed(run.seed(number, seed))
             if result is not None and result.state == "COMPLETE":
-                scored.append(work_items.scoring(number, seed))
-    return scored
+                items.append(work_items.score_trial(number, seed))
+    return items
 
 
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
@@ -92,7 +92,7 @@ def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> Te
 
 
 def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
-    """Write the scores of baselines into their own files, unless they are there."""
+    """Write the scores of baselines into their own files, if not yet there."""
     by_name = baselines(run)
     for score in seal.scores:
         baseline = by_name.get(score.name) if score.trial is None else None
@@ -103,7 +103,7 @@ def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
 
 
 def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:
-    """Delete the weights of confirmation runs, which were only needed to be scored."""
+    """Delete the weights of confirmation runs, which were only needed for scoring."""
     for number in seal.order:
         for seed in seeds_of(plan):
             if (run.seed(number, seed) / WEIGHTS).exists():

@@ -1,8 +1,7 @@
 """Whether a command runs a sweep now: by the lock on this machine, else by ``beat``.
 
-A lock of a shared folder need not reach other machines, and clocks of machines differ. So whoever
-asks looks for a few seconds whether ``status.json``, which a command writes once a second, goes on
-to change.
+A lock on a shared folder may not reach other machines, and clocks of machines differ. So the check
+watches for a few seconds whether ``status.json``, which a command writes once a second, changes.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ from sweeper.errors import RunError
 from sweeper.execution.state.status import ENDED, Status
 from sweeper.runfolder import RunFolder
 
-# Five beats: a command may be busy for a second or two, and a shared folder shows a file late.
+# Five beats: a command may be busy for a second or two, and a shared folder may lag.
 WATCH_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 def run_now(runs: Iterable[RunFolder]) -> set[Path]:
-    """The folders of those runs that a command runs at this moment.
+    """The folders of the runs that a command is running now.
 
     Returns at once, unless a run may belong to another machine.
     """
-    held, doubtful = set(), {}
+    running, uncertain = set(), {}
     for run in runs:
         if run.held:
-            held.add(run.path)
-        elif (status := _of_another_host(run)) is not None:
-            doubtful[run] = status.beat
-    return held | _go_on(doubtful)
+            running.add(run.path)
+        elif (status := _status_from_another_host(run)) is not None:
+            uncertain[run] = status.beat
+    return running | _with_changing_beat(uncertain)
 
 
 def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
@@ -47,14 +46,14 @@ def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
     }
 
 
-def refuse_second(run: RunFolder) -> None:
-    """Check that no command on another machine runs this sweep; to be called with its lock held.
+def refuse_if_running(run: RunFolder) -> None:
+    """Check that no command on another machine runs this sweep; the caller holds its lock.
 
     Raises:
-        RunError: One does.
+        RunError: A command on another machine runs it.
     """
-    status = _of_another_host(run)
-    if status is None or not _go_on({run: status.beat}):
+    status = _status_from_another_host(run)
+    if status is None or not _with_changing_beat({run: status.beat}):
         return
     raise RunError(
         f"a sweeper command on {status.host} is running this sweep (process {status.process})",
@@ -64,24 +63,24 @@ def refuse_second(run: RunFolder) -> None:
     )
 
 
-def _of_another_host(run: RunFolder) -> Status | None:
+def _status_from_another_host(run: RunFolder) -> Status | None:
     status = Status.read_or_none(run.status)
     if status is None or status.process is None or status.host in ("", socket.gethostname()):
         return None
     return status
 
 
-def _go_on(beats: Mapping[RunFolder, int]) -> set[Path]:
+def _with_changing_beat(beats: Mapping[RunFolder, int]) -> set[Path]:
     """The folders of the runs whose ``beat`` changes within a few seconds."""
-    still, changed = dict(beats), set()
+    unchanged, changed = dict(beats), set()
     limit = time.monotonic() + WATCH_SECONDS
-    while still and time.monotonic() < limit:
-        time.sleep(_LOOK_SECONDS)
-        for run, beat in list(still.items()):
-            status = _of_another_host(run)
+    while unchanged and time.monotonic() < limit:
+        time.sleep(_POLL_SECONDS)
+        for run, beat in list(unchanged.items()):
+            status = _status_from_another_host(run)
             if status is None:  # it has ended
-                del still[run]
+                del unchanged[run]
             elif status.beat != beat:
                 changed.add(run.path)
-                del still[run]
+                del unchanged[run]
     return changed

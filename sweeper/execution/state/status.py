@@ -18,10 +18,10 @@ ENDED: tuple[Phase, ...] = ("complete", "interrupted", "timeout", "failed")
 
 
 class Running(Record):
-    """A trial or job that a worker is busy with.
+    """A trial or job that a worker is doing.
 
-    ``median_here`` is the median of the strategy's other trials at the same rung: of the objective
-    where it is known there, else of the loss.
+    ``median_here`` is the median over the strategy's other trials at the same rung: of the
+    objective if it is measured at rungs, else of the loss.
     """
 
     worker: str
@@ -43,7 +43,7 @@ class Running(Record):
 
 
 class Best(Record):
-    """The best completed trial; ``over_limits`` are the titles of limits that it is beyond."""
+    """The best completed trial; ``over_limits`` are the titles of limits that it exceeds."""
 
     trial: int
     strategy: str
@@ -54,14 +54,14 @@ class Best(Record):
 
 
 class Eta(Record):
-    """Seconds until the run ends: the plan's, corrected by what finished trials took."""
+    """Seconds until the run ends, by the plan and the times of ended trials."""
 
     low: float
     high: float
 
 
 class OptionalPhase(Record):
-    """Whether a feature's phase that nobody asked for was made, and why."""
+    """Whether a plug-in's optional phase was run, and why."""
 
     made: bool
     text: str
@@ -70,10 +70,10 @@ class OptionalPhase(Record):
 class Status(Artifact):
     """A run at one moment.
 
-    ``trials`` is the study's total; ``complete`` + ``pruned`` + ``failed`` of it have ended.
-    ``out_of_memory`` counts the failed ones that ran out of memory. ``eta`` is None until two
-    trials have ended. ``search_ended`` says why no further trial is begun, where that is not for
-    want of any; none waits then. ``jobs`` are baselines, confirmation runs and test scores.
+    ``trials`` is the total; ``complete`` + ``pruned`` + ``failed`` of them have ended.
+    ``out_of_memory`` counts failed trials that ran out of memory. ``eta`` is None until two trials
+    have ended. ``search_ended`` says why the search ended before the total, if it did; no trial
+    waits then. ``jobs`` are baselines, confirmation runs and test scores.
     """
 
     phase: Phase
@@ -97,7 +97,7 @@ class Status(Artifact):
     started_at: str
     updated_at: str
     ended_at: str = ""
-    seconds: float = Field(0.0, description="of this and all earlier calls")
+    seconds: float = Field(0.0, description="of this and all earlier commands")
     phases: dict[str, float] = Field(
         default_factory=dict,
         description="seconds of each phase, and of download and conversion",

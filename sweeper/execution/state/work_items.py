@@ -1,4 +1,4 @@
-"""The work items of a run: made, and looked up in the run's files, which show what was done."""
+"""The work items of a run: makes them, and finds in the run's files which are done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.artifact import write_text
 from sweeper.execution.job import WorkItem
 from sweeper.execution.state import attempts, repair
-from sweeper.execution.state.fitted_batches import after_kill
+from sweeper.execution.state.fitted_batches import smaller_batches
 from sweeper.runfolder import CONFIG, RESULT, SCORE, RunFolder
 from sweeper.trials import (
     AttemptEndKind,
@@ -18,7 +18,7 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# What a work item has failed of, by the end of its last attempt; a crash if it is not named here.
+# Why a work item failed, by the end of its last attempt; other ends are a crash.
 _FAILURES: dict[AttemptEndKind, FailureKind] = {
     "hang": "timeout",
     "error": "error",
@@ -27,7 +27,7 @@ _FAILURES: dict[AttemptEndKind, FailureKind] = {
 
 
 BASELINES = WorkItem(kind="baselines", name="baselines")
-_SCORED = "scored.txt"
+_SCORED_FILE = "scored.txt"
 
 
 def trial(number: int) -> WorkItem:
@@ -40,24 +40,24 @@ def confirm(number: int, seed: int) -> WorkItem:
     return WorkItem(kind="confirm", name=f"confirm-{number}-seed-{seed}", trial=number, seed=seed)
 
 
-def point(number: int, rows: int, seed: int, *, keep: bool = False) -> WorkItem:
-    """Train a trial again on so many rows."""
+def training_on_rows(number: int, rows: int, seed: int, *, keep: bool = False) -> WorkItem:
+    """Train a trial again on another number of rows; ``keep`` its weights."""
     name = f"trial-{number}-rows-{rows}-seed-{seed}"
     return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows, keep=keep)
 
 
-def scoring(number: int, seed: int | None = None) -> WorkItem:
+def score_trial(number: int, seed: int | None = None) -> WorkItem:
     """Score a trial, or one of its confirmation runs, on the test split."""
     suffix = "" if seed is None else f"-seed-{seed}"
     return WorkItem(kind="test", name=f"trial-{number}{suffix}", trial=number, seed=seed)
 
 
-def scoring_of_point(item: WorkItem) -> WorkItem:
-    """Score a training on other rows, whose weights were kept, on the test split."""
+def score_training(item: WorkItem) -> WorkItem:
+    """Score a training on another number of rows, whose weights were kept, on the test split."""
     return item.model_copy(update={"kind": "test"})
 
 
-def scored(item: WorkItem) -> WorkItem:
+def training_scored_by(item: WorkItem) -> WorkItem:
     """The trial or confirmation run whose weights a ``test`` item scores."""
     assert item.trial is not None
     if item.seed is None:
@@ -67,26 +67,26 @@ def scored(item: WorkItem) -> WorkItem:
     return confirm(item.trial, item.seed)
 
 
-def scoring_of(name: str) -> WorkItem:
+def score_baseline(name: str) -> WorkItem:
     """Score a baseline on the test split."""
     return WorkItem(kind="test", name=name)
 
 
 def score_file(run: RunFolder, item: WorkItem) -> Path:
-    """The file with the score of a ``test`` item until ``test.json`` holds it."""
+    """The file with the score of a ``test`` item until it is in ``test.json``."""
     return run.path / "scores" / f"{item.name}.json"
 
 
 def note_baselines(run: RunFolder) -> None:
     """Note that all baselines were scored."""
     names = sorted(repair.baselines(run))
-    write_text(run.path / BASELINES.home / _SCORED, "".join(f"{name}\n" for name in names))
+    write_text(run.path / BASELINES.home / _SCORED_FILE, "".join(f"{name}\n" for name in names))
 
 
 def is_done(run: RunFolder, item: WorkItem) -> bool:
     """Whether the complete result of a work item exists."""
     if item.kind == "baselines":
-        scored = run.path / item.home / _SCORED
+        scored = run.path / item.home / _SCORED_FILE
         names = {name for name, baseline in repair.baselines(run).items() if baseline is not None}
         return scored.is_file() and set(scored.read_text(encoding="utf-8").split()) <= names
     if item.kind == "test":
@@ -95,34 +95,35 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
     return TrialResult.read_or_none(home / RESULT) is not None
 
 
-def take(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScore | None:
-    """Accept the whole result of an attempt as that of its item; None if it has none."""
+def accept_result(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScore | None:
+    """Make an attempt's result, if it is complete, the result of its item; else None."""
     home = run.path / item.home
     if item.kind == "test":
         score = TestScore.read_or_none(attempts.attempt_folder(home, attempt) / SCORE)
         if score is not None:
             score.write(score_file(run, item))
         return score
-    whole = item.kind != "baselines" and attempts.whole_result(home, attempt) is not None
-    return attempts.promote(home, attempt) if whole else None
+    is_complete = item.kind != "baselines" and attempts.complete_result(home, attempt) is not None
+    return attempts.promote(home, attempt) if is_complete else None
 
 
-def take_over(run: RunFolder, item: WorkItem) -> None:
-    """Prepare a work item of an earlier call, so that it can go on or is done.
+def settle(run: RunFolder, item: WorkItem) -> None:
+    """Settle a work item of an earlier command, so that it is done or can continue.
 
-    A whole result that nobody took is taken; an attempt that broke off gets its end; a trial that
-    is not tried again gets its result.
+    A complete result is accepted; an interrupted attempt gets a record of how it ended; a trial
+    that is not tried again gets a failed result.
     """
     home = run.path / item.home
     last = max(attempts.attempts_of(home), default=None)
-    if last is None or is_done(run, item) or take(run, item, last) is not None:
+    if last is None or is_done(run, item) or accept_result(run, item, last) is not None:
         return
     folder = attempts.attempt_folder(home, last)
     if (folder / RESULT).exists() and attempts.read_end(folder) is None:
         attempts.note_end(folder, "damaged", f"{RESULT} is damaged")
         attempts.drop_leftovers(folder)
-    elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":  # mended since?
-        attempts.note_end(folder, "superseded", end.detail, worker=end.worker, instead=True)
+    elif (end := attempts.read_end(folder)) is not None and end.kind == "refused":
+        # The cause of the refusal may be fixed by now: try again.
+        attempts.note_end(folder, "superseded", end.detail, worker=end.worker, replace=True)
     else:
         attempts.note_end(folder, "interrupted", "the run was stopped, or its command killed")
         attempts.drop_leftovers(folder)
@@ -132,11 +133,11 @@ def take_over(run: RunFolder, item: WorkItem) -> None:
 
 
 def failure(run: RunFolder, item: WorkItem) -> Failure | None:
-    """Why a work item is not tried again, by the ends of its attempts; None if it is."""
+    """Why a work item is not tried again, by how its attempts ended; None if it is."""
     home = run.path / item.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
     end, config = attempts.read_end(last), TrialConfig.read_or_none(last / CONFIG)
-    if end is not None and end.kind == "out-of-memory" and config and after_kill(config) is None:
+    if end and end.kind == "out-of-memory" and config and smaller_batches(config) is None:
         return Failure(kind="out-of-memory", detail=end.detail)
     if end is not None and end.kind == "refused":
         return Failure(kind="refused", detail=end.detail)

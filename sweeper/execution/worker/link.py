@@ -1,4 +1,4 @@
-"""A worker's pipes to the command: a thread reads orders; messages are written."""
+"""A worker's pipes to the command: a thread reads orders, and messages are sent."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from sweeper.execution.job import (
     read_order,
 )
 
-# Twelve beats before a worker counts as silent, whatever limit was set (worker_states.py).
+# A twelfth of the silence after which a worker counts as dead (worker_states.py).
 BEAT_SECONDS = min(10.0, float(os.environ.get("SWEEPER_SILENT_SECONDS", "120")) / 12)
-# How often whoever waits for an answer shows that it does.
+# Interval at which a worker that waits for an answer shows that it is alive.
 _WAIT_SECONDS = 1.0
 
 
@@ -42,8 +42,8 @@ class Link:
         self._stop = threading.Event()
 
     def listen(self) -> None:
-        """Start to read orders. TERM counts as an order to stop; INT is left to the command."""
-        signal.signal(signal.SIGTERM, lambda _number, _frame: self._stopped())
+        """Start to read orders. TERM counts as an order to stop; INT is ignored."""
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self._stop_work())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._listen, daemon=True, name="orders").start()
 
@@ -58,11 +58,11 @@ class Link:
             self._outgoing.flush()
 
     def job(self) -> Job | None:
-        """Wait for the next job; None if there is none left."""
+        """Wait for the next job; None if the worker is to end."""
         return None if self.stopping() else self._jobs.get()
 
     def answer(self, meanwhile: Callable[[], None]) -> RungAnswer | None:
-        """Wait for the answer to a rung; None if the command is gone or wants an end first.
+        """Wait for the answer to a rung; None if the command is gone or orders to stop.
 
         Args:
             meanwhile: Called once a second while waiting.
@@ -75,10 +75,10 @@ class Link:
         return None
 
     def stopping(self) -> bool:
-        """Whether the job under way is to end at its next step. Cheap."""
+        """Whether the running job is to end at its next step. Cheap."""
         return self._stop.is_set()
 
-    def _stopped(self) -> None:
+    def _stop_work(self) -> None:
         self._stop.set()
         self._jobs.put(None)
 
@@ -92,7 +92,7 @@ class Link:
                     continue
                 chunk = os.read(self._incoming, 65536)
                 if not chunk:
-                    return self._stopped()
+                    return self._stop_work()
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:
                     self._hear(line)
@@ -108,7 +108,7 @@ class Link:
         elif isinstance(order, RungAnswer):
             self._answers.put(order)
         elif isinstance(order, Stop):
-            self._stopped()
+            self._stop_work()
         elif isinstance(order, Close):
             self._jobs.put(None)
 
@@ -116,4 +116,4 @@ class Link:
         try:
             self.say(Beat())
         except (BrokenPipeError, ValueError):
-            self._stopped()
+            self._stop_work()

@@ -1,4 +1,4 @@
-"""The worker process: started by a pool, which sends orders and hears messages over its pipes.
+"""The worker process: started by a pool, which sends orders and reads messages over its pipes.
 
 The backend is imported by its name.
 """
@@ -28,10 +28,10 @@ from sweeper.runfolder import RunFolder
 
 
 def load_backend(name: str) -> MakeBackend:
-    """The factory that ``module:function`` names.
+    """The backend factory with the name ``module:function``.
 
     Raises:
-        RunError: There is none.
+        RunError: The module has no such function.
         NotInstalled: A package that it imports is missing.
     """
     module_name, _, function = name.partition(":")
@@ -49,14 +49,14 @@ def work(request: WorkerRequest) -> None:
         link.listen()
         status = _work(request, link)
     except BrokenPipeError:
-        status = 1  # whoever listened is gone; the files say how far this came
+        status = 1  # the command is gone; the files show the progress
     except Exception:  # noqa: BLE001 - the last line of the log says why the worker ended
         print(without_secrets(traceback.format_exc()), file=sys.stderr)
         status = 1
     with contextlib.suppress(OSError):
         sys.stderr.flush()
-    # Taking a process with torch apart takes longer than a short trial; all that it held is closed
-    # or belongs to the operating system.
+    # Python's shutdown with torch takes longer than a short trial; its resources are closed
+    # or freed by the operating system.
     os._exit(status)
 
 
@@ -77,7 +77,7 @@ def _work(request: WorkerRequest, link: Link) -> int:
 
 
 def _device() -> Device:
-    """Where the backend that really trains does so."""
+    """The device on which the training backend trains."""
     module = importlib.import_module("sweeper.training.probes.device")
     device: Device = module.training_device()
     return device

@@ -1,8 +1,8 @@
 """Runs one worker's jobs with the backend, and reports them.
 
-The only place that catches broadly: whatever a backend raises becomes a recorded end. A watchdog
+The only place that catches broadly: any exception of a backend becomes a recorded end. A watchdog
 ends a worker whose training makes no progress, so that a hang costs one attempt; a process that
-cannot even run that thread shows no heartbeat, and is ended by the command.
+cannot even run that thread sends no heartbeat, and is ended by the command.
 """
 
 from __future__ import annotations
@@ -31,47 +31,47 @@ from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT, SCORE, RunFolder
 from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
-# How a worker process ends after training raised or hung: a fresh one must go on.
+# Exit status of a worker process after training raised or hung: it must be replaced.
 UNSOUND = 70
-# Progress is told at most so often.
+# Shortest interval between two progress messages.
 _PROGRESS_SECONDS = 0.5
-# No optimizer step, evaluation batch or report for this long is a hang: ten minutes is what
-# torch.distributed waits for a collective on GPUs by default.
+# No optimizer step, evaluation batch or report for this long is a hang: ten minutes is the default
+# with which torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
-# Before the first step a model is loaded, data tokenised, features computed; torch.distributed's
-# default for everything that is not on GPUs, three times as long.
+# Factor on the limit before the first step, in which the model is loaded, data tokenised and
+# features computed: torch.distributed's default without GPUs is three times as long.
 SETUP_FACTOR = 3.0
-# A step may take this many times what was predicted, or what the slowest one took so far.
-SLOWER = 10.0
-# A rung has at least so many optimizer steps.
-STEPS_A_RUNG = 50
+# Limit of a step as a multiple of the predicted step, and of the slowest step so far.
+MAX_SLOWDOWN = 10.0
+# Assumed optimizer steps of a rung, at least.
+STEPS_PER_RUNG = 50
 
 
 class Session:
-    """A loaded backend and the command that gives it jobs.
+    """Runs the jobs of one worker.
 
     Args:
-        run: The run's folder, as this machine sees it.
+        run: The run's folder, as seen by this machine.
     """
 
     def __init__(self, run: RunFolder, plan: Plan, link: Link, worker: str) -> None:
         self._run, self._plan, self._link, self._worker = run, plan, link, worker
         self._pulse = Pulse()
-        self._told = 0.0
+        self._last_progress = 0.0
 
     def tell(self, what: str, done: int, of: int) -> None:
         """Report the progress of work without rungs; see ``backend.Tell``."""
         self._pulse.beat()
         clock = time.monotonic()
-        if done >= of or clock - self._told > _PROGRESS_SECONDS:
-            self._told = clock
+        if done >= of or clock - self._last_progress > _PROGRESS_SECONDS:
+            self._last_progress = clock
             self._link.say(ProgressSaid(what=what, done=done, of=of))
 
     def do(self, backend: Backend, job: Job) -> bool:
         """Run one job to its end and report it.
 
         Returns:
-            Whether this process may go on: not after an exception.
+            Whether this process can go on: not after an unexpected exception.
         """
         folder = self._run.path / job.folder
         self._pulse = Pulse()
@@ -86,20 +86,20 @@ class Session:
                 ended = self._do(backend, job, folder)
         except Interrupted:
             ended = self._interrupted(job)
-        except SweeperError as error:  # the user's own code or data: the next try would be the same
+        except SweeperError as error:  # due to the user's code or data: a retry would fail too
             what = without_secrets("; ".join(problem.what for problem in error.problems))
-            ended = _broke_off(job, "refused", what)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the command is told
+            ended = _failed(job, "refused", what)
+        except Exception as error:  # noqa: BLE001 - any error is reported to the command
             print(without_secrets(traceback.format_exc()), file=sys.stderr)
-            ended = _broke_off(job, "disk-full" if no_room(error) else "error", _last_line(error))
+            ended = _failed(job, "disk-full" if no_room(error) else "error", _last_line(error))
         self._link.say(ended)
         return ended.end not in ("error", "disk-full")
 
     def _interrupted(self, job: Job) -> JobEnded:
         if self._link.stopping():
-            return _broke_off(job, "interrupted", "the worker was told to stop")
-        # As an interruption it would be tried again for ever.
-        return _broke_off(job, "error", "the backend stopped without being told to")
+            return _failed(job, "interrupted", "the worker was told to stop")
+        # An error, since an interruption would be retried for ever.
+        return _failed(job, "error", "the backend stopped without being told to")
 
     def _patience(self, job: Job) -> Patience:
         if job.config is not None and job.kind != "test":
@@ -120,7 +120,7 @@ class Session:
         else:
             result = self._train(backend, job, folder)
             if result.failure is not None and result.failure.kind == "disk-full":
-                return _broke_off(job, "disk-full", result.failure.detail)
+                return _failed(job, "disk-full", result.failure.detail)
             result.write(folder / RESULT)
         return JobEnded(name=job.name, done=True)
 
@@ -157,15 +157,15 @@ class Session:
         return result.model_copy(update=fields)
 
     def _hangs(self, folder: Path, why: str) -> None:
-        # The thread that trains may hold any lock, that of the pipe among them. The command sees
-        # that this process is gone, and finds the reason here.
-        with contextlib.suppress(OSError):  # whatever the disk is like, this process must end
+        # The training thread may hold any lock, including the pipe's. The command sees
+        # that this process is gone, and reads the reason here.
+        with contextlib.suppress(OSError):  # the process must end even if the disk is full
             attempts.note_end(folder, "hang", why, worker=self._worker)
-        show_where()
+        dump_stacks()
         os._exit(UNSOUND)
 
 
-def _broke_off(job: Job, end: AttemptEndKind, detail: str) -> JobEnded:
+def _failed(job: Job, end: AttemptEndKind, detail: str) -> JobEnded:
     return JobEnded(name=job.name, done=False, end=end, detail=detail)
 
 
@@ -198,23 +198,23 @@ class Patience:
 
 
 def patience_for(plan: Plan, config: TrialConfig) -> Patience:
-    """Ten times the plan's prediction for this trial, and no less than the minimum."""
-    whole = plan.candidate(config.strategy, config.model).duration.high
-    predicted = whole * config.budget.epochs / plan.budget.epochs
-    step = SLOWER * predicted / (config.budget.rungs * STEPS_A_RUNG)
+    """The limits of a trial: ten times the plan's prediction, and at least the minimum."""
+    predicted_high = plan.candidate(config.strategy, config.model).duration.high
+    predicted = predicted_high * config.budget.epochs / plan.budget.epochs
+    step = MAX_SLOWDOWN * predicted / (config.budget.rungs * STEPS_PER_RUNG)
     return Patience(setup=max(SETUP_FACTOR * HANG_SECONDS, predicted), step=max(HANG_SECONDS, step))
 
 
 def patience_for_jobs(plan: Plan) -> Patience:
     """The limits for baselines and test scores, some of whose work has no steps.
 
-    No such work takes longer than what the plan predicts for all of them, and loading a model.
+    None of it takes longer than the plan's prediction for all of it together.
     """
     budget = plan.budget
     further = [name for name, cost in budget.features.items() if cost.in_search]
     names = ("baselines", "test", *further)
     predicted = sum(budget.phases[name].high for name in names if name in budget.phases)
-    limit = max(SETUP_FACTOR * HANG_SECONDS, SLOWER * predicted)
+    limit = max(SETUP_FACTOR * HANG_SECONDS, MAX_SLOWDOWN * predicted)
     return Patience(setup=limit, step=limit)
 
 
@@ -222,8 +222,8 @@ def patience_for_jobs(plan: Plan) -> Patience:
 class Watchdog:
     """Watches a pulse from a thread during the ``with`` block.
 
-    Time is counted in ticks of which none counts for more than two: a process that was stopped
-    and goes on is not taken for one that hangs.
+    Time is counted in ticks, each at most twice its length, so that a process that was suspended
+    does not count as hanging.
 
     Args:
         on_hang: Called with the reason; must not return to training.
@@ -239,7 +239,7 @@ class Watchdog:
     _first: int = 0
 
     def __enter__(self) -> Watchdog:
-        self._first = self.pulse.beats  # before anything that is watched can beat
+        self._first = self.pulse.beats  # before the watched work can beat
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
         return self
@@ -251,21 +251,21 @@ class Watchdog:
 
     def _watch(self) -> None:
         first = seen = self._first
-        still, slowest, looked = 0.0, 0.0, self.clock()
+        idle_seconds, slowest, last_tick = 0.0, 0.0, self.clock()
         while True:
             limit = self.patience.setup if seen == first else self.patience.step
-            limit = max(limit, SLOWER * slowest)
+            limit = max(limit, MAX_SLOWDOWN * slowest)
             tick = min(limit / 10, 5.0)
             if self._ended.wait(tick):
                 return
             now = self.clock()
-            still += min(now - looked, 2 * tick)
-            looked = now
+            idle_seconds += min(now - last_tick, 2 * tick)
+            last_tick = now
             if self.pulse.beats != seen:
-                slowest = max(slowest, still) if seen != first else 0.0
-                seen, still = self.pulse.beats, 0.0
-            elif still > limit:
-                self.on_hang(self._reason(still, setup=seen == first))
+                slowest = max(slowest, idle_seconds) if seen != first else 0.0
+                seen, idle_seconds = self.pulse.beats, 0.0
+            elif idle_seconds > limit:
+                self.on_hang(self._reason(idle_seconds, setup=seen == first))
                 return
 
     def _reason(self, seconds: float, *, setup: bool) -> str:
@@ -273,6 +273,6 @@ class Watchdog:
         return f"{self.what} {did} within {seconds:.0f} s: the worker was ended"
 
 
-def show_where() -> None:
-    """Write the stack of each thread into the log."""
+def dump_stacks() -> None:
+    """Write the stacks of all threads into the log."""
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)

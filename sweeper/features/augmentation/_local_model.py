@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 
-from sweeper.child_process import child_command, quiet_threads, request_line
+from sweeper.child_process import child_command, request_line, thread_settings
 from sweeper.errors import ModelError, Problem
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
@@ -66,7 +66,7 @@ class LocalModel:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
-            env={**os.environ, **quiet_threads(None)},
+            env={**os.environ, **thread_settings(None)},
         )
         assert process.stdin is not None
         process.stdin.write(request_line(ModelSpec(id=self._model)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 
 from sweeper.artifact import Record, replacing
 from sweeper.cli.data_options import must_be_free
-from sweeper.data.examples import SPLITS
+from sweeper.data.examples import SPLITS, Split
+from sweeper.data.load import split_rows
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
+from sweeper.data.splits import requested_fractions
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
-from sweeper.errors import UsageError, near_match
-from sweeper.features.converting._formats import TARGETS, Conversion, conversion
-from sweeper.features.converting._splits import Division, divide
+from sweeper.errors import DataError, UsageError, near_match
+from sweeper.features.converting._formats import TARGETS, conversion
 from sweeper.spec import DataSpec, SplitBy
 
 
@@ -47,27 +48,6 @@ def split_spec(
     )
 
 
-def write_splits(data: DataRows, spec: DataSpec, output: Path) -> Division:
-    """Divide the rows, and write a file for each split into a new folder.
-
-    Raises:
-        UsageError: The folder exists.
-        DataError: See ``divide``.
-    """
-    must_be_free(output)
-    made = divide(data, spec)
-    suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    named = conversion(data, None, suffix)  # with the names of numbered classes
-    with replacing(output) as part:
-        part.mkdir()
-        for split in SPLITS:
-            placed = zip(data.rows, made.splits, strict=True)
-            if made.rows[split]:
-                rows = (named.row(row, None) for row, row_split in placed if row_split == split)
-                write_rows(part / f"{split}{suffix}", rows, data.columns)
-    return made
-
-
 class DivisionFiles(Record):
     """The files of a division.
 
@@ -79,21 +59,67 @@ class DivisionFiles(Record):
     """
 
     output: str
-    rows: dict[str, int]
-    official: tuple[str, ...]
-    labels: dict[str, dict[str, int]]
+    rows: dict[Split, int]
+    official: tuple[Split, ...]
+    labels: dict[Split, dict[str, int]]
     unreadable: tuple[int, ...]
 
-    @classmethod
-    def of(cls, made: Division, output: Path) -> DivisionFiles:
-        """Those of a division that was written."""
-        return cls(
-            output=str(output),
-            rows=dict(made.rows),
-            official=tuple(sorted(made.official)),
-            labels={split: dict(counts) for split, counts in made.labels.items()},
-            unreadable=made.unreadable,
-        )
+
+def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
+    """Divide the rows, and write a file for each split into a new folder.
+
+    Raises:
+        UsageError: The folder exists.
+        DataError: See ``split_of_rows``.
+    """
+    must_be_free(output)
+    splits = split_of_rows(data, spec)
+    counts = {split: splits.count(split) for split in SPLITS}
+    suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
+    named = conversion(data, None, suffix)  # with the names of numbered classes
+    with replacing(output) as part:
+        part.mkdir()
+        for split in filter(counts.__getitem__, SPLITS):
+            placed = zip(data.rows, splits, strict=True)
+            rows = (named.row(row, None) for row, row_split in placed if row_split == split)
+            write_rows(part / f"{split}{suffix}", rows, data.columns)
+    labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
+    for row, row_split in zip(data.rows, splits, strict=True):
+        if row_split is not None and row.label:
+            labels[row_split][row.label] += 1
+    return DivisionFiles(
+        output=str(output),
+        rows=counts,
+        official=tuple(sorted({*data.official} - {"train"})),
+        labels={split: dict(of_split) for split, of_split in labels.items()},
+        unreadable=tuple(row.line for row in data.rows if not row.readable),
+    )
+
+
+def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
+    """The split of each row as in a run; None for rows that no file can hold.
+
+    Rows of official splits stay there, and rows that no trial reads, such as empty ones, in train.
+
+    Raises:
+        DataError: There is nothing to divide, a column is missing, or a split would be empty.
+    """
+    missing = {split for split, share in requested_fractions(spec).items() if share} - set(
+        data.official
+    )
+    if not missing:
+        why = f"The data have {', '.join(data.official)} already."
+        raise DataError("there is nothing to split", why=why, where=data.name)
+    divided = split_rows(data, spec).splits
+    taken = {example.key: split for split in missing for example in divided[split]}
+    return [
+        taken.get(row.example.key, "train")
+        if row.readable and row.split == "train" and row.example is not None
+        else row.split
+        if row.readable
+        else None
+        for row in data.rows
+    ]
 
 
 class ConvertedFiles(Record):
@@ -112,18 +138,6 @@ class ConvertedFiles(Record):
     left_out: dict[str, tuple[int, ...]]
     left_columns: tuple[str, ...]
 
-    @classmethod
-    def of(cls, made: Conversion, files: Sequence[Path]) -> ConvertedFiles:
-        """Those of a conversion that was written."""
-        left_out = {reason: tuple(lines) for reason, lines in made.left_out.items()}
-        return cls(
-            files=tuple(map(str, files)),
-            format=made.to,
-            rows=len(made.data.rows) - sum(map(len, left_out.values())),
-            left_out=left_out,
-            left_columns=made.left,
-        )
-
 
 def target_format(to: str | None) -> str | None:
     """The format that a flag names.
@@ -136,7 +150,7 @@ def target_format(to: str | None) -> str | None:
     return to
 
 
-def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conversion, list[Path]]:
+def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFiles:
     """Write the rows in another format: a file, or one for each split in a new folder.
 
     Raises:
@@ -162,4 +176,11 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> tuple[Conve
         for split, name in names.items():
             columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
             write_rows(part / name, made.rows(split), columns)
-    return made, [output / name for name in names.values()]
+    left_out = {reason: tuple(lines) for reason, lines in made.left_out.items()}
+    return ConvertedFiles(
+        files=tuple(str(output / name) for name in names.values()),
+        format=to,
+        rows=len(data.rows) - sum(map(len, left_out.values())),
+        left_out=left_out,
+        left_columns=made.left,
+    )

@@ -62,9 +62,9 @@ def split(
     rows = rows_of(path, task, data_format, columns, name)
     made = steps.write_splits(rows, spec, output)
     if as_json:
-        typer.echo(steps.DivisionFiles.of(made, output).model_dump_json(indent=2))
+        typer.echo(made.model_dump_json(indent=2))
     else:
-        show_division(made, output)
+        show_division(made)
 
 
 @commands.command("convert")
@@ -96,11 +96,11 @@ def convert(
 
     target = steps.target_format(to)
     rows = rows_of(path, task, data_format, columns, name)
-    made, files = steps.write_converted(rows, target, output)
+    made = steps.write_converted(rows, target, output)
     if as_json:
-        typer.echo(steps.ConvertedFiles.of(made, files).model_dump_json(indent=2))
+        typer.echo(made.model_dump_json(indent=2))
     else:
-        show_conversion(made, files)
+        show_conversion(made)
 
 
 def answers() -> dict[str, Any]:

@@ -26,13 +26,13 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     each = []
     for cost in study.costs:
         clock = clock_of_default(cost.candidate, study.facts, study.workload)
-        whole = (clock.whole(replace(study.workload, train_rows=size)) for size in sizes)
+        whole = (clock.full_trial(replace(study.workload, train_rows=size)) for size in sizes)
         each.append(2 * seeds * math.fsum(whole) + (seeds - 1) * cost.default)
     jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(
         title="data curve",
         content="training on parts of the rows",
         flag="--data-curve",
-        seconds=study.shared(math.fsum(each) / len(each), jobs),
+        seconds=study.parallel(math.fsum(each) / len(each), jobs),
         optional=asked is None,
     )

@@ -47,7 +47,7 @@ def trainings(study: Study) -> list[WorkItem]:
     kind = _kind(study, winner)
     default = [number for number in _defaults(study) if _kind(study, number) == kind][:1]
     return [
-        work_items.point(number, size, seed)
+        work_items.training_on_rows(number, size, seed)
         for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
         for number in dict.fromkeys([winner, *default])
         for size in (*sizes, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,9 @@ from sweeper.cli.options import AsJson
 from sweeper.visible import visible
 
 if TYPE_CHECKING:
+    from sweeper.features.explain._answer import Explanation, RuleRow
     from sweeper.planning.rulebook.book import Note
-    from sweeper.plans import Parameter, Plan
+    from sweeper.plans import Plan
     from sweeper.spec import Spec
 
 ORDER = 90
@@ -33,6 +33,7 @@ def explain(
 ) -> None:
     """Show which rules fired, which nearly did, and which facts would change the plan."""
     from sweeper.errors import RunError, UsageError, near_match
+    from sweeper.features.explain._answer import DeclaredParameter, Explanation
     from sweeper.features.explain._counterfactuals import counterfactuals
     from sweeper.features.explain._rules import fired_rules, near_misses
     from sweeper.planning.rulebook.book import rule_book
@@ -56,27 +57,27 @@ def explain(
     if folders:
         spec = spec.model_copy(update={"rules": tuple(folders)})
     facts = plan.facts
-    parts: dict[str, Any] = {
-        "fired": [dataclasses.asdict(rule) for rule in fired_rules(spec, facts)],
-        "near_misses": [dataclasses.asdict(miss) for miss in near_misses(spec, facts)],
-        "counterfactuals": [
-            dataclasses.asdict(item)
-            for item in counterfactuals(spec, facts)
-            if strategy in (None, item.strategy)
-        ],
-    }
-    if strategy is not None:
-        parts["fired"] = [r for r in parts["fired"] if {strategy, EVERY} & {*r["strategies"]}]
-    if as_json:
-        parts["declared"] = [
-            {"strategy": candidate.strategy, "parameter": name, **_declared(parameter)}
+    explanation = Explanation(
+        fired=tuple(
+            rule
+            for rule in fired_rules(spec, facts)
+            if strategy is None or {strategy, EVERY} & {*rule.strategies}
+        ),
+        near_misses=near_misses(spec, facts),
+        counterfactuals=tuple(
+            item for item in counterfactuals(spec, facts) if strategy in (None, item.strategy)
+        ),
+        declared=tuple(
+            DeclaredParameter.taken_from(parameter, strategy=candidate.strategy, parameter=name)
             for candidate in plan.candidates
             for name, parameter in candidate.parameters.items()
             if parameter.shipped and strategy in (None, candidate.strategy)
-        ]
-        typer.echo(json.dumps(parts, indent=2, ensure_ascii=False))
+        ),
+    )
+    if as_json:
+        typer.echo(explanation.model_dump_json(indent=2))
     else:
-        _print(parts, plan)
+        _print(explanation, plan)
 
 
 @commands.command("rules")
@@ -109,17 +110,27 @@ def rules(
         raise UsageError(f"there is no rule {rule!r}", fix=near_match(rule, by_id))
     chosen = [by_id[rule]] if rule is not None else list(book.rules)
     if as_json:
-        rows = [_rule_row(item) for item in chosen]
+        rows = [_rule_row(item).model_dump(exclude_none=True) for item in chosen]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rule is not None:
-        for key, value in _rule_row(by_id[rule]).items():
-            lines = value if isinstance(value, list) else [value]
+        for key, value in _rule_row(by_id[rule]).model_dump(exclude_none=True).items():
+            lines = value if isinstance(value, tuple) else [value]
             typer.echo(visible(f"{key:<8}" + "\n        ".join(str(line) for line in lines)))
     else:
         for item in chosen:
             title = item.title if isinstance(item, Rule) else item.lines({})[0]
             typer.echo(visible(f"{item.id:<34} {title}"))
         typer.echo(f"{len(chosen)} rules and notes; 'sweeper rules ID' shows one in full")
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    from sweeper.features.explain._answer import Explanation, NamedFact, RuleRow
+
+    return {
+        "explain": Explanation | tuple[RuleRow, ...],
+        "rules": tuple[RuleRow, ...] | tuple[NamedFact, ...],
+    }
 
 
 def _request(what: str) -> tuple[Spec, Plan]:
@@ -137,12 +148,7 @@ def _request(what: str) -> tuple[Spec, Plan]:
     return resolve({}, run.spec), Plan.read(run.plan)
 
 
-def _declared(parameter: Parameter) -> dict[str, Any]:
-    names = {"low", "high", "log", "step", "choices", "default", "source", "shipped"}
-    return parameter.model_dump(mode="json", include=names, exclude_none=True)
-
-
-def _print(parts: dict[str, Any], plan: Plan) -> None:
+def _print(explanation: Explanation, plan: Plan) -> None:
     from rich.console import Group
     from rich.text import Text
 
@@ -151,28 +157,33 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     from sweeper.views.plan_view import declared_lines, objective_line
 
     changes = [
-        f"{item['strategy']} {item['outcome']} where {item['fact']} = {item['needed']:,.10g} "
-        f"(now {FACTS[item['fact']].shown(item['actual'])})"
-        for item in parts["counterfactuals"]
+        f"{item.strategy} {item.outcome} where {item.fact} = {item.needed:,.10g} "
+        f"(now {FACTS[item.fact].shown(item.actual)})"
+        for item in explanation.counterfactuals
     ] or [
         "No other strategy would rank first: other numbers of examples, memory and model sizes "
         "were tried."
     ]
     epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
     objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
-    fired = []
-    for rule in parts["fired"]:
-        why = f"{rule['why']} ({rule['source']})".strip()
-        fired.append(
-            (rule["rule"], "\n".join([f"where {rule['condition']}", *rule["effects"], why]))
+    fired = [
+        (
+            rule.rule,
+            "\n".join(
+                [
+                    f"where {rule.condition}",
+                    *rule.effects,
+                    f"{rule.why} ({rule.source})".strip(),
+                ]
+            ),
         )
+        for rule in explanation.fired
+    ]
     nearly = []
-    for miss in parts["near_misses"]:
-        value = miss["value"]
-        yes_or_no = value is None or isinstance(value, bool)  # by the condition
-        now = "" if yes_or_no else f" (now {FACTS[miss['fact']].shown(value)})"
-        lines = [f"fires if {miss['missing']}{now}", *miss["effects"][:3]]
-        nearly.append((miss["rule"], "\n".join(lines)))
+    for miss in explanation.near_misses:
+        yes_or_no = miss.value is None or isinstance(miss.value, bool)  # by the condition
+        now = "" if yes_or_no else f" (now {FACTS[miss.fact].shown(miss.value)})"
+        nearly.append((miss.rule, "\n".join([f"fires if {miss.missing}{now}", *miss.effects[:3]])))
     show_page(
         Group(
             sections(
@@ -195,34 +206,33 @@ def _print(parts: dict[str, Any], plan: Plan) -> None:
     )
 
 
-def _rule_row(rule: Note) -> dict[str, object]:
+def _rule_row(rule: Note) -> RuleRow:
+    from sweeper.features.explain._answer import RuleRow
     from sweeper.planning.rulebook.book import Rule
     from sweeper.planning.rulebook.conditions import comparisons
     from sweeper.planning.rulebook.fact_table import FACTS
 
     named = {test.fact for test in comparisons(rule.when)}
-    texts = {"title": rule.title, "why": rule.why} if isinstance(rule, Rule) else {}
-    return {
-        "id": rule.id,
-        **texts,
-        "when": str(rule.when),
-        "then": list(rule.lines({})),
-        "source": rule.source,
-        "where": rule.where,
-        "facts": [f"{name}: {FACTS[name].description}" for name in FACTS if name in named],
-    }
+    return RuleRow(
+        id=rule.id,
+        title=rule.title if isinstance(rule, Rule) else None,
+        why=rule.why if isinstance(rule, Rule) else None,
+        when=str(rule.when),
+        then=rule.lines({}),
+        source=rule.source,
+        where=rule.where,
+        facts=tuple(f"{name}: {FACTS[name].description}" for name in FACTS if name in named),
+    )
 
 
 def _print_facts(as_json: bool) -> None:
+    from sweeper.features.explain._answer import NamedFact
     from sweeper.planning.rulebook.fact_table import FACTS
 
-    rows = [
-        {"name": fact.name, "kind": fact.kind, "unit": fact.unit, "description": fact.description}
-        for fact in FACTS.values()
-    ]
+    rows = [NamedFact.taken_from(fact) for fact in FACTS.values()]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([row.model_dump() for row in rows], indent=2))
         return
     for row in rows:
-        unit = f" in {row['unit']}" if row["unit"] else ""
-        typer.echo(f"{row['name']:<32} {row['kind']}{unit}: {row['description']}")
+        unit = f" in {row.unit}" if row.unit else ""
+        typer.echo(f"{row.name:<32} {row.kind}{unit}: {row.description}")

@@ -95,7 +95,7 @@ def push(
     from sweeper.features.exporting._configuration import WEIGHTS
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
-    from sweeper.steps.winner import as_trained, best_trial
+    from sweeper.steps.winner import best_trial, refit_config
     from sweeper.views.console import show_line
 
     hub.check_repo(repo)
@@ -103,7 +103,7 @@ def push(
         raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
-    config = as_trained(folder, number)
+    config = refit_config(folder, number)
     facts = hub.facts_of(folder, config.model)
     draft = folder.path / "MODEL_CARD.md"
     described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
@@ -140,9 +140,9 @@ def _configuration(run: RunFolder, number: int, to: str, target: Path) -> Made:
     """What was exported for a trainer: as fields, and as lines for a person."""
     from sweeper.features.exporting._configuration import export_configuration
     from sweeper.findings.compute import compute
-    from sweeper.steps.winner import as_trained
+    from sweeper.steps.winner import refit_config
 
-    made = export_configuration(run, compute(run), as_trained(run, number), to, target)
+    made = export_configuration(run, compute(run), refit_config(run, number), to, target)
     lost = [f"  not supported: {entry}" for entry in made.lost]
     fields = {"command": made.command, "not_taken_over": [vars(entry) for entry in made.lost]}
     return fields, [*lost, f"train: cd {target} && {made.command}"]
@@ -152,7 +152,7 @@ def _weights(run: RunFolder, number: int, to: str, target: Path) -> Made:
     """The kept weights of a trial in a folder of their own: as fields, and as lines."""
     from sweeper.features.exporting import _weights as files
     from sweeper.findings.compute import compute
-    from sweeper.steps.winner import as_trained, kept_weights
+    from sweeper.steps.winner import kept_weights, refit_config
 
     weights = kept_weights(run, number)
     files.must_be_new(target)
@@ -163,7 +163,7 @@ def _weights(run: RunFolder, number: int, to: str, target: Path) -> Made:
         left_out = files.copy_model(weights, target)
         lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
         return {"not_copied": left_out}, lines
-    facts = files.facts_of(run, as_trained(run, number).model)
+    facts = files.facts_of(run, refit_config(run, number).model)
     files.copy_adapter(weights, target, compute(run), facts)
     return {}, []
 

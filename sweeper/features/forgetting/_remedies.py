@@ -168,7 +168,7 @@ class KLToBase:
         self._strategy = strategy
         self._copied = copied
 
-    def attend(self, attention: str) -> None:
+    def use_attention(self, attention: str) -> None:
         """Give a copy of the base the attention that the model in training has."""
         if self._copied is not None:
             with quiet_library():
@@ -247,11 +247,11 @@ class Remedies(Extension):
         if near is not None:
             self.near, self.has_penalty = near, True
 
-    def attend(self, attention: str) -> None:
+    def use_attention(self, attention: str) -> None:
         if self.near is not None:
-            self.near.attend(attention)
+            self.near.use_attention(attention)
 
-    def further(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
+    def further_batches(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
         replay = self.replay
         if replay is None:
             return

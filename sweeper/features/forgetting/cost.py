@@ -14,7 +14,7 @@ from sweeper.features.forgetting._general_data import (
 from sweeper.features.forgetting.facts import ForgettingFacts
 from sweeper.features.forgetting.options import Options
 from sweeper.features.parts import record_of
-from sweeper.planning.budget.candidate_costs import clock_of_base, expected_values
+from sweeper.planning.budget.candidate_costs import clock_of_base, possible_values
 from sweeper.planning.budget.study_phases import StudyPhases
 from sweeper.plans import PhaseCost
 from sweeper.spec import Scalar, Spec
@@ -54,9 +54,9 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     replays = any(
         share
         for cost in study.costs
-        for share in expected_values(cost.candidate.parameters.get("replay_share"))
+        for share in possible_values(cost.candidate.parameters.get("replay_share"))
     )
-    if not (workload.further_tokens > 0 or replays):
+    if not (workload.plugin_tokens > 0 or replays):
         return None
     record = record_of(facts.features, "forgetting", ForgettingFacts) or ForgettingFacts()
     models = {model.id: model for model in facts.models}

@@ -16,7 +16,7 @@ from sweeper.findings import words
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.trained_changes import amount, ends
+from sweeper.findings.study.trained_changes import amount, interval_text
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -81,7 +81,7 @@ def _trial_table(report: Report, measured: Figures) -> Table:
         Number("general text, base", lambda t: words.loss(t.general_loss_base), "", _UNIT),
         Number("general text, tuned", lambda t: words.loss(t.general_loss), "", _UNIT),
         Number("lost", lambda t: amount(t.forgetting.value, _UNIT), "", _UNIT),
-        Number("95% CI", lambda t: ends(t.forgetting, _UNIT), "", _UNIT),
+        Number("95% CI", lambda t: interval_text(t.forgetting, _UNIT), "", _UNIT),
         Column("front", lambda t: "yes" if t.trial in measured.front else ""),
     ]
     ordered = sorted(

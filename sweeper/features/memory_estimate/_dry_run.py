@@ -35,7 +35,7 @@ from sweeper.memory.states import QUANTIZED_BYTES
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier, pool
-from sweeper.training.probes.bare_models import base_of, config_of, dressed
+from sweeper.training.probes.bare_models import base_of, config_of, with_adapter_and_head
 from sweeper.units import GIB
 
 _STEPS = 2
@@ -77,7 +77,7 @@ def _build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Modu
             if isinstance(layer, nn.Linear):
                 packed = FourBitLinear(layer, QUANTIZED_BYTES[setup.quantization])
                 base.set_submodule(name, packed)
-    return dressed(base, config, model, setup, torch.device("meta"))
+    return with_adapter_and_head(base, config, model, setup, torch.device("meta"))
 
 
 @contextmanager

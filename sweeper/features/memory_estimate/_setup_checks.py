@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.errors import Problem, UsageError, near_match
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import linears, targeted, words
+from sweeper.memory.linear_layers import linears, role_words, targeted
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.traits.traits import known_strategies
 
@@ -41,7 +41,7 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
     """
     wanted = setup.target_modules
     wanted = (wanted,) if isinstance(wanted, str) else wanted
-    names = {linear.name for linear in linears(model)} | set(words())
+    names = {linear.name for linear in linears(model)} | set(role_words())
     problems = [
         Problem(
             f"{model.id} has no linear layer named {word!r}",

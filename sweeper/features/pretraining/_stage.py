@@ -38,7 +38,7 @@ from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.bases import FOLDER, Bases
-from sweeper.training.base_model.lent_base import checkpoint, load_base
+from sweeper.training.base_model.lent_base import load_base, set_gradient_checkpointing
 from sweeper.training.loop.batch_order import LengthGroupedBatches
 from sweeper.training.loop.device_memory import release_memory
 from sweeper.training.loop.schedule import optimizer_steps
@@ -216,7 +216,7 @@ def _read(
     adapted = strategy.apply(
         base, stage.parameters, Setting("CAUSAL_LM", precision=stage.precision, seed=_SEED)
     )
-    checkpoint(base, stage.gradient_checkpointing)
+    set_gradient_checkpointing(base, stage.gradient_checkpointing)
     steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
     progress = TrainingProgress()
     settings = arguments(
@@ -241,7 +241,7 @@ def _read(
         settings=settings,
         callbacks=[_Steps(progress, steps, underway)],
     ).train()
-    checkpoint(base, False)
+    set_gradient_checkpointing(base, False)
     merged: Any = adapted.merge_and_unload() if hasattr(adapted, "merge_and_unload") else adapted
     return merged.requires_grad_(False), progress
 

@@ -15,7 +15,7 @@ from sweeper.artifact import Artifact, Record, write_text
 from sweeper.errors import Problem, UsageError
 from sweeper.findings.study.item_scores import entries
 from sweeper.findings.study.reading import RunFiles, read_run
-from sweeper.findings.verdict.compared_models import compared_models, kept_texts
+from sweeper.findings.verdict.compared_models import compared_models, stored_texts
 from sweeper.redaction import clean
 from sweeper.reporting.page_html import one_file, stylesheet
 from sweeper.runfolder import RunFolder
@@ -96,7 +96,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in answered or len(answered) < 2:
         raise _nothing_to_rate(run, winner, len(answered))
-    texts = kept_texts(run)
+    texts = stored_texts(run)
     items = sorted(set(texts).intersection(*answered.values()))[:MOST_ITEMS]
     all_pairs = [(item, name) for name in answered if name != winner for item in items]
     same = [

@@ -17,7 +17,7 @@ from ray.exceptions import OutOfMemoryError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from sweeper.child_process import quiet_threads
+from sweeper.child_process import thread_settings
 from sweeper.errors import RunError
 from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import last_lines, log_of
@@ -154,7 +154,7 @@ class RayPool:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
         else:
             options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
-        environment = quiet_threads(self.request.cpus)
+        environment = thread_settings(self.request.cpus)
         if not self.request.gpus:
             environment[VISIBLE] = ""  # who asks Ray for no GPU is still shown all of them
         # Ray does not restart an actor: the command asks for another.

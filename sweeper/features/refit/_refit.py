@@ -13,7 +13,7 @@ from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.runfolder import RunFolder
-from sweeper.steps.winner import as_trained, best_trial
+from sweeper.steps.winner import best_trial, refit_config
 from sweeper.trials import TrialConfig
 
 REFIT_RECORD = "refit.json"
@@ -48,7 +48,7 @@ def requests(
     """
     findings = compute(run)
     number = best_trial(findings) if trial is None else trial
-    again = as_trained(run, number)
+    again = refit_config(run, number)
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
     folder = output or run.path / ("refit-all" if all_rows else "refit")
     return [

@@ -10,11 +10,11 @@ from sweeper.spec import Spec
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """One training of the winner on all rows, and its score; None after a search on all rows."""
-    workload = study.workload.whole
+    workload = study.workload.on_all_rows
     if workload == study.workload:
         return None
     each = [
-        clock_of_default(cost.candidate, study.facts, workload).whole(workload)
+        clock_of_default(cost.candidate, study.facts, workload).full_trial(workload)
         + cost.scoring
         + 2 * BETWEEN_SECONDS
         for cost in study.costs

@@ -13,7 +13,7 @@ from sweeper.facts.gather import gather
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
-from sweeper.features.review._formats import Configuration
+from sweeper.features.review._formats import ReadConfiguration
 from sweeper.features.review._record import Finding, Given, Training, worded
 from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.book import rule_book
@@ -38,7 +38,7 @@ class Case:
         on_gpu: Whether a GPU is stated or found. Without one nothing is said about fitting.
     """
 
-    config: Configuration
+    config: ReadConfiguration
     spec: Spec
     facts: Facts | None
     counted: bool
@@ -199,7 +199,7 @@ def as_written(value: Scalar) -> str:
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
 
 
-def case_of(config: Configuration, flags: Mapping[Path_, Any]) -> Case:
+def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
     """A configuration with its model, the data and the machine that the flags name.
 
     Args:

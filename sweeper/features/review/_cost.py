@@ -12,7 +12,7 @@ from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.memory.states import knows_optimizer
-from sweeper.planning.costs.device_speed import machines
+from sweeper.planning.costs.device_speed import possible_machines
 from sweeper.planning.costs.trial_seconds import Workload, clock_of
 from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar
@@ -99,7 +99,9 @@ class ReviewedCost:
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
-        clocks = [clock_of(case.model, timed, machine) for machine in machines(facts.hardware)]
+        clocks = [
+            clock_of(case.model, timed, machine) for machine in possible_machines(facts.hardware)
+        ]
         spans = [clock.speed.range(clock.training(workload)) for clock in clocks]
         return Duration(
             seconds=sorted(span.seconds for span in spans)[len(spans) // 2],

@@ -127,7 +127,7 @@ def _extended(table: Format, base: Format) -> Format:
     return table.model_copy(update={**merged, "noted": [*base.noted, *table.noted]})
 
 
-class Configuration(NamedTuple):
+class ReadConfiguration(NamedTuple):
     """One configuration as it was read.
 
     Args:
@@ -147,7 +147,7 @@ class Configuration(NamedTuple):
     problems: tuple[Finding, ...]
 
 
-def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Configuration:
+def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> ReadConfiguration:
     """A configuration by the table that explains the most of its fields.
 
     Args:
@@ -174,7 +174,7 @@ def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> Config
 
 def _read(
     file: str, name: str, table: Format, values: Mapping[str, tuple[object, int]]
-) -> Configuration:
+) -> ReadConfiguration:
     raw: dict[str, Any] = {}
     given: dict[str, tuple[Given, ...]] = {}
     problems: list[Finding] = []
@@ -194,7 +194,7 @@ def _read(
                 continue
             given[meaning.to] = (Given(field, line, value), *given.get(meaning.to, ()))
     training = Training.model_validate(_settled({**table.defaults, **raw}))
-    return Configuration(
+    return ReadConfiguration(
         file, name, table, training, given, {name: line for name, (_, line) in values.items()},
         tuple(unknown), tuple(problems),
     )  # fmt: skip

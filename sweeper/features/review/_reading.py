@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeper import yamlfile
 from sweeper.errors import UsageError
-from sweeper.features.review._formats import Configuration, configuration, formats, leaves
+from sweeper.features.review._formats import ReadConfiguration, configuration, formats, leaves
 from sweeper.features.review._record import Finding
 from sweeper.textfile import read_text
 
@@ -30,7 +30,7 @@ _NAMED, _TRAINING = (ast.Name, ast.Attribute), ("Config", "Trainer", "Arguments"
 _Values = dict[str, tuple[object, int]]
 
 
-def read(path: Path) -> list[Configuration]:
+def read(path: Path) -> list[ReadConfiguration]:
     """The configurations of a file: one, or one for each training command of a script.
 
     Raises:

@@ -11,7 +11,7 @@ from sweeper.features.review._case import TYPICAL_ROWS, Case, case_of
 from sweeper.features.review._checks import CHECKS
 from sweeper.features.review._cost import ReviewedCost
 from sweeper.features.review._evidence import outside
-from sweeper.features.review._formats import Configuration
+from sweeper.features.review._formats import ReadConfiguration
 from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
 from sweeper.features.review._record import LEVELS, Finding, PossibleGain, Review
@@ -43,7 +43,7 @@ def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
     return sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.line))
 
 
-def _review(number: int, config: Configuration, flags: Mapping[Path_, Any]) -> Review:
+def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Review:
     case = case_of(config, flags)
     cost = ReviewedCost(case)
     memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)

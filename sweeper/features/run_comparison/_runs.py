@@ -128,7 +128,7 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
             models.append(of_run)
         if run.baseline and (score := run.score(run.baseline.name)):
             models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))
-    models.sort(key=lambda model: metric.worse(model.score.value))
+    models.sort(key=lambda model: metric.as_cost(model.score.value))
     caption = f"Test {metric.title} with 95% CI ({metric.direction}), each on its own test split"
     return Scoreboard(metric, caption, tuple(models))
 

@@ -78,7 +78,7 @@ def _task(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
     prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
     answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER
     length = min(prompt, window)
-    each = clock.reading(length, batch) * prompt / length * (task.requests or _REQUESTS)
+    each = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
     each += clock.generating(1, answer, batch) / batch
     low, high = _items(task)
     return math.sqrt(low * high) * each

@@ -1,4 +1,4 @@
-"""The configurations that were trained again, with their figures over all of their seeds."""
+"""The finalists with their figures over all of their seeds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sweeper.search.finalists import Trainings, in_order
 
 
 def finalists(run: RunFiles) -> tuple[Finalist, ...]:
-    """The finalists in the order that validation gave them before the test was opened."""
+    """The finalists in their order on validation, which was fixed before the test was opened."""
     return tuple(_finalist(run, *placed) for placed in enumerate(_order(run), start=1))
 
 
 def _order(run: RunFiles) -> list[TrialFiles]:
-    """As the seal fixed it; before that, the confirmed trials as it will."""
+    """The finalists in the order of the seal; before it exists, in the order that it will have."""
     if run.seal:
         numbers = list(run.seal.order)
     else:

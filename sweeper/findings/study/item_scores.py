@@ -1,4 +1,4 @@
-"""Scores of single items: test scores from ``test.json``, validation scores of trials."""
+"""Scores per item: test scores from ``test.json``, validation scores of trials."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
 from sweeper.trials import GeneratedAnswers, TestScore
 
-# A mean of one item has no spread.
-_FEWEST = 2
+# Least items of a mean with a spread.
+_MIN_ITEMS = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def trial_name(number: int) -> str:
 
 
 def model_title(run: RunFiles, name: str) -> str:
-    """A compared model in words: ``trial 7 (LoRA)``, or a baseline's title."""
+    """The title of a compared model: ``trial 7 (LoRA)``, or a baseline's title."""
     for baseline in run.baselines:
         if baseline.name == name:
             return baseline.title
@@ -64,20 +64,20 @@ def test_scores(run: RunFiles) -> TestScores:
             own = _scores([entry], [entry.item_scores], scored, by_loss=by_loss)
             if own is not None and (seed := _seed(run, entry)) is not None:
                 by_seed[seed] = own.mean
-    return TestScores(_shared(run, by_name), metrics, by_seed)
+    return TestScores(_with_pooled_seeds(run, by_name), metrics, by_seed)
 
 
 def test_score(run: RunFiles, name: str) -> Interval | None:
-    """A model's headline score with its interval; None where it has none."""
+    """A model's headline score with its interval; None if it has none."""
     scores = test_scores(run).by_name.get(name)
     bounds = score_bounds(headline(run.plan, run.seal))
     return interval(mean_interval(scores), bounds) if scores else None
 
 
 def scored_items(run: RunFiles) -> NDArray[np.bool_]:
-    """``(test items,)`` which ones all models were scored on: none of them has weight 0.
+    """Mask ``(test items,)`` of items on which all models were scored: all weights are above 0.
 
-    Only these are compared, counted and shown. A model that no item was scored of is no model.
+    Only these are compared, counted and shown. Models without any scored item are ignored.
     """
     scores = run.seal.scores if run.seal else ()
     scored = np.ones(max((len(score.item_scores) for score in scores), default=0), dtype=np.bool_)
@@ -94,11 +94,11 @@ def _scores(
     *,
     by_loss: bool = True,
 ) -> Scores | None:
-    """Figures of the scored items of one model; None where they cannot be compared.
+    """Figures of the scored items of one model; None if they cannot be compared.
 
     Args:
         rows: Figures of all test items, of each seed.
-        by_loss: Whether items count as in the loss; otherwise all alike.
+        by_loss: Whether items have their weights in the loss, else weight 1.
     """
     if not usable(rows):
         return None
@@ -107,22 +107,22 @@ def _scores(
         weights = np.ones(len(rows[0]))
     if weights.size == scored.size:
         weights = weights * scored
-    if (weights > 0).sum() < _FEWEST:
+    if (weights > 0).sum() < _MIN_ITEMS:
         return None
     return Scores.of(rows, trained=of_model[0].trial is not None, weights=weights)
 
 
 def _seed(run: RunFiles, entry: TestScore) -> tuple[int, int] | None:
-    """The trial and the seed of a score; None of a baseline."""
+    """The trial and the seed of a score; None for a baseline."""
     trial = run.trial(entry.trial) if entry.trial is not None else None
     seed = entry.seed if entry.seed is not None else trial.config.seed if trial else None
     return None if entry.trial is None or seed is None else (entry.trial, seed)
 
 
-def _shared(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, Scores]:
-    """Scores whose seeds tell of each other: those of trials that train the base or its adapter.
+def _with_pooled_seeds(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, Scores]:
+    """Scores with the variance of seeds pooled over trials that train the base or an adapter.
 
-    A head on fixed features has seeds that differ far less, so that heads are apart.
+    Heads on frozen features are pooled separately, since their seeds differ far less.
     """
     kinds: dict[bool, dict[str, Scores]] = {}
     for trial in run.trials:
@@ -134,14 +134,14 @@ def _shared(run: RunFiles, by_name: dict[str, Scores]) -> dict[str, Scores]:
 
 
 def test_losses(run: RunFiles) -> dict[str, Scores]:
-    """Losses of the single test items of every scored model, by its name in the comparisons."""
+    """Losses per test item of every scored model, by its name in the comparisons."""
     scored = scored_items(run)
     by_name = {
         name: losses
         for name, of_model in entries(run).items()
         if (losses := _scores(of_model, [score.item_losses for score in of_model], scored))
     }
-    return _shared(run, by_name)
+    return _with_pooled_seeds(run, by_name)
 
 
 def entries(run: RunFiles) -> dict[str, list[TestScore]]:
@@ -166,24 +166,24 @@ def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def validation_costs(trial: TrialFiles, *, seeds: bool = True) -> Scores | None:
-    """Validation costs of single items: of all trainings of a trial, or of its own only."""
-    return _of(trial, "costs", seeds=seeds)
+    """Validation costs per item: of all trainings of a trial, or only of its own."""
+    return _scores_of(trial, "costs", seeds=seeds)
 
 
 def validation_scores(trial: TrialFiles) -> Scores | None:
-    """Headline scores of single validation items, over all trainings of a trial."""
-    return _of(trial, "scores", seeds=True)
+    """Headline scores per validation item, over all trainings of a trial."""
+    return _scores_of(trial, "scores", seeds=True)
 
 
 def untrained_losses(run: RunFiles) -> Scores | None:
-    """Validation losses of single items of the untrained model; None where several compete."""
+    """Validation losses per item of the untrained model; None if several models compete."""
     untrained = next((baseline for baseline in run.baselines if baseline.name == "zero_shot"), None)
     if untrained is None or len(run.plan.facts.models) > 1 or not usable([untrained.item_losses]):
         return None
     return Scores.of([untrained.item_losses], trained=False, weights=untrained.item_weights or None)
 
 
-def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
+def _scores_of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
     if seeds:
         kept = [run.items for run in trial.trainings() if run.items is not None]
     else:
@@ -193,7 +193,7 @@ def _of(trial: TrialFiles, field: str, *, seeds: bool) -> Scores | None:
 
 
 def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
-    """An estimate as findings keep it: unknown ends as None, none where the figure cannot lie."""
+    """An estimate as an interval of findings: unknown ends are None, ends are within the bounds."""
     finite = np.isfinite([estimate.low, estimate.high]).all()
     unbounded = Interval(
         value=estimate.value,
@@ -205,10 +205,10 @@ def interval(estimate: Estimate, bounds: Bounds = UNBOUNDED) -> Interval:
 
 
 def usable(rows: list[tuple[float, ...]]) -> bool:
-    """Whether these are finite scores of the same items, at least two."""
+    """Whether all rows are finite scores of the same items, at least two."""
     return (
         bool(rows)
         and len({len(row) for row in rows}) == 1
-        and len(rows[0]) >= _FEWEST
+        and len(rows[0]) >= _MIN_ITEMS
         and all(np.isfinite(row).all() for row in rows)
     )

@@ -1,4 +1,4 @@
-"""The metric that decides, its unit and bounds: by task, or as ``test.json`` names it."""
+"""The headline metric, its unit and bounds: by task, or as named in ``test.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeper.objective import Objective
 from sweeper.plans import Plan
 from sweeper.trials import TestSeal
 
-# The lowest and the highest value that a figure can have at all.
+# Lowest and highest possible value of a figure.
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 SHARE: Bounds = (0.0, 1.0)
@@ -35,7 +35,7 @@ def headline(plan: Plan, seal: TestSeal | None) -> Metric:
 
 
 def objective_metric(plan: Plan) -> Metric:
-    """What trials are compared by on validation."""
+    """The metric by which trials are compared on validation."""
     objective = plan.objective
     if objective.is_loss:
         loss = loss_metric(plan.facts)
@@ -88,9 +88,9 @@ def difference_bounds(metric: Metric) -> Bounds:
 def bounded(interval: Interval, bounds: Bounds) -> Interval:
     """The interval without impossible values.
 
-    The seeds' part of an interval is symmetric, and so are the pseudo-items of a few right or
-    wrong answers: near an end of the scale both reach past it, to a loss under 0 or more than 100
-    points. Nothing lies out there, so that the rest covers the truth exactly as often.
+    The part of an interval due to seeds is symmetric, as are the pseudo-items of a few right or
+    wrong answers: near an end of the scale both exceed it, to a loss under 0 or more than 100
+    points. Cutting impossible values does not change the coverage.
 
     >>> found = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
     >>> found.low, found.high

@@ -1,8 +1,8 @@
 """Comparisons of two trials on the same validation items, each made once.
 
-The sections on the search and on parameters often speak of the same two trials. Each pair is
-compared over all of its trainings, and Holm's correction is taken over the pairs of one question,
-so that every section says the same of it.
+The sections on the search and on parameters often compare the same two trials. Each pair is
+compared once, over all trainings, with Holm's correction over the pairs of one question, so that
+all sections agree.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ class ComparedPair:
 
     @property
     def clear(self) -> bool:
-        """Whether the two can be told apart, after the correction."""
+        """Whether the difference is significant after the correction."""
         excluded = self.estimate.low > 0 or self.estimate.high < 0
         return excluded and (self.adjusted_p is None or self.adjusted_p < 1 - CONFIDENCE)
 
-    def outcome(self, smallest: float) -> Outcome:
-        """The outcome for the first trial against the second: a lower loss is better."""
-        return outcome(self.estimate, smallest, higher_is_better=False, adjusted_p=self.adjusted_p)
+    def outcome(self, margin: float) -> Outcome:
+        """The outcome of the first trial against the second; a lower loss is better."""
+        return outcome(self.estimate, margin, higher_is_better=False, adjusted_p=self.adjusted_p)
 
-    def gain(self, smallest: float) -> dict[str, object]:
+    def gain(self, margin: float) -> dict[str, object]:
         """The fields of a ``Gain`` of the second trial over the first."""
         return {
             "gain": interval(self.estimate),
-            "outcome": self.turned().outcome(smallest),
+            "outcome": self.reversed_().outcome(margin),
             "lacking": lacking(self.estimate),
             "comparisons": self.comparisons,
         }
 
-    def comparison(self, names: tuple[str, str], metric: Metric, smallest: float) -> Comparison:
-        """What the difference shows of two models.
+    def comparison(self, names: tuple[str, str], metric: Metric, margin: float) -> Comparison:
+        """The comparison of two models with this difference.
 
         Args:
-            smallest: The smallest difference that matters.
+            margin: The smallest difference that matters.
         """
         estimate, higher = self.estimate, metric.higher_is_better
-        word = outcome(estimate, smallest, higher, self.adjusted_p)
-        # Non-inferiority: the end of the interval that is worse lies within the margin.
-        not_worse = estimate.low > -smallest if higher else estimate.high < smallest
+        word = outcome(estimate, margin, higher, self.adjusted_p)
+        # Non-inferiority: the worse end of the interval is within the margin.
+        not_worse = estimate.low > -margin if higher else estimate.high < margin
         return Comparison(
             first=names[0],
             second=names[1],
@@ -80,34 +80,35 @@ class ComparedPair:
             adjusted_p=self.adjusted_p,
             comparisons=self.comparisons,
             not_worse=None if lacking(estimate) else not_worse,
-            more_items=items_to_settle(estimate, smallest) if word == "within noise" else None,
-            seed_share=_seed_share(estimate),
+            more_items=items_to_settle(estimate, margin) if word == "within noise" else None,
+            seed_share=estimate.seed_share,
         )
 
-    def turned(self) -> ComparedPair:
-        """The second trial minus the first: the same interval from the other end."""
+    def reversed_(self) -> ComparedPair:
+        """The comparison of the second trial with the first: the interval with the opposite
+        sign."""
         estimate = self.estimate
-        turned = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
-        return replace(self, estimate=turned)
+        reversed_ = replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
+        return replace(self, estimate=reversed_)
 
 
 @dataclass(frozen=True)
 class ComparedPairs:
-    """Every pair that was compared, by the numbers of its trials."""
+    """Comparisons of pairs by the numbers of their trials."""
 
-    found: Mapping[tuple[int, int], ComparedPair]
+    by_numbers: Mapping[tuple[int, int], ComparedPair]
 
     def of(self, first: TrialFiles, second: TrialFiles) -> ComparedPair | None:
-        """The comparison of first against second, in this order."""
+        """The comparison of ``first`` with ``second``, in this order."""
         number, other = first.config.number, second.config.number
-        if (number, other) in self.found:
-            return self.found[number, other]
-        reverse = self.found.get((other, number))
-        return reverse.turned() if reverse else None
+        if (number, other) in self.by_numbers:
+            return self.by_numbers[number, other]
+        reverse = self.by_numbers.get((other, number))
+        return reverse.reversed_() if reverse else None
 
 
 def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
-    """Compare the pairs of several questions, each pair once: for the first question that asks."""
+    """Compare the pairs of several questions; a pair in several counts for the first of them."""
     compared: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
         asked: dict[tuple[int, int], tuple[Scores, Scores]] = {}
@@ -126,10 +127,10 @@ def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
 def compare(
     pairs: Mapping[K, tuple[Scores, Scores]], asked: Sequence[float] = ()
 ) -> dict[K, ComparedPair]:
-    """The first minus the second of each pair, with Holm's correction over all of them.
+    """The difference first minus second of each pair, with Holm's correction over all pairs.
 
     Args:
-        asked: p values of further comparisons that answer the same question.
+        asked: p values of further comparisons for the same question.
     """
     estimates = [paired_difference(first, second) for first, second in pairs.values()]
     p_values = [*(estimate.p for estimate in estimates), *asked]
@@ -137,15 +138,8 @@ def compare(
     return {key: ComparedPair(estimate, p, len(p_values)) for key, estimate, p in made}
 
 
-def _seed_share(estimate: Estimate) -> float | None:
-    if estimate.seed_error is None:
-        return None
-    whole = estimate.seed_error**2 + estimate.item_error**2
-    return estimate.seed_error**2 / whole if 0 < whole < float("inf") else None
-
-
 def paired_scores(first: TrialFiles, second: TrialFiles) -> tuple[Scores, Scores] | None:
-    """Costs of both on the same items, over all trainings; None where they were not kept."""
+    """Costs of both trials on the same items, over all trainings; None if they were not kept."""
     own, other = validation_costs(first), validation_costs(second)
     if own is None or other is None or own.items.shape[1] != other.items.shape[1]:
         return None

@@ -1,4 +1,4 @@
-"""Figures of a plan that its run has measured too: time, memory and money."""
+"""Figures of a plan that its run has also measured: time, memory and money."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
 from sweeper.spec import Scalar
 
-_OWN = ("download", "conversion")
-"""Phases that the command does itself, so that workers' time does not hold them."""
+_COMMAND_PHASES = ("download", "conversion")
+"""Phases of the command itself, which are not in the workers' time."""
 
 
 class PredictedFigure(Record):
-    """A figure of the plan beside what was measured.
+    """A figure of the plan and its measured value.
 
-    ``sweep`` is the whole sweep on the clock, with every phase that the plan has; ``search`` goes
-    from the start to the last trial, baselines among it; ``download`` and ``conversion`` are phases
-    that the command does itself; phases of features have their names; ``trial`` is a full trial,
-    the median of ``trials`` of them; ``memory`` the highest peak that a trial measured of itself;
-    ``money`` is that of the devices while the sweep held them.
+    ``sweep`` is the wall-clock time of the sweep with all planned phases; ``search`` lasts from the
+    start to the last trial, with the baselines; ``download`` and ``conversion`` are phases of the
+    command; plug-ins' phases have their names; ``trial`` is a full trial, the median over
+    ``trials``; ``memory`` is the highest measured peak of a trial; ``money`` is the price of the
+    devices for the duration of the sweep.
     """
 
     what: str
@@ -43,7 +43,8 @@ class PredictedFigure(Record):
     actual: float
     trials: int
     overhead: str = Field(
-        "", description="what the plan's figure of memory has besides: the process, the driver"
+        "",
+        description="part of the plan's memory that trials do not measure: the process, the driver",
     )
     disturbed: float = Field(
         0.0, ge=0, lt=1, description="share of the time in which other programs had the processor"
@@ -51,19 +52,19 @@ class PredictedFigure(Record):
 
     @classmethod
     def of(cls, what: str, planned: Duration, actual: float, **fields: Any) -> PredictedFigure:
-        """A figure whose prediction is in the form of a duration."""
+        """A figure whose prediction is given as a duration."""
         ends = {"predicted": planned.seconds, "low": planned.low, "high": planned.high}
         return cls(what=what, actual=actual, **ends, **fields)
 
     @property
     def factor(self) -> float | None:
-        """Measured over predicted, as on an idle machine; None where nothing was predicted."""
+        """Measured over predicted on an idle machine; None if nothing was predicted."""
         own = self.actual * (1 - self.disturbed)
         return own / self.predicted if self.predicted > 0 else None
 
 
 def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
-    """Every figure of the plan that this run has measured too."""
+    """Every figure of the plan that this run has also measured."""
     yield from _sweep(run)
     for candidate in run.plan.candidates:
         trials = [
@@ -77,12 +78,12 @@ def predicted_figures(run: RunFiles) -> Iterator[PredictedFigure]:
 
 
 def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
-    """The sweep and its phases, without phases that were not planned; then the money."""
+    """The figures of the sweep and its phases, then the money."""
     budget, last = run.plan.budget, run.status
     if last is None or last.phase != "complete" or last.seconds <= 0:
         return
     seconds = last.seconds
-    took, features, planned = _took(run, last), budget.features, budget.phases
+    took, features, planned = _phase_seconds(run, last), budget.features, budget.phases
     within = {name: cost for name, cost in features.items() if cost.in_search}
     waited = math.fsum(result.waited_seconds for result in run.results)
     whole = math.fsum(map(result_seconds, run.results))
@@ -96,16 +97,16 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             title=f"of the search, {within[what].title}" if what in within else "",
             unit=unit,
             trials=len([trial for trial in run.trials if trial.result]),
-            disturbed=0.0 if what in _OWN else share,
+            disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
-    # The first trials run beside the baselines, and wait for what features do in the search.
+    # The first trials run in parallel with baselines, and wait for plug-ins' phases in the search.
     begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
     phases = planned | {"search": Duration.sum(begun)}
     phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
-    own = math.fsum(took[name] for name in phases if name in _OWN)
-    later = {name: s for name, s in took.items() if name not in (*planned, *_OWN)}
-    # The sweep is compared without phases that were only planned or only made.
+    own = math.fsum(took[name] for name in phases if name in _COMMAND_PHASES)
+    later = {name: s for name, s in took.items() if name not in (*planned, *_COMMAND_PHASES)}
+    # The sweep is compared without phases that were only planned or only run.
     made = [p for name, p in planned.items() if name in took or name not in features]
     yield figure("sweep", Duration.sum(made), seconds + own - math.fsum(later.values()))
     for name, phase in phases.items():
@@ -115,16 +116,16 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
         yield figure(name, Duration(seconds=0.0, low=0.0, high=0.0), actual)
     low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
-        held = math.fsum(p.seconds for name, p in planned.items() if name not in _OWN)
+        held = math.fsum(p.seconds for name, p in planned.items() if name not in _COMMAND_PHASES)
         yield figure(
             "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
         )
 
 
-def _took(run: RunFiles, last: Status) -> dict[str, float]:
+def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
     """Seconds of the phases."""
     took = {name: seconds for name, seconds in last.phases.items() if seconds > 0}
-    if "search" in took:  # the first trials run beside the baselines
+    if "search" in took:  # the first trials run in parallel with baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
         for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
@@ -133,9 +134,9 @@ def _took(run: RunFiles, last: Status) -> dict[str, float]:
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """Full trials; those of the default's batch and modules where there are any."""
-    default = _timed(candidate.defaults())
-    alike = [trial for trial in full if _timed(trial.config.parameters) == default]
+    """The figure of full trials, of those with the default's batch and modules if there are any."""
+    default = _time_parameters(candidate.defaults())
+    alike = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
     chosen = alike or full
     timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
     if not timed:
@@ -152,15 +153,15 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
     )
 
 
-def _timed(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
+def _time_parameters(parameters: Mapping[str, Scalar]) -> tuple[Scalar | None, ...]:
     """The parameters on which the time of a trial depends most."""
     return tuple(parameters.get(name) for name in (BATCH, TARGET_MODULES))
 
 
 def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The default's peak, as a trial measures it: allocated on a GPU, a process's growth on a CPU.
+    """The figure of the default's peak: allocated memory on a GPU, a process's growth on a CPU.
 
-    The plan's estimate is of the default; other ranks, modules and batches need other amounts.
+    The plan's estimate is for the default; other ranks, modules and batches need other amounts.
     """
     peaks = [
         peak

@@ -1,7 +1,7 @@
 """Reads a run's folder into memory; missing files are no error.
 
-A sweep is read while it is being written and after it was killed, so that a missing or half
-written file of a trial is a state, not a fault. Only a run without a plan is refused.
+A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
+trial are normal. Only a run without a plan is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sweeper.trials import (
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One training of a configuration that has ended."""
+    """One ended training of a configuration."""
 
     seed: int
     result: TrialResult
@@ -50,8 +50,8 @@ class SeedRun:
 class TrialFiles:
     """The files of one trial.
 
-    ``parts`` are trainings on this many rows; ``unreadable`` names a damaged file; ``ended`` are
-    the attempts without a result, by number.
+    ``parts`` are (number of rows, training) of trainings on a part of the rows; ``unreadable``
+    names a damaged file; ``ended`` are (number, end) of attempts without a result.
     """
 
     config: TrialConfig
@@ -73,7 +73,7 @@ class TrialFiles:
 
     @property
     def end(self) -> State | None:
-        """How it ended; None if it has not. One whose result is damaged has failed."""
+        """How the trial ended; None if it has not. With a damaged result it has failed."""
         if self.result is None:
             return "FAIL" if self.unreadable else None
         return self.result.state
@@ -91,7 +91,7 @@ class TrialFiles:
         return self.objective.value(self.cost)
 
     def trainings(self) -> tuple[SeedRun, ...]:
-        """The trial's own training and its confirmation runs, by seed, those that completed."""
+        """The completed trainings: the trial's own, then its confirmation runs, by seed."""
         runs = list(self.seeds)
         if self.completed and self.result is not None:
             runs = [run for run in runs if run.seed != self.config.seed]
@@ -103,8 +103,8 @@ class TrialFiles:
 class RunFiles:
     """The files of one run.
 
-    ``spec`` is the request of the last call, ``status`` its progress; None where they cannot be
-    read. Its ``limits`` may change between calls of one run.
+    ``spec`` is the request of the last command, ``status`` its progress; None if they cannot be
+    read. ``limits`` may change from command to command.
     ``texts`` says whether rows and answers may be shown.
     """
 
@@ -121,7 +121,7 @@ class RunFiles:
 
     @property
     def ranked(self) -> tuple[TrialFiles, ...]:
-        """Trials with a cost, best first, those within the limits before the others."""
+        """The completed trials, best first; those within the limits come before the others."""
 
         def place(trial: TrialFiles) -> tuple[tuple[bool, float, float], int]:
             return order(trial.cost, self.violation(trial)), trial.config.number
@@ -130,7 +130,7 @@ class RunFiles:
 
     @property
     def results(self) -> list[TrialResult]:
-        """Those of the trials, then those of their confirmation runs."""
+        """The results of the trials, then those of their confirmation runs."""
         own = [trial.result for trial in self.trials if trial.result]
         return own + [seed.result for trial in self.trials for seed in trial.seeds]
 
@@ -149,11 +149,11 @@ class RunFiles:
         return self.plan.facts.aim.margin_points / 100
 
     def violation(self, trial: TrialFiles) -> float | None:
-        """By how much it is beyond the limits; None where that was not measured."""
+        """By how much a trial exceeds the limits; None if that was not measured."""
         return violation(trial.result.measures, self.limits) if trial.result else None
 
     def is_within(self, trial: TrialFiles) -> bool:
-        """Whether it is within the limits, as far as that was measured."""
+        """Whether a trial is within the limits, as far as measured."""
         return not is_beyond(self.violation(trial))
 
     def trial(self, number: int) -> TrialFiles | None:
@@ -245,7 +245,7 @@ def _items(
 
 
 def _rungs(path: Path) -> tuple[RungReport, ...]:
-    """The whole lines of ``rungs.jsonl``, the last report of each rung, in order of rungs."""
+    """The last report of each rung in the complete lines of ``rungs.jsonl``, in order of rungs."""
     by_rung = {report.rung: report for report in RungReport.read_lines(path)}
     return tuple(by_rung[rung] for rung in sorted(by_rung))
 
@@ -263,9 +263,9 @@ def _text(path: Path) -> str:
 
 
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
-    """The notes of tokenising, each once, split by split.
+    """The notes of tokenising without duplicates, split by split.
 
-    The test split's notes are there once it was opened.
+    Those of the test split exist after it was opened.
     """
     notes = [note for trial in run.trials if trial.result for note in trial.result.notes]
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]

@@ -1,4 +1,4 @@
-"""Each strategy: its best trial and its default, and what all of its trials show."""
+"""Figures of each strategy: its best trial, its default and all of its trials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sweeper.spec import Scalar
 
 
 def gain_pairs(run: RunFiles) -> list[Pair]:
-    """Default and best of each strategy that completed both, where they are two trials."""
+    """Pairs of default and best trial of each strategy, if both completed and differ."""
     pairs = [(default_of(run, name), best_of(run, name)) for name in strategies_of(run)]
     return [
         (default, best)
@@ -36,7 +36,7 @@ def gain_pairs(run: RunFiles) -> list[Pair]:
 
 
 def off_values(run: RunFiles) -> dict[str, Scalar]:
-    """The value with which a parameter has no effect, of every parameter that has such a value."""
+    """Parameter to the value with which it has no effect, if it has such a value."""
     return {
         name: parameter.off_value
         for candidate in run.plan.candidates
@@ -46,9 +46,9 @@ def off_values(run: RunFiles) -> dict[str, Scalar]:
 
 
 def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
-    """A trial without and one with the effect of a parameter, of each strategy that completed both.
+    """A pair of trials without and with the effect of a parameter, for each strategy that has both.
 
-    The two are otherwise the same, or else the best of each.
+    The two are the same otherwise, if possible, else the best of each kind.
     """
     off, pairs = off_values(run).get(parameter), list[Pair]()
     for strategy in strategies_of(run):
@@ -66,7 +66,8 @@ def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
 
 
 def same_but_for(parameter: str, *trials: TrialFiles) -> bool:
-    """Whether trials differ only in a parameter, and in those whose names begin with its name."""
+    """Whether trials differ only in a parameter, or in parameters whose names begin with its
+    name."""
     first, *others = (
         {
             name: value
@@ -99,12 +100,11 @@ def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
 def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
-    Items weigh as they do in the loss: by the tokens of their answers where they are texts. What
-    is left between the two means (a run whose weights were not kept) moves the interval.
+    Items have their weights in the loss: for texts, the tokens of their answers. The interval is
+    shifted by a remaining difference of the two means (if weights were not kept).
 
     Args:
-        seeds: Whether of the mean over all trainings, with their spread; else of the one that the
-            search saw.
+        seeds: Whether to use the mean and spread of all trainings, else only the search's training.
     """
     scores = validation_costs(trial, seeds=seeds)
     if scores is None:
@@ -125,8 +125,8 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
 
 
 @lru_cache(maxsize=1)
-def default_against_best(run: RunFiles) -> ComparedPairs:
-    """The comparison of default and best of each strategy."""
+def default_best_comparisons(run: RunFiles) -> ComparedPairs:
+    """Comparisons of default and best trial of each strategy."""
     return compare_pairs(gain_pairs(run))
 
 
@@ -140,9 +140,9 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
         states = Counter(trial.end for trial in trials)
         best = best_of(run, strategy)
-        ended = [t for t in trials if t.completed]
-        full = [t for t in ended if is_full(t, run.plan.budget.rungs)]
-        whole = [s for t in full or ended if (s := trial_seconds(t)) is not None]
+        completed = [t for t in trials if t.completed]
+        full = [t for t in completed if is_full(t, run.plan.budget.rungs)]
+        seconds = [s for t in full or completed if (s := trial_seconds(t)) is not None]
         results = [t.result for t in trials if t.result]
         peaks = [p for result in results if (p := finite_value(result.peak_memory_gib)) is not None]
         summary = StrategySummary(
@@ -155,7 +155,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_interval=value_interval(best) if best else None,
             best_metrics=finite(best.result.metrics) if best and best.result else {},
             test_score=tested.get(strategy),
-            seconds_per_trial=statistics.median(whole) if whole else None,
+            seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),
             trainable_share=_trainable_share(best),
         )

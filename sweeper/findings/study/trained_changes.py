@@ -1,8 +1,7 @@
 """What training changed: measures and scores on other tasks, tuned minus base on the same items.
 
-Reads what was scored; scores nothing. A point is a hundredth: of a share for tasks that are right
-or wrong, of the measure's unit otherwise (of a nat per token, it is one per cent of the
-perplexity). Losing counts as positive.
+Only reads scores. A point is a hundredth: of the share of right answers, or of the measure's unit
+(a hundredth of a nat per token is one per cent of the perplexity). Losses are positive.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ from sweeper.jsontext import object_of
 from sweeper.textfile import read_text
 from sweeper.trials import GENERAL, MEASURE_ITEMS, Measure
 
-# The share of studies in which a difference of the size called detectable would be seen.
+# Share of studies in which a difference of the detectable size would be significant.
 POWER = 0.8
 
 Retention = Literal["kept", "lost", "unresolved"]
 
 
 class MeasureChange(NamedTuple):
-    """What training changed in one measure of a trial.
+    """The change of one measure of a trial by training.
 
     Args:
-        name: The measure's name, which limits hold for.
-        title: For people.
-        points: With its interval over items, where these are known.
-        unit: Of a hundred points, or "points" for shares.
+        name: The measure's name, to which limits refer.
+        title: Title for people.
+        points: The change in points, with its interval if items are known.
+        unit: Unit of a hundred points, or "points" for shares.
     """
 
     name: str
@@ -60,7 +59,7 @@ class MeasureChange(NamedTuple):
 
 
 def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
-    """What training changed in a trial: scores on other tasks, then its measures."""
+    """The changes of a trial by training: of scores on other tasks, then of its measures."""
     tasks = [task for task in task_changes(run) if task.trial == trial]
     measured = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
@@ -73,7 +72,7 @@ def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
 
 
 def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
-    """The change of a measure, with its interval where its items were kept."""
+    """The change of a measure in points, with its interval if its items were kept."""
     assert trial.result is not None
     measure = trial.result.measures[name]
     difference = _paired_items(run, trial, name)
@@ -81,7 +80,7 @@ def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
 
 
 def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | None:
-    """Tuned minus base over the items of a measure, where they were kept."""
+    """Tuned minus base over the items of a measure; None if they were not kept."""
     folder = run.folder.trial(trial.config.number)
     try:
         items = object_of(read_text(folder / MEASURE_ITEMS))[name]
@@ -112,10 +111,10 @@ def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
 
 
 def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
-    """Raise an error if one of these trials is beyond a limit and noise.
+    """Raise an error if one of these trials exceeds a limit beyond noise.
 
     Raises:
-        GateFailed: One is, or nothing that the limit holds for was measured.
+        GateFailed: A trial exceeds a limit, or a limited measure was not measured.
     """
     problems: list[Problem] = []
     for limit in limits:
@@ -144,8 +143,8 @@ def gate(run: RunFiles, trials: Sequence[int], limits: Sequence[Limit]) -> None:
 class TaskChange(ScoredTask):
     """One trial against its base on one task that it was not trained for, on the same items.
 
-    ``lost`` is in points, with its interval over items (one training). ``detectable_points`` is the
-    smallest true loss that these items would show in four of five studies.
+    ``lost`` is in points, with its interval over items of one training. ``detectable_points`` is
+    the smallest true loss that would be significant with these items in four of five studies.
     """
 
     items: int
@@ -161,7 +160,7 @@ class TaskChange(ScoredTask):
 
 
 def task_changes(run: RunFiles) -> tuple[TaskChange, ...]:
-    """Every trial against its base on every task that both were scored on."""
+    """The change of every trial on every task on which it and its base were scored."""
     folder = evaluations(run.folder)
     files = sorted(folder.glob("*.json"))
     scores = [score for score in map(ModelScores.read_or_none, files) if score is not None]
@@ -184,19 +183,19 @@ def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | 
 
 
 def _scores(task: TaskScores) -> Scores:
-    """The scores of these very weights: what another seed would have forgotten is not asked."""
+    """The scores of these weights, without uncertainty of seeds."""
     return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
 def _task(
-    model: ModelScores, task: TaskScores, base: TaskScores, pair: ComparedPair, smallest: float
+    model: ModelScores, task: TaskScores, base: TaskScores, pair: ComparedPair, margin: float
 ) -> TaskChange:
     difference = pair.estimate
     bounds = SHARE if task.unit == "points" else LOSS
-    word = outcome(difference, smallest, task.higher_is_better, pair.adjusted_p)
+    word = outcome(difference, margin, task.higher_is_better, pair.adjusted_p)
     kept: Retention = "lost" if word == "worse" else "unresolved"
     worst = -difference.low if task.higher_is_better else difference.high
-    if word == "better" or (word != "worse" and worst < smallest):
+    if word == "better" or (word != "worse" and worst < margin):
         kept = "kept"
     return TaskChange.taken_from(
         task,
@@ -209,33 +208,33 @@ def _task(
         detectable_points=100 * _detectable(difference),
         adjusted_p=pair.adjusted_p,
         outcome=kept,
-        more_items=items_to_settle(difference, smallest) if kept == "unresolved" else None,
+        more_items=items_to_settle(difference, margin) if kept == "unresolved" else None,
     )
 
 
 def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
-    """A difference of scores between these bounds, as points that were lost."""
+    """A difference of scores with these bounds, as points lost."""
     lowest, highest = bounds
     whole = interval(difference, (lowest - highest, highest - lowest))
-    ends = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
-    low, high = ends if sign > 0 else reversed(ends)
+    interval_text = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
+    low, high = interval_text if sign > 0 else reversed(interval_text)
     return Interval(value=100 * sign * whole.value + 0.0, low=low, high=high, n=whole.n)
 
 
 def _detectable(difference: Estimate) -> float:
-    """The smallest true difference that these items would show in four of five studies."""
+    """The smallest true difference that would be significant in four of five studies."""
     quantiles = special.ndtri(0.5 + CONFIDENCE / 2) + special.ndtri(POWER)
     return float(quantiles) * difference.item_error
 
 
-def figure(task: TaskChange, score: Interval) -> str:
+def score_text(task: TaskChange, score: Interval) -> str:
     """One model's score on a task: per cent, or a loss."""
     if task.unit == "points":
         return f"{100 * score.value:.1f}%"
     return words.loss(score.value, score)
 
 
-def ends(interval: Interval, unit: Unit) -> str:
+def interval_text(interval: Interval, unit: Unit) -> str:
     """The ends of an interval, as ``amount`` shows them."""
     if interval.low is None or interval.high is None:
         return words.DASH
@@ -276,7 +275,8 @@ def scored_on(task: TaskChange) -> str:
 
 
 def noise_sentence(changes: Sequence[TaskChange], trial: int) -> str:
-    """What one trial lost and kept, what is unresolved, and what these items could show."""
+    """A sentence on the tasks on which a trial lost, kept or left open, and on detectable
+    losses."""
     tasks = [task for task in changes if task.trial == trial]
     if not tasks:
         return f"Trial {trial} was scored on no task."

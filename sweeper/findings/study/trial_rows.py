@@ -1,4 +1,4 @@
-"""One row for each trial in any state: finite numbers, or None with the reason."""
+"""A row for each trial in any state, with finite numbers, or None with the reason."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sweeper.findings.study.reading import TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult
 
-# Characters of an error that a table shows; the log in the run folder has all of it.
-DETAIL = 500
+# Most characters of an error in a table; the log in the run folder has the whole text.
+MAX_DETAIL_CHARACTERS = 500
 
 
 def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
     """The row of one trial.
 
     Args:
-        running: Whether the sweep is at work, so that a trial without a result still trains.
+        running: Whether the sweep is running, so that a trial without a result still trains.
     """
     config, result = trial.config, trial.result
     state = result.state if result else "RUNNING" if running else "WAITING"
@@ -40,10 +40,12 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         objective=trial.value if trial.completed else None,
         loss_note=_loss_note(trial, state, failure),
         metrics=finite(result.metrics) if result else {},
-        failure=failure and failure.model_copy(update={"detail": clean(failure.detail)[:DETAIL]}),
+        failure=failure
+        and failure.model_copy(update={"detail": clean(failure.detail)[:MAX_DETAIL_CHARACTERS]}),
         attempts=trial.attempts,
         ended_attempts=tuple(
-            f"{number}: {end.kind} ({clean(end.detail)[:DETAIL]})" for number, end in trial.ended
+            f"{number}: {end.kind} ({clean(end.detail)[:MAX_DETAIL_CHARACTERS]})"
+            for number, end in trial.ended
         ),
         micro_batch=(result.micro_batch if result else None) or config.micro_batch,
         memory_note=memory_note(trial),
@@ -71,13 +73,13 @@ def memory_note(trial: TrialFiles) -> str:
 
 
 def is_full(trial: TrialFiles, rungs: int) -> bool:
-    """Whether it trained a full budget of so many rungs: shorter ones and those that overfitted
-    did not."""
+    """Whether a trial completed a full budget of ``rungs`` rungs: not if it is shorter or
+    overfitted."""
     return trial.completed and bool(trial.rungs) and trial.rungs[-1].rung >= rungs
 
 
 def trial_seconds(trial: TrialFiles) -> float | None:
-    """Seconds that a trial used, set-up included; of an unfinished one, until its last rung."""
+    """Seconds of a trial with its set-up; of an unfinished trial, until its last rung."""
     if trial.result is not None:
         return result_seconds(trial.result)
     if trial.rungs:
@@ -87,17 +89,17 @@ def trial_seconds(trial: TrialFiles) -> float | None:
 
 
 def result_seconds(result: TrialResult) -> float:
-    """Seconds of one training with its evaluations and set-up, and of a base that it made."""
+    """Seconds of one training with evaluations, set-up, and a base that it made."""
     return finite_value(result.seconds + result.preparing_seconds) or 0.0
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics that are numbers, in the order of their names."""
+    """The metrics with finite values, in the order of their names."""
     return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
 
 
 def finite_value(value: float | None) -> float | None:
-    """The value, or None where it is not finite."""
+    """The value, or None if it is not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 

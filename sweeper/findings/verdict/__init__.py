@@ -1,1 +1,1 @@
-"""The verdict: what can be told apart, what is recommended, what cannot be said."""
+"""The verdict: comparisons, the recommendation, and its limitations."""

@@ -17,7 +17,7 @@ Role = Literal["base", "default", "winner", "runner-up"]
 
 
 class ComparedModel(Record):
-    """A model whose answers are shown."""
+    """A model whose answers are shown and rated."""
 
     role: Role
     name: str = Field(description="as comparisons call it")
@@ -25,9 +25,9 @@ class ComparedModel(Record):
 
 
 def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
-    """Base, default, winner and runner-up, those that were scored on the test split.
+    """Base, default, winner and runner-up, if they were scored on the test split.
 
-    The base is the untrained model, or the best baseline where the task needs a new head.
+    The base is the untrained model, or the best baseline if the task needs a new head.
     """
     scored, contest = entries(run), hold_contest(run)
     best = contest.baseline.name if contest.baseline else ""
@@ -44,8 +44,8 @@ def compared_models(run: RunFiles) -> tuple[ComparedModel, ...]:
     )
 
 
-def kept_texts(run: RunFiles) -> dict[int, ItemText]:
-    """The texts of all scored test items that some score kept, by place."""
+def stored_texts(run: RunFiles) -> dict[int, ItemText]:
+    """The stored texts of scored test items, by index."""
     places = set(np.flatnonzero(scored_items(run)).tolist())
     return {
         item: text

@@ -1,10 +1,10 @@
 """The comparisons on the test split and their outcomes.
 
-The order of the finalists and the choice among them were fixed on validation; this module only
-reads the score off the opened test split. Items are paired, seeds by t, with a variance that all
-finalists tell of. Two questions are corrected each by itself (Holm): whether the chosen finalist
-is better than the others and the default, and whether a finalist is better than a baseline. The
-second is asked of every finalist, since the chosen one was chosen by trainings that are scored.
+The order of the finalists and the recommended one were fixed on validation; this module only
+compares scores on the opened test split. Items are paired; the spread of seeds is a t statistic
+with a variance pooled over finalists. Holm's correction is taken for two questions separately:
+whether the chosen finalist is better than the others and the default, and whether a finalist is
+better than a baseline. The second counts every finalist, since the choice used the same trainings.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ class Contest:
     """The models that the verdict compares.
 
     Args:
-        chosen: The finalist that validation recommends: cheapest to train, not told from the best.
+        chosen: The finalist recommended on validation: the cheapest that is not clearly worse.
         rivals: The other finalists, the best on validation first.
         default: The default trial of the chosen one's strategy, if that is another trial.
-        baselines: Those that have a test score, or all before there are any; the best on validation
-            first. Models elsewhere (``reference``) are only compared.
-        in_loss: Where the headline is no loss: the chosen one against its default and the baselines
-            in test loss. Right or wrong throws away how sure a model was, so that a difference
-            which accuracy leaves open is often clear in the loss. It is a second answer to the
-            same question, so that its p value is Holm's over both and all finalists; that of the
-            headline metric is not changed.
+        baselines: Baselines with a test score, or all if there are none yet; the best on validation
+            first. Reference models (``reference``) are only compared.
+        in_loss: If the headline metric is no loss: the chosen finalist against its default and the
+            baselines in test loss. The loss uses the model's confidence, so that it often decides
+            what accuracy leaves open. As a second answer to the same question, its p value is
+            Holm's over both and all finalists; that of the headline metric is unchanged.
     """
 
     metric: Metric
@@ -59,7 +58,7 @@ class Contest:
 
     @property
     def baseline(self) -> BaselineResult | None:
-        """The best baseline: every part of a report means this one."""
+        """The best baseline, in every part of a report."""
         return next(iter(self.compared or self.baselines), None)
 
     @property
@@ -138,19 +137,19 @@ def _in_loss(
     seconds: Sequence[str],
     wanted: Collection[str],
 ) -> tuple[Comparison, ...]:
-    """The first of the firsts against the wanted ones of the seconds in test loss.
+    """Comparisons in test loss of the first of ``firsts`` with the ``wanted`` of ``seconds``.
 
     Args:
         compared: The same finalist's comparisons in the headline metric.
         firsts: The finalists over which Holm's correction is taken.
-        seconds: Likewise the models.
+        seconds: The models over which it is taken.
     """
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return ()
     names = [trial_name(entry.trial) for entry in firsts if entry is not None]
-    asked = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
+    p_values = [c.adjusted_p for c in compared if c.second in wanted and c.adjusted_p]
     loss = loss_metric(run.plan.facts)
-    pairs = _pairs(test_losses(run), names, seconds, loss, run.margin, asked)
+    pairs = _pairs(test_losses(run), names, seconds, loss, run.margin, p_values)
     own = (pairs.get((name, second)) for name in names[:1] for second in seconds)
     return tuple(entry for entry in own if entry is not None and entry.second in wanted)
 
@@ -169,7 +168,7 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
         config = trial.config
         same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
         if same and config.origin == "default":
-            # The first one; a later one of that origin is a twin without some parameter.
+            # The first default; later ones lack the effect of some parameter.
             return None if config.number == chosen.trial else trial_name(config.number)
     return None
 
@@ -177,9 +176,9 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
 def _ranked(
     baselines: Sequence[BaselineResult], metric: Metric, objective: Objective
 ) -> list[BaselineResult]:
-    """The best first by validation loss, or by the objective, which trials are chosen by too.
+    """Baselines, best first by validation loss or by the objective, as for trials.
 
-    The headline metric decides between those that have no loss.
+    The headline metric orders those without a loss.
     """
 
     def place(baseline: BaselineResult) -> tuple[float, float, str]:
@@ -187,7 +186,7 @@ def _ranked(
         figure = finite_value(validation_figure(baseline, metric))
         return (
             math.inf if cost is None else cost,
-            math.inf if figure is None else metric.worse(figure),
+            math.inf if figure is None else metric.as_cost(figure),
             baseline.name,
         )
 
@@ -208,7 +207,7 @@ def _compare(
     names: list[str],
     rivals: Sequence[str] = (),
 ) -> tuple[Comparison, ...]:
-    """The chosen one against each, with Holm's correction over it and its rivals."""
+    """The chosen finalist against each model, with Holm's correction over it and its rivals."""
     if chosen is None:
         return ()
     first = trial_name(chosen.trial)
@@ -221,14 +220,14 @@ def _pairs(
     firsts: Sequence[str],
     seconds: Sequence[str],
     metric: Metric,
-    smallest: float,
-    asked: Sequence[float] = (),
+    margin: float,
+    further_p_values: Sequence[float] = (),
 ) -> dict[tuple[str, str], Comparison]:
     """Every pair that scored the same items, with Holm's correction over all of them.
 
     Args:
-        smallest: The smallest difference that matters.
-        asked: p values of further comparisons that answer the same question.
+        margin: The smallest difference that matters.
+        further_p_values: p values of further comparisons that answer the same question.
     """
     same_items = {
         (name, other): (first, second)
@@ -238,5 +237,5 @@ def _pairs(
         and (second := scores.get(other)) is not None
         and first.items.shape[1] == second.items.shape[1]
     }
-    made = compare(same_items, asked)
-    return {names: pair.comparison(names, metric, smallest) for names, pair in made.items()}
+    made = compare(same_items, further_p_values)
+    return {names: pair.comparison(names, metric, margin) for names, pair in made.items()}

@@ -1,9 +1,8 @@
 """The answer to "what do I train?": one sentence and its reasons.
 
-Never more than the study can carry: a run that has not ended recommends nothing, nor do fewer than
-three seeds. Fine-tuning pays only if it changes the base model and beats every baseline that
-scored the same test items. Only the cheapest of what cannot be told apart is called the cheapest.
-Cheap means to train: memory, then time.
+A run that has not ended recommends nothing, nor does one with fewer than three seeds. Fine-tuning
+pays only if it changes the base model and beats every baseline that scored the same test items. Of
+finalists that do not differ significantly, the cheapest to train is named: memory, then time.
 """
 
 from __future__ import annotations
@@ -37,39 +36,39 @@ from sweeper.traits.traits import changes_base
 from sweeper.trials import BaselineResult, GeneratedAnswers
 from sweeper.visible import shortened
 
-# With fewer trainings the seed component of an interval has no usable degrees of freedom.
-SEEDS_NEEDED = 3
-FINALISTS_NEEDED = 2
-_AS_GOOD = ("worse", "equivalent")
-"""Outcomes against a baseline with which it does at least as well as the trial."""
-_REASON = 200
-"""Characters of the most common failure."""
+# With fewer trainings there are too few degrees of freedom for the spread of seeds.
+MIN_SEEDS = 3
+MIN_FINALISTS = 2
+_BASELINE_AS_GOOD = ("worse", "equivalent")
+"""Outcomes of the trial with which a baseline does at least as well."""
+_MAX_REASON_CHARACTERS = 200
+"""Most characters of a quoted failure."""
 
 
 def verdict(run: RunFiles, summary: RunSummary, contest: Contest) -> Verdict:
     """What to train, whether to fine-tune at all, and why."""
     if not run.ranked:
-        return Verdict(kind="none", sentence=_nothing(run, summary))
-    lacking = _lacking(run, summary, contest)
+        return Verdict(kind="none", sentence=_no_trial_sentence(run, summary))
+    lacking = _missing_requirement(run, summary, contest)
     if lacking or contest.chosen is None:
-        decided = _insufficient(run, summary, contest, lacking)
+        decided = _verdict_without_recommendation(run, summary, contest, lacking)
     else:
-        decided = _decided(run, contest, contest.chosen)
-    fallen = worsened(run, contest)
+        decided = _verdict_of_complete_study(run, contest, contest.chosen)
+    worsened_metrics = worsened(run, contest)
     update = {
-        "sentence": decided.sentence + worsened_sentence(run, fallen),
+        "sentence": decided.sentence + worsened_sentence(run, worsened_metrics),
         "best_baseline": contest.baseline.name if contest.baseline else None,
         "comparisons": contest.comparisons,
         "in_loss": contest.in_loss,
-        "worsened": fallen,
+        "worsened": worsened_metrics,
         "test_items": int(scored_items(run).sum()) if run.seal and run.seal.scores else None,
         "seeds": contest.seeds or (len(contest.chosen.seeds) if contest.chosen else None),
     }
     return decided.model_copy(update=update)
 
 
-def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
-    # A baseline takes seconds: where it cannot be told apart from the best trial, it is cheaper.
+def _verdict_of_complete_study(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
+    # A baseline that the best trial does not clearly beat is preferred, since it takes seconds.
     cheaper = contest.unbeaten
     against = contest.against(cheaper.name) if cheaper else None
     rivals = [c for c in contest.comparisons if c.second in _finalist_names(run)]
@@ -78,14 +77,14 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     kind: VerdictKind = "recommend" if beaten or (ahead and not cheaper) else "tie"
     needed: bool | None = None
     if cheaper is not None and against is not None:
-        needed = False if against.outcome in _AS_GOOD else None
-        answer, reasons = _for_baseline(run, contest, cheaper, against, chosen)
+        needed = False if against.outcome in _BASELINE_AS_GOOD else None
+        answer, reasons = _baseline_answer(run, contest, cheaper, against, chosen)
     else:
         answer = f"Train trial {chosen.trial} ({words.short(chosen.strategy)})"
-        reasons = _for_trial(run, contest, chosen, rivals, ahead=ahead)
+        reasons = _trial_reasons(run, contest, chosen, rivals, ahead=ahead)
         if contest.compared and changes_base(chosen.strategy):
             needed = True
-            reasons += _pays(run, contest)
+            reasons += _pays_sentence(run, contest)
     scored = cheaper or contest.baseline
     return Verdict(
         kind=kind,
@@ -99,7 +98,7 @@ def _decided(run: RunFiles, contest: Contest, chosen: Finalist) -> Verdict:
     )
 
 
-def _for_trial(
+def _trial_reasons(
     run: RunFiles, contest: Contest, chosen: Finalist, rivals: list[Comparison], *, ahead: bool
 ) -> str:
     score = words.score_with_interval(chosen.test_score, contest.metric)
@@ -121,15 +120,15 @@ def _for_trial(
 
 
 def _resources(finalist: Finalist) -> tuple[float, float]:
-    """Memory, then time."""
+    """Memory in GiB, then time in seconds."""
     memory = finalist.peak_memory_gib
     return (float("inf") if memory is None else memory, finalist.seconds)
 
 
-def _pays(run: RunFiles, contest: Contest) -> str:
-    """By how much the trial beats the nearest baseline, where it beats all of them.
+def _pays_sentence(run: RunFiles, contest: Contest) -> str:
+    """A sentence on the difference between the trial and the nearest baseline, which it beats.
 
-    Where the headline metric leaves a baseline open, the loss decides, and that baseline is named.
+    If the headline metric leaves a baseline open, the loss decides, and that baseline is named.
     """
     count = len(contest.compared)
     by_loss = _decided_in_loss(contest)
@@ -151,7 +150,7 @@ def _pays(run: RunFiles, contest: Contest) -> str:
 
 
 def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
-    """The baseline that comes nearest to the trial on the test split."""
+    """The baseline nearest to the trial on the test split, and the comparison with it."""
     sign = 1 if contest.metric.higher_is_better else -1
     against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     return min(
@@ -161,19 +160,19 @@ def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
-    """The best baseline that the trial beats in loss alone."""
+    """The best baseline that the trial only beats in loss."""
     against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     open_ones = (baseline for baseline, c in against if c is not None and c.outcome != "better")
     return next((baseline for baseline in open_ones if contest.beats(baseline)), None)
 
 
-def _for_baseline(
+def _baseline_answer(
     run: RunFiles, contest: Contest, baseline: BaselineResult, against: Comparison, chosen: Finalist
 ) -> tuple[str, str]:
     """The answer, and its reasons."""
     trial = f"trial {chosen.trial} ({words.short(chosen.strategy)})"
     gap = f"{trial} − {baseline.title} = {words.difference(against.difference, contest.metric)}"
-    if against.outcome in _AS_GOOD:
+    if against.outcome in _BASELINE_AS_GOOD:
         return "You need not fine-tune", f"{baseline.title} does as well. On the test split {gap}."
     return "Fine-tuning is not shown to pay", (
         f"{trial} is not shown to be better than "
@@ -186,22 +185,24 @@ def _finalist_names(run: RunFiles) -> set[str]:
     return {trial_name(number) for number in run.seal.order} if run.seal else set()
 
 
-def _lacking(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
+def _missing_requirement(run: RunFiles, summary: RunSummary, contest: Contest) -> str:
     """Why this study does not allow a recommendation; empty if it does."""
     if summary.status != "complete":
-        return "results may change"  # how far it is stands beside it, and is newer than findings
+        return "results may change"  # progress is shown elsewhere, and newer than findings
     seal, chosen = run.seal, contest.chosen
     if seal is None or not seal.complete or chosen is None:
         return "the finalists have not been scored on the test split"
-    if len(seal.order) < FINALISTS_NEEDED:
+    if len(seal.order) < MIN_FINALISTS:
         return f"there is {units.plural(len(seal.order), 'finalist')}, a choice needs two"
-    if contest.seeds < SEEDS_NEEDED:
+    if contest.seeds < MIN_SEEDS:
         trained = units.plural(contest.seeds, "seed")
-        return f"finalists have test scores of {trained}, a comparison needs {SEEDS_NEEDED}"
+        return f"finalists have test scores of {trained}, a comparison needs {MIN_SEEDS}"
     return ""
 
 
-def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking: str) -> Verdict:
+def _verdict_without_recommendation(
+    run: RunFiles, summary: RunSummary, contest: Contest, lacking: str
+) -> Verdict:
     best = run.best
     number, metric = best.config.number, objective_metric(run.plan)
     unit = f" {words.column_unit(metric)}".rstrip()
@@ -224,11 +225,15 @@ def _insufficient(run: RunFiles, summary: RunSummary, contest: Contest, lacking:
     )
 
 
-def _nothing(run: RunFiles, summary: RunSummary) -> str:
+def _no_trial_sentence(run: RunFiles, summary: RunSummary) -> str:
     if summary.ended == 0:
         return "No trial has ended yet: there is a plan, and nothing to compare."
     failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
-    cause = "".join(f" ({shortened(text, _REASON)})" for text, _ in failures.most_common(1) if text)
+    cause = "".join(
+        f" ({shortened(text, _MAX_REASON_CHARACTERS)})"
+        for text, _ in failures.most_common(1)
+        if text
+    )
     return (
         f"No trial completed: of {units.plural(summary.ended, 'trial')}, {summary.pruned} pruned "
         f"and {summary.failed} failed{cause}."
@@ -236,10 +241,10 @@ def _nothing(run: RunFiles, summary: RunSummary) -> str:
 
 
 def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
-    """Where the chosen finalist is worse, beyond noise, than a model that it beats in test loss.
+    """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
-    The headline metric over all seeds, and the metrics of written answers. Answers are those of one
-    training, so that their noise is that of the items.
+    They are of the headline metric over all seeds, and of metrics of generated answers. Answers are
+    those of one training, so that their noise is that of the items.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()
@@ -250,11 +255,11 @@ def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
         for comparison in map(contest.against, beaten)
         if comparison and comparison.outcome == "worse"
     ]
-    return (*headline, *_of_answers(run, trial_name(contest.chosen.trial), beaten))
+    return (*headline, *_worse_answer_metrics(run, trial_name(contest.chosen.trial), beaten))
 
 
 def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
-    """What got worse, each metric once; empty if nothing did."""
+    """A sentence on the metrics that got worse, each once; empty if none did."""
     if not fallen:
         return ""
     by_metric = {comparison.metric: comparison for comparison in reversed(fallen)}
@@ -267,8 +272,8 @@ def worsened_sentence(run: RunFiles, fallen: tuple[Comparison, ...]) -> str:
     return f" The test loss is better, but not what people read: {units.joined(gaps)}."
 
 
-def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
-    """Metrics of written answers that are worse, with Holm's correction over all of them."""
+def _worse_answer_metrics(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Comparison]:
+    """Metrics of generated answers that are worse, with Holm's correction over all of them."""
     wrote = {name: written_answers(of_model) for name, of_model in entries(run).items()}
     own = wrote.get(first)
     pairs: dict[tuple[str, str], tuple[Scores, Scores]] = {}
@@ -288,7 +293,7 @@ def _of_answers(run: RunFiles, first: str, seconds: list[str]) -> Iterator[Compa
 def _paired(
     name: str, first: GeneratedAnswers | None, second: GeneratedAnswers | None
 ) -> tuple[Scores, Scores] | None:
-    """A metric of both on the items that both answered; None where there are none."""
+    """A metric of both models on the items that both answered; None if there are none."""
     if first is None or second is None or name not in second.item_metrics:
         return None
     values = [

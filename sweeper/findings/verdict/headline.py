@@ -1,4 +1,4 @@
-"""The figures of the model that a verdict is about: its scores, and what it costs."""
+"""The figures of the model that a verdict is about: its scores and costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 
 
 def cost_line(findings: Findings) -> str:
-    """Both costs in one sentence; empty if the use of the trial was not measured."""
+    """A sentence on the costs to train and to use; empty if the use was not measured."""
     row = findings.trial(findings.verdict.recommended_trial)
     if row is None or row.weights_bytes is None:
         return ""
@@ -31,7 +31,7 @@ def cost_line(findings: Findings) -> str:
 
 
 class HeadlineFigure(NamedTuple):
-    """One of the three numbers of a verdict. ``pointer`` is its place in ``report.json``."""
+    """One of the three figures of a verdict. ``pointer`` is its JSON pointer in ``report.json``."""
 
     name: str
     text: str
@@ -67,7 +67,7 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
 
 def _score(name: str, score: Interval | None, findings: Findings, at: str) -> HeadlineFigure:
     text = words.score(score.value if score else None, findings.metric, score)
-    return HeadlineFigure(name, text, words.ends(score, findings.metric), at)
+    return HeadlineFigure(name, text, words.interval_text(score, findings.metric), at)
 
 
 def _training(findings: Findings, row: TrialRow) -> HeadlineFigure:
@@ -77,7 +77,7 @@ def _training(findings: Findings, row: TrialRow) -> HeadlineFigure:
 
 
 def _use(findings: Findings, row: TrialRow) -> HeadlineFigure:
-    """Time and size; no text if they were not measured."""
+    """Time and size of the use; without text if they were not measured."""
     size, tested = "", findings.tested_trial(row.number)
     if row.weights_bytes is not None:
         base = f" beside {units.size(row.base_bytes)} of the base" if row.base_bytes else ""

@@ -1,7 +1,6 @@
-"""How far to trust it: each limit with its numbers and the action that removes it.
+"""Limitations of the verdict, each with its numbers and the action that removes it.
 
-A limit is stated only where this study's numbers show it. One that every study shows would be
-noise.
+A limitation is only stated if this study's numbers show it.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from sweeper.findings.study.reading import RunFiles, encoding_notes
 from sweeper.findings.study.strategy_figures import best_of, strategies_of
 from sweeper.findings.study.trial_rows import memory_note
 from sweeper.findings.verdict.comparisons import Contest
-from sweeper.findings.verdict.decide import SEEDS_NEEDED
+from sweeper.findings.verdict.decide import MIN_SEEDS
 from sweeper.findings.verdict.suspected_labels import suspected
 
-# A strategy that lost more of its trials than this was not judged by what it can do.
-LOST_SHARE = 0.2
-# The planner's own cap cuts up to this share of the examples.
-USUALLY_CUT = 0.01
-# Well-known test sets have at least 3.3% wrong labels on average (Northcutt et al. 2021,
-# arXiv:2103.14749), so that fewer than one in a hundred are no reason to look.
-USUALLY_WRONG = 0.01
+# Share of failed trials above which the others may not be typical of a strategy.
+MAX_FAILED_SHARE = 0.2
+# Share of the examples that the planner's cap may cut.
+USUAL_CUT_SHARE = 0.01
+# Share of wrong labels that is not reported: well-known test sets have at least 3.3% on average
+# (Northcutt et al. 2021, arXiv:2103.14749).
+USUAL_WRONG_LABEL_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class JudgedStudy:
-    """The input of the limits."""
+    """The input of the limitations: a study with its verdict."""
 
     run: RunFiles
     summary: RunSummary
@@ -45,7 +44,7 @@ class JudgedStudy:
 
 
 def limits(study: JudgedStudy) -> tuple[Limitation, ...]:
-    """Every limit that holds for this study, the most basic first."""
+    """Every limitation of this study, the most basic first."""
     needed = _needed_share(study)
     return tuple(
         limit.model_copy(update={"could_change_verdict": (limit.share or 0.0) > needed})
@@ -55,12 +54,12 @@ def limits(study: JudgedStudy) -> tuple[Limitation, ...]:
 
 
 def _needed_share(study: JudgedStudy) -> float:
-    """The share of the test items that could turn the closest comparison of the verdict.
+    """The share of the test items that could change the closest comparison of the verdict.
 
-    If they are wrong, a difference between shares of right items can change by as much. To turn a
-    decided comparison, the whole difference must go. To decide an open one, it must change by more
-    than the margin and by more than half of its interval. A difference in loss counts as a share of
-    the loss.
+    If these items are wrong, a difference in the share of right items can change by as much. A
+    decided comparison changes if the whole difference disappears, an open one if the difference
+    changes by more than the margin and half of its interval. A difference in loss counts as a share
+    of the loss.
     """
     chosen, metric = study.contest.chosen, study.contest.metric
     if study.verdict.kind not in ("recommend", "tie") or chosen is None:
@@ -94,9 +93,9 @@ def _few_seeds(study: JudgedStudy) -> Iterator[Limitation]:
     chosen, seeds = study.contest.chosen, study.contest.seeds
     if chosen is None or study.summary.status != "complete" or study.run.seal is None:
         return
-    if seeds < SEEDS_NEEDED:
+    if seeds < MIN_SEEDS:
         text = f"A finalist was trained with {units.plural(seeds, 'seed')}: nothing is recommended."
-        action = f"Set search.confirmation_seeds to {SEEDS_NEEDED} or more."
+        action = f"Set search.confirmation_seeds to {MIN_SEEDS} or more."
         yield Limitation(id="few-seeds", text=text, action=action)
         return
     # Finalists get further seeds, defaults do not.
@@ -140,9 +139,9 @@ def _small_test(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _still_falling(study: JudgedStudy) -> Iterator[Limitation]:
-    """The best trial still improved in each of its last two rungs by more than its seeds differ.
+    """The best trial still improved in each of its last two rungs, by more than its seeds differ.
 
-    Two, because a decay of the learning rate lowers the loss in the last one in any case.
+    Two rungs, because the decay of the learning rate lowers the loss in the last one in any case.
     """
     if not study.run.ranked:
         return
@@ -186,14 +185,14 @@ def _data_faults(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _suspected_labels(study: JudgedStudy) -> Iterator[Limitation]:
-    """Test items whose class is probably wrong, in the eyes of the chosen finalist."""
+    """Test items whose class is probably wrong, according to the chosen finalist."""
     chosen = study.contest.chosen
     trainings = entries(study.run).get(trial_name(chosen.trial)) if chosen else None
     if not trainings:
         return
     counted = np.flatnonzero(scored_items(study.run)).tolist()
     items, count = len(counted), len(suspected(trainings, counted))
-    if count <= USUALLY_WRONG * items:
+    if count <= USUAL_WRONG_LABEL_SHARE * items:
         return
     yield Limitation(
         id="suspected-labels",
@@ -209,7 +208,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     run = study.run
     if study.summary.pruned == 0 or not run.ranked:
         return
-    # A pruner that was named may begin later than planned; what diverges is stopped earlier.
+    # The user's pruner may begin later than planned; diverging trials are stopped earlier.
     stops = [
         trial.rungs[-1].rung
         for trial in run.trials
@@ -237,7 +236,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
 
 
 def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
-    """A strategy that lost within noise of the best with a fraction of its trials."""
+    """A strategy within the margin of the best, with only a fraction of its trials."""
     if study.summary.status != "complete" or not study.run.ranked:
         return
     counts = {
@@ -261,15 +260,15 @@ def _unequal(study: JudgedStudy) -> Iterator[Limitation]:
 
 def _near(study: JudgedStudy, strategy: str) -> bool:
     rival, best = best_of(study.run, strategy), study.run.ranked[0]
-    smallest = study.run.margin
-    return rival is not None and rival.cost - best.cost <= smallest
+    margin = study.run.margin
+    return rival is not None and rival.cost - best.cost <= margin
 
 
 def _lost(study: JudgedStudy) -> Iterator[Limitation]:
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
         failed = [trial for trial in trials if trial.result and trial.result.state == "FAIL"]
-        if not failed or len(failed) <= LOST_SHARE * len(trials):
+        if not failed or len(failed) <= MAX_FAILED_SHARE * len(trials):
             continue
         kinds = {
             trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
@@ -304,7 +303,7 @@ def _memory(study: JudgedStudy) -> Iterator[Limitation]:
 def _encoding(study: JudgedStudy) -> Iterator[Limitation]:
     """Examples that were not used in full, if they are more than a few."""
     for note in encoding_notes(study.run):
-        many = note.kind != "divided" and note.count > USUALLY_CUT * note.of
+        many = note.kind != "divided" and note.count > USUAL_CUT_SHARE * note.of
         if note.kind == "dropped" or many:
             yield Limitation(
                 id=f"{note.kind}-{note.split}",

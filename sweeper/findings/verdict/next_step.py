@@ -1,7 +1,7 @@
-"""The next step: the one thing that would most likely help, with its figures.
+"""The next step: the step that would most likely help, with its figures.
 
-Reads findings alone and adds no figure of its own. What hinders the verdict comes first, then what
-the verdict says, then what the best trial's curve and the search show.
+Only uses figures of the findings. Obstacles to a verdict come first, then the verdict, then the
+best trial's curve and the search.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
 from sweeper.findings.findings import Findings, NextStep, TrialRow
-from sweeper.findings.verdict.decide import FINALISTS_NEEDED, SEEDS_NEEDED
+from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:
     """The next step after a run; None while it runs.
 
     Args:
-        advice: What sections advise where nothing hinders the verdict. The first one counts.
+        advice: Steps that sections advise if no step here applies. The first one counts.
     """
     if findings.run.status == "running":
         return None
@@ -50,7 +50,7 @@ def next_step_line(step: NextStep) -> str:
 
 
 def next_step_lines(step: NextStep | None) -> list[str]:
-    """The step, and below it the command for it; nothing where there is none."""
+    """The step, and a line with its command; empty if there is no step."""
     if step is None:
         return []
     return [next_step_line(step), *([f"  {step.command}"] if step.command else [])]
@@ -78,7 +78,7 @@ def _failures(findings: Findings) -> NextStep | None:
 
 
 def _no_need(findings: Findings) -> NextStep | None:
-    """Fine-tuning does no better than a model that costs seconds."""
+    """Fine-tuning is no better than a baseline."""
     against = _against_baseline(findings)
     if findings.verdict.fine_tuning_needed is not False or against is None:
         return None
@@ -110,16 +110,16 @@ def _too_few_seeds(findings: Findings) -> NextStep | None:
         return None
     because = f"{limit.text} {limit.action}"
     seeds = findings.verdict.seeds or 1
-    wanted = SEEDS_NEEDED if seeds < SEEDS_NEEDED else 2 * seeds
+    wanted = MIN_SEEDS if seeds < MIN_SEEDS else 2 * seeds
     command = f"{_run(findings)} --new --confirmation-seeds {wanted}"
     if _lacks_finalists(findings):
-        because += f" A choice also needs {FINALISTS_NEEDED} finalists."
-        command += f" --finalists {FINALISTS_NEEDED}"
+        because += f" A choice also needs {MIN_FINALISTS} finalists."
+        command += f" --finalists {MIN_FINALISTS}"
     return NextStep(kind="more-seeds", because=because, command=command)
 
 
 def _undecided(findings: Findings) -> NextStep | None:
-    """The study ended without a recommendation, and not for lack of seeds."""
+    """The study ended without a recommendation, though it had enough seeds."""
     if findings.verdict.kind != "insufficient":
         return None
     finalists = units.plural(len(findings.finalists), "finalist")
@@ -127,17 +127,17 @@ def _undecided(findings: Findings) -> NextStep | None:
         f"{finalists} of {units.plural(findings.run.complete, 'completed trial')} cannot decide."
     )
     if _lacks_finalists(findings):
-        command = f"{_run(findings)} --new --finalists {FINALISTS_NEEDED}"
+        command = f"{_run(findings)} --new --finalists {MIN_FINALISTS}"
         return NextStep(kind="more-finalists", because=because, command=command)
     return twice_the_trials(findings, because)
 
 
 def _lacks_finalists(findings: Findings) -> bool:
-    return len(findings.finalists) < FINALISTS_NEEDED <= findings.run.complete
+    return len(findings.finalists) < MIN_FINALISTS <= findings.run.complete
 
 
 def _not_shown(findings: Findings) -> NextStep | None:
-    """A baseline is not shown to be worse, and the test rows that would decide are unknown."""
+    """No difference from a baseline is shown, and the test rows that would decide are unknown."""
     against = _against_baseline(findings)
     if findings.verdict.recommended_baseline is None or against is None:
         return None
@@ -184,7 +184,7 @@ _QUESTIONS: tuple[Callable[[Findings], NextStep | None], ...] = (
 
 
 def _against_baseline(findings: Findings) -> Comparison | None:
-    """The recommended trial against the baseline that is recommended, or the best one."""
+    """The comparison of the recommended trial with the recommended or the best baseline."""
     wanted = findings.verdict.recommended_baseline or findings.verdict.best_baseline
     return next((c for c in findings.verdict.comparisons if c.second == wanted), None)
 

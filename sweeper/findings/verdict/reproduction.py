@@ -1,4 +1,4 @@
-"""What is needed to repeat a run, without private data of the machine."""
+"""The data needed to repeat a run, without private data of the machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
     """Command, spec, versions, hardware, seeds, splits and revisions of a run.
 
     Args:
-        recommended: The trial that the verdict names, if it names one.
-        complete: Whether the run has ended as asked, so that only a new one repeats it.
+        recommended: The recommended trial, if there is one.
+        complete: Whether the run is complete, so that only a new run repeats it.
     """
     data = run.plan.facts.data
     chosen = run.trial(recommended) if recommended is not None else None
@@ -37,7 +37,7 @@ def reproduction(run: RunFiles, recommended: int | None, *, complete: bool) -> R
 
 
 def _own_trial(trial: TrialFiles) -> str:
-    """The configuration as ``trials:`` of a ``sweep.yaml`` takes it, to be trained early."""
+    """The configuration as a ``trials:`` entry of a ``sweep.yaml``."""
     lines = ["trials:", f"  - strategy: {trial.config.strategy}", "    parameters:"]
     lines += [
         f"      {name}: {json.dumps(value)}"
@@ -47,7 +47,7 @@ def _own_trial(trial: TrialFiles) -> str:
 
 
 def _versions(results: list[TrialResult]) -> dict[str, str]:
-    """Versions by package; all of them where trials ran under different ones."""
+    """Versions by package; several if trials ran with different versions."""
     seen: dict[str, set[str]] = {}
     for result in results:
         for package, version in result.versions.items():

@@ -1,4 +1,4 @@
-"""All models of a study on one split, the best first: what every forest plot and table shows."""
+"""All models of a study on one split, best first, for forest plots and tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ScoredModel:
     """One model with its score.
 
     Args:
-        strategy: Empty for a baseline.
-        tied: Whether it cannot be told apart from the chosen model.
+        strategy: The strategy; empty for a baseline.
+        tied: Whether it does not differ significantly from the chosen model.
     """
 
     title: str
@@ -32,7 +32,7 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """The scored models of one split. ``caption`` says which scores, and of how many items."""
+    """The scored models of one split. ``caption`` names the score and the number of items."""
 
     metric: Metric
     caption: str
@@ -40,11 +40,11 @@ class Scoreboard:
 
 
 def scoreboard(findings: Findings) -> Scoreboard:
-    """The models on the test split; before it was opened, the best trials on validation."""
+    """The models on the test split; before it is opened, the best trials on validation."""
     models = _tested(findings)
     metric = findings.metric if models else findings.objective
     models = models or _validated(findings)
-    models.sort(key=lambda model: metric.worse(model.score.value))
+    models.sort(key=lambda model: metric.as_cost(model.score.value))
     return Scoreboard(metric, _caption(findings), tuple(models))
 
 
@@ -52,28 +52,30 @@ def _caption(findings: Findings) -> str:
     if not findings.tested:
         metric = findings.objective
         return f"{words.sentence(words.on_validation(metric))} so far ({metric.direction})"
-    metric, decided = findings.metric, findings.verdict
-    items = units.plural(decided.test_items or 0, "test item")
-    seeds = units.plural(decided.seeds or 1, "seed")
+    metric, verdict = findings.metric, findings.verdict
+    items = units.plural(verdict.test_items or 0, "test item")
+    seeds = units.plural(verdict.seeds or 1, "seed")
     return f"Test {metric.title} with 95% CI ({metric.direction}): {items}, {seeds} a finalist"
 
 
 def _tested(findings: Findings) -> list[ScoredModel]:
-    decided = findings.verdict
-    wanted = decided.recommended_baseline or f"trial-{decided.recommended_trial}"
-    decides = decided.kind in ("recommend", "tie")
-    near = [c for c in decided.comparisons if c.outcome in ("within noise", "equivalent")]
+    verdict = findings.verdict
+    wanted = verdict.recommended_baseline or f"trial-{verdict.recommended_trial}"
+    has_recommendation = verdict.kind in ("recommend", "tie")
+    near = [c for c in verdict.comparisons if c.outcome in ("within noise", "equivalent")]
     tied = {name for c in near for name in (c.first, c.second)}
-    several = (decided.seeds or 1) > 1
+    several = (verdict.seeds or 1) > 1
     models = []
     for model in findings.tested:
         row = findings.trial(model.trial)
         role: Role = "trial" if row else "baseline"
         models.append(
             ScoredModel(
-                title=trial_title(row, single=several and model.seeds == 1) if row else model.title,
+                title=trial_title(row, one_seed=several and model.seeds == 1)
+                if row
+                else model.title,
                 score=model.score,
-                role="recommended" if decides and model.name == wanted else role,
+                role="recommended" if has_recommendation and model.name == wanted else role,
                 strategy=row.strategy if row else "",
                 trial=model.trial,
                 tied=model.name in tied,
@@ -82,14 +84,14 @@ def _tested(findings: Findings) -> list[ScoredModel]:
     return models
 
 
-def trial_title(row: TrialRow, *, single: bool = False) -> str:
-    """A trial by its number and strategy; a default is called so.
+def trial_title(row: TrialRow, *, one_seed: bool = False) -> str:
+    """A trial's number and strategy, with "default" if it is the default configuration.
 
     Args:
-        single: Whether its score is that of one seed, beside others of several.
+        one_seed: Whether its score is of one seed while other scores are of several.
     """
     default = ", default" if row.origin == "default" else ""
-    seeds = ", 1 seed" if single else ""
+    seeds = ", 1 seed" if one_seed else ""
     return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
 
 

@@ -45,7 +45,7 @@ def run_summary(run: RunFiles) -> RunSummary:
 
 
 def status(run: RunFiles) -> Status:
-    """What the files show, then what ``status.json`` says."""
+    """The status by the files, or else by ``status.json``."""
     ended = sum(trial.end is not None for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""
@@ -57,7 +57,8 @@ def status(run: RunFiles) -> Status:
 
 
 def trials_asked(run: RunFiles) -> int:
-    """The study's total: of the last call if ``status.json`` tells, else of the plan."""
+    """The total number of trials: of the last command if ``status.json`` has it, else of the
+    plan."""
     return run.status.trials if run.status else run.plan.budget.trials
 
 

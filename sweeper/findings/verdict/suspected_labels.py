@@ -9,22 +9,21 @@ import numpy as np
 from sweeper.findings.study.item_scores import usable
 from sweeper.trials import TestScore
 
-# Probability of the class in the data, above which the model itself thinks it possible.
-_UNLIKELY = 0.05
+# Highest probability of the class in the data for an item to be suspected.
+_MAX_CLASS_PROBABILITY = 0.05
 
 
 def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[int]:
-    """Items whose class is probably wrong, the most certain first.
+    """Indices of items whose class is probably wrong, the most certain first.
 
-    All trainings of one configuration predict the same other class, with a probability that is at
-    least its mean among the items of that class which are predicted right: the threshold of
-    confident learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw
-    none of these items. The class in the data has at most ``_UNLIKELY``: a model that is never
-    sure, because its task is hard, would else suspect every other error (docs/report.md has the
-    figures).
+    All trainings of one configuration predict the same other class, with a probability of at least
+    its mean over correctly predicted items of that class: the threshold of confident learning
+    (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw none of these
+    items. The class in the data has at most ``_MAX_CLASS_PROBABILITY``: a model that is never sure,
+    because its task is hard, would else suspect every other error (docs/report.md has the figures).
 
     Args:
-        counted: Places of the items that were scored.
+        counted: Indices of the scored items.
     """
     rows = [
         training
@@ -44,7 +43,7 @@ def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[in
     items = []
     for item in np.flatnonzero(wrong):
         own = given[right & (predicted[0] == predicted[0][item])]
-        sure = own.size and confidence[item] >= own.mean()
-        if sure and given[item] <= _UNLIKELY:
+        confident = own.size and confidence[item] >= own.mean()
+        if confident and given[item] <= _MAX_CLASS_PROBABILITY:
             items.append(int(item))
     return sorted(items, key=lambda p: given[p] - confidence[p])

@@ -14,7 +14,7 @@ from sweeper.facts.machine.gpus import list_price
 from sweeper.facts.record import Facts, HardwareFacts
 from sweeper.features import parts
 from sweeper.objective import Objective
-from sweeper.planning.budget.candidate_costs import Priced
+from sweeper.planning.budget.candidate_costs import TimedCandidate
 from sweeper.planning.budget.study_phases import (
     StudyPhases,
     before_workers,
@@ -26,21 +26,22 @@ from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Plan
 from sweeper.spec import Spec
 
-# Replays of recorded runs at equal cost: halving from an eighth was ruinous where curves cross
-# (distance to the best 0.364), from a quarter it beat no pruning (0.131 against 0.148). How many
-# steps lie before it does not matter: the pruner knows by itself how little a rung tells. On six
-# recorded tasks of 8 to 120 steps a trial (benchmarks/search) pruning from here ended no worse than
-# from the first rung of 50 steps.
+# The earliest rung at which trials may be pruned. In replays of recorded runs at equal cost,
+# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364),
+# from a quarter it beat no pruning (0.131 against 0.148). The number of steps before it does not
+# matter, since the pruner considers a rung's uncertainty: on six recorded tasks of 8 to 120 steps
+# per trial (benchmarks/search) pruning from here ended no worse than from the first rung of 50
+# steps.
 EARLIEST_RUNG = 2
-# What share of a full budget pruning from the earliest rung on saves of a searched trial: in the
-# same replays, beside the same search without pruning, 0.05 to 0.26.
-_SAVED = 0.1
-# Without a budget, an optional phase is made unasked if it takes no more than this share of the
-# search. What costs as much as seven full trials then needs a search of 50 trials or more.
+# Share of a full budget that pruning from the earliest rung saves per searched trial: 0.05 to 0.26
+# in the same replays, against the same search without pruning.
+_PRUNED_SHARE = 0.1
+# Without a budget, an optional phase is run by default if it takes at most this share of the
+# search. A phase as long as seven full trials then needs a search of 50 trials or more.
 _OPTIONAL_SHARE = 0.15
 
-# Trials with which a search is worth its name; then confirmation comes before further trials.
-_ENOUGH = 8
+# Trials that make a useful search; after these, confirmation comes before further trials.
+_USEFUL_TRIALS = 8
 # Further trainings of each finalist. In 1,000 simulated studies of a written task, in which seeds
 # are nearly always most of the noise, five seeds instead of three find 82% of the gains over the
 # default instead of 65%, and 76% of those over a baseline instead of 55% (benchmarks/verdict).
@@ -48,11 +49,11 @@ EXTRA_SEEDS = 2
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.
 _LONG_SECONDS = 24 * 3600.0
 
-# A search on a part keeps at least so many rows: hundreds of optimizer steps in batches of 32. A
-# choice of this project, as is the next one.
-LEAST_PART = 20_000
-# A part is searched where it is at most this share, the inverse, of all rows.
-_LEAST_SHARE = 2
+# Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
+# project, as is the next one.
+MIN_PART_ROWS = 20_000
+# Trials only train on a part if there are at least this many times its rows.
+_MIN_REDUCTION = 2
 # 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
@@ -77,7 +78,7 @@ def parse_budget(text: str | None) -> UserBudget | None:
     """Read ``8gpuh``, ``30usd`` or ``2h``.
 
     Raises:
-        SpecError: It is none of these.
+        SpecError: The text has another form.
 
     >>> parse_budget("8gpuh")
     UserBudget(amount=8.0, unit='gpuh')
@@ -111,26 +112,26 @@ def first_rung(warmup_ratio: float, every: int = 1) -> int:
 
 
 def searched_share(first: int) -> float:
-    """Share of a full budget that a searched trial is expected to use on average.
+    """The expected share of a full budget that a searched trial uses.
 
-    The later the first rung that prunes, the less is left to save.
+    The later the first rung that prunes, the less is saved.
 
     >>> searched_share(2), searched_share(8)
     (0.9, 1.0)
     """
-    return 1.0 - _SAVED * (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
+    return 1.0 - _PRUNED_SHARE * (RUNGS - first) / (RUNGS - EARLIEST_RUNG)
 
 
 def make_budget(
     spec: Spec,
     facts: Facts,
-    costs: Sequence[Priced],
+    costs: Sequence[TimedCandidate],
     workload: Workload,
     full_tokens: int,
     objective: Objective,
     part: int | None = None,
 ) -> Budget:
-    """The study's budget: its trials, the time of each phase, and what it costs.
+    """The study's budget: its trials, the time of each phase, and its price.
 
     Args:
         part: Rows that the search trains on; None for all.
@@ -143,17 +144,19 @@ def make_budget(
     warmup = candidates[0].parameters.get("warmup_ratio")
     first = first_rung(float(warmup.default) if warmup else 0.0, workload.rung_every)
     share = searched_share(first)
-    at_once = _at_once(spec, facts, candidates)
+    at_once = _parallel_trials(spec, facts, candidates)
     side_by_side = at_once if facts.hardware.gpus > 1 else workload.processes
     study = StudyPhases(facts, costs, workload, spec.search, side_by_side)
-    study = study.of_trials(spec.search.trials)
-    study, trials, trial_notes = _affordable(spec, study, share, seconds)
-    core = _core(study, trials, share)
+    study = study.with_trials(spec.search.trials)
+    study, trials, trial_notes = _affordable_study(spec, study, share, seconds)
+    core = _core_seconds(study, trials, share)
     features = _planned(spec, study, core, seconds)
     phases = _phases(study, core, features)
     extra = _extra_seeds(spec, study)
-    with_extra = study.confirming(study.search.finalists, study.search.confirmation_seeds + extra)
-    for name, most in _core(with_extra, trials, share).items():
+    with_extra = study.with_confirmation(
+        study.search.finalists, study.search.confirmation_seeds + extra
+    )
+    for name, most in _core_seconds(with_extra, trials, share).items():
         high = study.duration(most).high
         phases[name] = phases[name].model_copy(update={"high": high})
     sweep = Duration.sum(phases.values())
@@ -191,8 +194,8 @@ def make_budget(
         limit_notes=(
             *_list_price(limit, facts.hardware),
             *trial_notes,
-            *_of_part(part, facts),
-            *([] if limit else _too_long(sweep, phases.get("refit"))),
+            *_part_notes(part, facts),
+            *([] if limit else _long_sweep_notes(sweep, phases.get("refit"))),
         ),
         notes=(
             *([_PART] if part else []),
@@ -208,7 +211,7 @@ def _planned(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
     """The phases of features, optional ones with whether they are planned."""
-    costs = _features(spec, study)
+    costs = _plugin_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
     taken = math.fsum([*core.values(), *(c.seconds for c in costs.values() if not c.optional)])
     for name, cost in costs.items():
@@ -217,7 +220,7 @@ def _planned(
             if limit is not None:  # within the budget at the upper end of all phases
                 whole = (limit - outside) / study.duration(1.0, cost.uncertainty).high
                 left = max(whole - taken, 0.0)
-            costs[name] = offered = _offered(cost, core["search"], left)
+            costs[name] = offered = _with_decision(cost, core["search"], left)
             taken += offered.seconds if offered.planned else 0.0
     return costs
 
@@ -236,13 +239,13 @@ def _phases(
     return {**before_workers(study.facts), **earlier, **own, **timed}
 
 
-def _features(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
+def _plugin_phases(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
     costs = ((name, plan_phase(spec, phases)) for name, plan_phase in parts.PLAN_PHASE.all())
     return {name: cost for name, cost in costs if cost is not None}
 
 
-def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
-    """Trials side by side: the workers asked for, or one for each group of GPUs."""
+def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
+    """Number of parallel trials: the workers asked for, or one for each group of GPUs."""
     gpus = facts.hardware.gpus
     if gpus <= 1:
         return min(spec.search.workers or 1, spec.search.trials)
@@ -250,8 +253,8 @@ def _at_once(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) -> int:
     return max(1, min(spec.search.workers or groups, groups, spec.search.trials))
 
 
-def _core(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the core's phases."""
+def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
+    """Seconds of the phases that are not plug-ins'."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
@@ -269,10 +272,10 @@ def _extra_seeds(spec: Spec, study: StudyPhases) -> int:
     return EXTRA_SEEDS if compared and not asked else 0
 
 
-def _affordable(
+def _affordable_study(
     spec: Spec, study: StudyPhases, share: float, seconds: float | None
 ) -> tuple[StudyPhases, int, tuple[str, ...]]:
-    """The largest study whose upper end lies within the budget, and its trials.
+    """The largest study whose upper end is within the budget, and its trials and notes.
 
     Confirmation comes before further trials once there are enough for a search.
 
@@ -281,35 +284,37 @@ def _affordable(
     """
     wanted, asked = spec.search.trials, spec.search.confirmation_seeds
     if wanted == 1 and "confirmation_seeds" not in spec.search.model_fields_set:
-        study = study.confirming(1, 1)  # one good run
+        study = study.with_confirmation(1, 1)  # one good run
     if seconds is None:
         return study, wanted, ()
     outside = sum(phase.high for phase in before_workers(study.facts).values())
 
     def upper(study: StudyPhases, trials: int) -> float:
-        core = study.duration(math.fsum(_core(study, trials, share).values())).high
-        costs = (cost for cost in _features(spec, study).values() if not cost.optional)
+        core = study.duration(math.fsum(_core_seconds(study, trials, share).values())).high
+        costs = (cost for cost in _plugin_phases(spec, study).values() if not cost.optional)
         features = (study.duration(cost.seconds, cost.uncertainty).high for cost in costs)
         return outside + core + math.fsum(features)
 
     best, most = study, 0
     for finalists, seeds in ((spec.search.finalists, asked), (1, asked), (1, 1)):
-        smaller = study.confirming(finalists, seeds)
+        smaller = study.with_confirmation(finalists, seeds)
         numbers = range(1, wanted + 1)
-        trials = bisect.bisect_right(numbers, seconds, key=lambda n: upper(smaller.of_trials(n), n))
+        trials = bisect.bisect_right(
+            numbers, seconds, key=lambda n: upper(smaller.with_trials(n), n)
+        )
         if trials > most:
             best, most = smaller, trials
-        if most >= min(_ENOUGH, wanted):
+        if most >= min(_USEFUL_TRIALS, wanted):
             break
     if not most:
-        least = upper(study.confirming(1, 1).of_trials(1), 1)
+        least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
         raise TooLong(
             f"the budget has no room for a trial: one of {study.costs[0].candidate.strategy} with "
             f"start, baselines and test split takes up to {units.duration(least)}",
             fix="Raise it, or choose a smaller model, fewer rows (--max-rows), fewer epochs "
             "(--epochs) or a GPU whose speed is known (--gpu).",
         )
-    best = best.of_trials(most)
+    best = best.with_trials(most)
     confirmed = (best.search.finalists, best.search.confirmation_seeds)
     if most == wanted and confirmed == (min(spec.search.finalists, most), asked):
         return best, most, ()
@@ -325,8 +330,8 @@ def _affordable(
     return best, most, (note,)
 
 
-def _offered(cost: PhaseCost, search: float, left: float | None) -> PhaseCost:
-    """An optional phase, with whether it is planned and why, in words.
+def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseCost:
+    """An optional phase, with the decision whether it is planned, and a note on why.
 
     Args:
         search: Seconds of the search.
@@ -352,8 +357,8 @@ def _offered(cost: PhaseCost, search: float, left: float | None) -> PhaseCost:
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 
-def _of_part(part: int | None, facts: Facts) -> tuple[str, ...]:
-    """What a search on a part of the rows means for its verdict; empty for one on all."""
+def _part_notes(part: int | None, facts: Facts) -> tuple[str, ...]:
+    """A note on the verdict of a search on a part of the rows; none for a search on all rows."""
     if part is None:
         return ()
     return (
@@ -368,7 +373,7 @@ def in_time(spec: Spec, budget: Budget) -> bool:
     return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= _LONG_SECONDS)
 
 
-def part_of(spec: Spec, plan: Plan) -> int | None:
+def affordable_part(spec: Spec, plan: Plan) -> int | None:
     """Rows of a part that all trials can be searched on in time; None to search on all rows.
 
     The training of the winner on all rows takes its share of the time.
@@ -377,16 +382,16 @@ def part_of(spec: Spec, plan: Plan) -> int | None:
         plan: Of the study on all rows.
     """
     budget, rows, wanted = plan.budget, plan.facts.data.train_rows, spec.search.trials
-    most = rows // _LEAST_SHARE
-    if wanted == 1 or most < LEAST_PART or in_time(spec, budget):
+    most = rows // _MIN_REDUCTION
+    if wanted == 1 or most < MIN_PART_ROWS or in_time(spec, budget):
         return None
     sweep, winner, limit = budget.sweep, plan.candidates[0].duration, budget.limit_seconds
     left = limit - winner.high if limit else _LONG_SECONDS - winner.seconds
     share = left / (sweep.high if limit else sweep.seconds) * budget.trials / wanted
-    return max(LEAST_PART, min(int(rows * share), most) // 1000 * 1000)
+    return max(MIN_PART_ROWS, min(int(rows * share), most) // 1000 * 1000)
 
 
-def _too_long(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
+def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
     """Why a study takes more than a day, and how to shorten it.
 
     Args:
@@ -404,7 +409,7 @@ def _too_long(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
 
 
 def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
-    """A limit as seconds on the clock with all devices busy; None if it does not bind."""
+    """A limit as seconds on the clock with all devices busy; None without a limit."""
     if limit is None:
         return None
     if limit.unit == "h":
@@ -428,10 +433,10 @@ def _scored_rungs(workload: Workload) -> tuple[str, ...]:
 
 
 def with_price(spec: Spec, facts: Facts) -> Facts:
-    """The facts with the card's list price, where a budget in US dollars lacks a price.
+    """The facts with the GPU's list price, if a budget in US dollars needs one.
 
     Raises:
-        SpecError: No price is known, so that the budget would limit nothing.
+        SpecError: No price is known, so that the budget would have no effect.
     """
     limit, hardware = parse_budget(spec.aim.budget), facts.hardware
     if limit is None or limit.unit != "usd" or hardware.price_per_gpu_hour:

@@ -1,4 +1,4 @@
-"""The sequence cap: the number of tokens of an example that are used, with the reason.
+"""The sequence cap: the most tokens of an example that are used, with the reason.
 
 Memory is not considered here; ``fitting`` rejects a cap that does not fit.
 """
@@ -17,16 +17,15 @@ from sweeper.spec import Spec
 
 @dataclass(frozen=True)
 class Cap:
-    """The cap in tokens, why it is this one, and what it does.
+    """The cap in tokens, its reason and its effect.
 
     Args:
-        mean: Tokens of an item, on average.
-        longer: The examples that are longer, in words; empty if there are none.
+        mean: Mean tokens of an item.
+        longer: Text on the share of longer examples; empty if there are none.
         longest: Tokens of the longest example.
         many: Whether more than 1% of the examples are longer.
-        becomes: What becomes of what is too long.
-        pieces: Items that a train example becomes on average; less than one where texts share
-            items.
+        becomes: What is done with longer examples.
+        pieces: Mean number of items per train example; below one if texts share items.
     """
 
     tokens: int
@@ -39,12 +38,12 @@ class Cap:
     pieces: float = 1.0
 
     def items(self, rows: int) -> int:
-        """The items that so many train examples become."""
+        """The number of items made from ``rows`` train examples."""
         return max(round(rows * self.pieces), 1)
 
 
-# Lengths between two percentiles that are looked at.
-_STEPS = 20
+# Number of lengths per interval between two percentiles.
+_LENGTHS_PER_INTERVAL = 20
 
 
 def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
@@ -59,7 +58,7 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     else:
         why = f"99% of the examples have at most {lengths.p99:,} tokens"
         why += f" ({lengths.measured_with})" if lengths.assumed else ""
-    items = _items(lengths, tokens) if facts.splits_long_texts else 1.0
+    items = _items_per_text(lengths, tokens) if facts.splits_long_texts else 1.0
     return Cap(
         tokens=tokens,
         mean=lengths.mean / items if facts.splits_long_texts else min(lengths.mean, float(tokens)),
@@ -72,24 +71,26 @@ def sequence_cap(spec: Spec, facts: Facts, model: ModelFacts) -> Cap:
     )
 
 
-def _items(lengths: LengthFacts, tokens: int) -> float:
-    """Items that a text becomes on average, where short texts share one and long ones are divided.
+def _items_per_text(lengths: LengthFacts, tokens: int) -> float:
+    """Mean number of items per text, if short texts share an item and long ones are divided.
 
-    They are full, except that no two pieces share one that are longer than half of it. Lengths are
-    taken to be uniform between the measured percentiles.
+    Items are full, except that two pieces longer than half an item do not share one. Lengths are
+    assumed to be uniform between the measured percentiles.
     """
     ends = (1, lengths.p50, lengths.p90, lengths.p99, lengths.longest)
     shares = (0.5, 0.4, 0.09, 0.01)
     alone = sum(
-        share * round((low + (high - low) * (step + 0.5) / _STEPS) / tokens) / _STEPS
+        share
+        * round((low + (high - low) * (step + 0.5) / _LENGTHS_PER_INTERVAL) / tokens)
+        / _LENGTHS_PER_INTERVAL
         for share, (low, high) in zip(shares, pairwise(ends), strict=True)
-        for step in range(_STEPS)
+        for step in range(_LENGTHS_PER_INTERVAL)
     )
     return max(alone, lengths.mean / tokens)
 
 
 def _longer(lengths: LengthFacts, tokens: int) -> str:
-    """The examples that are longer: their number if it was counted for this cap, else a share."""
+    """Text on the longer examples: their number if it was counted for this cap, else a share."""
     counted = lengths.too_long
     if lengths.longest <= tokens:
         return ""

@@ -1,7 +1,7 @@
-"""Corrections from earlier trainings on this machine: times, peaks, out of memory.
+"""Corrections of the formulas by earlier trainings on this machine: times and peak memory.
 
-Compares what was measured with the formulas as they are now, set-up by set-up, and hands back
-factors. Pure: measurements are facts like any other.
+Compares measurements with the current formulas, set-up by set-up, and returns factors. Pure:
+measurements are facts like any other.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ from sweeper.traits.traits import find
 
 
 def interval_factor(facts: Facts, prediction: str) -> float:
-    """The factor on the interval of a prediction that features give, 1 or more."""
+    """The factor by which plug-ins widen the interval of a prediction, at least 1."""
     return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
 
 
 class Correction(NamedTuple):
-    """Factors on the formula's seconds, and their source as text (empty without one)."""
+    """Factors on the formula's seconds, and a text on their source (empty without one)."""
 
     training: float = 1.0
     evaluation: float = 1.0
     source: str = ""
 
 
-def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed) -> Correction:
+def correction_for(
+    model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Speed
+) -> Correction:
     """The correction for a set-up from measurements of its architecture.
 
-    Those of the same strategy count, and only where there are none the other strategies' do.
-    Trainings to whose steps features added something teach about such alone, which learn from
-    plain ones where there are none of their own.
+    Measurements of the same strategy count; those of other strategies only if there are none.
+    Steps to which plug-ins add something are measured separately; without such measurements, those
+    of plain steps count.
     """
     if not hardware.measured:
         return Correction()
@@ -49,19 +51,19 @@ def lesson(model: ModelFacts, setup: Setup, hardware: HardwareFacts, speed: Spee
     alike = tuple(m for m in hardware.measured if _extra(m) == extra)
     through, cores = setup.traits.gradients_through_base, hardware.cpu_cores or 1
     kind = (model, setup.strategy, through, setup.precision, setup.classes, speed, cores)
-    correction = _lesson(*kind, alike)
+    correction = _correction(*kind, alike)
     if correction.source or not any(extra):
         return correction
-    return _lesson(*kind, tuple(m for m in hardware.measured if not any(_extra(m))))
+    return _correction(*kind, tuple(m for m in hardware.measured if not any(_extra(m))))
 
 
 def _extra(setup: Setup | Measured) -> tuple[bool, bool]:
-    """Whether features added tokens to a step, and whether outputs of the base."""
+    """Whether plug-ins add tokens to a step, and whether they add outputs of the base."""
     return setup.extra.further_share > 0, setup.extra.reference
 
 
 @lru_cache(maxsize=256)
-def _lesson(
+def _correction(
     model: ModelFacts,
     strategy: str,
     gradients_through_base: bool,
@@ -71,9 +73,9 @@ def _lesson(
     cores: int,
     measured: tuple[Measured, ...],
 ) -> Correction:
-    alike = [m for m in measured if _alike(m, model, classes) and m.precision == precision]
-    same = _trials_first(m for m in alike if m.strategy == strategy)
-    trained = _timed(same) or (_timed(alike) if gradients_through_base else [])
+    alike = [m for m in measured if _is_comparable(m, model, classes) and m.precision == precision]
+    same = _trials_or_probes(m for m in alike if m.strategy == strategy)
+    trained = _with_time(same) or (_with_time(alike) if gradients_through_base else [])
     scored = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
     steps = [
@@ -94,25 +96,25 @@ def _lesson(
 
 
 def _speed(speed: Speed, measured: Measured, cores: int) -> Speed:
-    """The speed of so many cores, on the threads of the measurement."""
+    """The speed of ``cores`` cores, scaled to the threads of the measurement."""
     return speed.on(measured.threads / cores) if measured.threads else speed
 
 
-def _alike(measured: Measured, model: ModelFacts, classes: int) -> bool:
-    """Of this architecture, with a head of classes or the vocabulary as here, if that was noted."""
+def _is_comparable(measured: Measured, model: ModelFacts, classes: int) -> bool:
+    """Whether a measurement is of this architecture and kind of head (classes or vocabulary)."""
     noted = measured.classes
     same = measured.shape == shape_of(model) and (noted is None or bool(noted) == bool(classes))
-    # What was measured with a package that is no longer installed has no formula to compare with.
+    # A strategy whose package is no longer installed has no formula to compare with.
     return same and find(measured.strategy) is not None
 
 
-def _trials_first(measured: Iterable[Measured]) -> list[Measured]:
-    """Trials if there are any: a probe has no data to fetch and no Trainer around its steps."""
+def _trials_or_probes(measured: Iterable[Measured]) -> list[Measured]:
+    """The trials, if there are any, else probes, which lack data loading and the Trainer."""
     ordered = list(measured)
     return [m for m in ordered if m.probe is None] or ordered
 
 
-def _timed(measured: Iterable[Measured]) -> list[Measured]:
+def _with_time(measured: Iterable[Measured]) -> list[Measured]:
     return [m for m in measured if m.seconds_per_step and not m.out_of_memory]
 
 
@@ -125,7 +127,7 @@ def _item_seconds(
 
 
 def _mean(ratios: Sequence[float], measured: Sequence[Measured]) -> float:
-    """The geometric mean, each set-up weighted by its trainings; 1 of nothing."""
+    """The geometric mean of ratios, weighted by the number of trainings; 1 without any."""
     weights = [m.trainings for m in measured]
     if not ratios:
         return 1.0
@@ -148,10 +150,10 @@ def _source(measured: Sequence[Measured], strategy: str) -> str:
 
 
 def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
-    """Whether a set-up that needs no more than this one ran out of memory on this machine."""
+    """Whether a set-up that needs at most as much ran out of memory on this machine."""
     failed = [m for m in hardware.measured if m.out_of_memory]
     return any(
-        _alike(m, model, setup.classes)
+        _is_comparable(m, model, setup.classes)
         and m.extra.reference <= setup.extra.reference
         and (m.strategy, m.precision, m.quantization)
         == (setup.strategy, setup.precision, setup.quantization)
@@ -165,15 +167,15 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
 def with_measured_peak(
     memory: MemoryEstimate, model: ModelFacts, setup: Setup, hardware: HardwareFacts
 ) -> MemoryEstimate:
-    """The estimate, raised where trainings here needed more than the formula says.
+    """The estimate, raised if trainings here needed more than the formula predicts.
 
-    It is never lowered: a peak that was not reached yet is no promise.
+    It is never lowered, since a later peak may be higher.
     """
     ratios = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), memory.limit_gib))
         for m in hardware.measured
         if m.peak_gib
-        and _alike(m, model, setup.classes)
+        and _is_comparable(m, model, setup.classes)
         and m.strategy == setup.strategy
         and m.extra.reference <= setup.extra.reference
     ]
@@ -189,7 +191,8 @@ def with_measured_peak(
 
 
 def _at_cap(measured: Measured, setup: Setup) -> Setup:
-    """The measured set-up with its longest batch, which makes the peak, padded as those here."""
+    """The measured set-up with its longest batch, which causes the peak, and padding as in
+    ``setup``."""
     at_mean = measured_setup(measured, setup.classes, setup.device)
     cap = measured.sequence_length
     return at_mean.replace(

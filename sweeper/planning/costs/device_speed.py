@@ -14,17 +14,17 @@ from sweeper.units import GIB
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """The speed that a device reaches in a training step, not that of its data sheet.
+    """The speed that a device reaches in a training step, below that of its data sheet.
 
     Args:
-        flops: Operations a second in the layers' products and all that goes with them.
-        bandwidth: Bytes a second that passes move; infinite where ``flops`` holds that time.
-        stream: Bytes a second that the optimizer moves.
-        layer_seconds: One pass through one layer: its small kernels and the interpreter.
-        adapter_seconds: The same for what stands beside a layer, there and back.
-        step_seconds: One optimizer step's own cost: data, schedule, clipping.
-        writing_seconds: One layer for one written token, beyond its pass: cache and weights.
-        spread: Factors from the middle to the ends of the range.
+        flops: Operations per second in matrix products, with the kernels around them.
+        bandwidth: Bytes per second that passes move; infinite if ``flops`` includes that time.
+        stream: Bytes per second that the optimizer moves.
+        layer_seconds: Fixed seconds of a pass through one layer: small kernels and interpreter.
+        adapter_seconds: Fixed seconds of an adapter, forward and backward.
+        step_seconds: Fixed seconds of an optimizer step: data, schedule, clipping.
+        generation_seconds: Additional seconds of one layer per generated token: cache and weights.
+        spread: Factors from the estimate to the ends of its range.
         memory_bytes: What a GPU has, a part of it for keys and values of answers.
     """
 
@@ -34,7 +34,7 @@ class Speed:
     layer_seconds: float
     adapter_seconds: float
     step_seconds: float
-    writing_seconds: float
+    generation_seconds: float
     spread: tuple[float, float]
     memory_bytes: float = 0.0
 
@@ -48,12 +48,12 @@ class Speed:
         )
 
     def range(self, seconds: float) -> Duration:
-        """Seconds with the uncertainty of the speed."""
+        """Seconds with the interval of the speed."""
         low, high = self.spread
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def on(self, share: float) -> Speed:
-        """That of so many times as many threads: the interpreter's work stays on one."""
+        """The speed on ``share`` times as many threads; the interpreter's work stays on one."""
         return replace(self, flops=self.flops * share, stream=self.stream * share)
 
 
@@ -85,31 +85,33 @@ def speed_of(hardware: HardwareFacts, setup: Setup) -> Speed:
         layer_seconds=_GPU_LAYER,
         adapter_seconds=0.0,
         step_seconds=0.005,
-        writing_seconds=0.0,
+        generation_seconds=0.0,
         spread=_GPU_SPREAD,
         memory_bytes=hardware.memory_gib * GIB,
     )
 
 
-def machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
-    """The machine with each of the cards that it may have; itself where the card is known."""
+def possible_machines(hardware: HardwareFacts) -> tuple[HardwareFacts, ...]:
+    """The machine with each GPU that it may have; only itself if the GPU is known."""
     return tuple(
         hardware.model_copy(update=card.model_dump(exclude={"name"})) for card in hardware.cards
     ) or (hardware,)
 
 
 def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
-    """The part of a processor that each of several workers trains on; a GPU as it is."""
+    """The part of a processor that one of several workers trains on; a GPU is not divided."""
     cores = hardware.cpu_cores or 1
     if hardware.device != "cpu" or min(workers, cores) == 1:
         return hardware
-    own = max(1, cores // workers)
+    own_cores = max(1, cores // workers)
     speeds = ("fp32_tflops", "bandwidth_gb_per_second")
-    parts = {name: s * own / cores for name in speeds if (s := getattr(hardware, name)) is not None}
-    return hardware.model_copy(update={"cpu_cores": own, **parts})
+    parts = {
+        name: s * own_cores / cores for name in speeds if (s := getattr(hardware, name)) is not None
+    }
+    return hardware.model_copy(update={"cpu_cores": own_cores, **parts})
 
 
-# Where the machine was not calibrated: what a core of a server processor with AVX-512 does.
+# Speed of a core without calibration: that of a server processor with AVX-512.
 # Measured on one core of an EPYC of 2023: 86 GFLOP/s and 21 GB/s.
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
 # Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA, fp32 and bf16, 96 to 1,536 tokens
@@ -118,16 +120,17 @@ _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
 # products does, so that it is in the share of their rate.
 _CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
 _CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
-# What a step of whole trials took beyond that: the Trainer around it, and data.
+# Additional seconds per step in whole trials: the Trainer and data loading.
 _CPU_STEP = 0.006
-# SmolLM2-135M in fp32 wrote a token in 44 CPU ms on that core, and one of each of 8 texts in 85.
-_CPU_WRITING = 0.0011
-# Without calibration processors differ by a factor of two or three.
+# SmolLM2-135M in fp32 generated a token in 44 CPU ms on that core, and one for each of 8 texts in
+# 85.
+_CPU_GENERATION = 0.0011
+# Without calibration, since processors differ by a factor of two or three, the spread is wide.
 _CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
 
 
 def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
-    """Of all cores together; the machine's calibration where the facts hold it."""
+    """The speed of all cores together, from the machine's calibration if there is one."""
     cores = hardware.cpu_cores or 1
     peak = hardware.fp32_tflops or cores * _CORE_GFLOPS / 1000
     bandwidth = hardware.bandwidth_gb_per_second or cores * _CORE_BANDWIDTH_GB
@@ -140,11 +143,11 @@ def _cpu_speed(hardware: HardwareFacts, precision: str) -> Speed:
         layer_seconds=_CPU_LAYER,
         adapter_seconds=_CPU_ADAPTER,
         step_seconds=_CPU_STEP,
-        writing_seconds=_CPU_WRITING,
+        generation_seconds=_CPU_GENERATION,
         spread=_CPU_SPREAD if calibrated else _CPU_WIDE_SPREAD,
     )
 
 
 def step_seconds(model: ModelFacts, setup: Setup, speed: Speed) -> float:
-    """One optimizer step at that speed."""
+    """Seconds of one optimizer step at that speed."""
     return speed.seconds(training_step(model, setup)) + speed.step_seconds

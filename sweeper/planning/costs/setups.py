@@ -1,4 +1,4 @@
-"""From a configuration to the set-up that its time and memory depend on."""
+"""Makes the set-up of a configuration, which decides its time and memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _setup(trained: Candidate | Measured, length: int, classes: int, device: str
 
 
 def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The fields of a set-up that the parameters of a strategy decide."""
+    """The fields of a set-up that follow from the parameters of a strategy."""
     further = sorted(further_parameters(traits) & parameters.keys())
     fields: dict[str, Any] = {
         "modules_to_save": saved_modules(parameters),
@@ -81,7 +81,7 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
     return fields
 
 
-# From a parameter to the field that it decides, and the type of that field.
+# Parameter to the field that it sets, and the type of that field.
 _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     **{name: (name, int) for name in ("r", "num_virtual_tokens", "encoder_hidden_size")},
     "reduction_factor": ("reduction_factor", int),

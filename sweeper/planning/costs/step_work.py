@@ -19,22 +19,22 @@ from sweeper.memory.states import (
 from sweeper.plans import autocast_dtype
 from sweeper.traits.traits import TARGETED
 
-# Unpacking 4-bit weights reads and writes memory more slowly than other kernels do, as if it moved
-# so much more. Fitted with the speed of GPUs: what six pairs of litgpt's runs took longer with
-# 4-bit weights (3B and 7B, A100 40GB).
-_UNPACKING = 0.7
+# Additional memory traffic of unpacking 4-bit weights, as a share: its kernels are slower. Fitted
+# with the speed of GPUs to the longer times of six pairs of litgpt's runs with 4-bit weights (3B
+# and 7B, A100 40GB).
+_UNPACKING_OVERHEAD = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What a device has to do.
+    """The work of a device in a pass or step.
 
     Args:
         flops: Floating-point operations of matrix products.
-        bytes: Moved between memory and arithmetic units by forward and backward passes.
-        layers: Passes through single layers, each with its own small kernels.
-        streamed: Bytes that the optimizer moves: whole tensors, one after the other.
-        adapters: Passes through layers that were put beside a frozen one, there and back.
+        bytes: Bytes that forward and backward passes move between memory and arithmetic units.
+        layers: Number of passes through single layers.
+        streamed: Bytes that the optimizer moves, tensor by tensor.
+        adapters: Number of passes through adapters, forward and backward.
     """
 
     flops: float
@@ -63,7 +63,7 @@ class StepWork:
 
 
 def _block_parameters(model: ModelFacts) -> float:
-    """Weights of the blocks that one token passes through."""
+    """Weights of the blocks that one token uses."""
     active = float(sum(linear.parameters for linear in linears(model)))
     if model.moe is not None:
         active += expert_parameters(model) * model.moe.experts_per_token / model.moe.experts
@@ -71,10 +71,10 @@ def _block_parameters(model: ModelFacts) -> float:
 
 
 def forward_flops(model: ModelFacts, setup: Setup, length: float) -> tuple[float, float]:
-    """Operations a token of one forward pass: of the blocks, and of the output head.
+    """Operations per token of one forward pass: of the blocks, and of the output head.
 
-    Two for each weight; attention's two products see all earlier tokens, half the text on
-    average where a fused kernel leaves out what a causal mask hides.
+    Two per weight; attention's two products cover the text, or half of it on average if a fused
+    kernel skips masked tokens.
     """
     causal = model.kind == "decoder" and setup.attention != "eager"
     attention = 4 * model.layers * model.attention_heads * model.head_dim * length
@@ -85,23 +85,24 @@ def forward_flops(model: ModelFacts, setup: Setup, length: float) -> tuple[float
 
 
 def training_step(model: ModelFacts, setup: Setup) -> StepWork:
-    """One optimizer step of ``gradient_accumulation_steps`` micro-batches on one device."""
+    """The work of one optimizer step of ``gradient_accumulation_steps`` micro-batches on one
+    device."""
     tokens = float(setup.tokens)
     blocks, head = forward_flops(model, setup, setup.sequence_length)
     adapters = _adapter_flops(model, setup)
     # Gradients of the inputs cost one forward pass, those of trained weights another.
     backward = 2.0 if setup.traits.trains_base else 1.0
-    again = 1.0 if setup.gradient_checkpointing else 0.0
-    flops = tokens * (blocks * (1 + again + backward) + head * (1 + backward) + adapters)
+    recomputation = 1.0 if setup.gradient_checkpointing else 0.0
+    flops = tokens * (blocks * (1 + recomputation + backward) + head * (1 + backward) + adapters)
     costs = layer_costs(model, setup)
     kept = sum(cost.kept * cost.count for cost in costs)
     vocabulary = setup.answer_fraction * model.vocabulary_size if not setup.classes else 0.0
-    # Kept tensors are written once and read once, and about as much again is not kept; the
-    # loss passes over float32 logits six times.
-    moved = tokens * (kept * (4 + 2 * again) + vocabulary * 24)
-    passes = 1 + again + backward
+    # Kept tensors are written once and read once, other tensors are about as many; the loss reads
+    # or writes float32 logits six times.
+    moved = tokens * (kept * (4 + 2 * recomputation) + vocabulary * 24)
+    passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)
-    beside_layers = float(_adapted(model, setup))
+    beside_layers = float(_adapter_count(model, setup))
     micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers)
     micro *= 1 / (1 - setup.extra.further_share)
     if setup.extra.reference:
@@ -110,30 +111,30 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
 
 
 def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> StepWork:
-    """One forward pass of evaluation over a batch, without gradients."""
+    """The work of one forward pass of evaluation over a batch, without gradients."""
     tokens = batch * length
     blocks, head = forward_flops(model, setup, length)
     costs = layer_costs(model, setup)
     moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
     moved += _weight_traffic(model, setup)
-    adapted = float(_adapted(model, setup))
+    adapted = float(_adapter_count(model, setup))
     return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=adapted)
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:
-    """Bytes of weights that one pass reads; 4-bit ones are unpacked to memory and read again."""
+    """Bytes of weights that one pass reads; 4-bit weights are unpacked to memory and read again."""
     stored = sum(base_weights(model, setup).values())
     weights = quantized_parameters(model, setup)
     unpacked = 2.0 * setup.compute_bytes * weights
-    unpacked += _UNPACKING * (0.5 + setup.compute_bytes) * weights
+    unpacked += _UNPACKING_OVERHEAD * (0.5 + setup.compute_bytes) * weights
     cast = 0.0
     if autocast_dtype(setup.precision) and setup.base_bytes == 4:
         cast = 4.0 * model.parameters
     return stored + unpacked + cast
 
 
-def _adapted(model: ModelFacts, setup: Setup) -> int:
-    """Frozen layers that have a trained one beside them."""
+def _adapter_count(model: ModelFacts, setup: Setup) -> int:
+    """Number of frozen layers that have an adapter."""
     layers = setup.traits.adds
     if layers in TARGETED:
         return sum(linear.count for linear in targeted(model, setup.target_modules))
@@ -143,17 +144,18 @@ def _adapted(model: ModelFacts, setup: Setup) -> int:
 
 
 def _adapter_flops(model: ModelFacts, setup: Setup) -> float:
-    """Operations of adapter layers for each token, forward and backward."""
+    """Operations per token of adapters, forward and backward."""
     layers = setup.traits.adds
     if layers in ("low-rank", "bottlenecks"):
         return 6.0 * trainable_parameters(model, setup)
-    if layers == "scaled-projections":  # as low-rank matrices, without gradients of their weights
+    if layers == "scaled-projections":  # low-rank matrices without gradients of their weights
         return 4.0 * projection_weights(model, setup)
     return 0.0
 
 
 def _optimizer_step(model: ModelFacts, setup: Setup) -> StepWork:
-    """Weights and gradients are read, weights written; states both."""
+    """The work of the optimizer: reads weights and gradients, writes weights, reads and writes
+    states."""
     trained = trainable_parameters(model, setup)
     cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
     moved = trained * (4 * setup.trained_bytes + 2 * cost.temporary)

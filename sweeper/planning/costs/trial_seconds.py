@@ -1,4 +1,4 @@
-"""The time of one trial: steps of whole batches, rungs, the last validation."""
+"""The time of one trial: optimizer steps, rungs, the last validation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.overheads import cache_bytes, prompts_at_once
 from sweeper.memory.setup import OTHER, Setup
 from sweeper.memory.states import base_weights
-from sweeper.planning.costs.corrections import Correction, lesson
+from sweeper.planning.costs.corrections import Correction, correction_for
 from sweeper.planning.costs.device_speed import Speed, speed_of, step_seconds
 from sweeper.planning.costs.step_work import evaluation
 from sweeper.plans import Duration
 
-# Metrics, orders and copies of weights at each validation: what eight rungs of 21 full trainings
-# took beyond their batches, median.
+# Metrics, ordering and copies of weights at each validation: median of the time of eight rungs of
+# 21 full trainings beyond their batches.
 _VALIDATION_SECONDS = 0.1
 # A frozen probe's whole regularisation path on a CPU: four data sets of 440 to 3,000 rows and 2 to
 # 77 classes took between 2.4 and about 14 s beyond their features.
@@ -26,25 +26,25 @@ _FIT_SECONDS, _FIT_SECONDS_PER_CELL = 2.5, 5e-5
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much a trial of a study trains and scores.
+    """The amount of training and scoring in a trial of a study.
 
     Args:
-        train_rows: Examples of one epoch.
+        train_rows: Items of one epoch.
         rungs: Rungs of a full budget; the last one scores all of validation.
-        rung_items: Validation items at each scored rung below.
-        test_rows: Items that finalists are scored on once.
-        item_tokens: Tokens of an example, on average.
+        rung_items: Validation items at each scored rung before the last.
+        test_rows: Items of the test split.
+        item_tokens: Mean tokens of an item.
         longest: The cap on the tokens of an example.
         answer_fraction: Share of answers in the tokens of a batch at the cap.
-        scoring_tokens: Tokens that scoring one item reads.
+        scoring_tokens: Tokens that are read to score one item.
         classes: Classes of a new head; 0 for the vocabulary.
-        written_items: Test items that are answered in writing.
+        written_items: Test items for which an answer is generated.
         written_tokens: Tokens of an answer.
-        answered_rows: Validation items that each trial answers in writing at its end.
-        further_tokens: Tokens that are scored for features, at rungs and at the end.
+        answered_rows: Validation items for which each trial generates an answer at its end.
+        plugin_tokens: Tokens that plug-ins score, at rungs and at the end.
         rung_every: Rungs from one scored rung to the next.
-        processes: Trials side by side that share the cores of a processor.
-        all_rows: Examples of one epoch of all rows, where ``train_rows`` are a part; else 0.
+        processes: Parallel trials that share the cores of a processor.
+        all_rows: Items of an epoch over all rows, if ``train_rows`` are a part; else 0.
     """
 
     train_rows: int
@@ -61,19 +61,19 @@ class Workload:
     written_items: int = 0
     written_tokens: float = 0.0
     answered_rows: int = 0
-    further_tokens: int = 0
+    plugin_tokens: int = 0
     rung_every: int = 1
     processes: int = 1
     all_rows: int = 0
 
     @property
-    def whole(self) -> Workload:
-        """That of a training on all rows."""
+    def on_all_rows(self) -> Workload:
+        """The workload of a training on all rows."""
         return replace(self, train_rows=self.all_rows or self.train_rows)
 
 
 class Clock(NamedTuple):
-    """Times of one set-up on one machine, corrected by earlier measurements."""
+    """Seconds of one set-up on one machine, corrected by earlier measurements."""
 
     model: ModelFacts
     setup: Setup
@@ -81,12 +81,13 @@ class Clock(NamedTuple):
     learned: Correction
 
     def training(self, workload: Workload) -> float:
-        """A full budget's optimizer steps; for a frozen model its one pass over the examples."""
+        """Seconds of a full budget's optimizer steps; for a frozen base, of its features and
+        fit."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring(workload, workload.train_rows) + fit_seconds(workload)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(workload.epochs * math.ceil(workload.train_rows / batch)))
-        # An incomplete last batch makes steps cheaper than whole ones: count examples there.
+        # An incomplete last batch is cheaper than a full one, so that examples are counted.
         whole = workload.epochs * workload.train_rows / batch
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
         return step * max(whole, 0.5 * steps)
@@ -104,44 +105,44 @@ class Clock(NamedTuple):
         tokens = self.speed.seconds(work) - fixed
         return (tokens * items / batch + parts * fixed) * self.learned.evaluation
 
-    def reading(self, tokens: float, batch: int) -> float:
-        """One text of so many tokens, with others in a batch."""
+    def text(self, tokens: float, batch: int) -> float:
+        """Seconds to score one text of ``tokens`` tokens, in a batch with others."""
         work = evaluation(self.model, self.setup, batch, tokens)
         return self.speed.seconds(work) / batch * self.learned.evaluation
 
     def rungs(self, workload: Workload) -> float:
-        """All validation of a full budget."""
+        """Seconds of all validation of a full budget."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring(workload, workload.validation_rows)
         scored = workload.rungs // workload.rung_every
         below = (scored - 1) * self.scoring(workload, workload.rung_items)
         whole = self.scoring(workload, workload.validation_rows)
-        further = self.passing(workload.further_tokens)
+        further = self.tokens_in_batches(workload.plugin_tokens)
         return below + whole + further + scored * _VALIDATION_SECONDS
 
-    def passing(self, tokens: int) -> float:
-        """So many tokens in batches of evaluation."""
+    def tokens_in_batches(self, tokens: int) -> float:
+        """Seconds to score ``tokens`` tokens in evaluation batches."""
         batch = max(1, self.setup.evaluation_batch or self.setup.micro_batch)
         length = self.setup.evaluation_length or self.setup.sequence_length
-        return tokens / length * self.reading(length, batch)
+        return tokens / length * self.text(length, batch)
 
-    def whole(self, workload: Workload) -> float:
-        """A full budget from its first step to its last validation."""
+    def full_trial(self, workload: Workload) -> float:
+        """Seconds of a full budget from the first step to the last validation."""
         answers = self.generating(workload.answered_rows, workload.written_tokens)
         return self.training(workload) + self.rungs(workload) + answers
 
-    def writing(self, workload: Workload) -> float:
-        """Answers to the first test items, token by token."""
+    def answering(self, workload: Workload) -> float:
+        """Seconds to generate answers to the first test items."""
         return self.generating(workload.written_items, workload.written_tokens)
 
     def generating(self, texts: int, tokens: float, batch: int | None = None) -> float:
-        """So many texts of so many tokens, token by token.
+        """Seconds to generate ``texts`` texts of ``tokens`` tokens.
 
         Args:
-            batch: Texts at a time; as a trial writes them if None.
+            batch: Texts that are generated together; as in a trial if None.
         """
         model, setup = self.model, self.setup
-        if setup.traits.adds == "low-rank" and setup.base_bytes == 4 and not setup.quantization:
+        if setup.traits.adds == "low-rank" and not setup.quantization:
             setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged while it writes
         length = (setup.evaluation_length or setup.sequence_length) + tokens
         cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
@@ -149,23 +150,23 @@ class Clock(NamedTuple):
             free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
             batch = max(1, min(texts, prompts_at_once(cached, free)))
         work = evaluation(model, setup, batch, 1)
-        token = self.speed.seconds(work) + work.layers * self.speed.writing_seconds
+        token = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
         token += batch * cached / self.speed.bandwidth
         return math.ceil(texts / batch) * tokens * token
 
 
 @lru_cache(maxsize=4096)
 def formula_duration(model: ModelFacts, setup: Setup, speed: Speed, workload: Workload) -> Duration:
-    """A trial by the formula alone, whatever was measured on this machine."""
-    return speed.range(Clock(model, setup, speed, Correction()).whole(workload))
+    """The duration of a trial by the formula only, without measurements on this machine."""
+    return speed.range(Clock(model, setup, speed, Correction()).full_trial(workload))
 
 
 def fit_seconds(workload: Workload) -> float:
-    """A linear head on frozen features, over its regularisation path."""
+    """Seconds to fit a linear head on frozen features, over its regularisation path."""
     return _FIT_SECONDS + _FIT_SECONDS_PER_CELL * workload.train_rows * workload.classes
 
 
 def clock_of(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> Clock:
     """The clock of a set-up on a machine."""
     speed = speed_of(hardware, setup)
-    return Clock(model, setup, speed, lesson(model, setup, hardware, speed))
+    return Clock(model, setup, speed, correction_for(model, setup, hardware, speed))

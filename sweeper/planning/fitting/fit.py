@@ -1,6 +1,6 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision.
 
-Of the set-ups that fit it takes the fastest.
+Of the set-ups that fit, the fastest is chosen.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
 
-# The stated margin: a set-up fits if the upper end of its 90% interval does, so about one
+# Text on the margin: a set-up fits if the upper end of its 90% interval does, so that about one
 # prediction in twenty may still be too low.
 MARGIN = "the number in brackets, the upper end of the 90% interval, must fit the device"
 
-# Evaluation keeps no gradients, so its batch may be larger; beyond this factor little is gained.
+# Evaluation keeps no gradients, so that its batch may be larger: at most by this factor.
 EVALUATION_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A set-up for the defaults of a strategy, with what it costs.
+    """A set-up for the defaults of a strategy, with its memory and time.
 
     ``memory`` is that of the defaults; ``heaviest`` that of the heaviest configuration in the
-    best-practice range, which fits too if ``fits``; ``least_gib`` that of the smallest set-up
-    which holds it.
+    best-practice range, which fits too if ``fits``; ``least_gib`` that of the smallest set-up for
+    this configuration.
     """
 
     setup: Setup
@@ -58,12 +58,12 @@ def fit(
     training: TrainingSpec,
     workload: Workload,
 ) -> Fit:
-    """The fastest set-up that fits, or the smallest one if none does (``fits`` is False then).
+    """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
 
-    Memory must hold a batch of texts at the cap; time goes by their mean length.
+    Memory is that of a batch of texts at the cap, time that of their mean length.
     """
-    decided: dict[str, Any] = {"padded": True}
-    decided |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
+    fields: dict[str, Any] = {"padded": True}
+    fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
         sequence_length=workload.longest,
@@ -74,36 +74,36 @@ def fit(
         device=hardware.device,
         gpus=training.gpus_per_trial if strategy.traits.gradients_through_base else 1,
         loss="by-rows",
-        **decided,
+        **fields,
     )
     heavy = _heaviest(base, parameters, model)
-    if OPTIMIZER in parameters:  # the user declared one, so that no other is tried
+    if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _Task(heavy, model, hardware, workload)
+    task = _FittingTask(heavy, model, hardware, workload)
     groups = [
         [list(_batches(shape, parameters)) for shape in shapes]
         for shapes in _shapes(base, strategy, model, training, hardware)
     ]
-    smallest: _Tried | None = None
+    smallest: _TriedSetup | None = None
     for shapes in groups:
-        best: tuple[_Tried, Duration] | None = None
+        best: tuple[_TriedSetup, Duration] | None = None
         for setup in chain.from_iterable(map(task.promising, shapes)):
             tried = task.tried(setup)
             if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
-                smallest = tried  # at the same need the smaller batch says more
+                smallest = tried  # with equal memory, the smaller batch
             if tried.fits:
                 timed = (tried, task.duration(tried))
                 best = timed if best is None or _better(timed, best) else best
         if best is not None:
             alone = (batches[-1] for shapes in groups for batches in shapes)
-            least = min(map(task.largest, alone))
+            least = min(map(task.high_gib_of_heaviest, alone))
             return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
 
 
-class _Tried(NamedTuple):
-    """A set-up whose heaviest configuration was held against the device."""
+class _TriedSetup(NamedTuple):
+    """A set-up, and whether its heaviest configuration fits the device."""
 
     setup: Setup
     heaviest_setup: Setup
@@ -111,16 +111,16 @@ class _Tried(NamedTuple):
     fits: bool
 
 
-class _Task(NamedTuple):
-    """What set-ups are measured for. ``heavy`` are the fields of the heaviest configuration."""
+class _FittingTask(NamedTuple):
+    """The context in which set-ups are tried. ``heavy``: fields of the heaviest configuration."""
 
     heavy: Mapping[str, Any]
     model: ModelFacts
     hardware: HardwareFacts
     workload: Workload
 
-    def largest(self, setup: Setup) -> float:
-        """The upper end of what the heaviest configuration needs, in GiB."""
+    def high_gib_of_heaviest(self, setup: Setup) -> float:
+        """The upper end of the memory of the heaviest configuration, in GiB."""
         heaviest = setup.replace(**self.heavy)
         return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
 
@@ -129,16 +129,16 @@ class _Task(NamedTuple):
         return with_measured_peak(predicted, self.model, setup, self.hardware)
 
     def promising(self, batches: list[Setup]) -> list[Setup]:
-        """The batches of a shape, without those that cannot fit since the smallest does not.
+        """The batches of a shape, without those that cannot fit because the smallest does not.
 
-        Only the largest may need less than the smallest: it accumulates no gradients. A measured
-        peak counts for one batch and says nothing about the others.
+        Only the largest may need less than the smallest, since it accumulates no gradients. With
+        measured peaks, which hold for single batches, all batches are tried.
         """
         if len(batches) < 3 or self.hardware.measured or self.tried(batches[-1]).fits:
             return batches
         return [batches[0], batches[-1]]
 
-    def tried(self, setup: Setup) -> _Tried:
+    def tried(self, setup: Setup) -> _TriedSetup:
         batch = min(setup.evaluation_batch, self.workload.validation_rows)
         if batch < setup.evaluation_batch:
             setup = setup.replace(evaluation_batch=batch)
@@ -146,18 +146,18 @@ class _Task(NamedTuple):
         heaviest = self._memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
-        return _Tried(setup, heaviest_setup, heaviest, fits)
+        return _TriedSetup(setup, heaviest_setup, heaviest, fits)
 
-    def duration(self, tried: _Tried) -> Duration:
+    def duration(self, tried: _TriedSetup) -> Duration:
         typical = tried.setup.replace(
             sequence_length=self.workload.item_tokens,
             evaluation_length=self.workload.item_tokens,
-            answer_fraction=1.0,  # as published speeds and those measured here count the output
+            answer_fraction=1.0,  # measured speeds include the whole output
         )
         speed = speed_of(self.hardware, typical)
         return formula_duration(self.model, typical, speed, self.workload)
 
-    def fit_of(self, tried: _Tried) -> Fit:
+    def fit_of(self, tried: _TriedSetup) -> Fit:
         return Fit(
             setup=tried.setup,
             heaviest_setup=tried.heaviest_setup,
@@ -168,7 +168,7 @@ class _Task(NamedTuple):
             fits=tried.fits,
         )
 
-    def with_evaluation(self, tried: _Tried) -> _Tried:
+    def with_evaluation(self, tried: _TriedSetup) -> _TriedSetup:
         """The same set-up with the largest evaluation batch that still fits."""
         factor = EVALUATION_FACTOR
         while factor > 1:
@@ -180,7 +180,7 @@ class _Task(NamedTuple):
         return tried
 
 
-def _better(first: tuple[_Tried, Duration], other: tuple[_Tried, Duration]) -> bool:
+def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Duration]) -> bool:
     """Whether one set-up is faster beyond rounding; else the larger micro-batch wins."""
     seconds, others = first[1].seconds, other[1].seconds
     if abs(seconds - others) > 0.005 * others:
@@ -190,7 +190,7 @@ def _better(first: tuple[_Tried, Duration], other: tuple[_Tried, Duration]) -> b
     return key > (not other_setup.gradient_checkpointing, other_setup.micro_batch)
 
 
-# Families whose activations leave the range of float16 (65,504): T5 (transformers documentation,
+# Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
 # T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth, https://unsloth.ai/blog/gemma3).
 _WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
 
@@ -200,8 +200,9 @@ def precisions(
 ) -> tuple[Precision, ...]:
     """Precisions in order of preference: the user's, else the safest that the device supports.
 
-    bf16-pure comes last, since it has no fp32 master weights to hold small updates. Tensor cores
-    without bfloat16 compute in float16 with loss scaling, for models whose activations it holds.
+    bf16-pure comes last, since it has no fp32 master weights for small updates. Tensor cores
+    without bfloat16 compute in float16 with loss scaling, for models whose activations fit its
+    range.
 
     Args:
         family: The base's ``model_type``.
@@ -221,10 +222,10 @@ def _shapes(
     training: TrainingSpec,
     hardware: HardwareFacts,
 ) -> Iterator[tuple[Setup, ...]]:
-    """Groups of set-ups in order of preference; within a group the fastest that fits is taken.
+    """Groups of set-ups in order of preference; within a group the fastest that fits is chosen.
 
-    An optimizer with smaller states comes before a precision without fp32 master weights, and one
-    of last resort after everything else.
+    An optimizer with smaller states comes before a precision without fp32 master weights, and an
+    optimizer of last resort after everything else.
     """
     checkpointing: tuple[bool, ...] = (False, True)
     if training.gradient_checkpointing is not None:
@@ -235,7 +236,7 @@ def _shapes(
     last = [option for option in strategy.smaller_optimizers if option.last_resort]
     kinds = precisions(hardware, training, model.model_type)
     if not strategy.traits.gradients_through_base and hardware.device == "cpu":
-        kinds = ("fp32",)  # features are those of the base as it is scored untrained
+        kinds = ("fp32",)  # the untrained base is scored in fp32 too
     shapes: list[Setup] = []
     for precision in kinds:
         option = base.replace(precision=precision)
@@ -250,7 +251,8 @@ def _shapes(
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
-    """Every micro-batch that divides a device's share of the default batch, largest first."""
+    """A set-up for every micro-batch that divides a device's share of the default batch, largest
+    first."""
     declared = parameters.get("per_device_train_batch_size")
     share = max((int(declared.default) if declared else 32) // shape.gpus, 1)
     micro = share
@@ -266,10 +268,10 @@ def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setu
 def _heaviest(
     base: Setup, parameters: Mapping[str, Parameter], model: ModelFacts
 ) -> dict[str, Any]:
-    """The fields of the configuration that needs most memory, one parameter after the other."""
+    """The fields of the configuration that needs most memory, found parameter by parameter."""
 
     def need(fields: Mapping[str, Any]) -> float:
-        # Over all moments of a step: with another batch, another one may be the peak.
+        # Summed over all phases of a step, since the peak's phase depends on the batch.
         return sum(phase.total for phase in phases(model, base.replace(**fields)))
 
     values: dict[str, Scalar] = {name: parameter.default for name, parameter in parameters.items()}

@@ -17,16 +17,16 @@ from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
 from sweeper.traits.traits import quantized_variants
 
-SHORTEST = 64
+MIN_TOKENS = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
-# Of cards with one size of memory, so many are named.
-_NAMED = 3
+# At most so many GPUs are listed in a remedy.
+_MAX_GPUS_LISTED = 3
 
 
 def too_large(
     strategy: BookStrategy, model: ModelFacts, fitted: Fit, hardware: HardwareFacts
 ) -> Rejected:
-    """A strategy whose smallest set-up does not fit."""
+    """The rejection of a strategy whose smallest set-up does not fit."""
     setup, need = fitted.setup, fitted.heaviest.high_gib
     reason = (
         f"needs {fitted.heaviest.peak_gib:.1f} GiB (up to {need:.1f}), the device has "
@@ -55,11 +55,11 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
     def fits(**change: Any) -> bool:
         return estimate(model, setup.replace(**change), limit).high_gib <= limit
 
-    ranked = "r" in setup.traits.parameters()
-    if ranked and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
+    has_rank = "r" in setup.traits.parameters()
+    if has_rank and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
         changes.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
     if length := _halved(
-        setup.sequence_length, SHORTEST, lambda n: fits(sequence_length=n, evaluation_length=n)
+        setup.sequence_length, MIN_TOKENS, lambda n: fits(sequence_length=n, evaluation_length=n)
     ):
         changes.append(Remedy(kind="length", text=f"texts cut at {length} tokens"))
     for other in quantized_variants(setup.strategy):
@@ -77,20 +77,22 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
 
 
 def _cards(need: float, precision: str) -> str:
-    """The smallest memory of a card that is enough, and cards that have it; empty if none has."""
+    """Text with the smallest sufficient memory of a GPU and GPUs that have it; empty if none
+    has."""
     able = [card for card in gpus.table().values() if card.bf16_tflops or "bf16" not in precision]
     size = min((card.memory_gib for card in able if card.memory_gib >= need), default=None)
     if size is None:
         return ""
     names: list[str] = []
-    for card in able:  # without variants of a card that is named already
+    for card in able:  # without variants of a listed GPU
         if card.memory_gib == size and not any(card.name.startswith(f"{name} ") for name in names):
             names.append(card.name)
-    return f"{size:.0f} GiB ({', '.join(names[:_NAMED])})"
+    return f"{size:.0f} GiB ({', '.join(names[:_MAX_GPUS_LISTED])})"
 
 
 def _halved(value: int, least: int, fits: Callable[[int], bool]) -> int | None:
-    """The first of a half, a quarter, ... of a value that fits; None below the least."""
+    """The first of a half, a quarter, ... of a value that fits; None if it would be below
+    ``least``."""
     while (value := value // 2) >= least:
         if fits(value):
             return value
@@ -130,10 +132,10 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
     return [Remedy(kind="model", text=text)]
 
 
-def nearest(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
-    """The strategy that comes nearest to fitting, with ways to make it fit, as a sentence.
+def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
+    """A sentence on the strategy that is nearest to fitting, with remedies; and a reason.
 
-    If none is too large: the most common reason why they cannot be used, and that reason alone.
+    If none is too large, both are about the most common reason why they cannot be used.
     """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [
@@ -156,7 +158,7 @@ def nearest(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
 
 
 def machine_name(hardware: HardwareFacts) -> str:
-    """The machine in a few words, by the memory that decides."""
+    """A short name of the machine, with its memory."""
     if hardware.device == "cpu":
         return f"a CPU with {hardware.memory_gib:.0f} GiB"
     count = "one" if hardware.gpus == 1 else f"{hardware.gpus} x"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from sweeper import resources
-from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.errors import Problem, RuleError, near_match
 from sweeper.features.loader import yaml_folders
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.planning.rulebook.effects import (
@@ -90,20 +90,6 @@ class RuleBook(NamedTuple):
 
     rules: tuple[Note, ...]
     strategies: Mapping[str, BookStrategy]
-
-    def rule(self, name: str) -> Note:
-        """The rule or note of that id.
-
-        Raises:
-            UsageError: There is none; with the nearest id.
-        """
-        for rule in self.rules:
-            if rule.id == name:
-                return rule
-        ids = [rule.id for rule in self.rules]
-        raise UsageError(
-            f"there is no rule {name!r}", fix=near_match(name, ids), code="unknown-rule"
-        )
 
 
 def rule_book(own: tuple[str, ...] = ()) -> RuleBook:

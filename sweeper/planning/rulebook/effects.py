@@ -131,11 +131,9 @@ class Curve(FileModel):
         return start + share * (end - start)
 
     def __str__(self) -> str:
-        """The values at both ends of the fact."""
-        first, last = (
-            f"{setting(self.at[end])} at {end:g}" for end in (min(self.at), max(self.at))
-        )
-        return f"{joined(list(dict.fromkeys((first, last))), 'and')} {self.fact}"
+        """The values at all points."""
+        points = [f"{setting(value)} at {fact:g}" for fact, value in sorted(self.at.items())]
+        return f"{joined(points)} {self.fact}"
 
 
 class Gap(FileModel):

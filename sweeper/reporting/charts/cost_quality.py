@@ -63,7 +63,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     untrained = _baselines(findings, cost, min_cost)
     x_values = [*_x_values(cost, trials), *(row["x"] for row in untrained)]
     x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), cost_scale(findings)
-    worse = findings.objective.worse
+    worse = findings.objective.as_cost
     front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))

@@ -18,7 +18,7 @@ from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import (
     best_of,
-    default_against_best,
+    default_best_comparisons,
     default_of,
     strategies_of,
     value_interval,
@@ -72,7 +72,7 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """Default against best of each strategy."""
-    pairs = default_against_best(run)
+    pairs = default_best_comparisons(run)
     return Figures(gains=tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run)))
 
 

@@ -35,7 +35,7 @@ from sweeper.findings.study.paired_trials import (
 )
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
-    default_against_best,
+    default_best_comparisons,
     gain_pairs,
     off_pairs,
     off_values,
@@ -333,7 +333,7 @@ HEADING = Heading(70, "hparams", "Hyperparameters")
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """The findings of all parameters and effects."""
     return Figures(
-        parameters=parameter_findings(run, default_against_best(run)),
+        parameters=parameter_findings(run, default_best_comparisons(run)),
         effects=effect_findings(run),
         best_strategy=next((trial.config.strategy for trial in run.ranked), ""),
     )

@@ -18,7 +18,7 @@ from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.item_scores import entries, scored_items
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, kept_texts
+from sweeper.findings.verdict.compared_models import ComparedModel, compared_models, stored_texts
 from sweeper.findings.verdict.suspected_labels import suspected
 from sweeper.redaction import clean
 from sweeper.reporting.blocks import (
@@ -108,7 +108,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     item_count = min(len(row) for score in scores for row in _rows(score))
     readable = all(0 <= answered < len(labels) for score in scores for answered in score.predicted)
     scored_indices = np.flatnonzero(scored_items(run)[:item_count]).tolist()
-    kept = kept_texts(run)
+    kept = stored_texts(run)
     texts = {item: text for item, text in kept.items() if item < item_count and readable}
     if not texts:
         return NotMeasured(reason="This run kept no texts of test rows.")

@@ -174,7 +174,7 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
 def _leader(report: Report) -> str:
     metric = report.findings.objective
     done = [s for s in report.findings.strategies if s.best_value is not None]
-    first = min(done, key=lambda s: metric.worse(s.best_value or 0.0))
+    first = min(done, key=lambda s: metric.as_cost(s.best_value or 0.0))
     value = words.score(first.best_value, metric, first.best_interval)
     return words.sentence(
         f"{words.strategy(first.strategy)} has the "

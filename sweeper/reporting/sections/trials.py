@@ -152,7 +152,7 @@ def _table(report: Report) -> Table:
 
 
 def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
-    value = float("inf") if trial.objective is None else metric.worse(trial.objective)
+    value = float("inf") if trial.objective is None else metric.as_cost(trial.objective)
     return (_STATES.index(trial.state), value, trial.number)
 
 

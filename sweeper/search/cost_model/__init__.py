@@ -1,1 +1,1 @@
-"""The model of how parameters and budget decide a cost."""
+"""The model of a trial's cost, by its parameters and budget."""

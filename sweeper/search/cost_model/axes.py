@@ -1,8 +1,9 @@
 """Parameters as numbers for draws and cost models.
 
-An axis is one parameter on the unit interval of its allowed range, with best practice and prior on
-it. Rows are configurations, scaled so that the correlation length is 1; also another candidate's,
-seen from this one: what moves it away from its own default moves this one's default alike. Pure.
+An axis is one parameter, with its allowed range mapped to the unit interval, and with its
+best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. Those
+of another candidate are translated: they are as far from this candidate's default as from their
+own. Pure.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ from sweeper.spec import Scalar
 
 Range = tuple[float, float]
 
-# Without a prior, the best-practice range is two standard deviations of one. The planner gives
-# every number a prior of half that spread (``SPREADS_IN_RANGE``); this is for other search spaces.
+# Standard deviations of a prior in the best-practice range, if a parameter has no prior. The
+# planner gives every number a prior of half that spread (``SPREADS_IN_RANGE``).
 SPREADS_IN_PRACTICE = 2.0
-# Rates decide most: with the learning rate tuned, variants of LoRA end within 1-2% of each other
-# (arXiv:2602.04998), and the rank hardly moves the best rate (Schulman et al. 2025). Losses stay
-# related over so many more lengths of the other parameters.
+# Factor on the correlation length of parameters other than learning rates, which matter most: with
+# the learning rate tuned, variants of LoRA end within 1-2% of each other (arXiv:2602.04998), and
+# the rank hardly moves the best rate (Schulman et al. 2025).
 OTHERS_FACTOR = 2.5
 
-# How far a choice is from none, and two sizes of which one is double. Choices can decide most: on
-# recorded trials of 24 intents the start of the head decides more than its rate. There and on
-# well-formed queries held-out trials were ranked better with 0.5 than with 0.15 (correlations of
-# 0.28 for 0.13 and 0.60 for 0.46, of 0.45 for 0.44 and 0.40 for 0.34 with 8 trials told).
+# Distance of a row with a choice from one without it, and per doubling of a size. Choices can
+# matter most: on recorded trials of 24 intents the initialisation of the head matters more than its
+# rate. There and on well-formed queries held-out trials were ranked better with 0.5 than with 0.15
+# (correlations of 0.28 for 0.13 and 0.60 for 0.46; 0.45 for 0.44 and 0.40 for 0.34 with 8 trials).
 CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.5, 0.1
-# Twice the epochs are another schedule, and often another loss.
-LENGTH_DISTANCE = 0.5
-# How far another candidate's configuration is from the same one here: a correlation of 0.71. In
-# replays of four formulas with 60 seeds, in which candidates' optima scatter by a third about what
-# they share, 0.35 to 1.2 could not be told apart.
+# Distance per doubling of the epochs, which change the schedule and often the loss.
+EPOCHS_DISTANCE = 0.5
+# Distance between the same configuration of two candidates: a correlation of 0.71. In replays of
+# four formulas with 60 seeds, in which a third of the optima's variation is the candidates' own,
+# 0.35 to 1.2 did not differ.
 CANDIDATE_DISTANCE = 0.7
-# Closer than this in all parameters is the same configuration again.
-SAME = 0.1
+# Configurations that are closer than this in all parameters count as the same.
+SAME_DISTANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Axis:
         return 0.0 if high == low else (self._scale(float(value)) - low) / (high - low)
 
     def units(self, values: Vector) -> Vector:
-        """Where many values lie; not a number where one is not."""
+        """The positions of many values; NaN for NaN."""
         low, high = self._ends
         scaled = np.log(values) if self.parameter.log else values
         return (scaled - low) / (high - low) if high != low else 0.0 * values
@@ -138,11 +139,11 @@ class Axis:
         return -np.log(math.pi * spread * (1 + ((units - center) / spread) ** 2))
 
     def draw_any(self, generator: np.random.Generator) -> Scalar:
-        """A draw from all allowed values alike."""
+        """A uniform draw from the allowed range."""
         return self.value(float(generator.random()))
 
     def draw_searched(self, within: Range, generator: np.random.Generator) -> Scalar:
-        """A draw from all values of a range alike."""
+        """A uniform draw from a range."""
         return self.value(float(generator.uniform(*within)))
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
@@ -151,7 +152,7 @@ class Axis:
 
 
 def numbers(values: Sequence[Scalar | None]) -> Vector:
-    """Values of one parameter; not a number for None."""
+    """Values of one parameter; NaN for None."""
     return np.asarray(values, dtype=float)
 
 
@@ -170,7 +171,7 @@ def truncated(normal: tuple[float, float], within: Range, generator: np.random.G
 
 @dataclass(frozen=True)
 class ChoiceAxis:
-    """A categorical parameter. Best practice is ``choices``; the default weighs double there."""
+    """A categorical parameter with all allowed ``choices``."""
 
     name: str
     parameter: Parameter
@@ -178,7 +179,8 @@ class ChoiceAxis:
 
     @cached_property
     def weights(self) -> dict[Scalar, float]:
-        """The prior over the best-practice choices, adding up to 1."""
+        """The prior over the best-practice choices, with sum 1; by default, the default counts
+        double."""
         practice = self.parameter.choices or self.choices
         prior = self.parameter.prior
         if prior is not None and prior.weights is not None:
@@ -191,35 +193,35 @@ class ChoiceAxis:
         return {choice: weight / total for choice, weight in given.items()}
 
     def log_priors(self, values: Sequence[Scalar | None]) -> Vector:
-        """Log weights of choices, small outside of best practice; not a number for None."""
+        """Log weights of choices, small outside of best practice; NaN for None."""
         logs: dict[Scalar | None, float] = {None: math.nan}
         for choice in self.choices:
             logs[choice] = math.log(max(self.weights.get(choice, 0.0), 0.01))
         return np.asarray([logs[value] for value in values])
 
     @cached_property
-    def _cumulated(self) -> list[float]:
-        return cumulated(list(self.weights.values()))
+    def _cumulative_weights(self) -> list[float]:
+        return cumulative(list(self.weights.values()))
 
     def draw_prior(self, within: Range, generator: np.random.Generator) -> Scalar:
-        """A draw from the prior, which has no range."""
-        return list(self.weights)[drawn(self._cumulated, generator)]
+        """A draw from the prior; the range is ignored."""
+        return list(self.weights)[drawn(self._cumulative_weights, generator)]
 
     draw_searched = draw_prior
 
     def draw_any(self, generator: np.random.Generator) -> Scalar:
-        """A draw from all allowed choices alike."""
+        """A uniform draw from the allowed choices."""
         return self.choices[int(generator.integers(len(self.choices)))]
 
 
-def cumulated(weights: Sequence[float]) -> list[float]:
-    """Weights added up, to 1."""
+def cumulative(weights: Sequence[float]) -> list[float]:
+    """Cumulative weights, scaled to end at 1."""
     sums = np.cumsum(weights)
     return [float(share) for share in sums / sums[-1]]
 
 
 def drawn(sums: Sequence[float], generator: np.random.Generator) -> int:
-    """A place drawn by cumulated weights, as numpy's own ``choice`` does in ten times the time."""
+    """An index drawn by cumulative weights; ten times as fast as numpy's ``choice``."""
     return bisect.bisect_right(sums, generator.random())
 
 
@@ -233,7 +235,7 @@ def axis_of(name: str, parameter: Parameter, distribution: BaseDistribution) -> 
 
 Axes = Mapping[str, Axis | ChoiceAxis]
 Point = dict[str, Scalar]
-# Of one parameter in several configurations; None where its condition does not hold.
+# Values of one parameter in several configurations; None if its condition does not hold.
 Values = Sequence[Scalar | None]
 
 
@@ -243,58 +245,58 @@ class Rows:
 
     Args:
         axes: Its searched parameters.
-        others: How many other candidates are seen beside it.
+        others: Number of other candidates whose trials are used too.
     """
 
     axes: Axes
     others: int = 0
 
     def matrix(self, points: Sequence[Mapping[str, Scalar]]) -> Matrix:
-        """Its own configurations; shape ``(n, columns)``."""
+        """Rows of its own configurations; shape ``(n, columns)``."""
         values = {name: [point.get(name) for point in points] for name in self.axes}
         return self._encoded(values, len(points), [0.0] * self.others)
 
-    def seen_from_here(
+    def translated_matrix(
         self, axes: Axes, points: Sequence[Mapping[str, Scalar]], which: int
     ) -> Matrix:
-        """Configurations of another candidate; shape ``(n, columns)``.
+        """Rows of another candidate's configurations; shape ``(n, columns)``.
 
         Args:
             axes: The other's searched parameters.
             points: Its configurations.
-            which: It is this one of the others, from 0.
+            which: Number of the other candidate, from 0.
         """
-        apart = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
-        return self._encoded(self._translated(axes, points), len(points), apart)
+        offsets = [CANDIDATE_DISTANCE * (number == which) for number in range(self.others)]
+        return self._encoded(self._translated(axes, points), len(points), offsets)
 
-    def _encoded(self, values: Mapping[str, Values], count: int, apart: list[float]) -> Matrix:
+    def _encoded(self, values: Mapping[str, Values], count: int, offsets: list[float]) -> Matrix:
         columns = [
             _choices(axis, values[name])
             if isinstance(axis, ChoiceAxis)
             else _numbers(axis, values[name])
             for name, axis in self.axes.items()
         ]
-        return np.hstack([np.empty((count, 0)), *columns, np.tile(apart, (count, 1))])
+        return np.hstack([np.empty((count, 0)), *columns, np.tile(offsets, (count, 1))])
 
     def _translated(self, axes: Axes, points: Sequence[Mapping[str, Scalar]]) -> dict[str, Values]:
-        moved: dict[str, Values] = {}
+        values: dict[str, Values] = {}
         for name, axis in self.axes.items():
-            there, default = axes.get(name), axis.parameter.default
-            if there is None:
-                moved[name] = [default] * len(points)
+            other_axis, default = axes.get(name), axis.parameter.default
+            if other_axis is None:
+                values[name] = [default] * len(points)
             elif isinstance(axis, ChoiceAxis):
-                moved[name] = [point.get(name) for point in points]
-            elif isinstance(there, Axis) and there.parameter.log == axis.parameter.log:
-                away = there.from_default(numbers([point.get(name) for point in points]))
-                moved[name] = axis.away_from_default(away).tolist()
+                values[name] = [point.get(name) for point in points]
+            elif isinstance(other_axis, Axis) and other_axis.parameter.log == axis.parameter.log:
+                distances = other_axis.from_default(numbers([point.get(name) for point in points]))
+                values[name] = axis.away_from_default(distances).tolist()
             else:
-                moved[name] = [default if name in point else None for point in points]
-        return moved
+                values[name] = [default if name in point else None for point in points]
+        return values
 
 
 def _numbers(axis: Axis, values: Values) -> Matrix:
     values_as_numbers = numbers(values)
-    # Where its condition does not hold: the centre, and apart from all that have it.
+    # If its condition does not hold: the centre, at a distance from all rows that have it.
     without = np.isnan(values_as_numbers)
     units = np.where(without, axis.prior[0], axis.units(values_as_numbers))
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
@@ -308,11 +310,11 @@ def _choices(axis: ChoiceAxis, values: Values) -> Matrix:
 
 def _choice_row(axis: ChoiceAxis, value: Scalar | None) -> list[float]:
     if all(isinstance(each, int | float) and each > 0 for each in axis.choices):
-        octave = LENGTH_DISTANCE if axis.name == EPOCHS else OCTAVE_DISTANCE
+        octave = EPOCHS_DISTANCE if axis.name == EPOCHS else OCTAVE_DISTANCE
         return [octave * math.log2(float(value or axis.parameter.default))]
     return [CHOICE_DISTANCE * (value == choice) for choice in axis.choices]
 
 
 def is_repeat(row: Vector, points: Matrix) -> bool:
     """Whether a row is the same configuration as one of the points."""
-    return bool((np.abs(points - row).max(axis=1) < SAME).any())
+    return bool((np.abs(points - row).max(axis=1) < SAME_DISTANCE).any())

@@ -1,11 +1,10 @@
 """A model of the cost of one candidate's untried configurations, from its trials.
 
-A Gaussian process over the searched parameters, asked where an improvement is most likely, with
-the rules' prior on its side for as long as trials are few. What other candidates' trials say about
-the same parameters counts too: a task that wants a higher rate or another start wants it of most
-strategies. Pure.
+A Gaussian process over the searched parameters predicts where an improvement is most likely; the
+rules' prior counts as long as trials are few. Trials of other candidates with the same parameters
+count too: if a task needs a higher rate or another initialisation, most strategies do. Pure.
 
-A candidate's trials also say which are its best, and from which ranges the next values are drawn.
+A candidate's trials also decide its incumbents and the ranges of the next draws.
 """
 
 from __future__ import annotations
@@ -32,29 +31,29 @@ from sweeper.search.cost_model.observations import START, Observation
 from sweeper.search.cost_model.untrained import UNTRAINED
 
 INCUMBENTS = 3
-# A model is told of so many trials at most, its own and others': what it costs grows with their
-# square and more.
-MOST_TOLD = 128
+# Most trials in one model, of its own and other candidates: its time grows with more than their
+# square.
+MAX_MODEL_TRIALS = 128
 
-# The best trial is at an edge if it is within this share of the best-practice range's width. The
-# report's share (10%, ``reporting/sections/_parameters.py``) is one of the whole allowed range.
+# The best trial is at an edge if it is within this share of the best-practice range's width. (The
+# report's share of 10%, ``reporting/sections/_parameters.py``, is of the whole allowed range.)
 EDGE_SHARE = 0.25
-# Fewer trials cannot show that the best one lies at the edge by more than chance.
-FEWEST_TRIALS = 3
+# Ended trials before a range is widened: with fewer, the best may be at the edge by chance.
+MIN_TRIALS_TO_WIDEN = 3
 
-# Noise of one cost, as a share of the best. In replays the noise that the curves showed was no
+# Noise of one cost, as a share of the best. In replays, the noise estimated from curves was no
 # better.
 NOISE_SHARE = 0.01
-# Costs are taken to vary by this share of the best at least, however alike the first few are.
-LEAST_SPREAD = 0.1
-# piBO (arXiv:2204.11051): the prior counts beta / n after n trials. Measured in replays of
-# synthetic curves: 1 was as good as or better than 2, at little noise and at much.
+# Least assumed spread of costs, as a share of the best, however similar the first costs are.
+MIN_SPREAD_SHARE = 0.1
+# piBO (arXiv:2204.11051): the prior has weight beta / n after n trials. In replays of synthetic
+# curves, 1 was as good as or better than 2, with little and with much noise.
 PRIOR_BETA = 1.0
-# Each candidate has a model: where there are many, each is told of fewer trials.
-LEAST_TOLD, TOLD_BY_ALL = 48, 256
-# What is over the limit is known to this share of how much trials differ by it: it is measured on
-# few texts. An assumption, not a measurement.
-DOUBT_SHARE = 0.1
+# Each candidate has a model: least trials in one, and most in all models together.
+MIN_MODEL_TRIALS, MAX_TRIALS_OF_ALL_MODELS = 48, 256
+# Noise of a limit's violation, as a share of its spread over trials: it is measured on few texts.
+# An assumption, not a measurement.
+VIOLATION_NOISE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ class ModelInput:
     costs: Vector
 
     def thinned(self, most: int) -> ModelInput:
-        """At most this many of them."""
+        """The ``most`` most informative trials, or all if they are fewer."""
         if len(self.trials) <= most:
             return self
         if most not in self._thinned:
-            places = telling_places(self.trials, most)
-            trials = [self.trials[index] for index in places]
-            self._thinned[most] = ModelInput(trials, self.costs[places])
+            indices = informative_indices(self.trials, most)
+            trials = [self.trials[index] for index in indices]
+            self._thinned[most] = ModelInput(trials, self.costs[indices])
         return self._thinned[most]
 
     @cached_property
@@ -84,8 +83,8 @@ class Trials:
     """One candidate's trials, as input of its own and other candidates' cost models.
 
     Args:
-        axes: Its searched parameters.
-        seen: Its trials, and what is known of one that nobody ran.
+        axes: The candidate's searched parameters.
+        seen: Its trials, with the untrained model as one of them.
         full: The study's full budget.
     """
 
@@ -93,8 +92,9 @@ class Trials:
     seen: Sequence[Observation]
     full: TrialBudget
 
-    def tells(self, axes: Axes) -> bool:
-        """Whether its costs inform about another candidate: both have a rate of the same name."""
+    def informs(self, axes: Axes) -> bool:
+        """Whether its costs say something about another candidate: both have a rate of the same
+        name."""
         rates = (
             name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_log_float
         )
@@ -115,8 +115,7 @@ class Trials:
     def incumbents(self) -> list[Observation]:
         """The best trials, best first.
 
-        An untrained model is one of them until a trial went out from it: what is known then about
-        moving from there is better than what is known about not moving.
+        An untrained model is one of them until a trial has started from it, which then says more.
         """
         ended = [trial for trial in self.seen if trial.cost is not None]
         starts = {trial.parameters.get(START) for trial in ended if trial.origin != UNTRAINED}
@@ -129,30 +128,30 @@ class Trials:
 
     @cached_property
     def trained(self) -> int:
-        """The number of trials that were trained and ended with a cost."""
+        """The number of trained trials that ended with a cost."""
         return sum(1 for trial in self.seen if trial.cost is not None and trial.origin != UNTRAINED)
 
     @cached_property
-    def few(self) -> list[Observation]:
-        """All of them, or the most informative ones."""
-        return thinned(self.seen, MOST_TOLD)
+    def informative(self) -> list[Observation]:
+        """The most informative trials; all if they are few enough."""
+        return thinned(self.seen, MAX_MODEL_TRIALS)
 
     @cached_property
     def own_input(self) -> ModelInput:
-        """The input of its own model."""
+        """Its trials as input of its own model."""
         return self._input_of(
-            [trial for trial in self.few if trial.cost is not None or trial.failed]
+            [trial for trial in self.informative if trial.cost is not None or trial.failed]
         )
 
     @cached_property
     def shared_input(self) -> ModelInput:
-        """The input of other candidates' models."""
-        ended = [trial for trial in self.few if trial.cost is not None]
+        """Its trials as input of other candidates' models."""
+        ended = [trial for trial in self.informative if trial.cost is not None]
         return self._input_of([trial for trial in ended if trial.origin != UNTRAINED])
 
     @cached_property
     def rows(self) -> Matrix:
-        """The configurations of all of them, running ones too."""
+        """The configurations of all trials, including running ones."""
         return Rows(self.axes).matrix([trial.parameters for trial in self.seen if trial.parameters])
 
     @cached_property
@@ -165,7 +164,7 @@ class Trials:
         """Mean log of the seconds of a full trial; 0 if no trial was timed."""
         full = [
             trial.seconds * self.full.rungs / max(trial.curve)
-            for trial in self.few
+            for trial in self.informative
             if trial.seconds > 0 and trial.curve and trial.cost is not None
         ]
         return float(np.log(full).mean()) if full else 0.0
@@ -188,28 +187,28 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
         seen: Trials of one candidate.
     """
     low, high = axis.practice
-    having = [trial for trial in seen if axis.name in trial.parameters]
-    ended = [trial for trial in having if trial.cost is not None]
-    if len(ended) < FEWEST_TRIALS:
+    with_parameter = [trial for trial in seen if axis.name in trial.parameters]
+    ended = [trial for trial in with_parameter if trial.cost is not None]
+    if len(ended) < MIN_TRIALS_TO_WIDEN:
         return low, high
     best = axis.unit(min(ended, key=lambda trial: trial.rank).parameters[axis.name])
-    failed = [axis.unit(trial.parameters[axis.name]) for trial in having if trial.failed]
+    failed = [axis.unit(trial.parameters[axis.name]) for trial in with_parameter if trial.failed]
     margin = EDGE_SHARE * axis.width
     if best >= high - margin:
-        wall = min(((best + bad) / 2 for bad in failed if bad > best), default=1.0)
-        high = max(high, min(best + axis.width, wall))
+        limit = min(((best + bad) / 2 for bad in failed if bad > best), default=1.0)
+        high = max(high, min(best + axis.width, limit))
     if best <= low + margin:
-        wall = max(((best + bad) / 2 for bad in failed if bad < best), default=0.0)
-        low = min(low, max(best - axis.width, wall))
+        limit = max(((best + bad) / 2 for bad in failed if bad < best), default=0.0)
+        low = min(low, max(best - axis.width, limit))
     return max(0.0, low), min(1.0, high)
 
 
 def thinned(trials: Sequence[Observation], most: int) -> list[Observation]:
     """The most informative trials, in order: the best, the most recent, some of the rest."""
-    return [trials[index] for index in telling_places(trials, most)]
+    return [trials[index] for index in informative_indices(trials, most)]
 
 
-def telling_places(trials: Sequence[Observation], most: int) -> list[int]:
+def informative_indices(trials: Sequence[Observation], most: int) -> list[int]:
     """The positions of the ``thinned`` trials."""
     if len(trials) <= most:
         return list(range(len(trials)))
@@ -225,11 +224,11 @@ def telling_places(trials: Sequence[Observation], most: int) -> list[int]:
 
 @dataclass(frozen=True)
 class StudyCosts:
-    """Figures over the trials of all candidates.
+    """Statistics over the trials of all candidates.
 
     Args:
-        spread: How much the better costs differ.
-        best: The lowest final cost of those that keep to the user's limit.
+        spread: Standard deviation of the better half of costs.
+        best: The lowest final cost within the user's limit.
     """
 
     spread: float = 0.0
@@ -241,9 +240,9 @@ class Suggestion(NamedTuple):
 
     Args:
         point: The configuration.
-        score: Log of the expected improvement on the best cost of all, a second of a full trial.
-            Where trials may break a limit, of the improvement times the probability of keeping to
-            it; of that alone where no trial has kept to it yet.
+        score: Log of the expected improvement on the best cost of all, per second of a full trial.
+            With a limit, of the improvement times the probability of keeping it; of the probability
+            alone while no trial has kept it.
     """
 
     point: Point
@@ -256,40 +255,44 @@ class CostModel:
 
     Args:
         own: The candidate's trials.
-        log_priors: Log densities of configurations under the rules' prior.
-        known: What all candidates' trials say.
-        others: Other candidates, whose costs tell in which direction to go.
+        log_priors: Returns log densities of configurations under the rules' prior.
+        study: Statistics over all candidates' trials.
+        others: Trials of other candidates.
     """
 
     own: Trials
     log_priors: Callable[[Sequence[Point]], Vector]
-    known: StudyCosts = field(default_factory=StudyCosts)
+    study: StudyCosts = field(default_factory=StudyCosts)
     others: Sequence[Trials] = ()
 
     @cached_property
-    def _telling(self) -> list[Trials]:
-        return [other for other in self.others if other.tells(self.own.axes)]
+    def _informing(self) -> list[Trials]:
+        return [other for other in self.others if other.informs(self.own.axes)]
 
     @cached_property
     def _rows(self) -> Rows:
-        return Rows(self.own.axes, len(self._telling))
+        return Rows(self.own.axes, len(self._informing))
 
     @property
-    def _most(self) -> int:
-        return min(MOST_TOLD, max(LEAST_TOLD, TOLD_BY_ALL // (1 + len(self.others))))
+    def _limit(self) -> int:
+        return min(
+            MAX_MODEL_TRIALS,
+            max(MIN_MODEL_TRIALS, MAX_TRIALS_OF_ALL_MODELS // (1 + len(self.others))),
+        )
 
     @cached_property
     def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
-        """Its input: its own trials, at least half of all, and those of other candidates."""
-        most = self._most
-        others = [other.shared_input for other in self._telling]
+        """The model's input: its own trials, at least half of all, and those of other
+        candidates."""
+        most = self._limit
+        others = [other.shared_input for other in self._informing]
         own = self.own.own_input.thinned(
             max(most // 2, most - sum(len(part.trials) for part in others))
         )
-        room, few_first = most - len(own.trials), sorted(others, key=lambda part: len(part.trials))
+        room, by_size = most - len(own.trials), sorted(others, key=lambda part: len(part.trials))
         limit = 0
-        for before, part in enumerate(few_first):  # who has few leaves room to the rest
-            limit = room // (len(others) - before)
+        for index, part in enumerate(by_size):  # small inputs leave room for others
+            limit = room // (len(others) - index)
             if len(part.trials) > limit:
                 break
             room -= len(part.trials)
@@ -298,21 +301,21 @@ class CostModel:
     def pick(self, draws: Sequence[Point]) -> Suggestion:
         """The draw with the largest expected improvement."""
         rows = self._rows.matrix(draws)
-        gains = self._log_gains(self._fitted, rows)
+        gains = self._log_gains(self._process, rows)
         tried = self.own.rows
-        alone = rows[:, : tried.shape[1]]
+        own_columns = rows[:, : tried.shape[1]]
         score = gains + PRIOR_BETA / self.own.ended * self.log_priors(draws)
         best_first = np.argsort(-score, kind="stable")
-        fresh = (k for k in best_first if not is_repeat(alone[k], tried))
-        chosen = int(next(fresh, best_first[0]))
+        untried = (k for k in best_first if not is_repeat(own_columns[k], tried))
+        chosen = int(next(untried, best_first[0]))
         return Suggestion(draws[chosen], float(gains[chosen]) - self.own.log_seconds)
 
     def _log_gains(self, fitted: GaussianProcess, rows: Matrix) -> Vector:
-        measured = [trial for trial in self.own.few if trial.violation is not None]
-        kept = [trial for trial in measured if trial.keeps] if measured else self.own.few
-        points = [trial.parameters for trial in thinned(kept, self._most // 2) if trial.parameters]
-        reached = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
-        best = min(reached, self.known.best)
+        measured = [trial for trial in self.own.informative if trial.violation is not None]
+        kept = [trial for trial in measured if trial.keeps] if measured else self.own.informative
+        points = [trial.parameters for trial in thinned(kept, self._limit // 2) if trial.parameters]
+        lowest = float(fitted.predict(self._rows.matrix(points))[0].min()) if points else math.inf
+        best = min(lowest, self.study.best)
         within = self._log_within_limit(measured, rows)
         if math.isinf(best):
             return within
@@ -322,41 +325,43 @@ class CostModel:
     def _log_within_limit(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
         if all(trial.keeps for trial in measured):
             return np.zeros(len(rows))
-        trials = thinned(measured, self._most)
+        trials = thinned(measured, self._limit)
         points = self._rows.matrix([trial.parameters for trial in trials])
         violation = np.asarray([trial.violation or 0.0 for trial in trials])
         return log_within_limit(points, violation, rows)
 
     @cached_property
-    def _fitted(self) -> GaussianProcess:
+    def _process(self) -> GaussianProcess:
         own, others = self._inputs
         lowest = abs(float(own.costs.min()))
-        noise, spread = NOISE_SHARE * lowest, max(self.known.spread, LEAST_SPREAD * lowest)
+        noise, spread = NOISE_SHARE * lowest, max(self.study.spread, MIN_SPREAD_SHARE * lowest)
         rows = [self._rows.matrix([trial.parameters for trial in own.trials])]
-        costs, whose = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
-        for which, (other, theirs) in enumerate(zip(self._telling, others, strict=True)):
+        costs, owners = [own.costs], [np.zeros(len(own.costs), dtype=np.int64)]
+        for which, (other, theirs) in enumerate(zip(self._informing, others, strict=True)):
             points = [trial.parameters for trial in theirs.trials]
-            rows.append(self._rows.seen_from_here(other.axes, points, which))
+            rows.append(self._rows.translated_matrix(other.axes, points, which))
             costs.append(theirs.costs)
-            whose.append(np.full(len(points), which + 1))
+            owners.append(np.full(len(points), which + 1))
 
         def fit() -> GaussianProcess:
-            joined, owners = np.concatenate(costs), np.concatenate(whose)
-            return GaussianProcess.fit(np.vstack(rows), joined, noise, spread, owners)
+            all_costs, all_owners = np.concatenate(costs), np.concatenate(owners)
+            return GaussianProcess.fit(np.vstack(rows), all_costs, noise, spread, all_owners)
 
-        fitted = fit()
-        running = [trial.parameters for trial in self.own.few if trial.running and trial.parameters]
+        process = fit()
+        running = [
+            trial.parameters for trial in self.own.informative if trial.running and trial.parameters
+        ]
         if not running:
-            return fitted
-        # What runs now is believed to end as predicted, so that others differ from it.
+            return process
+        # Running trials count with their predicted costs, so that new ones differ from them.
         rows.append(self._rows.matrix(running))
-        costs.append(fitted.predict(rows[-1])[0])
-        whose.append(np.zeros(len(running), dtype=np.int64))
+        costs.append(process.predict(rows[-1])[0])
+        owners.append(np.zeros(len(running), dtype=np.int64))
         return fit()
 
     def furthest(self, draws: Sequence[Point]) -> Point:
         """The draw farthest from all trials, while there are too few trials for a model."""
-        tried = self._rows.matrix([trial.parameters for trial in self.own.few])
+        tried = self._rows.matrix([trial.parameters for trial in self.own.informative])
         rows = self._rows.matrix(draws)
         distances = np.sqrt(((rows[:, None, :] - tried[None, :, :]) ** 2).sum(axis=2))
         return draws[int(distances.min(axis=1).argmax())]
@@ -365,20 +370,20 @@ class CostModel:
 def log_within_limit(points: Matrix, violation: Vector, rows: Matrix) -> Vector:
     """Log probability of staying within the user's limit, shape ``(m,)``.
 
-    What is over it is modelled apart from the cost: a penalty would need a rate of exchange between
-    the two, and would bend the model of the cost where the trials are that know it best.
+    The violation is modelled separately from the cost: a penalty would need a rate of exchange
+    between the two, and would distort the model of the cost near the best trials.
 
-    Expected improvement is weighed with it: Schonlau, Welch and Jones 1998, Global versus local
+    Expected improvement is multiplied by it: Schonlau, Welch and Jones 1998, Global versus local
     search in constrained optimization; Gardner et al. 2014, Bayesian optimization with inequality
     constraints.
 
     Args:
-        points: Where it was measured, shape ``(n, d)``.
-        violation: By how much the limit was broken there, up to 0 where not, shape ``(n,)``.
-        rows: Where it is asked for, shape ``(m, d)``.
+        points: Rows with measured violations, shape ``(n, d)``.
+        violation: Their violations; up to 0 if the limit was kept, shape ``(n,)``.
+        rows: Rows to predict, shape ``(m, d)``.
     """
     seen = clipped(violation)
     spread = float(np.std(seen)) or float(np.abs(seen).max())
-    fitted = GaussianProcess.fit(points, seen, DOUBT_SHARE * spread, spread)
+    fitted = GaussianProcess.fit(points, seen, VIOLATION_NOISE_SHARE * spread, spread)
     mean, deviation = fitted.predict(rows)
     return np.asarray(special.log_ndtr(-mean / deviation))

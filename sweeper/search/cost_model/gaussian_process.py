@@ -1,9 +1,8 @@
-"""A Gaussian process over one candidate's parameters, small enough to be exact.
+"""An exact Gaussian process over one candidate's parameters.
 
-It may be told of other candidates' costs too, each with a level of its own that is not known: a
+Costs of other candidates can be added, each candidate with an unknown level of its own: a
 multi-task kernel as in Bonilla, Chai and Williams 2008 (Multi-task Gaussian process prediction),
-with the covariance of tasks fixed. Inputs are axes scaled so that a distance of 1 is as far as
-costs are taken to be related; pure.
+with a fixed covariance of tasks. Inputs are scaled to a correlation length of 1; pure.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 Vector = NDArray[np.float64]
-Whose = NDArray[np.int64]
+Owners = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
-# How far the levels of candidates are taken to lie apart at least, as a share of how far one
-# candidate's costs spread. In replays of four formulas 0.5, 1 and 2 could not be told apart.
+# Least standard deviation of candidates' levels, as a share of that of one candidate's costs. In
+# replays of four formulas, 0.5, 1 and 2 did not differ.
 LEVEL_SHARE = 1.0
-# Costs further above the best than this many times the median's distance are all just bad: a
-# diverged trial would otherwise flatten all differences that matter.
+# Costs are clipped at this multiple of the median's distance above the best: a diverged trial would
+# otherwise flatten all relevant differences.
 CLIP_FACTOR = 4.0
 
 
@@ -37,7 +36,7 @@ def _libraries() -> ThreadpoolController:
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """Keeps linear algebra to one thread: on matrices of 128 rows more threads mostly wait.
+    """A context that limits linear algebra to one thread: for 128 rows more threads mostly wait.
 
     Measured on two cores, after 500 trials: a choice took 0.45 CPU seconds with two threads and
     0.02 with one.
@@ -47,7 +46,7 @@ def one_thread() -> AbstractContextManager[object]:
 
 
 def clipped(costs: Vector) -> Vector:
-    """Costs, with bad ones cut to a limit beyond which they carry no information."""
+    """Costs, with bad ones clipped (``CLIP_FACTOR``)."""
     best, middle = float(costs.min()), float(np.median(costs))
     return np.minimum(costs, best + CLIP_FACTOR * (middle - best)) if middle > best else costs
 
@@ -68,13 +67,13 @@ def matern(first: Matrix, second: Matrix) -> Matrix:
     return kernel
 
 
-def _level(costs: Vector, whose: Whose, variance: float) -> float:
-    # How much the levels of candidates vary: what their medians show, and a share of the spread.
-    middle = float(np.median(costs[whose == 0]))
-    apart = [
-        middle - float(np.median(costs[whose == level])) for level in set(whose.tolist()) - {0}
+def _level(costs: Vector, owners: Owners, variance: float) -> float:
+    # Variance of the candidates' levels: of their medians, and at least a share of the spread.
+    middle = float(np.median(costs[owners == 0]))
+    offsets = [
+        middle - float(np.median(costs[owners == level])) for level in set(owners.tolist()) - {0}
     ]
-    return max([LEVEL_SHARE**2 * variance, *(level**2 for level in apart)]) if apart else 0.0
+    return max([LEVEL_SHARE**2 * variance, *(level**2 for level in offsets)]) if offsets else 0.0
 
 
 @dataclass(frozen=True)
@@ -82,17 +81,17 @@ class GaussianProcess:
     """A fitted process.
 
     Args:
-        points: Where costs are known, shape ``(n, d)``.
-        whose: The candidate that each is of, 0 for the one that is asked about; shape ``(n,)``.
-        mean: The cost far from all of them.
-        variance: How much costs vary over the space.
-        level: How much candidates' levels vary, as a variance; 0 where there is one.
+        points: Rows with known costs, shape ``(n, d)``.
+        owners: The candidate of each row, 0 for the modelled one; shape ``(n,)``.
+        mean: Prior mean of costs.
+        variance: Prior variance of costs.
+        level: Prior variance of candidates' levels; 0 with a single candidate.
         factor: Cholesky factor of the kernel matrix with its noise.
         weights: Kernel matrix inverse times (costs - mean).
     """
 
     points: Matrix
-    whose: Whose
+    owners: Owners
     mean: float
     variance: float
     level: float
@@ -106,7 +105,7 @@ class GaussianProcess:
         costs: Vector,
         noise: float,
         spread: float = 0.0,
-        whose: Whose | None = None,
+        owners: Owners | None = None,
     ) -> GaussianProcess:
         """Fit to costs.
 
@@ -114,37 +113,36 @@ class GaussianProcess:
             points: Shape ``(n, d)``.
             costs: Shape ``(n,)``.
             noise: Standard deviation of independent noise.
-            spread: Costs are taken to vary by this much at least.
-            whose: The candidate that each cost is of, 0 for the one that is asked about; all are
-                its own if not given.
+            spread: Least prior standard deviation of costs.
+            owners: The candidate of each cost, 0 for the modelled one; all 0 if None.
         """
-        of = np.zeros(len(costs), dtype=np.int64) if whose is None else whose
-        own = costs[of == 0]
+        candidate = np.zeros(len(costs), dtype=np.int64) if owners is None else owners
+        own = costs[candidate == 0]
         variance = max(float(np.var(own)), (2 * noise) ** 2, spread**2, 1e-10)
-        level = _level(costs, of, variance)
+        level = _level(costs, candidate, variance)
         mean = float(np.median(own))
         kernel = variance * matern(points, points)
-        kernel += level * (of[:, None] == of[None, :])
+        kernel += level * (candidate[:, None] == candidate[None, :])
         kernel[np.diag_indices_from(kernel)] += noise**2 + 1e-8 * variance
         factor = linalg.cho_factor(kernel, lower=True, overwrite_a=True)
         weights = linalg.cho_solve(factor, costs - mean)
-        return cls(points, of, mean, variance, level, factor, weights)
+        return cls(points, candidate, mean, variance, level, factor, weights)
 
-    def predict(self, at: Matrix) -> tuple[Vector, Vector]:
+    def predict(self, rows: Matrix) -> tuple[Vector, Vector]:
         """Mean and standard deviation of the cost, shape ``(m,)`` each."""
-        cross = self.variance * matern(at, self.points)
-        cross += self.level * (self.whose == 0)
+        cross = self.variance * matern(rows, self.points)
+        cross += self.level * (self.owners == 0)
         mean = self.mean + cross @ self.weights
         solved = linalg.cho_solve(self.factor, cross.T)
         variance = self.variance + self.level - np.einsum("ij,ji->i", cross, solved)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
-    def expected_improvement(self, at: Matrix, best: float) -> Vector:
+    def expected_improvement(self, rows: Matrix, best: float) -> Vector:
         """Expected improvement over ``best``, shape ``(m,)``.
 
         Source: Jones, Schonlau and Welch 1998, equation 15.
         """
-        mean, deviation = self.predict(at)
+        mean, deviation = self.predict(rows)
         score = (best - mean) / deviation
         density = np.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
         improvement: Vector = deviation * (score * special.ndtr(score) + density)

@@ -1,4 +1,4 @@
-"""The trials so far, as sampler and pruner see them: in costs, of which the lowest is best."""
+"""The trials so far, as sampler and pruner see them: with costs, of which the lowest is best."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from sweeper.trials import FirstItems, RungReport, TrialResult
 
 START = "head_init"
 
-# Failures that say something about the configuration; the others are the machine's.
-_TELLING = frozenset({"diverged", "out-of-memory"})
+# Failures that are due to the configuration; others are due to the machine.
+_DUE_TO_CONFIGURATION = frozenset({"diverged", "out-of-memory"})
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial.
+    """What sampler and pruner know of one trial.
 
     Args:
-        key: Its candidate.
-        parameters: Those that were suggested, by plain name.
-        cost: Of a completed trial at its end, of a pruned one at its last rung, else None.
+        key: Key of its candidate.
+        parameters: Its searched parameters by plain name.
+        cost: Final cost of a completed trial, cost at the last rung of a pruned one, else None.
         complete: Whether it was trained to the end.
-        running: Whether it runs now.
-        failed: Whether it failed in a way that its configuration is to blame for.
+        running: Whether it is running.
+        failed: Whether it failed because of its configuration.
         origin: ``default``, ``user``, ``search`` or ``untrained``.
         curve: Lowest finite cost so far, by rung.
-        reported: The costs as they were reported, by rung.
-        losses: The validation losses that were reported with them.
-        seconds: What it took, 0 where that is not known.
-        violation: How far it is over the user's limit, up to 0 where it keeps to it; None where
-            there is no limit or nothing was measured.
-        items: The first validation items at each rung, where that was told.
-        rungs: How many it has when it trains to its end.
+        reported: The reported costs, by rung.
+        losses: The reported validation losses, by rung.
+        seconds: Its seconds; 0 if unknown.
+        violation: How far it exceeds the user's limit, up to 0 if it keeps it; None if there is no
+            limit or no measurement.
+        items: The first validation items at each rung, if reported.
+        rungs: Number of its rungs if it trains to its end.
     """
 
     number: int
@@ -63,17 +63,18 @@ class Observation:
 
     @property
     def keeps(self) -> bool:
-        """Whether it is within the limit, as far as known."""
+        """Whether it keeps the limit, as far as known."""
         return not is_beyond(self.violation)
 
     @property
     def final(self) -> float | None:
-        """The final cost of a completed trial within the limit; None of another."""
+        """The final cost of a completed trial that keeps the limit; None for others."""
         return self.cost if self.complete and self.keeps else None
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:
-        """Strategy and start: curves are compared within these, as those of others cross them."""
+        """Candidate and initialisation: curves are only compared within these, as those of others
+        cross."""
         return self.key, self.parameters.get(START)
 
     @cached_property
@@ -87,8 +88,8 @@ class Observation:
         return min(costs, key=lambda rung: (costs[rung], rung)) if costs else None
 
     @cached_property
-    def easier(self) -> float | None:
-        """Its cost on all items minus that on the rungs' items, if known."""
+    def subset_bias(self) -> float | None:
+        """Its cost on all items minus its cost on the rungs' items, if known."""
         if not self.complete or self.cost is None or not self.items:
             return None
         if self.rungs in self.items and self.rungs in self.reported:
@@ -116,10 +117,10 @@ def observation(
     """One trial as an observation.
 
     Args:
-        reports: By rung.
-        result: None while it runs.
+        reports: Its reports by rung.
+        result: Its result; None while it runs.
         space: Candidates, objective and full budget.
-        limits: Those that trials are held to.
+        limits: Limits that trials must keep.
     """
     objective, state = space.objective, result.state if result else None
     costs = {rung: objective.cost_at_rung(report) for rung, report in reports.items()}
@@ -139,29 +140,29 @@ def observation(
         cost=cost,
         complete=state == "COMPLETE",
         running=result is None,
-        failed=state == "FAIL" and failure is not None and failure.kind in _TELLING,
+        failed=state == "FAIL" and failure is not None and failure.kind in _DUE_TO_CONFIGURATION,
         origin=trial.origin,
         curve=best_so_far(reported),
         reported=reported,
         losses={rung: report.validation_loss for rung, report in reports.items()},
         items={rung: rep.first_items for rung, rep in reports.items() if rep.first_items},
         seconds=result.seconds if result else 0.0,
-        # A limit of infinity is none.
+        # An infinite violation means that there is no limit.
         violation=measured if measured is not None and math.isfinite(measured) else None,
         rungs=space.budget.rungs_of(trial.parameters),
     )
 
 
-# A straight line through fewer completed trials says nothing.
-_FEWEST_COMPLETE = 3
+# Completed trials for a straight line from losses to costs.
+_MIN_COMPLETE = 3
 
 
 def as_costs(seen: Sequence[Observation]) -> list[Observation]:
-    """Trials whose rungs tell losses and whose ends tell costs, all in costs.
+    """Trials with the losses of their rungs converted to costs of the objective.
 
-    A pruned trial has a loss alone. It counts with the cost that the completed trials have at that
-    loss, by a straight line (never a falling one) through them; while they are too few for a line,
-    with the highest of theirs. So do the losses of curves.
+    A pruned trial only has a loss. It counts with the cost that the completed trials have at that
+    loss, by a straight, non-decreasing line through them; with their highest cost while they are
+    too few for a line. Losses of curves are converted likewise.
     """
     pairs = [
         (min(trial.curve.values()), trial.cost)
@@ -171,7 +172,7 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
     costs = [cost for _, cost in pairs]
 
     def cost_at(loss: float) -> float:
-        if len(pairs) < _FEWEST_COMPLETE or len({early for early, _ in pairs}) < 2:
+        if len(pairs) < _MIN_COMPLETE or len({early for early, _ in pairs}) < 2:
             return max(costs)
         line = statistics.linear_regression(*zip(*pairs, strict=True))
         return statistics.fmean(costs) + max(0.0, line.slope) * (
@@ -193,12 +194,12 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
 
 
 def lowest_final(trials: Iterable[Observation]) -> float:
-    """The lowest final cost: one that was bought by breaking the user's limit does not count."""
+    """The lowest final cost of the trials that keep the user's limit."""
     return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
 
 
 def best_so_far(costs: dict[int, float]) -> dict[int, float]:
-    """The lowest finite cost up to each rung; its best one counts in the end."""
+    """The lowest finite cost up to each rung."""
     lowest = math.inf
     curve: dict[int, float] = {}
     for rung in sorted(costs):

@@ -1,9 +1,8 @@
-"""Costs of untrained models, as information about trials that begin with them.
+"""Costs of untrained models, as information about trials that start from them.
 
-A trial with a learning rate of 0 would end with the cost that it begins with: that of the base
-model, or, if it starts from the probe, that of the frozen base with a linear head. These costs are
-known before anything is trained. They tell the sampler whether rates are too low, and whether to
-start from the probe.
+A trial with a learning rate of 0 would end with its initial cost: that of the base model, or, if it
+starts from the probe, that of the frozen base with a linear head. These costs are known before any
+training. They show the sampler whether rates are too low, and whether to start from the probe.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult
 
 PROBE, BASE = "probe", "zero_shot"
-# At its lowest it is as near to nought as the space goes.
+# Its lowest value in the space stands for a rate of 0.
 RATE = "learning_rate"
-# The probe is where a head on frozen features ends, and a high rate moves the head away from there:
-# trials that start from it are first tried half-way between the low end of the best-practice range
-# and the default. In replays of 24 recorded intents (benchmarks/search) that took 5.8 full budgets
-# until good enough; the low end took 6.7 and the default 10.8.
+# The probe is the optimum of a head on frozen features, and a high rate moves the head away from
+# it: trials that start from it first have a rate half-way between the low end of the best-practice
+# range and the default. In replays of 24 recorded intents (benchmarks/search) that took 5.8 full
+# budgets until good enough; the low end took 6.7 and the default 10.8.
 HEAD_RATE = "head_learning_rate"
-# Of a trial that nobody ran.
+# Number and origin of an observation that is no trial.
 NUMBER, UNTRAINED = -1, "untrained"
 
 
@@ -35,7 +34,7 @@ class Untrained:
 
     Args:
         probes: Costs of a linear head on the frozen base.
-        bases: Costs of the untrained base model, if it writes texts.
+        bases: Costs of the untrained base model, if it generates texts.
     """
 
     probes: Mapping[str, float] = field(default_factory=dict)
@@ -49,11 +48,11 @@ class Untrained:
         candidates: Mapping[str, StrategySpace],
         seen: Mapping[str, Sequence[Observation]],
     ) -> Untrained:
-        """A copy with the costs of heads that were trials, which the study compares.
+        """A copy with the costs of trials that are linear heads on a frozen base.
 
         Args:
             candidates: Candidates of the study, by key.
-            seen: The trials of each.
+            seen: The trials of each candidate.
         """
         heads = [(key, item.model) for key, item in candidates.items() if item.one_trial]
         ended = {
@@ -67,13 +66,13 @@ class Untrained:
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
     ) -> Observation | None:
-        """The expected cost of a candidate's trial at the lowest rate; None if unknown.
+        """An observation for a candidate's trial at the lowest rate; None if its cost is unknown.
 
         Args:
-            key: The candidate's.
-            candidate: Its strategy and model.
+            key: Key of the candidate.
+            candidate: The candidate's strategy and model.
             axes: Its searched parameters.
-            constants: Values of the others, which conditions may name.
+            constants: Values of its other parameters, on which conditions may depend.
         """
         rate, start = axes.get(RATE), axes.get(START)
         if not isinstance(rate, Axis):
@@ -93,11 +92,13 @@ class Untrained:
             low, usual = head.practice[0], head.unit(head.parameter.default)
             point[HEAD_RATE] = head.value((low + usual) / 2)
         chosen = {**constants, **point}
-        held = {name: value for name, value in point.items() if axes[name].parameter.holds(chosen)}
+        existing = {
+            name: value for name, value in point.items() if axes[name].parameter.holds(chosen)
+        }
         return Observation(
             number=NUMBER,
             key=key,
-            parameters=held,
+            parameters=existing,
             cost=cost,
             complete=True,
             running=False,
@@ -112,7 +113,7 @@ NOTHING = Untrained()
 def of_baseline(plan: Plan, baseline: BaselineResult) -> Untrained:
     """The cost of a baseline that is an untrained model; none for other baselines."""
     cost, model = plan.objective.cost_of(baseline), plan.candidates[0].model
-    # After a stage, trials do not begin as the base model is.
+    # After continued pretraining, trials do not start from the base model.
     if cost is None or any(candidate.stages for candidate in plan.candidates):
         return NOTHING
     return Untrained(

@@ -1,6 +1,6 @@
-"""Bases that features make of a model before trials: kept in the cache, and in runs that need them.
+"""Bases that features make from a model before trials; kept in the cache and in runs that use them.
 
-What a trial then does with such a base is no different from any other.
+A trial then uses such a base like any other.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sweeper.trials import BaseRef, PreparedBase, TrialConfig
 
 FOLDER = "bases"
 _LOCAL = "local-bases"
-# Bytes read at each end of a file to tell one version of a model from another.
-_SAMPLE = 1 << 20
+# Bytes read at each end of a file for the digest that identifies a version of a model.
+_DIGEST_BYTES = 1 << 20
 
 
 class Bases:
-    """The bases that trials of one model train on instead of the model's own.
+    """The bases on which trials of one model train instead of the model's own base.
 
-    One at a time is held in memory: that of the last trial.
+    Only the base of the last trial is held in memory.
     """
 
     def __init__(self, context: ModelContext) -> None:
@@ -38,7 +38,7 @@ class Bases:
         self._held: tuple[Path, LentBase] | None = None
 
     def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
-        """The base of a trial, which is made now if necessary; None for the model's own.
+        """The base of a trial, made now if necessary; None if it is the model's own.
 
         Raises:
             UsageError: It cannot be made.
@@ -46,29 +46,29 @@ class Bases:
             TrainingDiverged: A loss is not finite.
         """
         for feature, make in self._makers:
-            if (made := make(config, micro_batch)) is not None:
-                name = made.folder.relative_to(home()).as_posix()
+            if (prepared := make(config, micro_batch)) is not None:
+                name = prepared.folder.relative_to(home()).as_posix()
                 return PreparedBase(
-                    base=BaseRef(folder=name, state=base_state(made.folder)),
+                    base=BaseRef(folder=name, state=base_state(prepared.folder)),
                     feature=feature,
-                    record=made.record.model_dump(mode="json"),
-                    seconds=made.seconds,
+                    record=prepared.record.model_dump(mode="json"),
+                    seconds=prepared.seconds,
                 )
         if self.context.device.type == "cuda":
             self.forget()  # one base at a time on a GPU
         return None
 
     def lent_base(self, base: BaseRef, folder: Path | None = None) -> LentBase:
-        """Lends a base.
+        """The cache that lends a base.
 
         Args:
-            folder: Where it is; in the cache if None.
+            folder: The base's folder; the one in the cache if None.
         """
         folder = folder or home() / base.folder
         if self._held is None or self._held[0] != folder:
             self.make_room()
             context = self.context
-            # The name that PEFT writes into an adapter: where its base lies in the run's folder.
+            # PEFT writes this name into an adapter: the path of its base within the run's folder.
             name = f"./{base.folder}"  # "a/b" would be a name of the hub
             kind, fused = context.task.task_type, context.lent_base.fused
             lent_base = LentBase(folder, kind, context.device, name=name, fused=fused)
@@ -95,14 +95,14 @@ def keep_in(run: Path, base: BaseRef) -> None:
     made_once(run / base.folder, lambda empty: _link_all(home() / base.folder, empty))
 
 
-def folder_of(base: BaseRef, weights: Path) -> Path:
+def find_base(base: BaseRef, weights: Path) -> Path:
     """The folder of the base that weights were trained on: in their run or in the cache.
 
     Args:
         weights: ``weights/`` of a trial.
 
     Raises:
-        UsageError: It is in neither, or another one is there.
+        UsageError: It is in neither, or the folder holds another base.
     """
     for root in (home(), *weights.resolve().parents):
         if (folder := root / base.folder).is_dir() and base_state(folder) == base.state:
@@ -124,8 +124,8 @@ def _link_all(source: Path, folder: Path) -> None:
             shutil.copy2(file, folder / file.name)
 
 
-def remember(folder: Path) -> str:
-    """Keep the path of a local base in the cache, since files that are shared have its name only.
+def remember_folder(folder: Path) -> str:
+    """Keep the path of a local base in the cache, since shared files only have its name.
 
     Returns:
         Its ``base_state``.
@@ -137,7 +137,7 @@ def remember(folder: Path) -> str:
 
 
 def local_base(name: str, state: str) -> Path:
-    """The folder of a local base: where it was on this machine, else in the working directory."""
+    """The folder of a local base: its recorded path, else the name in the working directory."""
     with contextlib.suppress(OSError, ValueError):
         if (folder := Path(read_text(home() / _LOCAL / state))).is_dir():
             return folder
@@ -147,7 +147,7 @@ def local_base(name: str, state: str) -> Path:
 def base_state(folder: Path) -> str:
     """A digest of sizes and of both ends of the safetensors files of a base model.
 
-    Files of many GB are told apart in milliseconds: training changes all layers, so that it also
+    This takes milliseconds for files of many GB. Training changes all layers, so that it also
     changes the ends.
     """
     sha = hashlib.sha256()
@@ -155,7 +155,7 @@ def base_state(folder: Path) -> str:
         size = path.stat().st_size
         sha.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            sha.update(file.read(_SAMPLE))
-            file.seek(max(0, size - _SAMPLE))
-            sha.update(file.read(_SAMPLE))
+            sha.update(file.read(_DIGEST_BYTES))
+            file.seek(max(0, size - _DIGEST_BYTES))
+            sha.update(file.read(_DIGEST_BYTES))
     return sha.hexdigest()

@@ -1,6 +1,6 @@
 """One base model with one data set: the folder, tokenizer, task, tokens and the base itself.
 
-Made once for each model and worker; knows no trial.
+Made once for each model and worker.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ModelContext:
 
     Args:
         sequence_length: Cap in tokens, the same in every trial.
-        evaluation_batch: For baselines; trials bring their own.
-        mixed: Dtype of autocast when the base is scored, as in trials.
+        evaluation_batch: Batch size when baselines are scored; trials have their own.
+        mixed: Dtype of autocast when the base is scored.
         underway: Called with the progress of long work; raises an error to end it.
         base_dtype: The dtype in which the untrained base is loaded.
-        quantization_config: Its quantisation, where only a quantised base fits the device.
+        quantization_config: Quantisation of the untrained base, if only a quantised base fits.
         fused: Whether bases compute with fused kernels.
     """
 
@@ -88,14 +88,14 @@ class ModelContext:
         self._further: dict[frozenset[str], TokenizedSplit] = {}
 
     def part(self, rows: int, seed: int) -> ModelContext:
-        """The same base and validation split with so many of the training rows.
+        """The same base and validation split with only ``rows`` of the training rows.
 
-        Further rows stay as far as all rows that they were made from are among these.
+        Further (augmented) rows are kept if all rows that they were made from are kept.
         """
-        made, dataset = copy.copy(self), self.dataset
+        subset, dataset = copy.copy(self), self.dataset
         train = sample_rows(dataset.splits["train"], rows, seed)
         keys = {example.key for example in train}
-        made.dataset = replace(
+        subset.dataset = replace(
             dataset,
             splits={**dataset.splits, "train": train},
             further_rows=tuple(
@@ -105,10 +105,12 @@ class ModelContext:
             ),
         )
         length = self.task.sequence_length
-        made.task = task_of(self.spec)(made.dataset, self.tokenizer, self.facts, self.spec, length)
-        made._further = {}
-        made._items = {"validation": self.items("validation")}
-        return made
+        subset.task = task_of(self.spec)(
+            subset.dataset, self.tokenizer, self.facts, self.spec, length
+        )
+        subset._further = {}
+        subset._items = {"validation": self.items("validation")}
+        return subset
 
     def items(self, split: Split) -> TokenizedSplit:
         """The tokenised items of a split, made when first asked for."""
@@ -134,7 +136,7 @@ class ModelContext:
         return self._further[sources]
 
     def notes(self, *splits: Split) -> tuple[EncodingNote, ...]:
-        """Notes on examples of these splits that tokenising cut or left out."""
+        """Notes on examples of these splits that were cut or dropped in tokenising."""
         split_notes = (self.task.notes(self.items(split).encoding_kinds, split) for split in splits)
         return tuple(note for notes in split_notes for note in notes)
 
@@ -152,5 +154,5 @@ class ModelContext:
 
     @property
     def head_classes(self) -> int:
-        """Classes of a new head; 0 where the model keeps its own."""
+        """Classes of a new head; 0 if the model keeps its own head."""
         return len(self.dataset.labels) if isinstance(self.task, Classification) else 0

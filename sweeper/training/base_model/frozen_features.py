@@ -1,4 +1,4 @@
-"""Pooled features of the frozen base, and linear probes on them. Each is made once."""
+"""Pooled features of the frozen base, and linear probes on them. Each is computed once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sweeper.tasks.task import Floats
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of
 
-# Enough for a mean and a spread of each feature; the first items are a random subset.
-_FEATURE_SAMPLE = 256
+# Items for the mean and standard deviation of each feature; the first are a random subset.
+_FEATURE_SAMPLE_ITEMS = 256
 
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A frozen probe with its seconds, those of its features included."""
+    """A frozen probe with the seconds of its fit and of its features."""
 
     probe: Probe
     seconds: float
@@ -39,7 +39,7 @@ class FrozenFeatures:
     """The frozen features of one base model's data, computed when first asked for.
 
     Args:
-        path: Regularisation strengths that a probe is chosen from, ascending.
+        path: Regularisation strengths to choose from, ascending.
     """
 
     def __init__(self, context: ModelContext, path: Sequence[float] = PATH) -> None:
@@ -51,8 +51,8 @@ class FrozenFeatures:
 
     @cached_property
     def classification(self) -> Classification:
-        """The task with a head on pooled features; beside a task that writes the class's name,
-        what its baselines are made of.
+        """The task with a head on pooled features. For a task that generates the class's name,
+        it is the equivalent task with a head, which the baselines use.
 
         Raises:
             UsageError: There are no classes.
@@ -69,7 +69,7 @@ class FrozenFeatures:
             fix="Use a strategy that trains the model itself.",
         )
 
-    def _texts(self, split: Split) -> TokenizedSplit:
+    def _tokenized(self, split: Split) -> TokenizedSplit:
         if self.classification is self._context.task:
             return self._context.items(split)
         return TokenizedSplit(self.classification, self._context.dataset.splits[split])
@@ -87,11 +87,11 @@ class FrozenFeatures:
         return self._pooled[split]
 
     def _features(self, split: Split, count: int) -> Array:
-        context, task, items = self._context, self.classification, self._texts(split)
+        context, task, items = self._context, self.classification, self._tokenized(split)
         base: Any = context.base()
-        # A language model's own head is left out: features are what it is put upon.
-        states = base.base_model if context.task.task_type == "CAUSAL_LM" else base
-        model = Classifier(states, task.pooling, context.facts.hidden_size, 1)
+        # Without a language model's own head: features are the inputs of a head.
+        body = base.base_model if context.task.task_type == "CAUSAL_LM" else base
+        model = Classifier(body, task.pooling, context.facts.hidden_size, 1)
         features = np.empty((count, context.facts.hidden_size), dtype=np.float32)
         done = 0
         with torch.no_grad():
@@ -105,30 +105,30 @@ class FrozenFeatures:
 
     @cached_property
     def sample(self) -> Array | None:
-        """Features of the first train items, for the size of a new head's inputs; None where the
-        task has no head."""
+        """Features of the first train items, by which a new head normalises its inputs; None if
+        the task has no head."""
         if not isinstance(self._context.task, Classification):
             return None
-        count = min(_FEATURE_SAMPLE, len(self._context.items("train")))
+        count = min(_FEATURE_SAMPLE_ITEMS, len(self._context.items("train")))
         return self._features("train", count)
 
     @property
     def probe(self) -> Probe:
-        """The frozen probe that is a baseline: at its best regularisation, all classes alike."""
+        """The frozen probe as a baseline: at its best regularisation, with unweighted classes."""
         return self.probe_for({}).probe
 
     def probe_for(self, parameters: Mapping[str, Scalar]) -> FittedProbe:
         """The frozen probe with a trial's ``class_weight``, fitted once for each of them.
 
         Raises:
-            UsageError: There is no such way to weigh, or there are no classes.
+            UsageError: The ``class_weight`` is unknown, or there are no classes.
         """
-        how = parameters.get("class_weight", "none")
-        if how not in self._probes:
-            self._probes[how] = self._fitted(self.classification.class_weights(parameters))
-        return self._probes[how]
+        class_weight = parameters.get("class_weight", "none")
+        if class_weight not in self._probes:
+            self._probes[class_weight] = self._fit(self.classification.class_weights(parameters))
+        return self._probes[class_weight]
 
-    def _fitted(self, class_weights: Floats | None) -> FittedProbe:
+    def _fit(self, class_weights: Floats | None) -> FittedProbe:
         context, task = self._context, self.classification
         base = bytes_of(context.base())  # loaded before the count begins, as for other trials
         peak = PeakMemory(context.device)
@@ -146,6 +146,6 @@ class FrozenFeatures:
         )
         seconds = time.perf_counter() - start
         seconds += self._pooled_seconds["train"] + self._pooled_seconds["validation"]
-        # Features are computed for the first fit alone, and need more memory than any fit.
+        # Only the first fit computes features, which takes more memory than any fit.
         earlier = max((fitted.peak_gib for fitted in self._probes.values()), default=0.0)
         return FittedProbe(probe, seconds, max(earlier, peak.gib(base)))

@@ -1,11 +1,11 @@
-"""liger-kernel's kernels for norms, rotary positions and gated layers of a model on a GPU."""
+"""liger-kernel's fused kernels for norms, rotary positions and gated MLPs of a model on a GPU."""
 
 from __future__ import annotations
 
 from torch import nn
 from transformers import PreTrainedModel
 
-# Losses are computed a part of the tokens at a time without it (``answer_logits``).
+# Its losses are off: ``answer_logits`` already computes the loss for part of the tokens at a time.
 _KERNELS = {
     "rope": True,
     "rms_norm": True,
@@ -18,10 +18,10 @@ _KERNELS = {
 def fuse(model: nn.Module) -> None:
     """Compute with fused kernels where liger-kernel has them for the architecture.
 
-    Weights and names stay. Rotary positions change for all models of the architecture in this
-    process.
+    Weights and names stay the same. Rotary positions change for all models of the architecture in
+    this process.
     """
-    # It loads Triton, which machines without a GPU lack.
+    # Imported here because it loads Triton, which machines without a GPU lack.
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
     assert isinstance(model, PreTrainedModel)

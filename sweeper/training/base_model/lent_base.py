@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 _AUTO: dict[TaskType, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "FEATURE_EXTRACTION": AutoModel}
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# One tensor in this many is compared with its checksum each time the base comes back; which ones
-# moves on, so that all of them are looked at within this many trials.
+# One tensor in this many is compared with its checksum each time the base is given back: others
+# each time, so that all tensors are compared within this many trials.
 _CHECK_ONE_IN = 8
-# A base waits in main memory if it takes no more than this share of what is available.
-_SHARE = 0.25
+# A base is moved to main memory if it takes no more than this share of the available memory.
+_MAX_MEMORY_SHARE = 0.25
 
 
 def load_base(
@@ -42,9 +42,9 @@ def load_base(
 ) -> nn.Module:
     """A base model from a local folder: frozen, in evaluation mode, without a cache.
 
-    The dtype is always said: transformers would load most models in the dtype they were saved
-    in, and a trial would train in pure bf16 without anybody having asked for it. ``config`` is
-    that of the folder if None. ``fused``: with the kernels of ``fused_kernels``.
+    The dtype is explicit: transformers would load most models in the dtype they were saved
+    in, and a trial could train in pure bf16 unasked. ``config`` is that of the folder if None.
+    ``fused``: with the kernels of ``fused_kernels``.
 
     Raises:
         TooLarge: The device does not hold it.
@@ -67,23 +67,23 @@ def load_base(
     if fused:
         fuse(model)
     if name:
-        # What PEFT writes into an adapter as its base: a name that means the same elsewhere.
+        # PEFT writes this into an adapter as its base: a name that is also valid on other machines.
         model.name_or_path = name
     return model.requires_grad_(False).eval()
 
 
-def checkpoint(base: Any, wanted: bool) -> None:
-    """Switch activation checkpointing on or off, in the variant that needs no input gradients.
+def set_gradient_checkpointing(base: Any, on: bool) -> None:
+    """Switch gradient checkpointing on (in the non-reentrant variant) or off.
 
     Raises:
-        ModelError: The architecture cannot.
+        ModelError: The architecture does not support it.
     """
-    if wanted and not base.supports_gradient_checkpointing:
+    if on and not base.supports_gradient_checkpointing:
         raise ModelError(
             f"{type(base).__name__} does not support gradient checkpointing",
             fix="Set training.gradient_checkpointing to false.",
         )
-    if wanted:
+    if on:
         base.activation_checkpointing_enable({"use_reentrant": False})
     elif base.is_activation_checkpointing:
         base.activation_checkpointing_disable()
@@ -96,7 +96,7 @@ def checksum(tensor: Tensor) -> int:
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """All weights and buffers but quantised ones: no strategy trains those, and bitsandbytes
+    """All weights and buffers except quantised ones: no strategy trains these, and bitsandbytes
     repacks them on a CPU when the model goes from training to evaluation."""
     return {
         name: tensor
@@ -106,21 +106,21 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 @dataclass(eq=False)
-class _Held:
-    """A loaded base, the checksums of its weights, and their copies if a borrower trains them."""
+class _LoadedBase:
+    """A loaded base, the checksums of its weights, and copies of them if a trial trains them."""
 
     model: nn.Module
     checksums: dict[str, int]
-    pristine: dict[str, Tensor] | None = None
+    original: dict[str, Tensor] | None = None
 
     def restore(self) -> None:
-        if self.pristine is not None:
+        if self.original is not None:
             with torch.no_grad():
                 for name, weight in _weights(self.model).items():
-                    weight.copy_(self.pristine[name])
+                    weight.copy_(self.original[name])
 
-    def is_itself(self, turn: int) -> bool:
-        """Whether nothing was added, and the weights whose turn it is have not changed."""
+    def is_unchanged(self, turn: int) -> bool:
+        """Whether no weight was added, and those that are checked at this turn have not changed."""
         weights = _weights(self.model)
         names = sorted(self.checksums)[turn % _CHECK_ONE_IN :: _CHECK_ONE_IN]
         return weights.keys() == self.checksums.keys() and all(
@@ -129,13 +129,13 @@ class _Held:
 
 
 class LentBase:
-    """Keeps one base model (in each dtype that was asked for) and restores it between trials.
+    """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
 
     A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
 
     Args:
         folder: Config and safetensors weights.
-        task_type: Which head transformers puts on it.
+        task_type: Decides which head transformers puts on it.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
         fused: Whether to compute with fused kernels.
     """
@@ -155,8 +155,8 @@ class LentBase:
         self._trust = trust_remote_code
         self._name = name
         self.fused = fused
-        self._held: dict[str, _Held] = {}
-        self._there = ""
+        self._held: dict[str, _LoadedBase] = {}
+        self._on_device = ""
         self._returns = 0
 
     def lend(
@@ -181,17 +181,17 @@ class LentBase:
                 fused=self.fused,
             )
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
-            self._held[key], self._there = _Held(model, sums), key
-        held = self._held[key]
-        if key != self._there:
+            self._held[key], self._on_device = _LoadedBase(model, sums), key
+        loaded = self._held[key]
+        if key != self._on_device:
             self._park()
             with loading_a_model():
-                held.model.to(self._device)
-            self._there = key
-        if will_change and held.pristine is None:
-            weights = _weights(held.model).items()
-            held.pristine = {name: w.detach().to("cpu", copy=True) for name, w in weights}
-        return held.model
+                loaded.model.to(self._device)
+            self._on_device = key
+        if will_change and loaded.original is None:
+            weights = _weights(loaded.model).items()
+            loaded.original = {name: w.detach().to("cpu", copy=True) for name, w in weights}
+        return loaded.model
 
     def give_back(self, model: nn.Module, changed: bool = False) -> None:
         """Restore a lent base and compare a part of it with what was loaded.
@@ -201,30 +201,30 @@ class LentBase:
         """
         self._returns += 1
         model.requires_grad_(False).eval()
-        held = next((base for base in self._held.values() if base.model is model), None)
-        if held is not None and changed:
-            held.restore()
-        if held is None or not held.is_itself(self._returns):
+        loaded = next((base for base in self._held.values() if base.model is model), None)
+        if loaded is not None and changed:
+            loaded.restore()
+        if loaded is None or not loaded.is_unchanged(self._returns):
             log.warning("the base model's weights were changed by a trial; they are loaded again")
             self.forget()
 
     def _park(self) -> None:
         """Free the GPU: its variant waits in main memory, if there is room for it."""
-        held = self._held.get(self._there)
-        if held is None or self._device.type != "cuda":
+        loaded = self._held.get(self._on_device)
+        if loaded is None or self._device.type != "cuda":
             return
-        room = _SHARE * psutil.virtual_memory().available
-        if getattr(held.model, "is_quantized", False) or bytes_of(held.model) > room:
-            del self._held[self._there]
+        room = _MAX_MEMORY_SHARE * psutil.virtual_memory().available
+        if getattr(loaded.model, "is_quantized", False) or bytes_of(loaded.model) > room:
+            del self._held[self._on_device]
         else:
-            held.model.to("cpu")
-        self._there = ""
+            loaded.model.to("cpu")
+        self._on_device = ""
         torch.cuda.empty_cache()
 
     def forget(self) -> None:
         """Release all memory. The next ``lend`` loads again."""
         self._held.clear()
-        self._there = ""
+        self._on_device = ""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

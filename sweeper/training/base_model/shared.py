@@ -24,22 +24,23 @@ class SharedModel:
         self.context = context
         self.features = FrozenFeatures(context)
         self.bases = Bases(context)
-        self._whole = self
+        self._with_all_rows = self
         self._of_features: dict[str, Any] = {}
 
     def part(self, rows: int, seed: int) -> SharedModel:
-        """The same model with so many of the training rows; what does not depend on them stays."""
-        made = SharedModel(self.context.part(rows, seed))
-        made.bases, made._whole = self.bases, self._whole
-        return made
+        """The same model with only ``rows`` of the training rows; shares what is independent of
+        them."""
+        reduced = SharedModel(self.context.part(rows, seed))
+        reduced.bases, reduced._with_all_rows = self.bases, self._with_all_rows
+        return reduced
 
     def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
-        """What a feature computes once for all trials of the model, on whatever rows they train."""
-        whole = self._whole
-        if name not in whole._of_features:
-            whole._of_features[name] = make(whole.context)
-        made: T = whole._of_features[name]
-        return made
+        """What a plug-in computes once for all trials of the model, whatever rows they train on."""
+        shared = self._with_all_rows
+        if name not in shared._of_features:
+            shared._of_features[name] = make(shared.context)
+        computed: T = shared._of_features[name]
+        return computed
 
     @cached_property
     def baselines(self) -> tuple[Baseline, ...]:

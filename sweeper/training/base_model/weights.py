@@ -24,8 +24,8 @@ from sweeper.facts.record import ModelFacts
 from sweeper.jsontext import value_of
 from sweeper.spec import ModelSpec
 
-# Raised whenever the folder that a conversion writes changes; older folders are written anew.
-_FORMAT = 1
+# Version of the converted folder: older folders are converted again.
+_FORMAT_VERSION = 1
 _RECORD = "sweeper_source.json"
 
 
@@ -33,7 +33,7 @@ def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | Non
     """The folder of a model's weights; a packaged model is converted if necessary.
 
     Raises:
-        ModelError: They are not on this machine.
+        ModelError: The weights are not on this machine.
     """
     if model.id.startswith(PREFIX) and packaged(model.id).folder is None:
         return packaged_model(model.id.removeprefix(PREFIX), underway)
@@ -53,10 +53,10 @@ def loadable(model_id: str, folder: Path) -> str:
 
 
 def packaged_model(name: str, underway: Underway | None = None) -> Path:
-    """The folder of a packaged model, converted now if that has not been done.
+    """The folder of a packaged model, converted first if necessary.
 
-    The folder appears in one step, so that it is whole whenever it is there; a second process
-    waits for the first one's conversion instead of doing it again.
+    The folder appears in one step, so that it is always complete; a second process
+    waits for the conversion of the first.
 
     Args:
         name: ``smollm2``, without the prefix ``packaged:``.
@@ -64,7 +64,7 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
     Raises:
         ModelError: The name is unknown, or its package is not installed, or the cache cannot be
             written.
-        NotInstalled: ``gguf``, which reads it, is missing.
+        NotInstalled: ``gguf``, which reads the weights, is missing.
     """
     underway, source = underway or Underway(), _gguf_file(name)
 
@@ -107,58 +107,59 @@ def _is_current(folder: Path, source: Path) -> bool:
         recorded = value_of((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(recorded == _record(source))
+    return bool(recorded == _source_record(source))
 
 
-def _record(source: Path) -> dict[str, Any]:
-    return {"format": _FORMAT, "gguf": source.name, "bytes": source.stat().st_size}
+def _source_record(source: Path) -> dict[str, Any]:
+    return {"format": _FORMAT_VERSION, "gguf": source.name, "bytes": source.stat().st_size}
 
 
 def _convert(source: Path, folder: Path, underway: Steps) -> None:
     require(f"{source.name}, a GGUF file,", ["gguf"], install_command("gguf"))
-    with _watched(underway):
-        read = AutoModelForCausalLM.from_pretrained(
+    with _reported_loading(underway):
+        model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
-    tokenizer = _tokenizer(source, read.config)
+    tokenizer = _tokenizer(source, model.config)
     # In fp32, as dequantised: rounded to bf16 the loss of 60 answers went from 3.7993 to 3.7924 and
     # loading took 0.3 s instead of 0.1 s, for 270 MB less on disk (measured on one core).
-    _plain(read).save_pretrained(folder)
+    _without_gguf_trace(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / _RECORD).write_text(json.dumps(_record(source)), encoding="utf-8")
+    (folder / _RECORD).write_text(json.dumps(_source_record(source)), encoding="utf-8")
 
 
 @contextmanager
-def _watched(underway: Steps) -> Iterator[None]:
+def _reported_loading(underway: Steps) -> Iterator[None]:
     """Report each tensor that is read, by replacing transformers' progress bar."""
 
-    def counted(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
+    def reported(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
         for number, tensor in enumerate(tensors):
             underway(number, len(tensors))
             yield tensor
 
     bar = modeling_gguf_pytorch_utils.tqdm
-    modeling_gguf_pytorch_utils.tqdm = counted
+    modeling_gguf_pytorch_utils.tqdm = reported
     try:
         yield
     finally:
         modeling_gguf_pytorch_utils.tqdm = bar
 
 
-def _plain(read: Any) -> Any:
-    """The same network without the trace of its GGUF origin, which transformers will not save."""
-    fields = read.config.to_dict()
+def _without_gguf_trace(model: Any) -> Any:
+    """The same network without the fields of its GGUF origin, which transformers refuses to
+    save."""
+    fields = model.config.to_dict()
     for name in ("quantization_config", "_name_or_path", "_model_name_or_path", "dtype"):
         fields.pop(name, None)
-    plain = type(read)(type(read.config)(**fields))
-    plain.load_state_dict(read.state_dict())
-    plain.generation_config.eos_token_id = read.config.eos_token_id
+    plain = type(model)(type(model.config)(**fields))
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config.eos_token_id = model.config.eos_token_id
     return plain
 
 
 def _tokenizer(source: Path, config: Any) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    # The GGUF names its way of splitting ("smollm": every digit alone, then GPT-2's pattern);
+    # The GGUF file names its pre-tokenizer ("smollm": every digit alone, then GPT-2's pattern);
     # transformers keeps only the second step, which tokenises spaces before digits differently.
     backend = tokenizer.backend_tokenizer
     backend.pre_tokenizer = SplitInTurn(

@@ -16,7 +16,7 @@ from sweeper.data.examples import Example, digest
 from sweeper.data.splits import apportioned
 
 Part = tuple[Sequence[int], float]
-"""Places of rows, and what all of them together weigh relative to the other parts."""
+"""Indices of rows, and the weight of all of them together relative to the other parts."""
 
 
 class Mixture:
@@ -29,34 +29,34 @@ class Mixture:
         self.counts = apportioned([weight for _, weight in parts], size)
 
     def rows(self, epoch: int) -> list[int]:
-        """Places of the rows of an epoch, part by part."""
+        """Indices of the rows of an epoch, part by part."""
         return [
             row
             for number, count in enumerate(self.counts)
-            for row in self._turn(number, epoch * count, count)
+            for row in self._next_rows(number, epoch * count, count)
         ]
 
-    def _turn(self, number: int, start: int, count: int) -> list[int]:
-        """So many rows of a part from a place of its endless sequence of permutations on."""
-        rows, turn = self._parts[number], list[int]()
-        while len(turn) < count:
-            cycle, offset = divmod(start + len(turn), len(rows))
-            chosen = int(digest(f"{self._seed} {number} {cycle}")[:8], 16)
-            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(chosen))
-            turn += [rows[i] for i in order[offset : offset + count - len(turn)].tolist()]
-        return turn
+    def _next_rows(self, number: int, start: int, count: int) -> list[int]:
+        """``count`` rows of a part, from index ``start`` of an endless sequence of permutations."""
+        rows, picked = self._parts[number], list[int]()
+        while len(picked) < count:
+            cycle, offset = divmod(start + len(picked), len(rows))
+            seed = int(digest(f"{self._seed} {number} {cycle}")[:8], 16)
+            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+            picked += [rows[i] for i in order[offset : offset + count - len(picked)].tolist()]
+        return picked
 
 
 def mixture(
     originals: Sequence[Example], further: int, weights: Mapping[str, float], seed: int
 ) -> Mixture | None:
-    """How originals, and further rows after them, are mixed; None where each is seen once.
+    """The mixture of originals and of the further rows after them; None if each row is seen once.
 
     An epoch has as many rows as there are originals.
 
     Args:
-        further: How many rows come after them, each seen as often as an original on average.
-        weights: Of the sources by title; without them, each row weighs the same.
+        further: Number of further rows, each seen as often as an original on average.
+        weights: Source to weight; if empty, each row has the same weight.
     """
     if not further and not weights:
         return None
@@ -64,25 +64,26 @@ def mixture(
     by_source: dict[str, list[int]] = defaultdict(list)
     for row, example in enumerate(originals):
         by_source[example.source].append(row)
-    whole = sum(weights.get(source, 0.0) for source in by_source)
+    total = sum(weights.get(source, 0.0) for source in by_source)
     parts: list[Part] = [
-        (rows, size * weights[source] / whole if weights else len(rows))
+        (rows, size * weights[source] / total if weights else len(rows))
         for source, rows in by_source.items()
     ]
     further_parts: list[Part] = [(range(size, size + further), further)] if further else []
     return Mixture(parts + further_parts, size, seed)
 
 
-# Batches are cut from pools of this many batches' worth of examples that were sorted by length.
+# Batches are cut from pools of this many batches of examples that were sorted by length.
 # transformers' LengthGroupedSampler has the same number, but leaves a pool's batches in the order
 # of their lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
-_POOL = 50
-# Small data: transformers takes a quarter of an epoch, which groups nothing below 8 batches.
+_POOL_BATCHES = 50
+# Smallest pool, for small data: transformers takes a quarter of an epoch, which groups nothing
+# below 8 batches.
 # Measured on 120 instructions (self-instruct's seeds) in batches of 8: 2.10 tokens computed for
 # each real one in random order, 1.53 with pools of a quarter, 1.24 with these; on 60 of them 2.16,
 # 2.16 and 1.50. Half of an epoch at most, so that batches are not the same in each.
 # Not for classes: a length can tell a class, and batches of one class teach little.
-LEAST = 8
+MIN_POOL_BATCHES = 8
 
 
 class LengthGroupedBatches(Sampler[int]):
@@ -95,9 +96,9 @@ class LengthGroupedBatches(Sampler[int]):
         lengths: Lengths of all examples, in tokens.
         batch: The effective batch.
         seed: Seed of the trial; epoch e is shuffled with ``seed + e``.
-        least: Batches of a pool, as far as half of an epoch holds them.
-        epoch: The first one, counted from 0.
-        mixture: Which rows an epoch has; every row once if None.
+        min_pool_batches: Least batches of a pool, unless half of an epoch has fewer.
+        epoch: The first epoch, counted from 0.
+        mixture: The rows of an epoch; every row once if None.
     """
 
     def __init__(
@@ -105,14 +106,14 @@ class LengthGroupedBatches(Sampler[int]):
         lengths: Sequence[int],
         batch: int,
         seed: int,
-        least: int = LEAST,
+        min_pool_batches: int = MIN_POOL_BATCHES,
         epoch: int = 0,
         mixture: Mixture | None = None,
     ) -> None:
         self._lengths = lengths
         self._batch = batch
         self._seed = seed
-        self._least = least
+        self._min_pool_batches = min_pool_batches
         self._epoch = epoch
         self._mixture = mixture
 
@@ -127,7 +128,7 @@ class LengthGroupedBatches(Sampler[int]):
             order = [rows[number] for number in order]
         self._epoch += 1
         quarter, half = len(order) // (4 * self._batch), -(-len(order) // (2 * self._batch))
-        pool = self._batch * min(_POOL, max(1, quarter, min(self._least, half)))
+        pool = self._batch * min(_POOL_BATCHES, max(1, quarter, min(self._min_pool_batches, half)))
         batches: list[list[int]] = []
         for start in range(0, len(order), pool):
             by_length = sorted(order[start : start + pool], key=lambda i: -self._lengths[i])

@@ -1,4 +1,4 @@
-"""The weights in checkpoints of a trial, and whether a checkpoint can be continued."""
+"""Weights in a trial's checkpoints, and whether training can continue from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)
 
-# Weights that train, and those of the best rung where that is an earlier one.
+# Trainable weights, and those of the best rung if that is an earlier one.
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 
-# What may differ between two attempts at the same configuration.
-_FREE = {"attempt": 1, "checkpoints": False, "keep_weights": False, "memory_note": ""}
+# Fields that may differ between two attempts at the same configuration.
+_IGNORED_FIELDS = {"attempt": 1, "checkpoints": False, "keep_weights": False, "memory_note": ""}
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy in main memory of everything that trains."""
+    """A copy in main memory of all trainable weights."""
     return {
         name: weight.detach().to("cpu", copy=True)
         for name, weight in model.named_parameters()
@@ -66,8 +66,8 @@ class Saved:
         return dict(load_file(str(path if path.is_file() else self.folder / WEIGHTS)))
 
 
-def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
-    """The checkpoint in a folder, or the reason why it cannot be used.
+def open_checkpoint(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
+    """The checkpoint in a folder, or the reason why training cannot continue from it.
 
     Args:
         folder: ``checkpoint-<rung>`` of an earlier attempt.
@@ -77,10 +77,10 @@ def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
         saved = Saved.at(folder)
     except UsageError as error:
         return error.problems[0].what
-    if damaged := saved.manifest.damaged(folder):
+    if damaged := saved.manifest.damaged_file(folder):
         return f"{damaged} is damaged"
-    made_for = saved.manifest.config
-    if made_for.model_copy(update=_FREE) != config.model_copy(update=_FREE):
+    saved_config = saved.manifest.config
+    if saved_config.model_copy(update=_IGNORED_FIELDS) != config.model_copy(update=_IGNORED_FIELDS):
         return "it belongs to another configuration"
     if saved.manifest.data_fingerprint != fingerprint:
         return "it was made with other data"
@@ -88,5 +88,5 @@ def usable(folder: Path, config: TrialConfig, fingerprint: str) -> Saved | str:
 
 
 def state_file() -> str:
-    """The file in a checkpoint with the state of this rank that the Trainer does not keep."""
+    """The file in a checkpoint with this rank's state, as far as the Trainer does not save it."""
     return f"sweeper_state_{rank_here()}.pt"

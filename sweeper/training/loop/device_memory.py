@@ -1,11 +1,10 @@
-"""Memory of a device: its peak in a trial, and another try where it runs out.
+"""Memory of a device: its peak in a trial, and retries with smaller batches where it runs out.
 
-Another try has half the micro-batch. The effective batch stays what it was, and each try starts
-from clean weights, so that the result is that of a trial which was set up with the smaller
-micro-batch. The only module that reads the text of an out-of-memory error.
+A retry has half the micro-batch, the same effective batch, and clean weights: its result is that
+of a trial planned with the smaller micro-batch.
 
-A peak on a GPU is what torch had allocated at most, the model included. On a CPU it is by how much
-the process's resident set grew once the model stood, plus the model itself; memory that the
+The peak on a GPU is the most that torch had allocated, the model included. On a CPU it is the
+growth of the process's resident set after the model was loaded, plus the model; memory that the
 allocator kept from an earlier trial is trimmed first.
 """
 
@@ -32,22 +31,22 @@ from sweeper.units import GIB
 
 Result = TypeVar("Result")
 
-_TEXTS = (
+_OOM_TEXTS = (
     *("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"),
     # cuBLAS and cuDNN allocate without torch's allocator; cuBLAS when it is initialised.
     *("cublas_status_alloc_failed", "cublas_status_not_initialized", "cudnn_status_alloc_failed"),
 )
-_ASKED = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
+_REQUESTED_AMOUNT = re.compile(r"allocate (?P<amount>[\d.]+) ?(?P<unit>GiB|MiB|KiB|bytes)")
 _UNITS = {"GiB": GIB, "MiB": 1024**2, "KiB": 1024, "bytes": 1}
 
 _STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 @dataclass(frozen=True)
 class Batching:
-    """How an effective batch is cut up, by the names of a configuration.
+    """How an effective batch is divided, with the field names of a trial's configuration.
 
     ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
     """
@@ -57,8 +56,8 @@ class Batching:
     evaluation_batch: int
 
     @classmethod
-    def of(cls, made: TrialConfig | Checkpoint) -> Batching:
-        return cls(**{size.name: getattr(made, size.name) for size in fields(cls)})
+    def of(cls, source: TrialConfig | Checkpoint) -> Batching:
+        return cls(**{size.name: getattr(source, size.name) for size in fields(cls)})
 
     def smaller_training(self) -> Batching | None:
         """Half the micro-batch, or the next divisor below; None at one example."""
@@ -78,7 +77,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on a GPU or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(t in str(error).lower() for t in _TEXTS)
+    return isinstance(error, RuntimeError) and any(t in str(error).lower() for t in _OOM_TEXTS)
 
 
 def release_memory() -> None:
@@ -92,30 +91,30 @@ def release_memory() -> None:
         trim(0)
 
 
-def _asked_gib(error: BaseException) -> float | None:
-    match = _ASKED.search(str(error))
+def _requested_gib(error: BaseException) -> float | None:
+    match = _REQUESTED_AMOUNT.search(str(error))
     return float(match["amount"]) * _UNITS[match["unit"]] / GIB if match else None
 
 
 def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
-    """Memory needed, and what other processes leave of the device, by an out-of-memory error."""
-    asked = _asked_gib(error)
+    """The failure for an out-of-memory error: memory needed, and memory not used by others."""
+    requested = _requested_gib(error)
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
-        had, used = free + torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
+        available, used = free + torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
     else:
-        had, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
+        available, used = psutil.virtual_memory().total, psutil.Process().memory_info().rss
     detail = (str(error).strip() or type(error).__name__).splitlines()[0]
-    needed = None if asked is None else asked + used / GIB
-    return TooLarge(detail, needed, had / GIB, loading=loading)
+    needed = None if requested is None else requested + used / GIB
+    return TooLarge(detail, needed, available / GIB, loading=loading)
 
 
 @contextmanager
 def loading_a_model() -> Iterator[None]:
-    """A context in which no smaller batch helps where memory runs out.
+    """Report that memory runs out as a failure of loading, which no smaller batch avoids.
 
     Raises:
-        TooLarge: It ran out.
+        TooLarge: Memory ran out.
     """
     try:
         yield
@@ -127,10 +126,10 @@ def loading_a_model() -> Iterator[None]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error of loading with those that led to it.
+    """An error of loading, and the errors that led to it.
 
-    transformers raises one that names none of those that it met while it quantised weights; their
-    texts are in a local variable.
+    Where quantising weights fails, transformers raises an error that does not name the causes;
+    their texts are in a local variable.
     """
     while error is not None:
         yield error
@@ -148,12 +147,12 @@ def in_batches_that_fit(
 
     Args:
         batching: Batches of the first call.
-        attempt: Trains; leaves none of its memory behind when it raises. Every call but the first
-            one starts from clean weights.
-        evaluating: Whether the last call evaluated when it ended: which batch was too large.
+        attempt: Trains; frees its memory when it raises. Every call but the first
+            starts from clean weights.
+        evaluating: Whether the last call ended in evaluation, whose batch was then too large.
 
     Raises:
-        TooLarge: It does not fit at one example either, or no model is loaded.
+        TooLarge: It does not fit even at one example, or loading the model fails.
     """
     while True:
         try:
@@ -161,14 +160,14 @@ def in_batches_that_fit(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            lacking = shortage(error)
+            failure = shortage(error)
         # Outside of the handler: its error would keep the frames, and so the tensors, alive.
         release_memory()
-        less = batching.smaller_evaluation() if evaluating() else None
-        less = less or batching.smaller_training()
-        if less is None:
-            raise lacking
-        batching = less
+        smaller = batching.smaller_evaluation() if evaluating() else None
+        smaller = smaller or batching.smaller_training()
+        if smaller is None:
+            raise failure
+        batching = smaller
 
 
 def bytes_of(model: nn.Module) -> int:
@@ -178,7 +177,7 @@ def bytes_of(model: nn.Module) -> int:
 
 
 class PeakMemory:
-    """Starts counting when made."""
+    """The peak memory of a device since this object was made."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -193,7 +192,7 @@ class PeakMemory:
         """The peak so far.
 
         Args:
-            model_bytes: The model's, which was there before the count began.
+            model_bytes: Bytes of the model, which was loaded before the count began.
         """
         if self._device.type == "cuda":
             return float(torch.cuda.max_memory_allocated(self._device) / GIB)
@@ -202,9 +201,9 @@ class PeakMemory:
 
 
 def _reset_peak() -> bool:
-    """Let Linux count the peak resident set anew; False where it cannot."""
+    """Reset Linux's peak of the resident set; False if that is impossible."""
     try:
-        _CLEAR.write_text("5")
+        _CLEAR_REFS.write_text("5")
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a feature may add to one training: the base class of the objects that ``trial.py`` makes."""
+"""Base class of what a plug-in adds to a training; made by ``trial.py`` of a feature folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class FurtherBatch(NamedTuple):
-    """A batch that an optimizer step takes besides those of the trial's task.
+    """A batch of an optimizer step in addition to those of the trial's task.
 
     Args:
         task: Computes its loss.
-        weight: Of one term of its loss.
-        origin: What its rows are counted as.
-        rows: How many it has; 0 if nothing of it is learnt.
+        weight: Weight of one term of its loss.
+        origin: Name under which its rows are counted.
+        rows: Number of rows; 0 if nothing is learnt from it.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class FurtherBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemMeasure:
-    """A measure of a model, with its items: each of shape ``(items,)``, empty if not known."""
+    """A measure of a model with its values per item, of shape ``(items,)``; empty if unknown."""
 
     measure: Measure
     values: Floats
@@ -44,36 +44,36 @@ class ItemMeasure:
 
     @classmethod
     def against(cls, title: str, unit: str, now: Evaluation, base: Evaluation) -> ItemMeasure:
-        """The loss on items, of a model and of its base; on the first ones of those of the base."""
+        """The losses of a model and of its base on the items that the model was scored on."""
         before = base.losses[: len(now.losses)]
-        level = float(np.average(before, weights=now.weights))
-        measure = Measure(title=title, unit=unit, value=now.loss, base=level)
+        base_loss = float(np.average(before, weights=now.weights))
+        measure = Measure(title=title, unit=unit, value=now.loss, base=base_loss)
         return cls(measure, now.losses, before, now.weights)
 
 
 class Extension:
-    """What a feature adds to one training. It overrides what it needs.
+    """What a plug-in adds to one training. It overrides what it needs.
 
     Attributes:
         task_share: Weight of the task's loss beside those of further batches.
-        has_penalty: Whether it has ``reference`` and ``penalised_loss``.
+        has_penalty: Whether it overrides ``reference`` and ``penalised_loss``.
     """
 
     task_share = 1.0
     has_penalty = False
 
     def begin(self, lent_base: LentBase) -> None:
-        """Get ready, before the model is assembled.
+        """Prepare, before the model is assembled.
 
         Args:
             lent_base: Lends the base that the training starts from.
         """
 
-    def attend(self, attention: str) -> None:
-        """Take note of the attention of the assembled model, by its name in transformers."""
+    def use_attention(self, attention: str) -> None:
+        """Use the attention of the assembled model, given by its name in transformers."""
 
-    def further(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
-        """Batches of one optimizer step, as many on each rank.
+    def further_batches(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
+        """Further batches of one optimizer step; their number is the same on each rank.
 
         Args:
             task_tokens: Tokens of the task in this step, on all ranks together.
@@ -85,7 +85,7 @@ class Extension:
         """What the penalty needs, computed before the loss and without gradient.
 
         Args:
-            model: In training, not wrapped.
+            model: The model in training, not wrapped.
         """
         raise NotImplementedError
 
@@ -99,12 +99,12 @@ class Extension:
         """Measures of the model, by name: at a rung, or at the end with the weights of the result.
 
         Raises:
-            TrainingDiverged: One is not finite.
+            TrainingDiverged: A measure is not finite.
         """
         return {}
 
     def state(self) -> Any:
-        """What ``restore`` needs to go on from a checkpoint."""
+        """What ``restore`` needs to continue from a checkpoint."""
 
     def restore(self, state: Any) -> None:
-        """Go to a saved state. Called on a new object."""
+        """Restore a saved state. Called on a new object."""

@@ -16,29 +16,29 @@ T = TypeVar("T")
 
 
 def ranks_in_all() -> int:
-    """How many processes train this trial, as torch.distributed reads it."""
+    """Number of processes that train this trial, as torch.distributed reads it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank_here() -> int:
-    """Which of them this process is."""
+    """The rank of this process."""
     return int(os.environ.get("RANK", "0"))
 
 
 def gathered(value: T) -> list[T]:
-    """The values of all ranks, in order. All of them must call it at the same point."""
+    """The values of all ranks, in order of rank. All ranks must call it at the same point."""
     if ranks_in_all() == 1:
         return [value]
-    each: list[Any] = [None] * ranks_in_all()
-    dist.all_gather_object(each, value)
-    return each
+    values: list[Any] = [None] * ranks_in_all()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def check_wrapped(model: nn.Module) -> None:
     """Check that the Trainer wrapped the model in DDP, and log it.
 
     Raises:
-        RuntimeError: It did not: the devices would train apart.
+        RuntimeError: It did not: each device would train its own model.
     """
     kind, ranks = type(model).__name__, dist.get_world_size()
     if not isinstance(model, DistributedDataParallel):

@@ -9,10 +9,10 @@ from typing import Any
 
 from sweeper.spec import Scalar
 
-# The last share of the budget in which warmup-stable-decay anneals: one rung of eight, so that
-# all earlier rungs compare runs at their constant rate.
+# Share of the budget, at its end, in which warmup-stable-decay anneals: one rung of eight, so that
+# trials are compared at their constant rate at all earlier rungs.
 DECAY_SHARE = 1 / 8
-# best-practice range of 5-10% of the steps: its low end, which leaves the longest trunk.
+# The low end of the recommended 5-10% of the steps, which leaves the longest stable phase.
 WARMUP_SHARE = 0.05
 
 
@@ -26,14 +26,14 @@ class Schedule:
 
 
 def optimizer_steps(examples: int, effective_batch: int, epochs: float) -> int:
-    """How many optimizer steps ``epochs`` passes take; an incomplete batch is a step too."""
+    """Number of optimizer steps of ``epochs`` passes; an incomplete batch is a step too."""
     return max(1, math.ceil(epochs * math.ceil(examples / effective_batch)))
 
 
 def rung_steps(steps: int, rungs: int, every: int = 1) -> dict[int, list[int]]:
-    """Rungs by optimizer step: several at one step if there are fewer steps than rungs.
+    """Optimizer step to the rungs there: several if there are fewer steps than rungs.
 
-    Only every so many rungs are there, and the last.
+    Only each ``every``-th rung and the last are included.
 
     >>> rung_steps(100, 4)
     {25: [1], 50: [2], 75: [3], 100: [4]}
@@ -42,16 +42,16 @@ def rung_steps(steps: int, rungs: int, every: int = 1) -> dict[int, list[int]]:
     >>> rung_steps(100, 8, 4)
     {50: [4], 100: [8]}
     """
-    at: dict[int, list[int]] = {}
+    rungs_by_step: dict[int, list[int]] = {}
     for rung in sorted({*range(every, rungs, every), rungs}):
-        at.setdefault(max(1, round(rung / rungs * steps)), []).append(rung)
-    return at
+        rungs_by_step.setdefault(max(1, round(rung / rungs * steps)), []).append(rung)
+    return rungs_by_step
 
 
 def schedule(parameters: Mapping[str, Scalar], steps: int) -> Schedule:
     """The schedule of one trial, with warmup as an integer number of optimizer steps.
 
-    ``lr_scheduler_type`` is ``warmup_stable_decay`` unless the trial says otherwise. Its decay is
+    ``lr_scheduler_type`` is ``warmup_stable_decay`` unless the trial sets another. Its decay is
     1 - sqrt over the last eighth, the best of the shapes compared in arXiv:2405.18392.
 
     Args:

@@ -1,4 +1,5 @@
-"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our order."""
+"""transformers' Trainer with the task's loss, the strategy's optimizer groups and our batch
+order."""
 
 from __future__ import annotations
 
@@ -29,16 +30,16 @@ from sweeper.training.loop.ranks_here import check_wrapped, ranks_in_all
 from sweeper.training.loop.schedule import schedule
 from sweeper.training.loop.training_progress import TrainingProgress
 
-# Gradients are clipped at this norm, transformers' and most papers' value, unless a trial says
-# otherwise.
+# Gradients are clipped at this norm, transformers' and most papers' value, unless a trial sets
+# another.
 MAX_GRAD_NORM = 1.0
-# Below this scale of the loss, an overflow is not the scale's.
-_LEAST_SCALE = 1.0
-# What bitsandbytes' optimizers are told to keep their states in.
+# At this scale of the loss or below, an overflow is not due to the scale.
+_MIN_LOSS_SCALE = 1.0
+# Value of ``optim_bits`` for bitsandbytes' 8-bit optimizers.
 _EIGHT_BITS = 8
 _TERMS, _TOKENS, _SEEN = "sweeper_terms", "sweeper_tokens", "sweeper_seen"
-ORIGIN = "origin"
-"""The key of a feature that says under what its row is counted; features may have none."""
+SOURCE_KEY = "origin"
+"""Key in an encoded row: the source under which the row is counted; may be missing."""
 
 
 def arguments(
@@ -52,18 +53,18 @@ def arguments(
     seed: int,
     device: torch.device,
 ) -> TrainingArguments:
-    """Trainer arguments that neither log, save, evaluate nor report: callbacks do what is needed.
+    """Trainer arguments without logging, saving, evaluation and reporting: callbacks do these.
 
     Learning rates and weight decay are not set here: the strategy's optimizer groups hold them
     (``Strategy.parameter_groups``).
 
-    Precision is not set here: autocast is entered around the loss, so that the model's own
-    ``forward`` is not wrapped and the base can be given back as it was.
+    Precision is not set here: autocast wraps the loss computation, so that the model's own
+    ``forward`` is not wrapped and the base can be given back unchanged.
 
     Args:
-        micro_batch: On each device.
+        micro_batch: Rows of a micro-batch on each device.
         accumulation: Micro-batches in a step.
-        parameters: Of the strategy; the schedule and the norm of gradients are among them.
+        parameters: The trial's, including schedule and clipping norm.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
@@ -79,11 +80,11 @@ def arguments(
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",
-        # Given without other ranks, it would make accelerate look for them.
+        # Set without other ranks, it would make accelerate look for them.
         ddp_backend="gloo" if device.type == "cpu" and ranks_in_all() > 1 else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
-        # The next batch is made and copied while the GPU computes this one.
+        # The next batch is prepared and copied while the GPU computes this one.
         accelerator_config={"non_blocking": device.type == "cuda"},
         remove_unused_columns=False,
         logging_strategy="no",
@@ -104,12 +105,12 @@ class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
     Args:
-        order: Indices of each epoch.
-        strategy: Gives the optimizer groups, learning rates included.
+        order: Sampler of the row indices of each epoch.
+        strategy: Defines the optimizer groups, learning rates included.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        extensions: What features add. The first one with a penalty computes the loss.
-        join: The texts of a batch are joined without padding; only for text tasks.
+        extensions: Additions of plug-ins. The first with a penalty computes the loss.
+        padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
 
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
@@ -128,7 +129,7 @@ class TrialTrainer(Trainer):
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
         extensions: Sequence[Extension] = (),
-        join: bool = False,
+        padding_free: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
@@ -143,7 +144,7 @@ class TrialTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self._unwrapped = model
         self._task = task
-        self._join = join
+        self._padding_free = padding_free
         self._order = order
         self._strategy = strategy
         self._parameters = parameters
@@ -151,7 +152,7 @@ class TrialTrainer(Trainer):
         self._mixed = mixed
         if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
-        self._checked = settings.world_size == 1
+        self._wrapping_checked = settings.world_size == 1
         self._extensions = extensions
         self._penalty = next((extension for extension in extensions if extension.has_penalty), None)
         self._task_share = math.prod(extension.task_share for extension in extensions)
@@ -159,14 +160,14 @@ class TrialTrainer(Trainer):
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = (
-            pack_texts(features) if self._join else dict(self._task.collate(features))
+            pack_texts(features) if self._padding_free else dict(self._task.collate(features))
         )
         counts: dict[str, Any] = {
             _TERMS: self._task.loss_terms(batch),
             _TOKENS: self._task.tokens(batch),
         }
-        if ORIGIN in features[0]:
-            counts[_SEEN] = [(f[ORIGIN], len(f["input_ids"])) for f in features]
+        if SOURCE_KEY in features[0]:
+            counts[_SEEN] = [(f[SOURCE_KEY], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -175,14 +176,14 @@ class TrialTrainer(Trainer):
     def get_optimizer_cls_and_kwargs(
         self, args: TrainingArguments, model: nn.Module | None = None
     ) -> tuple[Any, Any]:
-        """With the strategy's groups, which the Trainer then takes instead of its own."""
+        """The optimizer, with the strategy's parameter groups instead of the Trainer's."""
         kind, options = super().get_optimizer_cls_and_kwargs(args, model)
         if options.get("optim_bits") == _EIGHT_BITS:
-            # Trainer notes embeddings there, whose states keep 32 bits: those of earlier trials.
-            # Imported where it is needed: it takes a second, and few trials use it.
+            # Drop the embeddings of earlier trials that Trainer registered for 32-bit states.
+            # Imported here: it takes a second, and few trials need it.
             manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
             manager.module_weight_config_triple.clear()
-        # Not earlier, since spreading a model over devices makes other tensors of its weights.
+        # Not earlier, since distributing a model replaces the tensors of its weights.
         groups = self._strategy.parameter_groups(
             self._unwrapped, self._parameters, head_names(self._unwrapped)
         )
@@ -193,15 +194,17 @@ class TrialTrainer(Trainer):
     ) -> tuple[list[Any], Tensor]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._extensions:
-            tokens, size = int(self._over_ranks(batches, _TOKENS)), self._train_batch_size
-            self._further = [extension.further(tokens, size) for extension in self._extensions]
+            tokens, size = int(self._sum_over_ranks(batches, _TOKENS)), self._train_batch_size
+            self._further = [
+                extension.further_batches(tokens, size) for extension in self._extensions
+            ]
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
-        return batches, self._over_ranks(batches, _TERMS).clamp_min(1.0)
+        return batches, self._sum_over_ranks(batches, _TERMS).clamp_min(1.0)
 
-    def _over_ranks(self, batches: Sequence[Any], count: str) -> Tensor:
+    def _sum_over_ranks(self, batches: Sequence[Any], count: str) -> Tensor:
         """A count over the batches of one optimizer step, on all ranks."""
-        mine = torch.tensor(float(sum(batch[count] for batch in batches)), device=self.args.device)
-        return self.accelerator.gather(mine).sum() if self.args.world_size > 1 else mine
+        total = torch.tensor(float(sum(batch[count] for batch in batches)), device=self.args.device)
+        return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
     def training_step(
         self,
@@ -211,15 +214,16 @@ class TrialTrainer(Trainer):
     ) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         for batch in chain.from_iterable(self._further):
-            self._learn(model, batch)
+            self._train_on(model, batch)
         self._further = []
         return loss
 
-    def _learn(self, model: nn.Module, further: FurtherBatch) -> None:
-        """A pass of its own, so that it needs no more memory than one of the task's."""
+    def _train_on(self, model: nn.Module, further: FurtherBatch) -> None:
+        """Add a batch's gradients in a pass of its own, which takes no more memory than the
+        task's."""
         if further.rows:
             tokens = further.task.tokens(further.batch)
-            self._progress.saw(further.origin, further.rows, tokens)
+            self._progress.count_rows(further.origin, further.rows, tokens)
         inputs = self._prepare_inputs(further.batch)
         with autocast(self.args.device, self._mixed):
             total = further.task.loss(model, inputs).total
@@ -232,25 +236,25 @@ class TrialTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        if not self._checked:
+        if not self._wrapping_checked:
             check_wrapped(model)
-            self._checked = True
+            self._wrapping_checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
         for origin, count in inputs.pop(_SEEN, ()):
-            self._progress.saw(origin, 1, count)
+            self._progress.count_rows(origin, 1, count)
         if self._penalty is None:
             with autocast(self.args.device, self._mixed):
                 loss = self._task.loss(model, inputs)
             total = loss.total
         else:
-            # In a context of its own, since autocast keeps casts made without gradient for later.
+            # In a context of its own, since autocast caches casts that were made without gradient.
             with autocast(self.args.device, self._mixed):
                 reference = self._penalty.reference(self._unwrapped, inputs)
             with autocast(self.args.device, self._mixed):
                 loss, penalty = self._penalty.penalised_loss(model, inputs, reference)
             total = loss.total + penalty
-        seen = loss.total if loss.unweighted is None else loss.unweighted
-        self._progress.add(seen, terms, tokens)
+        reported = loss.total if loss.unweighted is None else loss.unweighted
+        self._progress.add(reported, terms, tokens)
         # DDP averages gradients over the ranks, but the terms are those of all ranks.
         scale = self._task_share * self.accelerator.num_processes
         return total * (scale / num_items_in_batch)
@@ -260,13 +264,13 @@ class TrialTrainer(Trainer):
         if scaler is not None:
             scaler.unscale_(self.optimizer.optimizer)
         norm = super()._clip_grad_norm(model)
-        # A gradient that overflows in float16 is skipped and the scale halved: expected at first.
-        expected = scaler is not None and scaler.get_scale() > _LEAST_SCALE
-        self._progress.saw_gradient(_finite_or_none(norm) if expected else norm)
+        # At first, float16 gradients overflow: the step is skipped and the scale halved.
+        expected = scaler is not None and scaler.get_scale() > _MIN_LOSS_SCALE
+        self._progress.add_gradient_norm(_finite_or_none(norm) if expected else norm)
         return norm
 
     def write_checkpoint(self) -> Path:
-        """Write a checkpoint as Trainer does; gives its folder in ``output_dir``."""
+        """Write a checkpoint as Trainer does, and return its folder in ``output_dir``."""
         self._save_checkpoint(self.model, None)
         return Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
 
@@ -285,5 +289,6 @@ class TrialTrainer(Trainer):
         set_weights(model or self.model, load_file(str(Path(resume_from_checkpoint) / WEIGHTS)))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """None are counted: walking over all parameters at each step costs host time."""
+        """Zero: counting them would walk over all parameters at each step, which costs host
+        time."""
         return 0

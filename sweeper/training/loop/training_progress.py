@@ -20,10 +20,10 @@ class TrainingProgress:
     """Counts while a trial trains.
 
     Args:
-        check_every: Optimizer steps between two looks at the loss; on a GPU every look waits for
+        check_every: Optimizer steps between two checks of the loss; on a GPU a check waits for
             the device.
-        earlier: Seconds of training work that was done before this was made.
-        interrupted: Seconds of the attempts that this one continues, evaluation included.
+        earlier: Seconds of training work before this object was made.
+        interrupted: Seconds of the earlier attempts that are continued, evaluation included.
     """
 
     check_every: int = 1
@@ -39,7 +39,7 @@ class TrainingProgress:
     _terms: int = 0
 
     def state(self) -> dict[str, Any]:
-        """All counts at a rung, where the training loss was just taken."""
+        """All counts at a rung, after the training loss was taken."""
         return {
             "steps": self.steps,
             "tokens": self.tokens,
@@ -53,24 +53,24 @@ class TrainingProgress:
             setattr(self, name, value)
 
     def add(self, loss_sum: Tensor, terms: int, tokens: int) -> None:
-        """One micro-batch: its summed loss, over how many terms, from how many tokens."""
+        """Add a micro-batch: its summed loss, and its numbers of loss terms and tokens."""
         loss = loss_sum.detach().double()
         self._loss = loss if self._loss is None else self._loss + loss
         self._terms += terms
         self.tokens += tokens
 
-    def saw(self, origin: str, rows: int, tokens: int) -> None:
-        """Rows of one source were trained on, and their tokens."""
+    def count_rows(self, origin: str, rows: int, tokens: int) -> None:
+        """Count trained rows and tokens of one source."""
         counts = self.seen.setdefault(origin, [0, 0])
         counts[0] += rows
         counts[1] += tokens
 
-    def saw_gradient(self, norm: Tensor | float | None) -> None:
-        """The norm of the gradient before it was clipped; None where nobody took it."""
+    def add_gradient_norm(self, norm: Tensor | float | None) -> None:
+        """Note the norm of the gradient before clipping; None if unknown."""
         self._norm = torch.as_tensor(norm).detach() if norm is not None else None
 
     def step(self) -> None:
-        """One optimizer step is done.
+        """Count one optimizer step.
 
         Raises:
             TrainingDiverged: The training loss or the gradient is not finite.
@@ -80,11 +80,11 @@ class TrainingProgress:
             self.check()
 
     def check(self) -> None:
-        """Look at the training loss since the last rung, and at the last gradient.
+        """Check the training loss since the last rung, and the last gradient.
 
         Raises:
-            TrainingDiverged: One of them is not finite. An exploded gradient comes first: it makes
-                the weights, and with the next batch the loss, not numbers either.
+            TrainingDiverged: One of them is not finite. The gradient explodes first; then the
+                weights, and with the next batch the loss, are not finite either.
         """
         if self._loss is not None and not bool(torch.isfinite(self._loss)):
             raise TrainingDiverged(f"training loss is not finite at step {self.steps}")

@@ -1,4 +1,4 @@
-"""The model of a set-up without weights: real class, real adapter, on the meta device."""
+"""Models of a set-up on the meta device: the real class and adapter, without weights."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from sweeper.tasks.classification import Classifier
 
 
 def config_of(model: ModelFacts) -> PretrainedConfig:
-    """The configuration behind facts: of the model's folder, or of the catalogue.
+    """The configuration of a model: from its folder, or from the catalogue.
 
     Raises:
-        ModelError: There is neither.
+        ModelError: The model has neither.
     """
     if model.folder is not None:
         trusted = model.trust_remote_code
         return AutoConfig.from_pretrained(
             model.folder, trust_remote_code=trusted, local_files_only=True
         )
-    named = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
-    meant = names.match(named)
-    fields = dict(meant.entry.config) if meant else None
+    catalogue_name = packaged(model.id).catalogue if model.id.startswith(PREFIX) else model.id
+    match = names.match(catalogue_name)
+    fields = dict(match.entry.config) if match else None
     if model.source == "size":
         fields = dict(catalogue.typical(model.parameters)[1])
     if fields is None:
@@ -49,7 +49,7 @@ def config_of(model: ModelFacts) -> PretrainedConfig:
     return CONFIG_MAPPING[str(fields.pop("model_type"))](**fields)
 
 
-def dressed(
+def with_adapter_and_head(
     base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
     """The base with the strategy's weights and, for classes, a head, in training mode."""
@@ -99,7 +99,7 @@ _CHOICES = {layers: choice for choice, layers in TARGETS.items()}
 def _parameters(model: ModelFacts, setup: Setup) -> dict[str, Any]:
     targets = setup.target_modules
     if not isinstance(targets, str):
-        # A choice is handed on as it is: several of BERT's layers are called dense.
+        # A choice such as "all-linear" is passed on: several of BERT's layers are called dense.
         names = ",".join(sorted({linear.name for linear in targeted(model, targets)}))
         targets = _CHOICES.get(targets, names)
     return {

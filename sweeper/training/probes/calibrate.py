@@ -17,18 +17,18 @@ from sweeper.artifact import Record
 from sweeper.facts.machine.calibration import Calibration, versions, write
 from sweeper.facts.machine.detect_hardware import processor
 
-# Rows, inputs, outputs: the products of MiniLM and of SmolLM2-135M at a few hundred tokens.
+# (Rows, inputs, outputs) of matrix products in MiniLM and SmolLM2-135M at a few hundred tokens.
 SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))
 _REPEATS = 7
-# More than the caches of a server processor hold.
+# Size of a tensor that exceeds the caches of a server processor.
 _FLOATS = 2**25
 
 
 def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
-    """Seconds of the fastest of several runs, in which this thread had a core.
+    """CPU seconds of this thread in the fastest of several runs.
 
-    Under a load of 23 on two cores products came out 7% slower than on the idle machine, and the
-    bandwidth, which others did not share then, 1.7 times as high; on the clock, at a tenth.
+    Under a load of 23 on two cores, products measured so were 7% slower than on the idle machine
+    and the bandwidth 1.7 times as high; in wall-clock time both were a tenth.
     """
     work()
     times = []
@@ -40,7 +40,7 @@ def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
 
 
 def product_gflops() -> float:
-    """Billions of operations a second in float32 products, the median over the shapes."""
+    """Billions of float32 operations per second in matrix products: the median over the shapes."""
     rates = []
     for rows, inputs, outputs in SHAPES:
         x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
@@ -50,7 +50,7 @@ def product_gflops() -> float:
 
 
 def bandwidth_gb_per_second() -> float:
-    """Billions of bytes a second, read and written, of a sum that no cache holds."""
+    """Billions of bytes read and written per second, by a sum that exceeds all caches."""
     x = torch.randn(_FLOATS)
     out = torch.empty_like(x)
     seconds = fastest(lambda: torch.add(x, 1.0, out=out))
@@ -70,5 +70,5 @@ def calibrate() -> Calibration:
 
 
 def answer(_request: Record) -> None:
-    """Measure, and keep the result in the cache folder."""
+    """Measure, and store the result in the cache folder."""
     write(calibrate())

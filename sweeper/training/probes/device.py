@@ -41,7 +41,7 @@ def training_device() -> Device:
 
 
 def seen(request: Visible) -> Devices:
-    """The GPUs of this process, which has used none before."""
+    """The GPUs that this process sees. It must not have used a GPU before."""
     if request.chosen:
         os.environ[VISIBLE] = ",".join(request.chosen)
     return Devices(gpus=tuple(map(gpu, range(torch.cuda.device_count()))))

@@ -17,18 +17,18 @@ from sweeper.errors import ModelError
 from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
 from sweeper.training.base_model.lent_base import load_base
 
-LONGEST_TOKENS = 512
-"""Tokens of a text that are read at most: a few hundred say how well a model knows it."""
+MAX_TEXT_TOKENS = 512
+"""Only so many tokens of a text are read: a few hundred show how well a model knows it."""
 
 
 def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Bits that the model needs for one UTF-8 byte of the texts, each read by itself.
+    """Bits per UTF-8 byte of the texts, each scored by itself.
 
     Does not depend on the tokenizer, unlike nats per token. A text's first token is predicted
-    from the model's start token, or not counted where the model has none.
+    from the model's BOS token, or not counted if the model has none.
 
     Raises:
-        ModelError: No text holds a token that can be predicted.
+        ModelError: No text has a token that can be predicted.
     """
     nats, size = 0.0, 0
     for text in texts:
@@ -40,23 +40,23 @@ def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) 
 
 
 def _cost(model: Any, tokenizer: Tokenizer, text: str) -> tuple[float, int]:
-    """Nats of one text, and the bytes of what was predicted."""
+    """Nats of one text, and the number of its predicted bytes."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    ids, spans = encoding.ids[:LONGEST_TOKENS], encoding.offsets[:LONGEST_TOKENS]
+    ids, spans = encoding.ids[:MAX_TEXT_TOKENS], encoding.offsets[:MAX_TEXT_TOKENS]
     if not ids:
         return 0.0, 0
-    begin = getattr(model.config, "bos_token_id", None)
-    given = 0 if isinstance(begin, int) else spans[0][1]
-    row = torch.tensor([[begin, *ids] if isinstance(begin, int) else ids])
+    bos_token = getattr(model.config, "bos_token_id", None)
+    first_byte = 0 if isinstance(bos_token, int) else spans[0][1]
+    row = torch.tensor([[bos_token, *ids] if isinstance(bos_token, int) else ids])
     row = row.to(next(model.parameters()).device)
     with torch.inference_mode():
         logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
     nats = float(cross_entropy(logits, row[0, 1:], reduction="sum")) if len(logits) else 0.0
-    return nats, len(text[given : spans[-1][1]].encode())
+    return nats, len(text[first_byte : spans[-1][1]].encode())
 
 
 def measure(request: BitsRequest) -> Bits:
-    """Bits per byte of both samples under the model of a folder, and what it took."""
+    """Bits per byte of both samples under the model of a folder, and the seconds taken."""
     started, folder = time.perf_counter(), Path(request.folder)
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")

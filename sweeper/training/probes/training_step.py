@@ -1,7 +1,7 @@
 """Measures real training steps of one set-up: the device's peak, or the process's on a CPU.
 
-Trains random weights of the real shapes on random tokens; knows no data, no trial, and nothing of
-what becomes of its answer. Not run on a GPU yet: there it reads the allocator's counters.
+Trains random weights of the real shapes on random tokens. On a GPU the peak is read from torch's
+allocator.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from sweeper.plans import autocast_dtype, half_of
 from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier
-from sweeper.training.base_model.lent_base import checkpoint
+from sweeper.training.base_model.lent_base import set_gradient_checkpointing
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of, is_out_of_memory
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.trainer import MAX_GRAD_NORM, arguments
-from sweeper.training.probes.bare_models import base_of, config_of, dressed
+from sweeper.training.probes.bare_models import base_of, config_of, with_adapter_and_head
 from sweeper.units import GIB
 
-# The first step fills caches and makes the optimizer's states; the peak is in the second.
+# The first step creates the optimizer's states, so that the peak is in the second.
 _PEAK_STEPS = 2
 _TIMED_STEPS = 3
-# From the second micro-batch of a step on, gradients are there: more of them change no peak.
-_PASSES = 2
+# Micro-batches of a step: gradients exist from the second on, so that more do not raise the peak.
+_MAX_MICRO_BATCHES = 2
 FOUR_BITS = ("nf4", "nf4-dq")
-# As transformers initialises most language models, so that no activation overflows.
-_SPREAD = 0.02
+# Standard deviation with which transformers initialises most language models: nothing overflows.
+_WEIGHT_STD = 0.02
 
 
 def probe(
@@ -52,16 +52,16 @@ def probe(
     """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
 
     Args:
-        setup: On at most one device, with four-bit weights or none that are quantised.
-        mean_length: Tokens of an example, on average.
-        config: Configuration of the model; found by its facts if None.
+        setup: For one device at most; not quantised, or in four bits.
+        mean_length: Mean tokens of an example.
+        config: Configuration of the model; from its folder or the catalogue if None.
 
     Raises:
         UsageError: Such a set-up cannot be probed.
     """
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:
-        # As QLoRA holds what it does not quantise.
+        # QLoRA keeps weights that are not quantised in this dtype.
         setup = setup.replace(base_dtype=half_of(setup.precision))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = config_of(model) if config is None else config
@@ -76,7 +76,7 @@ def probe(
 
 
 def _memory(device: torch.device) -> tuple[int, int]:
-    """Bytes that are free, and all there are."""
+    """Free and total bytes of the device's memory."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
         return int(free), int(total)
@@ -99,22 +99,22 @@ def _measure(
     trained = random_model(config, model, setup, device)
     peak, loaded = PeakMemory(device), bytes_of(trained)
     optimizer = optimizer_of(trained, setup, device)
-    words = int(config.get_text_config().vocab_size)
+    vocab = int(config.get_text_config().vocab_size)
     with quick_steps(trained):
         for _ in range(_PEAK_STEPS):
-            _step(trained, optimizer, setup, _batch(setup, setup.sequence_length, words, device))
-        highest = round(peak.gib(loaded), 4)
+            _step(trained, optimizer, setup, _batch(setup, setup.sequence_length, vocab, device))
+        peak_gib = round(peak.gib(loaded), 4)
         reserved = torch.cuda.max_memory_reserved() / GIB if device.type == "cuda" else None
         seconds = [
-            _step(trained, optimizer, setup, _batch(setup, mean, words, device))
+            _step(trained, optimizer, setup, _batch(setup, mean, vocab, device))
             for _ in range(_TIMED_STEPS)
         ]
-    taken = float(f"{median(seconds):.4g}")
-    return {"peak_gib": highest, "reserved_gib": reserved, "seconds_per_step": taken}
+    step_seconds = float(f"{median(seconds):.4g}")
+    return {"peak_gib": peak_gib, "reserved_gib": reserved, "seconds_per_step": step_seconds}
 
 
 def optimizer_of(trained: nn.Module, setup: Setup, device: torch.device) -> torch.optim.Optimizer:
-    """The one that a trial of this set-up would have."""
+    """The optimizer that a trial of this set-up would have."""
     weights = [weight for weight in trained.parameters() if weight.requires_grad]
     with tempfile.TemporaryDirectory() as folder:
         settings = arguments(
@@ -135,35 +135,36 @@ def optimizer_of(trained: nn.Module, setup: Setup, device: torch.device) -> torc
 def _step(
     trained: nn.Module, optimizer: torch.optim.Optimizer, setup: Setup, batch: dict[str, Tensor]
 ) -> float:
-    """Seconds of one optimizer step; of many micro-batches two are trained for all of them."""
-    passes = min(setup.gradient_accumulation_steps, _PASSES)
-    began = _now()
-    for _ in range(passes):
+    """Seconds of one optimizer step, extrapolated from at most two of its micro-batches."""
+    micro_batches = min(setup.gradient_accumulation_steps, _MAX_MICRO_BATCHES)
+    start = _now()
+    for _ in range(micro_batches):
         with autocast(batch["input_ids"].device, autocast_dtype(setup.precision)):
             loss = _loss(trained, batch)
         torch.autograd.backward([loss])
         del loss
-    passed = _now()
+    middle = _now()
     nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return (passed - began) * setup.gradient_accumulation_steps / passes + _now() - passed
+    return (middle - start) * setup.gradient_accumulation_steps / micro_batches + _now() - middle
 
 
 def _now() -> float:
-    """When the device has finished its work; on a CPU the time in which this thread had a core."""
+    """Seconds on a clock once the device has finished its work; on a CPU, this thread's CPU
+    time."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         return time.perf_counter()
     return time.thread_time()
 
 
-def _batch(setup: Setup, length: int, words: int, device: torch.device) -> dict[str, Tensor]:
+def _batch(setup: Setup, length: int, vocab: int, device: torch.device) -> dict[str, Tensor]:
     shape = (setup.micro_batch, length)
     mask = torch.ones(shape, dtype=torch.long, device=device)
     if setup.padded and length > 1:
-        mask[-1, -1] = 0  # a mask of ones would be dropped
-    return {"input_ids": torch.randint(0, words, shape, device=device), "attention_mask": mask}
+        mask[-1, -1] = 0  # transformers drops a mask of ones
+    return {"input_ids": torch.randint(0, vocab, shape, device=device), "attention_mask": mask}
 
 
 def _loss(trained: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -175,21 +176,21 @@ def _loss(trained: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def stay_within_memory() -> None:
-    """Let an allocation fail where it would take more of the host's memory than is free.
+    """Limit this process's memory to what is free, so that larger allocations fail.
 
-    Without this, Linux would end this process, or another one, in its stead.
+    Otherwise Linux would kill this process or another.
     """
     if sys.platform != "linux" or torch.cuda.is_available():
         return
-    now = psutil.Process().memory_info().data
+    used = psutil.Process().memory_info().data
     free, _ = _memory(torch.device("cpu"))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = now + free if hard == resource.RLIM_INFINITY else min(now + free, hard)
+    limit = used + free if hard == resource.RLIM_INFINITY else min(used + free, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def answer(request: ProbeRequest) -> Probed:
-    """Do what a request asks, within the memory that is free."""
+    """Probe the set-up of a request within the free memory."""
     stay_within_memory()
     return probe(request.model, request.setup, request.mean_length)
 
@@ -197,56 +198,56 @@ def answer(request: ProbeRequest) -> Probed:
 def random_model(
     config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
-    """What a trial of this set-up trains, with random weights, checkpointing switched on if asked.
+    """The model that a trial of this set-up trains, with random weights.
 
     Raises:
-        ModelError: The architecture cannot recompute activations, and the set-up wants it.
+        ModelError: The architecture does not support the set-up's gradient checkpointing.
     """
     base = base_of(config, setup)
     if setup.quantization in FOUR_BITS:
-        _quantised(base, device, twice=setup.quantization == "nf4-dq")
+        _quantise_in_place(base, device, double_quant=setup.quantization == "nf4-dq")
     else:
-        _filled(base, device)
-    trained = dressed(base, config, model, setup, device)
-    checkpoint(base, setup.gradient_checkpointing)
+        _fill_randomly(base, device)
+    trained = with_adapter_and_head(base, config, model, setup, device)
+    set_gradient_checkpointing(base, setup.gradient_checkpointing)
     return trained
 
 
-def _filled(base: Any, device: torch.device) -> None:
-    """Random weights; buffers of zeros, so that indices stay in range."""
+def _fill_randomly(base: Any, device: torch.device) -> None:
+    """Set random weights, and buffers to zero, so that indices stay in range."""
     base.to_empty(device=device)
     base.tie_weights()
     with torch.no_grad():
         for weight in base.parameters():
-            weight.normal_(0.0, _SPREAD)
+            weight.normal_(0.0, _WEIGHT_STD)
         for buffer in base.buffers():
             buffer.zero_()
 
 
-def _quantised(base: nn.Module, device: torch.device, *, twice: bool) -> None:
-    """The blocks' linear layers in four bits, made one by one as loading makes them."""
+def _quantise_in_place(base: nn.Module, device: torch.device, *, double_quant: bool) -> None:
+    """Replace the blocks' linear layers by random 4-bit ones, one by one as loading does."""
     packed = {}
     for name, layer in linear_layers(base).items():
         if isinstance(layer, nn.Linear):
-            packed[name] = _four_bits(layer, layer.weight.dtype, device, twice)
+            packed[name] = _linear_4bit(layer, layer.weight.dtype, device, double_quant)
             base.set_submodule(name, nn.Identity())
-    _filled(base, device)
-    for name, four in packed.items():
-        base.set_submodule(name, four)
+    _fill_randomly(base, device)
+    for name, linear in packed.items():
+        base.set_submodule(name, linear)
     keep_trainable(base)
     vars(base)["is_loaded_in_4bit"] = True  # PEFT asks for it
 
 
-def _four_bits(
-    layer: nn.Linear, dtype: torch.dtype, device: torch.device, twice: bool
+def _linear_4bit(
+    layer: nn.Linear, dtype: torch.dtype, device: torch.device, double_quant: bool
 ) -> Linear4bit:
     inputs, outputs = layer.in_features, layer.out_features
     four = Linear4bit(
         inputs, outputs, bias=layer.bias is not None, compute_dtype=dtype, device="meta"
     )
-    values = torch.randn(outputs, inputs, dtype=dtype, device=device) * _SPREAD
+    values = torch.randn(outputs, inputs, dtype=dtype, device=device) * _WEIGHT_STD
     weight = Params4bit(
-        values, requires_grad=False, compress_statistics=twice, quant_type="nf4", module=four
+        values, requires_grad=False, compress_statistics=double_quant, quant_type="nf4", module=four
     )
     four.weight = weight.to(device)
     if layer.bias is not None:

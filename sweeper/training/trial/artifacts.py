@@ -1,9 +1,9 @@
 """Trained weights on disk, with everything that is needed to use them.
 
-``weights/`` holds an adapter as PEFT writes it, or a whole model as transformers does; beside it
-``head.safetensors`` where there is a head, tokenizer, generation settings, a card, and
-``sweeper.json``. The adapter lies in ``weights/adapter/`` where classes of PEFT and transformers
-would not give the trial's answers: they find no adapter in ``weights/`` then, and refuse it.
+``weights/`` holds an adapter in PEFT's format or a whole model in transformers' format, the
+tokenizer, generation settings, a model card, ``sweeper.json``, and ``head.safetensors`` if there is
+a head. The adapter lies in ``weights/adapter/`` if PEFT's and transformers' classes would load it
+but not give the trial's answers: they find none in ``weights/`` then, and refuse the folder.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sweeper.trials import BaseRef
 
 RECORD = "sweeper.json"
 
-# No architecture of transformers: its classes refuse the folder. A known name would let
+# Unknown to transformers, so that its classes refuse the folder. A known type would let
 # AutoModelForSequenceClassification put a random head of two classes on the body.
 CLASSIFIER_TYPE = "sweeper_classifier"
 _HEAD, _ADAPTER, CARD = "head.safetensors", "adapter", "README.md"
@@ -49,15 +49,15 @@ _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 
 
 class TrainedRecord(Artifact):
-    """How to put trained weights on a base again.
+    """What is needed to load trained weights again.
 
-    ``classes_by`` says how one of the ``labels`` is chosen, where there are any.
-    ``base`` is the base that an adapter belongs to, where a feature made it of ``base_model``.
-    ``facts`` are those of the base model. Where that is a local folder and is needed,
-    ``base_state`` is a hash of its files; ``base_model`` is only the folder's name.
-    ``tokenizer`` is the SHA-256 of the tokenizer beside the weights, and ``files`` names all files
-    of the folder but card and record. ``data_format`` and
-    ``columns`` are those of the data; ``versions`` are of the libraries that trained.
+    ``classes_by`` says how one of the ``labels`` is chosen, if there are any.
+    ``base`` is an adapter's base, if a plug-in made it from ``base_model``.
+    ``facts`` are those of the base model. If a local folder is needed as base, ``base_state`` is a
+    hash of its files, and ``base_model`` only its name.
+    ``tokenizer`` is the SHA-256 of the tokenizer in the folder, and ``files`` lists all files of
+    the folder except the card and this record. ``data_format`` and ``columns`` are those of the
+    data; ``versions`` are those of the libraries used.
     """
 
     task: TaskName
@@ -98,11 +98,11 @@ def save_trained(
     record: TrainedRecord,
     task: Task,
 ) -> None:
-    """Write a trained model. The record comes last, so that its presence means it is whole.
+    """Write a trained model. The record is written last: its presence means the folder is complete.
 
     Args:
-        folder: ``weights/`` of the trial; made if it is not there.
-        task: Brings the tokenizer.
+        folder: ``weights/`` of the trial; created if missing.
+        task: The task, with the tokenizer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     adapter = _adapter_to_write(folder, model, strategy, record)
@@ -112,7 +112,7 @@ def save_trained(
         save_file(head, str(folder / _HEAD))
     else:
         strategy.save(model, adapter)
-    # PEFT's card names paths of this machine; there is one for the whole folder.
+    # PEFT's card names paths of this machine; the folder gets a card of its own.
     (adapter / CARD).unlink(missing_ok=True)
     tokenizer = _write_companions(folder, adapter, model, task, record)
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
@@ -123,10 +123,10 @@ def save_trained(
 def _adapter_to_write(
     folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord
 ) -> Path:
-    """Where the adapter of a model goes, if it has one."""
-    usual = strategy.for_usual_classes and record.base is None
-    usual = usual and not isinstance(model, Classifier)
-    return folder if usual or strategy.saves_whole_model else folder / _ADAPTER
+    """The folder for the adapter of a model, if it has one."""
+    peft_loadable = strategy.for_usual_classes and record.base is None
+    peft_loadable = peft_loadable and not isinstance(model, Classifier)
+    return folder if peft_loadable or strategy.saves_whole_model else folder / _ADAPTER
 
 
 def load_trained(folder: Path, base: nn.Module) -> nn.Module:
@@ -136,19 +136,19 @@ def load_trained(folder: Path, base: nn.Module) -> nn.Module:
         base: The base model in the record's dtype; it may be changed in place.
 
     Returns:
-        A ``Classifier`` where there is a head, else the adapted base.
+        A ``Classifier`` if there is a head, else the adapted base.
 
     Raises:
-        UsageError: The folder is not one of trained weights.
+        UsageError: The folder has no trained weights.
     """
     record = record_of(folder)
-    own = folder / _ADAPTER
-    adapted = strategy_named(record.strategy).load(base, own if own.is_dir() else folder)
+    adapter = folder / _ADAPTER
+    adapted = strategy_named(record.strategy).load(base, adapter if adapter.is_dir() else folder)
     return with_head(folder, adapted, record)
 
 
 def with_head(folder: Path, adapted: nn.Module, record: TrainedRecord) -> nn.Module:
-    """An adapted base with the head that lies in a folder, where the record names a pooling.
+    """An adapted base with the head saved in a folder, if the record names a pooling.
 
     Raises:
         UsageError: The head is missing or damaged.
@@ -167,7 +167,7 @@ def with_head(folder: Path, adapted: nn.Module, record: TrainedRecord) -> nn.Mod
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turn errors of damaged or missing files into one that names the folder.
+    """Turn errors of damaged or missing files into an error that names the folder.
 
     Raises:
         UsageError: A file in it cannot be read.
@@ -190,8 +190,8 @@ def _write_companions(
     """Write everything but the weights and ``sweeper.json``.
 
     Args:
-        folder: ``weights/`` of the trial; the weights lie in it.
-        adapter: Where the adapter lies, if there is one.
+        folder: ``weights/`` of the trial, with the weights.
+        adapter: Folder of the adapter, if there is one.
 
     Returns:
         The SHA-256 of the tokenizer.
@@ -210,7 +210,7 @@ def _write_companions(
     if (adapter / _ADAPTER_CONFIG).is_file():
         config = _json(adapter / _ADAPTER_CONFIG) | {"revision": record.base_revision}
         if adapter != folder and Path(str(config["base_model_name_or_path"])).is_absolute():
-            config["base_model_name_or_path"] = None  # a path of this machine that nobody reads
+            config["base_model_name_or_path"] = None  # a path of this machine, not needed
         _write(adapter / _ADAPTER_CONFIG, config)
     write_text(folder / CARD, _card(record))
     return tokenizer_state(folder)
@@ -220,7 +220,7 @@ def tokenizer_state(folder: Path) -> str:
     """The SHA-256 of the vocabulary and rules of the tokenizer in a folder.
 
     Raises:
-        UsageError: There is none.
+        UsageError: It has no tokenizer.
     """
     with reading(folder):
         names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")

@@ -19,8 +19,8 @@ from sweeper.strategies.strategy import Setting, Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences.joined import BY_TEXT
-from sweeper.training.base_model.bases import folder_of
-from sweeper.training.base_model.lent_base import LentBase, checkpoint
+from sweeper.training.base_model.bases import find_base
+from sweeper.training.base_model.lent_base import LentBase, set_gradient_checkpointing
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial.artifacts import load_trained, record_of
 from sweeper.trials import TrialConfig
@@ -29,20 +29,20 @@ log = logging.getLogger(__name__)
 
 
 def start_head(model: Classifier, probe: Probe) -> None:
-    """Start the head from the frozen probe."""
+    """Initialise the head with the weights of the frozen probe."""
     model.head.set_logits(torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
 
 
 @contextmanager
-def _attending(base: Any, config: TrialConfig) -> Iterator[None]:
-    """The base with the trial's attention while this is open; with its usual one if it cannot."""
+def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
+    """A context in which the base has the trial's attention, if available, else its usual one."""
     parameters, usual = config.parameters, base.config._attn_implementation
-    wanted = [BY_TEXT] if parameters.get(PADDING_FREE) else []
+    candidates = [BY_TEXT] if parameters.get(PADDING_FREE) else []
     kernel = str(parameters.get(ATTENTION, SDPA))
-    if kernel != SDPA and config.precision != "fp32":  # which FlashAttention does not compute in
-        wanted.insert(0, kernel)
+    if kernel != SDPA and config.precision != "fp32":  # FlashAttention has no fp32
+        candidates.insert(0, kernel)
     with quiet_library():
-        for name in wanted:
+        for name in candidates:
             try:
                 base.set_attn_implementation(name)
                 break
@@ -61,54 +61,54 @@ def assembled(
 ) -> Iterator[nn.Module]:
     """The model to train, built from exactly the base weights and the trial's seed.
 
-    Whatever happens inside, the base is itself again afterwards.
+    The base is restored afterwards, also after an error.
 
     Args:
-        lent_base: Lends the base; the base model's own if None.
+        lent_base: Lends the base; the model's own if None.
     """
     lent_base = lent_base or shared.context.lent_base
     parameters = config.parameters
-    # First, since the features come from the base before anything is put on it.
+    # First, since features need the base without an adapter.
     from_probe = parameters.get("head_init") == "probe"
     probe = shared.features.probe_for(parameters).probe if from_probe else None
     sample = shared.features.sample
     dtype = strategy.base_dtype(config.precision)
     quantized = strategy.quantization_config(parameters, dtype=dtype)
-    changes = strategy.changes_base(parameters)
-    base = lent_base.lend(dtype, quantized, will_change=changes)
+    trains_base = strategy.changes_base(parameters)
+    base = lent_base.lend(dtype, quantized, will_change=trains_base)
     returned = base
     try:
         set_seed(config.seed)
         adapted = strategy.apply(base, parameters, _setting(shared, config))
         try:
-            # Not before: PEFT would hook the base's embeddings, which only the reentrant variant
-            # needs, and the hook would outlive the adapter.
-            checkpoint(base, config.gradient_checkpointing)
-            # Seeded again, so that a head starts alike beside every strategy.
+            # Only now: earlier, PEFT would hook the base's embeddings, which only the reentrant
+            # variant needs, and the hook would outlive the adapter.
+            set_gradient_checkpointing(base, config.gradient_checkpointing)
+            # Seeded again, so that a head starts the same with every strategy.
             set_seed(config.seed)
             model = shared.context.task.assemble(adapted, parameters)
             if isinstance(model, Classifier) and sample is not None:
                 model.head.normalise(torch.from_numpy(sample))
                 if probe is not None:
                     start_head(model, probe)
-            with _attending(base, config):
+            with _with_attention(base, config):
                 yield model
         finally:
             returned = strategy.remove(adapted)
     finally:
-        checkpoint(base, False)
-        lent_base.give_back(returned, changes)
+        set_gradient_checkpointing(base, False)
+        lent_base.give_back(returned, trains_base)
 
 
 @contextmanager
 def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
-    """A model from its saved weights, to be used once.
+    """A context with the model of a trial's saved weights.
 
     Args:
         folder: ``weights/`` of a trial.
 
     Raises:
-        UsageError: The folder is not one of trained weights, or their base is gone.
+        UsageError: The folder has no trained weights, or their base is missing.
     """
     record = record_of(folder)
     strategy = strategy_named(record.strategy)
@@ -116,7 +116,7 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
     quantized = strategy.quantization_config(record.parameters, dtype=dtype)
     lent_base = shared.context.lent_base
     if record.base is not None:
-        lent_base = shared.bases.lent_base(record.base, folder_of(record.base, folder))
+        lent_base = shared.bases.lent_base(record.base, find_base(record.base, folder))
     base = lent_base.lend(dtype, quantized)
     try:
         model = load_trained(folder, base)

@@ -1,7 +1,7 @@
-"""One trial on several devices: starts a rank for each with torch's launcher.
+"""One trial on several devices: starts a rank on each with torch's launcher.
 
-Each rank has one GPU; on a CPU they speak through gloo. Reports and decisions are files in the
-attempt's folder. How a rank trains is ``rank``, how ranks are started and ended is ``launch``.
+Each rank has one GPU; on a CPU ranks communicate through gloo. Reports and decisions are files in
+the attempt's folder. ``rank`` trains on a rank, ``launch`` starts and ends ranks.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 REQUEST, REPORT, PROGRESS = "request.json", "report-", "progress.json"
 RESULT = "rank-result.json"
 
-# How often reports and decisions are looked for.
-LOOK_EVERY_SECONDS = 0.1
+# Interval at which reports and decisions are polled.
+POLL_SECONDS = 0.1
 
 TRAINER_LOG = "trainer.log"
 _LAUNCHER_LOG = "launcher.log"
 
 
 class RankRequest(Artifact):
-    """What the ranks are to train, and in which run.
+    """The trial that the ranks train, and its run.
 
-    ``planned`` is the configuration with the batches of the plan, ``folder`` what the ranks share,
-    ``attempt`` the folder for checkpoints, ``checkpoint`` one to continue from.
+    ``planned`` is the configuration with the batches of the plan, ``folder`` the folder of all
+    ranks, ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
     """
 
     plan: Plan
@@ -55,13 +55,13 @@ class RankRequest(Artifact):
     checkpoint: str | None = None
 
 
-def own_folder(folder: Path, rank: int) -> Path:
-    """The folder in which a rank writes the trial's files, and the end of its part."""
+def folder_of_rank(folder: Path, rank: int) -> Path:
+    """The folder in which a rank writes the trial's files and its result."""
     return folder / f"rank-{rank}"
 
 
 def decision_file(folder: Path, rung: int) -> Path:
-    """The file with the answer to a rung."""
+    """The file with the decision on a rung."""
     return folder / f"decision-{rung}"
 
 
@@ -84,8 +84,8 @@ class Ranks:
     """One trial on several devices.
 
     Args:
-        job: The trial; the first try continues from its checkpoint, if it has one.
-        plan: What the ranks load models by.
+        job: The trial; the first call continues from its checkpoint, if it has one.
+        plan: Plan by which the ranks load models.
     """
 
     job: TrialJob
@@ -93,12 +93,12 @@ class Ranks:
     _reported: int = 0
 
     def train(self, batching: Batching) -> TrialResult:
-        """Train with this batching until all ranks have ended well or one has not.
+        """Train with this batching until all ranks have finished or one has failed.
 
         Raises:
-            Interrupted: It was told to stop.
+            Interrupted: The trial was told to stop.
             RuntimeError: A rank ended without a result.
-            UsageError: This cannot be done here.
+            UsageError: The machine has too few GPUs.
             torch.OutOfMemoryError: A rank ran out of memory.
         """
         job = self.job
@@ -138,7 +138,7 @@ class Ranks:
                 LaunchRequest(ranks=ranks, folder=folder, command=command),
                 env=_environment(ranks),
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C is for the worker to handle
+                start_new_session=True,  # so that only the worker gets a Ctrl-C
             )
 
     def _watch(self, launcher: subprocess.Popen[bytes], folder: Path) -> None:
@@ -148,11 +148,11 @@ class Ranks:
             if (progress := folder / PROGRESS).is_file():
                 self.job.context.underway(*value_of(progress.read_text(encoding="utf-8")))
             for path in folder.glob(f"{REPORT}*.json"):
-                self._answer(RungReport.read(path), folder)
+                self._decide(RungReport.read(path), folder)
                 path.unlink()
-            time.sleep(LOOK_EVERY_SECONDS)
+            time.sleep(POLL_SECONDS)
 
-    def _answer(self, report: RungReport, folder: Path) -> None:
+    def _decide(self, report: RungReport, folder: Path) -> None:
         decision = Decision.CONTINUE
         if report.rung > self._reported:
             self._reported = report.rung
@@ -165,14 +165,16 @@ class Ranks:
     def _gather_logs(self, folder: Path) -> None:
         with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
             for rank in range(self.job.config.gpus):
-                for path in (own_folder(folder, rank) / TRAINER_LOG, *_output(folder, rank)):
+                for path in (folder_of_rank(folder, rank) / TRAINER_LOG, *_output(folder, rank)):
                     log.writelines(f"rank {rank}: {line}\n" for line in _lines(path))
             log.writelines(f"launcher: {line}\n" for line in _lines(folder / _LAUNCHER_LOG))
 
     def _result(self, folder: Path, status: int) -> TrialResult:
         ranks = range(self.job.config.gpus)
-        read = [TrialResult.read_or_none(own_folder(folder, rank) / RESULT) for rank in ranks]
-        results = [result for result in read if result is not None]
+        read_results = [
+            TrialResult.read_or_none(folder_of_rank(folder, rank) / RESULT) for rank in ranks
+        ]
+        results = [result for result in read_results if result is not None]
         failed = next((result for result in results if result.state == "FAIL"), None)
         if failed is not None:
             failure = failed.failure
@@ -180,20 +182,20 @@ class Ranks:
                 raise torch.OutOfMemoryError(f"CUDA out of memory: {failure.detail}")
             return failed
         if status != 0:
-            raise RuntimeError(self._last_words(folder, status))
+            raise RuntimeError(self._failure_message(folder, status))
         peaks = [r.peak_memory_gib for r in results if r.peak_memory_gib is not None]
-        self._take(own_folder(folder, 0))
+        self._move_files(folder_of_rank(folder, 0))
         shutil.rmtree(folder)
         return results[0].model_copy(
             update={
                 "tokens": sum(result.tokens for result in results),
-                "seen": _together(results),
+                "seen": _total_seen(results),
                 "peak_memory_gib": max(peaks, default=None),
             }
         )
 
-    def _last_words(self, folder: Path, status: int) -> str:
-        """Which rank ended first without a result, and the last line that it wrote."""
+    def _failure_message(self, folder: Path, status: int) -> str:
+        """A message with the rank that failed first, and the last line of its output."""
         ranks = self.job.config.gpus
         if not (folder / FAILURE).is_file():
             last = (_lines(folder / _LAUNCHER_LOG) or ["no message"])[-1]
@@ -203,19 +205,19 @@ class Ranks:
         last = (lines or ["no message"])[-1]
         return f"rank {first.rank} of {ranks} ended with status {first.status}: {last}"
 
-    def _take(self, first: Path) -> None:
-        for path in first.iterdir():
+    def _move_files(self, rank_folder: Path) -> None:
+        for path in rank_folder.iterdir():
             if path.name not in (TRAINER_LOG, RESULT):
                 shutil.move(str(path), str(self.job.folder / path.name))
 
 
-def _together(results: Sequence[TrialResult]) -> dict[str, Seen]:
-    """What all ranks saw."""
+def _total_seen(results: Sequence[TrialResult]) -> dict[str, Seen]:
+    """Rows and tokens by source, summed over all ranks."""
     totals: dict[str, Seen] = {}
     for result in results:
         for name, seen in result.seen.items():
-            so_far = totals.get(name, Seen(rows=0, tokens=0))
-            totals[name] = Seen(rows=so_far.rows + seen.rows, tokens=so_far.tokens + seen.tokens)
+            total = totals.get(name, Seen(rows=0, tokens=0))
+            totals[name] = Seen(rows=total.rows + seen.rows, tokens=total.tokens + seen.tokens)
     return totals
 
 
@@ -226,7 +228,7 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end(launcher: subprocess.Popen[bytes]) -> None:
-    """End all ranks: the launcher ends its ranks; without it the kernel does."""
+    """End all ranks: the launcher ends them, or the kernel after the launcher's death."""
     if launcher.poll() is None:
         launcher.terminate()
     try:
@@ -251,6 +253,6 @@ def _lines(path: Path) -> list[str]:
 
 
 def _environment(ranks: int) -> dict[str, str]:
-    """The environment of ranks, with the machine's threads divided between them."""
+    """Environment variables of a rank, with its share of the machine's threads."""
     threads = max(1, torch.get_num_threads() // ranks)
     return os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}

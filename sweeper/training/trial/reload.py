@@ -20,7 +20,7 @@ from sweeper.spec import ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.task import Task, task_of
-from sweeper.training.base_model.bases import base_state, folder_of, local_base
+from sweeper.training.base_model.bases import base_state, find_base, local_base
 from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.artifacts import (
@@ -48,15 +48,15 @@ class Reloaded:
 
 
 def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool = False) -> Reloaded:
-    """The trained model in a folder.
+    """Load the trained model in a folder.
 
     Args:
-        folder: ``weights/`` of a trial, wherever it lies now.
-        device: A GPU if there is one and this is None.
-        to_merge: Load the base unquantised and in float32, to put an adapter into it.
+        folder: ``weights/`` of a trial, in any place.
+        device: If None, a GPU if there is one.
+        to_merge: Load the base unquantised and in float32, to merge an adapter into it.
 
     Raises:
-        UsageError: The folder is damaged, or its base model is gone or another one.
+        UsageError: The folder is damaged, or its base model is missing or has changed.
     """
     record = record_of(folder)
     with reading(folder):
@@ -71,7 +71,7 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
             where=str(folder),
         )
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Quiet: transformers warns that it does not know a classifier's type, which is on purpose.
+    # Quiet, since transformers warns of the classifier's type, which is unknown to it on purpose.
     with reading(folder), quiet_library():
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=record.facts.trust_remote_code, local_files_only=True
@@ -106,19 +106,19 @@ def _whole_model(
 ) -> nn.Module:
     dtype = getattr(torch, record.base_dtype)
     with reading(folder):
-        config = AutoConfig.for_model(**_fields(folder)) if record.pooling else None
-        trust = record.facts.trust_remote_code
-        model = load_base(folder, task.task_type, dtype, device, None, trust, config=config)
+        config = AutoConfig.for_model(**_body_config(folder)) if record.pooling else None
+        trusted = record.facts.trust_remote_code
+        model = load_base(folder, task.task_type, dtype, device, None, trusted, config=config)
     return with_head(folder, model, record)
 
 
-def _fields(folder: Path) -> dict[str, Any]:
-    """The config of a classifier's body."""
+def _body_config(folder: Path) -> dict[str, Any]:
+    """The config of a classifier's base, without its head."""
     fields = object_of((folder / "config.json").read_text(encoding="utf-8"))
     if fields.get("model_type") != CLASSIFIER_TYPE:
         raise ValueError(f"config.json is not of a {CLASSIFIER_TYPE}")
-    body: dict[str, Any] = fields["base"]
-    return body
+    base: dict[str, Any] = fields["base"]
+    return base
 
 
 def _on_base(
@@ -135,8 +135,8 @@ def _on_base(
         dtype = getattr(torch, record.base_dtype)
         strategy = strategy_named(record.strategy)
         quantized = strategy.quantization_config(record.parameters, dtype=dtype)
-    trust = record.facts.trust_remote_code
-    model = load_base(base, task.task_type, dtype, device, quantized, trust)
+    trusted = record.facts.trust_remote_code
+    model = load_base(base, task.task_type, dtype, device, quantized, trusted)
     with reading(folder):
         return load_trained(folder, model)
 
@@ -144,7 +144,7 @@ def _on_base(
 def _base_folder(weights: Path, record: TrainedRecord) -> Path:
     """The folder of the base that an adapter or a head needs."""
     if record.base is not None:
-        return folder_of(record.base, weights)
+        return find_base(record.base, weights)
     name, facts = record.base_model, record.facts
     if record.base_state is not None:
         name = str(local_base(name, record.base_state))

@@ -1,4 +1,4 @@
-"""Validation at rungs: score, report, follow the answer, keep the best weights, stop early."""
+"""Validation at rungs: score, report, follow the decision, keep the best weights, stop early."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from sweeper.training.trial.trial_job import Final, StopReason, TrialJob
 
 T = TypeVar("T")
 
-# Of a normal distribution, one-sided: a rise is beyond noise at 95%.
-_BEYOND = 1.645
-# Scored rungs since the best one before a trial is said to overfit: one that is worse may be owed
-# to the order of the data.
-_SINCE_BEST = 2
+# 95% quantile of the normal distribution.
+_Z_95_ONE_SIDED = 1.645
+# A trial counts as overfitting only so many scored rungs after its best: a single worse rung may be
+# chance (the order of the data).
+_MIN_RUNGS_SINCE_BEST = 2
 
 
 @dataclass(frozen=True)
 class RungWeights:
-    """A rung, its loss on the nested subset of validation items, and the weights it had.
+    """A rung, its loss on the validation items of all rungs, and its weights.
 
-    ``violation`` is by how much it was beyond the limits, if that was measured.
+    ``violation`` is by how much it exceeded the limits, if that was measured.
     """
 
     rung: int
@@ -54,32 +54,32 @@ class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
     The search may prune a trial (state ``PRUNED``). Its own training may stop it, because it
-    overfits or is beyond a limit (state ``COMPLETE``, with the weights of its best rung).
+    overfits or exceeds a limit (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
-        model: What is evaluated: the Trainer's, not wrapped.
-        at: Optimizer step to the rungs that lie there.
+        model: The model to evaluate: the Trainer's, not wrapped.
+        rungs_by_step: Optimizer step to its rungs.
         steps_per_epoch: Optimizer steps of one pass over the data.
-        training_weights: ``(items,)`` what validation items count in the choice of the best
-            weights; all alike if None. Reports and results never have it.
-        extensions: Take further measures.
+        item_weights: ``(items,)`` weights of validation items when the best rung is chosen; equal
+            if None. Not used in reports and results.
+        extensions: Compute further measures, such as forgetting.
     """
 
     def __init__(
         self,
         job: TrialJob,
         model: nn.Module,
-        at: dict[int, list[int]],
+        rungs_by_step: dict[int, list[int]],
         steps_per_epoch: int,
-        training_weights: Floats | None = None,
+        item_weights: Floats | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
         self._job = job
         self._extensions = extensions
         self._limits = limits_of(job.context.task.spec)
-        self._training_weights = training_weights
+        self._item_weights = item_weights
         self._model = model
-        self._at = at
+        self._rungs_by_step = rungs_by_step
         self._steps_per_epoch = steps_per_epoch
         self._budget = job.config.budget
         self._evaluator = job.evaluator()
@@ -89,23 +89,23 @@ class RungWatch(TrainerCallback):
             job.config.parameters, self._budget.stop_overfitting, job.context.objective
         )
         self._stopped: tuple[int, StopReason] | None = None
-        self._last_excess: float | None = None
+        self._last_violation: float | None = None
         self.pruned_at: int | None = None
         self.save: Callable[[int], None] | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # The first step may take minutes; what was told last is the tokenising.
-        self._job.context.underway("training", self._job.progress.steps, max(self._at))
+        # The first step may take minutes; the progress shown so far is that of tokenising.
+        self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         progress = self._job.progress
         progress.step()
-        self._job.context.underway("training", progress.steps, max(self._at))
-        rungs = self._at.get(progress.steps)
+        self._job.context.underway("training", progress.steps, max(self._rungs_by_step))
+        rungs = self._rungs_by_step.get(progress.steps)
         if rungs is None:
             return
         progress.check()
@@ -116,16 +116,16 @@ class RungWatch(TrainerCallback):
             return
         evaluation = self._evaluate(whole=last)
         measured = self.measure()
-        exceeded = violation(
+        exceeded_by = violation(
             {name: item_measure.measure for name, item_measure in measured.items()}, self._limits
         )
         train_loss = progress.take_train_loss()
         epochs = progress.steps / self._steps_per_epoch
-        items = self._remember(rungs[-1], evaluation, exceeded)
-        stop = self._stopping.saw(RungScore(items, train_loss, epochs))
-        # Each rank has seen other batches: the first one decides.
-        beyond_limit = beyond_noise(measured, self._limits)
-        stop = gathered(StopReason("limit", beyond_limit) if beyond_limit else stop)[0]
+        items = self._keep_best(rungs[-1], evaluation, exceeded_by)
+        stop = self._stopping.reason_to_stop(RungScore(items, train_loss, epochs))
+        # Ranks differ in their batches, so rank 0 decides for all.
+        broken_limit = broken_limit_reason(measured, self._limits)
+        stop = gathered(StopReason("limit", broken_limit) if broken_limit else stop)[0]
         reports = [
             self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
@@ -141,23 +141,23 @@ class RungWatch(TrainerCallback):
             control.should_training_stop = True
 
     def state(self) -> dict[str, Any]:
-        """The state that later rungs need, without the best weights."""
+        """The state that later rungs need, except the best weights."""
         best = self._best
         return {
             "best": best
             and {"rung": best.rung, "subset_loss": best.subset_loss, "violation": best.violation},
-            "last_excess": self._last_excess,
+            "last_excess": self._last_violation,
             "stopping": self._stopping.state(),
         }
 
     def restore(self, state: dict[str, Any], best_weights: dict[str, Tensor]) -> None:
         if state["best"] is not None:
             self._best = RungWeights(weights=best_weights, **state["best"])
-        self._last_excess = state["last_excess"]
+        self._last_violation = state["last_excess"]
         self._stopping.restore(state["stopping"])
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        """The weights of the best rung; None at that rung itself."""
+        """The weights of the best rung; None if it is the current rung."""
         best = self._best
         return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
 
@@ -169,7 +169,7 @@ class RungWatch(TrainerCallback):
         return taken
 
     def _evaluate(self, whole: bool) -> Evaluation:
-        """Score the model; time it apart from training."""
+        """Score the model, and count the time as evaluation."""
         count = None if whole else self._budget.rung_items
         evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
         finite(evaluation.loss, "validation loss")
@@ -183,32 +183,32 @@ class RungWatch(TrainerCallback):
         self._job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _remember(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
-        """Keep the weights if they are the best so far, by the items that decide."""
+    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
+        """Keep the weights if they are the best so far, and return the losses that decide it."""
         last = rung == self._budget.rungs
-        items = self._telling(evaluation, self._budget.rung_items)
+        items = self._deciding_items(evaluation, self._budget.rung_items)
         loss = items.mean
         if last:
             self._last = evaluation
         if self._best is None or self._best.replaced_by(loss, violation):
             weights = {} if last else trained_weights(self._model)
             self._best = RungWeights(rung, loss, weights, violation)
-        self._last_excess = violation
+        self._last_violation = violation
         return items
 
-    def _telling(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """The first ``count`` items, whose loss tells which weights are best; costs of the
-        objective where it is known."""
+    def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
+        """Losses of the first ``count`` items, by which the best weights are chosen; their costs
+        if the objective is measured at rungs."""
         if (score := self._job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        if self._training_weights is not None:
-            weights = weights * self._training_weights[: len(weights)]
+        if self._item_weights is not None:
+            weights = weights * self._item_weights[: len(weights)]
         return ItemLosses(losses, weights)
 
     def finish(self) -> Final:
-        """Choose between the last weights and the best rung's, by the whole validation split.
+        """Choose the last weights or those of the best rung, by the whole validation split.
 
         The model holds the chosen weights afterwards.
 
@@ -228,8 +228,8 @@ class RungWatch(TrainerCallback):
         kept = trained_weights(self._model)
         set_weights(self._model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
-        means = (self._telling(final.evaluation).mean for final in (earlier, last))
-        first, second = map(order, means, (self._best.violation, self._last_excess))
+        means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
+        first, second = map(order, means, (self._best.violation, self._last_violation))
         if first < second:
             return earlier
         set_weights(self._model, kept)
@@ -238,7 +238,7 @@ class RungWatch(TrainerCallback):
 
 @dataclass(frozen=True)
 class ItemLosses:
-    """Losses of the same items at each rung, and their weights; both of shape ``(items,)``."""
+    """Losses of items at a rung, and the items' weights; both of shape ``(items,)``."""
 
     losses: Floats
     weights: Floats
@@ -250,11 +250,11 @@ class ItemLosses:
 
 @dataclass(frozen=True)
 class Rise:
-    """The rise of the loss on the same items.
+    """The rise of the loss on the same items between two rungs.
 
     Args:
-        mean: Nats per term.
-        low: The rise that is beyond noise: the lower end of its one-sided 95% interval.
+        mean: Mean rise, in the unit of the loss.
+        low: Lower end of its one-sided 95% interval: above 0, the rise is beyond noise.
     """
 
     mean: float
@@ -262,18 +262,18 @@ class Rise:
 
     @classmethod
     def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
-        """Paired with the first items of ``before``."""
+        """The rise, with items of ``now`` paired with the first items of ``before``."""
         count = len(now.losses)
         differences: Floats = now.losses - before.losses[:count]
         shares = now.weights / now.weights.sum()
         mean = float(np.dot(shares, differences))
-        spread = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
-        error = spread * math.sqrt(count / max(1, count - 1))
-        return cls(mean, mean - _BEYOND * error)
+        weighted_std = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
+        standard_error = weighted_std * math.sqrt(count / max(1, count - 1))
+        return cls(mean, mean - _Z_95_ONE_SIDED * standard_error)
 
 
-def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -> str:
-    """The reason to stop a trial with these measures, as text; empty to go on."""
+def broken_limit_reason(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -> str:
+    """Text on a limit that is exceeded beyond noise, to stop the trial; empty if there is none."""
     for limit in limits:
         for name, item_measure in measured.items():
             figure = item_measure.measure
@@ -286,7 +286,7 @@ def beyond_noise(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -
 
 
 def _low(measured: ItemMeasure) -> float | None:
-    """The low end of a measure's change; None where its items are not known."""
+    """The low end of a measure's change; None if its items are unknown."""
     if not len(measured.values):
         return None
     before = ItemLosses(measured.base_values, measured.weights)
@@ -298,8 +298,8 @@ class RungScore:
     """The losses of a trial at a rung.
 
     Args:
-        items: Items of the task's validation split.
-        train_loss: Since the scored rung before, where that is known.
+        items: Losses of the task's validation items.
+        train_loss: Mean training loss since the previous scored rung, if known.
         epochs: Passes over the train split so far.
     """
 
@@ -316,10 +316,10 @@ class Stopping:
         patience: Stop after so many scored rungs in a row without a better validation loss (after
             Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a row);
             None for never.
-        overfitting: Whether to stop once rows are seen again, the training loss falls, and the
-            validation loss has risen above its best by more than its items scatter.
-        objective: What the items' losses are costs of; it takes the validation loss's place where
-            it is measured at rungs.
+        overfitting: Whether to stop if rows are seen again, the training loss falls, and the
+            validation loss has risen above its best beyond noise.
+        objective: The objective whose costs the items' losses are: the named one if it is measured
+            at rungs, else the validation loss.
     """
 
     patience: int | None = None
@@ -358,7 +358,7 @@ class Stopping:
             items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
-    def saw(self, score: RungScore) -> StopReason | None:
+    def reason_to_stop(self, score: RungScore) -> StopReason | None:
         """The reason to stop at this rung; None to go on."""
         best = self._best
         if best is None or score.items.mean < best.items.mean:
@@ -380,7 +380,7 @@ class Stopping:
         return None
 
     def _overfits(self, score: RungScore, best: RungScore) -> bool:
-        if self._waited < _SINCE_BEST or score.epochs <= 1:
+        if self._waited < _MIN_RUNGS_SINCE_BEST or score.epochs <= 1:
             return False
         if score.train_loss is None or best.train_loss is None:
             return False

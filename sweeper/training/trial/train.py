@@ -1,6 +1,6 @@
 """One trial from its configuration to its result.
 
-The failures that training can bring about become results here; anything else is a bug and passes.
+Expected failures of training become results here; any other exception is a bug and propagates.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ from sweeper.tasks.sequences.joined import keeps_texts_apart
 from sweeper.tasks.task import Feature, Task
 from sweeper.tasks.text import TextTask
 from sweeper.training.checkpoints import UNFINISHED, checkpoint_folder, drop_checkpoints, seal
-from sweeper.training.loop.batch_order import LEAST, LengthGroupedBatches, Mixture, mixture
+from sweeper.training.loop.batch_order import (
+    MIN_POOL_BATCHES,
+    LengthGroupedBatches,
+    Mixture,
+    mixture,
+)
 from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
 from sweeper.training.loop.device_memory import (
     Batching,
@@ -49,7 +54,7 @@ from sweeper.training.loop.extension import Extension
 from sweeper.training.loop.quick_steps import quick_steps
 from sweeper.training.loop.ranks_here import gathered, rank_here
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps
-from sweeper.training.loop.trainer import ORIGIN, TrialTrainer, arguments
+from sweeper.training.loop.trainer import SOURCE_KEY, TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingDiverged, TrainingProgress
 from sweeper.training.trial.assembly import assembled, start_head
 from sweeper.training.trial.ranks import TRAINER_LOG, Ranks
@@ -59,29 +64,30 @@ from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
-Attempt = Callable[[Batching], TrialResult]
-Fitting = Callable[[Batching, Attempt, Callable[[], bool]], TrialResult]
+TrainWithBatching = Callable[[Batching], TrialResult]
+# Its last argument says whether the last call ended in evaluation.
+Retry = Callable[[Batching, TrainWithBatching, Callable[[], bool]], TrialResult]
 
-# On a GPU each look at the loss waits for the device; this many steps lie between two of them.
-_CUDA_CHECK_EVERY = 10
-# What rows without a source are counted as.
-ORIGINAL = "original rows"
+# Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
+_CUDA_CHECK_STEPS = 10
+# Name under which rows without a source are counted.
+NO_SOURCE = "original rows"
 _LOGGERS = ("sweeper", "transformers", "peft", "accelerate", "py.warnings")
 
 
-def train_trial(job: TrialJob, fitting: Fitting = in_batches_that_fit) -> TrialResult:
+def train_trial(job: TrialJob, retry: Retry = in_batches_that_fit) -> TrialResult:
     """Train and score one trial.
 
     Args:
-        fitting: Calls the training with batches, and again with smaller ones where memory runs out.
+        retry: Calls the training, and again with smaller batches if memory runs out.
 
     Raises:
-        Interrupted: It was told to stop.
+        Interrupted: The trial was told to stop.
     """
     with trial_log(job.folder / TRAINER_LOG) as log:
         log.info("%s %s", job.config.strategy, job.config.parameters)
         try:
-            result = _train(job, fitting)
+            result = _train(job, retry)
         except TrainingDiverged as error:
             result = job.failed("diverged", str(error))
         except TooLarge as error:
@@ -97,20 +103,20 @@ def train_trial(job: TrialJob, fitting: Fitting = in_batches_that_fit) -> TrialR
         return result
 
 
-def _train(job: TrialJob, fitting: Fitting) -> TrialResult:
+def _train(job: TrialJob, retry: Retry) -> TrialResult:
     strategy = strategy_named(job.config.strategy)
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
     first = Batching.of(job.saved.manifest if job.saved else job.config)
     if job.plan is None:
-        return fitting(first, partial(train_once, job, strategy), lambda: job.evaluating)
-    # On several devices; this process prepares their start.
+        return retry(first, partial(train_once, job, strategy), lambda: job.evaluating)
+    # Several devices: this process makes the base and frees its memory for the ranks.
     job.prepare_base()
     job.shared.bases.forget()
     job.context.lent_base.forget()
-    result = fitting(first, Ranks(job, job.plan).train, lambda: False)
-    return result.model_copy(update=job.of_base())
+    result = retry(first, Ranks(job, job.plan).train, lambda: False)
+    return result.model_copy(update=job.base_fields())
 
 
 @contextmanager
@@ -119,9 +125,9 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
-    own = logging.getLogger("sweeper")
-    level = own.level
-    own.setLevel(logging.INFO)
+    sweeper_logger = logging.getLogger("sweeper")
+    level = sweeper_logger.level
+    sweeper_logger.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for logger in loggers:
         logger.addHandler(handler)
@@ -131,12 +137,12 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
         for logger in loggers:
             logger.removeHandler(handler)
         logging.captureWarnings(False)
-        own.setLevel(level)
+        sweeper_logger.setLevel(level)
         handler.close()
 
 
 def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialResult:
-    """Train with this batching, at the first try from the job's checkpoint if it has one.
+    """Train with this batching; the first call continues from the job's checkpoint, if any.
 
     Raises:
         TrainingDiverged: A loss is not finite.
@@ -145,12 +151,12 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     """
     device = job.context.device
     saved, job.saved = job.saved, None
-    # Trainer refers to itself: without this the optimizer of an earlier trial would stand beside
-    # this one's base, and count in its peak.
+    # Trainer refers to itself: without this, the optimizer of an earlier trial would stay in memory
+    # and count in this trial's peak.
     release_memory()
     job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
-        drop_checkpoints(job.checkpoints_in)  # of a try at larger batches
+        drop_checkpoints(job.checkpoints_folder)  # those of larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     lent_base = job.prepare_base()
     for extension in extensions:
@@ -158,16 +164,16 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     with assembled(job.shared, strategy, job.config, lent_base) as model:
         peak, loaded = PeakMemory(device), bytes_of(model)
         job.progress = TrainingProgress(
-            check_every=_CUDA_CHECK_EVERY if device.type == "cuda" else 1
+            check_every=_CUDA_CHECK_STEPS if device.type == "cuda" else 1
         )
-        checkpoints, saves = job.checkpoints_in, job.config.checkpoints
-        output = checkpoints / UNFINISHED if saves else checkpoints
+        folder, saves_checkpoints = job.checkpoints_folder, job.config.checkpoints
+        output = folder / UNFINISHED if saves_checkpoints else folder
         watch, trainer = _trainer(job, strategy, model, extensions, output, saved)
         state = _TrialState(job, watch, trainer, extensions, lambda: peak.gib(loaded))
         if saved is not None:
             state.restore(saved)
             log.info("continues from %s, step %d", saved.folder.name, job.progress.steps)
-        if saves:
+        if saves_checkpoints:
             watch.save = state.save
         noise = float(job.config.parameters.get(NEFTUNE, 0.0))
         with quick_steps(model), _noisy_embeddings(model, noise):
@@ -198,13 +204,13 @@ def _noisy_embeddings(model: nn.Module, alpha: float) -> Iterator[None]:
 
 @dataclass
 class _TrialState:
-    """The state of a trial on this rank, saved at rungs into checkpoints of which the newest stays.
+    """The state of a trial on this rank. Rungs save it as a checkpoint; only the newest is kept.
 
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: What features add.
-        peak: Memory peak since this attempt began, in GiB.
+        extensions: Additions of plug-ins.
+        peak: Returns the memory peak since this attempt began, in GiB.
     """
 
     job: TrialJob
@@ -215,11 +221,11 @@ class _TrialState:
     earlier_peak: float = 0.0
 
     def peak_gib(self) -> float:
-        """The peak over all attempts that this trial was continued in."""
+        """The peak over all attempts of this trial."""
         return max(self.peak(), self.earlier_peak)
 
     def restore(self, saved: Saved) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         state = saved.state()
         self.job.progress.restore(state["progress"])
         self.watch.restore(state["rungs"], saved.best_weights())
@@ -229,28 +235,28 @@ class _TrialState:
 
     def save(self, rung: int) -> None:
         """Write the checkpoint of a rung. If it cannot be written, training goes on."""
-        folder, failed = None, ""
+        folder, error_text = None, ""
         try:
-            folder = self._written()
+            folder = self._write()
         except (OSError, RuntimeError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
-            failed = str(error)
-        errors = [text for text in gathered(failed) if text]
+            error_text = str(error)
+        errors = [text for text in gathered(error_text) if text]
         if rank_here() == 0:
-            attempt = self.job.checkpoints_in
+            attempt_folder = self.job.checkpoints_folder
             if folder is not None and not errors:
                 try:
-                    seal(folder, self.job.manifest(rung), checkpoint_folder(attempt, rung))
-                    drop_checkpoints(attempt, keep=rung)
+                    seal(folder, self.job.manifest(rung), checkpoint_folder(attempt_folder, rung))
+                    drop_checkpoints(attempt_folder, keep=rung)
                 except OSError as error:
                     errors = [str(error)]
             if errors:
                 log.warning("the checkpoint of rung %d could not be written: %s", rung, errors[0])
-                shutil.rmtree(attempt / UNFINISHED, ignore_errors=True)
-        gathered("")  # before any of them writes the next one
+                shutil.rmtree(attempt_folder / UNFINISHED, ignore_errors=True)
+        gathered("")  # a barrier: the checkpoint is complete before a rank writes the next one
 
-    def _written(self) -> Path:
+    def _write(self) -> Path:
         folder = self.trainer.write_checkpoint()
         state = {
             "progress": self.job.progress.state(),
@@ -272,15 +278,15 @@ def _trainer(
     output: Path,
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
-    config, batching, train = job.config, job.batching, len(job.context.items("train"))
+    config, batching, train_rows = job.config, job.batching, len(job.context.items("train"))
     effective = batching.micro_batch * batching.gradient_accumulation_steps * config.gpus
-    steps = optimizer_steps(train, effective, config.budget.epochs)
-    per_epoch = optimizer_steps(train, effective, 1.0)
-    at = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
-    least = 1 if config.task == "classification" else LEAST
+    steps = optimizer_steps(train_rows, effective, config.budget.epochs)
+    steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
+    rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
+    min_pool_batches = 1 if config.task == "classification" else MIN_POOL_BATCHES
     task = job.context.task.for_training(config.parameters)
-    training_weights = task.training_weights(job.context.items("validation").examples)
-    watch = RungWatch(job, model, at, per_epoch, training_weights, extensions)
+    item_weights = task.training_weights(job.context.items("validation").examples)
+    watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
     settings = arguments(
         output,
         steps=steps,
@@ -291,12 +297,12 @@ def _trainer(
         seed=config.seed,
         device=job.context.device,
     )
-    job.joined = _joins(config, task, model)
+    job.padding_free = _is_padding_free(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
     job.attention = next(bases).config._attn_implementation
     for extension in extensions:
-        extension.attend(job.attention)
-    features, lengths, mixed = _rows(job)
+        extension.use_attention(job.attention)
+    features, lengths, rows_mixture = _rows(job)
     trainer = TrialTrainer(
         model=model,
         task=task,
@@ -305,9 +311,9 @@ def _trainer(
             lengths,
             effective,
             config.seed,
-            least,
-            epoch=saved.manifest.optimizer_steps // per_epoch if saved else 0,
-            mixture=mixed,
+            min_pool_batches,
+            epoch=saved.manifest.optimizer_steps // steps_per_epoch if saved else 0,
+            mixture=rows_mixture,
         ),
         strategy=strategy,
         parameters=config.parameters,
@@ -316,29 +322,29 @@ def _trainer(
         settings=settings,
         callbacks=[watch],
         extensions=extensions,
-        join=job.joined,
+        padding_free=job.padding_free,
     )
     return watch, trainer
 
 
 def _rows(job: TrialJob) -> tuple[list[Feature], list[int], Mixture | None]:
-    """The features to train on, their lengths, and how an epoch is mixed of them."""
+    """The encoded rows to train on, their lengths, and how they are mixed in an epoch."""
     context, config, train = job.context, job.config, job.context.items("train")
-    parts = [train, context.further_items(config.parameters)]
-    examples = [example for part in parts for example in part.examples]
-    features = [feature for part in parts for feature in part.features]
+    splits = [train, context.further_items(config.parameters)]
+    examples = [example for part in splits for example in part.examples]
+    features = [feature for part in splits for feature in part.features]
     if any(example.source for example in examples):
         features = [
-            {**feature, ORIGIN: example.source or ORIGINAL}
+            {**feature, SOURCE_KEY: example.source or NO_SOURCE}
             for feature, example in zip(features, examples, strict=True)
         ]
-    lengths = [length for part in parts for length in part.lengths]
+    lengths = [length for part in splits for length in part.lengths]
     further, weights = len(examples) - len(train), context.dataset.weights
     return features, lengths, mixture(train.examples, further, weights, config.seed)
 
 
-def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
-    """Whether the texts of a batch are joined without padding."""
+def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
+    """Whether the texts of a batch are packed into one row without padding."""
     parameters = config.parameters
     # The noise of NEFTune depends on the length of a row.
     if parameters.get(NEFTUNE) or not isinstance(task, TextTask):
@@ -353,10 +359,10 @@ def _joins(config: TrialConfig, task: Task, model: nn.Module) -> bool:
 
 
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
-    """Fit the head on frozen features, report the last rung, and keep it as any other trial is.
+    """Fit the head on frozen features, report the last rung, and save it like any other trial.
 
-    Features and fit are those of the probe baseline, made once for a worker; the trial's seconds
-    are what they took when they were made.
+    Features and fit are those of the probe baseline, computed once per worker; the trial's seconds
+    are those that they took then.
 
     Raises:
         Interrupted: The trial was told to stop.
@@ -375,7 +381,7 @@ def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
             strict=True,
         ):
             if example.source:
-                job.progress.saw(example.source, 1, length)
+                job.progress.count_rows(example.source, 1, length)
         job.peak_memory_gib = fitted.peak_gib
         start = time.perf_counter()
         evaluation = job.evaluator().evaluate(model)

@@ -36,12 +36,12 @@ from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classification
 from sweeper.tasks.generate_label import GenerateLabel
 from sweeper.tasks.task import Evaluation
-from sweeper.training.base_model.bases import keep_in, remember
+from sweeper.training.base_model.bases import keep_in, remember_folder
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpoints import Checkpoint
-from sweeper.training.loop.checkpointing import Saved, usable
+from sweeper.training.loop.checkpointing import Saved, open_checkpoint
 from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import gathered
@@ -85,7 +85,7 @@ class StopReason(NamedTuple):
 
 @dataclass(frozen=True)
 class Final:
-    """The trial's result on the whole validation split, and the rung whose weights gave it."""
+    """The trial's evaluation on the whole validation split, and the rung of the weights used."""
 
     rung: int
     evaluation: Evaluation
@@ -99,12 +99,12 @@ class TrialJob:
 
     Args:
         report: Called once for each rung, over all retries.
-        run: The run's folder, where a base that a feature made is kept for its adapters; None
-            leaves it in the cache alone.
+        run: The run's folder, in which a base that a plug-in made is kept for its adapters; None
+            leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
-        attempt: Where checkpoints are written; ``folder`` if None. Several ranks share it.
-        planned: The configuration as planned, where ``config`` has smaller batches.
-        plan: Where several devices train the trial, what their processes load models by.
+        shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
+        planned: The configuration as planned, if ``config`` has smaller batches.
+        plan: Plan by which ranks load models, if several devices train the trial.
     """
 
     shared: SharedModel
@@ -113,7 +113,7 @@ class TrialJob:
     report: Callable[[RungReport], Decision]
     run: Path | None = None
     checkpoint: Path | None = None
-    attempt: Path | None = None
+    shared_folder: Path | None = None
     planned: TrialConfig | None = None
     plan: Plan | None = None
     saved: Saved | None = None
@@ -123,13 +123,13 @@ class TrialJob:
     evaluating: bool = False
     peak_memory_gib: float | None = None
     attention: str | None = None
-    joined: bool | None = None
+    padding_free: bool | None = None
     prepared: PreparedBase | None = None
     measured: Mapping[str, ItemMeasure] = field(default_factory=dict)
     feature_seconds: dict[str, float] = field(default_factory=dict)
     _reported: int = 0
     _started: float = field(default_factory=time.perf_counter)
-    _worked: float = field(default_factory=time.thread_time)
+    _cpu_started: float = field(default_factory=time.thread_time)
 
     def __post_init__(self) -> None:
         self.batching = Batching.of(self.config)
@@ -145,12 +145,12 @@ class TrialJob:
         return autocast_dtype(self.config.precision)
 
     @property
-    def checkpoints_in(self) -> Path:
+    def checkpoints_folder(self) -> Path:
         """The folder of the attempt's checkpoints, which several ranks share."""
-        return self.attempt or self.folder
+        return self.shared_folder or self.folder
 
     def evaluator(self) -> Evaluator:
-        """Scores this trial's models on validation."""
+        """An evaluator that scores this trial's model on validation."""
         return Evaluator(
             self.context.task,
             self.context.items("validation"),
@@ -160,9 +160,9 @@ class TrialJob:
         )
 
     def prepare_base(self) -> LentBase:
-        """Lends the base that this trial trains on, which a feature makes now if necessary.
+        """The cache that lends this trial's base, which a plug-in makes now if necessary.
 
-        A trial that starts again with a smaller micro-batch still is the one that made it.
+        The base still counts as made by this trial if it starts again with a smaller micro-batch.
         """
         bases = self.shared.bases
         prepared = bases.of(self.config, self.batching.micro_batch)
@@ -172,19 +172,19 @@ class TrialJob:
             self.prepared = prepared
         return bases.lent_base(prepared.base)
 
-    def of_base(self) -> dict[str, Any]:
-        """The fields of the result on the base that a feature made."""
-        if (made := self.prepared) is None:
+    def base_fields(self) -> dict[str, Any]:
+        """Fields of the result about a base that a plug-in made."""
+        if (prepared := self.prepared) is None:
             return {}
-        features = {made.feature: made.record}
-        return {"base": made.base, "preparing_seconds": made.seconds, "features": features}
+        features = {prepared.feature: prepared.record}
+        return {"base": prepared.base, "preparing_seconds": prepared.seconds, "features": features}
 
     def open_checkpoint(self) -> None:
-        """Check whether training can continue from the named checkpoint."""
+        """Continue from the named checkpoint, if that is possible."""
         if self.checkpoint is None:
             return
         config, data = self.planned or self.config, self.context.dataset.fingerprint
-        saved = usable(self.checkpoint, config, data)
+        saved = open_checkpoint(self.checkpoint, config, data)
         if isinstance(saved, str):
             log.warning(
                 "%s is not used (%s); training starts from clean weights",
@@ -195,7 +195,7 @@ class TrialJob:
         self.continue_from(saved)
 
     def continue_from(self, saved: Saved) -> None:
-        """Let training continue from a checkpoint that can be used."""
+        """Continue training from a usable checkpoint."""
         self.saved = saved
         self.reports = list(saved.manifest.reports)
         self.prepared = saved.manifest.prepared
@@ -221,7 +221,7 @@ class TrialJob:
         epochs: float,
         measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
-        """The report of a rung. Tokens are those of all ranks, which must call this together."""
+        """The report of a rung, with the tokens of all ranks. All ranks must call it together."""
         progress = self.progress
         report = RungReport(
             number=self.config.number,
@@ -230,7 +230,7 @@ class TrialJob:
             validation_loss=evaluation.loss,
             objective=score.value if (score := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
-            first_items=self._first(evaluation),
+            first_items=self._first_items(evaluation),
             train_loss=train_loss,
             optimizer_steps=progress.steps,
             epochs=epochs,
@@ -248,8 +248,8 @@ class TrialJob:
     def objective_at_rung(
         self, evaluation: Evaluation, count: int | None = None
     ) -> ObjectiveScore | None:
-        """The objective where it comes with the loss, of the first ``count`` items (all if None);
-        None where it is the loss or is measured at the end."""
+        """The objective on the first ``count`` items (all if None), if it is measured at rungs;
+        None if it is the loss or is measured at the end."""
         objective, context = self.context.objective, self.context
         if objective.is_loss or not objective.at_rungs:
             return None
@@ -277,10 +277,10 @@ class TrialJob:
         return score
 
     def tell(self, report: RungReport) -> Decision:
-        """Report a rung, unless an earlier try of the same trial has reported it.
+        """Report a rung, unless this trial has reported it before a retry.
 
         Raises:
-            Interrupted: The answer was to stop.
+            Interrupted: The decision was to stop.
         """
         if report.rung <= self._reported:
             return Decision.CONTINUE
@@ -290,7 +290,7 @@ class TrialJob:
             raise Interrupted
         return decision
 
-    def _first(self, evaluation: Evaluation) -> FirstItems | None:
+    def _first_items(self, evaluation: Evaluation) -> FirstItems | None:
         count = self.config.budget.rung_items
         whole = len(self.context.items("validation").examples)
         if count >= whole:
@@ -319,17 +319,17 @@ class TrialJob:
             metrics=final.evaluation.metrics
             | ({self.context.objective.metric: score.value} if score else {}),
             item_losses=ITEM_LOSSES,
-            validation_by_source=self._by_source(final.evaluation),
+            validation_by_source=self._loss_by_source(final.evaluation),
             stopped_at_rung=final.stopped_at,
             stopped_by=final.stopped_by.kind if final.stopped_by else None,
             stopped_because=final.stopped_by.text if final.stopped_by else "",
             measures=self._measures(),
-            **self._kept(strategy),
+            **self._weights_fields(strategy),
             notes=self.context.notes("train", "validation"),
         )
 
     def pruned(self, model: nn.Module, rung: int) -> TrialResult:
-        """The result of a trial that was told to end at a rung."""
+        """The result of a trial that was pruned at a rung."""
         return self._result("PRUNED", **parameter_counts(model), pruned_at_rung=rung)
 
     def failed(self, kind: FailureKind, detail: str, **figures: Any) -> TrialResult:
@@ -356,12 +356,12 @@ class TrialJob:
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             feature_seconds=self.feature_seconds,
             waited_seconds=self._waited(),
-            **self.of_base(),
+            **self.base_fields(),
             peak_memory_gib=self.peak_memory_gib,
             micro_batch=self.batching.micro_batch,
             evaluation_batch=self.batching.evaluation_batch,
             attention=self.attention,
-            padding_free=self.joined,
+            padding_free=self.padding_free,
             data_fingerprint=self.context.dataset.fingerprint,
             model_revision=self.context.facts.revision,
             versions=versions(),
@@ -369,14 +369,14 @@ class TrialJob:
         )
 
     def _waited(self) -> float:
-        """Seconds since the start in which this thread did not run, where it does the work.
+        """Seconds since the start in which this thread waited for a CPU core.
 
-        Threads that compute with it share its steps, so that its time stands for theirs.
+        Its compute threads run in step with it, so that its time stands for theirs.
         """
         if self.context.device.type != "cpu" or self.plan is not None:
-            return 0.0  # it waits for a device, or for other ranks
-        ran = time.thread_time() - self._worked
-        return max(0.0, time.perf_counter() - self._started - ran)
+            return 0.0  # the thread waits for a GPU or for ranks
+        cpu_seconds = time.thread_time() - self._cpu_started
+        return max(0.0, time.perf_counter() - self._started - cpu_seconds)
 
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
@@ -399,7 +399,7 @@ class TrialJob:
             pooling=task.pooling if isinstance(task, Classification) else None,
             base=base,
             facts=facts.model_copy(update={"folder": None, "id": name}),
-            base_state=remember(self.context.folder) if local else None,
+            base_state=remember_folder(self.context.folder) if local else None,
             precision=self.config.precision,
             system_prompt=self.context.spec.training.system_prompt,
             data_format=self.context.dataset.format,
@@ -407,22 +407,22 @@ class TrialJob:
             versions=versions(),
         )
 
-    def _kept(self, strategy: Strategy) -> dict[str, Any]:
-        """The fields of the result on kept weights: folder, and size with their base."""
+    def _weights_fields(self, strategy: Strategy) -> dict[str, Any]:
+        """Fields of the result about kept weights: their folder, their size and the base's size."""
         if not self.config.keep_weights:
             return {}
-        made = self.prepared
-        base = home() / made.base.folder if made else self.context.folder
-        needed = () if strategy.saves_whole_model else base.glob("*.safetensors")
-        kept = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
+        prepared = self.prepared
+        base = home() / prepared.base.folder if prepared else self.context.folder
+        base_files = () if strategy.saves_whole_model else base.glob("*.safetensors")
+        weights = (path for path in (self.folder / WEIGHTS).rglob("*") if path.is_file())
         return {
             "weights": WEIGHTS,
-            "weights_bytes": sum(path.stat().st_size for path in kept),
-            "base_bytes": sum(path.stat().st_size for path in needed),
+            "weights_bytes": sum(path.stat().st_size for path in weights),
+            "base_bytes": sum(path.stat().st_size for path in base_files),
         }
 
     def _measures(self) -> dict[str, Measure]:
-        """The measures of the result, with their items in a file beside it."""
+        """The measures of the result; writes their items into a file."""
         items = {
             name: {
                 "values": item_measure.values.tolist(),
@@ -436,17 +436,17 @@ class TrialJob:
             write_text(self.folder / MEASURE_ITEMS, json.dumps(items))
         return {name: item_measure.measure for name, item_measure in self.measured.items()}
 
-    def _by_source(self, evaluation: Evaluation) -> dict[str, float]:
-        """The validation loss on the items of each source, where there are several."""
+    def _loss_by_source(self, evaluation: Evaluation) -> dict[str, float]:
+        """The validation loss on the items of each source, if rows have sources."""
         sources = [example.source for example in self.context.items("validation").examples]
-        places: dict[str, list[int]] = {}
+        items_by_source: dict[str, list[int]] = {}
         for item, source in enumerate(sources if any(sources) else ()):
-            places.setdefault(source, []).append(item)
+            items_by_source.setdefault(source, []).append(item)
         losses, weights = evaluation.losses, evaluation.weights
         return {
-            source: float(np.average(losses[at], weights=weights[at]))
-            for source, at in sorted(places.items())
-            if weights[at].sum() > 0
+            source: float(np.average(losses[items], weights=weights[items]))
+            for source, items in sorted(items_by_source.items())
+            if weights[items].sum() > 0
         }
 
     def _write_item_losses(self, evaluation: Evaluation, score: ObjectiveScore | None) -> None:
@@ -466,7 +466,7 @@ class TrialJob:
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """How many parameters train, and how many there are."""
+    """Numbers of trainable and of all parameters."""
     sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
     return {
         "trainable_parameters": sum(size for size, trains in sizes if trains),
@@ -476,7 +476,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Package to version; ``cuda`` too where torch has it."""
+    """Package to version, with ``cuda`` if torch has it."""
     installed = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:

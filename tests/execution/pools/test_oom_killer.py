@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sweeper.execution.pools.local_pool import (
-    REMEMBERED_SECONDS,
+    OOM_KILL_MATCH_SECONDS,
     OomKills,
-    counter_file,
-    kills_in,
+    oom_counter,
+    oom_kills_in,
 )
 
 V1 = "5:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n"
@@ -35,9 +35,9 @@ def test_the_counter_of_the_own_control_group_is_found(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = counter_file(groups, tmp_path)
+    found = oom_counter(groups, tmp_path)
     own = found if found is not None and found.is_relative_to(tmp_path) else None
-    assert (None if own is None else kills_in(own)) == expected
+    assert (None if own is None else oom_kills_in(own)) == expected
 
 
 def count(place: Path, kills: int) -> None:
@@ -48,14 +48,14 @@ def test_a_kill_is_the_systems_if_the_counter_has_risen_by_one_for_it(tmp_path: 
     place, now = tmp_path / "memory.events", 0.0
     count(place, 3)
     kills = OomKills(place, clock=lambda: now)
-    assert not kills.was_one()
+    assert not kills.match_kill()
     count(place, 5)
-    assert [kills.was_one() for _ in range(3)] == [True, True, False]
+    assert [kills.match_kill() for _ in range(3)] == [True, True, False]
     # What was counted long ago was some other process of the group.
     count(place, 6)
     kills.look()
-    now += REMEMBERED_SECONDS + 1
-    assert not kills.was_one()
+    now += OOM_KILL_MATCH_SECONDS + 1
+    assert not kills.match_kill()
 
 
 @pytest.mark.parametrize("text", [None, "", "oom_kill many\n"])
@@ -63,5 +63,5 @@ def test_a_counter_that_cannot_be_read_says_nothing(tmp_path: Path, text: str | 
     place = tmp_path / "memory.events"
     if text is not None:
         place.write_text(text)
-    assert not OomKills(place).was_one()
-    assert not OomKills(None).was_one()
+    assert not OomKills(place).match_kill()
+    assert not OomKills(None).match_kill()

@@ -93,16 +93,16 @@ def test_promoting_makes_all_files_the_trials_again_and_again(tmp_path: Path) ->
 def test_a_result_that_comes_after_its_attempt_was_abandoned_is_none(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     a_result().write(folder / "result.json")
-    assert attempts.whole_result(tmp_path, 1) is not None
+    assert attempts.complete_result(tmp_path, 1) is not None
     attempts.note_end(folder, "interrupted", "its machine is gone")
-    assert attempts.whole_result(tmp_path, 1) is None
+    assert attempts.complete_result(tmp_path, 1) is None
 
 
 def test_the_first_reason_stays_unless_a_later_one_says_more(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     attempts.note_end(folder, "hang", "no step", worker="2")
     assert attempts.note_end(folder, "crash", "ended with status 70").kind == "hang"
-    assert attempts.note_end(folder, "damaged", "x", instead=True).kind == "damaged"
+    assert attempts.note_end(folder, "damaged", "x", replace=True).kind == "damaged"
 
 
 def test_weights_of_an_attempt_are_deleted_wherever_they_lie(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         work_items.BASELINES,
         work_items.trial(3),
         work_items.confirm(3, 7),
-        work_items.scoring(3),
-        work_items.scoring(3, 7),
-        work_items.scoring_of("tfidf"),
+        work_items.score_trial(3),
+        work_items.score_trial(3, 7),
+        work_items.score_baseline("tfidf"),
     ]
     assert [item.home for item in every] == [
         "jobs/baselines",
@@ -185,8 +185,8 @@ def test_tasks_have_homes_names_and_titles_of_their_own() -> None:
         "the score of trial-3-seed-7",
         "the score of tfidf",
     ]
-    assert work_items.scored(work_items.scoring(3, 7)) == work_items.confirm(3, 7)
-    assert work_items.scored(work_items.scoring(3)) == work_items.trial(3)
+    assert work_items.training_scored_by(work_items.score_trial(3, 7)) == work_items.confirm(3, 7)
+    assert work_items.training_scored_by(work_items.score_trial(3)) == work_items.trial(3)
 
 
 def test_baselines_are_done_when_all_that_were_scored_can_be_read(tmp_path: Path) -> None:
@@ -204,12 +204,12 @@ def test_baselines_are_done_when_all_that_were_scored_can_be_read(tmp_path: Path
 
 
 def test_a_score_that_was_left_in_its_attempt_is_taken(tmp_path: Path) -> None:
-    run, item = RunFolder(tmp_path), work_items.scoring(3)
+    run, item = RunFolder(tmp_path), work_items.score_trial(3)
     attempts.new_attempt(run.path / item.home)
     folder = attempt_folder(run.path / item.home, 1)
     score = TestScore(name="trial-3", metrics={}, items_sha256="", item_scores=(1.0,))
     score.write(folder / SCORE)
-    work_items.take_over(run, item)
+    work_items.settle(run, item)
     assert TestScore.read_or_none(work_items.score_file(run, item)) == score
     assert attempts.read_end(folder) is None
 
@@ -218,7 +218,7 @@ def test_an_attempt_that_broke_off_gets_its_end_when_the_next_call_looks(tmp_pat
     run = RunFolder(tmp_path)
     folder = begun(run.trial(3))
     (folder / "weights").mkdir()
-    work_items.take_over(run, work_items.trial(3))
+    work_items.settle(run, work_items.trial(3))
     end = attempts.read_end(folder)
     assert end is not None
     assert end.kind == "interrupted"

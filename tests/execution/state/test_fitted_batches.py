@@ -7,7 +7,7 @@ from configs import config_of
 from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
-from sweeper.execution.state.fitted_batches import FittedBatches, after_kill
+from sweeper.execution.state.fitted_batches import FittedBatches, smaller_batches
 from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
 
@@ -120,7 +120,7 @@ def test_attempts_that_ended_otherwise_teach_nothing(run: RunFolder) -> None:
 def test_the_next_try_takes_half_of_both_batches_until_there_is_nothing_to_halve() -> None:
     config = a_config(micro_batch=8, evaluation_batch=32)
     sizes = []
-    while (learned := after_kill(config)) is not None:
+    while (learned := smaller_batches(config)) is not None:
         sizes.append((learned.micro, learned.evaluation))
         config = config.model_copy(
             update={"micro_batch": learned.micro, "evaluation_batch": learned.evaluation}

@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 from sweeper.errors import RunError
 from sweeper.execution.state import work_items
 from sweeper.execution.state.attempts import RESULT, attempts_of, read_rungs
-from sweeper.execution.state.continuation import frozen_plan
+from sweeper.execution.state.continuation import plan_to_run
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.repair import cut_half_line, read_frozen
+from sweeper.execution.state.repair import cut_incomplete_line, read_stored
 from sweeper.execution.state.seal import open_seal
 from sweeper.execution.state.status import Status
 from sweeper.plans import Plan
@@ -107,15 +107,15 @@ def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
     sweep = make_sweep(tmp_path, monkeypatch)
     plan = make_plan(2)
     sweep.go(2, plan)
-    run, scored = sweep.run, work_items.scoring(0)
+    run, scored = sweep.run, work_items.score_trial(0)
     assert work_items.is_done(run, scored)
     cut(work_items.score_file(run, scored))
     assert not work_items.is_done(run, scored)
-    work_items.take_over(run, scored)  # its attempt has a copy
+    work_items.settle(run, scored)  # its attempt has a copy
     assert work_items.is_done(run, scored)
     cut(work_items.score_file(run, scored))
     cut(run.path / scored.home / "attempts" / "1" / "score.json")
-    work_items.take_over(run, scored)
+    work_items.settle(run, scored)
     assert not work_items.is_done(run, scored)
 
     confirmed = work_items.confirm(0, 1)
@@ -124,27 +124,27 @@ def test_scores_and_confirmation_runs_that_are_damaged_are_done_again(
         result.write(folder / RESULT)
     cut(run.seed(0, 1) / RESULT)
     assert not work_items.is_done(run, confirmed)
-    work_items.take_over(run, confirmed)
+    work_items.settle(run, confirmed)
     assert work_items.is_done(run, confirmed)
 
 
 def test_a_line_that_was_cut_off_spoils_no_later_one(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    cut_half_line(path)
+    cut_incomplete_line(path)
     assert not path.exists()
     for before, after in (("", ""), ('{"a": 1}\n', '{"a": 1}\n'), ('{"a": 1}\n{"b', '{"a": 1}\n')):
         path.write_text(before)
-        cut_half_line(path)
+        cut_incomplete_line(path)
         assert path.read_text() == after
 
 
 def test_a_damaged_plan_is_an_error_with_its_file(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     make_plan().write(run.plan)
-    assert read_frozen(Plan, run.plan) == make_plan()
+    assert read_stored(Plan, run.plan) == make_plan()
     cut(run.plan)
     with pytest.raises(RunError) as raised:
-        frozen_plan(run, make_plan())
+        plan_to_run(run, make_plan())
     assert raised.value.problems[0].where == str(run.plan)
 
 

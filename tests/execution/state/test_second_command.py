@@ -11,8 +11,8 @@ from fake_pool import Sweep, make_sweep
 
 from sweeper.errors import RunError
 from sweeper.execution.state import second_command
-from sweeper.execution.state.continuation import frozen_plan
-from sweeper.execution.state.second_command import refuse_second, run_now
+from sweeper.execution.state.continuation import plan_to_run
+from sweeper.execution.state.second_command import refuse_if_running, run_now
 from sweeper.execution.state.status import Status
 from sweeper.runfolder import RunFolder
 
@@ -56,7 +56,7 @@ def test_a_command_on_another_machine_is_not_joined_by_a_second_one(
     run = RunFolder(tmp_path / "mine")
     beats(run, clock)
     with run.lock(), pytest.raises(RunError) as caught:
-        frozen_plan(run, make_plan())
+        plan_to_run(run, make_plan())
     said = str(caught.value)
     assert "a sweeper command on elsewhere is running this sweep (process 17)" in said
     assert "overwrite each other's files" in said
@@ -79,15 +79,15 @@ def test_a_stale_status_delays_a_start_by_the_time_of_one_look_at_most(
     run = RunFolder(tmp_path)
     if status is not None:
         status.write(run.status)
-    refuse_second(run)
-    assert clock.now == pytest.approx(seconds, abs=second_command._LOOK_SECONDS)
+    refuse_if_running(run)
+    assert clock.now == pytest.approx(seconds, abs=second_command._POLL_SECONDS)
     assert run_now([run]) == set()
 
 
 def test_a_status_that_cannot_be_read_keeps_nobody_from_starting(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.status.write_text("{")
-    refuse_second(run)
+    refuse_if_running(run)
     assert run_now([run]) == set()
 
 

@@ -212,7 +212,7 @@ def test_an_error_of_the_users_code_is_tried_once_and_again_by_the_next_call(
     attempts.note_end(run.path / "jobs/baselines/attempts/1", "refused", ended.detail)
     failure = work_items.failure(run, work_items.BASELINES)
     assert failure == Failure(kind="refused", detail=ended.detail)
-    work_items.take_over(run, work_items.BASELINES)
+    work_items.settle(run, work_items.BASELINES)
     assert work_items.failure(run, work_items.BASELINES) is None
 
 
@@ -314,7 +314,7 @@ def test_a_hang_is_noted_where_the_command_finds_it_and_ends_the_process(
         pass
 
     ends: list[int] = []
-    monkeypatch.setattr(session_module, "show_where", lambda: None)
+    monkeypatch.setattr(session_module, "dump_stacks", lambda: None)
     monkeypatch.setattr(os, "_exit", ends.append)
     monkeypatch.setattr(session_module, "patience_for", lambda *_: Patience(setup=0.05, step=0.05))
 

@@ -131,14 +131,6 @@ def test_a_process_that_fails_is_said(tmp_path: Any, dataset: Dataset, monkeypat
         bits_per_byte.with_measured_bits(dataset, DATA, facts(tmp_path), AimSpec())
 
 
-def test_a_broken_file_counts_as_no_measurement(tmp_path: Any) -> None:
-    model = facts(tmp_path)
-    path = bits_per_byte.path_of(model, DATA)
-    path.parent.mkdir(parents=True)
-    path.write_text("{")
-    assert bits_per_byte.stored(model, DATA) is None
-
-
 def test_pieces_end_between_words_and_short_texts_are_left_out() -> None:
     found = bits_per_byte.pieces(["x" * 39, "", "long " * 100, "näher " * 100, "y" * 400])
     assert [len(text.encode()) <= 300 for text in found] == [True] * 3

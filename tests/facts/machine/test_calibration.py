@@ -32,11 +32,3 @@ def test_a_damaged_file_counts_as_none() -> None:
     path = write(FOUND.model_copy(update={"cores": 3}))
     path.write_text("{")
     assert read("cpu", 3) is None
-
-
-def test_a_file_of_an_older_kind_counts_as_none() -> None:
-    path = write(FOUND.model_copy(update={"cores": 4}))
-    path.write_text(
-        '{"processor": "cpu", "cores": 4, "fp32_gflops": 1, "bandwidth_gb_per_second": 1}'
-    )
-    assert read("cpu", 4) is None

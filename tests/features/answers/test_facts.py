@@ -36,12 +36,6 @@ def test_two_models_of_one_name_are_refused():
     assert problem.what == "2 files are called mine"
 
 
-def test_a_request_without_answers_is_asked_nothing():
-    spec = spec_of(files=())
-    assert not list(facts.check(spec, True))
-    assert facts.gather(spec, None, None, True) is None
-
-
 @pytest.mark.parametrize("missing", [0, 3])
 def test_a_plan_looks_at_every_answer(chat, here, sweeper, missing):
     dataset = prepared_data(spec_of(files=())).dataset

@@ -75,7 +75,3 @@ def test_a_model_elsewhere_is_shown_but_is_no_reason_against_training(compared):
     assert found.verdict.recommended_baseline is None
     assert found.verdict.best_baseline != NAME
     assert NAME in {model.name for model in found.tested}
-
-
-def test_a_run_without_saved_answers_has_no_such_section(make_run):
-    assert figures_of(make_run(trials=4), section) is None

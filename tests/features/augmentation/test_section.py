@@ -54,7 +54,3 @@ def test_the_share_of_augmented_rows_is_that_of_the_compared_trial(augmented):
     report = report_of(augmented)
     line = section.finding(report.figures("augmentation", section.Figures), report)
     assert line.startswith("40 of the 160 rows that trial 0 trained on")
-
-
-def test_without_augmented_rows_nothing_is_said(make):
-    assert figures_of(make(trials=3), section) is None

@@ -10,7 +10,7 @@ from sweeper.data.detect_columns import NULL_WORDS
 from sweeper.data.rows import read_rows
 from sweeper.data.write_rows import write_rows
 from sweeper.errors import DataError
-from sweeper.features.converting._formats import TARGETS, conversion
+from sweeper.features.converting._formats import conversion
 from sweeper.spec import DataSpec
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1).filter(
@@ -153,12 +153,6 @@ def test_what_cannot_be_held_is_refused_with_its_rows(tmp_path, row, to, suffix,
     assert f"{bad} of 10 rows cannot be written as {to} in a {suffix} file" in text
     assert f"{reason}" in text
     assert instead in text
-
-
-def test_every_target_is_known_to_the_command(sweeper):
-    text = " ".join(sweeper("data", "convert", "--help").out.split())
-    for name in TARGETS:
-        assert name in text
 
 
 def test_rows_that_are_no_examples_and_columns_that_would_be_misread_are_said(sweeper, tmp_path):

@@ -19,7 +19,7 @@ import pytest
 from curve_backend import make_plan, make_spec
 
 from sweeper.execution.coordinator import RunOutcome, run_sweep
-from sweeper.execution.state.work_items import point
+from sweeper.execution.state.work_items import training_on_rows
 from sweeper.features.data_curve import phase
 from sweeper.features.data_curve.phase import longest_seconds
 from sweeper.plans import PhaseCost
@@ -130,7 +130,7 @@ def test_a_curve_is_forecast_from_the_trials_that_it_repeats() -> None:
         configs={4: config, 0: config},
         workers=2,
     )
-    work = [point(4, 25, 0), point(4, 50, 0), point(0, 100, 0)]
+    work = [training_on_rows(4, 25, 0), training_on_rows(4, 50, 0), training_on_rows(0, 100, 0)]
     # 9 s of training and 1 s of scoring; the one that was stopped would have taken twice as long.
     whole = (9 / 4 + 1) + (9 / 2 + 1) + (18 + 2)
     assert longest_seconds(study, work) == pytest.approx(whole / 2 * math.exp(0.2))

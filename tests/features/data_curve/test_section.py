@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 
@@ -54,20 +53,6 @@ def test_where_rows_bring_nothing_the_gain_is_about_none() -> None:
     gain = curves.at(800) - curves.at(1600)
     assert np.quantile(gain, 0.05) < 0.003
     assert np.quantile(gain, 0.95) < 0.02
-
-
-def test_a_run_without_a_curve_says_how_to_get_one(make_run: Make) -> None:
-    run = make_run(trials=6)
-    text = "no data curve was made: 9 s were left of the budget"
-    told = {"optional_phases": {"data_curve": {"made": False, "text": text}}}
-    run.status.write_text(json.dumps(json.loads(run.status.read_text()) | told))
-    need = figures_of(run, section)
-    assert isinstance(need, NotMeasured)
-    assert "cannot say" in need.reason
-    assert need.command.endswith("--data-curve")
-    assert need.reason.endswith(
-        "rows would bring. No data curve was made: 9 s were left of the budget."
-    )
 
 
 def test_a_run_with_a_curve_answers_in_the_verdict(make_run: Make) -> None:
@@ -122,15 +107,6 @@ def test_a_curve_that_is_not_done_says_how_far_it_is(make_run: Make) -> None:
     need = figures_of(run, section)
     assert isinstance(need, NotMeasured)
     assert "trainings on parts of the rows are too few" in need.reason
-
-
-def test_damaged_parts_are_left_out(make_run: Make) -> None:
-    run = make_run(trials=6, parts=0.5)
-    for path in run.trials.glob("*/rows/70/0/result.json"):
-        path.write_text("{")
-    need = figures_of(run, section)
-    assert isinstance(need, Figures)
-    assert len(need.curves[0].points[0].scores) == 2
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,6 @@ def test_what_fails_is_not_planned(
     assert [text.split()[0] for text in said] == [name.split()[0] for name in failed]
 
 
-def test_qlora_is_left_out_where_four_bits_fail(plan: Try) -> None:
-    assert "qlora" in {one.strategy for one in plan().candidates}
-
-
 def test_qlora_is_excluded_where_four_bits_fail(plan: Try) -> None:
     assert "qlora" not in {one.strategy for one in plan("4-bit").candidates}
 

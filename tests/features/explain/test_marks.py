@@ -5,10 +5,6 @@ from sweeper.features.explain._marks import mark_clashes
 from sweeper.traits.traits import traits_of
 
 
-def test_the_marks_of_the_shipped_strategies_differ():
-    assert mark_clashes() == []
-
-
 def test_strategies_with_the_same_mark_are_named_with_the_free_ones(monkeypatch, sweeper):
     monkeypatch.setattr(_marks, "known_strategies", lambda: ("full", "lora", "mine"))
     mine = traits_of("lora").mark.model_copy(update={"shape": "circle"})

@@ -13,18 +13,6 @@ def test_the_rule_book_is_listed_and_one_rule_is_shown_whole(sweeper):
     assert re.search(r"\nwhere .*\.yaml:\d+\n", shown)
 
 
-def test_an_unknown_rule_gets_the_nearest(sweeper):
-    ran = sweeper("rules", "start-with-lroa")
-    assert ran.code == 2
-    assert "start-with-lora" in ran.err
-
-
-def test_facts_that_rules_may_look_at_are_listed(sweeper):
-    rows = json.loads(sweeper("rules", "--facts", "--json").out)
-    assert {"task", "examples"} <= {row["name"] for row in rows}
-    assert all(row["description"] for row in rows)
-
-
 def test_ones_own_rule_overrides_and_its_mistakes_are_shown_with_their_line(sweeper, here):
     folder = here / "mine"
     folder.mkdir()

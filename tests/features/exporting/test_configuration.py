@@ -12,7 +12,7 @@ from sweeper.errors import DataError, UsageError
 from sweeper.features.exporting._configuration import export_configuration, targets
 from sweeper.findings.compute import compute
 from sweeper.plans import Parameter, Plan
-from sweeper.steps.winner import as_trained
+from sweeper.steps.winner import refit_config
 from sweeper.trials import BaseRef, TrialConfig, TrialResult
 
 # Key of the trainer: attribute of the trial, or its parameter.
@@ -70,7 +70,7 @@ KEYS = {
 
 
 def export(run, to: str, number: int = 0):
-    config = as_trained(run, number)
+    config = refit_config(run, number)
     return export_configuration(run, compute(run), config, to, run.path / f"{to}-{number}")
 
 
@@ -89,7 +89,7 @@ def test_every_mapped_key_reads_back_as_the_value_of_the_trial(finished, questio
     run = finished(questions, "--task", "instruction", learning_rate=2e-5)
     for number, strategy in enumerate(("lora", "full")):
         made = export(run, to, number)
-        config = as_trained(run, number)
+        config = refit_config(run, number)
         read = yaml.safe_load((made.folder / f"{to}.yaml").read_text())
         keys = [
             key for key in KEYS[to] if strategy == "lora" or not key.startswith(("lora", "peft"))
@@ -263,7 +263,7 @@ def test_an_unknown_trainer_is_refused_with_the_nearest_name(finished, questions
 )
 def test_the_precision_is_that_of_the_trial(finished, questions, precision, dtype, bf16, fp16):
     run = finished(questions, "--task", "instruction")
-    config = as_trained(run, 0).model_copy(update={"precision": precision})
+    config = refit_config(run, 0).model_copy(update={"precision": precision})
     made = export_configuration(run, compute(run), config, "trl", run.path / "trl")
     read = yaml.safe_load((made.folder / "trl.yaml").read_text())
     assert (read["dtype"], read["bf16"], read["fp16"]) == (dtype, bf16, fp16)

@@ -7,7 +7,7 @@ import pytest
 from sweeper.features.exporting._configuration import export_configuration, targets
 from sweeper.features.review._reading import read
 from sweeper.findings.compute import compute
-from sweeper.steps.winner import as_trained
+from sweeper.steps.winner import refit_config
 
 FILES = {"unsloth": "train.py"}
 FORMATS = {"unsloth": "trl"}
@@ -20,7 +20,7 @@ def test_an_exported_configuration_is_understood_and_says_what_the_trial_did(
     finished, tmp_path, target, strategy
 ):
     run = finished(ROWS, "--task", "instruction", strategies=strategy)
-    config = as_trained(run, 0)
+    config = refit_config(run, 0)
     folder = export_configuration(run, compute(run), config, target, tmp_path / "made").folder
     (read_back,) = read(folder / FILES.get(target, f"{target}.yaml"))
     training = read_back.training

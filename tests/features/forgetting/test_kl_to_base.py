@@ -17,7 +17,7 @@ from sweeper.features.forgetting._general_set import General
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.strategies.strategy import Setting
 from sweeper.strategies.strategy import strategy as strategy_named
-from sweeper.training.base_model.lent_base import checkpoint
+from sweeper.training.base_model.lent_base import set_gradient_checkpointing
 from sweeper.training.loop.trainer import TrialTrainer, arguments
 from sweeper.training.loop.training_progress import TrainingProgress
 
@@ -109,14 +109,14 @@ def test_gradients_are_those_of_a_divergence_computed_by_hand(checkpointed: bool
     with torch.no_grad():
         old = task().answer_logits(base, batch).double().softmax(-1)
     model = moved(strategy.apply(base, parameters, SETTING))
-    checkpoint(base, checkpointed)
+    set_gradient_checkpointing(base, checkpointed)
     loss, divergence = task().loss_and_divergence(
         model, batch, KLToBase(task(), strategy, 1).logits(model, batch)
     )
     (loss.total + 0.7 * divergence).backward()
     found = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
     model.zero_grad()
-    checkpoint(base, False)
+    set_gradient_checkpointing(base, False)
     new = task().answer_logits(model, batch).double().log_softmax(-1)
     said = batch["labels"][:, 1:][batch["labels"][:, 1:] != -100]
     by_hand = (old * (old.log() - new)).sum()

@@ -1,4 +1,3 @@
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -114,11 +113,6 @@ def test_an_unknown_argument_is_refused_by_its_name(here, no_hub, tool):
     assert answer.is_error
     assert "gpus_wanted" in answer.content[0].text
     assert not Path("runs").exists()
-
-
-def test_tools_of_a_run_call_it_name():
-    named = [tool for tool in TOOLS if tool.__name__ in ("run", "status", "verdict", "predict")]
-    assert all(next(iter(inspect.signature(tool).parameters)) == "name" for tool in named)
 
 
 @pytest.mark.parametrize(("key", "value"), [("budget", "plenty"), ("price", -1)])

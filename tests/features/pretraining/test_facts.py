@@ -47,11 +47,6 @@ def test_what_is_left_out_of_a_corpus_is_counted_and_said(spec: Spec) -> None:
     assert "repetitions of documents in the corpus: 1" in said
 
 
-def test_without_a_corpus_there_are_no_such_facts(spec: Spec) -> None:
-    bare = Spec(task="domain", models=spec.models, data=spec.data)
-    assert NAME not in gather(bare).features
-
-
 @pytest.mark.parametrize(
     ("task", "data", "fix"),
     [

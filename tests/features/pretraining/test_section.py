@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from section_figures import figures_of
@@ -56,10 +55,6 @@ def test_each_first_stage_is_told_once_with_its_trials(staged: RunFolder) -> Non
     line = section.finding(report.figures("pretraining", section.Figures), report)
     assert line.count("160,000") == 1
     assert "from 2.90 to 2.70" in line
-
-
-def test_without_a_first_stage_nothing_is_said(make_run: Callable[..., Any]) -> None:
-    assert figures_of(make_run(trials=3), section) is None
 
 
 def test_its_seconds_count_once_and_where_it_ran(staged: RunFolder) -> None:

@@ -13,7 +13,7 @@ from sweeper.features.refit import section
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.plans import Plan
-from sweeper.steps.winner import as_trained, kept_weights
+from sweeper.steps.winner import kept_weights, refit_config
 from sweeper.trials import TestSeal, TrialConfig
 
 
@@ -44,7 +44,7 @@ def test_the_search_sees_the_part_and_the_winner_all_rows(sweep: Sweep) -> None:
     assert (config.train_rows, config.keep_weights) == (rows, True)
     assert (folder / attempts.WEIGHTS).is_dir()
     assert name not in [score.name for score in TestSeal.read(sweep.run.test_seal).scores]
-    assert as_trained(sweep.run, winner).train_rows is None
+    assert refit_config(sweep.run, winner).train_rows is None
 
     done = len(sweep.pool.jobs)
     sweep.go(4)

@@ -12,12 +12,6 @@ from sweeper.findings.findings import Findings
 pytestmark = pytest.mark.usefixtures("without_charts")
 
 
-def test_an_empty_folder_says_how_to_start(sweeper):
-    ran = sweeper("list")
-    assert ran.code == 0
-    assert "No runs in runs. Start one with 'sweeper run'." in ran.out
-
-
 def test_a_folder_that_is_named_and_missing_is_a_mistake(sweeper, tmp_path):
     ran = sweeper("list", "--runs", str(tmp_path / "nope"))
     assert ran.code == 2

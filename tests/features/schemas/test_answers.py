@@ -20,6 +20,9 @@ def place(here, make_run):
 
 CALLS = {
     "plan": f"plan {PLAN} --json",
+    "plan --rent": f"plan {PLAN.replace('--gpu-memory 24', '--rent')} --json",
+    "explain": "explain demo --json",
+    "rules": "rules --json",
     "memory": "memory --model gpt2 --strategy lora --gpu-memory 24 --json",
     "ledger": "ledger --json",
     "report": "report demo --json",

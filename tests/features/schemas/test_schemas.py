@@ -25,12 +25,6 @@ PARAMETERS = sorted((resources.search_spaces() / "parameters").glob("**/*.yaml")
 STRATEGIES = sorted((resources.search_spaces() / "strategies").glob("**/*.yaml"))
 
 
-def test_there_are_files_to_check() -> None:
-    assert RULES
-    assert PARAMETERS
-    assert STRATEGIES
-
-
 def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)

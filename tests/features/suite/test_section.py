@@ -102,15 +102,6 @@ def test_a_base_in_another_dtype_is_not_the_base(make_run):
     assert figures_of(run, section) is None
 
 
-def test_damaged_scores_are_as_good_as_none(make_run):
-    run = make_run(trials=2)
-    folder = run.path / "evaluations"
-    folder.mkdir()
-    (folder / "trial-0.json").write_text("{")
-    (folder / "base-k.json").write_text("[]")
-    assert figures_of(run, section) is None
-
-
 def test_base_and_tuned_stand_side_by_side_with_interval_and_detectable_difference(make_run):
     report = measured(make_run(trials=12))
     page = page_tree.parse(html(report))

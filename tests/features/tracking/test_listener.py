@@ -51,7 +51,7 @@ def heard_until(listeners, seconds=300.0):
     """What is said first."""
     limit, said = time.monotonic() + seconds, []
     while not said and time.monotonic() < limit:
-        said = list(listeners.heard())
+        said = list(listeners.messages())
         time.sleep(0.01)
     return said
 
@@ -87,7 +87,7 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
     with Listeners(folder, tracked("mlflow")) as listeners:
         process = psutil.Process(process_of(listeners, "mlflow").pid)
         process.suspend()
-        said = list(listeners.heard())  # returns, although the process can say nothing
+        said = list(listeners.messages())  # returns, although the process can say nothing
         process.resume()
         said = said or heard_until(listeners)
         assert "mlflow does not answer at the moment (MlflowException: API request" in said[0]

@@ -223,7 +223,7 @@ def test_an_earlier_study_is_believed_until_its_best_is_worse_than_the_default(
     default = seen(0, 2e-4, 16, 0.5, origin="default")
     tried = seen(1, 5e-3, 32, loss, failed=failed, origin="search")
     sampler = SweeperSampler(hinted(5e-3))
-    assert (sampler._earlier("lora", [default, tried]) is not None) is believed
+    assert (sampler._earlier_prior("lora", [default, tried]) is not None) is believed
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -91,7 +91,7 @@ def test_what_the_correction_takes_back_is_tied_everywhere_and_says_so(run):
 def test_a_pair_has_one_interval_whichever_way_it_is_asked_for(run):
     one, _, other, _ = read_run(run).trials
     pairs = compare_pairs([(one, other)], [(other, one)])
-    assert list(pairs.found) == [(0, 2)]
+    assert list(pairs.by_numbers) == [(0, 2)]
     there, back = pairs.of(one, other), pairs.of(other, one)
     assert (there.estimate.low, there.estimate.high) == (-back.estimate.high, -back.estimate.low)
     assert (there.outcome(0.01), back.outcome(0.01)) == ("worse", "better")

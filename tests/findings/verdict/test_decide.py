@@ -15,8 +15,6 @@ from sweeper.findings.verdict.limitations import JudgedStudy
 from sweeper.reporting.sections import cost, samples, strategies
 from sweeper.trials import BaselineResult, Measure, TestSeal, TrialResult
 
-WORDS_NEVER_USED = ("optimal", "proves", "significantly", "best model")
-
 
 def reseal(run, **changes):
     """Change the seal of a run: scores by a function of (name, seed) or fields."""
@@ -423,12 +421,6 @@ def test_text_is_compared_by_loss_lower_is_better(make):
     assert findings.metric.unit == "nats/token"
     against = {c.second: c.outcome for c in findings.verdict.comparisons}
     assert against["zero_shot"] == "better"
-
-
-def test_words_that_promise_too_much_are_never_used(make):
-    for index, shape in enumerate(({"trials": 20}, {"trials": 1}, {"trials": 0, "seal": False})):
-        text = compute(make(name=f"run{index}", **shape)).to_json().lower()
-        assert not [word for word in WORDS_NEVER_USED if word in text]
 
 
 def with_test_losses(run, level):

@@ -8,7 +8,7 @@ import pytest
 from sweeper.facts.gather import gather
 from sweeper.hyperparameters import BATCH
 from sweeper.memory.setup import Setup
-from sweeper.planning.budget.candidate_costs import priced, workload_of
+from sweeper.planning.budget.candidate_costs import timed_candidate, workload_of
 from sweeper.planning.costs.trial_seconds import Workload, clock_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Duration
@@ -52,7 +52,7 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
     batch = candidate.parameters[BATCH]
     tiny = batch.model_copy(update={"choices": (1, 2), "prior": None, "searched": True})
     changed = candidate.model_copy(update={"parameters": {**candidate.parameters, BATCH: tiny}})
-    cheap, dear = (priced(c, facts, workload(spec, facts)) for c in (candidate, changed))
+    cheap, dear = (timed_candidate(c, facts, workload(spec, facts)) for c in (candidate, changed))
     assert dear.default == pytest.approx(cheap.default)
     assert dear.searched > 1.2 * cheap.searched
 
@@ -60,8 +60,8 @@ def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> Non
 def test_a_frozen_head_is_made_by_its_baseline(scene: Any) -> None:
     spec, facts = small(scene)
     plan = make_plan(spec, facts)
-    assert priced(plan.candidate("head"), facts, workload(spec, facts)).free
-    assert not priced(plan.candidate("lora"), facts, workload(spec, facts)).free
+    assert timed_candidate(plan.candidate("head"), facts, workload(spec, facts)).free
+    assert not timed_candidate(plan.candidate("lora"), facts, workload(spec, facts)).free
 
 
 def test_workers_share_the_cores_of_a_processor(scene: Any) -> None:

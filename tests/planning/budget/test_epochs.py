@@ -7,7 +7,7 @@ import pytest
 from sweeper.errors import SpecError
 from sweeper.hyperparameters import EPOCHS
 from sweeper.planning.budget.candidate_costs import usual_share
-from sweeper.planning.budget.trial_budget import RUNGS, lengths, with_epochs
+from sweeper.planning.budget.trial_budget import RUNGS, epoch_choices, with_epochs
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Parameter
 from sweeper.spec import ModelSpec, Spec, TrialRequest
@@ -17,7 +17,7 @@ PARAMETER = Parameter(kind="float", low=2, high=3, default=3, source="test", sea
 
 @pytest.mark.parametrize("epochs", [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 20.0])
 def test_every_length_ends_at_a_rung_and_sees_each_row(epochs: float) -> None:
-    found = lengths(epochs)
+    found = epoch_choices(epochs)
     assert found[-1] == epochs
     assert list(found) == sorted(set(found))
     for length in found:

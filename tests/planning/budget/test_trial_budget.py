@@ -13,8 +13,8 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.trial_budget import (
     EVALUATION_SHARE,
-    FEWEST_ITEMS,
     FORWARD_SHARE,
+    MIN_RUNG_ITEMS,
     RUNGS,
     SPACINGS,
     affordable,
@@ -32,7 +32,7 @@ def test_looks_cost_what_is_left_or_are_as_few_as_may_be(
     passes: float, rows: int, cost: float, beside: float, widest: int
 ) -> None:
     scored = affordable(passes, rows, widest, cost=cost, at_rung=beside, at_end=rows * cost)
-    enough = min(FEWEST_ITEMS, rows)
+    enough = min(MIN_RUNG_ITEMS, rows)
     assert enough <= scored.items <= rows
     assert scored.every <= widest
     assert RUNGS % scored.every == 0
@@ -62,7 +62,7 @@ def test_where_a_look_at_every_rung_costs_too_much_there_are_fewer(
     assert bool(note) == (every > 1)
     scored = (RUNGS // every - 1) * budget.rung_items
     assert FORWARD_SHARE * scored <= EVALUATION_SHARE * rows * budget.epochs or every == 4
-    at_every = (RUNGS - 1) * min(FEWEST_ITEMS, budget.rung_items)
+    at_every = (RUNGS - 1) * min(MIN_RUNG_ITEMS, budget.rung_items)
     assert every == 1 or FORWARD_SHARE * at_every > EVALUATION_SHARE * rows * budget.epochs
 
 

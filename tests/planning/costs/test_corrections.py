@@ -9,7 +9,7 @@ from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured, StepExtra
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.corrections import lesson, ran_out, with_measured_peak
+from sweeper.planning.costs.corrections import correction_for, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import of_one_worker, speed_of, step_seconds
 from sweeper.planning.costs.setups import measured_setup
 from sweeper.planning.planner import make_plan
@@ -51,7 +51,7 @@ def timed(factor: float, **changes: Any) -> Measured:
 
 def learned(*measured: Measured, setup: Setup = SETUP) -> Any:
     hardware = CPU.model_copy(update={"measured": measured})
-    return lesson(MINILM, setup, hardware, speed_of(hardware, setup))
+    return correction_for(MINILM, setup, hardware, speed_of(hardware, setup))
 
 
 def test_nothing_measured_corrects_nothing() -> None:

@@ -110,6 +110,17 @@ def test_full_fine_tuning_of_7b_is_inside_the_interval(
     assert interval.low < setup.tokens / tokens_per_second < interval.high
 
 
+# An RTX 4090, compiled and packed.
+def test_lora_of_8b_on_a_consumer_card_is_inside_the_interval() -> None:
+    setup = Setup(
+        strategy="lora", precision="bf16-pure", micro_batch=2, sequence_length=2048, r=8,
+        target_modules=("q_proj", "v_proj"), attention="flash", loss="fused",
+    )  # fmt: skip
+    card = _gpu(165, 1008)
+    interval = speed_of(card, setup).range(seconds_per_step(LLAMA3, setup, card))
+    assert interval.low < setup.tokens / 3_083 < interval.high
+
+
 # CPU seconds of one step in float32 on one core, measured by this project.
 @pytest.mark.parametrize(
     ("facts", "strategy", "batch", "length", "seconds"),
@@ -167,14 +178,13 @@ def test_a_core_writes_a_token_as_fast_as_measured_within_a_fifth(
 
 def test_a_merged_adapter_costs_nothing_while_a_model_writes() -> None:
     lora = Setup(strategy="lora", precision="fp32", device="cpu")
-    able = CORE.model_copy(update={"bf16": True})
-    for precision, merged in (("fp32", True), ("bf16-mixed", False)):
-        times = [
-            clock_of(SMOLLM, lora.replace(precision=precision, strategy=way), able).generating(8, 9)
-            for way in ("full", "lora")
-        ]
-        assert (times[1] == pytest.approx(times[0])) is merged
-        assert times[1] >= times[0]
+    qlora = lora.replace(strategy="qlora", quantization="nf4-dq")
+    base, merged, apart = (
+        clock_of(SMOLLM, setup, CORE).generating(8, 9)
+        for setup in (lora.replace(strategy="full"), lora, qlora)
+    )
+    assert merged == pytest.approx(base)
+    assert apart > 2 * merged
 
 
 def test_a_gpu_writes_as_many_texts_at_once_as_its_memory_has_room_for() -> None:

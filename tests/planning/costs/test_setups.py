@@ -11,8 +11,8 @@ from sweeper.facts.record import Measured, TrainingSetup
 from sweeper.memory.setup import Setup
 from sweeper.planning.costs.setups import candidate_setup, measured_setup
 from sweeper.planning.planner import make_plan
-from sweeper.plans import Candidate
-from sweeper.trials import Trial, TrialConfig
+from sweeper.plans import Candidate, Configuration
+from sweeper.trials import TrialConfig
 
 
 @pytest.mark.parametrize("kind", [Candidate, TrialConfig, Measured, Setup])
@@ -25,7 +25,7 @@ def test_a_trial_its_measurement_and_its_formula_have_one_key(scene: Any) -> Non
     plan = make_plan(*scene(model="minilm", task="classification", gpu_gib=None))
     candidate = plan.candidates[0]
     parameters = candidate.defaults()
-    trial = Trial(
+    trial = Configuration(
         number=0, strategy=candidate.strategy, model=candidate.model, parameters=parameters
     )
     config = configure(plan, trial)

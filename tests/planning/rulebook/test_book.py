@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import plugins
-from sweeper.errors import RuleError, UsageError
+from sweeper.errors import RuleError
 from sweeper.planning.rulebook.book import Rule, RuleBook, _shipped, rule_book
 from sweeper.planning.rulebook.effects import Change, Effects
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -189,11 +189,6 @@ def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
         rule_book((str(tmp_path / "nowhere"),))
     with pytest.raises(RuleError, match="holds no rules"):
         rule_book((str(tmp_path),))
-
-
-def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, check=lambda error: error.code == "unknown-rule"):
-        rule_book().rule("lora-ranks")
 
 
 def test_choices_of_a_rule_are_searched_or_change_the_default() -> None:

@@ -323,10 +323,11 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 BOOK = rule_book()
+RULES = {rule.id: rule for rule in BOOK.rules}
 
 
 def rule(name: str) -> Rule:
-    known = BOOK.rule(name)
+    known = RULES[name]
     assert isinstance(known, Rule)
     return known
 
@@ -346,7 +347,7 @@ def _outcome(book: RuleBook, spec: Spec, facts: Facts) -> str:
 @pytest.mark.parametrize(("statement", "rules"), STATEMENTS, ids=[s for s, _ in STATEMENTS])
 def test_every_statement_of_best_practice_is_a_rule(statement: str, rules: tuple[str, ...]) -> None:
     for name in rules:
-        assert BOOK.rule(name).lines({}), statement
+        assert RULES[name].lines({}), statement
 
 
 def test_every_rule_has_a_pair_of_facts_that_flips_the_plan() -> None:
@@ -373,7 +374,7 @@ def test_rare_classes_are_said_to_be_where_the_split_puts_them(rows: int) -> Non
     values = {"smallest_class_rows": rows}
     (said,) = [
         rule.warning
-        for rule in (BOOK.rule("rare-classes"), BOOK.rule("class-not-in-every-split"))
+        for rule in (RULES["rare-classes"], RULES["class-not-in-every-split"])
         if rule.when.holds(values)
     ]
     assert said

@@ -18,8 +18,8 @@ from sweeper.search.alone import (
 )
 from sweeper.search.cost_model.axes import axis_of
 from sweeper.search.cost_model.cost_model import (
-    LEAST_TOLD,
-    MOST_TOLD,
+    MAX_MODEL_TRIALS,
+    MIN_MODEL_TRIALS,
     CostModel,
     StudyCosts,
     Trials,
@@ -28,7 +28,7 @@ from sweeper.search.cost_model.cost_model import (
 )
 from sweeper.search.cost_model.observations import Observation, observation
 from sweeper.search.pruner import View
-from sweeper.search.sampler import known_of
+from sweeper.search.sampler import statistics_of
 
 RATE_AXES = {
     "learning_rate": axis_of(
@@ -75,19 +75,19 @@ def test_what_a_model_is_told_is_bounded_and_at_least_half_its_own() -> None:
 
     assert told(model(40, 60)) == [40, 60]
     assert told(model(100, 20)) == [100, 20]
-    assert told(model(500, 20)) == [MOST_TOLD - 20, 20]
-    assert told(model(500, 400)) == [MOST_TOLD // 2, MOST_TOLD // 2]
+    assert told(model(500, 20)) == [MAX_MODEL_TRIALS - 20, 20]
+    assert told(model(500, 400)) == [MAX_MODEL_TRIALS // 2, MAX_MODEL_TRIALS // 2]
     many = told(model(300, 4, 300, 300, 300, 300))
-    assert many[0] == LEAST_TOLD // 2
+    assert many[0] == MIN_MODEL_TRIALS // 2
     assert many[1] == 4
-    assert sum(many) == LEAST_TOLD
+    assert sum(many) == MIN_MODEL_TRIALS
 
 
 def test_a_model_of_many_trials_still_knows_where_the_best_ones_are() -> None:
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 8e-3]
     made = model(600, 600)
     rows = made._rows.matrix([{"learning_rate": rate} for rate in rates])
-    predicted = made._fitted.predict(rows)[0]
+    predicted = made._process.predict(rows)[0]
     assert predicted.argmin() == 2
     assert abs(predicted[2] - 0.3) < 0.03
 
@@ -175,8 +175,8 @@ def observed(number: int, loss: float, violation: float | None) -> Observation:
 
 def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_stopped_by() -> None:
     over, within = observed(1, 0.3, 0.02), observed(2, 0.5, -0.01)
-    assert known_of([over, within]).best == 0.5
-    assert known_of([over]).best == math.inf
+    assert statistics_of([over, within]).best == 0.5
+    assert statistics_of([over]).best == math.inf
     assert within.rank < over.rank
     own = observed(3, 0.9, None)
     shown = observed(1, 0.3, None)

@@ -184,7 +184,7 @@ def baselines_of(plan: Plan) -> Untrained:
     for name, loss in losses.items():
         result = BaselineResult(name=name, title=name, validation_loss=loss)
         search.learn(of_baseline(plan, result))
-    return search._ours.untrained
+    return search._sampler.untrained
 
 
 def test_a_search_learns_from_baselines_that_are_untrained_models() -> None:

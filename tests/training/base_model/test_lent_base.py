@@ -140,7 +140,7 @@ def test_alternating_trials_on_a_gpu_load_each_base_once(on_gpu, moves, monkeypa
 
 
 def test_a_base_without_room_in_main_memory_is_loaded_again(on_gpu, moves, monkeypatch):
-    monkeypatch.setattr(lent_base_module, "_SHARE", 0.0)
+    monkeypatch.setattr(lent_base_module, "_MAX_MEMORY_SHARE", 0.0)
     lend_in_turn(on_gpu)
     assert [what for what in moves if what.startswith("torch.")] == [
         "torch.bfloat16", "torch.float32", "torch.bfloat16", "torch.float32",

@@ -12,7 +12,7 @@ def test_finite_losses_and_gradients_go_on():
     progress = TrainingProgress()
     for _ in range(3):
         progress.add(torch.tensor(2.0), 2, 10)
-        progress.saw_gradient(torch.tensor(5.0))
+        progress.add_gradient_norm(torch.tensor(5.0))
         progress.step()
     assert (progress.steps, progress.take_train_loss()) == (3, 1.0)
 
@@ -29,7 +29,7 @@ def test_finite_losses_and_gradients_go_on():
 def test_the_first_number_that_is_none_ends_it(loss, norm, reason):
     progress = TrainingProgress()
     progress.add(torch.tensor(loss), 1, 10)
-    progress.saw_gradient(norm)
+    progress.add_gradient_norm(norm)
     with pytest.raises(TrainingDiverged, match=reason):
         progress.step()
 

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.dataset.bits_per_byte import BitsRequest  # noqa: E402
 from sweeper.training.probes.text_bits import (  # noqa: E402
-    LONGEST_TOKENS,
+    MAX_TEXT_TOKENS,
     bits_per_byte,
     measure,
 )
@@ -60,7 +60,7 @@ def test_bytes_are_those_of_utf_8(tokenizer: Tokenizer) -> None:
 def test_long_texts_are_read_in_part(tokenizer: Tokenizer) -> None:
     short, long = (
         bits_per_byte(model(), tokenizer, [" ".join(["cat"] * count)])
-        for count in (LONGEST_TOKENS, 3 * LONGEST_TOKENS)
+        for count in (MAX_TEXT_TOKENS, 3 * MAX_TEXT_TOKENS)
     )
     assert short == pytest.approx(long)
 

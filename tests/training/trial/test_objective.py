@@ -16,7 +16,7 @@ from sweeper.runfolder import ITEM_LOSSES
 from sweeper.spec import EvaluationSpec, ModelSpec, Spec
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
-from sweeper.training.torch_backend import answered, scored
+from sweeper.training.torch_backend import scores_on_test, with_answers
 from sweeper.training.trial.train import train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import TrialResult
@@ -108,9 +108,9 @@ def test_answers_are_compared_on_validation_and_on_all_test_items(
     assert 0 <= result.objective <= 1
     assert len(items(tmp_path)) == 4
     evaluation = context.measure(context.base(), "test")
-    plain = scored("zero_shot", None, shared, evaluation)
+    plain = scores_on_test("zero_shot", None, shared, evaluation)
     assert plain.item_scores == ()
-    found = answered(plain, shared, context.base(), EvaluationSpec(generate_items=1), 0, None)
+    found = with_answers(plain, shared, context.base(), EvaluationSpec(generate_items=1), 0, None)
     assert found.generated is not None
     assert (found.generated.items, len(found.item_scores)) == (4, 4)
     assert found.metrics["rougeL"] == pytest.approx(np.mean(found.item_scores))

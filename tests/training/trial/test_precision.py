@@ -140,7 +140,7 @@ def test_mixed_precision_does_not_widen_what_adapters_read(
             return train_trial(make_job(**asked)), widened.bytes
 
     result, less = trained()
-    monkeypatch.setattr(strategies, "_CASTS", "no_such_name")
+    monkeypatch.setattr(strategies, "_CAST_ATTRIBUTE", "no_such_name")
     usual, more = trained()
     assert result.state == usual.state == "COMPLETE", result.failure
     assert result.validation_loss == pytest.approx(usual.validation_loss, rel=1e-5)

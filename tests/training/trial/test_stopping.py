@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.constraints import Limit
 from sweeper.training.loop.extension import ItemMeasure
-from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping, beyond_noise
+from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping, broken_limit_reason
 from sweeper.trials import Measure
 
 
@@ -35,7 +35,7 @@ OVERFITS = [seen(0.7, 0.7, 0.5), seen(0.5, 0.6, 1.0), seen(0.6, 0.4, 1.5), seen(
 
 
 def stops_at(scores: list[RungScore], stopping: Stopping) -> int | None:
-    said = [bool(stopping.saw(one)) for one in scores]
+    said = [bool(stopping.reason_to_stop(one)) for one in scores]
     return said.index(True) if True in said else None
 
 
@@ -54,14 +54,14 @@ def test_without_patience_a_trial_never_stops() -> None:
     assert stops_at([*OVERFITS, score(3.0)], stopping) is None
 
 
-def test_the_limit_is_passed_only_beyond_noise() -> None:
+def test_the_limit_is_passed_only_broken_limit_reason() -> None:
     limit = Limit("general", 0.02, "forgetting", 2, "")
 
     def why(name: str, mean: float, scatter: float) -> str:
         rises = mean + scatter * np.array([-1.0, 1.0] * 10)
         figure = Measure(title="lost", unit="nats/token", value=2.0 + mean, base=2.0)
         taken = ItemMeasure(figure, 2.0 + rises, np.full(20, 2.0), np.ones(20))
-        return beyond_noise({name: taken}, [limit])
+        return broken_limit_reason({name: taken}, [limit])
 
     assert why("general.text", 0.05, 0.2) == ""
     assert why("general.text", 0.05, 0.01).startswith("lost: 0.050 nats/token, beyond the limit")
@@ -69,7 +69,7 @@ def test_the_limit_is_passed_only_beyond_noise() -> None:
     assert why("other", 0.05, 0.01) == ""
     bare = Measure(title="seconds", unit="s", value=3.0)
     empty = np.empty(0)
-    assert beyond_noise({"general": ItemMeasure(bare, empty, empty, empty)}, [limit])
+    assert broken_limit_reason({"general": ItemMeasure(bare, empty, empty, empty)}, [limit])
 
 
 def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
@@ -80,8 +80,8 @@ def test_a_rise_is_paired_with_the_first_items_and_weighted_by_tokens() -> None:
 
 def test_a_trial_that_overfits_stops_at_the_second_look_after_its_best_and_says_why() -> None:
     stopping = Stopping.of({}, overfitting=True)
-    assert [stopping.saw(one) for one in OVERFITS[:-1]] == [None, None, None]
-    stop = stopping.saw(OVERFITS[-1])
+    assert [stopping.reason_to_stop(one) for one in OVERFITS[:-1]] == [None, None, None]
+    stop = stopping.reason_to_stop(OVERFITS[-1])
     assert stop is not None
     assert stop.kind == "overfitting"
     assert "rose from 0.5 to 0.8, beyond noise" in stop.text
