@@ -365,7 +365,7 @@ class TrialBudget(Record):
         False, description="a trial that overfits completes there, with its best rung"
     )
     choose_rung: bool = Field(
-        True, description="by validation; where no rows are left for it, the last weights are kept"
+        True, description="by validation; the last weights are kept if it has no rows"
     )
 
     def rungs_of(self, parameters: Mapping[str, Scalar]) -> int:
@@ -487,7 +487,7 @@ class ModelOption(Record):
     strategies: tuple[str, ...] = ()
     memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
     search: Duration | None = Field(
-        None, description="by the first strategy alone, with what features need"
+        None, description="time of a search with the first strategy alone, features included"
     )
     trials: int | None = None
     scores: dict[str, float] = Field(default_factory=dict)
@@ -518,7 +518,7 @@ class Identity(Record):
     rungs: str
     seed: str
     features: dict[str, str] = Field(
-        default_factory=dict, description="of what features add to it, by their names"
+        default_factory=dict, description="digests of features' parts, by the features' names"
     )
 
 
@@ -544,7 +544,9 @@ class Configuration(Record):
     One that is still to be tried may lack some, which then have the rule book's defaults.
     """
 
-    number: int = Field(-1, description="of the trial in the study, from 0; -1 before it is tried")
+    number: int = Field(
+        -1, description="number of the trial in the study, from 0; -1 before it starts"
+    )
     strategy: str
     model: str = ""
     parameters: dict[str, Scalar] = Field(default_factory=dict)

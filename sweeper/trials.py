@@ -269,10 +269,10 @@ class TrialOutcome(Record):
     peak_memory_gib: float | None = None
     micro_batch: int | None = Field(None, description="the last one in training")
     base: BaseRef | None = Field(
-        None, description="that a feature made for the trial; None for the model's own"
+        None, description="the base that a feature made for it; None for the model's own"
     )
     preparing_seconds: float = Field(
-        0.0, description="of making that base, in the trial that made it"
+        0.0, description="seconds to make that base, in the trial that made it"
     )
     features: dict[str, Any] = Field(
         default_factory=dict, description="what features say of the trial, by their names"
@@ -296,7 +296,7 @@ class TrialResult(Artifact, TrialOutcome, WorkDone):
         description="by feature, of work for further trials too, in the trial that waited for it",
     )
     waited_seconds: float = Field(
-        0.0, description="of the attempt on a CPU, in which other programs had the processor"
+        0.0, description="seconds of an attempt on a CPU in which other programs ran on it"
     )
     evaluation_batch: int | None = Field(None, description="the last one in scoring")
     attention: str | None = Field(None, description="the implementation in training")

@@ -215,7 +215,7 @@ def _parsed_place(text: str) -> Place | tuple[Role, ...]:
     return tuple(roles_named)  # type: ignore[arg-type]
 
 
-def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
+def _parsed_formula(text: object, names_allowed: Collection[str] | None) -> ast.expr:
     """The syntax tree of a formula. ``names_allowed`` is None if the names are not known."""
     fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
     try:
@@ -246,7 +246,7 @@ def _validated_formula(data: Any, info: ValidationInfo) -> Formula:
             each = _parsed_place(str(key))
             sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
             allowed = None if info.context is None else (*sizes, *info.context)
-            terms.append(Term(each, str(text), _parsed(text, allowed)))
+            terms.append(Term(each, str(text), _parsed_formula(text, allowed)))
         except PydanticCustomError as error:
             errors.append(((str(key),), error))
     faults(errors)

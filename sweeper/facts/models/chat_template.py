@@ -119,14 +119,14 @@ def render(request: TemplateRequest) -> TemplateTexts:
     characters = 0
     for conversation in request.conversations:
         messages = conversation if tools else as_text(conversation)
-        texts.append(_rendered(template, messages) if template else _plain(messages))
+        texts.append(_render_or_join(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
         if characters > MAX_CHARACTERS:
             raise MemoryError(f"it writes more than {MAX_CHARACTERS:,} characters")
     return TemplateTexts(texts=tuple(texts))
 
 
-def _rendered(template: Template, messages: Sequence[Message]) -> str:
+def _render_or_join(template: Template, messages: Sequence[Message]) -> str:
     turns, tools = for_template(messages)
     try:
         return template.render(messages=turns, tools=tools or None, add_generation_prompt=False)
