@@ -139,16 +139,16 @@ class Clock(NamedTuple):
         """Seconds to generate ``texts`` texts of ``tokens`` tokens.
 
         Args:
-            batch: Texts that are generated together; as in a trial if None.
+            batch: Texts that are generated together; if None, they are generated as in a trial.
         """
         model, setup = self.model, self.setup
-        if setup.traits.adds == "low-rank" and not setup.quantization:
-            setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged while it writes
         length = (setup.evaluation_length or setup.sequence_length) + tokens
         cached = cache_bytes(model.layers, model.key_value_heads * model.head_dim, length)
         if batch is None:
             free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
             batch = max(1, min(texts, prompts_at_once(cached, free)))
+            if setup.traits.adds == "low-rank" and not setup.quantization:
+                setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged meanwhile
         work = evaluation(model, setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
         token += batch * cached / self.speed.bandwidth

@@ -41,9 +41,9 @@ def test_smaller_batches_and_more_modules_take_longer(scene: Any) -> None:
         precision="fp32", classes=run.classes, device="cpu", target_modules=("q_proj",),
     )  # fmt: skip
     model, hardware = facts.models[0], plan.facts.hardware
-    seconds = clock_of(model, setup, hardware).whole(run)
+    seconds = clock_of(model, setup, hardware).full_trial(run)
     for slower in ({"micro_batch": 4}, {"target_modules": "all-linear"}, {"strategy": "full"}):
-        assert clock_of(model, setup.replace(**slower), hardware).whole(run) > seconds
+        assert clock_of(model, setup.replace(**slower), hardware).full_trial(run) > seconds
 
 
 def test_the_search_is_priced_by_the_batches_that_it_will_try(scene: Any) -> None:

@@ -183,6 +183,7 @@ def test_a_merged_adapter_costs_nothing_while_a_model_writes() -> None:
         clock_of(SMOLLM, setup, CORE).generating(8, 9)
         for setup in (lora.replace(strategy="full"), lora, qlora)
     )
+    assert clock_of(SMOLLM, lora, CORE).generating(8, 9, batch=8) > 2 * merged
     assert merged == pytest.approx(base)
     assert apart > 2 * merged
 
