@@ -400,7 +400,7 @@ def user_format_of(
     by_name = {
         name: row_format
         for row_format in trainable().values()
-        for name in (row_format.name, *row_format.also)
+        for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
         near = near_match(spec.format, ["auto", *by_name])

@@ -29,7 +29,7 @@ class InstructionRows(RowFormat):
     """An instruction, what it is about, and the answer."""
 
     name = "instruction"
-    also = ("alpaca",)
+    aliases = ("alpaca",)
     order = 20
     tasks = ("instruction", "code", "domain")
     columns = "`instruction`, optional `input`, `output` or `response`"

@@ -21,7 +21,7 @@ class Messages(RowFormat):
     """A list of turns; the last answer is the one that is scored."""
 
     name = "messages"
-    also = ("sharegpt", "openai")
+    aliases = ("sharegpt", "openai")
     order = 10
     tasks = ("instruction", "code", "domain")
     columns = (

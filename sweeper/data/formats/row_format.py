@@ -78,7 +78,7 @@ class RowFormat:
         tasks: Tasks that can be trained on it; none if it is recognised to be refused.
         columns: A description of its columns, for the docs.
         shapes: The columns it may have, in the order in which they are tried.
-        also: Names of the format in other tools.
+        aliases: Names of the format in other tools.
         values: From a role to the test of its values; other roles take text.
     """
 
@@ -87,7 +87,7 @@ class RowFormat:
     tasks: tuple[Task, ...]
     columns: str
     shapes: tuple[Shape, ...] = ()
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     values: ClassVar[RoleTests] = {}
 
     def example(self, row: RawRow) -> Example:
