@@ -78,7 +78,7 @@ class Artifact(Record):
         try:
             fields = value_of(text, bounded=True)
         except ValueError as error:
-            raise _damaged(f"this is not a {name} in JSON ({error})", where) from error
+            raise _damaged_file_error(f"this is not a {name} in JSON ({error})", where) from error
         if not isinstance(fields, dict):
             raise UsageError(f"this is not a {name}: no schema_version", where=where)
         require_version(name, fields, where)
@@ -90,7 +90,7 @@ class Artifact(Record):
             what = f"{name} does not hold what it should: {key}: {errors[0]['msg']}"
             if errors[0]["type"] in _FIELD_ERRORS:
                 raise _other_version(what, where) from error
-            raise _damaged(what, where) from error
+            raise _damaged_file_error(what, where) from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -109,7 +109,7 @@ class Artifact(Record):
             ) from error
         except UnicodeDecodeError as error:
             what = f"this is not a {cls.__name__} in JSON ({error})"
-            raise _damaged(what, str(path)) from error
+            raise _damaged_file_error(what, str(path)) from error
         return cls.from_json(text, where=str(path))
 
     @classmethod
@@ -153,7 +153,7 @@ def _other_version(what: str, where: str) -> OtherVersion:
     return OtherVersion(what, why="Another version of sweeper wrote it.", fix=fix, where=where)
 
 
-def _damaged(what: str, where: str) -> UsageError:
+def _damaged_file_error(what: str, where: str) -> UsageError:
     fix = "The file was edited or damaged; run the stage that writes it again."
     return UsageError(what, fix=fix, where=where)
 

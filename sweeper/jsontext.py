@@ -12,7 +12,7 @@ MAX_FLOAT = 1e39
 """Larger than any float32; sums of squares of such numbers stay finite."""
 
 
-def _bounded(digits: str) -> float:
+def _bounded_float(digits: str) -> float:
     if abs(number := float(digits)) > MAX_FLOAT:
         raise ValueError(f"the number {digits:.40} is above {MAX_FLOAT:g}")
     return number
@@ -29,7 +29,7 @@ def value_of(text: str | bytes, *, bounded: bool = False) -> Any:
     """
     try:
         if bounded:
-            return json.loads(text, parse_float=_bounded)
+            return json.loads(text, parse_float=_bounded_float)
         if isinstance(text, str):
             try:
                 value, end = _decode(text)

@@ -1,7 +1,7 @@
-"""The plan: which strategies, over which space, at what cost, and why. Only types.
+"""The types of a plan: which strategies, over which space, at what cost, and why.
 
-``sweeper plan --json`` prints a ``Plan``; a run freezes it in ``plan.json`` and obeys it on every
-resume, whatever has become of the rules since.
+``sweeper plan --json`` prints a ``Plan``; a run stores it in ``plan.json`` and follows it on every
+resume, even if the rules have changed since.
 """
 
 import math
@@ -27,23 +27,23 @@ def autocast_dtype(precision: str) -> Half | None:
     >>> autocast_dtype("fp16-mixed"), autocast_dtype("bf16-pure")
     ('float16', None)
     """
-    halves: dict[str, Half] = {"bf16-mixed": "bfloat16", "fp16-mixed": "float16"}
-    return halves.get(precision)
+    dtypes: dict[str, Half] = {"bf16-mixed": "bfloat16", "fp16-mixed": "float16"}
+    return dtypes.get(precision)
 
 
 def half_of(precision: str) -> Half:
-    """The 16-bit type that a precision holds frozen weights in, unless it is fp32."""
+    """The 16-bit type of frozen weights in a precision other than fp32."""
     return autocast_dtype(precision) or "bfloat16"
 
 
-# Two candidates are about as good if neither is better with a higher probability than 1 minus this.
-_TOSS_UP = 0.3
-#: Stands for a rule in warnings about parameters that the user declared.
+# Two candidates are about as good if each is the better one with at least this probability.
+_MIN_TOSS_UP_PROBABILITY = 0.3
+#: The rule's name in warnings about parameters that the user declared.
 DECLARED = "parameters"
 
 
 class ParameterRange(Record):
-    """What a rule gives a parameter: a range or choices, with a default."""
+    """A range or choices that a rule gives a parameter, with a default."""
 
     low: float | None = None
     high: float | None = None
@@ -70,7 +70,7 @@ class Quality(Record):
 
     @classmethod
     def pooled(cls, estimates: Iterable[Self]) -> Self:
-        """Several estimates of one quality, weighted by their precision.
+        """The mean of several estimates of one quality, weighted by their precision.
 
         >>> Quality.pooled([Quality(mean=0.0, sd=1.0), Quality(mean=1.0, sd=1.0)])
         Quality(mean=0.5, sd=0.7071)
@@ -87,7 +87,7 @@ class Quality(Record):
         )
 
     def widened(self, factor: float) -> Self:
-        """The same mean with so many times the standard deviation."""
+        """The same mean with ``factor`` times the standard deviation."""
         return self.model_copy(update={"sd": round(self.sd * factor, 4)})
 
     def probability_above(self, other: Self) -> float:
@@ -143,9 +143,9 @@ class Parameter(ParameterRange):
     """One hyperparameter, named as transformers and peft name it.
 
     ``low``/``high``/``choices`` are the best-practice range that the search starts in;
-    ``allowed_*`` is the range it may widen to, and the one that Optuna is told. A parameter with
-    ``searched`` False has its default in every trial. One that the user declared has ``shipped``:
-    what the rule book would have given. Its range is the allowed one, too.
+    ``allowed_*`` is the range it may widen to, and the one that Optuna has. A parameter with
+    ``searched`` False has its default in every trial. If the user declared it, ``shipped`` is the
+    rule book's range, and the range is the allowed one, too.
     """
 
     kind: Literal["float", "int", "categorical"]
@@ -169,7 +169,7 @@ class Parameter(ParameterRange):
 
     @property
     def allowed(self) -> tuple[Scalar, ...]:
-        """Every choice that a trial may have; empty for a number."""
+        """All choices that a trial may have; empty for a number."""
         return self.allowed_choices or self.choices or ()
 
     @property
@@ -179,13 +179,13 @@ class Parameter(ParameterRange):
         return self.low if low is None else low, self.high if high is None else high
 
     def holds(self, chosen: Mapping[str, Scalar]) -> bool:
-        """Whether it exists beside the values that were chosen before it."""
+        """Whether the parameter exists, given the values of parameters before it."""
         condition = self.condition
         return condition is None or chosen.get(condition.parameter) in condition.values
 
 
 class MemoryEstimate(Record):
-    """Predicted peak of one device in GiB, with its parts. ``low`` to ``high`` should cover 90%."""
+    """Predicted peak memory of one device in GiB, with its parts and a 90% interval."""
 
     peak_gib: float
     low_gib: float
@@ -214,15 +214,15 @@ class Duration(Record):
 
 
 class Stage(Record):
-    """What a feature does before trials, which share the base that it makes of the model.
+    """Work of a feature before trials: it makes a base of the model that several trials share.
 
     Args:
-        parameter: The parameter of a trial that asks for it, unless its value is the off value.
-        seconds: Of one.
-        key: Candidates whose trials may share it have the same.
-        variants: How many the search may ask for.
-        bases: Names of all bases that a trial may ask for; equal ones have the same.
-        base_bytes: On the disk, of each.
+        parameter: A trial needs the stage unless this parameter has its off value.
+        seconds: Seconds to make one base.
+        key: The same for candidates whose trials may share bases.
+        variants: The number of bases that the search may need.
+        bases: Names of all bases that a trial may need; equal bases have the same name.
+        base_bytes: Bytes of each base on the disk.
     """
 
     parameter: str
@@ -237,7 +237,7 @@ class StrategySpace(Record):
     """One way to train, with what can be chosen about it.
 
     Args:
-        parameters: By name. A parameter with a condition comes after the one that it names.
+        parameters: Parameters by name, each after the one that its condition names.
     """
 
     strategy: str
@@ -252,7 +252,7 @@ class StrategySpace(Record):
         return not self.one_trial and any(each.searched for each in self.parameters.values())
 
     def defaults(self, given: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-        """Every parameter whose condition holds: the given value, or the rule book's default."""
+        """The given value or the default of every parameter whose condition holds."""
         chosen: dict[str, Scalar] = {}
         for name, parameter in self.parameters.items():
             if parameter.holds(chosen):
@@ -260,13 +260,13 @@ class StrategySpace(Record):
         return chosen
 
     def searched(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Those of the values that the search chooses."""
+        """The values of parameters that the search chooses."""
         names = (name for name, each in self.parameters.items() if each.searched)
         return {name: values[name] for name in names if name in values}
 
 
 class Remedy(Record):
-    """A change with which a strategy would fit."""
+    """A change that would make a strategy fit."""
 
     kind: Literal["rank", "length", "quantization", "machine", "gpus", "model"]
     text: str
@@ -302,7 +302,7 @@ class Candidate(StrategySpace, TrainingSetup):
 
 
 class Rejected(Record):
-    """A strategy that will not compete, and what would change that."""
+    """A strategy that does not compete, and what would let it compete."""
 
     strategy: str
     model: str
@@ -317,14 +317,14 @@ class Rejected(Record):
 
     @property
     def remedy(self) -> str:
-        """What would change that, in words."""
+        """What would let it compete, in words."""
         if self.if_named:
             return "to include it, name it with --strategies"
         return "; ".join(f"{remedy.text} would fit" for remedy in self.remedies)
 
 
 class PhaseCost(Record):
-    """The time of a feature's phase.
+    """The time that a feature's phase takes.
 
     A phase that is ``optional`` was neither asked for nor switched off: it is ``planned`` where the
     budget leaves time for it, or where it is cheap compared with the search.
@@ -365,7 +365,7 @@ class TrialBudget(Record):
         False, description="a trial that overfits completes there, with its best rung"
     )
     choose_rung: bool = Field(
-        True, description="by validation; where no rows are left for it, the last weights are kept"
+        True, description="by validation; the last weights are kept if it has no rows"
     )
 
     def rungs_of(self, parameters: Mapping[str, Scalar]) -> int:
@@ -377,7 +377,7 @@ class TrialBudget(Record):
 
 
 class Budget(TrialBudget):
-    """The budget of a study: that of a full trial, of all trials, and of what comes after them.
+    """The budget of a study: of a full trial, of all trials, and of the phases after them.
 
     Confirmation is not part of ``trials``. ``phases`` are all that take time, in the order of a
     run; ``sweep`` is their sum.
@@ -414,7 +414,7 @@ class Budget(TrialBudget):
 
     @property
     def confirmed(self) -> str:
-        """What becomes of the finalists, in words."""
+        """How finalists are trained again, in words."""
         if self.confirmation_seeds == 1:
             return "not trained again, so that each has one seed"
         seeds, extra = self.confirmation_seeds, self.extra_seeds
@@ -456,10 +456,10 @@ class RunnerUp(Record):
     """The recommended candidate against the next one.
 
     Args:
-        probability: That the recommended one has the higher quality.
-        points: By which its quality is expected to be higher.
-        turns_at: The points per doubling of the time at which the other one comes first; None if
-            the recommended one is both better and faster.
+        probability: The probability that the recommended one has the higher quality.
+        points: The expected difference of their qualities.
+        turns_at: Points that a doubling of the time must cost for the other one to come first; None
+            if the recommended one is both better and faster.
     """
 
     strategy: str
@@ -471,7 +471,7 @@ class RunnerUp(Record):
     @property
     def toss_up(self) -> bool:
         """Whether the two are about as good."""
-        return _TOSS_UP <= self.probability <= 1 - _TOSS_UP
+        return _MIN_TOSS_UP_PROBABILITY <= self.probability <= 1 - _MIN_TOSS_UP_PROBABILITY
 
 
 class ModelOption(Record):
@@ -487,7 +487,7 @@ class ModelOption(Record):
     strategies: tuple[str, ...] = ()
     memory: MemoryEstimate | None = Field(None, description="of the first strategy's default")
     search: Duration | None = Field(
-        None, description="by the first strategy alone, with what features need"
+        None, description="time of a search with the first strategy alone, features included"
     )
     trials: int | None = None
     scores: dict[str, float] = Field(default_factory=dict)
@@ -518,7 +518,7 @@ class Identity(Record):
     rungs: str
     seed: str
     features: dict[str, str] = Field(
-        default_factory=dict, description="of what features add to it, by their names"
+        default_factory=dict, description="digests of features' parts, by the features' names"
     )
 
 
@@ -538,13 +538,15 @@ Origin = Literal["default", "user", "search"]
 
 
 class Configuration(Record):
-    """What a trial is to try: a candidate, and values of its parameters.
+    """The configuration of a trial: a candidate, and values of its parameters.
 
     ``parameters`` holds every parameter whose condition holds, searched or not, with plain names.
     One that is still to be tried may lack some, which then have the rule book's defaults.
     """
 
-    number: int = Field(-1, description="of the trial in the study, from 0; -1 before it is tried")
+    number: int = Field(
+        -1, description="number of the trial in the study, from 0; -1 before it starts"
+    )
     strategy: str
     model: str = ""
     parameters: dict[str, Scalar] = Field(default_factory=dict)
@@ -555,8 +557,8 @@ class Space(Record):
     """What a search needs: the candidates with their parameters, a full budget, the seed.
 
     Args:
-        own_trials: Configurations whose values may lie outside of the allowed ranges.
-        proposed: Configurations to try early, at most one a candidate.
+        own_trials: The user's configurations, whose values may lie outside of the allowed ranges.
+        proposed: Configurations of features to try early, at most one a candidate.
         facts: Where they are known, the loss of guessing prunes trials.
     """
 
@@ -617,8 +619,8 @@ class Plan(Space, Artifact):
         raise KeyError(strategy)
 
     def of_base(self, model: str) -> Candidate:
-        """The candidate as which a model's untrained base is loaded: quantised only where nothing
-        else fits."""
+        """The candidate whose set-up loads a model's untrained base: quantised only if nothing else
+        fits."""
         candidates = (each for each in self.candidates if each.model == model)
         return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
 

@@ -20,12 +20,12 @@ Plugin = TypeVar("Plugin")
 
 def entries(group: str) -> list[EntryPoint]:
     """The entry points of a group, by name."""
-    installed = _installed()
+    installed = _entry_points()
     return sorted(installed.select(group=group), key=lambda entry: entry.name) if installed else []
 
 
 @lru_cache(maxsize=1)
-def _installed() -> Any:
+def _entry_points() -> Any:
     """All entry points, or None if no installed package has plug-ins for sweeper.
 
     They are read once. ``importlib.metadata`` takes 15 ms, and most machines have no plug-in.

@@ -70,7 +70,9 @@ StrategyName = Annotated[str, *_names(known_strategies, "strategy")]
 _StrategyOrAll = Annotated[str, *_names(lambda: (*known_strategies(), EVERY_STRATEGY), "strategy")]
 _Executor = Annotated[
     str,
-    *_names(lambda: ("local", *(feature.name for feature in loader.having("pool"))), "executor"),
+    *_names(
+        lambda: ("local", *(feature.name for feature in loader.features_with("pool"))), "executor"
+    ),
 ]
 
 

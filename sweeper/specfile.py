@@ -34,7 +34,7 @@ class FlaggedKey(NamedTuple):
     field: FieldInfo
 
 
-def _flagged(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
+def _flagged_keys(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
     for key, field in kind.model_fields.items():
         for flag in field.metadata:
             if isinstance(flag, parts.Flag) and flag.name:
@@ -42,10 +42,10 @@ def _flagged(kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, FlaggedKey]]:
         several = get_origin(field.annotation) is tuple
         inner = get_args(field.annotation)[0] if several else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _flagged(inner, (*path, key, *((0,) if several else ())))
+            yield from _flagged_keys(inner, (*path, key, *((0,) if several else ())))
 
 
-FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged(Spec))
+FLAGGED: dict[Path_, FlaggedKey] = dict(_flagged_keys(Spec))
 # Path of a key to its flag.
 FLAGS: dict[Path_, str] = {path: key.flag.name for path, key in FLAGGED.items()}
 

@@ -49,14 +49,14 @@ class TrialConfig(Artifact, TrainingSetup, Configuration):
     memory_note: str = Field("", description="why the batches are smaller than planned")
 
 
-# How much items differ is told from the first so many of them, each in so many digits.
-MOST_ITEMS, ITEM_DIGITS = 256, 4
+# How much items differ is told from the first so many of them, rounded to so many digits.
+MAX_ITEMS, ITEM_DIGITS = 256, 4
 
 
 class FirstItems(Record):
-    """A model on the first validation items, the ones on which all rungs of all trials are scored.
+    """A model's costs on the first validation items, on which all rungs of all trials are scored.
 
-    What it owes to their choice can be told from how it fares on each beside another model.
+    The costs of each item show how much the choice of items matters when two models are compared.
     """
 
     cost: float = Field(description="on these items alone")
@@ -71,26 +71,26 @@ class FirstItems(Record):
     def among(
         cls, costs: Sequence[float], of: int, weights: Sequence[float] | None = None
     ) -> FirstItems:
-        """Of these items' costs, in the order in which every trial is scored.
+        """The summary of these items' costs, in the order in which every trial is scored.
 
         Args:
-            costs: One or more; the losses where these are what is minimised.
-            of: How many the end is scored on.
-            weights: Weights of the items in the mean; alike where this is None.
+            costs: One or more costs; the losses if these are what is minimised.
+            of: The number of items that the end of a trial is scored on.
+            weights: Weights of the items in the mean; equal if None.
         """
         shares = weights if weights is not None else [1.0] * len(costs)
         mean = math.fsum(shares) / len(shares)
         scaled = [cost * share / mean for cost, share in zip(costs, shares, strict=True)]
-        each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MOST_ITEMS])
+        each = tuple(float(f"{value:.{ITEM_DIGITS}g}") for value in scaled[:MAX_ITEMS])
         return cls(cost=math.fsum(scaled) / len(scaled), each=each, count=len(scaled), of=of)
 
 
 GENERAL = "general"
-"""The name of measures of general capability, which scores on such tasks are too."""
+"""The name of measures of general capability, and of scores on tasks that measure it."""
 
 
 class Measure(Record):
-    """A figure of a trial besides its losses and metrics, by which features and limits judge it.
+    """A figure of a trial besides its losses and metrics, used by features and limits.
 
     Its items, where they are known, are in ``MEASURE_ITEMS``.
     """
@@ -102,7 +102,7 @@ class Measure(Record):
 
     @property
     def change(self) -> float:
-        """By how much it is above the base's value."""
+        """The difference to the base's value."""
         return self.value - (self.base or 0.0)
 
 
@@ -112,7 +112,7 @@ MEASURE_ITEMS = "measures.json"
 
 
 class WorkDone(Record):
-    """What a training has done up to a rung, or its end. Seconds are summed since it started.
+    """The work of a training up to a rung, or its end. Seconds count from its start.
 
     ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
     """
@@ -131,7 +131,7 @@ class WorkDone(Record):
 
 
 class RungReport(Artifact, WorkDone):
-    """What a trial knew at one rung: one line of ``rungs.jsonl``.
+    """The report of a trial at one rung: one line of ``rungs.jsonl``.
 
     ``validation_loss`` is nats per class decision (classification) or per token of the reference
     answer (text), and bits per byte of it where several base models compete, over the same
@@ -151,7 +151,7 @@ class RungReport(Artifact, WorkDone):
 
     @property
     def seconds(self) -> float:
-        """Of training and evaluation so far."""
+        """Seconds of training and evaluation so far."""
         return self.training_seconds + self.evaluation_seconds
 
     @classmethod
@@ -169,8 +169,8 @@ class BaseRef(Record):
     """A base that a feature made of a model, for trials that share it.
 
     Args:
-        folder: In the cache, and in the folders of runs with adapters that need it.
-        state: Tells one content of the folder from another.
+        folder: The name of its folder in the cache, and in runs with adapters that need it.
+        state: A name for the content of the folder.
     """
 
     folder: str
@@ -178,10 +178,10 @@ class BaseRef(Record):
 
 
 class PreparedBase(Record):
-    """The base that a feature made for a trial, and what it says of it.
+    """The base that a feature made for a trial, and the feature's record of it.
 
     Args:
-        seconds: Of making it, in the trial that made it; 0 in others.
+        seconds: Seconds to make the base, in the trial that made it; 0 in others.
     """
 
     base: BaseRef
@@ -204,7 +204,7 @@ EncodingKind = Literal["shortened", "cut", "dropped", "rewritten", "divided"]
 
 
 class EncodingNote(Record):
-    """What became of some of a split's examples on their way into tokens.
+    """A change to some of a split's examples when they became tokens.
 
     ``shortened``: the prompt lost its beginning. ``cut``: a text without answer lost its end.
     ``dropped``: the answer alone is too long, so that nothing of the example is used.
@@ -233,7 +233,7 @@ class EncodingNote(Record):
 
 
 class Seen(Record):
-    """How much of one source was trained on, repetitions included."""
+    """Rows and tokens of one source that were trained on, repetitions included."""
 
     rows: int
     tokens: int
@@ -267,12 +267,12 @@ class TrialOutcome(Record):
         description="loss on the items of each source, where there are several",
     )
     peak_memory_gib: float | None = None
-    micro_batch: int | None = Field(None, description="that it was trained with in the end")
+    micro_batch: int | None = Field(None, description="the last one in training")
     base: BaseRef | None = Field(
-        None, description="that a feature made for the trial; None for the model's own"
+        None, description="the base that a feature made for it; None for the model's own"
     )
     preparing_seconds: float = Field(
-        0.0, description="of making that base, in the trial that made it"
+        0.0, description="seconds to make that base, in the trial that made it"
     )
     features: dict[str, Any] = Field(
         default_factory=dict, description="what features say of the trial, by their names"
@@ -296,11 +296,11 @@ class TrialResult(Artifact, TrialOutcome, WorkDone):
         description="by feature, of work for further trials too, in the trial that waited for it",
     )
     waited_seconds: float = Field(
-        0.0, description="of the attempt on a CPU, in which other programs had the processor"
+        0.0, description="seconds of an attempt on a CPU in which other programs ran on it"
     )
-    evaluation_batch: int | None = Field(None, description="that it was scored with in the end")
-    attention: str | None = Field(None, description="that it was trained with, by its name")
-    padding_free: bool | None = Field(None, description="whether its texts were joined")
+    evaluation_batch: int | None = Field(None, description="the last one in scoring")
+    attention: str | None = Field(None, description="the implementation in training")
+    padding_free: bool | None = Field(None, description="whether its texts were packed")
     worker: str = ""
     started_at: str = ""
     ended_at: str = ""
@@ -311,12 +311,12 @@ class TrialResult(Artifact, TrialOutcome, WorkDone):
 
     @property
     def seconds(self) -> float:
-        """Of training and evaluation, and of what came before the first step."""
+        """Seconds of training and evaluation, and of the work before the first step."""
         return self.training_seconds + self.evaluation_seconds + self.setup_seconds
 
 
 def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
-    """Steps, tokens and seconds up to the last of these rungs, as a result names them."""
+    """Steps, tokens and seconds up to the last of these rungs, by their names in a result."""
     names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
     return rungs[-1].model_dump(include=names) if rungs else {}
 

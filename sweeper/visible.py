@@ -32,7 +32,7 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return _INVISIBLE.sub(_escaped, text.replace("\r\n", "\n"))
+    return _INVISIBLE.sub(_escape_sequence, text.replace("\r\n", "\n"))
 
 
 def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
@@ -45,7 +45,7 @@ def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
     return text if left <= 0 else f"{text[:most]}… ({left:,} more characters)"
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape_sequence(match: re.Match[str]) -> str:
     code = ord(match[0])
     return (
         f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"

@@ -81,7 +81,13 @@ def real_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sweeper-home")
+    home = tmp_path_factory.mktemp("sweeper-home")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The processes of one run share the interpreter of the sandbox: compiling takes 30 s.
+        shared = tmp_path_factory.getbasetemp().parent / "sandbox"
+        shared.mkdir(exist_ok=True)
+        (home / "sandbox").symlink_to(shared)
+    return home
 
 
 @pytest.fixture(autouse=True)

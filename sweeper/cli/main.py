@@ -21,7 +21,7 @@ from sweeper import __version__
 from sweeper.cli.find_commands import Commands
 from sweeper.data.progress_lines import listen
 from sweeper.errors import NothingFits, Problem, RunError, SweeperError, os_problem
-from sweeper.features.loader import having
+from sweeper.features.loader import features_with
 from sweeper.visible import shortened, visible
 
 _OUT_OF_MEMORY = Problem(
@@ -38,7 +38,7 @@ class _Program(Commands):
 
     def packages(self) -> Iterable[str]:
         """The packages with commands: the core's, then those of features."""
-        features = (f"{feature.package}.commands" for feature in having("commands"))
+        features = (f"{feature.package}.commands" for feature in features_with("commands"))
         return ("sweeper.cli.commands", *features)
 
     def invoke(self, ctx: Any) -> Any:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sweeper.data.formats.row_format import parsed, text_of
+from sweeper.data.formats.row_format import parsed_cell, text_of
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.table import Fields, RowTable, map_rows
 from sweeper.errors import Problem, near_match
@@ -81,7 +81,7 @@ def _cell(fields: Fields, name: str) -> object:
     column, _, key = name.partition(".")
     if name in fields or not key:
         return fields.get(name)
-    inside = parsed(fields.get(column))
+    inside = parsed_cell(fields.get(column))
     return inside.get(key) if isinstance(inside, Mapping) else None
 
 

@@ -106,7 +106,7 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
         DataError: No format fits, the data suits another task, or the user's columns do not exist.
     """
     sample = list(table.sample(SAMPLE_ROWS))
-    form = _detected(table, task, spec, sample)
+    form = _detected_form(table, task, spec, sample)
     gaps, evidence = _null_words(table, form, sample)
     return replace(
         form,
@@ -224,7 +224,7 @@ def _numbers_rows(sample: Sequence[Fields], column: str) -> bool:
     return all(int(cell) < int(following) for cell, following in pairwise(cells))
 
 
-def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
+def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
     user_columns = user_columns_of(table, spec)
     user_format = user_format_of(spec, user_columns, task, table.name)
     if user_format is None:
@@ -239,10 +239,10 @@ def _detected(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fiel
     user_named = bool(user_columns or user_format)
     beside = [] if user_named else _forms_of_other_columns(suitable, table, sample, task)
     complete_form = next((form for form in suitable if form.share >= AGREEMENT), None)
-    mixed = None if complete_form or user_named else _mixed([*suitable, *beside], sample)
+    mixed = None if complete_form or user_named else _mixed_form([*suitable, *beside], sample)
     form = complete_form or mixed or _majority_form(suitable, sample, task)
     if form is None:
-        raise _unrecognised(table, sample, task, user_format, forms)
+        raise _unrecognised_error(table, sample, task, user_format, forms)
     if not user_named:
         needed = set(form.columns.values())
         useful = (o for o in beside if any(o.has(row) and not form.has(row) for row in sample))
@@ -265,7 +265,7 @@ def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Tas
     return max(eligible, key=lambda form: form.share, default=None)
 
 
-def _mixed(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
+def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     """The commonest of several forms that together fit at least 95% of the rows, else None.
 
     A single form is not enough, as nothing is known then about the rows that it does not fit.
@@ -322,7 +322,7 @@ def _matches(
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
-        shape = row_format.guessed(sample, present, user_columns)
+        shape = row_format.guessed_shape(sample, present, user_columns)
         if shape is not None and (form := _match(row_format, shape, sample, present, user_columns)):
             yield form if user_columns else _as_guess(form)
 
@@ -400,7 +400,7 @@ def user_format_of(
     by_name = {
         name: row_format
         for row_format in trainable().values()
-        for name in (row_format.name, *row_format.also)
+        for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
         near = near_match(spec.format, ["auto", *by_name])
@@ -433,7 +433,7 @@ def _format_of_roles(user_columns: Mapping[str, str], task: Task) -> RowFormat |
     )
 
 
-def _unrecognised(
+def _unrecognised_error(
     table: RowTable,
     sample: Sequence[Fields],
     task: Task,

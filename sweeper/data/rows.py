@@ -14,7 +14,7 @@ from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
 from sweeper.data.formats.row_format import EmptyRow, RawRow, Unusable, formats, text_of
-from sweeper.data.formats.text_label import CLASS_CHARACTERS
+from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
 from sweeper.data.problems import flags_of, listing
 from sweeper.data.reading.files import split_files
@@ -297,7 +297,7 @@ def _has_programs(table: RowTable, form: Form) -> bool:
     rows = list(table.sample(SAMPLE_ROWS))
     with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
     answers = [text_of(fields.get(answer)) if answer in _CODE_COLUMNS else "" for fields in rows]
-    is_program = ["\n" in text.strip() or len(text) > CLASS_CHARACTERS for text in answers]
+    is_program = ["\n" in text.strip() or len(text) > MAX_CLASS_CHARACTERS for text in answers]
     return max(sum(map(bool, with_tests)), sum(is_program)) > len(rows) / 2
 
 

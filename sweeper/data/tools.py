@@ -74,7 +74,7 @@ def tools_of(value: object) -> list[dict[str, object]]:
     ]
 
 
-def packed(**more: object) -> str:
+def extras_json(**more: object) -> str:
     """The parts of a message besides its text, as JSON; empty if there are none."""
     kept = {name: value for name, value in more.items() if value}
     return json.dumps(kept, ensure_ascii=False) if kept else ""
@@ -92,7 +92,7 @@ def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], lis
     return rows, tools
 
 
-def spelled(message: Message) -> str:
+def text_with_calls(message: Message) -> str:
     """The text of a turn with its calls in it."""
     more = json.loads(message.more) if message.more else {}
     parts = [message.content] if message.content else []
@@ -111,7 +111,7 @@ def as_text(messages: Sequence[Message]) -> list[Message]:
         replace(
             message,
             role="user" if message.role == "tool" else message.role,
-            content=spelled(message),
+            content=text_with_calls(message),
             more="",
         )
         for message in messages
@@ -123,20 +123,20 @@ def _json(value: object) -> str:
 
 
 PROBE = (
-    Message("system", "", packed(tools=tools_of([{"name": "probe_tool", "parameters": {}}]))),
+    Message("system", "", extras_json(tools=tools_of([{"name": "probe_tool", "parameters": {}}]))),
     Message("user", "probe question"),
     Message(
         "assistant",
         "",
-        packed(
+        extras_json(
             tool_calls=calls_of(
                 {"id": "probe1234", "name": "probe_call", "arguments": {"probe_key": 1}}
             )
         ),
     ),
-    Message("tool", "probe result", packed(name="probe_call", tool_call_id="probe1234")),
+    Message("tool", "probe result", extras_json(name="probe_call", tool_call_id="probe1234")),
     Message("assistant", "probe answer"),
 )
-"""A conversation with all that a template must write to know tools."""
-
-PROBED = ("probe_tool", "probe_call", "probe_key", "probe result")
+"""A conversation that shows whether a template writes tools, calls and results."""
+PROBE_TEXTS = ("probe_tool", "probe_call", "probe_key", "probe result")
+"""Texts of ``PROBE`` that such a template writes."""

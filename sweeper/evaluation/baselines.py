@@ -111,7 +111,7 @@ def fit_path(
             # Validation judges a solution that has not converged, too.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(inputs, targets, sample_weight=item_weights)
-        probe = _unscaled(model, mean, scale, classes, strength, losses)
+        probe = _for_unscaled_features(model, mean, scale, classes, strength, losses)
         loss = float(nll(probe.log_probabilities(validation), validation_targets).mean())
         losses[strength] = loss
         if best is None or loss < losses[best.strength]:
@@ -122,7 +122,7 @@ def fit_path(
     return best
 
 
-def _unscaled(
+def _for_unscaled_features(
     model: LogisticRegression,
     mean: Array,
     scale: Array,
@@ -206,10 +206,10 @@ class Tfidf(_ClassBaseline):
     def note(self) -> str:
         rows = len(self._task.dataset.splits["train"])
         part = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
-        return f"C = {self._fitted[1].C:g}{part}"
+        return f"C = {self._fitted_models[1].C:g}{part}"
 
     @cached_property
-    def _fitted(self) -> tuple[TfidfVectorizer, LogisticRegression]:
+    def _fitted_models(self) -> tuple[TfidfVectorizer, LogisticRegression]:
         # Imported here, as in ``fit_path``.
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -241,7 +241,7 @@ class Tfidf(_ClassBaseline):
         return np.asarray(np.maximum(log_probabilities, -30.0))
 
     def log_probabilities(self, split: Split) -> Floats:
-        vectorizer, model = self._fitted
+        vectorizer, model = self._fitted_models
         return self._over_all_classes(model, vectorizer.transform(self._texts(split)))
 
 

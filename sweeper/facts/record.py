@@ -128,7 +128,7 @@ class LengthFacts(Record):
     longest: int
     output_mean: float | None = None
     output_share: float | None = Field(
-        None, description="of answers among the tokens of the longest tenth of the examples"
+        None, description="share of answers in the tokens of the longest tenth of the examples"
     )
     measured_with: str
     assumed: bool = Field(False, description="there were no data to measure")
@@ -379,7 +379,7 @@ class HardwareFacts(Record):
     bandwidth_gb_per_second: float | None = None
     bf16_tflops: float | None = None
     fp16_tflops: float | None = Field(
-        None, description="of tensor cores, on GPUs with them but without bfloat16"
+        None, description="speed of tensor cores, on GPUs with them but without bfloat16"
     )
     fp32_tflops: float | None = None
     cpu_cores: int | None = None

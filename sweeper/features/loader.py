@@ -21,7 +21,7 @@ PARTS = frozenset({
     "commands", "comparison", "constraint", "corrections", "cost", "facts", "listener", "metric",
     "options", "phase", "plan_output", "pool", "remedies", "rows", "section", "starts", "trial",
 })  # fmt: skip
-"""Names of files that are parts. What each may define is in ``sweeper.features.parts``."""
+"""Names of files that are parts; ``sweeper.features.parts`` has the hooks of each."""
 FOLDERS = frozenset({"rules", "parameters"})
 """Names of folders with YAML files that are parts: rules of the planner, and parameters of every
 strategy whose gradients pass through the base model."""
@@ -33,7 +33,7 @@ class Feature(NamedTuple):
     Args:
         name: Its key in ``sweep.yaml`` and in artifacts.
         package: The package that is imported.
-        folder: Where its files are.
+        folder: The folder of its files.
         parts: Names of the parts that it has.
         after: Features whose parts run before its own, where they are installed.
     """
@@ -51,7 +51,7 @@ class Feature(NamedTuple):
 
 @cache
 def installed() -> tuple[Feature, ...]:
-    """All features, each after those that it names in ``AFTER``, else by name.
+    """All features, each after those that it names in ``AFTER``, otherwise sorted by name.
 
     Raises:
         UsageError: A feature has a file that is no part, or two of them wait for each other.
@@ -69,29 +69,29 @@ def installed() -> tuple[Feature, ...]:
             raise UsageError(f"feature {entry.name!r} is not a package", why, "Name a package.")
         folders.setdefault(entry.name, (entry.value, Path(spec.submodule_search_locations[0])))
     features = {
-        name: Feature(name, package, folder, _parts(folder), _after(package))
+        name: Feature(name, package, folder, _parts(folder), _declared_after(package))
         for name, (package, folder) in folders.items()
     }
     return tuple(_in_order(features))
 
 
-def having(part: str) -> list[Feature]:
-    """The features that have a part, in their order."""
+def features_with(part: str) -> list[Feature]:
+    """The features that have a part, in the order of ``installed``."""
     return [feature for feature in installed() if part in feature.parts]
 
 
 def yaml_folders(part: str) -> list[Path]:
-    """The folders of that name in features, one of ``FOLDERS``."""
-    return [feature.folder / part for feature in having(part)]
+    """The folders of features with this name, one of ``FOLDERS``."""
+    return [feature.folder / part for feature in features_with(part)]
 
 
 def find(name: str, part: str) -> Feature:
     """The feature with that name, which has this part.
 
     Raises:
-        UsageError: No installed feature has; the installed ones that have it are named.
+        UsageError: There is none; the message names the features that have the part.
     """
-    features = {feature.name: feature for feature in having(part)}
+    features = {feature.name: feature for feature in features_with(part)}
     if name not in features:
         raise UsageError(
             f"there is no feature {name!r} with a {part}",
@@ -123,14 +123,16 @@ def _parts(folder: Path) -> frozenset[str]:
     return frozenset(parts)
 
 
-def _after(package: str) -> tuple[str, ...]:
+def _declared_after(package: str) -> tuple[str, ...]:
     return tuple(getattr(importlib.import_module(package), "AFTER", ()))
 
 
 def _in_order(features: dict[str, Feature]) -> Iterable[Feature]:
     waiting = dict(sorted(features.items()))
     while waiting:
-        ready = [name for name, each in waiting.items() if not set(each.after) & waiting.keys()]
+        ready = [
+            name for name, feature in waiting.items() if not set(feature.after) & waiting.keys()
+        ]
         if not ready:
             names = ", ".join(waiting)
             raise UsageError(f"features wait for each other: {names}", fix="Change their AFTER.")

@@ -67,7 +67,7 @@ OptionsT = TypeVar("OptionsT", bound="Options")
 
 @dataclass(frozen=True)
 class Hook(Generic[H]):
-    """One thing that a part may define.
+    """A function or value that a part may define.
 
     Args:
         part: The name of the part's file.
@@ -78,13 +78,13 @@ class Hook(Generic[H]):
     name: str
 
     def all(self) -> Iterator[tuple[str, H]]:
-        """It as each installed feature defines it, with the feature's name, in their order."""
-        for feature in loader.having(self.part):
+        """Name and definition of each installed feature that defines the hook, in their order."""
+        for feature in loader.features_with(self.part):
             if (value := getattr(feature.load(self.part), self.name, None)) is not None:
                 yield feature.name, value
 
     def of(self, feature: str) -> H:
-        """That of one feature.
+        """The definition of one feature.
 
         Raises:
             UsageError: There is no such feature, or it does not have the part.
@@ -93,14 +93,14 @@ class Hook(Generic[H]):
         return self.required(loader.find(feature, self.part).load(self.part))
 
     def defined_in(self, module: ModuleType) -> H | None:
-        """It as a part defines it; None where the part does not."""
+        """The definition in a part; None if the part does not define the hook."""
         return getattr(module, self.name, None)
 
     def required(self, module: ModuleType) -> H:
-        """It as a part defines it.
+        """The definition in a part.
 
         Raises:
-            AttributeError: The part does not.
+            AttributeError: The part does not define the hook.
         """
         value: H = getattr(module, self.name)
         return value
@@ -112,7 +112,7 @@ def failure(feature: str, error: Exception) -> str:
 
 
 def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
-    """A feature's data in an artifact, as the feature's own type; None where it left none.
+    """A feature's data in an artifact, as the feature's own type; None if there are none.
 
     Raises:
         pydantic.ValidationError: The data have another form.
@@ -120,11 +120,11 @@ def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None
     return kind.model_validate(features[name]) if name in features else None
 
 
-# options.py: what sweep.yaml has under features.<name>. Read with every request.
+# options.py: the type of features.<name> in sweep.yaml. Read with every request.
 
 
 class Options(Record):
-    """The base of a feature's options. Each field has a default, with which it does nothing."""
+    """The base class of a feature's options. With the defaults of all fields, it does nothing."""
 
 
 class AllOptions(Record):
@@ -145,17 +145,17 @@ class Flag:
 
     Args:
         name: The option on the command line; empty for none.
-        plan: Whether ``sweeper plan`` takes it as well as ``sweeper run``, as it must if the
-            feature has a ``cost.py``.
-        identity: Whether it is part of a run's identity, so that no later call may change it.
+        plan: Whether ``sweeper plan`` takes the option, too, as it must if the feature has a
+            ``cost.py``.
+        identity: Whether the option is part of a run's identity, so that later calls may not change
+            it.
         panel: The heading in the help of the command.
-        is_path: It is the path of a file or folder, which a run's ``sweep.yaml`` keeps as given.
-        secret_url: It is a URL whose password is not written into the run's ``sweep.yaml``.
-        commit_in: It names data, here or on the hub, whose commit is kept in the option of this
-            name.
-        limit: It sets a limit (``constraint.py``), which also commands that measure more of a
-            trial after the run take.
-        parameter: The parameter of strategies that it sets.
+        is_path: Whether it is a path, kept as given in a run's ``sweep.yaml``.
+        secret_url: Whether it is a URL, whose password is left out of a run's ``sweep.yaml``.
+        commit_in: If it names data, the option that keeps their commit on the hub.
+        limit: Whether it sets a limit (``constraint.py``), so that commands that measure more of a
+            trial after the run take it, too.
+        parameter: The parameter of strategies that it sets; empty for none.
     """
 
     name: str = ""
@@ -174,7 +174,7 @@ OPTIONS: Hook[type[Options]] = Hook("options", "Options")
 
 @cache
 def all_options() -> type[AllOptions]:
-    """The type of ``features`` in ``sweep.yaml``, of what is installed."""
+    """The type of ``features`` in ``sweep.yaml``, with the installed features."""
     fields: dict[str, Any] = {
         name: (kind, Field(default_factory=kind, description=f"feature {name}: {getdoc(kind)}"))
         for name, kind in OPTIONS.all()
@@ -197,9 +197,8 @@ class NamedData(NamedTuple):
     """Data that an option of a feature names.
 
     Args:
-        option: The name of the option.
-        commit: Of a data set of the hub, where it is known.
-        commit_in: The name of the option that keeps it.
+        commit: The commit of a data set of the hub, if it is known.
+        commit_in: The option that keeps the commit.
     """
 
     feature: str
@@ -260,7 +259,7 @@ class OwnGaps(Protocol):
 OWN_GAPS: Hook[OwnGaps] = Hook("corrections", "own_gaps")
 
 
-# trial.py: what the feature adds to a training. Loaded by workers.
+# trial.py: the feature's additions to a training. Loaded by workers.
 
 EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")
 """``extend(job, strategy)``: what the feature adds to one training; None for nothing.
@@ -280,7 +279,7 @@ here.
 """
 
 
-# facts.py: what the feature must know before a plan is made.
+# facts.py: facts of the feature that a plan needs.
 
 
 # Facts by which conditions of rules may decide, besides those of the core. A flag whose name ends
@@ -327,7 +326,7 @@ DOCTOR: Hook[Callable[[], Iterable[MachineCheck]]] = Hook("facts", "doctor")
 """``doctor()``: what works on this machine, for ``sweeper doctor``."""
 
 
-# rows.py: what becomes of the rows of the data.
+# rows.py: changes to rows, and further rows.
 
 
 # Before the split, of the rows of one source; after it, of the rows of all splits, of which only
@@ -353,7 +352,7 @@ warns of them.
 
 
 class Marks(NamedTuple):
-    """How files mark rows that are no originals; these are in no split.
+    """How files mark rows that are made from others; these are in no split.
 
     Args:
         columns: A row with a value in one of them is marked.
@@ -390,7 +389,7 @@ Raises:
 SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
-# remedies.py: what mends the data.
+# remedies.py: commands that mend the data.
 
 MEND_FAULTS: Hook[Callable[[DataSpec, str], str]] = Hook("remedies", "mend_faults")
 """``mend_faults(data, kind)``: the command that removes the faults of this kind from a data set;
@@ -403,7 +402,7 @@ nothing does.
 """
 
 
-# cost.py: what the feature adds to candidates and to a study's time.
+# cost.py: the feature's costs of candidates and of a study.
 
 PLAN_PHASE: Hook[Callable[[Spec, StudyPhases], PhaseCost | None]] = Hook("cost", "plan_phase")
 """``plan_phase(spec, study)``: the cost of the feature's phase in such a study; None where it has
@@ -469,17 +468,17 @@ complete run. May raise ``OSError``.
 """
 
 
-# trial.py: what the feature does in a worker, where torch is loaded.
+# trial.py: work in a worker, where torch is loaded.
 
 
 class MadeBase(NamedTuple):
-    """Another base than the model's own.
+    """A base that replaces the model's own.
 
     Args:
         folder: Its weights and configuration, below that of ``cache.home()``. It is named by a
             digest of all that decides what is in it, and never changes.
-        record: What the results of trials keep of it.
-        seconds: That this process took just now to make it; 0 where it was there.
+        record: The record of it in results of trials.
+        seconds: Seconds that this process took to make it; 0 if it existed already.
     """
 
     folder: Path
@@ -506,7 +505,7 @@ class OutsideModel(Protocol):
     """A model that is scored on the items of the study, and that no trial trains.
 
     Attributes:
-        name: That of its files, which no other baseline has.
+        name: The name of its files, which no other baseline has.
     """
 
     name: str
@@ -533,13 +532,13 @@ It takes no time.
 
 
 class Study(Protocol):
-    """What a phase sees of the run, and what it may do, while workers are there.
+    """The run as a phase sees it, while workers are available.
 
     Attributes:
         seal: The order of the finalists, with their test scores.
-        configs: Those of trials, by number.
-        results: Those of ended trials, by number.
-        workers: How many there are.
+        configs: Configurations of trials, by number.
+        results: Results of ended trials, by number.
+        workers: The number of workers.
     """
 
     run: RunFolder
@@ -557,7 +556,7 @@ class Study(Protocol):
     def workers(self) -> int: ...
 
     def train(self, feature: str, items: Sequence[WorkItem]) -> None:
-        """Have workers do those of these work items that are not done, as a phase of this name.
+        """Let workers do the work items that are not done yet, as a phase of this name.
 
         Raises:
             Stopped: A signal or the time limit ends the call.
@@ -567,9 +566,9 @@ class Study(Protocol):
         """Emit a warning, which the status keeps."""
 
     def fits(self, feature: str, seconds: float) -> bool:
-        """Whether an optional phase of up to so many seconds is made; the run says why.
+        """Whether an optional phase of up to so many seconds runs; the log of the run says why.
 
-        It is, if its cost is planned and so much is left of the budget and the time limit.
+        It runs if its cost is planned and so much is left of the budget and the time limit.
         """
 
 
@@ -611,8 +610,8 @@ class Heading:
 
     Args:
         order: Sections come in this order. No two have the same.
-        id: Of the section on the page, and of its record in ``report.json``.
-        title: What it is called, in two or three words.
+        id: The id of the section on the page, and in ``report.json``.
+        title: Its title, of two or three words.
     """
 
     order: int
@@ -674,7 +673,7 @@ Sections are asked in their order, after what hinders a verdict.
 """
 
 
-# comparison.py: what becomes of several runs that are named at once.
+# comparison.py: a page that compares several runs.
 
 COMPARE: Hook[Callable[[Sequence[RunFolder], Path], Sequence[str]]] = Hook("comparison", "compare")
 """``compare(runs, path)``: writes a page that compares runs. Returns a line on each two of them."""
@@ -708,17 +707,17 @@ Raises:
 """
 
 
-# listener.py: hears a run from a process of its own, which reads the run's folder.
+# listener.py: follows a run in a process of its own, which reads the run's folder.
 
 
 class Listener(Protocol):
     """Follows one run. The user is told of an exception, and the call is made again later."""
 
     def catch_up(self) -> None:
-        """Take in what the run's folder has now. Called about once a second."""
+        """Process the new content of the run's folder. Called about once a second."""
 
     def end(self, state: str) -> None:
-        """Take in the rest, findings and report too, once.
+        """Process the rest once, findings and report included.
 
         Args:
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.

@@ -149,14 +149,16 @@ def answer(request: ItemsToMeasure) -> ItemValues:
         numbered = [(reference, row) for row, reference in enumerate(references)]
         items = item_values(compute, predictions, numbered, per_item=False)
     except _InvalidFunction as error:
-        raise _refused(request, str(error), _definition(function) or file.__file__ or "") from None
+        raise _wrong_function_error(
+            request, str(error), _definition(function) or file.__file__ or ""
+        ) from None
     except BaseException as error:  # noqa: BLE001 - it is anybody's code
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise _refused(request, what, _line(error)) from None
+        raise _wrong_function_error(request, what, _line(error)) from None
     return ItemValues(value=returned, items=tuple(items))
 
 
-def _refused(request: ItemsToMeasure, what: str, place: str) -> SpecError:
+def _wrong_function_error(request: ItemsToMeasure, what: str, place: str) -> SpecError:
     return SpecError(
         f"the objective {request.objective.name}: {what}" + (f" ({place})" if place else ""),
         fix="It takes predictions, references and rows, and returns a number, or a list with "

@@ -18,19 +18,19 @@ def answers(
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejected],
 ) -> tuple[Answer, ...]:
-    """One answer a question: figures of the candidates, then what the rules that fired say."""
+    """One answer per question: numbers of the candidates, then the sentences of the rules."""
     figures: Mapping[str, str] = {
         "full-or-lora": _full_or_lora(candidates, rejected),
         "learning-rate": _learning_rate(candidates),
     }
-    given = []
+    answers_ = []
     for name, question in QUESTIONS.items():
-        spoken = [rule for rule in rules if name in rule.answer]
-        added = [fill(rule.answer[name], values) for rule in spoken]
-        answer = " ".join(filter(None, [figures.get(name), *added]))
-        ids = tuple(rule.id for rule in spoken)
-        given.append(Answer(question=question, answer=answer, rules=ids))
-    return tuple(given)
+        answering = [rule for rule in rules if name in rule.answer]
+        sentences = [fill(rule.answer[name], values) for rule in answering]
+        answer = " ".join(filter(None, [figures.get(name), *sentences]))
+        ids = tuple(rule.id for rule in answering)
+        answers_.append(Answer(question=question, answer=answer, rules=ids))
+    return tuple(answers_)
 
 
 def _cost(candidate: Candidate) -> str:
@@ -43,23 +43,23 @@ def _cost(candidate: Candidate) -> str:
 def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
     """Strategies with low-rank updates first, then those that train the base."""
     all_traits = [find(name) for name in known_strategies()]
-    asked = [
+    compared = [
         traits
         for traits in all_traits
         if traits and (traits.adds == "low-rank" or traits.trains_base)
     ]
-    asked.sort(key=lambda traits: traits.trains_base)
+    compared.sort(key=lambda traits: traits.trains_base)
     by_name = {c.strategy: c for c in reversed(candidates)}
     parts = [
         f"{traits.name}: {_cost(by_name[traits.name])}, quality {by_name[traits.name].quality}."
-        for traits in asked
+        for traits in compared
         if traits.name in by_name
     ]
-    plain = [traits.name for traits in asked if traits.quantization is None]
+    unquantized = [traits.name for traits in compared if traits.quantization is None]
     parts += [
         f"{item.strategy}: left out, {item.reason.rstrip('.')}."
         for item in rejected
-        if item.strategy in plain and item.strategy not in by_name
+        if item.strategy in unquantized and item.strategy not in by_name
     ]
     return " ".join([f"Begin with {candidates[0].strategy}.", *parts])
 
@@ -67,10 +67,10 @@ def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected])
 def _learning_rate(candidates: Sequence[Candidate]) -> str:
     rates = [(c.strategy, c.parameters.get("learning_rate")) for c in candidates]
     rates += [("New head", c.parameters.get("head_learning_rate")) for c in candidates[:1]]
-    return " ".join(_rate(of, rate) for of, rate in rates if rate is not None)
+    return " ".join(_rate(name, rate) for name, rate in rates if rate is not None)
 
 
-def _rate(of: str, rate: Parameter) -> str:
+def _rate(name: str, rate: Parameter) -> str:
     default = rate.default if isinstance(rate.default, float) else None
-    ends = f"{units.rate(rate.low)} to {units.rate(rate.high)}"
-    return f"{of}: begin at {units.rate(default)}, search {ends}."
+    range_text = f"{units.rate(rate.low)} to {units.rate(rate.high)}"
+    return f"{name}: begin at {units.rate(default)}, search {range_text}."

@@ -211,7 +211,7 @@ class Sample:
     """A test item; ``texts`` are its input, reference and answers."""
 
     title: str
-    texts: tuple[NamedFact, ...]
+    texts: tuple[ListedFact, ...]
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Code(Block):
 
 
 @dataclass(frozen=True)
-class NamedFact:
+class ListedFact:
     """A term and its value."""
 
     term: str
@@ -245,7 +245,7 @@ class NamedFact:
 class FactList(Block):
     """Terms with their values."""
 
-    facts: tuple[NamedFact, ...]
+    facts: tuple[ListedFact, ...]
 
 
 @dataclass(frozen=True)

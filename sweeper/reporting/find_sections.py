@@ -21,7 +21,9 @@ def sections() -> tuple[ModuleType, ...]:
     """
     names = (module.name for module in pkgutil.iter_modules(folder.__path__))
     core = (importlib.import_module(f"{folder.__name__}.{n}") for n in names if n[0] != "_")
-    return in_order([*core, *(feature.load("section") for feature in loader.having("section"))])
+    return in_order(
+        [*core, *(feature.load("section") for feature in loader.features_with("section"))]
+    )
 
 
 def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:

@@ -23,7 +23,7 @@ def page(report: Report) -> Page:
     if run.ended and run.failed == run.ended:
         # If all trials failed, the failures come right after the verdict.
         shown_sections = [
-            _unfolded(part) if part.id == "failures" else part for part in shown_sections
+            _unfolded_section(part) if part.id == "failures" else part for part in shown_sections
         ]
         shown_sections.sort(key=lambda section: (section.id != "verdict", section.id != "failures"))
     if missing := tuple(_missing(report)):
@@ -42,7 +42,7 @@ def page(report: Report) -> Page:
     )
 
 
-def _unfolded(section: Section) -> Section:
+def _unfolded_section(section: Section) -> Section:
     return replace(section, finding="", blocks=(Text((section.finding,)), *section.blocks))
 
 

@@ -35,7 +35,7 @@ def write_report(run: RunFolder, report: Report) -> Report:
     write_text(run.path / "report.md", markdown(report))
     write_text(run.path / "MODEL_CARD.md", model_card(report))
     # Drawing may end the process, so files without charts are written first.
-    report, text = _rendered(report)
+    report, text = _render_page(report)
     report.write(run.report)
     _write_forest(run, report)
     write_text(run.report_html, text)
@@ -55,7 +55,7 @@ def _write_forest(run: RunFolder, report: Report) -> None:
             part.write_bytes(pixels)
 
 
-def _rendered(report: Report) -> tuple[Report, str]:
+def _render_page(report: Report) -> tuple[Report, str]:
     try:
         return report, html(report)
     except NotDrawn as error:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.text_label import LISTED, class_question, class_turns
+from sweeper.data.formats.text_label import MAX_LISTED_CLASSES, class_question, class_turns
 from sweeper.tasks.classification import ClassDecisions
 from sweeper.tasks.fewshot import shot_baselines
 from sweeper.tasks.sequences.answer_likelihoods import AnswerTree, log_likelihoods
@@ -74,11 +74,11 @@ class GenerateLabel(ClassDecisions, TextTask):
         return shot_baselines(self, context, self._shots())
 
     def _shots(self) -> tuple[Example, ...]:
-        """The first train example of each of the first ``LISTED`` classes."""
+        """The first train example of each of the first ``MAX_LISTED_CLASSES`` classes."""
         first: dict[str, Example] = {}
         for example in self.dataset.splits["train"]:
             first.setdefault(str(example.label), example)
-        return tuple(first.values())[:LISTED]
+        return tuple(first.values())[:MAX_LISTED_CLASSES]
 
 
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,9 @@ class Instruction(TextTask):
 
     def encode_one(self, example: Example) -> Encoded:
         text = templated_text(example)
-        return self.chat.encode(self.turns(example)) if text is None else self._templated(text)
+        return (
+            self.chat.encode(self.turns(example)) if text is None else self._encode_templated(text)
+        )
 
     def prompt_messages(self, example: Example) -> list[Message]:
         """The messages before the answer."""
@@ -47,7 +49,7 @@ class Instruction(TextTask):
         keep = int(ids[:1] == [self.tokenizer.bos_token_id])
         return ids[:keep] + ids[keep + excess :]
 
-    def _templated(self, text: str) -> Encoded:
+    def _encode_templated(self, text: str) -> Encoded:
         """A text with chat markers, which is not templated again; they tell where answers are."""
         markers = family(text)
         spans = answers(text, markers) if markers else ()

@@ -60,7 +60,7 @@ def strategy_files() -> StrategyFiles:
     Where several are of one name, the last one counts.
     """
     entries = plugins.entries(STRATEGIES)
-    beside_class = {entry.name: _beside(entry) for entry in entries}
+    beside_class = {entry.name: _file_next_to(entry) for entry in entries}
     paths = {name: path for name, path in beside_class.items() if path is not None}
     for folder in (resources.search_spaces(), *installed_folders()):
         paths |= {path.stem: path for path in sorted(folder.glob("strategies/*.yaml"))}
@@ -94,7 +94,7 @@ def installed_folders() -> tuple[Path, ...]:
     return tuple(folders)
 
 
-def _beside(entry: "EntryPoint") -> Path | None:
+def _file_next_to(entry: "EntryPoint") -> Path | None:
     """``<name>.yaml`` in the folder of the entry point's module."""
     package, _, _ = entry.module.rpartition(".")
     folders = _folders_of(package)
@@ -147,7 +147,7 @@ class Term:
     formula: ast.expr = field(compare=False, repr=False)
 
     def value(self, values: Values) -> int:
-        """Its value for one layer, block or model.
+        """The value of the formula for one layer, block or model.
 
         Raises:
             LookupError: It names something that has no value.
@@ -156,20 +156,20 @@ class Term:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Sizes and parameters that decide it."""
+        """Names of sizes and parameters in the formula."""
         return _names(self.formula)
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A number of parameters for any model: the whole base's, or the sum of some terms."""
+    """A formula for a number of parameters: that of the whole base, or the sum of terms."""
 
     terms: tuple[Term, ...] = ()
     whole_base: bool = False
 
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """Names of the strategy's parameters that decide the number."""
+        """Names of the strategy's parameters in the terms."""
         return frozenset().union(*(term.names for term in self.terms)) - {*SHAPE, *LAYER}
 
 
@@ -205,23 +205,23 @@ def _value(formula: ast.expr, values: Values) -> Scalar | None:
     raise ValueError(f"{ast.unparse(formula)} cannot be computed")
 
 
-def _place(text: str) -> Place | tuple[Role, ...]:
+def _parsed_place(text: str) -> Place | tuple[Role, ...]:
     places, roles = get_args(Place), get_args(Role)
     if text in places:
         return text  # type: ignore[return-value]
-    named = [role.strip() for role in text.split(",")]
-    if unknown := [role for role in named if role not in roles]:
+    roles_named = [role.strip() for role in text.split(",")]
+    if unknown := [role for role in roles_named if role not in roles]:
         raise fault(f"{unknown[0]!r} is no place", "", near_match(unknown[0], (*places, *roles)))
-    return tuple(named)  # type: ignore[arg-type]
+    return tuple(roles_named)  # type: ignore[arg-type]
 
 
-def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
-    """A formula, of known names if these are known."""
+def _parsed_formula(text: object, names_allowed: Collection[str] | None) -> ast.expr:
+    """The syntax tree of a formula. ``names_allowed`` is None if the names are not known."""
     fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
     try:
         formula = ast.parse(str(text), mode="eval").body
-        odd = next((node for node in ast.walk(formula) if not isinstance(node, _NODES)), None)
-        if odd is not None:
+        other = next((node for node in ast.walk(formula) if not isinstance(node, _NODES)), None)
+        if other is not None:
             raise ValueError("this is more than arithmetic")
         names = _names(formula)
         _number(formula, dict.fromkeys(names, 1))
@@ -232,7 +232,7 @@ def _parsed(text: object, names_allowed: Collection[str] | None) -> ast.expr:
     return formula
 
 
-def _declared(data: Any, info: ValidationInfo) -> Formula:
+def _validated_formula(data: Any, info: ValidationInfo) -> Formula:
     """The formula of a strategy file. The context of the validation is the file's parameters."""
     if data in ("base", "head"):
         return Formula(whole_base=data == "base")
@@ -240,24 +240,24 @@ def _declared(data: Any, info: ValidationInfo) -> Formula:
         fix = "Write 'base', 'head', or formulas: {target_layer: r * (inputs + outputs)}."
         raise fault("this is not a number of parameters", "", fix)
     terms: list[Term] = []
-    wrong: list[tuple[Path_, PydanticCustomError]] = []
+    errors: list[tuple[Path_, PydanticCustomError]] = []
     for key, text in data.items():
         try:
-            each = _place(str(key))
+            each = _parsed_place(str(key))
             sizes = SHAPE if each in ("model", "layer") else (*SHAPE, *LAYER)
             allowed = None if info.context is None else (*sizes, *info.context)
-            terms.append(Term(each, str(text), _parsed(text, allowed)))
+            terms.append(Term(each, str(text), _parsed_formula(text, allowed)))
         except PydanticCustomError as error:
-            wrong.append(((str(key),), error))
-    faults(wrong)
+            errors.append(((str(key),), error))
+    faults(errors)
     return Formula(tuple(terms))
 
 
-#: As a strategy file gives it: ``base``, ``head``, or a formula for each place.
+#: A formula as a strategy file gives it: ``base``, ``head``, or a formula for each place.
 DeclaredFormula = Annotated[
     Formula,
     PlainValidator(
-        _declared, json_schema_input_type=Literal["base", "head"] | dict[str, str | int]
+        _validated_formula, json_schema_input_type=Literal["base", "head"] | dict[str, str | int]
     ),
 ]
 
@@ -279,7 +279,7 @@ Shape = Literal[
     "circle", "square", "diamond", "triangle-up", "triangle-down", "triangle-left",
     "triangle-right", "cross", "stroke",
 ]  # fmt: skip
-#: Of these, what goes to the layers that ``target_modules`` names.
+#: Additions to the layers that ``target_modules`` names.
 TARGETED: frozenset[Adds] = frozenset({"low-rank", "scaled-projections", "scaling"})
 #: Tested colours that the report's stylesheet defines; 0 is the neutral one.
 COLORS = range(7)
@@ -292,7 +292,7 @@ _INHERITED = ("gradients_through_base", "adds", "trained_parameters", "frozen_pa
 
 
 class Mark(FileModel):
-    """The mark of a strategy in charts. ``shape`` and ``dash`` are Vega's."""
+    """The mark of a strategy in charts. ``shape`` and ``dash`` are values of Vega."""
 
     color: int
     shape: Shape
@@ -307,7 +307,7 @@ class Mark(FileModel):
         return color
 
 
-#: Of a strategy that is not installed here.
+#: The mark of a strategy that is not installed here.
 UNKNOWN = Mark(color=0, shape="stroke", dash=(4, 2))
 
 
@@ -315,13 +315,13 @@ class Traits(FileModel):
     """The traits of a strategy, as its file states them; the file's other keys are not looked at.
 
     Args:
-        one_trial: The whole of it is one trial, which fits a head in closed form.
-        gradients_through_base: Gradients pass through the base model. Otherwise its features are
-            computed once, by forward passes alone.
-        adds: What stands in the base model besides its own layers.
+        one_trial: Whether one trial is enough, as it fits a head in closed form.
+        gradients_through_base: Whether gradients pass through the base model. If not, its features
+            are computed once, by forward passes alone.
+        adds: The kind of modules or inputs that it adds to the base model.
         trained: Number of trained parameters; a new classification head comes on top.
-        frozen: Number of parameters that are added and stay frozen.
-        extends: The strategy whose parameters it has, besides its own.
+        frozen: Number of added parameters that stay frozen.
+        extends: The strategy whose parameters it has, too.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -375,8 +375,8 @@ def traits_of(name: str) -> Traits:
     return traits
 
 
-def quantized(name: str) -> tuple[Traits, ...]:
-    """Installed strategies that do the same as this one on a quantised base."""
+def quantized_variants(name: str) -> tuple[Traits, ...]:
+    """Installed strategies that train like this one on a quantised base."""
     every = [traits_of(other) for other in known_strategies()]
     return tuple(traits for traits in every if traits.extends == name and traits.quantization)
 
@@ -406,7 +406,7 @@ class StrategyOnModel(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Self:
-        """The contender of that name.
+        """The strategy and model in a name.
 
         >>> StrategyOnModel.of("lora"), StrategyOnModel.of("lora@packaged:minilm").model
         (StrategyOnModel(strategy='lora', model=''), 'packaged:minilm')
@@ -424,7 +424,7 @@ class StrategyOnModel(NamedTuple):
 
 
 def changes_base(contender: str) -> bool:
-    """Whether a strategy changes what the base model computes; a head on frozen features does not.
+    """Whether a strategy changes the base model's outputs; a head on frozen features does not.
 
     One that is not installed here is taken to change it.
 
@@ -442,13 +442,15 @@ def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
         problems: Every problem is appended here, with file and line.
     """
     data = document.data if isinstance(document.data, Mapping) else {}
-    named = [mapping.get("parameters") for mapping in (data, _parent(data))]
-    parameters = {str(name) for names in named if isinstance(names, Mapping) for name in names}
+    declarations = [mapping.get("parameters") for mapping in (data, _parent(data))]
+    parameters = {
+        str(name) for names in declarations if isinstance(names, Mapping) for name in names
+    }
     return checked(TRAITS, document, (), problems, parameters)
 
 
 def _parent(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the file of the strategy says that this one extends; empty if it extends none."""
+    """The content of the extended strategy's file; empty if this one extends none."""
     extends = data.get("extends")
     path = strategy_files().paths.get(str(extends)) if extends != data.get("strategy") else None
     content = document_of(path).data if path is not None else {}

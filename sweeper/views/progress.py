@@ -311,7 +311,7 @@ def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
     rows = [
         _running_cells(job, width, status.objective, screen) for job in status.running[:free_lines]
     ]
-    lines += _aligned(rows)
+    lines += _aligned_columns(rows)
     if status.best is not None:
         best, title = status.best, status.objective.title
         default = f", best default {units.number(status.default.value)}" if status.default else ""
@@ -327,7 +327,7 @@ def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
     return lines
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """The rows of a table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = (zip(row, widths, strict=True) for row in rows)
@@ -343,7 +343,11 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
     counts = [f"{status.complete} ok", f"{status.pruned} pruned"]
     counts += [f"{status.out_of_memory} OOM"] if status.out_of_memory else []
     counts += [f"{failed} failed"] if failed else []
-    eta = units.span(status.eta.low, status.eta.high) if status.eta else _planned(status, screen)
+    eta = (
+        units.span(status.eta.low, status.eta.high)
+        if status.eta
+        else _planned_time_left(status, screen)
+    )
     done, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
     if status.phase == "search":
         return f"sweep {done}{bar}  {' '.join(counts)}{time_left}"
@@ -352,7 +356,7 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
     return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{time_left}"
 
 
-def _planned(status: Status, screen: Screen) -> str:
+def _planned_time_left(status: Status, screen: Screen) -> str:
     """The time left by the plan, until trials allow an estimate."""
     if screen.plan is None:
         return "estimating"

@@ -29,5 +29,5 @@ def test_slow_work_says_how_far_it_is(lines, monkeypatch):
 def test_what_is_done_may_be_counted_otherwise(lines, monkeypatch):
     seconds = iter(range(0, 99, 3))
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: float(next(seconds)))
-    list(progress_lines.with_progress("ab", "reading", 200, done=lambda: 50))
+    list(progress_lines.with_progress("ab", "reading", 200, done_so_far=lambda: 50))
     assert lines == ["reading: 25%, 3 s", "reading: 25%, 6 s"]

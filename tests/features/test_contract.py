@@ -184,7 +184,7 @@ def test_a_package_of_others_is_a_feature(tmp_path: Path, monkeypatch: pytest.Mo
     try:
         names = [one.name for one in loader.installed()]
         assert names.index("others") > names.index("ray")
-        assert "others" in [one.name for one in loader.having("facts")]
+        assert "others" in [one.name for one in loader.features_with("facts")]
     finally:
         monkeypatch.undo()
         loader.installed.cache_clear()

@@ -87,7 +87,7 @@ def commands_of(names: Sequence[str]) -> dict[str, set[str]]:
     from sweeper.cli.find_commands import declarations
 
     found: dict[str, set[str]] = {}
-    for feature in loader.having("commands"):
+    for feature in loader.features_with("commands"):
         if feature.name in names:
             file = declarations(f"{feature.package}.commands", feature.folder / "commands.py")
             assert file is not None

@@ -8,9 +8,9 @@ import pytest
 from sweeper.artifact import write_text
 from sweeper.errors import UsageError
 from sweeper.execution.state.attempts import read_items
+from sweeper.execution.state.second_command import statuses
 from sweeper.execution.state.status import Status
 from sweeper.facts.models.model_folder import read_json
-from sweeper.findings.study.reading import _mapping
 from sweeper.jsontext import object_of, value_of
 from sweeper.objective import LOSS
 from sweeper.runfolder import RunFolder
@@ -50,13 +50,13 @@ def test_a_damaged_status_is_a_message(tmp_path, text):
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(UsageError, match=r"status\.json"):
         Status.read(tmp_path / "status.json")
+    assert statuses([RunFolder(tmp_path)]) == {}  # as findings read it
 
 
 def test_json_beside_models_and_trials_may_be_nested_too_deeply(tmp_path):
     (tmp_path / "config.json").write_text(DEEP)
     with pytest.raises(UsageError, match=r"config\.json"):
         read_json(tmp_path / "config.json")
-    assert _mapping(DEEP) == {}
     for text in (DEEP, "[1]", "null", '{"losses": {}}', '{"losses": [1, "x"]}'):
         (tmp_path / "item_losses.json").write_text(text)
         assert read_items(tmp_path / "item_losses.json", LOSS) is None

@@ -76,13 +76,13 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
     importlib.invalidate_caches()
-    plugins._installed.cache_clear()
+    plugins._entry_points.cache_clear()
     loader.installed.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
     for module in ("heard_feature", "heard_feature.listener"):
         importlib.sys.modules.pop(module, None)  # type: ignore[attr-defined]
-    plugins._installed.cache_clear()
+    plugins._entry_points.cache_clear()
     loader.installed.cache_clear()
 
 

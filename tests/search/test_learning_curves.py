@@ -14,7 +14,7 @@ from sweeper.search.pruner import (
     item_std,
     prior_std,
 )
-from sweeper.trials import MOST_ITEMS, FirstItems
+from sweeper.trials import MAX_ITEMS, FirstItems
 
 
 def one(losses: dict[int, float], loss: float | None = None, rungs: int = 8) -> Observation:
@@ -135,7 +135,7 @@ def test_items_weigh_as_they_do_in_the_loss() -> None:
 
 
 def test_many_items_are_told_by_the_first_of_them() -> None:
-    found = items([1.0] * MOST_ITEMS + [3.0] * MOST_ITEMS)
-    assert len(found.each) == MOST_ITEMS
+    found = items([1.0] * MAX_ITEMS + [3.0] * MAX_ITEMS)
+    assert len(found.each) == MAX_ITEMS
     assert found.cost == pytest.approx(2.0)
-    assert found.count == 2 * MOST_ITEMS
+    assert found.count == 2 * MAX_ITEMS

@@ -223,7 +223,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
         asked.append("asked")
 
     monkeypatch.setattr("sweeper.training.torch_backend.trained", Trained)
-    monkeypatch.setattr("sweeper.training.torch_backend.answered", write)
+    monkeypatch.setattr("sweeper.training.torch_backend.with_answers", write)
     backend: Any = TorchBackend.__new__(TorchBackend)
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
     backend._plan = SimpleNamespace(seed=0, objective=LOSS)

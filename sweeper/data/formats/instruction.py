@@ -7,18 +7,18 @@ from typing import ClassVar
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message
 from sweeper.data.formats.row_format import (
-    Kinds,
     RawRow,
+    RoleTests,
     RowFormat,
     Shape,
     Unusable,
-    parsed,
+    parsed_cell,
     text_of,
 )
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
-    answered,
+    answered_example,
     is_answer,
     is_anything,
     system_message,
@@ -29,7 +29,7 @@ class InstructionRows(RowFormat):
     """An instruction, what it is about, and the answer."""
 
     name = "instruction"
-    also = ("alpaca",)
+    aliases = ("alpaca",)
     order = 20
     tasks = ("instruction", "code", "domain")
     columns = "`instruction`, optional `input`, `output` or `response`"
@@ -62,7 +62,7 @@ class InstructionRows(RowFormat):
             }
         ),
     )
-    values: ClassVar[Kinds] = {
+    values: ClassVar[RoleTests] = {
         "history": is_anything,
         "tests": is_anything,
         "output": is_answer,
@@ -71,15 +71,15 @@ class InstructionRows(RowFormat):
     def example(self, row: RawRow) -> Example:
         """Instruction and input in one message, after the system prompt and earlier turns."""
         prompt = row.required("instruction")
-        if given := row.text("input").strip():
-            prompt = f"{prompt}\n{given}"
-        asked = (*system_message(row), *_history(row), Message("user", prompt))
-        return answered(row, asked, "output")
+        if context := row.text("input").strip():
+            prompt = f"{prompt}\n{context}"
+        messages = (*system_message(row), *_history(row), Message("user", prompt))
+        return answered_example(row, messages, "output")
 
 
 def _history(row: RawRow) -> list[Message]:
     """Earlier turns, as pairs of question and answer."""
-    history = parsed(row.value("history"))
+    history = parsed_cell(row.value("history"))
     messages: list[Message] = []
     for pair in history if isinstance(history, list) else []:
         if not (isinstance(pair, list) and len(pair) == 2):

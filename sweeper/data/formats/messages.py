@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sweeper.data.examples import Example
-from sweeper.data.formats.row_format import EmptyRow, Kinds, RawRow, RowFormat, Shape, Unusable
+from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleTests, RowFormat, Shape, Unusable
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
     TOOLS,
-    conversed,
+    conversation_example,
     is_anything,
     is_turns,
     turns_of,
@@ -21,7 +21,7 @@ class Messages(RowFormat):
     """A list of turns; the last answer is the one that is scored."""
 
     name = "messages"
-    also = ("sharegpt", "openai")
+    aliases = ("sharegpt", "openai")
     order = 10
     tasks = ("instruction", "code", "domain")
     columns = (
@@ -34,13 +34,13 @@ class Messages(RowFormat):
             {**SYSTEM, **TOOLS, **TESTS},
         ),
     )
-    values: ClassVar[Kinds] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
+    values: ClassVar[RoleTests] = {"messages": is_turns, "tools": is_anything, "tests": is_anything}
 
     def example(self, row: RawRow) -> Example:
         value = row.value("messages")
         turns = turns_of(value)
         if turns is not None:
-            return conversed(row, turns)
+            return conversation_example(row, turns)
         if value in (None, "", []):
             raise EmptyRow
         raise Unusable(f"`{row.columns['messages']}` is not a list of turns")

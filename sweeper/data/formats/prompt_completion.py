@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.row_format import Kinds, RawRow, RowFormat, Shape
+from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
     TOOLS,
-    answered,
-    conversed,
+    answered_example,
+    conversation_example,
     is_answer_or_turns,
     is_anything,
     is_text_or_turns,
@@ -62,39 +62,39 @@ class PromptCompletion(RowFormat):
         Shape({"prompt": (prompt,), "completion": (completion,)}, {**TESTS, **SYSTEM, **TOOLS})
         for prompt, completion in _PAIRS
     )
-    values: ClassVar[Kinds] = {
+    values: ClassVar[RoleTests] = {
         "prompt": is_text_or_turns,
         "completion": is_answer_or_turns,
         "tests": is_anything,
         "tools": is_anything,
     }
 
-    def guessed(
-        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    def guessed_shape(
+        self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
-        """The first of two columns that hold text, and the second: there must be no third."""
+        """The first of two columns as prompt, the second as completion, if both hold text."""
         order = {name: position for position, name in enumerate(sample[0])} if sample else {}
         prose = [column for column in present.values() if _is_prose(sample, column)]
         prose.sort(key=lambda column: order.get(column, len(order)))
         usual = {usual_name for pair in _PAIRS for usual_name in pair} | {"label", "input", "text"}
-        if fixed or len(present) != 2 or len(prose) != 2 or usual & present.keys():
+        if user_columns or len(present) != 2 or len(prose) != 2 or usual & present.keys():
             return None
         return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
 
     def example(self, row: RawRow) -> Example:
         prompt, completion = turns_of(row.value("prompt")), turns_of(row.value("completion"))
         if prompt is None and completion is None:
-            asked = (*system_message(row), Message("user", row.required("prompt")))
-            return answered(row, asked, "completion")
+            messages = (*system_message(row), Message("user", row.required("prompt")))
+            return answered_example(row, messages, "completion")
         turns = [
             *(prompt or [{"role": "user", "content": row.required("prompt")}]),
             *(completion or [{"role": "assistant", "content": row.required("completion")}]),
         ]
-        return conversed(row, turns)
+        return conversation_example(row, turns)
 
 
 def _is_prose(sample: Sequence[Fields], column: str) -> bool:
-    """Mostly texts of more than one word that differ from row to row."""
+    """Whether most cells are texts of more than one word that differ from row to row."""
     cells = [cell for fields in sample if isinstance(cell := fields.get(column), str)]
     spaced = sum(" " in cell.strip() for cell in cells)
     return spaced > len(sample) / 2 and len(set(cells)) > len(cells) / 2

@@ -24,11 +24,11 @@ from sweeper.spec import Task
 AGREEMENT = 0.95
 """Share of the rows that must have the form; the practice of loaders."""
 
-Names = Mapping[str, tuple[str, ...]]
-"""Role to the names that its column may have: lower case, earlier ones win."""
+ColumnNames = Mapping[str, tuple[str, ...]]
+"""From a role to the names that its column may have: lower case, earlier ones win."""
 
-Kinds = Mapping[str, Callable[[object], bool]]
-"""Role to the test of its values."""
+RoleTests = Mapping[str, Callable[[object], bool]]
+"""From a role to the test of its values."""
 
 
 class EmptyRow(ValueError):
@@ -43,19 +43,21 @@ class Unusable(ValueError):
 class Shape:
     """One set of columns that a format may have."""
 
-    required: Names
-    optional: Names = field(default_factory=dict)
+    required: ColumnNames
+    optional: ColumnNames = field(default_factory=dict)
 
-    def columns(self, present: Mapping[str, str], fixed: Mapping[str, str]) -> dict[str, str]:
-        """Role to column as far as names go; empty if a required role has no column.
+    def columns(
+        self, present: Mapping[str, str], user_columns: Mapping[str, str]
+    ) -> dict[str, str]:
+        """From roles to columns, by names; empty if a required role has no column.
 
         Args:
-            present: Lower-case name to column.
-            fixed: Columns that the user named.
+            present: From a column's name in lower case to the column.
+            user_columns: Columns that the user named.
         """
         columns: dict[str, str] = {}
         for role, candidates in {**self.required, **self.optional}.items():
-            column = fixed.get(role) or next(
+            column = user_columns.get(role) or next(
                 (present[name] for name in candidates if name in present), None
             )
             if column is not None and column not in columns.values():
@@ -69,15 +71,15 @@ class RowFormat:
     """One format of rows. A subclass sets the attributes and writes ``example``.
 
     Attributes:
-        name: In specs, artifacts and reports.
+        name: The name in specs, artifacts and reports.
         order: Formats are tried in this order, and the first that fits is taken. A
             question with a context is an instruction before it is a prompt, and no prompt is taken
             for plain text.
         tasks: Tasks that can be trained on it; none if it is recognised to be refused.
-        columns: Its columns, for the docs.
+        columns: A description of its columns, for the docs.
         shapes: The columns it may have, in the order in which they are tried.
-        also: Names that other tools use for it.
-        values: Role to the test of its values; text where a role is not listed.
+        aliases: Names of the format in other tools.
+        values: From a role to the test of its values; other roles take text.
     """
 
     name: str
@@ -85,15 +87,15 @@ class RowFormat:
     tasks: tuple[Task, ...]
     columns: str
     shapes: tuple[Shape, ...] = ()
-    also: tuple[str, ...] = ()
-    values: ClassVar[Kinds] = {}
+    aliases: tuple[str, ...] = ()
+    values: ClassVar[RoleTests] = {}
 
     def example(self, row: RawRow) -> Example:
         """One row as an example.
 
         Raises:
             EmptyRow: The row has no input or no answer.
-            Unusable: It does not have the form of the others.
+            Unusable: A cell holds something else than the format has there.
         """
         raise NotImplementedError
 
@@ -102,14 +104,14 @@ class RowFormat:
         return self.values.get(role, is_text)(value)
 
     def fits(self, fields: Fields, required: Mapping[str, str]) -> bool:
-        """Whether one row has every required column, with a value of its kind or none at all."""
+        """Whether one row has every required column, with a value of the right type or null."""
         return all(
             column in fields and (fields[column] is None or self.accepts(role, fields[column]))
             for role, column in required.items()
         )
 
-    def guessed(
-        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    def guessed_shape(
+        self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
         """A shape that the values suggest, where no shape has the names of the columns."""
         return None
@@ -158,7 +160,7 @@ class RowFormat:
 
 @dataclass(slots=True)
 class RawRow:
-    """One row, asked by role. Not frozen, which would take three times as long for every row."""
+    """One row, with its cells by role. Not frozen, which would take three times as long per row."""
 
     format: RowFormat
     line: int
@@ -182,8 +184,8 @@ class RawRow:
         value = self.value(role)
         return "" if value is None else without_surrogates(text_of(value))
 
-    def checked(self, role: str) -> object:
-        """The value of a role, or None.
+    def valid_value(self, role: str) -> object:
+        """The value of a role, which may be None.
 
         Raises:
             Unusable: The value is of another kind.
@@ -197,17 +199,17 @@ class RawRow:
         """The text of a role.
 
         Raises:
-            EmptyRow: There is nothing but white space.
+            EmptyRow: The text is empty or white space.
             Unusable: The value is of another kind.
         """
-        return required_text(self.checked(role))
+        return required_text(self.valid_value(role))
 
 
 def required_text(value: object) -> str:
     """The text of a cell that must have one.
 
     Raises:
-        EmptyRow: There is nothing but white space.
+        EmptyRow: The text is empty or white space.
     """
     text = without_surrogates(text_of(value))
     if not text or text.isspace():
@@ -223,7 +225,7 @@ def is_text(value: object) -> bool:
 
 
 def text_of(value: object) -> str:
-    """The text of a cell; a list of paragraphs is joined, nothing is an empty text."""
+    """The text of a cell: lists of paragraphs are joined, None is empty."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -233,10 +235,10 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def parsed(value: object) -> object:
-    """The list or object that a cell of a CSV file spells, as JSON or as Python prints it.
+def parsed_cell(value: object) -> object:
+    """The list or object that a text holds as JSON or as Python prints it; else the cell itself.
 
-    >>> parsed('["a"]'), parsed("{'text': ['a']}"), parsed("[sic] he said")
+    >>> parsed_cell('["a"]'), parsed_cell("{'text': ['a']}"), parsed_cell("[sic] he said")
     (['a'], {'text': ['a']}, '[sic] he said')
     """
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):

@@ -18,7 +18,7 @@ CHAT_MARKERS = (
     "### Response:",
     "<|assistant|>",
 )
-"""Marks that chat templates leave in a text that was templated before."""
+"""Markers of chat templates in a text that one was applied to."""
 
 
 class TextRows(RowFormat):
@@ -35,11 +35,11 @@ class TextRows(RowFormat):
         return Example(input_key(text), row.line, text=text, templated=row.templated)
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
-        marked = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)
-        return marked >= AGREEMENT * len(sample)
+        with_markers = sum(is_templated(text_of(fields.get(columns["text"]))) for fields in sample)
+        return with_markers >= AGREEMENT * len(sample)
 
     def unsuited(self, task: Task, templated: bool) -> str:
-        """An answer is found in plain text by the markers before it."""
+        """Plain text without chat markers does not say where an answer begins."""
         if task == "domain" or templated:
             return ""
         return "is plain text: nothing in it says where an answer begins"

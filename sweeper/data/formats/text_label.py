@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
-from sweeper.data.formats.row_format import EmptyRow, Kinds, RawRow, RowFormat, Shape, text_of
+from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleTests, RowFormat, Shape, text_of
 from sweeper.data.table import Fields
 
-_NUMBERS = ("label", "labels", "target", "class", "category", "intent", "sentiment")
-_LABEL = ("label_text", "label_name", "class_name", *_NUMBERS)
-_PAIRS = (
+_CLASS_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment")
+_LABEL_COLUMNS = ("label_text", "label_name", "class_name", *_CLASS_COLUMNS)
+_PAIR_COLUMNS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("question1", "question2"),
@@ -20,21 +20,21 @@ _PAIRS = (
     ("question", "sentence"),
     ("text1", "text2"),
 )
-_TEXT = ("text", "sentence", "review", "content", "question", "query", "utterance")
+_TEXT_COLUMNS = ("text", "sentence", "review", "content", "question", "query", "utterance")
 
-FEW_VALUES = 0.25
-"""Share of the rows looked at up to which different values are classes. Loaders ask for a twentieth
-of all rows, but at most 500 are looked at: the 77 classes of banking77 are 15% of these."""
+MAX_SHARE_OF_CLASSES = 0.25
+"""A column with more different values than this share of the sample holds no classes. Loaders allow
+a twentieth of all rows, but the sample has at most 500: banking77's 77 classes are 15% of it."""
 
-CLASS_CHARACTERS = 60
+MAX_CLASS_CHARACTERS = 60
 """A longer value is not the name of a class."""
 
 # More classes than this are not listed in every prompt: the list would be longer than the text.
-LISTED = 10
+MAX_LISTED_CLASSES = 10
 
 
 def is_class(value: object) -> bool:
-    """A value that can name a class: a string, a whole number, or true and false."""
+    """Whether a value can name a class: a string, a whole number, or true and false."""
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, str | int)
@@ -48,42 +48,47 @@ class TextLabel(RowFormat):
     tasks = ("classification",)
     columns = "`text`, `sentence`, `question`, ... and `label`, `intent`, `category`, ..."
     shapes = (
-        *(Shape({"text": (one,), "text_pair": (two,), "label": _LABEL}) for one, two in _PAIRS),
-        Shape({"text": _TEXT, "label": _LABEL}),
+        *(
+            Shape({"text": (one,), "text_pair": (two,), "label": _LABEL_COLUMNS})
+            for one, two in _PAIR_COLUMNS
+        ),
+        Shape({"text": _TEXT_COLUMNS, "label": _LABEL_COLUMNS}),
     )
-    values: ClassVar[Kinds] = {"label": is_class}
+    values: ClassVar[RoleTests] = {"label": is_class}
 
     def example(self, row: RawRow) -> Example:
         """The text, both texts of a pair in two lines, and the name of the class."""
         text = row.required("text")
         if "text_pair" in row.columns:
             text = f"{text}\n{row.required('text_pair')}"
-        label = without_surrogates(class_name(row.checked("label"), row.label_names))
+        label = without_surrogates(class_name(row.valid_value("label"), row.label_names))
         if not label:
             raise EmptyRow
         return Example(input_key(text), row.line, text=text, label=label)
 
-    def guessed(
-        self, sample: Sequence[Fields], present: Mapping[str, str], fixed: Mapping[str, str]
+    def guessed_shape(
+        self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
-        """A label by its name or its few values, beside the only column that holds text."""
-        label = fixed.get("label") or next(
-            (present[name] for name in _LABEL if name in present), None
+        """A label column by its name or its few values, and the only column that holds text."""
+        label = user_columns.get("label") or next(
+            (present[name] for name in _LABEL_COLUMNS if name in present), None
         )
         if label is None:
-            few = [column for column in present.values() if _has_few_values(sample, column)]
-            label = few[0] if len(few) == 1 else None
+            with_few_values = [
+                column for column in present.values() if _has_few_values(sample, column)
+            ]
+            label = with_few_values[0] if len(with_few_values) == 1 else None
         others = [
             column for column in present.values() if column != label and _is_prose(sample, column)
         ]
-        text = fixed.get("text") or (others[0] if len(others) == 1 else None)
+        text = user_columns.get("text") or (others[0] if len(others) == 1 else None)
         if label is None or text is None:
             return None
         return Shape({"text": (text.lower(),), "label": (label.lower(),)})
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """Labels that are lists or fractions."""
-        for name in _NUMBERS:
+        """Says that labels are lists or fractions, which are no classes."""
+        for name in _CLASS_COLUMNS:
             cells = [fields[name] for fields in sample if fields.get(name) is not None]
             if cells and all(isinstance(cell, list) for cell in cells):
                 return (
@@ -99,23 +104,23 @@ class TextLabel(RowFormat):
 
 
 def _has_few_values(sample: Sequence[Fields], column: str) -> bool:
-    """Short values, each of which comes in several rows: what a class looks like."""
+    """Whether a column has few different short values, as a column of classes has."""
     cells = [cell for fields in sample if (cell := fields.get(column)) is not None]
     if not cells or not all(
-        isinstance(cell, str) and len(cell) <= CLASS_CHARACTERS for cell in cells
+        isinstance(cell, str) and len(cell) <= MAX_CLASS_CHARACTERS for cell in cells
     ):
         return False
-    return 2 <= len(set(cells)) <= len(cells) * FEW_VALUES
+    return 2 <= len(set(cells)) <= len(cells) * MAX_SHARE_OF_CLASSES
 
 
 def _is_prose(sample: Sequence[Fields], column: str) -> bool:
-    """Mostly strings with more than one word."""
+    """Whether most cells are strings with more than one word."""
     cells = [fields.get(column) for fields in sample]
     return sum(isinstance(cell, str) and " " in cell.strip() for cell in cells) > len(cells) / 2
 
 
 def class_name(value: object, names: Sequence[str] = ()) -> str:
-    """The name of a class: stripped text, or what the file calls its number.
+    """The name of a class: stripped text, or the file's name for its number.
 
     >>> class_name(1.0), class_name(True), class_name(1, ["no", "yes"])
     ('1', 'true', 'yes')
@@ -135,7 +140,7 @@ def class_question(text: str, labels: Sequence[str]) -> Message:
     >>> class_question("Hi.", ["a", "b"]).content
     'Which class does this text belong to: a, b?\\n\\nHi.'
     """
-    listed = f": {', '.join(labels)}" if len(labels) <= LISTED else ""
+    listed = f": {', '.join(labels)}" if len(labels) <= MAX_LISTED_CLASSES else ""
     return Message("user", f"Which class does this text belong to{listed}?\n\n{text}")
 
 

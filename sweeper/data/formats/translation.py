@@ -9,18 +9,18 @@ from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, input_key
 from sweeper.data.formats.row_format import (
     EmptyRow,
-    Kinds,
     RawRow,
+    RoleTests,
     RowFormat,
     Shape,
     Unusable,
-    parsed,
+    parsed_cell,
 )
 
 
 def is_translation(value: object) -> bool:
-    """Two languages with their texts."""
-    value = parsed(value)
+    """Whether a value has one text for each of two languages."""
+    value = parsed_cell(value)
     return (
         isinstance(value, Mapping)
         and len(value) == 2
@@ -36,11 +36,11 @@ class Translation(RowFormat):
     tasks = ("instruction", "domain")
     columns = "`translation` with one text for each of two languages, the first being the prompt"
     shapes = (Shape({"translation": ("translation",)}),)
-    values: ClassVar[Kinds] = {"translation": is_translation}
+    values: ClassVar[RoleTests] = {"translation": is_translation}
 
     def example(self, row: RawRow) -> Example:
         """The first language asks, the second answers."""
-        value = parsed(row.checked("translation"))
+        value = parsed_cell(row.valid_value("translation"))
         if not isinstance(value, Mapping):
             raise EmptyRow
         if not is_translation(value):

@@ -9,23 +9,23 @@ from dataclasses import replace
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example, Message, MessageRole, input_key
 from sweeper.data.formats.row_format import (
+    ColumnNames,
     EmptyRow,
-    Names,
     RawRow,
     Unusable,
     is_text,
-    parsed,
+    parsed_cell,
     required_text,
     text_of,
 )
-from sweeper.data.tools import calls_of, packed, spelled, tools_of
+from sweeper.data.tools import calls_of, extras_json, text_with_calls, tools_of
 
-SYSTEM: Names = {"system": ("system", "system_prompt")}
-TOOLS: Names = {"tools": ("tools", "functions")}
-TESTS: Names = {"tests": ("test_list", "test", "tests")}
+SYSTEM: ColumnNames = {"system": ("system", "system_prompt")}
+TOOLS: ColumnNames = {"tools": ("tools", "functions")}
+TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 
-_SPEAKER = ("from", "role")
-"""The key that says who speaks in a turn: ShareGPT's, then OpenAI's."""
+_SPEAKER_KEYS = ("from", "role")
+"""Keys for the role of a turn: ShareGPT's, then OpenAI's."""
 
 _ROLES: dict[str, MessageRole] = {
     "system": "system",
@@ -46,7 +46,7 @@ _ROLES: dict[str, MessageRole] = {
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:
-    """Who speaks in a turn; None for a name that is not one of these roles."""
+    """The role of a turn; None for a name that stands for no role."""
     return _ROLES.get(_speaker(turn).lower())
 
 
@@ -55,22 +55,22 @@ def _speaker(turn: Mapping[str, object]) -> str:
 
 
 def is_anything(_: object) -> bool:
-    """Whatever it holds, it is read where it makes sense."""
+    """Accepts every value; what makes no sense is ignored when the row is read."""
     return True
 
 
 def is_turns(value: object) -> bool:
-    """A conversation."""
+    """Whether a value is a conversation."""
     return turns_of(value) is not None
 
 
 def is_text_or_turns(value: object) -> bool:
-    """Text, or a list of turns in place of it."""
+    """Whether a value is text, or a list of turns in place of it."""
     return is_text(value) or is_turns(value)
 
 
 def is_answer(value: object) -> bool:
-    """Text, several accepted answers, or SQuAD's object of them and of where they stand."""
+    """Whether a value is text, several accepted answers, or SQuAD's object of answers."""
     if isinstance(value, dict):
         value = value.get("text")
         return value == [] or is_text(value)
@@ -78,17 +78,17 @@ def is_answer(value: object) -> bool:
 
 
 def is_answer_or_turns(value: object) -> bool:
-    """An answer, or a list of turns in place of it."""
+    """Whether a value is an answer, or a list of turns in place of it."""
     return is_answer(value) or is_turns(value)
 
 
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
     """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
-        value = parsed(value)
+        value = parsed_cell(value)
     if not isinstance(value, list) or not value:
         return None
-    if all(isinstance(turn, dict) and any(key in turn for key in _SPEAKER) for turn in value):
+    if all(isinstance(turn, dict) and any(key in turn for key in _SPEAKER_KEYS) for turn in value):
         return value
     return None
 
@@ -99,16 +99,16 @@ def system_message(row: RawRow) -> tuple[Message, ...]:
     return (Message("system", system),) if system.strip() else ()
 
 
-def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
+def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Example:
     """An example whose answer is a column; of several accepted answers, the first is trained on.
 
-    Where the answer only goes on with the code that was asked with (HumanEval), both together are
-    the answer, so that it is a program of its own.
+    If the answer only continues the code of the prompt (HumanEval), both together are the answer,
+    so that it is a complete program.
     """
     references: tuple[str, ...] = ()
-    value = row.checked(role)
+    value = row.valid_value(role)
     if row.columns[role] == "answers":
-        value = parsed(value)
+        value = parsed_cell(value)
     if isinstance(value, dict):
         value = value["text"]
     if isinstance(value, list):
@@ -119,18 +119,18 @@ def answered(row: RawRow, asked: tuple[Message, ...], role: str) -> Example:
     else:
         answer = required_text(value)
     if row.columns[role] == "canonical_solution":
-        answer = asked[-1].content + answer
+        answer = prompt[-1].content + answer
     return Example(
-        input_key(*(message.content for message in asked)),
+        input_key(*(message.content for message in prompt)),
         row.line,
-        messages=(*asked, Message("assistant", answer)),
+        messages=(*prompt, Message("assistant", answer)),
         references=references,
         tests=_tests(row),
     )
 
 
 def with_assertions(example: Example) -> list[Message]:
-    """The turns before an answer, the question with the assertions that code must pass."""
+    """The turns before an answer; the last one also lists the assertions that code must pass."""
     *before, last = example.messages[:-1]
     shown = [test for test in example.tests if test.lstrip().startswith("assert")]
     if shown:
@@ -140,8 +140,8 @@ def with_assertions(example: Example) -> list[Message]:
     return [*before, last]
 
 
-def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
-    """An example whose question and answer are turns."""
+def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
+    """The example of a conversation."""
     messages = tuple(
         replace(message, content=without_surrogates(message.content))
         for message in _conversation(turns, row.text("system"), _tools(row))
@@ -149,24 +149,24 @@ def conversed(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     if not all(turn.content.strip() or turn.more or turn.role == "tool" for turn in messages):
         raise EmptyRow
     key = input_key(*(part for turn in messages[:-1] for part in (turn.content, turn.more) if part))
-    # A call that ends a conversation is compared as a model writes it.
-    called = (spelled(messages[-1]),) if messages[-1].more else ()
-    return Example(key, row.line, messages=messages, references=called, tests=_tests(row))
+    # A tool call as the answer is compared in the text that a model writes.
+    references = (text_with_calls(messages[-1]),) if messages[-1].more else ()
+    return Example(key, row.line, messages=messages, references=references, tests=_tests(row))
 
 
 def _tools(row: RawRow) -> str:
     """The tools of a row, as its system message keeps them."""
     try:
-        return packed(tools=tools_of(row.value("tools")))
+        return extras_json(tools=tools_of(row.value("tools")))
     except ValueError as error:
         raise Unusable(f"`{row.columns['tools']}` is not a list of tools") from error
 
 
 def _tests(row: RawRow) -> tuple[str, ...]:
-    """Programs that check an answer: MBPP's list, or HumanEval's one that must be called."""
+    """Programs that test an answer: MBPP's list, or HumanEval's function with a call of it."""
     if (value := row.value("tests")) is None:
         return ()
-    value = parsed(value)
+    value = parsed_cell(value)
     value = without_surrogates(value) if isinstance(value, str) else value
     if isinstance(value, list):
         setup = without_surrogates(text_of(row.fields.get("test_setup_code")))
@@ -182,47 +182,46 @@ def _conversation(
 ) -> tuple[Message, ...]:
     """Messages of one conversation: an optional system prompt, then user and assistant in turn.
 
-    Between an assistant's call and its answer stands what the tools return.
-
-    What follows the last trained answer is cut off: no loss depends on it.
+    Results of tools come between an assistant's call and its answer. Turns after the last trained
+    answer are left out, as no loss depends on them.
     """
     messages = [message for turn in turns if (message := _message(turn)) is not None]
     if (system or tools) and not (messages and messages[0].role == "system"):
         messages.insert(0, Message("system", system))
     if tools:
         messages[0] = replace(messages[0], more=tools)
-    answered = any(message.role == "assistant" for message in messages)
+    answered_example = any(message.role == "assistant" for message in messages)
     while messages and not (messages[-1].role == "assistant" and messages[-1].trained):
         messages.pop()
     if not messages:
-        raise Unusable("all weights are 0" if answered else "no answer in the conversation")
-    spoken = messages[1:] if messages[0].role == "system" else messages
+        raise Unusable("all weights are 0" if answered_example else "no answer in the conversation")
+    rest = messages[1:] if messages[0].role == "system" else messages
     expected: tuple[MessageRole, ...] = ("user",)
-    for message in spoken:
+    for message in rest:
         if message.role not in expected:
             roles = " or ".join(expected)
             raise Unusable(f"a turn of {message.role} where one of {roles} should come")
-        expected = _NEXT[message.role]
+        expected = _NEXT_ROLES[message.role]
         if message.role == "assistant" and message.more:
             expected = ("tool", "user")
-    _check_results(spoken)
+    _check_tool_results(rest)
     return tuple(messages)
 
 
-def _check_results(spoken: Sequence[Message]) -> None:
+def _check_tool_results(turns: Sequence[Message]) -> None:
     """Refuse a call with an id and without a result, unless it ends the conversation."""
-    waiting: set[str] = set()
-    for message in spoken:
+    open_calls: set[str] = set()
+    for message in turns:
         more = json.loads(message.more) if message.more else {}
         if message.role == "tool":
-            waiting.discard(str(more.get("tool_call_id")))
-        elif waiting:
+            open_calls.discard(str(more.get("tool_call_id")))
+        elif open_calls:
             raise Unusable("a tool call without a result")
         else:
-            waiting = {str(call["id"]) for call in more.get("tool_calls", ()) if "id" in call}
+            open_calls = {str(call["id"]) for call in more.get("tool_calls", ()) if "id" in call}
 
 
-_NEXT: dict[MessageRole, tuple[MessageRole, ...]] = {
+_NEXT_ROLES: dict[MessageRole, tuple[MessageRole, ...]] = {
     "user": ("assistant",),
     "assistant": ("user",),
     "tool": ("assistant", "tool"),
@@ -235,13 +234,13 @@ def _message(turn: Mapping[str, object]) -> Message | None:
         raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
     text = turn.get("content", turn.get("value"))
     if role == "tool":
-        more = packed(name=turn.get("name"), tool_call_id=turn.get("tool_call_id"))
+        more = extras_json(name=turn.get("name"), tool_call_id=turn.get("tool_call_id"))
         return Message(role, _content(text), more)
     calls = turn.get("tool_calls") or turn.get("function_call")
     if speaker.lower() == "function_call":
         calls, text = text, None
     try:
-        more = packed(tool_calls=calls_of(calls)) if calls else ""
+        more = extras_json(tool_calls=calls_of(calls)) if calls else ""
     except ValueError as error:
         raise Unusable("a tool call without a name and arguments in JSON") from error
     content = _content(text)

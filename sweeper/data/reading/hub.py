@@ -67,9 +67,9 @@ def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
     Raises:
         DataError: The hub cannot be reached, does not give it, or it is no set of files.
     """
-    sources = tuple(_pinned(source, tell) for source in spec.sources)
+    sources = tuple(_with_commit(source, tell) for source in spec.sources)
     update: dict[str, object] = {"sources": sources}
-    return _pinned(spec.model_copy(update=update), tell)
+    return _with_commit(spec.model_copy(update=update), tell)
 
 
 def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
@@ -80,14 +80,14 @@ def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
     """
     changed: dict[str, Options] = {}
     for data in named_data(spec.features):
-        commit = _pinned(SourceSpec(path=data.path, revision=data.commit), tell).revision
+        commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), tell).revision
         options = changed.get(data.feature, getattr(spec.features, data.feature))
         changed[data.feature] = options.model_copy(update={data.commit_in: commit})
     features = spec.features.model_copy(update=changed)
     return spec.model_copy(update={"data": pinned(spec.data, tell), "features": features})
 
 
-def _pinned(source: _Source, tell: Tell) -> _Source:
+def _with_commit(source: _Source, tell: Tell) -> _Source:
     if not is_hub_data(source):
         return source
     listed = _listing(source)

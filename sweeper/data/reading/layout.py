@@ -75,7 +75,7 @@ def layout(
             code="no-training-data",
         )
     configs, default = _of_card(card, files)
-    configs = configs or _converted(files)
+    configs = configs or _converted_configurations(files)
     chosen = _config(configs, config, default, where)
     by_name = configs.get(chosen) or _by_name(files, train)
     if not configs:
@@ -223,7 +223,7 @@ def _fits(name: str, pattern: str, folder: str) -> bool:
     return fnmatchcase(name, whole) or fnmatchcase(name, whole.replace("**/", ""))
 
 
-def _converted(files: Sequence[str]) -> dict[str, FilesBySplitName]:
+def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitName]:
     """The configurations of a conversion by the hub; none where this is not one."""
     configs: dict[str, dict[str, list[str]]] = {}
     for name in files:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.private import redacted
-from sweeper.data.tools import spelled
+from sweeper.data.tools import text_with_calls
 from sweeper.facts.dataset.domain_distance import domain_facts
 from sweeper.facts.dataset.lengths import (
     Write,
@@ -190,7 +190,7 @@ def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
     spans: list[tuple[int, int]] = []
     cursor = 0
     for turn in turns:
-        answer = spelled(turn).strip()
+        answer = text_with_calls(turn).strip()
         start = text.find(answer, cursor)
         if start < 0:  # the template writes tool calls in its own form
             answer = turn.content.strip()

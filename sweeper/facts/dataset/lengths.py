@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sweeper.data.examples import Dataset, Example, Message
 from sweeper.data.formats.turns import with_assertions
 from sweeper.data.long_rows import long_row
-from sweeper.data.tools import spelled
+from sweeper.data.tools import text_with_calls
 from sweeper.facts.dataset.length_cap import cap_of
 from sweeper.facts.models.model_folder import read_tokenizer
 from sweeper.facts.record import LengthFacts, LongRows, ModelFacts
@@ -104,7 +104,8 @@ def _tokenizer(path: Path) -> Tokenizer | None:
 
 def _joined_lines(conversations: Sequence[Sequence[Message]]) -> list[str]:
     return [
-        "\n".join(spelled(message) for message in conversation) for conversation in conversations
+        "\n".join(text_with_calls(message) for message in conversation)
+        for conversation in conversations
     ]
 
 
@@ -188,7 +189,7 @@ def _lengths_of(examples: Sequence[Example], counter: TokenCounter, spec: Spec) 
 
 
 def _characters(example: Example) -> int:
-    return len(example.text) + sum(len(spelled(message)) for message in example.messages)
+    return len(example.text) + sum(len(text_with_calls(message)) for message in example.messages)
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:

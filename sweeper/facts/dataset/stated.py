@@ -50,7 +50,7 @@ def planned_splits(rows: int, spec: DataSpec) -> tuple[SplitFacts, ...]:
 
 
 @lru_cache(maxsize=1)
-def _assumed() -> Mapping[str, Mapping[str, Any]]:
+def _assumed_lengths() -> Mapping[str, Mapping[str, Any]]:
     entries: Mapping[str, Mapping[str, Any]] = table("lengths.yaml")
     return entries
 
@@ -61,7 +61,7 @@ def assumed_lengths(task: Task, mean: int | None) -> LengthFacts:
     Args:
         mean: Mean length in tokens that the user states; other lengths are scaled with it.
     """
-    fields = dict(_assumed()[task])
+    fields = dict(_assumed_lengths()[task])
     source = str(fields.pop("source"))
     factor = (mean or fields["mean"]) / fields["mean"]
     source = source if mean is None else f"a mean of {mean} tokens, as stated"

@@ -108,13 +108,13 @@ def detected_gpus() -> tuple[DetectedGpu, ...]:
     if gpus is None:
         gpus = _from_torch(chosen) if any(Path(file).exists() for file in _DRIVERS) else ()
     elif chosen is not None:
-        return tuple(_selected(gpus, chosen))
+        return tuple(_visible_gpus(gpus, chosen))
     largest = max((gpu.memory_gib for gpu in gpus), default=0.0)
     all_chosen = chosen is not None
     return tuple(gpu for gpu in gpus if all_chosen or gpu.memory_gib >= _MIN_MEMORY_SHARE * largest)
 
 
-def _selected(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:
+def _visible_gpus(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:
     """The GPUs by number or beginning of their UUID; as in CUDA, an unknown one ends the list."""
     for part in chosen:
         if part.isdigit():

@@ -31,7 +31,7 @@ class Gpu(Record):
     bf16_tflops: float | None = Field(gt=0)
     fp16_tflops: float | None = Field(None, gt=0)
     fp32_tflops: float = Field(gt=0)
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +88,7 @@ def find(name: str) -> Gpu | None:
     given = words(name)
     further_words: dict[str, int] = {}
     for gpu in table().values():
-        for alias in (gpu.name, *gpu.also):
+        for alias in (gpu.name, *gpu.aliases):
             if given and given <= words(alias):
                 count = len(words(alias) - given)
                 further_words[gpu.name] = min(count, further_words.get(gpu.name, count))

@@ -32,14 +32,14 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
     """
     if spec.gpu is not None:
         gpu = gpus.by_name(spec.gpu)
-        return _stated(spec, gpu, gpu.name, spec.gpu_memory_gib or gpu.memory_gib)
+        return _stated_hardware(spec, gpu, gpu.name, spec.gpu_memory_gib or gpu.memory_gib)
     if spec.gpu_memory_gib is not None:
         gpu, cards = gpus.typical(spec.gpu_memory_gib)
         name = f"{gpu.name} ({_range_of(cards)})"
-        facts = _stated(spec, gpu, name, spec.gpu_memory_gib)
+        facts = _stated_hardware(spec, gpu, name, spec.gpu_memory_gib)
         return facts.model_copy(update={"cards": _speeds(cards)})
     if detected := detected_gpus():
-        facts = _detected(spec, detected)
+        facts = _detected_hardware(spec, detected)
         for _, without_faults in parts.HARDWARE.all():
             facts = without_faults(facts, for_run)
         return facts
@@ -57,7 +57,7 @@ def needs_calibration(facts: HardwareFacts) -> bool:
     return facts.device == "cpu" and facts.detected and facts.calibrated is None
 
 
-def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> HardwareFacts:
+def _stated_hardware(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> HardwareFacts:
     return HardwareFacts(
         device="cuda",
         name=name,
@@ -74,7 +74,7 @@ def _stated(spec: HardwareSpec, gpu: Gpu, name: str, memory_gib: float) -> Hardw
     )
 
 
-def _detected(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> HardwareFacts:
+def _detected_hardware(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> HardwareFacts:
     """The facts about detected GPUs. If they differ, the smallest decides what fits."""
     device = min(detected, key=lambda gpu: gpu.memory_gib)
     gpu, name = _in_table(device), device.name
@@ -85,7 +85,7 @@ def _detected(spec: HardwareSpec, detected: tuple[DetectedGpu, ...]) -> Hardware
         name = f"{name}{SPEED_OF}{_range_of(cards)})"
     cpu, bf16 = processor(), all(gpu.bf16 for gpu in detected)
     capability = min(gpu.capability for gpu in detected)
-    facts = _stated(spec, gpu, name, device.memory_gib)
+    facts = _stated_hardware(spec, gpu, name, device.memory_gib)
     return facts.model_copy(
         update={
             "detected": True,

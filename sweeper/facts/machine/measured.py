@@ -86,7 +86,7 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
     for line in lines:
         with suppress(ValidationError):
             entries.append(Measured.model_validate_json(line))
-    return _grouped(line_ for line_ in entries if line_.versions == versions())
+    return _one_per_setup(line_ for line_ in entries if line_.versions == versions())
 
 
 def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:
@@ -110,16 +110,16 @@ def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> Hard
     return hardware.model_copy(update={"measured": chosen})
 
 
-def _grouped(lines: Iterable[Measured]) -> tuple[Measured, ...]:
+def _one_per_setup(lines: Iterable[Measured]) -> tuple[Measured, ...]:
     """One record for each set-up, with the medians of its trainings."""
     groups: dict[str, list[Measured]] = {}
     for line in lines:
         groups.setdefault(line.key(*_NOT_SETUP), []).append(line)
-    merged = [_merged(group) for group in groups.values()]
+    merged = [_medians(group) for group in groups.values()]
     return tuple(sorted(merged, key=lambda m: (m.when, m.model_dump_json()), reverse=True))
 
 
-def _merged(group: list[Measured]) -> Measured:
+def _medians(group: list[Measured]) -> Measured:
     medians = {
         name: [value for line in group if (value := getattr(line, name)) is not None]
         for name in _MEASURED_FIELDS

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.data.examples import Message
-from sweeper.data.tools import as_text, for_template, spelled
+from sweeper.data.tools import as_text, for_template, text_with_calls
 from sweeper.errors import ChildFailed, ModelError
 from sweeper.facts.models.fallback_template import FallbackTemplate, fallback
 from sweeper.jsontext import object_of
@@ -119,14 +119,14 @@ def render(request: TemplateRequest) -> TemplateTexts:
     characters = 0
     for conversation in request.conversations:
         messages = conversation if tools else as_text(conversation)
-        texts.append(_rendered(template, messages) if template else _plain(messages))
+        texts.append(_render_or_join(template, messages) if template else _plain(messages))
         characters += len(texts[-1])
         if characters > MAX_CHARACTERS:
             raise MemoryError(f"it writes more than {MAX_CHARACTERS:,} characters")
     return TemplateTexts(texts=tuple(texts))
 
 
-def _rendered(template: Template, messages: Sequence[Message]) -> str:
+def _render_or_join(template: Template, messages: Sequence[Message]) -> str:
     turns, tools = for_template(messages)
     try:
         return template.render(messages=turns, tools=tools or None, add_generation_prompt=False)
@@ -135,7 +135,7 @@ def _rendered(template: Template, messages: Sequence[Message]) -> str:
 
 
 def _plain(messages: Sequence[Message]) -> str:
-    return "\n".join(spelled(message) for message in messages)
+    return "\n".join(text_with_calls(message) for message in messages)
 
 
 def _refuse(reason: str) -> NoReturn:

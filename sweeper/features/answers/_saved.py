@@ -11,7 +11,7 @@ from typing import Any
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset, Message, Split
 from sweeper.data.problems import listing
-from sweeper.data.tools import calls_of, for_template, packed, spelled
+from sweeper.data.tools import calls_of, extras_json, for_template, text_with_calls
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Spec
 
@@ -121,9 +121,11 @@ def _of_batch(fields: Mapping[str, object]) -> str | None:
         answer: Any = fields["response"]
         answer = answer["body"]["choices"][0]["message"]
         calls = (
-            packed(tool_calls=calls_of(answer["tool_calls"])) if answer.get("tool_calls") else ""
+            extras_json(tool_calls=calls_of(answer["tool_calls"]))
+            if answer.get("tool_calls")
+            else ""
         )
-        return spelled(Message("assistant", answer.get("content") or "", calls))
+        return text_with_calls(Message("assistant", answer.get("content") or "", calls))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
 

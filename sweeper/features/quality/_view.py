@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.data.changes import ListedChange, count_changes
 from sweeper.data.private import redacted
 from sweeper.data.rows import DataRows
-from sweeper.data.tools import spelled
+from sweeper.data.tools import text_with_calls
 from sweeper.data.write_rows import changes_path
 from sweeper.features.quality._check import Checked, FaultFinding
 from sweeper.features.quality._fix import Fixed
@@ -46,7 +46,7 @@ def show_example(data: DataRows) -> None:
         label = "" if example.label is None else f" «{example.label}»"
         _line(f"  {redacted(example.text)}{label}")
     for turn in example.messages:
-        text, learnt = redacted(spelled(turn)), turn.role == "assistant" and turn.trained
+        text, learnt = redacted(text_with_calls(turn)), turn.role == "assistant" and turn.trained
         _line(f"  {turn.role}: {f'«{text}»' if learnt else text}")
 
 

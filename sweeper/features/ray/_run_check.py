@@ -81,7 +81,7 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     named = {"data": data.path, "validation": data.validation, "test": data.test}
     named |= {f"source {source.title}": source.path for source in data.sources}
     named |= {part.option: part.path for part in parts.named_data(spec.features)}
-    reading = {feature.name for part in ("rows", "trial") for feature in loader.having(part)}
+    reading = {feature.name for part in ("rows", "trial") for feature in loader.features_with(part)}
     for (_, feature, key), flag in parts.flags().items():
         if flag.is_path and feature in reading:
             value = getattr(getattr(spec.features, feature), key)

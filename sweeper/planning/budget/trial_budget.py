@@ -134,7 +134,7 @@ def epoch_choices(epochs: float) -> tuple[float, ...]:
 
     They end at rungs of the full budget, so that all trials are compared at the same rungs.
 
-    >>> lengths(4.0), lengths(3.0), lengths(1.0)
+    >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.0)
     ((1.0, 2.0, 4.0), (1.5, 3.0), (1.0,))
     """
     return (*(epochs * share for share in _EPOCH_SHARES if epochs * share >= 1), epochs)
@@ -143,7 +143,7 @@ def epoch_choices(epochs: float) -> tuple[float, ...]:
 def epochs_for_steps(epochs: float, batch: int, train_rows: int) -> float:
     """The epochs, or more if the least number of optimizer steps needs more.
 
-    >>> at_least(3.0, 16, 1400), at_least(4.0, 8, 35), at_least(4.0, 8, 100)
+    >>> epochs_for_steps(3.0, 16, 1400), epochs_for_steps(4.0, 8, 35), epochs_for_steps(4.0, 8, 100)
     (3.0, 20.0, 8.0)
     """
     return max(epochs, min(MIN_STEPS * batch / train_rows, float(MAX_EPOCHS)))

@@ -15,7 +15,7 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
-from sweeper.traits.traits import quantized
+from sweeper.traits.traits import quantized_variants
 
 MIN_TOKENS = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
@@ -62,7 +62,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
         setup.sequence_length, MIN_TOKENS, lambda n: fits(sequence_length=n, evaluation_length=n)
     ):
         changes.append(Remedy(kind="length", text=f"texts cut at {length} tokens"))
-    for other in quantized(setup.strategy):
+    for other in quantized_variants(setup.strategy):
         if fits(strategy=other.name, quantization=other.quantization):
             text = f"a base in {BITS[str(other.quantization)]} bits ({other.name})"
             changes.append(Remedy(kind="quantization", text=text))

@@ -15,15 +15,15 @@ from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Parameter, ParameterRange, Prior, Quality, Reason
 from sweeper.spec import Scalar
 
-# Where no density is published, the default holds this much of the choices' weight, and numbers
-# get a normal density around it: the range is four of its standard deviations, two on each side.
+# Where no prior is published: the share of the weight that the default among choices gets, and
+# the width of a number's range in standard deviations of a normal prior around the default.
 DEFAULT_SHARE = 0.5
-SPREADS_IN_RANGE = 4.0
+STDS_IN_RANGE = 4.0
 
 # Least factor between a default and the bounds of a logarithmic range.
-DEFAULT_ROOM = 1.5
+MIN_ROOM_FACTOR = 1.5
 
-# What rules made of each parameter of one strategy, in the order they are applied.
+# Each parameter of one strategy after each rule that changed it, in the order of the rules.
 _Settings = dict[str, list[tuple[Rule, Parameter]]]
 
 
@@ -75,8 +75,8 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
 
     def quality(self, name: str) -> Quality:
         """The estimates of a strategy's file and of the rules as one."""
-        broad = self._book.strategies[name].quality
-        estimates = [Quality(mean=broad.points, sd=broad.sd)]
+        own_estimate = self._book.strategies[name].quality
+        estimates = [Quality(mean=own_estimate.points, sd=own_estimate.sd)]
         for rule in self._fired:
             if isinstance(rule, Rule) and name in rule.effects.gap:
                 estimate = rule.effects.gap[name].quality(self._values)
@@ -87,7 +87,7 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
 def notes(
     rules: Iterable[Note], values: Values, kind: Literal["warning", "advice"]
 ) -> tuple[Reason, ...]:
-    """The texts about the whole plan."""
+    """The warnings or the advice about the whole plan."""
     texts = ((rule, getattr(rule, kind)) for rule in rules)
     return tuple(_reason(rule, fill(text, values)) for rule, text in texts if text)
 
@@ -116,10 +116,10 @@ def _rated(
             rated.cautions.append(_reason(rule, fill(rule.caution[strategy.name], values)))
         if isinstance(rule, Rule):
             _apply(rule, rated, values, settings, held_back)
-    rated.cautions += _kept(rated, held_back)
+    rated.cautions += _cautions_of_user_files(rated, held_back)
     for name, parameter in rated.parameters.items():
-        placed = _inside(parameter)
-        rated.parameters[name] = placed.model_copy(update={"prior": prior_of(placed)})
+        widened = _widened_beyond_default(parameter)
+        rated.parameters[name] = widened.model_copy(update={"prior": prior_of(widened)})
     rated.cautions += _disagreements(settings, rated.parameters)
     if len(rated.cautions) > 1:
         order = {rule.id: number for number, rule in enumerate(rules)}
@@ -127,19 +127,19 @@ def _rated(
     return rated
 
 
-def _inside(parameter: Parameter) -> Parameter:
+def _widened_beyond_default(parameter: Parameter) -> Parameter:
     """The parameter with a range that extends beyond its default on both sides.
 
-    A search that starts at an edge looks on one side only. Nothing leaves the allowed range.
+    A search that starts at a bound can move to one side only. The allowed range still holds.
     """
     if not parameter.searched or parameter.kind == "categorical" or parameter.low == parameter.high:
         return parameter
     low, high = _number(parameter.low), _number(parameter.high)
     default = float(parameter.default)
     room = (
-        (default / DEFAULT_ROOM, default * DEFAULT_ROOM)
+        (default / MIN_ROOM_FACTOR, default * MIN_ROOM_FACTOR)
         if parameter.log
-        else (default - (high - low) / SPREADS_IN_RANGE, default + (high - low) / SPREADS_IN_RANGE)
+        else (default - (high - low) / STDS_IN_RANGE, default + (high - low) / STDS_IN_RANGE)
     )
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     update = {}
@@ -163,7 +163,7 @@ def _apply(
     changes: dict[str, ParameterRange] = {}
     gap = effects.gap[name].quality(values) if name in effects.gap else None
     if effects.exclude == EVERY or name in effects.exclude:
-        # what the model cannot do at all says more than what one strategy lacks for it
+        # replaces a missing requirement: that the model cannot do the task at all says more
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         rated.left_out = rule
@@ -171,17 +171,17 @@ def _apply(
         old = rated.parameters.get(change.parameter)
         if old is None or change.strategy not in (EVERY, name):
             continue
-        held = rated.strategy.layer(change.parameter) > rule.layer
-        if held and held_back[change.parameter]:
+        blocked = rated.strategy.layer(change.parameter) > rule.layer
+        if blocked and held_back[change.parameter]:
             old = held_back[change.parameter][-1][1]
         new = changed(old, _resolved(change, old, values), rule, fill(rule.why, values))
-        if held:
+        if blocked:
             held_back[change.parameter].append((rule, new))
             continue
         rated.parameters[change.parameter] = new
         changes[change.parameter] = new.range
         if name in rule.caution:
-            settings[change.parameter].clear()  # its own caution speaks of what it overrules
+            settings[change.parameter].clear()  # the rule's own caution tells what it overrules
         settings[change.parameter].append((rule, new))
     if gap or changes:
         why = fill(rule.why, values)
@@ -189,7 +189,7 @@ def _apply(
 
 
 def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
-    """The change with the numbers that follow facts."""
+    """The change with its curves replaced by their numbers for these facts."""
     curves = (change.low_from, change.high_from, change.default_from)
     low, high, default = (None if curve is None else curve.value(values) for curve in curves)
     if parameter.kind == "categorical":
@@ -202,7 +202,7 @@ def _resolved(change: Change, parameter: Parameter, values: Values) -> Change:
     low, high = span[0] if low is None else low, span[1] if high is None else high
     update: dict[str, object] = {"span": (min(low, high), max(low, high))}
     if default is not None:
-        room = DEFAULT_ROOM if parameter.log else 1.0
+        room = MIN_ROOM_FACTOR if parameter.log else 1.0
         update["default"] = default
         update["span"] = (min(low, default / room), max(high, default * room))
     return change.model_copy(update=update)
@@ -220,9 +220,9 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
 
     Rules between the two are not mentioned, since the plan does not follow them.
     """
-    for parameter, changes_made in settings.items():
-        rule, new = changes_made[-1]
-        for earlier, old in reversed(changes_made[:-1]):
+    for parameter, past_changes in settings.items():
+        rule, new = past_changes[-1]
+        for earlier, old in reversed(past_changes[:-1]):
             if not _refines(new, old):
                 used = final[parameter].range
                 moved = f", as {used}" if used != new.range else ""
@@ -236,13 +236,13 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
                 break
 
 
-def _kept(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
+def _cautions_of_user_files(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
     """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
-    for parameter, changes_held in held_back.items():
-        rule, other = changes_held[-1]
+    for parameter, held_changes in held_back.items():
+        rule, other = held_changes[-1]
         kept, given = rated.parameters[parameter].range, other.range
         if kept != given:
-            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in changes_held))
+            rules = ", ".join(dict.fromkeys(rule.id for rule, _ in held_changes))
             text = (
                 f"{parameter}: your own strategy file gives {kept}, and the plan keeps it. The "
                 f"rules of sweeper ({rules}) would give {given}. To use them, leave {parameter} "
@@ -287,18 +287,20 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
     low, high = _number(update["low"]), _number(update["high"])
     number = min(max(number, low), high)
     if change.default is None and parameter.searched and number in (low, high):
-        number = _within(parameter.model_copy(update={"low": low, "high": high}), number)
+        number = _away_from_bounds(parameter.model_copy(update={"low": low, "high": high}), number)
     digits = 3 if parameter.log else 5
     return round(number) if parameter.kind == "int" else float(f"{number:.{digits}g}")
 
 
-def _within(parameter: Parameter, value: float) -> float:
+def _away_from_bounds(parameter: Parameter, value: float) -> float:
     """The value, or the nearest one that leaves room for a search on both sides of it."""
     low, high = _number(parameter.low), _number(parameter.high)
     if parameter.log:
         middle = math.sqrt(low * high)
-        return min(max(value, min(low * DEFAULT_ROOM, middle)), max(high / DEFAULT_ROOM, middle))
-    middle, margin = (low + high) / 2, (high - low) / SPREADS_IN_RANGE
+        return min(
+            max(value, min(low * MIN_ROOM_FACTOR, middle)), max(high / MIN_ROOM_FACTOR, middle)
+        )
+    middle, margin = (low + high) / 2, (high - low) / STDS_IN_RANGE
     return min(max(value, min(low + margin, middle)), max(high - margin, middle))
 
 
@@ -325,4 +327,4 @@ def prior_of(parameter: Parameter) -> Prior:
     if declared and declared.center is not None and low <= declared.center <= high:
         return declared
     width = math.log10(high / low) if parameter.log else high - low
-    return Prior(center=float(parameter.default), spread=round(width / SPREADS_IN_RANGE, 4))
+    return Prior(center=float(parameter.default), spread=round(width / STDS_IN_RANGE, 4))

@@ -1,4 +1,4 @@
-"""The rule book: what ``search_spaces/rules/``, features and the user's own folders hold.
+"""The rule book: the rules of ``search_spaces/rules/``, of features and of the user's folders.
 
 Rules are applied in the order of their files' names and of their lines; a later rule wins where
 two set the same value, and the user's own come last.
@@ -53,7 +53,7 @@ class Note(FileModel):
 
     @property
     def layer(self) -> int:
-        """The place of the rule's folder: 0 is what ships, a later folder's rules win."""
+        """Position of the rule's folder, 0 for the package's; the rules of later folders win."""
         return self._layer
 
     def model_post_init(self, context: object, /) -> None:
@@ -81,8 +81,8 @@ class Rule(Note):
 
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 NOTE: TypeAdapter[Note] = TypeAdapter(Note)
-_OF_NOTES = frozenset({"warning", "advice", "caution", "answer"})
-_OF_RULES = frozenset({"title", "then", "why"})
+_NOTE_KEYS = frozenset({"warning", "advice", "caution", "answer"})
+_RULE_KEYS = frozenset({"title", "then", "why"})
 
 
 class RuleBook(NamedTuple):
@@ -93,7 +93,7 @@ class RuleBook(NamedTuple):
 
 
 def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
-    """The rule book that ships, with the user's own folders laid over it.
+    """The rules inside the package, with those of the user's own folders after them.
 
     Args:
         own: Folders that hold rule files (``*.yaml`` or ``rules/*.yaml``) and perhaps
@@ -119,9 +119,11 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
         if not Path(given).expanduser().is_dir():
             fix = "Check the path, relative to the current folder."
             problems.append(Problem("this folder of rules does not exist", "", fix, given))
-    laid_out = (shipped / "strategies", *(folder / "strategies" for folder in folders))
-    of_features = tuple(path for path in installed.paths.values() if path.parent not in laid_out)
-    strategies = load_strategies(laid_out, problems, of_features)
+    strategy_folders = (shipped / "strategies", *(folder / "strategies" for folder in folders))
+    other_files = tuple(
+        path for path in installed.paths.values() if path.parent not in strategy_folders
+    )
+    strategies = load_strategies(strategy_folders, problems, other_files)
     for name, strategy in strategies.items():
         if name not in installed.paths:
             what = f"no installed package brings the strategy {name!r}"
@@ -143,7 +145,7 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
         raise RuleError(problems)
     return RuleBook(
         tuple(rules.values()),
-        {n: book_strategy for n, book_strategy in strategies.items() if book_strategy},
+        {name: strategy for name, strategy in strategies.items() if strategy},
     )
 
 
@@ -165,9 +167,9 @@ def _rules_in(
 
 
 def _rule_files(folder: Path) -> list[Path]:
-    """The files of ``rules/``; in a user's folder those that lie in it itself, too."""
-    loose = [] if folder == resources.search_spaces() else folder.glob("*.yaml")
-    return [*folder.glob("rules/*.yaml"), *loose]
+    """The files of ``rules/``, and in a user's folder those directly inside it as well."""
+    files_in_folder = [] if folder == resources.search_spaces() else folder.glob("*.yaml")
+    return [*folder.glob("rules/*.yaml"), *files_in_folder]
 
 
 def _rules_of(
@@ -183,7 +185,7 @@ def _rules_of(
     for number, data in enumerate(document.data):
         context = RuleContext(strategies, layer, document.where((number,)))
         keys = data.keys() if isinstance(data, Mapping) else set()
-        is_note = bool(_OF_NOTES & keys) and not _OF_RULES & keys
+        is_note = bool(_NOTE_KEYS & keys) and not _RULE_KEYS & keys
         kind: TypeAdapter[Any] = NOTE if is_note else RULE
         rule: Note | None = checked(kind, document, (number,), problems, context)
         if rule is not None:

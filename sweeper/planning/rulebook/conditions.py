@@ -26,7 +26,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "above": gt,
     "below": lt,
 }
-# How a comparison is shown, and its opposite.
+# The symbols of a comparison and of its opposite.
 _SYMBOLS = {
     "min": (">=", "<"),
     "max": ("<=", ">"),
@@ -65,7 +65,7 @@ class FactComparison:
         return self.shown()
 
     def shown(self, holds: bool = True) -> str:
-        """The comparison as text, or its opposite, as in ``memory_gib < 24``."""
+        """The comparison as text, as in ``memory_gib < 24``; its opposite without ``holds``."""
         fact = FACTS[self.fact]
         if self.operator == "known":
             return f"{fact.name} {'known' if self.bound is holds else 'unknown'}"
@@ -91,7 +91,7 @@ class Group:
         for part in self.parts:
             results.append(part.holds(values))
             if decisive is not None and results[-1] is decisive:
-                return decisive  # whatever the others are
+                return decisive  # the other parts cannot change it
         return self.join(tuple(results))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:
@@ -127,7 +127,7 @@ def comparisons(condition: FactComparison | Group) -> Iterator[FactComparison]:
         yield from comparisons(part)
 
 
-_WANTED = {"flag": "It must be true or false.", "number": "It must be a number."}
+_BOUND_ADVICE = {"flag": "It must be true or false.", "number": "It must be a number."}
 
 
 def parse_condition(data: Any) -> FactComparison | Group:
@@ -170,10 +170,10 @@ def _comparisons(
     fact: Fact, written: Any, path: Path_, faults: list[Fault]
 ) -> Iterator[FactComparison]:
     """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
-    tests = written
+    bounds_by_operator = written
     if not isinstance(written, Mapping):
-        tests = {"in" if isinstance(written, list) else "equals": written}
-    for operator, bound in tests.items():
+        bounds_by_operator = {"in" if isinstance(written, list) else "equals": written}
+    for operator, bound in bounds_by_operator.items():
         at = (*path, operator)
         bounds = bound if operator == "in" and isinstance(bound, list) else [bound]
         if operator not in operators(fact):
@@ -181,8 +181,8 @@ def _comparisons(
             faults.append((at, fault(f"there is no key {operator!r} here", "", fix)))
         elif operator == "in" and (bounds is not bound or not bounds):
             faults.append((at, fault(f"in = {bound!r}", "It must be a list.", "Write [a, b].")))
-        elif wrong := [end for end in bounds if not _can_be(fact, operator, end)]:
-            why = _WANTED.get(_kind(fact, operator), "It must be a text.")
+        elif wrong := [end for end in bounds if not _comparable(fact, operator, end)]:
+            why = _BOUND_ADVICE.get(_kind(fact, operator), "It must be a text.")
             fix = near_match(str(wrong[0]), fact.words) if fact.words else ""
             faults.append((at, fault(f"{fact.name} is never {wrong[0]!r}", why, fix)))
         else:
@@ -191,15 +191,15 @@ def _comparisons(
 
 def operators(fact: Fact) -> list[str]:
     """The comparisons that a condition can make with a fact."""
-    own = {"number": [*_COMPARISONS], "words": ["contains"]}
-    return ["equals", "in", "known", *own.get(fact.kind, [])]
+    more = {"number": [*_COMPARISONS], "words": ["contains"]}
+    return ["equals", "in", "known", *more.get(fact.kind, [])]
 
 
 def _kind(fact: Fact, operator: str) -> str:
     return "flag" if operator == "known" else fact.kind
 
 
-def _can_be(fact: Fact, operator: str, bound: Any) -> bool:
+def _comparable(fact: Fact, operator: str, bound: Any) -> bool:
     """Whether a fact can be compared with a bound."""
     kind = _kind(fact, operator)
     if isinstance(bound, bool) or kind == "flag":

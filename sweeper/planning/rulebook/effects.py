@@ -56,7 +56,7 @@ class RuleContext(NamedTuple):
     """The context for checking a rule: the strategies of the rule book, and its folder.
 
     Args:
-        layer: The place of the rule's folder: 0 is what ships.
+        layer: Position of the rule's folder; 0 is the one inside the package.
     """
 
     strategies: Mapping[str, BookStrategy | None]
@@ -205,7 +205,7 @@ class Change(FileModel):
 
     @model_validator(mode="after")
     def _checked(self, info: ValidationInfo) -> Self:
-        """The parameter exists, and stays within what the strategies' files allow."""
+        """Check that the parameter exists and stays in the range that strategies' files allow."""
         if not self.model_fields_set - {"target"}:
             raise fault("no change is given", "", f"Known: {', '.join(CHANGE_KEYS)}.")
         if not isinstance(info.context, RuleContext):
@@ -219,15 +219,19 @@ class Change(FileModel):
         if declared is None:
             return self
         name = self.parameter
-        reached = [strategy for strategy in declared if strategy.layer(name) <= info.context.layer]
-        targets = [strategy.parameters[name] for strategy in reached if name in strategy.parameters]
-        if reached and not targets:
-            names = {parameter for strategy in reached for parameter in strategy.parameters}
+        open_to_rule = [
+            strategy for strategy in declared if strategy.layer(name) <= info.context.layer
+        ]
+        targets = [
+            strategy.parameters[name] for strategy in open_to_rule if name in strategy.parameters
+        ]
+        if open_to_rule and not targets:
+            names = {parameter for strategy in open_to_rule for parameter in strategy.parameters}
             raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
-        faults([error for target in targets for error in self._troubles(target)])
+        faults([error for target in targets for error in self._bound_errors(target)])
         return self
 
-    def _troubles(
+    def _bound_errors(
         self, target: NumberParameter | ChoiceParameter
     ) -> Iterable[tuple[Path_, PydanticCustomError]]:
         name = self.parameter
@@ -261,8 +265,8 @@ CHANGE_KEYS = tuple(
 )
 
 
-def _named(changes: Any) -> Any:
-    """Give each change its parameter, so that it can check its own bounds."""
+def _with_targets(changes: Any) -> Any:
+    """Tell each change its target, so that it can check its own bounds."""
     if not isinstance(changes, Mapping):
         return changes
     return {
@@ -283,7 +287,7 @@ class Effects(FileModel):
     leave_out: Strategies = Field(
         (), description="strategies that only compete if the user names them"
     )
-    parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_named)] = Field(
+    parameters: Annotated[dict[ParameterName, Change], BeforeValidator(_with_targets)] = Field(
         {}, description="changes of ranges and defaults, by strategy.parameter"
     )
 
@@ -299,7 +303,7 @@ class Effects(FileModel):
         return frozenset(changed).union(*named)
 
     def lines(self) -> list[str]:
-        """One line an effect."""
+        """One line per effect."""
         lines = [f"quality of {name}: {gap}" for name, gap in self.gap.items()]
         lines += [f"excluded: {joined(self.exclude)}"] if self.exclude else []
         lines += [f"left out unless named: {joined(self.leave_out)}"] if self.leave_out else []

@@ -1,10 +1,10 @@
 """Strategies as ``search_spaces/strategies/*.yaml`` declare them: needs, quality and parameters.
 
-``parameters/*.yaml`` beside them declare parameters that strategies share, and those of features
+``parameters/*.yaml`` next to them declare parameters that strategies share, and those of features
 are added to every strategy whose gradients pass through the base. In a strategy file
-``training: shared`` takes over every parameter of ``parameters/training.yaml`` in its place,
-``weight_decay: shared`` that one parameter, and ``weight_decay: {shared: true, default: 0.1}``
-takes it over with another default.
+``training: shared`` is replaced by every parameter of ``parameters/training.yaml``,
+``weight_decay: shared`` by that one parameter, and ``weight_decay: {shared: true, default: 0.1}``
+by it with another default.
 """
 
 from abc import abstractmethod
@@ -46,7 +46,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _whole(prior: plans.Prior) -> plans.Prior:
+def _complete(prior: plans.Prior) -> plans.Prior:
     if prior.model_fields_set not in ({"center", "spread"}, {"weights"}):
         fix = "Write {center: 2e-4, spread: 0.3} or {weights: [1, 2]}."
         raise fault("a prior has a center and a spread, or weights", "", fix)
@@ -69,7 +69,7 @@ Bounds = Annotated[
     tuple[float | None, float | None], Strict(strict=False), Field(examples=[[1, None]])
 ]
 Prior = Annotated[
-    plans.Prior, AfterValidator(_whole), Field(examples=[{"center": 2e-4, "spread": 0.3}])
+    plans.Prior, AfterValidator(_complete), Field(examples=[{"center": 2e-4, "spread": 0.3}])
 ]
 
 
@@ -106,7 +106,7 @@ class _Parameter(FileModel):
 
     @abstractmethod
     def _space(self) -> dict[str, object]:
-        """The fields of ``plans.Parameter`` that say which values there are."""
+        """The fields of ``plans.Parameter`` that tell which values are possible."""
 
 
 class NumberParameter(_Parameter):
@@ -199,12 +199,12 @@ def near(value: Scalar, allowed: tuple[Scalar, ...]) -> str:
 
 @dataclass
 class StrategyFile:
-    """A strategy file and where it stands among the folders.
+    """A strategy file and the position of its folder.
 
     Args:
-        layer: The place of its folder: 0 is what ships, a later folder wins over an earlier one.
-        layers: For each parameter the place of the last folder that states something of it.
-        traits: What the strategy is, whatever its ranges; None where its file is wrong about it.
+        layer: Position of its folder, 0 for the package's; later folders win over earlier ones.
+        layers: For each parameter the position of the last folder that changes it.
+        traits: The fixed properties of the method; None where the file's traits are wrong.
     """
 
     document: Document
@@ -245,17 +245,16 @@ class SharedParameters:
         return documents
 
     def include(self, file: StrategyFile, problems: list[Problem]) -> None:
-        """Write out the parameters of a strategy file: those it extends, includes and declares.
+        """Replace the parameters of a strategy file by all those it extends, includes and declares.
 
         Args:
-            file: The strategy file; its ``parameters`` are replaced by the whole ones. Those of
-                its parent are whole already.
-            problems: What it includes and does not exist is appended here.
+            file: The strategy file. The parameters of its parent must be complete already.
+            problems: Names that it includes but that do not exist are appended here.
         """
-        whole: dict[str, Any] = {}
+        complete: dict[str, Any] = {}
 
         def take(name: str, item: object, source: tuple[Document, Path_], layer: int) -> None:
-            whole[name] = item
+            complete[name] = item
             file.document.included[("parameters", name)] = source
             file.layers[name] = layer
 
@@ -266,7 +265,7 @@ class SharedParameters:
         for name, item in file.document.data["parameters"].items():
             changed = isinstance(item, Mapping) and item.get(SHARED) is True
             if item != SHARED and not changed:
-                whole[name], file.layers[name] = item, file.layer
+                complete[name], file.layers[name] = item, file.layer
                 continue
             documents = [*self.documents, *(() if changed else self.files)]
             if name not in documents:
@@ -282,12 +281,12 @@ class SharedParameters:
                 take(shared, document.data[shared], (document, (shared,)), layer)
             if changed:
                 own = {key: value for key, value in item.items() if key != SHARED}
-                whole[name], file.layers[name] = {**whole[name], **own}, file.layer
+                complete[name], file.layers[name] = {**complete[name], **own}, file.layer
         if file.traits is not None and file.traits.gradients_through_base:
             for name, document in self.of_features.items():
-                if name not in whole:
+                if name not in complete:
                     take(name, document.data[name], (document, (name,)), 0)
-        file.document.data["parameters"] = whole
+        file.document.data["parameters"] = complete
 
 
 class Requirement(FileModel):
@@ -360,8 +359,8 @@ class BookStrategy(FileModel):
 
     @property
     def traits(self) -> Traits:
-        """What the strategy is, whatever its ranges."""
-        assert self._file.traits is not None  # else there is no strategy
+        """The fixed properties of the method."""
+        assert self._file.traits is not None  # else there is no BookStrategy
         return self._file.traits
 
     @property
@@ -369,7 +368,7 @@ class BookStrategy(FileModel):
         return self._file.document.where(("strategy",))
 
     def layer(self, parameter: str) -> int:
-        """The place of the last folder that states something of a parameter, or leaves it out.
+        """Position of the last folder that changes a parameter or leaves it out.
 
         Rules of earlier folders do not change the parameter.
         """
@@ -419,10 +418,10 @@ def load_strategies(
 ) -> dict[str, BookStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 
-    ``beside`` are single files of installed packages, which count as the first folder.
+    ``of_features`` are single files of installed packages, which count as the first folder.
 
-    A folder ``parameters`` beside one of strategies holds parameters that they include by name.
-    Problems are appended, and a strategy whose file holds one is None.
+    A folder ``parameters`` next to such a folder has parameters that its files include by name.
+    Problems are appended, and a strategy with a problem in its file is None.
     """
     shared = SharedParameters()
     files: dict[str, StrategyFile] = {}
@@ -445,7 +444,7 @@ def load_strategies(
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
     strategies: dict[str, BookStrategy | None] = {}
-    # those that extend no other first, so that they are whole where another extends them
+    # those that extend no other come first, so that they are complete for those that extend them
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
         strategy = checked(STRATEGY, file.document, (), problems, file)
@@ -456,7 +455,7 @@ def load_strategies(
 
 
 def _read(path: Path) -> Document:
-    """A strategy's file, to be written out; an installed one is read once in a process."""
+    """A copy of a strategy's file to complete; an installed one is read once per process."""
     if path not in strategy_files().paths.values():
         return read(path)
     document = installed_file(path)
@@ -465,7 +464,7 @@ def _read(path: Path) -> Document:
 
 
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
-    """The traits of a strategy. A file that lays other ranges over an installed one states none."""
+    """The traits of a strategy. A file that only changes ranges of another has none."""
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))
     installed = strategy_files().paths.get(name)
@@ -488,7 +487,7 @@ def _include(
     shared: SharedParameters,
     problems: list[Problem],
 ) -> None:
-    """Write out the parameters that a strategy takes over from shared files and from another."""
+    """Add the parameters that a strategy takes from shared files and from the one it extends."""
     data = file.document.data
     extends = data.get("extends")
     bases = [name for name, other in files.items() if "extends" not in other.document.data]

@@ -335,7 +335,7 @@ def _clean(element: ElementTree.Element, group: str) -> None:
     element[:] = [
         part
         for style, marks in groupby(visible_elements, key=_style)
-        for part in _grouped(style, list(marks))
+        for part in _group_marks(style, list(marks))
     ]
 
 
@@ -344,7 +344,7 @@ def _style(element: ElementTree.Element) -> dict[str, str]:
     return {name: value for name, value in kept.items() if name in _STYLE_ATTRIBUTES}
 
 
-def _grouped(
+def _group_marks(
     style: Mapping[str, str], marks: list[ElementTree.Element]
 ) -> list[ElementTree.Element]:
     """Marks with one style, moved into a <g> that has the style."""
@@ -373,7 +373,7 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     label = element.get("aria-label", "")
     kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
     for name, value in element.attrib.items():
-        rounded = value if "opacity" in name else _rounded(value)
+        rounded = value if "opacity" in name else _round_numbers(value)
         if name == "d" and _LINE.fullmatch(value):
             rounded = _relative_path(value)
         if name not in _DROPPED_ATTRIBUTES and (name, rounded) not in _DEFAULT_ATTRIBUTES:
@@ -381,7 +381,7 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     return kept
 
 
-def _rounded(text: str) -> str:
+def _round_numbers(text: str) -> str:
     return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
 
 
@@ -396,6 +396,6 @@ def _relative_path(line: str) -> str:
         for pair in line[1:].split("L")
     ]
     steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
-    return _rounded(
+    return _round_numbers(
         f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)
     )

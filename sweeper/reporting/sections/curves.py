@@ -62,13 +62,13 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
     pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
     steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
     return Figures(
-        saved_seconds=math.fsum(map(_saved, pruned)) if pruned else None,
+        saved_seconds=math.fsum(map(_saved_seconds, pruned)) if pruned else None,
         median_prune_step=round(statistics.median(steps)) if steps else None,
         rung_items=max((trial.config.budget.rung_items for trial in run.trials), default=None),
     )
 
 
-def _saved(trial: TrialFiles) -> float:
+def _saved_seconds(trial: TrialFiles) -> float:
     """Seconds that the rest of a pruned trial would have taken at its pace."""
     if trial.result is None or not trial.rungs:
         return 0.0

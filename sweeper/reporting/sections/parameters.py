@@ -365,7 +365,7 @@ def finding(figures: Figures, report: Report) -> str:
         nothing = "No searched parameter varied." if many else ""
         return " ".join(_effects(figures, report.findings)) or nothing
     main = max(answers, key=lambda strategy: _trials(figures, strategy))
-    return _answer(_main(_chosen(figures.parameters, main)))
+    return _answer(_main(_key_parameters(figures.parameters, main)))
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
@@ -419,7 +419,7 @@ def _figure(
     findings: Findings, parameters: tuple[ParameterFinding, ...], strategy: str
 ) -> Figure | None:
     """The panels of one strategy, all with the same vertical scale."""
-    chosen = _chosen(parameters, strategy)
+    chosen = _key_parameters(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
     values = [t.objective for t in trials if t.objective is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
@@ -448,7 +448,9 @@ def _figure(
     )
 
 
-def _chosen(parameters: tuple[ParameterFinding, ...], strategy: str) -> list[ParameterFinding]:
+def _key_parameters(
+    parameters: tuple[ParameterFinding, ...], strategy: str
+) -> list[ParameterFinding]:
     of_strategy = [p for p in parameters if p.strategy == strategy and p.varied]
     of_strategy.sort(key=lambda p: [*KEY_PARAMETERS, p.parameter].index(p.parameter))
     return of_strategy[:_MAX_PANELS]
@@ -472,7 +474,7 @@ def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
         Column.of("parameter", "/parameter"),
         Number.of("best", "/best", words.value),
         Number.of("default", "/default", words.value),
-        Column("within noise of the best", _within),
+        Column("within noise of the best", _range_within_noise),
         Column("allowed range", lambda p: words.span(p.low, p.high)),
         Number.of("completed trials", "/trials"),
     ]
@@ -489,7 +491,7 @@ def _table(parameters: tuple[ParameterFinding, ...]) -> Table:
     )
 
 
-def _within(finding: ParameterFinding) -> str:
+def _range_within_noise(finding: ParameterFinding) -> str:
     low, high = finding.within_noise_low, finding.within_noise_high
     if finding.within_noise:
         return ", ".join(words.value(choice) for choice in finding.within_noise)

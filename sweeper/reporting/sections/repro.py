@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.reporting.blocks import Block, Code, FactList, NamedFact
+from sweeper.reporting.blocks import Block, Code, FactList, ListedFact
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import mix_lines, recommended_trial
 from sweeper.reporting.sections._plan import plan_table
@@ -39,7 +39,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
         yield plan_table(report)
 
 
-def _facts(report: Report) -> tuple[NamedFact, ...]:
+def _facts(report: Report) -> tuple[ListedFact, ...]:
     reproduction, data = report.findings.reproduction, report.plan.data
     models = [
         f"{name}, revision {revision}" if revision else f"{name}, no revision"
@@ -49,32 +49,32 @@ def _facts(report: Report) -> tuple[NamedFact, ...]:
     versions = ", ".join(f"{name} {version}" for name, version in reproduction.versions.items())
     budget, run = report.plan.budget, report.findings.run
     return (
-        NamedFact("base model", "; ".join(models)),
-        NamedFact(
+        ListedFact("base model", "; ".join(models)),
+        ListedFact(
             "data", f"{data.path or 'not given'}, {data.rows:,} rows ({splits or 'no splits'})"
         ),
         *(
-            NamedFact("training data", line)
+            ListedFact("training data", line)
             for line in mix_lines(report, recommended_trial(report))
         ),
-        *(NamedFact("examples", note.text) for note in report.findings.notes),
-        NamedFact(
+        *(ListedFact("examples", note.text) for note in report.findings.notes),
+        ListedFact(
             "data SHA-256",
             reproduction.data_sha256 or words.DASH,
             "/findings/reproduction/data_sha256",
         ),
-        NamedFact("hardware", reproduction.hardware, "/findings/reproduction/hardware"),
-        NamedFact("seeds", ", ".join(str(seed) for seed in reproduction.seeds)),
-        NamedFact(
+        ListedFact("hardware", reproduction.hardware, "/findings/reproduction/hardware"),
+        ListedFact("seeds", ", ".join(str(seed) for seed in reproduction.seeds)),
+        ListedFact(
             "budget",
             f"{budget.trials} trials of {words.value(budget.epochs)} epochs "
             f"({units.count(budget.full_tokens)} tokens), {budget.rungs} rungs, pruning from rung "
             f"{budget.first_rung} (of diverging trials at any rung)",
         ),
-        NamedFact(
+        ListedFact(
             "started",
             f"{run.started or words.DASH} UTC, {units.duration(run.training_seconds)} of training",
         ),
-        NamedFact("versions", versions or words.DASH),
-        NamedFact("sweeper", report.sweeper_version, "/sweeper_version"),
+        ListedFact("versions", versions or words.DASH),
+        ListedFact("sweeper", report.sweeper_version, "/sweeper_version"),
     )

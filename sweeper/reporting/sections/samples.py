@@ -26,7 +26,7 @@ from sweeper.reporting.blocks import (
     Cell,
     Column,
     Folded,
-    NamedFact,
+    ListedFact,
     Number,
     Sample,
     Samples,
@@ -124,7 +124,9 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     else:
         indices = sorted(texts)
     groups = (
-        _changed(groups_of_items, indices, scores[0], winner) if models[0].role == "base" else []
+        _most_changed_items(groups_of_items, indices, scores[0], winner)
+        if models[0].role == "base"
+        else []
     )
     if not written:
         suspects = suspected(scored[chosen], scored_indices)
@@ -144,7 +146,7 @@ def _rows(score: TestScore) -> Sequence[Sequence[float]]:
     return (score.item_losses, score.item_scores, *classes)
 
 
-def _changed(
+def _most_changed_items(
     groups_of_items: _GroupMaker, indices: Sequence[int], base: TestScore, winner: TestScore
 ) -> list[OutputGroup]:
     """The items whose loss improved or worsened most from base to winner, and random others."""
@@ -262,9 +264,9 @@ def _sample(figures: Figures, item: ShownItem) -> Sample:
     return Sample(
         f"Row {item.line}; loss of the reference: {', '.join(losses)}",
         (
-            NamedFact("input", item.asked, css="wide"),
-            NamedFact("reference", item.reference),
-            *(NamedFact(role, answer.text or words.DASH) for role, answer in answers),
+            ListedFact("input", item.asked, css="wide"),
+            ListedFact("reference", item.reference),
+            *(ListedFact(role, answer.text or words.DASH) for role, answer in answers),
         ),
     )
 

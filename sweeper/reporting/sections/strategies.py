@@ -215,7 +215,7 @@ def _table(report: Report) -> Table:
     columns += [
         Number(f"{time_name(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
         Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
-        Number("trained", _trained, unit="% of parameters"),
+        Number("trained", _trainable_share, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),
     ]
     columns += [
@@ -231,7 +231,7 @@ def _table(report: Report) -> Table:
     )
 
 
-def _trained(summary: StrategySummary) -> str:
+def _trainable_share(summary: StrategySummary) -> str:
     share = summary.trainable_share
     return words.DASH if share is None else words.share(share).removesuffix("%")
 

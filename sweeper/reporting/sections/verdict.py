@@ -134,10 +134,10 @@ def model_title(report: Report, name: str) -> str:
 def tested_tables(report: Report) -> Iterator[Table]:
     """A table of all models that were scored on the test split, if there are any."""
     if report.findings.tested:
-        yield _tested(report)
+        yield _test_table(report)
 
 
-def _tested(report: Report) -> Table:
+def _test_table(report: Report) -> Table:
     findings = report.findings
     models, metric = findings.tested, findings.metric
     plain = [

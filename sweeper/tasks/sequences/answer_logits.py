@@ -160,7 +160,7 @@ def logits_at(
         return output
     # An output layer that is not called as a module has processed all positions.
     if logits.dim() == 3 and logits.shape[:2] != (1, len(positions)):
-        logits = _selected(logits, positions, tokens)
+        logits = _states_at(logits, positions, tokens)
     output.logits = logits.reshape(-1, logits.shape[-1])
     return output
 
@@ -180,7 +180,7 @@ def row_means(losses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return sums / counts.clamp_min(1), counts
 
 
-def _selected(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
+def _states_at(states: Tensor, positions: Tensor, tokens: int) -> Tensor:
     """``(1, positions, width)`` from the last ``tokens`` of ``(batch, tokens or more, width)``."""
     return states[:, -tokens:].flatten(0, 1).index_select(0, positions).unsqueeze(0)
 
@@ -196,7 +196,7 @@ def _only_at(
         return
 
     def select(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        states = _selected(arguments[0], positions, tokens)
+        states = _states_at(arguments[0], positions, tokens)
         if layer_inputs is not None:
             layer_inputs.append(states[0])
             states = states[:, :1]

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from sweeper.data.examples import Message
-from sweeper.data.tools import PROBE, PROBED, as_text, for_template, spelled
+from sweeper.data.tools import PROBE, PROBE_TEXTS, as_text, for_template, text_with_calls
 from sweeper.errors import DataError
 from sweeper.facts.models.fallback_template import fallback
 
@@ -224,11 +224,11 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of the prompt: up to the start of the assistant's turn."""
-        return self._ids(self._render(self._prepared(messages), open_turn=True))
+        return self._ids(self._render(self._turns_for_template(messages), open_turn=True))
 
     def opening(self) -> list[int]:
         """Tokens up to the start of a user's turn, from which a model generates a question."""
-        text = self._render(self._prepared(_PROBE[:1]))
+        text = self._render(self._turns_for_template(_PROBE[:1]))
         return self._ids(text[: text.find(_PROBE[0].content)])
 
     def _ids(self, text: str) -> list[int]:
@@ -237,7 +237,7 @@ class Chat:
 
     def write(self, messages: Sequence[Message]) -> RenderedChat:
         """A conversation as text, with the positions of the assistant's turns."""
-        turns = self._prepared(messages)
+        turns = self._turns_for_template(messages)
         if not turns or turns[-1].role != "assistant":
             raise DataError("a conversation does not end with the assistant's answer")
         text = self._render(turns)
@@ -287,7 +287,7 @@ class Chat:
         Only the last answer is trained on: the template has changed earlier ones.
         """
         prompt = self._render(turns[:-1], open_turn=True)
-        text = prompt + spelled(turns[-1]) + self.end_of_turn
+        text = prompt + text_with_calls(turns[-1]) + self.end_of_turn
         return RenderedChat(text, ((len(prompt), len(text)),), _trained_turns(turns) - 1)
 
     def _render(self, turns: Sequence[Message], open_turn: bool = False) -> str:
@@ -308,7 +308,7 @@ class Chat:
             ) from error
         return text
 
-    def _prepared(self, messages: Sequence[Message]) -> list[Message]:
+    def _turns_for_template(self, messages: Sequence[Message]) -> list[Message]:
         """The turns as the template accepts them: system prompt moved, turns merged."""
         turns = list(messages)
         if self.system_prompt and not any(turn.role == "system" for turn in turns):
@@ -324,7 +324,7 @@ class Chat:
             replace(turn, content=_without_end(turn.content, self.end_of_turn, eos))
             if turn.role == "assistant"
             else turn
-            for turn in _merged(turns)
+            for turn in _merge_roles(turns)
         ]
 
     def _renders_system(self) -> bool:
@@ -341,7 +341,7 @@ class Chat:
             text = self._render(PROBE)
         except DataError:
             return False
-        return all(mark in text for mark in PROBED)
+        return all(mark in text for mark in PROBE_TEXTS)
 
     def _end_of_turn(self) -> str:
         """The text that ends an answer in the template: up to and with its first special token."""
@@ -355,7 +355,7 @@ def _trained_turns(turns: Sequence[Message]) -> int:
     return sum(turn.role == "assistant" and turn.trained for turn in turns)
 
 
-def _merged(turns: Sequence[Message]) -> list[Message]:
+def _merge_roles(turns: Sequence[Message]) -> list[Message]:
     """The turns with neighbours of one role merged: most templates require alternating roles."""
     merged: list[Message] = []
     for turn in turns:

@@ -1,7 +1,7 @@
 """The example of a plan: what the model reads, and what the loss is computed on."""
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.tools import calls_of, packed, spelled
+from sweeper.data.tools import calls_of, extras_json, text_with_calls
 from sweeper.facts.dataset.data_facts import shown_example
 from sweeper.facts.record import ShownExample
 from sweeper.spec import Spec
@@ -9,7 +9,7 @@ from sweeper.views.plan_view import marked
 
 
 def written(conversations):
-    return ["".join(f"<{t.role}>{spelled(t)}<end>" for t in one) for one in conversations]
+    return ["".join(f"<{t.role}>{text_with_calls(t)}<end>" for t in one) for one in conversations]
 
 
 def shown(example, labels=(), **spec):
@@ -25,7 +25,7 @@ def test_answers_of_a_conversation_are_marked_and_the_same_words_before_are_not(
 
 
 def test_a_call_of_a_tool_is_marked():
-    call = Message("assistant", "", packed(tool_calls=calls_of({"name": "clock"})))
+    call = Message("assistant", "", extras_json(tool_calls=calls_of({"name": "clock"})))
     text = shown(Example("k", 1, messages=(Message("user", "Time?"), call)), task="instruction")
     assert "«<tool_call>" in text
 

@@ -59,7 +59,7 @@ def test_a_name_means_one_gpu(written):
 @pytest.mark.parametrize("name", gpus.table())
 def test_every_gpu_is_found_by_its_own_names(name):
     gpu = gpus.table()[name]
-    for known in (name, *gpu.also):
+    for known in (name, *gpu.aliases):
         assert gpus.by_name(known) == gpu
 
 

@@ -9,7 +9,7 @@ import pytest
 from sweeper.facts.machine import measured
 from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.detect_hardware import DetectedGpu
-from sweeper.facts.machine.hardware import _detected
+from sweeper.facts.machine.hardware import _detected_hardware
 from sweeper.facts.machine.measured import append, path_of, read, shape_of, with_measured
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, Measured
@@ -106,7 +106,7 @@ def test_a_shape_is_of_the_architecture_and_not_of_a_name() -> None:
 
 def test_a_card_that_no_table_holds_is_found_by_the_name_that_torch_knows() -> None:
     gpu = DetectedGpu("Some Card", 24.0, bf16=True)
-    name = _detected(HardwareSpec(), (gpu,)).name
+    name = _detected_hardware(HardwareSpec(), (gpu,)).name
     assert name != "Some Card"
     assert path_of(name, 0) == path_of("Some Card", 0)
     assert path_of("Some Processor (Icelake)", 2) != path_of("Some Processor", 2)

@@ -273,7 +273,7 @@ def test_a_run_is_resumed_with_its_changes_and_another_request_needs_new(monkeyp
     assert [(one.line, one.action) for one in begun.changes] == [
         (line, "removed") for line in (61, 62, 63)
     ]
-    run_steps._frozen(begun).write(begun.folder.plan)
+    run_steps._stored_plan(begun).write(begun.folder.plan)
     lines = begun.folder.data_changes.read_text().splitlines()
     assert [json.loads(line)["line"] for line in lines] == [61, 62, 63]
     # What is known is not looked for again.
@@ -281,11 +281,11 @@ def test_a_run_is_resumed_with_its_changes_and_another_request_needs_new(monkeyp
         blind.setattr(rows_part, "fix", None)
         again = run_steps.prepare(spec, check_model=False)
     assert again.changes == begun.changes
-    assert run_steps._frozen(again) == begun.plan
+    assert run_steps._stored_plan(again) == begun.plan
     features = spec.features.model_copy(update={"quality": Options()})
     other = spec.model_copy(update={"features": features})
     changed = run_steps.prepare(other, check_model=False)
     assert changed.changes == ()
     with pytest.raises(RunError, match=r"the data set \(its rows") as caught:
-        run_steps._frozen(changed)
+        run_steps._stored_plan(changed)
     assert "Give --new" in str(caught.value)

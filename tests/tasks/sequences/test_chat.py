@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import Template
 
 from sweeper.data.examples import Message
-from sweeper.data.tools import calls_of, packed, tools_of
+from sweeper.data.tools import calls_of, extras_json, tools_of
 from sweeper.errors import DataError
 from sweeper.facts.models import fallback_template as forms
 from sweeper.tasks.sequences.chat import Chat
@@ -383,9 +383,11 @@ TOOLS = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CALLED = (
-    Message("system", "", packed(tools=tools_of([{"name": "clock", "parameters": {}}]))),
+    Message("system", "", extras_json(tools=tools_of([{"name": "clock", "parameters": {}}]))),
     Message("user", "What time is it?"),
-    Message("assistant", "", packed(tool_calls=calls_of({"name": "clock", "arguments": {"h": 1}}))),
+    Message(
+        "assistant", "", extras_json(tool_calls=calls_of({"name": "clock", "arguments": {"h": 1}}))
+    ),
     Message("tool", "noon"),
     Message("assistant", "It is noon."),
 )
