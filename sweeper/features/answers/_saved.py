@@ -16,7 +16,7 @@ from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Spec
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
-_ID = "custom_id"
+_KEY_FIELD = "custom_id"
 """The name of a request in a file of OpenAI's Batch API; here the key of its prompt."""
 
 
@@ -24,9 +24,9 @@ class SavedAnswers(Record):
     """The answers of one model.
 
     Args:
-        name: Of its files in a run.
-        title: That of the model for people.
-        sha256: Of the answers.
+        name: Name of the model's files in a run.
+        title: Name of the model in reports.
+        sha256: Digest of the answers.
     """
 
     name: str
@@ -36,11 +36,11 @@ class SavedAnswers(Record):
 
     @classmethod
     def of(cls, path: str) -> SavedAnswers:
-        """Those in a file, which is not read yet."""
+        """The answers in a file, which is not read yet."""
         title = Path(path).name.partition(".jsonl")[0]
         return cls(name=f"answers-{title}", title=title, path=path)
 
-    def to(self, dataset: Dataset, spec: Spec, *splits: Split) -> list[str]:
+    def answers_for(self, dataset: Dataset, spec: Spec, *splits: Split) -> list[str]:
         """The answer to each example of these splits.
 
         Raises:
@@ -68,24 +68,24 @@ class SavedAnswers(Record):
         return [answers[example.key] for split in splits for example in dataset.splits[split]]
 
     def checked(self, dataset: Dataset, spec: Spec) -> SavedAnswers:
-        """The same with the digest of its answers, all of which are there.
+        """The same with the digest of its answers, after a check that none is missing.
 
         Raises:
-            DataError: See ``to``.
+            DataError: See ``answers_for``.
         """
-        answers = json.dumps(self.to(dataset, spec, *HELD_OUT))
+        answers = json.dumps(self.answers_for(dataset, spec, *HELD_OUT))
         digest = hashlib.sha256(answers.encode("utf-8", "surrogatepass"))
         return self.model_copy(update={"sha256": digest.hexdigest()})
 
 
 def _read(path: str, spec: Spec) -> Mapping[str, str]:
-    """From the key of a prompt to its answer.
+    """Each answer by the key of its prompt.
 
-    The file is what OpenAI's Batch API gives for the file of ``write_prompts``, or has the rows of
-    the data with the model's answers in place of their own.
+    The file is the output of OpenAI's Batch API for the file of ``sweeper data prompts``, or
+    has the rows of the data with the model's answers in place of their own.
 
     Raises:
-        DataError: It cannot be read, or has several answers to one prompt.
+        DataError: The file cannot be read, or has several answers to one prompt.
     """
     # Not at the top: every plan loads this module, and only one with answers reads rows here.
     from sweeper.data.reading.layout import SplitFiles
@@ -93,15 +93,15 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     from sweeper.data.rows import read_rows
 
     table = read(Path(path))
-    if any(_ID in fields for fields in table.sample(1)):
+    if any(_KEY_FIELD in fields for fields in table.sample(1)):
         pairs: Iterator[tuple[int, str, str]] = (
-            (line, str(fields.get(_ID)), answer)
+            (line, str(fields.get(_KEY_FIELD)), answer)
             for line, fields in table.rows
-            if (answer := _of_batch(fields)) is not None
+            if (answer := _batch_answer(fields)) is not None
         )
     else:
-        named = DataSpec(path=path, format=spec.data.format, columns=spec.data.columns)
-        rows = read_rows(named, spec.task, SplitFiles({"train": (Path(path),)})).rows
+        data_spec = DataSpec(path=path, format=spec.data.format, columns=spec.data.columns)
+        rows = read_rows(data_spec, spec.task, SplitFiles({"train": (Path(path),)})).rows
         pairs = ((row.line, row.example.key, row.example.answer) for row in rows if row.example)
     answers: dict[str, str] = {}
     for line, key, answer in pairs:
@@ -115,11 +115,11 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     return answers
 
 
-def _of_batch(fields: Mapping[str, object]) -> str | None:
-    """The answer in a line of the Batch API; None where the request failed."""
+def _batch_answer(fields: Mapping[str, object]) -> str | None:
+    """The answer in a line of the Batch API; None if the request failed."""
     try:
-        answer: Any = fields["response"]
-        answer = answer["body"]["choices"][0]["message"]
+        response: Any = fields["response"]
+        answer = response["body"]["choices"][0]["message"]
         calls = (
             extras_json(tool_calls=calls_of(answer["tool_calls"]))
             if answer.get("tool_calls")
@@ -131,7 +131,7 @@ def _of_batch(fields: Mapping[str, object]) -> str | None:
 
 
 class PromptsFile(Record):
-    """A file with prompts: how many, and of how many rows of each split."""
+    """A file with prompts: the number of prompts, and the rows of each split."""
 
     output: str
     prompts: int
@@ -140,15 +140,20 @@ class PromptsFile(Record):
 
 def prompts(dataset: Dataset, model: str) -> Iterator[dict[str, object]]:
     """A request of the Batch API for each prompt of validation and test, without its answer."""
-    asked: set[str] = set()
+    written_keys: set[str] = set()
     for example in (example for split in HELD_OUT for example in dataset.splits[split]):
-        if example.key in asked:
+        if example.key in written_keys:
             continue
-        asked.add(example.key)
+        written_keys.add(example.key)
         turns = example.messages[:-1] or (Message("user", example.text),)
         messages, tools = for_template(turns)
         for turn in messages:
             for call in turn.get("tool_calls", ()):
                 call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
         body = {"model": model, "messages": messages, **({"tools": tools} if tools else {})}
-        yield {_ID: example.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        yield {
+            _KEY_FIELD: example.key,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": body,
+        }

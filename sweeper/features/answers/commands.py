@@ -48,11 +48,11 @@ def prompts(
     write_rows(output, rows)
     counts = {split: len(dataset.splits[split]) for split in HELD_OUT}
     if as_json:
-        made = PromptsFile(output=str(output), prompts=len(rows), rows=dict(counts))
-        typer.echo(made.model_dump_json(indent=2))
+        prompts_file = PromptsFile(output=str(output), prompts=len(rows), rows=dict(counts))
+        typer.echo(prompts_file.model_dump_json(indent=2))
     else:
-        of = " and ".join(f"{count:,} {split}" for split, count in counts.items())
-        out().print(f"{len(rows):,} prompts of {of} rows: {output}", markup=False)
+        rows_by_split = " and ".join(f"{count:,} {split}" for split, count in counts.items())
+        out().print(f"{len(rows):,} prompts of {rows_by_split} rows: {output}", markup=False)
 
 
 def answers() -> dict[str, Any]:

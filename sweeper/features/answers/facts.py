@@ -42,7 +42,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> AnswersFacts | None:
-    """The models, after a look at every answer."""
+    """The models, after a check that no answer is missing."""
     saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     if not saved or dataset is None:
         return None
@@ -50,6 +50,6 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 
 def identity(spec: Spec, facts: Facts) -> object:
-    """The digests of the answers: a later call of the run must compare with the same."""
+    """The digests of the answers, which a run must not change when it is continued."""
     recorded = parts.record_of(facts.features, "answers", AnswersFacts)
     return [[model.name, model.sha256] for model in recorded.models] if recorded else None

@@ -1,4 +1,4 @@
-"""Is a trial as good as the model elsewhere? Whether it is worse by less than the margin."""
+"""Whether a trial is as good as a model elsewhere: worse by less than the margin."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ReferenceComparison(Record):
     """The best trial against one model elsewhere, on the test split.
 
     Args:
-        title: The model.
-        comparison: First minus second is trial minus model.
+        title: Name of the model.
+        comparison: The difference is trial minus model.
     """
 
     title: str
@@ -55,7 +55,7 @@ def sentence(model: ReferenceComparison, figures: Figures) -> str:
     """What the test split says about the trial and one model."""
     comparison = model.comparison
     trial = comparison.first.replace("-", " ")
-    gap = words.difference(comparison.difference, figures.metric)
+    difference = words.difference(comparison.difference, figures.metric)
     margin = f"by more than {words.points(figures.margin_points)}"
     if comparison.outcome == "better":
         answer = f"{trial} is better than {model.title}"
@@ -65,8 +65,8 @@ def sentence(model: ReferenceComparison, figures: Figures) -> str:
         answer = f"{trial} is not worse than {model.title} {margin}"
     else:
         answer = f"the test split cannot tell whether {trial} is worse than {model.title} {margin}"
-        gap = f"{gap}, {words.outcome(comparison, figures.margin_points / 100)}"
-    return f"{words.sentence(answer)}: {gap}."
+        difference = f"{difference}, {words.outcome(comparison, figures.margin_points / 100)}"
+    return f"{words.sentence(answer)}: {difference}."
 
 
 def because(figures: Figures, findings: Findings) -> Iterator[str]:
@@ -83,7 +83,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """A table, one line a model."""
+    """A table with one line for each model."""
     columns: list[Column[ReferenceComparison]] = [
         Column("model", lambda row: row.title, "/title"),
         Column(

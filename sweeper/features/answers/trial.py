@@ -18,29 +18,30 @@ from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 
 
 def baselines(context: ModelContext) -> Iterator[ReferenceModel]:
-    """The models of the request."""
+    """One reference model for each file of ``--answers``."""
     for path in context.spec.features.of(Options).files:
         yield ReferenceModel(SavedAnswers.of(path), context)
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """Scores of saved answers: of the items with a weight, as trials have them.
+    """Scores of saved answers on the items that trials are scored on (those with a weight).
 
     Args:
-        items: One for each scored item.
+        weights: One for each item; 0 if trials leave it out.
+        item_scores: One for each item with a weight.
         value: Their mean, in the headline metric.
     """
 
     weights: tuple[float, ...]
-    items: Sequence[float]
+    item_scores: Sequence[float]
     value: float
     metrics: dict[str, float]
     generated: GeneratedAnswers | None = None
 
 
 class ReferenceModel:
-    """A model elsewhere, of which there are only answers."""
+    """A model elsewhere, of which only answers are saved."""
 
     def __init__(self, saved: SavedAnswers, context: ModelContext) -> None:
         self.name = saved.name
@@ -62,7 +63,7 @@ class ReferenceModel:
     def on_test(self) -> TestScore:
         """Its scores on the test split."""
         scores = self._scores("test")
-        values = iter(scores.items)
+        values = iter(scores.item_scores)
         return TestScore(
             name=self.name,
             metrics=scores.metrics,
@@ -73,16 +74,18 @@ class ReferenceModel:
         )
 
     def _scores(self, split: Split) -> _Scores:
-        examples, items = self._context.dataset.splits[split], self._context.items(split)
-        texts = self._saved.to(self._context.dataset, self._context.spec, split)
+        examples, split_items = self._context.dataset.splits[split], self._context.items(split)
+        all_answers = self._saved.answers_for(self._context.dataset, self._context.spec, split)
         weights = tuple(
-            float("dropped" not in item["encoding_kinds"]) for item in items.encoding_kinds
+            float("dropped" not in row["encoding_kinds"]) for row in split_items.encoding_kinds
         )
-        answers = [text for text, weight in zip(texts, weights, strict=True) if weight]
-        asked = [example for example, weight in zip(examples, weights, strict=True) if weight]
+        answers = [text for text, weight in zip(all_answers, weights, strict=True) if weight]
+        scored_examples = [
+            example for example, weight in zip(examples, weights, strict=True) if weight
+        ]
         if isinstance(self._context.task, ClassDecisions):
-            return self._of_classes(self._context.task, weights, answers, asked)
-        return self._of_texts(weights, answers, asked)
+            return self._of_classes(self._context.task, weights, answers, scored_examples)
+        return self._of_texts(weights, answers, scored_examples)
 
     def _of_classes(
         self,
@@ -94,17 +97,17 @@ class ReferenceModel:
         """An answer that names no class is wrong."""
         objective = self._context.objective
         numbers = {normalised(label): number for number, label in enumerate(task.dataset.labels)}
-        decided = [numbers.get(normalised(text), -1) for text in answers]
+        predicted = [numbers.get(normalised(text), -1) for text in answers]
         true = task.targets(examples)
         if objective.function:
-            value, items = user_function.measure(objective, answers, examples)
+            value, item_scores = user_function.measure(objective, answers, examples)
         else:
             metric = metrics()["accuracy" if objective.is_loss else objective.metric]
-            items = item_values(metric.compute, decided, true, per_item=metric.per_item)
-            value = metric.compute(decided, true)
-        figures = compute_metrics("classes", decided, true)
+            item_scores = item_values(metric.compute, predicted, true, per_item=metric.per_item)
+            value = metric.compute(predicted, true)
+        figures = compute_metrics("classes", predicted, true)
         figures |= {} if objective.is_loss else {objective.metric: value}
-        return _Scores(weights, items, value, figures)
+        return _Scores(weights, item_scores, value, figures)
 
     def _of_texts(
         self, weights: tuple[float, ...], answers: list[str], examples: list[Example]
@@ -112,14 +115,14 @@ class ReferenceModel:
         context = self._context
         tokens = max((len(ids) for ids in context.tokenizer(answers)["input_ids"]), default=0)
         figures = compute_metrics("answers", answers, [example.accepted for example in examples])
-        written = ItemAnswers(tuple((text,) for text in answers), figures, tokens)
-        score = from_answers(context.objective, written, examples, context.underway)
+        item_answers = ItemAnswers(tuple((text,) for text in answers), figures, tokens)
+        score = from_answers(context.objective, item_answers, examples, context.underway)
         places = tuple(index for index, weight in enumerate(weights) if weight)
         generated = GeneratedAnswers(
             items=len(places),
             metrics=figures,
             places=places,
-            item_metrics=item_metrics(written, examples),
+            item_metrics=item_metrics(item_answers, examples),
             most_tokens=tokens,
         )
         figures = figures | {context.objective.metric: score.value}

@@ -1,4 +1,4 @@
-"""The figures of forgetting: what was lost on other tasks, and on general text."""
+"""The figures of forgetting: losses on other tasks and on general text."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Figures(Record):
 
 def forgetting(run: RunFiles, verdict: Verdict) -> Figures | NotMeasured:
     """All figures of a run about forgetting."""
-    changes = [_trial(run, trial) for trial in run.trials if trial.completed]
-    trials = tuple(trial for trial in changes if trial is not None)
+    measured = [_trial(run, trial) for trial in run.trials if trial.completed]
+    trials = tuple(trial for trial in measured if trial is not None)
     tasks = task_changes(run)
     if not tasks and not trials:
         return _not_measured(run)
@@ -90,7 +90,7 @@ def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
 
 
 def limit_text(points: float) -> str:
-    """The limit of ``--max-forgetting`` in the units of what it limits.
+    """The limit of ``--max-forgetting``, of a score and of a text.
 
     >>> limit_text(2.0)
     '2 points of a score, 0.02 nats/token of a text'
@@ -98,9 +98,10 @@ def limit_text(points: float) -> str:
     return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
 
 
-_OVER, _UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
-_WITHIN, _OPEN = "within it on", "not settled on"
-_ABOVE = "above it within noise, which the gate lets pass, on"
+# Where a trial stands against the limit.
+_OVER, _NOISE_UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
+_WITHIN, _UNSETTLED = "within it on", "not settled on"
+_OVER_WITHIN_NOISE = "above it within noise, which the gate lets pass, on"
 
 
 def limit_sentence(
@@ -113,18 +114,22 @@ def limit_sentence(
     if limit is None or trial is None:
         return ""
     losses = [(task.task, task.lost, task.unit) for task in tasks if task.trial == trial]
-    own = [item for item in trials if item.trial == trial]
-    losses += [("general text", item.forgetting, _TEXT_UNIT) for item in own]
+    trials_here = [item for item in trials if item.trial == trial]
+    losses += [("general text", item.forgetting, _TEXT_UNIT) for item in trials_here]
     if not losses:
         return f"What trial {trial} lost was not measured, so the limit was not checked."
-    named: dict[str, list[str]] = {}
+    names_by_standing: dict[str, list[str]] = {}
     for name, interval, unit in losses:
         standing = _standing(interval, limit)
-        value = f", {lost(interval, unit)}" if standing in (_UNKNOWN, _ABOVE) else ""
-        named.setdefault(standing, []).append(f"{name}{value}")
-    order = (_OVER, _UNKNOWN, _WITHIN, _ABOVE, _OPEN)
+        value = (
+            f", {lost(interval, unit)}" if standing in (_NOISE_UNKNOWN, _OVER_WITHIN_NOISE) else ""
+        )
+        names_by_standing.setdefault(standing, []).append(f"{name}{value}")
+    order = (_OVER, _NOISE_UNKNOWN, _WITHIN, _OVER_WITHIN_NOISE, _UNSETTLED)
     parts = [
-        f"{standing} {units.joined(named[standing])}" for standing in order if standing in named
+        f"{standing} {units.joined(names_by_standing[standing])}"
+        for standing in order
+        if standing in names_by_standing
     ]
     return f"Limit of {limit_text(limit)}: trial {trial} is {', '.join(parts)}."
 
@@ -135,5 +140,5 @@ def _standing(interval: Interval, limit: float) -> str:
     if interval.high is not None and interval.high <= limit:
         return _WITHIN
     if interval.value <= limit:
-        return _OPEN
-    return _UNKNOWN if interval.low is None else _ABOVE
+        return _UNSETTLED
+    return _NOISE_UNKNOWN if interval.low is None else _OVER_WITHIN_NOISE

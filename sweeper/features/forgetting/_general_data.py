@@ -1,6 +1,6 @@
-"""General text or instructions: a part to replay in training, and a small part to measure with.
+"""General text or instructions: a part to replay in training, and a held-back part to score.
 
-What is measured with is never trained on.
+The held-back part is never trained on.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 
-# In the cache, with what base models wrote.
+# The cache folder of texts that base models wrote.
 FOLDER = "general"
 TEXT = f"{GENERAL}.text"
 """The name of the loss on general text among the measures of a trial."""
-# Every completed trial is scored on these, so that they must stay a small part of its time.
+# Texts on which every completed trial is scored: few, to stay a small part of its time.
 HELD_BACK = 32
-# Of them, those that a trial with a limit is scored on at each rung below the last.
+# Texts on which a trial with a limit is scored at each rung below the last.
 RUNG_TEXTS = 8
-# What is held back is cut there: 32 texts of this length cost a 135M model seconds on a CPU.
+# Held-back texts are cut to this length: 32 of them cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
-# Of a small set no more than this share is held back.
-_SHARE = 5
-# Replay takes about one general text for every few examples of the task; of a large set no more
-# are tokenised than the task has examples, or than this.
-_FEWEST = 1000
+# At most one in so many different texts is held back.
+_TEXTS_PER_HELD_BACK = 5
+# Replay needs about one general text for a few task examples. So at most as many texts are
+# tokenised as the task has examples, or this many if it has fewer.
+_MIN_REPLAY_TEXTS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class SelfSampling:
     """Sampling options of a base model that writes general text itself.
 
     Args:
-        texts: How many, and an answer to each where it has a chat template; empty and repeated ones
-            are left out afterwards.
-        tokens: The most of one text, or of a question and of its answer.
+        texts: Number of texts, or of questions and answers if there is a chat template; empty and
+            repeated ones are left out afterwards.
+        tokens: Limit on the tokens of a text, of a question and of an answer.
         temperature: 1 samples the model's own distribution.
     """
 
@@ -61,9 +61,9 @@ class GeneralText:
     """General data in its two parts.
 
     Args:
-        replay: What may be mixed into training, in the order of hashes.
-        held_back: What forgetting is measured with.
-        leaked: Rows that were left out, since they quote validation or test rows of the task.
+        replay: Examples that may be mixed into training, in the order of hashes.
+        held_back: Examples with which forgetting is measured.
+        leaked: Number of rows left out because they quote validation or test rows of the task.
         fingerprint: SHA-256 over the content of both parts.
     """
 
@@ -74,45 +74,45 @@ class GeneralText:
 
 
 def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
-    """The general data that a request names, without what quotes the task's held-out rows.
+    """The general data that a request names, without rows that quote the task's held-out rows.
 
     Raises:
-        DataError: It cannot be read or recognised, or holds too little to be of use.
+        DataError: The data cannot be read or recognised, or are too few to be of use.
     """
-    # Here, since plans use the numbers above and read no data.
+    # Imported here: plans use the constants above, but read no data.
     from sweeper.data.corpus import held_out, without_duplicates, without_held_out_text
     from sweeper.data.load import load_corpus
 
     options = spec.features.of(Options)
     assert options.general is not None
-    read = load_corpus(options.general, spec.data, revision=options.general_revision)
-    unique = without_duplicates(read)
+    examples = load_corpus(options.general, spec.data, revision=options.general_revision)
+    unique = without_duplicates(examples)
     clean = without_held_out_text(unique, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(
-            f"{units.plural(len(clean), 'general text')} left of {len(read)}",
+            f"{units.plural(len(clean), 'general text')} left of {len(examples)}",
             why="One part is held out for scoring, so at least two different texts are needed. "
             "Repeated texts and those that quote the task's validation or test rows are left out.",
             fix="Name more general text with --general.",
             where=options.general,
         )
-    most = max(_FEWEST, len(dataset.splits["train"]))
+    most = max(_MIN_REPLAY_TEXTS, len(dataset.splits["train"]))
     return divided(clean, spec.data.split_seed, most, leaked=len(unique) - len(clean))
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
-    """Hold back a few texts by the hash of what they ask; the rest, ``most`` at most, is replayed.
+    """Hold back a few texts by the hash of their input; at most ``most`` others are replayed.
 
-    Rows that ask the same stay together, and what quotes a held-back text is not replayed.
+    Rows with the same input stay together, and rows that quote a held-back text are not replayed.
     """
     from sweeper.data.corpus import without_held_out_text
 
     ordered = sorted(examples, key=lambda e: (digest(f"{seed}:{e.key}"), e.content_hash()))
     keys = list(dict.fromkeys(example.key for example in ordered))
-    chosen = set(keys[: max(1, min(HELD_BACK, len(keys) // _SHARE))])
-    firsts = {example.key: example for example in reversed(ordered) if example.key in chosen}
-    held = tuple(firsts[key] for key in keys if key in chosen)
-    rest = tuple(example for example in ordered if example.key not in chosen)
+    held_keys = set(keys[: max(1, min(HELD_BACK, len(keys) // _TEXTS_PER_HELD_BACK))])
+    firsts = {example.key: example for example in reversed(ordered) if example.key in held_keys}
+    held = tuple(firsts[key] for key in keys if key in held_keys)
+    rest = tuple(example for example in ordered if example.key not in held_keys)
     replay = without_held_out_text(rest, held)[:most]
     sha = hashlib.sha256()
     for part in (held, replay):
@@ -123,7 +123,7 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
 
 
 def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:
-    """Its folder in the cache, whether it is there or not."""
+    """The cache folder of a base's self-generated text, which may not exist yet."""
     parts = {
         "sampling": asdict(sampling),
         "model": [facts.id, facts.revision],
@@ -134,7 +134,7 @@ def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) ->
 
 
 def has_written(facts: ModelFacts) -> bool:
-    """Whether the base wrote such text for an earlier run."""
+    """Whether text that the base wrote for an earlier run is kept."""
     if facts.folder is None:
         return False
     return own_text_folder(facts, Path(facts.folder), SelfSampling()).is_dir()

@@ -1,7 +1,7 @@
 """General data, tokenised once, with the untrained base's losses on it.
 
-If the user gives none, the base model writes it: where its tokenizer has a chat template, it makes
-up a question from the template's opening and answers it; else it writes on from the beginning of a
+If the user gives none, the base model writes it: where its tokenizer has a chat template, it writes
+a question from the template's opening and answers it; else it continues from the first token of a
 text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against
 forgetting; questions from the opening of the template alone are Magpie's (Xu et al. 2024,
 arXiv:2406.08464).
@@ -48,14 +48,15 @@ from sweeper.tasks.text import TextTask
 from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import TrialConfig
 
-_LEAST = 2
+# One text to replay, and another to score.
+_MIN_TEXTS = 2
 TEXTS, RECORD = "texts.json", "sampling.json"
 
 
 class General(TextTask):
     """Negative log-likelihood of general text, in nats per token.
 
-    Plain text is learnt whole; of conversations, what the assistant says.
+    Plain text is learnt whole; of conversations, the assistant's turns.
     """
 
     name = "general text"
@@ -75,8 +76,8 @@ class GeneralSet:
     """General data, loaded on first use.
 
     Args:
-        context: The base model and its data; its task's spec may name the data.
-        sampling: How the base is sampled where it does not.
+        context: The base model and its data; its task's spec may name general data.
+        sampling: How the base writes general text if none is named.
     """
 
     def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
@@ -90,17 +91,17 @@ class GeneralSet:
     def watched(self, parameters: Mapping[str, Scalar]) -> bool:
         """Whether a trial with these parameters is scored on the held-out texts.
 
-        It is where general data was given or forgetting is limited, for the sweep or the trial, and
-        the model still writes text after training.
+        It is if general data is given, forgetting is limited or the trial replays text, and the
+        model still writes text after training.
         """
         options = self._options
-        asked = options.general is not None or options.max_points is not None
+        requested = options.general is not None or options.max_points is not None
         replays = bool(parameters.get("replay_share"))
-        return (asked or replays) and self._context.task.task_type == "CAUSAL_LM"
+        return (requested or replays) and self._context.task.task_type == "CAUSAL_LM"
 
     @contextmanager
     def writing(self, seconds: dict[str, float], name: str) -> Iterator[None]:
-        """A context that adds the seconds in which the base wrote to those of this name."""
+        """Add the seconds in which the base writes text to ``seconds[name]``."""
         before = self.writing_seconds
         yield
         if (wrote := self.writing_seconds - before) > 0:
@@ -111,7 +112,7 @@ class GeneralSet:
         """The user's general data, or text that the base wrote.
 
         Raises:
-            UsageError: The model writes no text, or what it wrote is of no use.
+            UsageError: The model writes no text, or its texts are of no use.
         """
         context = self._context
         if context.task.task_type != "CAUSAL_LM":
@@ -124,7 +125,7 @@ class GeneralSet:
             return general_text(context.task.spec, context.dataset)
         written = self._written()
         clean = without_held_out_text(written, held_out(context.dataset))
-        if len({example.key for example in clean}) < _LEAST:
+        if len({example.key for example in clean}) < _MIN_TEXTS:
             raise UsageError(
                 f"{context.facts.id} wrote {len(clean)} usable texts by itself",
                 why="They are what replay would use, since no general data was given.",
@@ -138,7 +139,7 @@ class GeneralSet:
 
         def write(folder: Path) -> None:
             start = time.perf_counter()
-            rows = _written(context.base(), context.tokenizer, sampling, context.underway)
+            rows = _write_texts(context.base(), context.tokenizer, sampling, context.underway)
             record = asdict(sampling) | {"seconds": time.perf_counter() - start}
             self.writing_seconds += record["seconds"]
             (folder / TEXTS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
@@ -148,15 +149,15 @@ class GeneralSet:
             context.underway("waiting for general text that another process writes", 0, 0)
 
         target = own_text_folder(context.facts, context.folder, sampling)
-        folder = made_once(target, write, lambda path: _kept(path) is not None, waiting)
-        return _kept(folder) or ()
+        folder = made_once(target, write, lambda path: _read_examples(path) is not None, waiting)
+        return _read_examples(folder) or ()
 
     def task(self, tokens: int) -> General:
-        """Encodes general text, cut after so many tokens."""
+        """The task that encodes general text, cut after so many tokens."""
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
         if self._options.general is None and not context.tokenizer.chat_template:
-            # A text that was cut when it was written has no end to learn, and is cut there again.
+            # A text that was cut at this length has no end to learn.
             cap = min(cap, self._sampling.tokens)
         dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)
@@ -215,8 +216,8 @@ class GeneralSet:
         return self._of_base[key]
 
 
-def _kept(folder: Path) -> tuple[Example, ...] | None:
-    """The examples in a folder; None where it has none or is damaged."""
+def _read_examples(folder: Path) -> tuple[Example, ...] | None:
+    """The examples in a folder; None if there are none or the file is damaged."""
     try:
         rows = value_of((folder / TEXTS).read_text(encoding="utf-8"))
         return tuple(_example(line, row) for line, row in enumerate(rows, start=1))
@@ -232,47 +233,47 @@ def _example(line: int, row: Sequence[str]) -> Example:
     return Example(key=input_key(question), line=line, messages=turns)
 
 
-def _written(
+def _write_texts(
     base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: Underway
 ) -> list[list[str]]:
     """Texts, or questions with answers, without empty and repeated ones."""
     chat = Chat(tokenizer)
     stops = chat.stop_tokens or (0,)
 
-    def say(prompts: list[list[int]], what: str) -> list[str]:
+    def generate_texts(prompts: list[list[int]], progress_title: str) -> list[str]:
         def report_progress(done: int, _: int) -> None:
-            underway(what, start + done, len(prompts))
+            underway(progress_title, start + done, len(prompts))
 
         generated: list[str] = []
         for start in range(0, len(prompts), sampling.batch):
             report_progress(0, 0)
-            part = prompts[start : start + sampling.batch]
-            how = Sampling(sampling.temperature, seed=sampling.seed + start)
+            batch = prompts[start : start + sampling.batch]
+            sampling_options = Sampling(sampling.temperature, seed=sampling.seed + start)
             answers = generate(
                 base,
                 tokenizer,
-                part,
+                batch,
                 stops,
                 max_new_tokens=sampling.tokens,
                 batch_size=sampling.batch,
-                sampling=how,
+                sampling=sampling_options,
                 underway=report_progress,
             )
             generated += [texts[0] for texts in answers]
         return generated
 
-    def whole(text: str) -> bool:
+    def is_complete(text: str) -> bool:
         """Whether a text is neither empty nor cut, since a cut text would teach to stop early."""
         length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         return 0 < length < sampling.tokens
 
     if not chat.has_template:
-        begin = tokenizer.bos_token_id
-        first = [stops[0] if begin is None else begin]
-        texts = say([first] * sampling.texts, "writing general text")
+        bos_token = tokenizer.bos_token_id
+        first = [stops[0] if bos_token is None else bos_token]
+        texts = generate_texts([first] * sampling.texts, "writing general text")
         return [[text] for text in dict.fromkeys(filter(None, texts))]
-    generated = say([chat.opening()] * sampling.texts, "writing general questions")
-    questions = [text for text in dict.fromkeys(generated) if whole(text)]
+    generated = generate_texts([chat.opening()] * sampling.texts, "writing general questions")
+    questions = [text for text in dict.fromkeys(generated) if is_complete(text)]
     prompts = [chat.prompt([Message("user", question)]) for question in questions]
-    answers = say(prompts, "answering general questions")
-    return [[q, a] for q, a in zip(questions, answers, strict=True) if whole(a)]
+    answers = generate_texts(prompts, "answering general questions")
+    return [[q, a] for q, a in zip(questions, answers, strict=True) if is_complete(a)]

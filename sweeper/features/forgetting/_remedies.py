@@ -28,13 +28,13 @@ REPLAYED = "general text, replayed"
 
 
 @dataclass(frozen=True)
-class Due:
+class ReplayStep:
     """General examples of one optimizer step, with the weight of their terms in the loss.
 
     Args:
-        chunks: Forward passes to make, the same on all ranks; some may have nothing to read.
-        weight: Weight of one term (a token to be said), so that in expectation all of them together
-            count as much as the share says.
+        chunks: Forward passes to make, the same on all ranks; some may have no example.
+        weight: Weight of the loss of one answer token; in expectation all of them together have the
+            replayed share.
     """
 
     features: tuple[Feature, ...]
@@ -48,15 +48,15 @@ class Replay:
     Task tokens run up a debt of ``share / (1 - share)`` general tokens each, and an example is
     drawn when the debt covers it. It begins at a random token of a random order, so that no step is
     favoured: the tokens replayed are the share in expectation at every step, and over a run to
-    within one example. What is drawn by the end of a step does not depend on the micro-batch.
+    within one example. The examples of a step do not depend on the micro-batch.
 
     In expectation a step's loss is ``(1 - share)`` times the task's mean over its terms and
     ``share`` times the mean over general terms.
 
     Args:
-        features: General examples, all with something to say.
+        features: General examples, each with answer tokens.
         share: Share of general tokens among all, 0 < share < 1.
-        ranks: How many processes train together; each takes its part of what is drawn.
+        ranks: Number of processes that train together; each takes its part of the examples drawn.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Replay:
         self._features = features
         tokens = sum(len(feature["input_ids"]) for feature in features)
         self._terms_per_token = sum(map(_terms, features)) / tokens
-        first, self._debt = self._anywhere()
-        self._endless = self._shuffled(first)
-        self._next = next(self._endless)
+        first, self._debt = self._from_random_token()
+        self._examples = self._shuffled(first)
+        self._next = next(self._examples)
         self._drawn = 0
 
     def state(self) -> dict[str, Any]:
-        """How much was drawn so far, and the debt."""
+        """The number of examples drawn so far, and the debt."""
         return {"drawn": self._drawn, "debt": self._debt}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -91,33 +91,33 @@ class Replay:
         self._debt = state["debt"]
 
     def _draw(self) -> Feature:
-        drawn, self._next = self._next, next(self._endless)
+        drawn, self._next = self._next, next(self._examples)
         self._drawn += 1
         return drawn
 
-    def _permuted(self) -> list[Feature]:
+    def _new_order(self) -> list[Feature]:
         order = torch.randperm(len(self._features), generator=self._generator).tolist()
         return [self._features[index] for index in order]
 
-    def _anywhere(self) -> tuple[list[Feature], float]:
-        """All examples from a random token on, and how many of the first one's lie before it.
+    def _from_random_token(self) -> tuple[list[Feature], float]:
+        """All examples from a random token on, and the tokens of the first that lie before it.
 
-        A long example is met more often than a short one, as often as its tokens say: beginning at
-        examples and not at tokens, the first steps would replay too little.
+        The beginning is drawn by tokens, so that long examples come first more often: drawn by
+        examples, the first steps would replay too little.
         """
-        order = self._permuted()
+        order = self._new_order()
         ends = list(accumulate(len(feature["input_ids"]) for feature in order))
         point = float(torch.rand((), generator=self._generator)) * ends[-1]
-        met = next(index for index, end in enumerate(ends) if point < end)
-        before = ends[met] - len(order[met]["input_ids"])
-        return order[met:] + order[:met], point - before
+        first = next(index for index, end in enumerate(ends) if point < end)
+        tokens_before = ends[first] - len(order[first]["input_ids"])
+        return order[first:] + order[:first], point - tokens_before
 
     def _shuffled(self, order: list[Feature]) -> Iterator[Feature]:
         while True:
             yield from order
-            order = self._permuted()
+            order = self._new_order()
 
-    def due(self, task_tokens: int, micro_batch: int) -> Due:
+    def due(self, task_tokens: int, micro_batch: int) -> ReplayStep:
         """The examples to replay with so many tokens of the task.
 
         Args:
@@ -129,10 +129,10 @@ class Replay:
         while self._debt >= len(self._next["input_ids"]):
             self._debt -= len(self._next["input_ids"])
             drawn.append(self._draw())
-        each = -(-len(drawn) // self._ranks)
+        count_per_rank = -(-len(drawn) // self._ranks)
         weight = (1 - self.share) / max(1.0, task_tokens * self._terms_per_token)
-        mine = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
-        return Due(tuple(mine), -(-each // micro_batch), weight)
+        rank_features = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
+        return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
     def nothing(self) -> Feature:
         """An example of which no term is learnt, for a rank that has none of its own."""
@@ -145,15 +145,15 @@ def _terms(feature: Feature) -> int:
 
 
 class KLToBase:
-    """The base beside a model in training.
+    """The base model, for comparison with a model in training.
 
     Adapters are switched off for the base's forward pass, prompts are left out, and full
-    fine-tuning has a frozen copy. The base is asked first and without gradient, so that all is on
-    again when the model's own forward pass, and its recomputation under checkpointing, run.
+    fine-tuning has a frozen copy. The base runs first and without gradient, so that adapters are on
+    again in the model's own forward pass and in its recomputation under checkpointing.
 
     Args:
-        weight: Weight of the divergence, beside the task's loss; both are means over answer tokens.
-        copied: A frozen copy of the base, where ``strategy`` changes the base itself.
+        weight: Weight of the divergence in the loss; both are means over answer tokens.
+        copied: A frozen copy of the base, if ``strategy`` changes the base itself.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class KLToBase:
         """The base's logits at the answers' tokens: ``(answer tokens, vocabulary)``.
 
         Args:
-            model: In training, not wrapped.
+            model: The model in training, not wrapped.
         """
         with torch.no_grad(), self._base(model) as base, _without_dropout(base):
             return self.task.answer_logits(base, batch)
@@ -210,7 +210,7 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def text_task(task: Task) -> TextTask:
-    """The task, if it has base outputs to stay near; otherwise an error.
+    """The task, if the base has outputs to stay near.
 
     Raises:
         UsageError: Its model ends in a new head, which the base does not have.
@@ -225,9 +225,9 @@ def text_task(task: Task) -> TextTask:
 
 
 def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
-    """A copy to compare with, held as frozen weights are: in bf16 unless the trial is in fp32."""
-    kept = copy.deepcopy(base).requires_grad_(False).eval()
-    return kept if precision == "fp32" else kept.to(getattr(torch, half_of(precision)))
+    """A frozen copy for comparison, in bf16 unless the trial is in fp32."""
+    copied = copy.deepcopy(base).requires_grad_(False).eval()
+    return copied if precision == "fp32" else copied.to(getattr(torch, half_of(precision)))
 
 
 class Remedies(Extension):
@@ -255,12 +255,12 @@ class Remedies(Extension):
         replay = self.replay
         if replay is None:
             return
-        due = replay.due(task_tokens, micro_batch)
-        for chunk in range(due.chunks):
-            features = due.features[chunk * micro_batch : (chunk + 1) * micro_batch]
+        step = replay.due(task_tokens, micro_batch)
+        for chunk in range(step.chunks):
+            features = step.features[chunk * micro_batch : (chunk + 1) * micro_batch]
             batch = replay.task.collate(features or (replay.nothing(),))
             rows = len(features)
-            yield FurtherBatch(replay.task, batch, due.weight, REPLAYED, rows)
+            yield FurtherBatch(replay.task, batch, step.weight, REPLAYED, rows)
 
     def reference(self, model: nn.Module, batch: Batch) -> Tensor:
         assert self.near is not None

@@ -9,19 +9,19 @@ from sweeper.features.forgetting.options import Options
 from sweeper.spec import Spec
 from sweeper.trials import GENERAL
 
-# At more than every second rung, a trial would be stopped late.
-_EVERY = 2
+# Checked at every second rung: with longer gaps, a trial would be stopped late.
+_RUNGS_PER_CHECK = 2
 
 
 def limits(spec: Spec) -> Iterator[Limit]:
-    """What a model may lose on general text and on other tasks, if the user limits it."""
+    """The most that a model may lose on general text and other tasks, if the user limits it."""
     points = spec.features.of(Options).max_points
     if points is not None:
         yield Limit(
             measure=GENERAL,
             most=points / 100,
             title="forgetting",
-            every=_EVERY,
+            every=_RUNGS_PER_CHECK,
             remedy="Score other tasks with the run, or name general text with --general "
             "(docs/forgetting.md). A classification head writes no text, so that there it cannot "
             "be measured.",

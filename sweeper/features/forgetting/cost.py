@@ -1,4 +1,4 @@
-"""What general text, replay and the KL penalty cost."""
+"""The cost of general text, replay and the KL penalty."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from sweeper.plans import PhaseCost
 from sweeper.spec import Scalar, Spec
 
 STEP_PARAMETERS = ("replay_share", "kl_weight")
-_OWN = SelfSampling()
+_SAMPLING = SelfSampling()
 
 
 def step(parameters: Mapping[str, Scalar]) -> StepExtra:
-    """Replayed tokens, and the base's outputs for the KL penalty."""
+    """The share of replayed tokens, and whether the KL penalty needs the base's outputs."""
     share = float(parameters.get("replay_share", 0.0))
     return StepExtra(further_share=share, reference=bool(parameters.get("kl_weight")))
 
 
 def scored_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Tokens of general text."""
+    """Tokens of general text that are scored at a rung, and at the end."""
     options = spec.features.of(Options)
     limited = options.max_points is not None
     if _has_head(spec) or (not limited and options.general is None):
         return 0, 0
-    text = min(cap, HELD_BACK_TOKENS)
-    return (RUNG_TEXTS * text if limited else 0), HELD_BACK * text
+    text_tokens = min(cap, HELD_BACK_TOKENS)
+    return (RUNG_TEXTS * text_tokens if limited else 0), HELD_BACK * text_tokens
 
 
 def _has_head(spec: Spec) -> bool:
@@ -46,7 +46,7 @@ def _has_head(spec: Spec) -> bool:
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """Each base writes general text before a trial that uses it, unless the user gave some.
 
-    Nothing for a base that has written some for an earlier run.
+    A base that has written some for an earlier run costs nothing.
     """
     facts, workload, options = study.facts, study.workload, spec.features.of(Options)
     if _has_head(spec) or options.general is not None:
@@ -63,9 +63,9 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     seconds = 0.0
     for name, cost in {cost.candidate.model: cost for cost in study.costs}.items():
         if name not in record.written:
-            texts = _OWN.texts * (1 + models[name].chat_template)
+            texts = _SAMPLING.texts * (1 + models[name].chat_template)
             clock = clock_of_base(cost.candidate, facts, workload)
-            seconds += clock.generating(texts, _OWN.tokens, _OWN.batch)
+            seconds += clock.generating(texts, _SAMPLING.tokens, _SAMPLING.batch)
     if not seconds:
         return None
     title = "general text that the base model writes"

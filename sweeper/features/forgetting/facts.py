@@ -1,4 +1,4 @@
-"""What rules decide by, and what is known of general text before a plan is made."""
+"""Facts about general text and the limit on forgetting, for rules and plans."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sweeper.spec import Spec
 
 
 class ForgettingFacts(Record):
-    """General text.
+    """Facts about general text.
 
     Args:
-        sha256: Of the user's texts, for a run; None without any.
-        written: Models of which text that they wrote themselves is kept from an earlier run.
+        sha256: Digest of the user's general texts; only set for a run.
+        written: Models whose self-generated text is kept from an earlier run.
     """
 
     sha256: str | None = None
@@ -36,7 +36,7 @@ def max_forgetting_points(inputs: FactInput) -> Value:
 
 @number(chosen=True)
 def max_forgetting(inputs: FactInput) -> Value:
-    """Likewise, as a share or in nats per token."""
+    """The limit of --max-forgetting as a share of a score, or in nats per token of a text."""
     points = _options(inputs).max_points
     return None if points is None else points / 100
 
@@ -65,7 +65,7 @@ FACTS = (max_forgetting_points, max_forgetting, general_data, replay_wanted, kl_
 def gather(
     spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool
 ) -> ForgettingFacts | None:
-    """The digest of the user's general texts, and which models wrote some themselves.
+    """The digest of the user's general texts, and the models whose self-generated text is kept.
 
     Raises:
         DataError: The texts cannot be read, or too few are left.

@@ -1,4 +1,4 @@
-"""What did the model lose? The loss on general text, and the user's limit."""
+"""What the model lost on general text, and the user's limit."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
 
-_MOST_TRIALS = 20
-# Of losses on general text.
-_UNIT: Unit = "nats/token"
+_MAX_TRIALS_LISTED = 20
+_LOSS_UNIT: Unit = "nats/token"
 
 
 HEADING = Heading(90, "forgetting", "Forgetting")
@@ -46,7 +45,7 @@ def because(figures: Figures, findings: Findings) -> list[str]:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """What general text costs; nothing if only tasks were scored."""
+    """The best trials on general text and on the task; empty if only tasks were scored."""
     return _front_finding(figures) if figures.trials else ""
 
 
@@ -55,44 +54,46 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     yield _trial_table(report, figures)
 
 
-def _front_finding(measured: Figures) -> str:
-    by_number = {trial.trial: trial for trial in measured.trials}
-    front = [by_number[number] for number in measured.front]
+def _front_finding(figures: Figures) -> str:
+    by_number = {trial.trial: trial for trial in figures.trials}
+    front = [by_number[number] for number in figures.front]
     if len(front) == 1:
         return f"Trial {front[0].trial} has the lowest loss on the task and on general text."
     first, last = front[0], front[-1]
-    between = f" {units.plural(len(front) - 2, 'trial')} between them." if len(front) > 2 else ""
+    note = f" {units.plural(len(front) - 2, 'trial')} between them." if len(front) > 2 else ""
     return (
         f"On general text, trial {first.trial} is best ({_change(first)}). On the task, trial "
-        f"{last.trial} is best ({_change(last)} on general text).{between}"
+        f"{last.trial} is best ({_change(last)} on general text).{note}"
     )
 
 
 def _change(trial: TrialForgetting) -> str:
     value = trial.forgetting.value
-    return f"{amount(abs(value), _UNIT)} nats/token {'gained' if value < 0 else 'lost'}"
+    return f"{amount(abs(value), _LOSS_UNIT)} nats/token {'gained' if value < 0 else 'lost'}"
 
 
-def _trial_table(report: Report, measured: Figures) -> Table:
+def _trial_table(report: Report, figures: Figures) -> Table:
     columns: list[Column[TrialForgetting]] = [
         Number("trial", lambda t: f"#{t.trial}"),
         Column("strategy", lambda t: strategy_cell(t.strategy)),
         Number("validation loss", lambda t: words.loss(t.task_loss), "", report.findings.loss_unit),
-        Number("general text, base", lambda t: words.loss(t.general_loss_base), "", _UNIT),
-        Number("general text, tuned", lambda t: words.loss(t.general_loss), "", _UNIT),
-        Number("lost", lambda t: amount(t.forgetting.value, _UNIT), "", _UNIT),
-        Number("95% CI", lambda t: interval_text(t.forgetting, _UNIT), "", _UNIT),
-        Column("front", lambda t: "yes" if t.trial in measured.front else ""),
+        Number("general text, base", lambda t: words.loss(t.general_loss_base), "", _LOSS_UNIT),
+        Number("general text, tuned", lambda t: words.loss(t.general_loss), "", _LOSS_UNIT),
+        Number("lost", lambda t: amount(t.forgetting.value, _LOSS_UNIT), "", _LOSS_UNIT),
+        Number("95% CI", lambda t: interval_text(t.forgetting, _LOSS_UNIT), "", _LOSS_UNIT),
+        Column("front", lambda t: "yes" if t.trial in figures.front else ""),
     ]
     ordered = sorted(
-        with_pointers(measured.trials, "/sections/forgetting/trials"),
-        key=lambda row: (row[1].trial not in measured.front, row[1].task_loss, row[1].trial),
+        with_pointers(figures.trials, "/sections/forgetting/trials"),
+        key=lambda row: (row[1].trial not in figures.front, row[1].task_loss, row[1].trial),
     )
     return Table.of(
         "forgetting-trials",
         "Loss on the task and on general text, the front first",
         columns,
-        ordered[:_MOST_TRIALS],
+        ordered[:_MAX_TRIALS_LISTED],
         trial=lambda t: t.trial,
-        note=f"The first {_MOST_TRIALS} of {len(ordered)}." if len(ordered) > _MOST_TRIALS else "",
+        note=f"The first {_MAX_TRIALS_LISTED} of {len(ordered)}."
+        if len(ordered) > _MAX_TRIALS_LISTED
+        else "",
     )

@@ -1,4 +1,4 @@
-"""What one training does against forgetting, and how much it forgets."""
+"""The remedies against forgetting in one trial, and the score of what it forgets."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NAME = "forgetting"
 
 
 def extend(job: TrialJob, strategy: Strategy) -> AgainstForgetting | None:
-    """What the trial's parameters and the request ask for; None where that is nothing.
+    """The remedies and scores that the trial's parameters and the request ask for, if any.
 
     Raises:
         UsageError: The model will write no text any more, or there is no general text.
     """
     general = job.shared.of_feature(NAME, GeneralSet)
-    wanted = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))
+    has_remedy = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))
     watched = general.watched(job.config.parameters)
-    return AgainstForgetting(job, strategy, general, watched) if wanted or watched else None
+    return AgainstForgetting(job, strategy, general, watched) if has_remedy or watched else None
 
 
 class AgainstForgetting(Remedies):
@@ -46,8 +46,8 @@ class AgainstForgetting(Remedies):
     def _score_base(self) -> Evaluation:
         """Score the untrained base on general text.
 
-        Before any other base is loaded: on a GPU one is held at a time. It is scored in the trial's
-        own precision, so that rounding is no part of what was forgotten.
+        This comes before any other base is loaded, since a GPU holds one at a time. The precision
+        is the trial's own, so that rounding does not count as forgetting.
 
         Raises:
             UsageError: There is no general text that can be scored.
@@ -82,6 +82,8 @@ class AgainstForgetting(Remedies):
         if self._base is None or not (at_end or limited):
             return {}
         job, count = self._job, None if at_end else RUNG_TEXTS
-        now = self._general.measure(model, job.batching.evaluation_batch, job.mixed, count)
-        finite(now.loss, "loss on general text")
-        return {TEXT: ItemMeasure.against("lost on general text", "nats/token", now, self._base)}
+        evaluation = self._general.measure(model, job.batching.evaluation_batch, job.mixed, count)
+        finite(evaluation.loss, "loss on general text")
+        return {
+            TEXT: ItemMeasure.against("lost on general text", "nats/token", evaluation, self._base)
+        }

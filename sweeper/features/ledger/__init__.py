@@ -1,4 +1,4 @@
-"""The predictions of plans on record: each is scored once by its run, and teaches later plans."""
+"""The predictions of plans on record: each run scores its own once, for later plans."""
 
-# Its phase is part of what the sweep took.
+# The sweep's time includes the suite.
 AFTER = ("suite",)

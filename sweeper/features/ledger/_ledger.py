@@ -1,6 +1,6 @@
-"""The scores of all runs, in the cache folder: a folder of each machine, a file of each run.
+"""The scores of all runs, in the cache folder: a folder for each machine, a file for each run.
 
-They hold no names, texts or paths: strategies and rules of users are ``other``.
+The files hold no names, texts or paths: strategies and rules of users become ``other``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from sweeper.spec import Task
 
 FOLDER = "ledger"
 OTHER = "other"
-#: Kinds whose intervals plans widen. Memory has corrections of its own, and claims are of rules.
+#: Kinds of predictions whose intervals plans widen. Memory has corrections of its own, and the
+#: claims of rules stay as they are.
 WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
-# Fewer runs cannot show a 90% quantile.
+# A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
 # A plan reads at most this many files.
 MOST_RUNS = 200
-# For each strategy the points of each run, and their standard errors.
+# For each strategy, the points of each run with their standard error.
 Gaps = dict[str, tuple[tuple[float, float], ...]]
 
 
@@ -52,10 +53,10 @@ class KindSummary(Record):
     Args:
         judged: Predictions with an outcome.
         stated: The mean probability with which they should hold.
-        hit_rate: The share that held; None without any.
-        clock_hit_rate: The same with times as the clock had them, other programs included.
+        hit_rate: The share that held; None without judged predictions.
+        clock_hit_rate: The same with wall-clock times, other programs included.
         width: Median width of an interval: high over low of an amount, else points.
-        widened: Factor on the intervals of plans that this machine makes now.
+        widened: Factor by which plans on this machine widen their intervals now.
     """
 
     kind: str
@@ -96,7 +97,7 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
     """Keep the scores of a run, unless they are kept already or its hardware was stated.
 
     Raises:
-        OSError: The folder for caches cannot be written.
+        OSError: The cache folder cannot be written.
     """
     path = home() / FOLDER / machine_of(facts.hardware) / f"{run}.json"
     if path.exists() or not facts.hardware.detected:
@@ -108,22 +109,22 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
         model_kind=kinds.pop() if len(kinds := {model.kind for model in facts.models}) == 1 else "",
         train_rows=facts.data.train_rows,
         trials=trials,
-        scored=tuple(_nameless(scored)),
+        scored=tuple(_without_user_names(scored)),
     )
     entry.write(path)
 
 
-def _nameless(scored: Iterable[Scored]) -> Iterator[Scored]:
+def _without_user_names(scored: Iterable[Scored]) -> Iterator[Scored]:
     """The scores without names that a user may have given."""
     from sweeper.planning.rulebook.book import rule_book  # asks features for their facts
 
     book = rule_book()
     rules = {rule.id for rule in book.rules}
     for score in scored:
-        own, against = (name.partition("@")[0] for name in (score.strategy, score.against))
+        strategy, against = (name.partition("@")[0] for name in (score.strategy, score.against))
         yield score.model_copy(
             update={
-                "strategy": own if own in book.strategies or not own else OTHER,
+                "strategy": strategy if strategy in book.strategies or not strategy else OTHER,
                 "against": against if against in book.strategies or not against else OTHER,
                 "rule": score.rule if score.rule in rules or not score.rule else OTHER,
             }
@@ -134,22 +135,22 @@ def entries(machine: str = "*", most: int | None = None) -> tuple[list[LedgerEnt
     """The entries that can be read, the newest first, and why others cannot.
 
     Args:
-        machine: Its digest; entries of all machines by default.
-        most: How many files are read; all if None.
+        machine: Digest of a machine; entries of all machines by default.
+        most: Limit on the files that are read; all if None.
     """
-    read, damaged = [], []
+    readable, damaged = [], []
     for path in sorted((home() / FOLDER).glob(f"{machine}/*.json"), key=_age)[:most]:
         try:
-            read.append(LedgerEntry.read(path))
+            readable.append(LedgerEntry.read(path))
         except (OSError, UsageError) as error:
             damaged.append(str(error))
-    return read, damaged
+    return readable, damaged
 
 
 def _age(path: Path) -> float:
     try:
         return -path.stat().st_mtime
-    except OSError:  # it was deleted just now, or is a link to nowhere
+    except OSError:  # it was just deleted, or is a broken link
         return 0.0
 
 
@@ -161,32 +162,32 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
             continue
         for scored in entry.scored:
             if scored.kind == "strategy-gap" and scored.held is not None:
-                of_kind = observed.setdefault(entry.model_kind, {})
-                earlier = of_kind.get(scored.strategy, ())
-                of_kind[scored.strategy] = (*earlier, (scored.own, scored.error))
+                by_strategy = observed.setdefault(entry.model_kind, {})
+                previous = by_strategy.get(scored.strategy, ())
+                by_strategy[scored.strategy] = (*previous, (scored.own, scored.error))
     return observed
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
-    """By kind, the factor on its interval with which as many would have held as should have.
+    """By kind, the factor on its interval with which the stated share would have held.
 
-    Only of kinds that need more than 1, and that so many runs of this version have judged.
+    Only for kinds that need more than 1, and that enough runs of this version have judged.
     """
-    wider: dict[str, float] = {}
-    own = [run for run in kept if run.sweeper_version == version]
-    kinds = dict.fromkeys(scored.kind for entry in own for scored in entry.scored)
+    factors_by_kind: dict[str, float] = {}
+    same_version = [run for run in kept if run.sweeper_version == version]
+    kinds = dict.fromkeys(scored.kind for entry in same_version for scored in entry.scored)
     for kind in filter(WIDENED.__contains__, kinds):
         needs: list[float] = []
         runs = 0
-        for entry in own:
-            of_run = [s.need for s in entry.scored if s.kind == kind and s.need is not None]
-            needs += of_run
-            runs += bool(of_run)
-        stated = [s.stated for e in own for s in e.scored if s.kind == kind]
+        for entry in same_version:
+            run_needs = [s.need for s in entry.scored if s.kind == kind and s.need is not None]
+            needs += run_needs
+            runs += bool(run_needs)
+        stated = [s.stated for e in same_version for s in e.scored if s.kind == kind]
         rank = math.ceil((len(needs) + 1) * fmean(stated))
-        if runs >= LEAST_RUNS and rank <= len(needs) and (need := sorted(needs)[rank - 1]) > 1:
-            wider[kind] = round(need, 2)
-    return wider
+        if runs >= LEAST_RUNS and rank <= len(needs) and (factor := sorted(needs)[rank - 1]) > 1:
+            factors_by_kind[kind] = round(factor, 2)
+    return factors_by_kind
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
@@ -194,17 +195,17 @@ def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
     by_kind: dict[tuple[str, str], dict[int, list[Scored]]] = {}
     for run, entry in enumerate(kept):
         for scored in entry.scored:
-            of_kind = by_kind.setdefault((scored.kind, entry.sweeper_version), {})
-            of_kind.setdefault(run, []).append(scored)
-    now = factors(kept)
+            by_run = by_kind.setdefault((scored.kind, entry.sweeper_version), {})
+            by_run.setdefault(run, []).append(scored)
+    widening = factors(kept)
     kinds = tuple(
-        _of_kind(kind, version, runs, now.get(kind, 1.0) if version == __version__ else 1.0)
+        _summary_of(kind, version, runs, widening.get(kind, 1.0) if version == __version__ else 1.0)
         for (kind, version), runs in sorted(by_kind.items())
     )
     return Summary(runs=len(kept), damaged=tuple(damaged), kinds=kinds)
 
 
-def _of_kind(
+def _summary_of(
     kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widened: float
 ) -> KindSummary:
     scored = [score for of_run in runs.values() for score in of_run]
@@ -213,7 +214,7 @@ def _of_kind(
     points = any(score.unit == "points" for score in scored)
     ends = [(s.low, s.high) for s in scored if s.low is not None and s.high is not None]
     widths = [high - low if points else high / low for low, high in ends if points or low > 0]
-    clock = [_held_on_the_clock(score) for score in judged]
+    held_on_clock = [_held_on_the_clock(score) for score in judged]
     return KindSummary(
         kind=kind,
         version=version,
@@ -223,7 +224,7 @@ def _of_kind(
         held=held,
         stated=fmean(score.stated for score in judged) if judged else None,
         hit_rate=held / len(judged) if judged else None,
-        clock_hit_rate=fmean(clock) if judged else None,
+        clock_hit_rate=fmean(held_on_clock) if judged else None,
         width=median(widths) if widths else None,
         width_unit=("points" if points else "factor") if widths else "",
         widened=widened,

@@ -22,13 +22,13 @@ Kind = Literal[
 Unit = Literal["GiB", "s", "USD", "points", "probability"]
 Open = Literal["not-measured", "other-work", "no-points"]
 """Why a prediction is not judged: no figure was measured; the run did other work than was planned,
-such as a phase less; or the metric is no share, so that the run has no points."""
+such as without a phase; or the metric is not in points."""
 
 #: Files of a run, in the folder of this feature.
 PREDICTIONS, SCORES = "predictions.json", "scores.json"
-#: The probability that an interval of a plan contains what is measured, and its normal quantile.
+#: The probability that an interval of a plan contains the measured value, and its normal quantile.
 LEVEL, DEVIATIONS = 0.9, 1.645
-# What qualities of strategies are compared with.
+# The strategy with which the quality of others is compared.
 _REFERENCE = "lora"
 
 
@@ -65,7 +65,7 @@ class Scored(PlanPrediction):
         error: Standard error of ``observed``, by which the interval is widened for the judgement.
         disturbed: Share of the time in which other programs had the processor. A time is judged
             without it.
-        held: None where it is not judged.
+        held: None if it is not judged.
     """
 
     observed: Number | None = None
@@ -83,7 +83,7 @@ class Scored(PlanPrediction):
     def need(self) -> float | None:
         """The factor on the interval, before it was widened, at which the prediction just holds.
 
-        For an amount it is on both ends, for a difference in points on the distance to them.
+        For an amount the factor is on both ends, for a difference in points on their distance.
         """
         if self.held is None or self.low is None or self.high is None:
             return None
@@ -99,7 +99,7 @@ class Predictions(Artifact):
     """All predictions of a run's plan, as they were before its first trial.
 
     Args:
-        id: Of the run: a copy of its folder is not scored a second time.
+        id: Identifier of the run, so that a copy of its folder is not scored again.
     """
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
@@ -141,12 +141,14 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     trained = [each for each in own if changes_base(each.strategy) and each.model == own[0].model]
     if frozen and trained:
         probability = trained[0].quality.probability_above(frozen[0].quality)
-        of, against = (names[each.strategy, each.model] for each in (trained[0], frozen[0]))
-        yield _event("fine-tuning-pays", probability, of, against)
+        trained_name, frozen_name = (
+            names[each.strategy, each.model] for each in (trained[0], frozen[0])
+        )
+        yield _event("fine-tuning-pays", probability, trained_name, frozen_name)
 
 
 def _memory(candidate: Candidate) -> PlanPrediction:
-    """The peak that a trial measures of itself, without the process or the driver."""
+    """The peak as a trial measures it, without the process and the driver."""
     memory = candidate.memory
     value = trial_gib(memory)
     overhead = memory.peak_gib - value
@@ -170,7 +172,7 @@ def _seconds(
 
 
 def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterator[PlanPrediction]:
-    """The quality of a strategy against LoRA, and what each rule that fired claims of it."""
+    """The quality of a strategy against LoRA, and the claims of the rules that fired."""
     yield _points(plan, "strategy-gap", candidate.quality, name, reference)
     for reason in candidate.reasons:
         if reason.gap is not None:
@@ -190,7 +192,7 @@ def _points(
         value=quality.mean,
         low=quality.mean - half,
         high=quality.mean + half,
-        # A rule states its claim as it is; what it does to a strategy's quality is widened.
+        # A rule's claim is stated as it is; its effect on a strategy's quality is widened.
         widened=1.0 if rule else interval_factor(plan.facts, kind),
     )
 

@@ -1,4 +1,4 @@
-"""From predictions and the files of a run to their scores: what was observed, and what held."""
+"""Scores the predictions of a run with its files: what was observed, and what held."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
 
 _FIGURES = {"memory": "memory", "trial-time": "trial", "sweep-time": "sweep", "money": "money"}
-# From the 95% interval of a difference to its standard error.
-_OF_95 = 1.96
+# Half the width of a 95% interval in standard errors.
+_DEVIATIONS_95 = 1.96
 
 
 def scores_of(predictions: Sequence[PlanPrediction], run: RunFiles) -> Iterator[Scored]:
-    """Every prediction with what this complete run observed of it."""
+    """Every prediction with what this complete run observed."""
     figures = {(figure.what, figure.strategy): figure for figure in predicted_figures(run)}
     for prediction in predictions:
         if prediction.kind in _FIGURES:
             figure = figures.get((_FIGURES[prediction.kind], prediction.strategy))
-            yield _of_amount(prediction, figure)
+            yield _score_amount(prediction, figure)
         elif prediction.unit == "probability":
-            yield _of_event(prediction, run)
+            yield _score_event(prediction, run)
         else:
-            yield _of_points(prediction, run)
+            yield _score_points(prediction, run)
 
 
-def _of_amount(prediction: PlanPrediction, figure: PredictedFigure | None) -> Scored:
+def _score_amount(prediction: PlanPrediction, figure: PredictedFigure | None) -> Scored:
     if figure is None:
         return Scored.taken_from(prediction, open="not-measured")
     scored = Scored.taken_from(prediction, observed=figure.actual, disturbed=figure.disturbed)
@@ -42,7 +42,7 @@ def _of_amount(prediction: PlanPrediction, figure: PredictedFigure | None) -> Sc
     return scored.model_copy(update={"held": scored.low <= scored.own <= scored.high})
 
 
-def _of_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
+def _score_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
     """Whether the best trial of the one strategy has the lower cost on validation."""
     first, second = best_of(run, prediction.strategy), best_of(run, prediction.against)
     if first is None or second is None:
@@ -52,11 +52,13 @@ def _of_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
     return Scored.taken_from(prediction, observed=float(occurred), held=held)
 
 
-def _of_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
+def _score_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
     """The difference of two trials in points: on the test split, else on validation."""
-    searched = prediction.kind == "search-gain"
+    against_default = prediction.kind == "search-gain"
     first = best_of(run, prediction.strategy)
-    second = (default_of if searched else best_of)(run, prediction.against or prediction.strategy)
+    second = (default_of if against_default else best_of)(
+        run, prediction.against or prediction.strategy
+    )
     if first is None or second is None or not second.completed:
         return Scored.taken_from(prediction, open="not-measured")
     if headline(run.plan, run.seal).unit != "points":
@@ -66,21 +68,27 @@ def _of_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
     observed, error = difference
     assert prediction.low is not None
     assert prediction.high is not None
-    room = math.hypot((prediction.high - prediction.low) / 2, DEVIATIONS * error)
-    held = abs(observed - prediction.value) <= room
+    tolerance = math.hypot((prediction.high - prediction.low) / 2, DEVIATIONS * error)
+    held = abs(observed - prediction.value) <= tolerance
     return Scored.taken_from(prediction, observed=observed, error=error, held=held)
 
 
 def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[float, float] | None:
-    """The first trial minus the second with its standard error; None where they share no items."""
+    """The first trial minus the second with its standard error; None if they share no items."""
     if first is second:
         return 0.0, 0.0
-    tested = test_scores(run).by_name
-    tests = [tested.get(trial_name(trial.config.number)) for trial in (first, second)]
-    left, right = tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
-    if left is None or right is None or left.items.shape[1] != right.items.shape[1]:
+    by_name = test_scores(run).by_name
+    tests = [by_name.get(trial_name(trial.config.number)) for trial in (first, second)]
+    first_scores, second_scores = (
+        tests if all(tests) else [validation_scores(trial) for trial in (first, second)]
+    )
+    if (
+        first_scores is None
+        or second_scores is None
+        or first_scores.items.shape[1] != second_scores.items.shape[1]
+    ):
         return None
-    difference = paired_difference(left, right)
+    difference = paired_difference(first_scores, second_scores)
     if not math.isfinite(difference.high - difference.low):
         return None
-    return 100 * difference.value, 100 * (difference.high - difference.low) / 2 / _OF_95
+    return 100 * difference.value, 100 * (difference.high - difference.low) / 2 / _DEVIATIONS_95

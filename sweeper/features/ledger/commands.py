@@ -31,16 +31,16 @@ def ledger(
     from sweeper.spec import HardwareSpec
     from sweeper.views.console import out, say, show_page, table
 
-    of = "*" if export is not None else machine_of(hardware_facts(HardwareSpec()))
-    kept, damaged = entries(of)
+    machine = "*" if export is not None else machine_of(hardware_facts(HardwareSpec()))
+    runs, damaged = entries(machine)
     for message in damaged:
         say(f"Left out: {message}")
     if export is not None:
         must_be_free(export)
-        Export(entries=tuple(kept)).write(export)
-        say(f"{len(kept)} runs: {export}")
+        Export(entries=tuple(runs)).write(export)
+        say(f"{len(runs)} runs: {export}")
         return
-    shown = summary(kept, damaged)
+    shown = summary(runs, damaged)
     if as_json:
         typer.echo(shown.to_json(), nl=False)
     elif not shown.runs:

@@ -1,4 +1,4 @@
-"""What earlier runs teach: wider intervals, and the gaps between strategies."""
+"""Corrections from earlier runs: wider intervals, and the gaps between strategies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from sweeper.features.parts import record_of
 
 
 def widen(facts: Facts, prediction: str) -> float:
-    """The factor that the ledger gives; the one of a sweep is on top of that of its trials."""
+    """The factor that the ledger gives; that of a sweep comes on top of that of its trials."""
     record = record_of(facts.features, "ledger", LedgerFacts)
     factors = record.factors if record else {}
-    own = factors.get(prediction, 1.0)
-    return max(own / factors.get("trial-time", 1.0), 1.0) if prediction == "sweep-time" else own
+    factor = factors.get(prediction, 1.0)
+    return (
+        max(factor / factors.get("trial-time", 1.0), 1.0) if prediction == "sweep-time" else factor
+    )
 
 
 def own_gaps(facts: Facts, model: ModelFacts, strategy: str) -> Sequence[tuple[float, float]]:

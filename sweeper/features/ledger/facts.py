@@ -1,4 +1,4 @@
-"""What the scores of earlier runs teach about the intervals and the qualities of a plan."""
+"""The scores of earlier runs, for the intervals and the qualities of a plan."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class LedgerFacts(Record):
     """Factors on intervals above 1, by the kind of prediction, and observed gaps.
 
     Args:
-        gaps: For each kind of model and strategy the points of each run against LoRA, and their
-            standard errors.
+        gaps: For each kind of model and strategy, the points of each run against LoRA with their
+            standard error.
     """
 
     factors: dict[str, float] = Field(default_factory=dict)
@@ -23,11 +23,11 @@ class LedgerFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine, none for hardware that was stated, and gaps of any machine."""
+    """The factors of this machine, unless the hardware was stated, and the gaps of all machines."""
     from sweeper.features.ledger._ledger import MOST_RUNS, entries, factors, gaps, machine_of
 
-    wider = {}
+    factors_here = {}
     if facts.hardware.detected:
-        wider = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
+        factors_here = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
     observed = gaps(entries(most=MOST_RUNS)[0], facts.task)
-    return LedgerFacts(factors=wider, gaps=observed) if wider or observed else None
+    return LedgerFacts(factors=factors_here, gaps=observed) if factors_here or observed else None

@@ -31,7 +31,7 @@ def begin(run: RunFolder, spec: Spec, plan: Plan) -> None:
 
 
 def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> None:
-    """Score the predictions, and add the scores to those of this machine; nothing a second time."""
+    """Score the predictions, and add the scores to those of this machine; does so only once."""
     from sweeper.features.ledger._scoring import scores_of
     from sweeper.findings.study.reading import read_run
 
@@ -40,7 +40,7 @@ def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -
     if predictions is None or (folder / SCORES).exists():
         return
     scored = tuple(scores_of(predictions.predictions, read_run(run)))
-    with suppress(OSError):  # later plans do without, as where the disk is full
+    with suppress(OSError):  # on a full disk, later plans do without these scores
         add(predictions.id, plan.facts, plan.budget.trials, scored)
     with suppress(OSError):
         RunScores(scored=scored).write(folder / SCORES)

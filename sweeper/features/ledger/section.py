@@ -1,4 +1,4 @@
-"""Which predictions of the plan held? A line on how sure the report is, and a table."""
+"""Which predictions of the plan held: a sentence on the report's confidence, and a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeper.reporting.document import Report
 
 HEADING = Heading(135, "predictions", "Predictions")
 
-_OPEN: dict[Open, str] = {
+_REASONS_NOT_JUDGED: dict[Open, str] = {
     "not-measured": "not judged: not measured",
     "other-work": "not judged: the run did other work than was planned",
     "no-points": "not judged: the metric has no points",
@@ -32,7 +32,7 @@ class Figures(Record):
 
     @property
     def judged(self) -> list[Scored]:
-        """Those with an outcome."""
+        """The predictions with an outcome."""
         return [scored for scored in self.scored if scored.held is not None]
 
 
@@ -53,13 +53,13 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """The same."""
+    """How many predictions held, as in ``finding``."""
     if figures.judged:
         yield _sentence(figures.judged)
 
 
 def _sentence(judged: Sequence[Scored]) -> str:
-    missed = [_what(scored) for scored in judged if not scored.held]
+    missed = [_title(scored) for scored in judged if not scored.held]
     held = len(judged) - len(missed)
     text = f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
     return f"{text}; missed: {units.joined(missed)}." if missed else f"{text}."
@@ -72,7 +72,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _table(scored: Sequence[Scored]) -> Table:
     columns: list[Column[Scored]] = [
-        Column("prediction", _what),
+        Column("prediction", _title),
         Number("expected", lambda row: _figure(row, row.value)),
         Number("90% interval", _interval),
         Number("observed", lambda row: _figure(row, row.observed)),
@@ -87,7 +87,7 @@ def _table(scored: Sequence[Scored]) -> Table:
     return Table.of("predictions", caption, columns, rows, note=note)
 
 
-def _what(scored: Scored) -> str:
+def _title(scored: Scored) -> str:
     name, other = words.short(scored.strategy), words.short(scored.against)
     return {
         "memory": f"memory of {name}",
@@ -122,5 +122,5 @@ def _interval(scored: Scored) -> str:
 
 def _outcome(scored: Scored) -> str:
     if scored.open is not None:
-        return _OPEN[scored.open]
+        return _REASONS_NOT_JUDGED[scored.open]
     return "held" if scored.held else "missed"

@@ -20,10 +20,10 @@ from pydantic import Field
 
 from sweeper.artifact import Record
 
-_SECONDS = 900
-#: A run that is refused ends within this time; later it has begun.
+_COMMAND_TIMEOUT_SECONDS = 900
+#: A run that is refused ends within this time; one that still runs has been accepted.
 _START_SECONDS = 60
-_MOST_CHARACTERS = 4_000
+_MAX_MESSAGE_CHARACTERS = 4_000
 
 Task = Literal["classification", "instruction", "code", "domain"]
 _Task = Annotated[Task, Field(description="what the model shall learn")]
@@ -40,7 +40,7 @@ _Name = Annotated[str, Field(description="name of the run")]
 
 
 class ToolAnswer(Record):
-    """What a command said.
+    """What a command printed.
 
     Args:
         ok: Whether it did what was asked. If not, ``messages`` say why and what to do.
@@ -65,8 +65,8 @@ def plan(
     """
     given = {"task": task, "model": model, "data": data, "examples": examples, "gpu": gpu}
     flags = {**given, "gpu_memory": gpu_memory, "price": price, "budget": budget}
-    made = _ask(["plan", "--json"], flags)
-    return made.model_copy(update={"answer": _short(made.answer)}) if made.answer else made
+    reply = _ask(["plan", "--json"], flags)
+    return reply.model_copy(update={"answer": _short(reply.answer)}) if reply.answer else reply
 
 
 def review(
@@ -76,8 +76,9 @@ def review(
 ) -> ToolAnswer:  # fmt: skip
     """What is wrong with a configuration of Axolotl, LLaMA-Factory, TRL, torchtune or LitGPT.
 
-    Ask before starting such a training: does it fit, how long, contradictions, values outside of
-    the evidence, and a patch. Exit code 5 means that there is an error to fix first.
+    Ask before starting such a training: whether it fits into memory, how long it takes,
+    contradictory settings, values outside published ranges, and a patch. Exit code 5 means that
+    there is an error to fix first.
     """
     flags = {"data": data, "examples": examples, "gpu": gpu, "gpu_memory": gpu_memory}
     return _ask(["review", "--json"], flags | {"price": price}, file)
@@ -122,28 +123,28 @@ def run(
     """
     if not re.fullmatch(r"\w[\w-]{0,60}", name):
         return ToolAnswer(ok=False, exit_code=2, messages="name: use letters, digits, '-' and '_'.")
-    given = {"name": name, "task": task, "model": model, "data": data, "trials": trials}
-    more = {
+    required = {"name": name, "task": task, "model": model, "data": data, "trials": trials}
+    settings = {
         "epochs": epochs, "max_length": max_length, "strategies": strategies, "timeout": timeout
     }  # fmt: skip
-    words = _words(
-        ["run", "--progress", "none"], {**given, **more, "budget": budget, "price": price}
+    command_line = _command_line(
+        ["run", "--progress", "none"], {**required, **settings, "budget": budget, "price": price}
     )
     runs = Path("runs")
     runs.mkdir(exist_ok=True)
     log, status = runs / f"{name}.log", runs / name / "status.json"
-    before = status.stat().st_mtime if status.is_file() else 0.0
+    last_change = status.stat().st_mtime if status.is_file() else 0.0
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            command_line, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
-    ends = time.monotonic() + _START_SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        if status.is_file() and status.stat().st_mtime > before:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if status.is_file() and status.stat().st_mtime > last_change:
             break
         time.sleep(0.2)
     code = process.poll() or 0
-    messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MOST_CHARACTERS:]
+    messages = "" if code == 0 else log.read_text(encoding="utf-8")[-_MAX_MESSAGE_CHARACTERS:]
     answer = {"name": name, "folder": str(runs / name), "log": str(log)}
     return ToolAnswer(ok=code == 0, exit_code=code, answer=answer, messages=messages)
 
@@ -154,23 +155,23 @@ def status(name: _Name) -> ToolAnswer:
     Its figures before the verdict are validation scores of single trials. Do not report them as
     results.
     """
-    made = _ask(["show", "--json"], {}, name)
-    return made.model_copy(update={"answer": (made.answer or {}).get("status")})
+    reply = _ask(["show", "--json"], {}, name)
+    return reply.model_copy(update={"answer": (reply.answer or {}).get("status")})
 
 
 def verdict(name: _Name) -> ToolAnswer:
     """What a finished run found, on a test split that was scored once.
 
-    Report its sentence as it is. Never call a difference real that it does not, and never score
-    the test split yourself.
+    Report its sentence as it is. Never call a difference real unless the verdict does, and never
+    score the test split yourself.
     """
-    made = _ask(["show", "--json"], {}, name)
-    answer = (made.answer or {}).get("verdict")
-    if made.ok and answer is None:
+    reply = _ask(["show", "--json"], {}, name)
+    answer = (reply.answer or {}).get("verdict")
+    if reply.ok and answer is None:
         return ToolAnswer(
             ok=False, exit_code=4, messages="There is no verdict yet; ask for status."
         )
-    return made.model_copy(update={"answer": answer})
+    return reply.model_copy(update={"answer": answer})
 
 
 def predict(
@@ -186,15 +187,22 @@ def predict(
 TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)
 
 
-def _words(command: list[str], flags: Mapping[str, object], *values: str) -> list[str]:
+def _command_line(command: list[str], flags: Mapping[str, object], *values: str) -> list[str]:
     """The command line. Flags that are None or False are left out."""
-    given = {name.replace("_", "-"): value for name, value in flags.items()}
-    named = [
+    flag_values = {name.replace("_", "-"): value for name, value in flags.items()}
+    options = [
         f"--{name}" if value is True else f"--{name}={value}"
-        for name, value in given.items()
+        for name, value in flag_values.items()
         if value is not None and value is not False
     ]
-    return [sys.executable, "-m", "sweeper", *command, *named, *(["--", *values] if values else [])]
+    return [
+        sys.executable,
+        "-m",
+        "sweeper",
+        *command,
+        *options,
+        *(["--", *values] if values else []),
+    ]
 
 
 def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
@@ -202,11 +210,12 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
     try:
         done = subprocess.run(
-            _words(command, flags, *values), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", timeout=_SECONDS, env=environment, check=False,
+            _command_line(command, flags, *values), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=_COMMAND_TIMEOUT_SECONDS, env=environment,
+            check=False,
         )  # fmt: skip
     except (subprocess.TimeoutExpired, ValueError) as error:  # ValueError: a NUL in an argument
-        return ToolAnswer(ok=False, exit_code=1, messages=str(error)[:_MOST_CHARACTERS])
+        return ToolAnswer(ok=False, exit_code=1, messages=str(error)[:_MAX_MESSAGE_CHARACTERS])
     answer = None
     try:
         answer = json.loads(done.stdout)
@@ -216,7 +225,7 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
         ok=done.returncode == 0,
         exit_code=done.returncode,
         answer=answer,
-        messages=done.stderr[-_MOST_CHARACTERS:],
+        messages=done.stderr[-_MAX_MESSAGE_CHARACTERS:],
     )
 
 
@@ -246,5 +255,5 @@ def _short(plan: dict[str, Any]) -> dict[str, Any]:
         {key: entry[key] for key in ("strategy", "model", "reason")} for entry in plan["rejected"]
     ]
     budget = {key: plan.get("budget", {}).get(key) for key in ("trials", "sweep", "cost_usd")}
-    kept = {"recommended": plan["recommended"], "candidates": candidates, "rejected": rejected}
-    return {**kept, "budget": budget, "data": plan["facts"]["data"]["warnings"], **texts}
+    summary = {"recommended": plan["recommended"], "candidates": candidates, "rejected": rejected}
+    return {**summary, "budget": budget, "data": plan["facts"]["data"]["warnings"], **texts}

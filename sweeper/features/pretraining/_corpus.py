@@ -1,4 +1,4 @@
-"""The text of a corpus, without what validation and test hold: a stage must not read them."""
+"""The text of a corpus, without the rows of validation and test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class CorpusText:
     """The documents that may be read.
 
     Args:
-        documents: In key order.
-        leaked: How many were left out, since they share text with validation or test.
-        repeated: How many were left out, since an earlier document is the same.
+        documents: Sorted by key.
+        leaked: Number of documents left out because they share text with validation or test.
+        repeated: Number of documents left out because an earlier one is the same.
         fingerprint: SHA-256 over the documents that are left.
     """
 
@@ -36,17 +36,17 @@ def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusTex
     a window of 13 words with one that is no phrase of the corpus.
 
     Raises:
-        DataError: It cannot be read or recognised.
+        DataError: The corpus cannot be read or recognised.
     """
     assert options.corpus is not None
-    read = load_corpus(options.corpus, spec, revision=options.corpus_revision)
-    unique = without_duplicates(read)
+    documents = load_corpus(options.corpus, spec, revision=options.corpus_revision)
+    unique = without_duplicates(documents)
     clean = without_held_out_text(unique, held_out(dataset))
     kept = clean[: options.corpus_rows] if options.corpus_rows else clean
     content = "".join(document.content_hash() for document in kept)
     return CorpusText(
         documents=kept,
         leaked=len(unique) - len(clean),
-        repeated=len(read) - len(unique),
+        repeated=len(documents) - len(unique),
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
     )

@@ -1,4 +1,4 @@
-"""What is known of the corpus, and the parameters that say how it is read."""
+"""The facts of the corpus, and the parameters of training on it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ NAME = "pretraining"
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
 # LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
-#: The parameter with the learning rate of each way to read the corpus: a tenth of LoRA's for all
-#: weights.
+#: The parameter with the learning rate of each strategy; that of full is a tenth of LoRA's.
 FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
 
 
@@ -29,10 +28,9 @@ class CorpusFacts(Record):
 
 
 class StageRecord(Record):
-    """What the base of a trial had read before the task.
+    """The training of a trial's base before the task.
 
-    Losses are nats per token of documents that were not read; None where the corpus is too small
-    to spare any.
+    Losses are nats per token of held-out documents; None if the corpus is too small to spare any.
     """
 
     strategy: str

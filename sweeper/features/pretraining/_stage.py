@@ -53,8 +53,8 @@ _LORA: dict[str, Scalar] = {
     "lora_alpha": 2 * FIRST_STAGE_RANK,
     "target_modules": "all-linear",
 }
-# Documents that are not read, so that what reading brought can be seen on text that is new.
-_HELD_OUT = 20
+# Documents that are held out, to measure what the stage brought.
+_HELD_OUT_DOCUMENTS = 20
 _SEED = 0
 
 
@@ -65,7 +65,7 @@ class FirstStage:
     Args:
         strategy: ``full``, or ``lora``, which is merged into the base afterwards.
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
-        micro_batch: Blocks at a time.
+        micro_batch: Blocks in one forward pass.
         precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
     """
 
@@ -82,17 +82,17 @@ class FirstStage:
     def of(cls, config: TrialConfig, micro_batch: int) -> FirstStage | None:
         """The stage of a trial's parameters; None if ``first_stage`` is ``none``."""
         parameters = config.parameters
-        chosen = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
-        if chosen == NO_FIRST_STAGE:
+        strategy = str(parameters.get(FIRST_STAGE, NO_FIRST_STAGE))
+        if strategy == NO_FIRST_STAGE:
             return None
         blocks = int(parameters["first_stage_blocks"])
-        fitting = (size for size in range(1, micro_batch + 1) if blocks % size == 0)
+        sizes = (size for size in range(1, micro_batch + 1) if blocks % size == 0)
         return cls(
-            chosen,
-            float(parameters[FIRST_STAGE_RATES[chosen]]),
+            strategy,
+            float(parameters[FIRST_STAGE_RATES[strategy]]),
             float(parameters["first_stage_epochs"]),
             blocks,
-            max(fitting),
+            max(sizes),
             config.precision,
             config.sequence_length,
             config.gradient_checkpointing,
@@ -100,8 +100,8 @@ class FirstStage:
 
     @property
     def parameters(self) -> dict[str, Scalar]:
-        own = _LORA if self.strategy == "lora" else {}
-        return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **own}
+        strategy_parameters = _LORA if self.strategy == "lora" else {}
+        return {"learning_rate": self.learning_rate, "weight_decay": 0.0, **strategy_parameters}
 
 
 class FirstStages:
@@ -118,19 +118,19 @@ class FirstStages:
             Interrupted: The trial was told to stop.
             TrainingDiverged: The loss is not finite.
         """
-        waiting = "waiting for a base that another process trains"
+        message = "waiting for a base that another process trains"
         target = home() / FOLDER / self._digest(stage)
         present = _record_of(target) is not None
         if not present:
             self._bases.make_room()
         folder = made_once(
             target,
-            lambda empty: self._run(stage, empty),
-            lambda made: _record_of(made) is not None,
-            lambda: self._context.underway(waiting, 0, 0),
+            lambda folder: self._run(stage, folder),
+            lambda path: _record_of(path) is not None,
+            lambda: self._context.underway(message, 0, 0),
         )
         if not present:
-            release_memory()  # the model that read, which its Trainer holds in a circle
+            release_memory()  # the trained model, which its Trainer holds in a reference cycle
         record = _record_of(folder) or {}
         ran_here = not present and record["process"] == os.getpid()
         fields = {name: record[name] for name in StageRecord.model_fields if name in record}
@@ -157,7 +157,7 @@ class FirstStages:
     def _digest(self, stage: FirstStage) -> str:
         facts, folder = self._context.facts, self._context.folder
         parts = {
-            # How much memory the work takes does not change what is learnt.
+            # These change the memory, not the result.
             "stage": {**asdict(stage), "micro_batch": None, "gradient_checkpointing": None},
             "model": [facts.id, facts.revision],
             "weights": weights_state(folder),
@@ -175,23 +175,23 @@ class FirstStages:
             stage.sequence_length,
         )
         documents = self.corpus.documents
-        held = min(_HELD_OUT, len(documents) // 10)
+        held_out_count = min(_HELD_OUT_DOCUMENTS, len(documents) // 10)
         start = time.perf_counter()
         base = load_base(context.folder, "CAUSAL_LM", torch.float32, context.device)
-        mixed = autocast_dtype(stage.precision)
+        mixed_precision = autocast_dtype(stage.precision)
         scoring = context.underway.steps("scoring the corpus")
-        items, batch = TokenizedSplit(task, documents[:held]), context.evaluation_batch
-        evaluator = Evaluator(task, items, batch, mixed, scoring)
-        before = evaluator.evaluate(base).loss if held else None
-        blocks = task.blocks(documents[held:])
-        base, progress = _read(stage, task, blocks, base, folder, context.underway)
-        after = finite(evaluator.evaluate(base).loss, "held-out loss") if held else None
+        held_out, batch = TokenizedSplit(task, documents[:held_out_count]), context.evaluation_batch
+        evaluator = Evaluator(task, held_out, batch, mixed_precision, scoring)
+        before = evaluator.evaluate(base).loss if held_out_count else None
+        blocks = task.blocks(documents[held_out_count:])
+        base, progress = _train(stage, task, blocks, base, folder, context.underway)
+        after = finite(evaluator.evaluate(base).loss, "held-out loss") if held_out_count else None
         base.save_pretrained(str(folder))
         context.tokenizer.save_pretrained(str(folder))
         record = {
             **asdict(stage),
-            "documents": len(documents) - held,
-            "held_out": held,
+            "documents": len(documents) - held_out_count,
+            "held_out": held_out_count,
             "held_out_loss_before": before,
             "held_out_loss_after": after,
             "optimizer_steps": progress.steps,
@@ -202,7 +202,7 @@ class FirstStages:
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _read(
+def _train(
     stage: FirstStage,
     task: Corpus,
     blocks: list[dict[str, Any]],
@@ -210,7 +210,7 @@ def _read(
     folder: Path,
     underway: Underway,
 ) -> tuple[Any, TrainingProgress]:
-    """Train the base on all blocks; returns it with the amount of training."""
+    """Train the base on all blocks; returns it with its training progress."""
     strategy = strategy_named(stage.strategy)
     set_seed(_SEED)
     adapted = strategy.apply(
@@ -249,12 +249,12 @@ def _read(
 class _Steps(TrainerCallback):
     """Counts and reports optimizer steps; ``underway`` stops on request."""
 
-    def __init__(self, progress: TrainingProgress, of: int, underway: Underway) -> None:
-        self._progress, self._of, self._underway = progress, of, underway
+    def __init__(self, progress: TrainingProgress, steps: int, underway: Underway) -> None:
+        self._progress, self._steps, self._underway = progress, steps, underway
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.step()
-        self._underway("reading the corpus", self._progress.steps, self._of)
+        self._underway("reading the corpus", self._progress.steps, self._steps)
 
 
 def _record_of(folder: Path) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
 
     Returns:
         Features with ``input_ids``, ``position_ids`` and ``labels``, each at most ``length`` long.
-        A piece's first token is no label: nothing of its document stands before it.
+        A piece's first token is no label, since no token of its document precedes it.
     """
     pieces = [list(piece) for document in documents for piece in split_tokens(document, length)]
     blocks = shared_blocks(list(map(len, pieces)), length)
@@ -68,14 +68,14 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
 
 
 def collate_packed(features: Sequence[Feature], padding: int) -> Batch:
-    """One batch of blocks. What fills a block up is a document of its own without labels."""
+    """One batch of blocks. The padding of a block is a document of its own without labels."""
     longest = max(len(feature["input_ids"]) for feature in features)
     rows: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "labels": []}
     for feature in features:
-        gap = longest - len(feature["input_ids"])
-        rows["input_ids"].append([*feature["input_ids"], *[padding] * gap])
-        rows["position_ids"].append([*feature["position_ids"], *range(gap)])
-        rows["labels"].append([*feature["labels"], *[-100] * gap])
+        padding_count = longest - len(feature["input_ids"])
+        rows["input_ids"].append([*feature["input_ids"], *[padding] * padding_count])
+        rows["position_ids"].append([*feature["position_ids"], *range(padding_count)])
+        rows["labels"].append([*feature["labels"], *[-100] * padding_count])
     batch = {name: torch.tensor(values) for name, values in rows.items()}
     sizes = [len(feature["input_ids"]) for feature in features]
     return batch | {"real_tokens": torch.tensor(sizes)}

@@ -1,4 +1,4 @@
-"""Continued pretraining in a plan: which ways fit, and the time and the bases of a stage."""
+"""Continued pretraining in a plan: which strategies fit, the time of a stage, and its bases."""
 
 from __future__ import annotations
 
@@ -22,62 +22,66 @@ from sweeper.planning.costs.device_speed import speed_of, step_seconds
 from sweeper.plans import Candidate, Parameter, Stage, autocast_dtype
 from sweeper.spec import Scalar, Spec
 
-# A base that has read a corpus is written whole and in fp32, whichever way it read.
-_BYTES = 4
+# A trained base is written whole and in fp32, whichever strategy trained it.
+_BYTES_PER_PARAMETER = 4
 
 
 def with_stage(
     spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
 ) -> Candidate:
-    """The candidate with the first stages that fit, and the time of one."""
+    """The candidate with the first stages that fit, and the time of a stage."""
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
         return candidate
     limit = candidate.memory.limit_gib
-    ways = [
-        str(way)
-        for way in parameter.allowed
-        if way == NO_FIRST_STAGE
-        or estimate(model, _reading(setup, str(way)), limit).high_gib <= limit
+    strategies = [
+        str(strategy)
+        for strategy in parameter.allowed
+        if strategy == NO_FIRST_STAGE
+        or estimate(model, _stage_setup(setup, str(strategy)), limit).high_gib <= limit
     ]
-    candidate = candidate.model_copy(update={"parameters": _narrowed(candidate.parameters, ways)})
-    if len(ways) == 1:
-        notes = (*candidate.stage_notes, _LEFT_OUT)
+    candidate = candidate.model_copy(
+        update={"parameters": _narrowed(candidate.parameters, strategies)}
+    )
+    if len(strategies) == 1:
+        notes = (*candidate.stage_notes, _NO_STAGE_NOTE)
         return candidate.model_copy(update={"stage_notes": notes})
     return _timed(candidate, facts, model, setup)
 
 
-_LEFT_OUT = (
+_NO_STAGE_NOTE = (
     f"first stage: left out, since the base in fp32 with LoRA of rank {FIRST_STAGE_RANK} does "
     "not fit the device"
 )
 
 
-def _narrowed(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> dict[str, Parameter]:
+def _narrowed(
+    parameters: Mapping[str, Parameter], strategies: Sequence[str]
+) -> dict[str, Parameter]:
     """The parameters with only these first stages; without any if only ``none`` is left."""
-    if list(ways) == [NO_FIRST_STAGE]:
+    if list(strategies) == [NO_FIRST_STAGE]:
         return {
             name: value for name, value in parameters.items() if not name.startswith(FIRST_STAGE)
         }
-    old = parameters[FIRST_STAGE]
-    choices = [way for way in old.choices or () if way in ways]
-    if choices == [NO_FIRST_STAGE]:  # the rules' way does not fit, and another one does
-        choices = list(ways)
-    default = old.default if old.default in choices else choices[-1]
+    declared = parameters[FIRST_STAGE]
+    choices = [strategy for strategy in declared.choices or () if strategy in strategies]
+    if choices == [NO_FIRST_STAGE]:  # the rules' strategy does not fit, but another one does
+        choices = list(strategies)
+    default = declared.default if declared.default in choices else choices[-1]
     update: dict[str, object] = {
         "choices": tuple(choices),
-        "allowed_choices": tuple(ways),
+        "allowed_choices": tuple(strategies),
         "default": default,
     }
-    if tuple(choices) != old.choices:
+    if tuple(choices) != declared.choices:
         update["prior"] = None
-    return dict(parameters) | {FIRST_STAGE: old.model_copy(update=update)}
+    return dict(parameters) | {FIRST_STAGE: declared.model_copy(update=update)}
 
 
-def _reading(setup: Setup, way: str) -> Setup:
+def _stage_setup(setup: Setup, strategy: str) -> Setup:
     """The set-up of the first stage: the base in fp32, whatever the trial's precision is."""
     return setup.replace(
-        strategy=way,
+        strategy=strategy,
         precision=setup.precision if autocast_dtype(setup.precision) else "fp32",
         base_dtype="float32",
         quantization=None,
@@ -95,27 +99,27 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
     """The candidate with its first stage, and a note on it."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     choices = candidate.parameters[FIRST_STAGE].choices or ()
-    ways = [str(way) for way in choices if way != NO_FIRST_STAGE]
-    if corpus is None or not ways:
+    strategies = [str(way) for way in choices if way != NO_FIRST_STAGE]
+    if corpus is None or not strategies:
         return candidate
     epochs = candidate.parameters["first_stage_epochs"].default
     tokens = round(corpus.tokens * float(epochs))
-    reading = _reading(setup, ways[0])
-    speed = speed_of(facts.hardware, reading)
-    steps = tokens / (reading.tokens * reading.gradient_accumulation_steps)
-    seconds = steps * step_seconds(model, reading, speed)
+    stage_setup = _stage_setup(setup, strategies[0])
+    speed = speed_of(facts.hardware, stage_setup)
+    steps = tokens / (stage_setup.tokens * stage_setup.gradient_accumulation_steps)
+    seconds = steps * step_seconds(model, stage_setup, speed)
     note = (
         f"first stage: about {tokens:,} tokens of {corpus.documents:,} documents, "
-        f"about {units.duration(seconds)} with {ways[0]}, once for each way and rate; trials "
+        f"about {units.duration(seconds)} with {strategies[0]}, once for each way and rate; trials "
         "share it. It is included in the time of the search"
     )
     stage = Stage(
         parameter=FIRST_STAGE,
         seconds=seconds,
-        key=_name(candidate, setup.micro_batch, setup.gradient_checkpointing),
-        variants=_variants(candidate.parameters, ways),
+        key=_key(candidate, setup.micro_batch, setup.gradient_checkpointing),
+        variants=_variants(candidate.parameters, strategies),
         bases=_bases(candidate),
-        base_bytes=_BYTES * model.parameters,
+        base_bytes=_BYTES_PER_PARAMETER * model.parameters,
     )
     return candidate.model_copy(
         update={
@@ -125,34 +129,34 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
     )
 
 
-def _variants(parameters: Mapping[str, Parameter], ways: Sequence[str]) -> int:
-    """How many first stages the search may choose, by their way and rate."""
-    rates = [parameters[FIRST_STAGE_RATES[way]] for way in ways]
+def _variants(parameters: Mapping[str, Parameter], strategies: Sequence[str]) -> int:
+    """How many first stages the search may choose, by strategy and learning rate."""
+    rates = [parameters[FIRST_STAGE_RATES[strategy]] for strategy in strategies]
     return sum(len(rate.choices or (1,)) if rate.searched else 1 for rate in rates)
 
 
 def _bases(candidate: Candidate) -> tuple[str, ...]:
-    """Every base that a trial may ask for, by what distinguishes its first stage."""
+    """A key for every base that a trial may ask for, from the settings of its first stage."""
     parameters = candidate.parameters.items()
     stages = {name: setting for name, setting in parameters if name.startswith(FIRST_STAGE)}
-    chosen = (
+    combinations = (
         dict(zip(stages, values, strict=True))
         for values in itertools.product(*map(_values, stages.values()))
     )
-    ways = (
+    keys = (
         [
             value
-            for name, value in way.items()
+            for name, value in values_by_name.items()
             if (condition := stages[name].condition) is None
-            or way[condition.parameter] in condition.values
+            or values_by_name[condition.parameter] in condition.values
         ]
-        for way in chosen
-        if way[FIRST_STAGE] != NO_FIRST_STAGE
+        for values_by_name in combinations
+        if values_by_name[FIRST_STAGE] != NO_FIRST_STAGE
     )
-    return tuple(dict.fromkeys(_name(candidate, *way) for way in ways))
+    return tuple(dict.fromkeys(_key(candidate, *values_by_name) for values_by_name in keys))
 
 
-def _name(candidate: Candidate, *details: Scalar) -> str:
+def _key(candidate: Candidate, *details: Scalar) -> str:
     parts = (candidate.model, candidate.precision, candidate.sequence_length, *details)
     return " ".join(map(str, parts))
 

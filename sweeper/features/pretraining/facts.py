@@ -26,7 +26,7 @@ FACTS = (domain_corpus,)
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """A corpus is read before another task, which has data of its own."""
-    corpus, where = spec.features.of(Options).corpus, ("features", NAME, "corpus")
+    corpus, key_path = spec.features.of(Options).corpus, ("features", NAME, "corpus")
     if corpus is None:
         return
     if spec.task != "domain":
@@ -34,19 +34,19 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
             f"corpus = {corpus!r} in task {spec.task}",
             "Only the domain task continues pretraining on a corpus.",
             "Leave it out, or choose --task domain.",
-            spec.places.where(where),
+            spec.places.where(key_path),
         )
     elif spec.data.named is None:
         yield Problem(
             "a corpus without data of the task",
             "Pretraining is continued on a corpus before the task is trained, on its own data.",
             f"To train on the corpus alone, give it as the data: --data {corpus}.",
-            spec.places.where(where),
+            spec.places.where(key_path),
         )
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> CorpusFacts | None:
-    """The documents that may be read: those that quote no row of validation or test.
+    """The documents that quote no row of validation or test.
 
     Raises:
         DataError: The corpus cannot be read or recognised.
@@ -58,13 +58,13 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
     from sweeper.features.pretraining._corpus import corpus_text
 
     text = corpus_text(options, spec.data, dataset)
-    measure = token_counter(facts.models[0], code=False, conversations=False)
+    counter = token_counter(facts.models[0], code=False, conversations=False)
     sample = [document.text for document in islice(text.documents, SAMPLE_ROWS)]
-    counted = sum(measure.count(sample)) + measure.special * len(sample)
+    sample_tokens = sum(counter.count(sample)) + counter.special * len(sample)
     return CorpusFacts(
         path=options.corpus,
         documents=len(text.documents),
-        tokens=round(counted * len(text.documents) / max(len(sample), 1)),
+        tokens=round(sample_tokens * len(text.documents) / max(len(sample), 1)),
         leaked=text.leaked,
         repeated=text.repeated,
         sha256=text.fingerprint,
@@ -72,13 +72,13 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 
 def identity(spec: Spec, facts: Facts) -> object:
-    """The text of the corpus, wherever it lies."""
+    """The digest of the corpus, whatever its path is."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     return corpus and corpus.sha256
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
-    """Documents that are left out."""
+    """Documents that are left out, and repetitions."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     if corpus is None:
         return

@@ -1,4 +1,4 @@
-"""The corpus that the base is trained on before the task."""
+"""The corpus on which the base is trained before the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What did the base learn from the corpus, and what did that take? One line a first stage."""
+"""What the base learned from the corpus, and the time it took: one line for each first stage."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """What each first stage read, and the loss on documents that it did not read."""
+    """The documents of each first stage, and the loss on held-out ones."""
     return " ".join(
-        f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_read(stage)}."
+        f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_text_of(stage)}."
         for stage in figures.stages
     )
 
 
 def card(figures: Figures, findings: Findings) -> Iterator[str]:
-    """What the base of the best trial had read."""
+    """The corpus on which the base of the best trial was trained."""
     for stage in figures.stages:
         if findings.verdict.best_trial in stage.trials:
-            yield f"Before the task, the base was trained on a corpus: {_read(stage)}."
+            yield f"Before the task, the base was trained on a corpus: {_text_of(stage)}."
 
 
-def _read(stage: FirstStageFigures) -> str:
+def _text_of(stage: FirstStageFigures) -> str:
     text = (
         f"{stage.documents:,} documents, {stage.tokens:,} tokens by "
         f"{words.strategy(stage.strategy)} in {units.duration(stage.seconds)}"

@@ -1,4 +1,4 @@
-"""Gives a trial the base that its first stage makes: one that was trained on the corpus."""
+"""Gives a trial the base that its first stage has trained on the corpus."""
 
 from __future__ import annotations
 

@@ -20,16 +20,16 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 NAME = "storage"
-# An attribute of the copy: a name that no other run's folder has.
+# The attribute of the copy with a random name of the run's folder.
 RUN = "sweeper:run"
-# Packages that are not called as the modules in them.
+# Packages whose name differs from that of their module.
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
-# A trial takes some tens of statements, each a round trip to a server.
+# Time limit of the copy: a trial takes tens of SQL statements, each a round trip.
 _END_SECONDS = 120.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The copier of the study.
+    """The copier, if a storage is named, and the seconds that it may take at the end.
 
     Raises:
         SpecError: Optuna cannot use the URL.
@@ -91,24 +91,24 @@ def copy(run: RunFolder, url: str) -> None:
     """
     name = run.path.resolve().name
     source = optuna.load_study(study_name=name, storage=f"sqlite:///{run.study.resolve()}")
-    storage, own = RDBStorage(url), _own_name(run)
-    _make_room(storage, name, own)
-    made = optuna.create_study(study_name=name, storage=storage, directions=source.directions)
-    made.set_user_attr(RUN, own)
-    made.add_trials(source.get_trials(deepcopy=False))
+    storage, folder_id = RDBStorage(url), _folder_id(run)
+    _make_room(storage, name, folder_id)
+    target = optuna.create_study(study_name=name, storage=storage, directions=source.directions)
+    target.set_user_attr(RUN, folder_id)
+    target.add_trials(source.get_trials(deepcopy=False))
 
 
-def _make_room(storage: BaseStorage, name: str, own: str) -> None:
+def _make_room(storage: BaseStorage, name: str, folder_id: str) -> None:
     """Delete this run's earlier copy."""
     for study in storage.get_all_studies():
         if study.study_name == name:
-            if study.user_attrs.get(RUN) != own:
+            if study.user_attrs.get(RUN) != folder_id:
                 why, fix = "It is not from this run's folder.", "Choose another --name."
                 raise RunError(f"the storage holds another study named {name!r}", why, fix)
             storage.delete_study(study._study_id)
 
 
-def _own_name(run: RunFolder) -> str:
+def _folder_id(run: RunFolder) -> str:
     path: Path = run.listeners / NAME / "run"
     if not path.is_file():
         write_text(path, uuid.uuid4().hex)

@@ -48,7 +48,9 @@ def test_answers_are_matched_by_content_and_not_by_order(chat, here, form):
     saved = SavedAnswers.of(str(path))
     assert (saved.name, saved.title) == ("answers-mine", "mine")
     for split in HELD_OUT:
-        assert saved.to(dataset, CHAT, split) == [row.answer for row in dataset.splits[split]]
+        assert saved.answers_for(dataset, CHAT, split) == [
+            row.answer for row in dataset.splits[split]
+        ]
 
 
 def test_the_digest_is_that_of_the_answers_and_not_of_their_order(chat, here):
@@ -103,5 +105,5 @@ def test_a_call_of_a_tool_is_an_answer_as_a_model_writes_it(here: Path):
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
         line["response"]["body"] = {"choices": [{"message": message}]}
     path = str(write(here / "mine.jsonl", lines))
-    answers = SavedAnswers.of(path).to(dataset, spec, "test")
+    answers = SavedAnswers.of(path).answers_for(dataset, spec, "test")
     assert answers == [row.accepted[0] for row in dataset.splits["test"]]

@@ -62,7 +62,7 @@ def test_the_fourth_screen_has_one_line_with_those_missed(ended: Sweeper) -> Non
     (line,) = [text for text in report.confidence if "predictions" in text]
     assert line.startswith(f"{len(figures.judged) - len(missed)} of {len(figures.judged)} ")
     for one in missed:
-        assert section._what(one) in line
+        assert section._title(one) in line
 
 
 def test_a_resumed_run_scores_nothing_again(
