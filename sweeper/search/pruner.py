@@ -185,10 +185,10 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(learnt)) for n, s in zip(rows, learnt, strict=True))
 
 
-def final_losses(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
+def final_costs(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
     """The cost at a rung and the final cost of each completed trial that has both.
 
-    The lowest cost so far would predict the final loss less well if few items are scored at a rung.
+    The lowest cost so far would predict the final cost less well if few items are scored at a rung.
     Peers must have the same number of rungs: a shorter trial ends with less training.
     """
     return [
@@ -214,7 +214,7 @@ class Forecast:
 
 
 def prior_std(left: float, item_std: float) -> float:
-    """The prior uncertainty of a predicted final loss.
+    """The prior uncertainty of a predicted final cost.
 
     Args:
         left: Share of the budget that is left.
@@ -349,7 +349,7 @@ class View:
 
     def _by_peers(self, best: float) -> PruningDecision | None:
         subset_bias = self._subset_bias(self.peers)
-        pairs = [(early + subset_bias, end) for early, end in final_losses(self.peers, self.rung)]
+        pairs = [(early + subset_bias, end) for early, end in final_costs(self.peers, self.rung)]
         if len(pairs) < MIN_PEERS:
             return None
         prior = prior_std(1 - self.rung / self.own.rungs, self._item_std(self.peers, subset_bias))

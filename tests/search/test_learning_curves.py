@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sweeper.search.cost_model.observations import Observation, best_so_far
 from sweeper.search.pruner import (
-    final_losses,
+    final_costs,
     forecast,
     item_std,
     prior_std,
@@ -60,7 +60,7 @@ def test_more_is_doubted_where_few_items_tell() -> None:
 
 def test_ends_are_of_completed_trials_that_passed_the_rung() -> None:
     trials = [one({1: 0.9, 2: 0.6}, 0.5), one({1: 0.9, 2: 0.6}), one({1: 0.8}, 0.4)]
-    assert final_losses(trials, 2) == [(0.6, 0.5)]
+    assert final_costs(trials, 2) == [(0.6, 0.5)]
 
 
 def test_the_best_so_far_passes_over_what_is_not_finite() -> None:
