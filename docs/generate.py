@@ -332,9 +332,10 @@ def platforms_page(results: Path = DOCS / "tried_on") -> str:
     for path in sorted(results.glob("*.json")):
         checks = Results.read(path)
         versions = ", ".join(checks.versions.get(name, "none") for name in ("driver", "torch"))
-        works = f"{len(checks.named('ok'))} checks of {len(checks.results)}"
+        works = f"{len(checks.check_names('ok'))} checks of {len(checks.results)}"
         device = f"{checks.device.get('name')}, {checks.device.get('gib')} GiB"
-        lines.append(f"| {device} | {versions} | {works} | {', '.join(checks.named('failed'))} |")
+        failed = ", ".join(checks.check_names("failed"))
+        lines.append(f"| {device} | {versions} | {works} | {failed} |")
     if len(lines) == 2:
         lines = ["Nobody has sent results yet."]
     return _between("platforms.md", "tried on", lines)

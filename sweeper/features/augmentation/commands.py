@@ -81,14 +81,14 @@ def augment(
     dataset = steps.read_dataset(path, task, data_format, columns, output)
     client = steps.model_client(endpoint, model, concurrency, per_minute, timeout)
     train = dataset.splits["train"]
-    chosen = METHODS[method_name]
-    row_requests = chosen.row_requests(train, rows or len(train), per_row)
+    augmentation_method = METHODS[method_name]
+    row_requests = augmentation_method.row_requests(train, rows or len(train), per_row)
     progress, replies = work_progress(), Replies(steps.replies_path(output), model)
     try:
         ask = endpoint is not None and not yes
-        steps.announce(chosen, row_requests, replies, token_prices, ask=ask)
+        steps.announce(augmentation_method, row_requests, replies, token_prices, ask=ask)
         augmented = asyncio.run(
-            augment_rows(dataset, chosen, row_requests, client, replies, progress)
+            augment_rows(dataset, augmentation_method, row_requests, client, replies, progress)
         )
     finally:
         progress.close()

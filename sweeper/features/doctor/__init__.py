@@ -1,1 +1,1 @@
-"""What works on this machine: a check of it, and trainings on its GPU."""
+"""Checks what works on this machine, by trainings on its GPU among others."""

@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
-A check takes a ``Bench`` and returns its figures. It raises ``Failed`` or any other exception where
-something does not work, and ``NotRun`` where it lacks something. ``CHECKS`` has them in order.
+A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
+something, and ``Failed`` or any other exception if something does not work.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Largest relative differences of loss and gradient. Measured on a CPU: at most a fifth of these; a
-# text that also sees the one before it changes the gradient by more than half.
-_MOST = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
-# Models whose step is measured, the largest one that fits a device first.
-_SIZES = ("8B", "1B", "0.5B", "135M")
-_SHARE = 0.8
-_SWEEP_SECONDS = 900.0
+# Largest relative differences of loss and gradient. Measured on a CPU: at most a fifth of these;
+# attention across texts changes the gradient by more than half.
+_MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
+# Models for the check of memory and time: the first one that fits the device is measured.
+_MODELS = ("8B", "1B", "0.5B", "135M")
+_SHARE_OF_FREE_MEMORY = 0.8
+_MAX_SWEEP_SECONDS = 900.0
 
 
 class NotRun(Exception):
-    """The check needs what this machine lacks."""
+    """The check needs something that this machine lacks."""
 
 
 class Failed(Exception):
-    """What was computed is wrong. ``figures`` says by how much."""
+    """A result is wrong; ``figures`` says by how much."""
 
     def __init__(self, what: str, **figures: float | int | str) -> None:
         super().__init__(what)
@@ -87,16 +87,16 @@ class Failed(Exception):
 
 
 Figures = dict[str, float | int | str]
-Learnt = tuple[float, Tensor]
+LossAndGradient = tuple[float, Tensor]
 """A loss and its gradient."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What checks work with.
+    """The device and the folder of a check.
 
     Args:
-        folder: Takes files, a model among them.
+        folder: Folder for files, such as the model.
     """
 
     device: torch.device
@@ -108,24 +108,25 @@ class Bench:
         folder = self.folder / "model"
         if not (folder / "config.json").exists():
             torch.manual_seed(0)
-            wide = 512 if self.device.type == "cuda" else 64
-            shape = {"hidden_size": wide, "intermediate_size": 2 * wide, "num_hidden_layers": 2}
+            width = 512 if self.device.type == "cuda" else 64
+            shape = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2}
             heads = {"num_attention_heads": 4, "max_position_embeddings": 2048}
             with quiet_library():
                 config = LlamaConfig(
                     vocab_size=_VOCABULARY, initializer_range=0.1, **shape, **heads
                 )
-                made = LlamaForCausalLM(config)
-                made.save_pretrained(folder)
+                LlamaForCausalLM(config).save_pretrained(folder)
                 byte_tokenizer().save_pretrained(folder)
         return folder
 
-    def trained(self, strategy: str, precision: Precision, attention: str = "sdpa") -> nn.Module:
-        """The model as a trial trains it; the adapters' weights are drawn, too."""
+    def training_model(
+        self, strategy: str, precision: Precision, attention: str = "sdpa"
+    ) -> nn.Module:
+        """The model as a trial trains it, with random weights in the adapters, too."""
         method = strategy_named(strategy)
         dtype = method.base_dtype(precision)
-        packed = method.quantization_config(PARAMETERS, dtype=dtype)
-        base: Any = load_base(self.model, "CAUSAL_LM", dtype, self.device, packed)
+        quantization = method.quantization_config(PARAMETERS, dtype=dtype)
+        base: Any = load_base(self.model, "CAUSAL_LM", dtype, self.device, quantization)
         base.set_attn_implementation(attention)
         torch.manual_seed(0)
         model = method.apply(base, PARAMETERS, Setting("CAUSAL_LM", precision))
@@ -135,10 +136,10 @@ class Bench:
 
     def rows(self, count: int = 6) -> list[dict[str, Any]]:
         """Rows of unequal length; the first third of each is its prompt."""
-        draw = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(1)
         rows = []
         for number in range(count):
-            ids = torch.randint(3, _VOCABULARY, (24 + 17 * number,), generator=draw).tolist()
+            ids = torch.randint(3, _VOCABULARY, (24 + 17 * number,), generator=generator).tolist()
             prompt = len(ids) // 3
             rows.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]})
         return rows
@@ -147,80 +148,84 @@ class Bench:
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer with a token for each byte."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    plain = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="</s>")
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
 def randomise(model: nn.Module) -> None:
-    """Move the trained weights, the same way in each precision: adapters begin at zero."""
-    draw = torch.Generator().manual_seed(2)
+    """Add the same noise to the trained weights in each precision, since adapters begin at zero."""
+    generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad:
-                moved = 0.02 * torch.randn(weight.shape, generator=draw)
-                weight += moved.to(weight.device, weight.dtype)
+                noise = 0.02 * torch.randn(weight.shape, generator=generator)
+                weight += noise.to(weight.device, weight.dtype)
 
 
 def padded(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch with a row for each text."""
-    sequence = nn.utils.rnn.pad_sequence
+    """A padded batch with a row for each text."""
+    pad = nn.utils.rnn.pad_sequence
     ids = [torch.tensor(row["input_ids"]) for row in rows]
     labels = [torch.tensor(row["labels"]) for row in rows]
-    mask = sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    mask = pad([torch.ones_like(row) for row in ids], batch_first=True)
     return {
-        "input_ids": sequence(ids, batch_first=True),
+        "input_ids": pad(ids, batch_first=True),
         "attention_mask": mask,
-        "labels": sequence(labels, batch_first=True, padding_value=-100),
+        "labels": pad(labels, batch_first=True, padding_value=-100),
     }
 
 
 def loss_of(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Tensor:
     """The mean loss of the answer tokens, computed as a trial computes it."""
     device = next(model.parameters()).device
-    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-    inputs = {name: moved[name] for name in INPUTS if name in moved}
+    on_device = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    inputs = {name: on_device[name] for name in INPUTS if name in on_device}
     with autocast(device, autocast_dtype(precision)):
-        return answer_losses(model, inputs, moved["labels"]).mean()
+        return answer_losses(model, inputs, on_device["labels"]).mean()
 
 
-def learnt(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Learnt:
+def loss_and_gradient(
+    model: nn.Module, batch: dict[str, Any], precision: Precision
+) -> LossAndGradient:
     """The loss and its gradient; in float16 the loss is scaled for the gradient."""
     scale = 1024.0 if precision == "fp16-mixed" else 1.0
     loss = loss_of(model, batch, precision)
     (loss * scale).backward()
-    parts = [w.grad.flatten().float() for w in model.parameters() if w.grad is not None]
-    return float(loss), torch.cat(parts).cpu() / scale
+    gradients = [w.grad.flatten().float() for w in model.parameters() if w.grad is not None]
+    return float(loss), torch.cat(gradients).cpu() / scale
 
 
-def alike(computed: Learnt, wanted: Learnt, kind: str) -> Figures:
+def differences(computed: LossAndGradient, expected: LossAndGradient, kind: str) -> Figures:
     """The relative differences of loss and gradient.
 
     Raises:
         Failed: One is too large.
     """
-    norm = wanted[1].norm()
+    norm = expected[1].norm()
     figures: Figures = {
         "loss": computed[0],
         "gradient_norm": float(computed[1].norm()),
-        "loss_difference": abs(computed[0] - wanted[0]) / abs(wanted[0]),
-        "gradient_difference": float((computed[1] - wanted[1]).norm() / norm),
+        "loss_difference": abs(computed[0] - expected[0]) / abs(expected[0]),
+        "gradient_difference": float((computed[1] - expected[1]).norm() / norm),
     }
-    for name, most in zip(("loss_difference", "gradient_difference"), _MOST[kind], strict=True):
-        if not float(figures[name]) <= most:
-            raise Failed(f"{name} is above {most:g}", **figures)
+    for name, limit in zip(
+        ("loss_difference", "gradient_difference"), _MAX_DIFFERENCES[kind], strict=True
+    ):
+        if not float(figures[name]) <= limit:
+            raise Failed(f"{name} is above {limit:g}", **figures)
     return figures
 
 
 def device(bench: Bench) -> Figures:
-    """Driver, torch and plan mean the same device."""
-    here, hardware = training_device(), hardware_facts(HardwareSpec())
-    gpus = torch.cuda.device_count() if here.kind == "cuda" else 0
-    figures: Figures = {"name": here.name, "gib": round(here.total_gib, 1), "gpus": gpus}
+    """Driver, torch and plan see the same device."""
+    detected, hardware = training_device(), hardware_facts(HardwareSpec())
+    gpus = torch.cuda.device_count() if detected.kind == "cuda" else 0
+    figures: Figures = {"name": detected.name, "gib": round(detected.total_gib, 1), "gpus": gpus}
     if gpus:
-        figures["capability"] = here.capability
-    if (problem := mismatch(hardware, here)) is not None:
+        figures["capability"] = detected.capability
+    if (problem := mismatch(hardware, detected)) is not None:
         raise Failed(problem.what, **figures)
     if gpus and len(detected_gpus()) > gpus:
         raise Failed(f"the plan counts {len(detected_gpus())} GPUs", **figures)
@@ -234,47 +239,47 @@ def precision(bench: Bench, name: Precision) -> Figures:
     figures: Figures = {}
     for strategy in ("lora", "full"):
         computed, wanted = (
-            learnt(bench.trained(strategy, kind), padded(bench.rows()), kind)
+            loss_and_gradient(bench.training_model(strategy, kind), padded(bench.rows()), kind)
             for kind in (name, "fp32")
         )
-        differences = alike(computed, wanted, "half")
-        figures |= {f"{strategy}_{key}": value for key, value in differences.items()}
+        relative = differences(computed, wanted, "half")
+        figures |= {f"{strategy}_{key}": value for key, value in relative.items()}
     return figures
 
 
-def joined_rows(bench: Bench, attention: str) -> Figures:
-    """Rows that are joined without padding have the loss and the gradient of padded ones."""
+def packed_rows(bench: Bench, attention: str) -> Figures:
+    """Rows that are packed without padding give the loss and the gradient of padded ones."""
     kinds: list[Precision] = ["fp32", half_precision(bench.device)]
     if attention != BY_TEXT:
         package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
         if not find_spec(package[attention]):
             raise NotRun(f"{package[attention]} is not installed")
-        kinds = kinds[1:]  # its kernels take 16 bits alone
+        kinds = kinds[1:]  # its kernels take only 16 bits
     figures: Figures = {}
     for kind in kinds:
-        wanted = learnt(bench.trained("lora", kind), padded(bench.rows()), kind)
+        wanted = loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows()), kind)
         batch = pack_texts(bench.rows())
-        computed = learnt(bench.trained("lora", kind, attention), batch, kind)
-        differences = alike(computed, wanted, "float32" if kind == "fp32" else "half")
-        figures |= {f"{kind}_{key}": value for key, value in differences.items()}
+        computed = loss_and_gradient(bench.training_model("lora", kind, attention), batch, kind)
+        relative = differences(computed, wanted, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in relative.items()}
     return figures
 
 
 def fused_kernels(bench: Bench) -> Figures:
     """Fused kernels give the loss and the gradient of transformers' own operations."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, where it has no bfloat16
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # Triton on a CPU has no bfloat16
     if not find_spec("liger_kernel") or not (interpreted or bench.device.type == "cuda"):
         raise NotRun("liger-kernel is not installed, or there is no GPU")
     batch, figures = padded(bench.rows()), Figures()
     kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(bench.device),))]
-    # All of these before: rotary positions change for each model of the process.
-    wanted = [learnt(bench.trained("lora", kind), batch, kind) for kind in kinds]
+    # Computed first, since fusing changes rotary positions for all models of the process.
+    wanted = [loss_and_gradient(bench.training_model("lora", kind), batch, kind) for kind in kinds]
     for kind, expected in zip(kinds, wanted, strict=True):
-        model: Any = bench.trained("lora", kind)
+        model: Any = bench.training_model("lora", kind)
         fuse(model.get_base_model())
-        computed = learnt(model, batch, kind)
-        differences = alike(computed, expected, "float32" if kind == "fp32" else "half")
-        figures |= {f"{kind}_{key}": value for key, value in differences.items()}
+        computed = loss_and_gradient(model, batch, kind)
+        relative = differences(computed, expected, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in relative.items()}
     return figures
 
 
@@ -285,15 +290,17 @@ def half_precision(device: torch.device) -> Precision:
 
 
 def four_bits(bench: Bench) -> Figures:
-    """NF4 comes back near what it was, and a QLoRA step has a gradient."""
+    """NF4 restores values nearly, and a QLoRA step has a gradient."""
     values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
     packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
     error = float((dequantize_4bit(packed, state) - values).norm() / values.norm())
     kind = half_precision(bench.device)
-    loss, gradient = learnt(bench.trained("qlora", kind), padded(bench.rows()), kind)
+    loss, gradient = loss_and_gradient(
+        bench.training_model("qlora", kind), padded(bench.rows()), kind
+    )
     norm = float(gradient.norm())
     figures: Figures = {"relative_error": error, "loss": loss, "gradient_norm": norm}
-    # Of normal weights in blocks of 64: 0.09 to 0.10 (measured on a CPU).
+    # Normal weights in blocks of 64 have an error of 0.09 to 0.10 (measured on a CPU).
     if not (error < 0.15 and 0 < norm < float("inf")):
         raise Failed("NF4 or its gradient is wrong", **figures)
     return figures
@@ -310,20 +317,20 @@ def merging(bench: Bench) -> Figures:
             answers: Tensor = model.eval()(**batch).logits.float()[labels]
         return answers
 
-    model = bench.trained("qlora", kind)
+    model = bench.training_model("qlora", kind)
     wanted, folder = logits(model, kind), bench.folder / "adapter"
     method.save(model, folder)
     dtype = method.base_dtype(kind)
-    packed = method.quantization_config(PARAMETERS, dtype=dtype)
+    quantization = method.quantization_config(PARAMETERS, dtype=dtype)
     load = partial(load_base, bench.model, "CAUSAL_LM")
-    again = logits(method.load(load(dtype, bench.device, packed), folder), kind)
+    reloaded = logits(method.load(load(dtype, bench.device, quantization), folder), kind)
     plain = logits(method.load(load(torch.float32, bench.device), folder))
     merged = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
 
     def difference(changed: Tensor, other: Tensor) -> float:
         return float((changed - other).norm() / other.norm())
 
-    after_reload, after_merge = difference(again, wanted), difference(merged, plain)
+    after_reload, after_merge = difference(reloaded, wanted), difference(merged, plain)
     figures: Figures = {
         "reloaded_difference": after_reload,
         "merged_difference": after_merge,
@@ -339,31 +346,31 @@ def optimizer(bench: Bench, name: str) -> Figures:
     kind, batch = half_precision(bench.device), padded(bench.rows())
     kind = "fp32" if kind == "fp16-mixed" else kind
 
-    def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
-        model = bench.trained("full", kind)
+    def new_model() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = bench.training_model("full", kind)
         setup = Setup(strategy="full", optimizer=name)
         return model, optimizer_of(model, setup, bench.device)
 
-    def step(model: nn.Module, steps: torch.optim.Optimizer) -> float:
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
         loss = loss_of(model, batch, kind)
         loss.backward()
-        for group in steps.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 1e-3
-        steps.step()
-        steps.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         return float(loss)
 
-    model, steps = begin()
-    first, _ = step(model, steps), step(model, steps)
+    model, optimizer = new_model()
+    first, _ = step(model, optimizer), step(model, optimizer)
     file = bench.folder / "optimizer.pt"
-    torch.save({"model": model.state_dict(), "steps": steps.state_dict()}, file)
-    step(model, steps)
-    other, again = begin()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    step(model, optimizer)
+    resumed_model, resumed_optimizer = new_model()
     saved = torch.load(file, weights_only=True, map_location=bench.device)
-    other.load_state_dict(saved["model"])
-    again.load_state_dict(saved["steps"])
-    step(other, again)
-    last, resumed = (float(loss_of(each, batch, kind)) for each in (model, other))
+    resumed_model.load_state_dict(saved["model"])
+    resumed_optimizer.load_state_dict(saved["optimizer"])
+    step(resumed_model, resumed_optimizer)
+    last, resumed = (float(loss_of(each, batch, kind)) for each in (model, resumed_model))
     figures: Figures = {"first_loss": first, "last_loss": last, "resumed_loss": resumed}
     if not last < first or abs(resumed - last) > 1e-3 * (first - last) + 1e-5:
         raise Failed("the loss does not fall, or differs after a reload", **figures)
@@ -373,13 +380,13 @@ def optimizer(bench: Bench, name: str) -> Figures:
 def training_step(bench: Bench, strategy: str) -> Figures:
     """Memory and time of real steps are as predicted, with the largest model that fits."""
     kind = half_precision(bench.device)
-    limit = _SHARE * training_device().free_gib
+    limit = _SHARE_OF_FREE_MEMORY * training_device().free_gib
     cuda = bench.device.type == "cuda"
     setup = Setup(
         strategy=strategy, quantization="nf4-dq" if strategy == "qlora" else None, micro_batch=4,
         precision=kind, sequence_length=512 if cuda else 64, device="cuda" if cuda else "cpu",
     )  # fmt: skip
-    for name in _SIZES if cuda else (str(bench.model),):
+    for name in _MODELS if cuda else (str(bench.model),):
         model = model_facts(ModelSpec(id=name))
         planned = estimate(model, setup, limit)
         if planned.high_gib <= limit:
@@ -410,22 +417,24 @@ def training_step(bench: Bench, strategy: str) -> Figures:
 
 
 def out_of_memory(bench: Bench) -> Figures:
-    """Memory that runs out is recognised, and a smaller batch goes on."""
+    """Running out of memory is recognised, and training continues with a smaller batch."""
     stay_within_memory()
-    each = 2 * int(training_device().total_gib * GIB)
-    tried: list[int] = []
+    too_many_bytes = 2 * int(training_device().total_gib * GIB)
+    micro_batches: list[int] = []
 
     def attempt(batching: Batching) -> float:
-        tried.append(batching.micro_batch)
+        micro_batches.append(batching.micro_batch)
         if batching.micro_batch > 1:
-            torch.empty(batching.micro_batch * each, dtype=torch.uint8, device=bench.device)
+            torch.empty(
+                batching.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device
+            )
         kind = half_precision(bench.device)
-        return learnt(bench.trained("lora", kind), padded(bench.rows(1)), kind)[0]
+        return loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows(1)), kind)[0]
 
     loss = in_batches_that_fit(Batching(4, 1, 1), attempt, lambda: False)
-    if tried != [4, 2, 1]:
-        raise Failed(f"micro-batches of {tried} were tried")
-    return {"attempts": len(tried), "loss": loss}
+    if micro_batches != [4, 2, 1]:
+        raise Failed(f"micro-batches of {micro_batches} were tried")
+    return {"attempts": len(micro_batches), "loss": loss}
 
 
 def ranks(bench: Bench) -> Figures:
@@ -436,15 +445,17 @@ def ranks(bench: Bench) -> Figures:
         bench.model  # noqa: B018 - written before two processes read it
         torch.multiprocessing.spawn(_rank, (bench, folder), nprocs=2)
         first = torch.load(Path(folder) / "0", weights_only=True)
-    wanted = learnt(bench.trained("lora", "fp32"), padded(_halves(bench)), "fp32")
-    figures = alike((first["loss"], first["gradient"]), wanted, "float32")
+    wanted = loss_and_gradient(
+        bench.training_model("lora", "fp32"), padded(_two_rows(bench)), "fp32"
+    )
+    figures = differences((first["loss"], first["gradient"]), wanted, "float32")
     if first["sum"] != 3.0:
         raise Failed("all-reduce of 1 and 2 is wrong", sum=first["sum"], **figures)
     return figures
 
 
-def _halves(bench: Bench) -> list[dict[str, Any]]:
-    """Two rows of the same length, so that the mean of two means is the mean."""
+def _two_rows(bench: Bench) -> list[dict[str, Any]]:
+    """Two rows of equal length: the mean of their means is the mean of all tokens."""
     row = bench.rows(1)[0]
     return [row, {**row, "input_ids": row["input_ids"][::-1], "labels": row["labels"]}]
 
@@ -458,17 +469,17 @@ def _rank(rank: int, bench: Bench, folder: str) -> None:
     number = torch.tensor(float(rank + 1), device=device)
     dist.all_reduce(number)
     model = nn.parallel.DistributedDataParallel(
-        Bench(device, bench.folder).trained("lora", "fp32"),
+        Bench(device, bench.folder).training_model("lora", "fp32"),
         device_ids=[device] if device.type == "cuda" else None,
     )
-    loss, gradient = learnt(model, padded(_halves(bench)[rank : rank + 1]), "fp32")
+    loss, gradient = loss_and_gradient(model, padded(_two_rows(bench)[rank : rank + 1]), "fp32")
     mean = torch.tensor(loss, device=device)
     dist.all_reduce(mean)
     if rank == 0:
         results = {"sum": float(number), "loss": float(mean) / 2, "gradient": gradient}
         torch.save(results, Path(folder) / "0")
     dist.barrier()
-    os._exit(0)  # taking the group apart would wait for a rank that has ended
+    os._exit(0)  # destroying the group would wait for a rank that has ended
 
 
 def sweep(bench: Bench) -> Figures:
@@ -477,29 +488,29 @@ def sweep(bench: Bench) -> Figures:
     rows = [{"instruction": f"say {n % 7}", "output": f"{n % 7} " * 8} for n in range(96)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
-    words = (
+    arguments = (
         f"run --new --name killed --model {bench.model} --data rows.jsonl --task instruction "
         "--strategies lora --trials 2 --finalists 1 --confirmation-seeds 1 --epochs 2 "
         "--generate-items 0 --progress none --workers 1"
     )
     run, log = RunFolder(folder / "runs" / "killed"), folder / "log"
-    killed, end = 0, time.monotonic() + _SWEEP_SECONDS
+    killed, deadline = 0, time.monotonic() + _MAX_SWEEP_SECONDS
     environment = {**os.environ, "SWEEPER_HOME": str(folder / "home")}
     with log.open("w") as output:
-        command = [sys.executable, "-m", "sweeper", *words.split()]
-        started = subprocess.Popen(
+        command = [sys.executable, "-m", "sweeper", *arguments.split()]
+        process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            while started.poll() is None and time.monotonic() < end:
+            while process.poll() is None and time.monotonic() < deadline:
                 if not killed and run.attempt(0, 1).is_dir():
-                    for worker in _workers(started.pid):
+                    for worker in _worker_ids(process.pid):
                         os.kill(worker, signal.SIGKILL)
                         killed += 1
                 time.sleep(0.05)
         finally:
-            started.kill()
-    status = started.wait()
+            process.kill()
+    status = process.wait()
     if status:
         ending = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise Failed(f"the sweep ended with {status}: {' '.join(ending)}", killed_workers=killed)
@@ -522,8 +533,8 @@ def sweep(bench: Bench) -> Figures:
     return figures
 
 
-def _workers(command: int) -> list[int]:
-    children = psutil.Process(command).children(recursive=True)
+def _worker_ids(command_id: int) -> list[int]:
+    children = psutil.Process(command_id).children(recursive=True)
     return [child.pid for child in children if WORKER in child.cmdline()]
 
 
@@ -532,13 +543,13 @@ _OPTIMIZERS = (
     "adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
     "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd", "lion_32bit", "lion_8bit",
 )  # fmt: skip
-# Those that decide how trials train, at the first use of a device.
+# Checks at the first use of a device, which decide how trials train.
 QUICK: dict[str, Check] = {
     "device": device,
     **{name: partial(precision, name=name) for name in ("bf16-mixed", "fp16-mixed")},
-    "joined rows": partial(joined_rows, attention=BY_TEXT),
+    "joined rows": partial(packed_rows, attention=BY_TEXT),
     **{
-        name: partial(joined_rows, attention=name)
+        name: partial(packed_rows, attention=name)
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
@@ -558,7 +569,7 @@ CHECKS: dict[str, Check] = {
 
 def result(name: str, bench: Bench) -> Result:
     """Run one check."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     state, detail, figures = "ok", "", Figures()
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -568,13 +579,13 @@ def result(name: str, bench: Bench) -> Result:
     except Exception as error:  # noqa: BLE001 - whatever does not work is a result
         state, figures = "failed", getattr(error, "figures", {})
         detail = f"{type(error).__name__}: {error}"
-    seconds = round(time.perf_counter() - began, 2)
+    seconds = round(time.perf_counter() - start, 2)
     detail = clean(detail.replace(str(bench.folder), "")).split("\n")[0][:300]
     return Result(name=name, state=state, detail=detail, figures=figures, seconds=seconds)
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
-    """Run the checks that are left, up to one that may have broken this process's GPU."""
+    """Run the checks without a result, up to a failed one, which may leave the GPU unusable."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     names = [name for name in (QUICK if request.quick else CHECKS) if name not in request.done]

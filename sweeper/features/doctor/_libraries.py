@@ -1,6 +1,6 @@
 """Checks of the training libraries on this machine, each with a tiny tensor.
 
-Each is an event, so that a library that takes the process down leaves what was found before.
+Each result is an event, so that results survive a library that crashes the process.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from sweeper.artifact import Record
 from sweeper.child_process import tell_event
 from sweeper.extras import install_command
 
-# What libraries raise where a device, a kernel or a build lacks something.
+# Exceptions of libraries if a device, a kernel or a build lacks something.
 _FAILURES = (ImportError, OSError, RuntimeError, AttributeError, ValueError, TypeError)
 
 _TRAIN = install_command("train")
-# A tensor of this many elements is large enough for bitsandbytes to keep its states in 8 bits.
+# Elements of a tensor that suffice for bitsandbytes to keep its states in 8 bits.
 _ELEMENTS = 4096
 
 
 def checks() -> Iterator[dict[str, object]]:
-    """Every check in order: the libraries, then what they do here."""
+    """The results of all checks: of the libraries, then of what they can do here."""
     for name in ("torch", "transformers", "peft"):
         yield _library(name, needed=True)
     yield _library("bitsandbytes", needed=False)
-    yield _tried("CUDA", _cuda, "Install the GPU's driver and a torch build with CUDA.")
-    yield _tried("bf16", _bf16, "Train with --precision fp16-mixed or fp32 here.")
-    yield _tried("4-bit", _four_bit, "pip install bitsandbytes; without it QLoRA cannot train.")
+    yield _attempt("CUDA", _cuda, "Install the GPU's driver and a torch build with CUDA.")
+    yield _attempt("bf16", _bf16, "Train with --precision fp16-mixed or fp32 here.")
+    yield _attempt("4-bit", _four_bit, "pip install bitsandbytes; without it QLoRA cannot train.")
     eight_bit = partial(_optimizer_step, "AdamW8bit")
-    yield _tried("8-bit optimizer", eight_bit, "Leave out full where its plan says adamw_bnb_8bit.")
-    yield _tried(
+    yield _attempt(
+        "8-bit optimizer", eight_bit, "Leave out full where its plan says adamw_bnb_8bit."
+    )
+    yield _attempt(
         "paged optimizer", _paged, "It needs an NVIDIA GPU; elsewhere states stay in memory."
     )
 
@@ -43,30 +45,30 @@ def _library(name: str, *, needed: bool) -> dict[str, object]:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return _check(name, "not installed", "", _TRAIN, needed)
+        return _result(name, "not installed", "", _TRAIN, needed)
     try:
         importlib.import_module(name)
     except _FAILURES as error:
-        return _check(name, "does not work", f"{version}: {_line(error)}", _TRAIN, needed)
-    return _check(name, "works", version, "", needed)
+        return _result(name, "does not work", f"{version}: {_first_line(error)}", _TRAIN, needed)
+    return _result(name, "works", version, "", needed)
 
 
-def _tried(name: str, attempt: Callable[[], str], fix: str) -> dict[str, object]:
+def _attempt(name: str, attempt: Callable[[], str], fix: str) -> dict[str, object]:
     try:
-        return _check(name, "works", attempt())
+        return _result(name, "works", attempt())
     except ModuleNotFoundError as error:
-        return _check(name, "not installed", _line(error), fix)
+        return _result(name, "not installed", _first_line(error), fix)
     except _FAILURES as error:
-        return _check(name, "does not work", _line(error), fix)
+        return _result(name, "does not work", _first_line(error), fix)
 
 
-def _check(
+def _result(
     name: str, state: str, detail: str, fix: str = "", needed: bool = False
 ) -> dict[str, object]:
     return {"name": name, "state": state, "detail": detail, "fix": fix, "needed": needed}
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
 
@@ -82,8 +84,10 @@ def _device() -> str:
 def _cuda() -> str:
     torch = _torch()
     if not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = "no GPU that its driver shows" if built else "this torch was built without CUDA"
+        cuda_version = torch.version.cuda
+        why = (
+            "no GPU that its driver shows" if cuda_version else "this torch was built without CUDA"
+        )
         raise RuntimeError(why)
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     torch.ones(8, 8, device="cuda").matmul(torch.ones(8, 8, device="cuda")).sum().item()
@@ -131,7 +135,7 @@ def _optimizer_step(name: str) -> str:
 
 
 def answer(_request: Record) -> None:
-    """Tell each check as it ends."""
+    """Send each result as soon as the check ends."""
     warnings.simplefilter("ignore")
     for check in checks():
         tell_event(**check)

@@ -1,6 +1,6 @@
-"""The results of checks of training on this machine's device: how they are asked for, kept, shown.
+"""Runs the checks of training on this machine's device (``_checks``) in processes, for torch.
 
-No torch: the checks (``_checks``) run in processes of their own.
+Their results are kept in a file and printed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
 BEGUN = "begun"
-# Each process loads torch anew; one that takes longer than this hangs.
-SECONDS, QUICK_SECONDS = 1800.0, 120.0
+# Time limits of a process, which loads torch anew.
+MAX_SECONDS, QUICK_SECONDS = 1800.0, 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash-attn", "liger-kernel")
 State = Literal["ok", "failed", "not run"]
@@ -33,7 +33,7 @@ class CheckRequest(Record):
     """The checks to run.
 
     Args:
-        folder: For their files.
+        folder: Folder for their files.
         quick: Only the checks that decide how trials train.
         done: Names of checks that have a result.
         only: Names of the checks to run; all of them if empty.
@@ -67,18 +67,18 @@ class Result(Record):
 
 
 class Results(Artifact):
-    """All results of one device, without names of hosts and paths."""
+    """All results of one device, without host names and paths."""
 
     versions: dict[str, str]
     results: tuple[Result, ...]
 
-    def named(self, state: State) -> tuple[str, ...]:
-        """The names of the checks that ended so."""
+    def check_names(self, state: State) -> tuple[str, ...]:
+        """The names of the checks with this state."""
         return tuple(result.name for result in self.results if result.state == state)
 
     @property
     def device(self) -> dict[str, float | int | str]:
-        """The device's figures; empty where the first check failed."""
+        """The device's figures; empty if the first check failed."""
         return next((check.figures for check in self.results if check.name == "device"), {})
 
 
@@ -88,7 +88,7 @@ def results(
     only: tuple[str, ...] = (),
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
-    """Run the checks. A process that breaks costs the check that it ran."""
+    """Run the checks. If a process breaks, the check that it ran has failed."""
     finished: list[Result] = []
     begun = ""
 
@@ -104,21 +104,21 @@ def results(
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
             request = CheckRequest(folder=folder, quick=quick, only=only, done=done)
-            seconds = QUICK_SECONDS if quick else SECONDS
+            seconds = QUICK_SECONDS if quick else MAX_SECONDS
             try:
                 answer = in_child(
                     FUNCTION, request, CheckAnswer, what="the process", seconds=seconds, hear=hear
                 )
                 complete = answer.complete
             except ChildFailed as error:
-                complete = not begun  # no check would get further
+                complete = not begun  # else a new process runs the other checks
                 what = clean(error.problems[0].what)
                 hear(Result(name=begun or "process", state="failed", detail=what).model_dump())
     return Results(versions=versions(), results=tuple(finished))
 
 
 def versions() -> dict[str, str]:
-    """The driver and the packages that decide what works."""
+    """The versions of the driver and of the packages that decide what works."""
     installed = {}
     if _DRIVER.is_file():
         words = _DRIVER.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()
@@ -132,7 +132,7 @@ def versions() -> dict[str, str]:
 
 
 def quick_results_file(device: str) -> Path:
-    """The file with the quick results of a device with the installed versions."""
+    """The file of the quick results of a device, for the installed versions."""
     key = hashlib.sha256(f"{device}|{versions()}".encode()).hexdigest()[:16]
     return home() / "device-checks" / f"{key}.json"
 

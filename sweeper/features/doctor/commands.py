@@ -1,7 +1,7 @@
 """``sweeper doctor``: what works on this machine, and how to fix what does not.
 
-The training libraries are tried in a process of their own (``sweeper.features.doctor._libraries``),
-since loading them takes seconds and may fail hard; the rest is looked at here. Changes nothing.
+The training libraries are checked in a process of their own
+(``sweeper.features.doctor._libraries``), since loading them takes seconds and may crash.
 """
 
 from __future__ import annotations
@@ -37,15 +37,14 @@ HUB_SECONDS = 3.0
 _REINSTALL = (
     "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes"
 )
-# Less than this holds no base model at all: MiniLM, the smallest known, has 22.7 million weights
-# of four bytes, and one adapter beside it.
-_LEAST_DISK_GIB = 0.5
+# Holds the smallest base model, MiniLM with 22.7 million weights of four bytes, and an adapter.
+_MIN_DISK_GIB = 0.5
 # A worker that trained held 0.94 to 1.16 GiB (measured, resident).
-_LEAST_MEMORY_GIB = 1.0
+_MIN_MEMORY_GIB = 1.0
 
 
 def examine() -> Iterator[MachineCheck]:
-    """Every check, each as soon as it is known."""
+    """The results of all checks, each as soon as its check ends."""
     yield from training()
     yield search_and_reports()
     for _, doctor in parts.DOCTOR.all():
@@ -62,7 +61,7 @@ def can_train(checks: list[MachineCheck]) -> bool:
 
 
 def training() -> list[MachineCheck]:
-    """The checks of the training libraries; those before a crash are kept."""
+    """The results for the training libraries; those before a crash are kept."""
     checks: list[MachineCheck] = []
     try:
         in_child(
@@ -100,7 +99,7 @@ def hub_access() -> MachineCheck:
     token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
     if constants.HF_HUB_OFFLINE:
         return MachineCheck("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
-    # An address that names no model costs the hub next to nothing; any answer shows it is there.
+    # The cheapest request for the hub; any answer shows that it is there.
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
@@ -119,30 +118,30 @@ def hub_access() -> MachineCheck:
 
 def disk(folder: Path, name: str) -> MachineCheck:
     """Whether a folder can be written and holds a smallest model."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    if not os.access(there, os.W_OK):
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK):
         return MachineCheck(
-            name, "does not work", f"{there} cannot be written", _elsewhere(name), True
+            name, "does not work", f"{existing} cannot be written", _other_place(name), True
         )
-    free = shutil.disk_usage(there).free / 2**30
-    detail = f"{free:.1f} GiB free in {there}"
-    if free < _LEAST_DISK_GIB:
-        return MachineCheck(name, "does not work", detail, _elsewhere(name), needed=True)
+    free = shutil.disk_usage(existing).free / 2**30
+    detail = f"{free:.1f} GiB free in {existing}"
+    if free < _MIN_DISK_GIB:
+        return MachineCheck(name, "does not work", detail, _other_place(name), needed=True)
     return MachineCheck(name, "works", detail, needed=True)
 
 
-def _elsewhere(name: str) -> str:
+def _other_place(name: str) -> str:
     variable = "Set SWEEPER_HOME and HF_HOME to a folder" if "caches" in name else "Start it"
     return f"{variable} where there is room and you may write."
 
 
 def memory() -> MachineCheck:
     """Main memory, with the limit of a container."""
-    has = processor().memory_gib
-    detail = f"{has:.1f} GiB"
-    if has < _LEAST_MEMORY_GIB:
+    gib = processor().memory_gib
+    detail = f"{gib:.1f} GiB"
+    if gib < _MIN_MEMORY_GIB:
         fix = "A worker with the smallest model takes about as much: use a larger machine."
         return MachineCheck("memory", "does not work", detail, fix, needed=True)
     return MachineCheck("memory", "works", detail, needed=True)
@@ -168,9 +167,9 @@ def doctor(
         raise UsageError("--quick is for --gpu", fix="Use sweeper doctor --gpu --quick.")
     if gpu:
         require("sweeper doctor --gpu", RUNS)
-        tried = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
-        typer.echo(tried.to_json() if as_json else markdown(tried))
-        raise typer.Exit(1 if tried.named("failed") else 0)
+        checked = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
+        typer.echo(checked.to_json() if as_json else markdown(checked))
+        raise typer.Exit(1 if checked.check_names("failed") else 0)
     checks = []
     for check in examine():
         checks.append(check)
@@ -179,11 +178,11 @@ def doctor(
             show_line(line)
             if check.fix:
                 show_line(f"{'':18} {check.fix}")
-    able = can_train(checks)
+    trains = can_train(checks)
     if as_json:
-        answer = {"can_train": able, "checks": [asdict(check) for check in checks]}
+        answer = {"can_train": trains, "checks": [asdict(check) for check in checks]}
         typer.echo(json.dumps(answer, indent=2))
     else:
-        show_line("Training works here." if able else "Nothing can be trained here.")
-    if not able:
+        show_line("Training works here." if trains else "Nothing can be trained here.")
+    if not trains:
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""What fails on this machine's GPU: tried once, before the first trial, so that none is lost."""
+"""The quick checks that fail on this machine's GPU; they run once, before the first trial."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sweeper.views.console import say
 
 
 class DoctorFacts(Record):
-    """The quick checks that failed on this GPU, with what happened."""
+    """The quick checks that failed on this GPU, with the errors."""
 
     failed: dict[str, str]
 
 
 @flag()
 def four_bits_fail(inputs: FactInput) -> Value:
-    """Whether 4-bit weights failed when they were tried on the GPU."""
+    """Whether the check of 4-bit weights failed on the GPU."""
     record = record_of(inputs.facts.features, "doctor", DoctorFacts)
     return record is not None and "4-bit" in record.failed
 
@@ -35,15 +35,15 @@ FACTS = (four_bits_fail,)
 
 def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     """The GPU without the precisions and kernels that fail on it."""
-    failed = _failed(hardware, for_run)
+    failed = _errors_of_failed_checks(hardware, for_run)
     version = hardware.flash_attention
     if f"flash_attention_{version}" in failed:
         version = None
-    joins = version is not None or (hardware.joins_rows and "joined rows" not in failed)
+    packs_rows = version is not None or (hardware.joins_rows and "joined rows" not in failed)
     fused = hardware.fused_kernels and "fused kernels" not in failed
     changed: dict[str, Any] = {
         "flash_attention": version,
-        "joins_rows": joins,
+        "joins_rows": packs_rows,
         "fused_kernels": fused,
     }
     if "bf16-mixed" in failed:
@@ -55,29 +55,29 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:
     """The checks that failed."""
-    failed = _failed(facts.hardware, False)
+    failed = _errors_of_failed_checks(facts.hardware, False)
     return DoctorFacts(failed=failed) if failed else None
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
-    """What trials do without."""
+    """A warning for each failed check."""
     record = record_of(facts.features, "doctor", DoctorFacts)
     for name, detail in record.failed.items() if record else ():
         yield f"{name} fails on this GPU, so trials do without it ({detail}): sweeper doctor --gpu"
 
 
-def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
-    """The failed checks of this GPU by name, from an earlier run or tried now."""
+def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
+    """The errors of failed checks of this GPU by name; before a run, new checks are run."""
     if hardware.device != "cuda" or not hardware.detected:
         return {}
     name = hardware.name.partition(SPEED_OF)[0]
-    tried = Results.read_or_none(quick_results_file(name))
-    if tried is None and for_run:
+    checked = Results.read_or_none(quick_results_file(name))
+    if checked is None and for_run:
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
-        tried = results(quick=True)
-        if "capability" not in tried.device:  # torch sees no GPU, which the run reports
+        checked = results(quick=True)
+        if "capability" not in checked.device:  # torch sees no GPU, which the run reports
             return {}
-        with suppress(OSError):  # it is tried again with the next run
-            tried.write(quick_results_file(name))
-    failed = tried.results if tried else ()
+        with suppress(OSError):  # the next run checks again
+            checked.write(quick_results_file(name))
+    failed = checked.results if checked else ()
     return {check.name: check.detail for check in failed if check.state == "failed"}

@@ -1,8 +1,8 @@
-"""A trial's configuration and rows as a folder that another trainer can start from.
+"""Exports a trial's configuration and rows as a folder for another trainer.
 
-A folder in ``_targets/`` describes one trainer: ``target.yaml`` says what it can express, and one
-Jinja template for each file that it reads names settings (``settings_of``) where their values
-belong. A setting with an effect that no template names is reported as lost.
+A folder in ``_targets/`` describes a trainer: ``target.yaml`` says what it can train, and one Jinja
+template for each of its files contains settings (``settings_of``). A setting with an effect that no
+template contains is reported as lost.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from sweeper.yamlfile import FileModel, checked
 
 Settings = Mapping[str, Any]
 
-#: Values at which a setting changes nothing, so that no trainer needs a key for it.
+#: Values at which a setting has no effect, so that no trainer needs a key for it.
 WITHOUT_EFFECT: Mapping[str, Any] = {
     "quantization": None,
     "revision": None,
@@ -67,9 +67,9 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "source_weights": {},
     "chat_template": False,
 }
-# Of a limit that only stops a training, or of how the same loss is computed on this machine.
-_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
-# How many rungs a trial reports at: the number of evaluations of an exported training.
+# Parameters that only stop a training, or say how its loss is computed on this machine.
+_PARAMETERS_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
+# Evaluations of an exported training.
 _EVALUATIONS = 8
 
 
@@ -82,13 +82,12 @@ def settings_of(
     target_modules: tuple[str, ...] | None = None,
     chat_template: bool = False,
 ) -> Settings:
-    """Every value of one training, by the name that sweeper has for it.
+    """Every setting of a training, by sweeper's name for it.
 
     Args:
-        config: What to train on one device, for as many epochs as the weights had seen.
-        target_modules: The layers that the trained adapter has; those that the configuration
-            names if None.
-        chat_template: Whether one lies beside the configuration.
+        config: The configuration for one device, with the epochs that the weights were trained for.
+        target_modules: The layers of the trained adapter; those of the configuration if None.
+        chat_template: Whether the exported folder has a chat template.
     """
     parameters: dict[str, Any] = dict(config.parameters)
     batch = config.micro_batch * config.gradient_accumulation_steps
@@ -97,10 +96,10 @@ def settings_of(
     for name in ("num_train_epochs", "per_device_train_batch_size", "warmup_ratio"):
         parameters.pop(name, None)
     if TARGET_MODULES in parameters:
-        named = target_modules or modules_of(str(parameters[TARGET_MODULES]))
-        parameters[TARGET_MODULES] = named if isinstance(named, str) else list(named)
-    # The rows that a parameter chose are written with the others.
-    left_out = (*_LEFT_OUT, *choosing_parameters())
+        modules = target_modules or modules_of(str(parameters[TARGET_MODULES]))
+        parameters[TARGET_MODULES] = modules if isinstance(modules, str) else list(modules)
+    # Rows that these parameters choose are exported with the others.
+    left_out = (*_PARAMETERS_LEFT_OUT, *choosing_parameters())
     kept = {name: value for name, value in parameters.items() if not name.startswith(left_out)}
     return {
         "weight_decay": 0.0,
@@ -132,7 +131,7 @@ def settings_of(
 
 
 def _base_dtype(config: TrialConfig) -> str:
-    """The dtype of the base: fp32 if its weights train, unless all is bf16."""
+    """The dtype of the base: float32 if its weights are trained, except in pure 16-bit training."""
     half = half_of(config.precision)
     trains_base, mixed = config.strategy == "full", autocast_dtype(config.precision) is not None
     in_fp32 = config.precision == "fp32" or (trains_base and mixed)
@@ -149,9 +148,9 @@ def with_effect(settings: Settings) -> dict[str, Any]:
 
 
 RowForm = Literal["messages", "prompt-completion", "instruction", "text"]
-"""Forms of rows that other trainers read."""
+"""Row formats that other trainers read."""
 ROWS = "data"
-# What is made of the kept weights, not of the configuration.
+# Exports of the weights instead of the configuration.
 WEIGHTS = ("model", "merged", "peft")
 _CHAT_TEMPLATE, _ADAPTER = "chat_template.jinja", "adapter_config.json"
 _TARGETS = Path(__file__).parent / "_targets"
@@ -159,31 +158,31 @@ _DESCRIPTION, _TEMPLATE = "target.yaml", ".jinja"
 
 
 @dataclass(frozen=True)
-class Exported:
-    """The exported folder and what was left out.
+class ExportedConfiguration:
+    """An exported folder, and the settings that the trainer lacks.
 
     Args:
-        folder: With the trainer's files, ``data/`` and ``README.md``.
-        command: Trains, in that folder.
-        lost: Settings of the trial that the trainer does not take over.
+        folder: Folder with the trainer's files, ``data/`` and ``README.md``.
+        command: The command that trains, in that folder.
+        lost: Settings of the trial that the trainer does not support.
     """
 
     folder: Path
     command: str
-    lost: tuple[Lost, ...]
+    lost: tuple[LostSetting, ...]
 
 
 def export_configuration(
     run: RunFolder, findings: Findings, config: TrialConfig, to: str, folder: Path
-) -> Exported:
+) -> ExportedConfiguration:
     """Write one trial's configuration for a trainer.
 
     Args:
-        config: With as many epochs as the trial's weights had seen.
-        folder: A new one. It appears once it is whole.
+        config: The configuration, with the epochs that the trial's weights were trained for.
+        folder: A new folder, which appears once it is complete.
 
     Raises:
-        UsageError: The trainer cannot express the trial, or the folder exists.
+        UsageError: The trainer cannot train like the trial, or the folder exists.
         DataError: The data has changed since the sweep.
     """
     target = _target(to)
@@ -192,26 +191,28 @@ def export_configuration(
     _check(target, to, findings, config, spec)
     why = "The trial was chosen on other rows than those that would be exported."
     dataset = unchanged_dataset(spec, run.data_changes, plan.facts.data.fingerprint, why)
-    further = rows_for_trial(dataset.further_rows, config.parameters)
-    config, dataset = _with_further(_without_off(config, plan), dataset, further)
+    further_rows = rows_for_trial(dataset.further_rows, config.parameters)
+    config, dataset = _with_further_rows(
+        _without_off_parameters(config, plan), dataset, further_rows
+    )
     form = _form(target, dataset)
     facts = next(model for model in plan.facts.models if model.id == config.model)
     weights = run.trial(config.number) / "weights"
-    kept = kept_files(weights).names if (weights / RECORD).is_file() else ()
+    file_names = kept_files(weights).names if (weights / RECORD).is_file() else ()
     template = weights / _CHAT_TEMPLATE
     settings = settings_of(
         config,
         facts,
         dataset,
         model=public_name(facts),
-        target_modules=_trained_modules(weights) if _ADAPTER in kept else None,
-        chat_template=form != "text" and _CHAT_TEMPLATE in kept,
+        target_modules=_trained_modules(weights) if _ADAPTER in file_names else None,
+        chat_template=form != "text" and _CHAT_TEMPLATE in file_names,
     )
-    files, command, lost = _filled(to, target, settings, form)
+    files, command, lost = _render(to, target, settings, form)
     with replacing(folder) as part:
         part.mkdir()
-        opened: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
-        splits: tuple[Split, ...] = ("train", "validation", *opened)
+        unsealed: tuple[Split, ...] = ("test",) if run.test_seal.is_file() else ()
+        splits: tuple[Split, ...] = ("train", "validation", *unsealed)
         names = {split: target.split_names.get(split, split) for split in splits}
         (part / ROWS).mkdir()
         for split, name in names.items():
@@ -224,32 +225,31 @@ def export_configuration(
             write_text(part / name, text)
         if settings["chat_template"] and "chat_template" not in {entry.setting for entry in lost}:
             shutil.copyfile(template, part / _CHAT_TEMPLATE)
-        about = _about_rows(plan.facts.data.changes, further)
-        card = _card(target, findings, config, facts, command, lost, about)
+        about_rows = _about_rows(plan.facts.data.changes, further_rows)
+        card = _card(target, findings, config, facts, command, lost, about_rows)
         write_text(part / "README.md", card)
-    return Exported(folder, command, lost)
+    return ExportedConfiguration(folder, command, lost)
 
 
-def _without_off(config: TrialConfig, plan: Plan) -> TrialConfig:
+def _without_off_parameters(config: TrialConfig, plan: Plan) -> TrialConfig:
     """The configuration without parameters that have no effect in it."""
-    offered = plan.candidate(config.strategy, config.model).parameters
+    declared = plan.candidate(config.strategy, config.model).parameters
     kept = {
         name: value
         for name, value in config.parameters.items()
-        if name not in offered or value != offered[name].off_value
+        if name not in declared or value != declared[name].off_value
     }
     return config.model_copy(update={"parameters": kept})
 
 
-def _with_further(
-    config: TrialConfig, dataset: Dataset, further: Sequence[Example]
+def _with_further_rows(
+    config: TrialConfig, dataset: Dataset, further_rows: Sequence[Example]
 ) -> tuple[TrialConfig, Dataset]:
-    """The train split with the further rows, and as many epochs of it as give the same number of
-    steps."""
-    if not further:
+    """The data with the further rows in train, and the epochs that keep the number of steps."""
+    if not further_rows:
         return config, dataset
     train = dataset.splits["train"]
-    rows = in_order((*train, *further))
+    rows = in_order((*train, *further_rows))
     epochs = config.budget.epochs * len(train) / len(rows)
     budget = config.budget.model_copy(update={"epochs": epochs})
     dataset = replace(dataset, splits={**dataset.splits, "train": rows})
@@ -259,9 +259,9 @@ def _with_further(
 def _row(
     example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
 ) -> dict[str, object]:
-    """A row, opened by the system prompt if it has no system message of its own.
+    """The example as a row of this form, with the system prompt if it has no system message.
 
-    Its turns stay objects, also those of tool calls, but ``instruction`` rows are text.
+    Turns and tool calls are objects, except in ``instruction`` rows, which are text.
     """
     turns = class_turns(example, labels) if labels else example.messages
     if turns and system_prompt and turns[0].role != "system":
@@ -271,33 +271,33 @@ def _row(
     if form == "instruction":
         return _instruction(example, as_text(turns))
     messages, tools = for_template(turns)
-    listed = {"tools": tools} if tools else {}
+    tools_field = {"tools": tools} if tools else {}
     if form == "messages":
-        return {"messages": messages, **listed}
-    return {"prompt": messages[:-1], "completion": messages[-1:], **listed}
+        return {"messages": messages, **tools_field}
+    return {"prompt": messages[:-1], "completion": messages[-1:], **tools_field}
 
 
 def _instruction(example: Example, turns: Sequence[Message]) -> dict[str, object]:
-    *asked, answer = (turn.content for turn in turns)
-    if len(asked) > 1 + (turns[0].role == "system"):
+    *questions, answer = (turn.content for turn in turns)
+    if len(questions) > 1 + (turns[0].role == "system"):
         raise UsageError(
             f"row {example.line} has several questions, and this trainer reads one question a row",
             fix="Export to 'trl' or 'axolotl', which read conversations.",
         )
-    return {"instruction": "\n\n".join(filter(None, asked)), "output": answer}
+    return {"instruction": "\n\n".join(filter(None, questions)), "output": answer}
 
 
 def _target(to: str) -> Target:
-    installed = targets()
-    if to not in installed:
-        names = [*installed, *WEIGHTS]
+    all_targets = targets()
+    if to not in all_targets:
+        names = [*all_targets, *WEIGHTS]
         raise UsageError(
             f"sweeper exports nothing to {to!r}",
             fix=near_match(to, names),
             where="--to",
             code="unknown-trainer",
         )
-    return installed[to]
+    return all_targets[to]
 
 
 def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spec: Spec) -> None:
@@ -343,8 +343,8 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
             fix="Give the data as messages, or as prompt and completion, to a new sweep.",
             where=dataset.path,
         )
-    everything = (example for split in dataset.splits.values() for example in split)
-    if any(not turn.trained for example in everything for turn in example.messages):
+    examples = (example for split in dataset.splits.values() for example in split)
+    if any(not turn.trained for example in examples for turn in example.messages):
         raise UsageError(
             "some answers in the rows have weight 0",
             why=f"{target.title} would train on them.",
@@ -353,12 +353,12 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
         )
     if dataset.labels or any(example.messages for example in dataset.splits["train"]):
         form = target.rows[0]
-        several = any(
+        has_several_answers = any(
             sum(turn.role == "assistant" for turn in example.messages) > 1
             for split in dataset.splits.values()
             for example in split
         )
-        return "messages" if several and form == "prompt-completion" else form
+        return "messages" if has_several_answers and form == "prompt-completion" else form
     if "text" in target.rows:
         return "text"
     readers = [name for name, entry in targets().items() if "text" in entry.rows]
@@ -370,13 +370,13 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
 
 
 def _trained_modules(weights: Path) -> tuple[str, ...] | None:
-    """The layers that a kept adapter was put on."""
+    """The target modules of a kept adapter."""
     config = (weights / _ADAPTER).read_text(encoding="utf-8")
-    named = object_of(config).get("target_modules")
-    return tuple(sorted(named)) if isinstance(named, list) else None
+    modules = object_of(config).get("target_modules")
+    return tuple(sorted(modules)) if isinstance(modules, list) else None
 
 
-def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> str:
+def _about_rows(changes: Sequence[DataChange], further_rows: Sequence[Example]) -> str:
     sentences = [f"`{ROWS}/` holds the split of the sweep, so that figures compare."]
     if changes:
         counts = "; ".join(change.said for change in changes)
@@ -384,7 +384,7 @@ def _about_rows(changes: Sequence[DataChange], further: Sequence[Example]) -> st
             f"Its rows are those of the files after changes ({counts}); data_changes.jsonl in the "
             "folder of the run lists all of them."
         )
-    for source, rows in Counter(row.source for row in further).items():
+    for source, rows in Counter(row.source for row in further_rows).items():
         sentences.append(f"Of the rows of train, {rows:,} are {source}.")
     return " ".join(sentences)
 
@@ -395,13 +395,13 @@ def _card(
     config: TrialConfig,
     facts: ModelFacts,
     command: str,
-    lost: Sequence[Lost],
+    lost: Sequence[LostSetting],
     about_rows: str,
 ) -> str:
     figures = figure_lines(findings, config.number)
-    note = [f"- {facts.weights_note}"] if facts.weights_note else []
+    notes = [f"- {facts.weights_note}"] if facts.weights_note else []
     if facts.source == "local":
-        note.append("- The sweep used a local folder. Give its path as the model.")
+        notes.append("- The sweep used a local folder. Give its path as the model.")
     return clean(
         "\n".join(
             [
@@ -420,8 +420,8 @@ def _card(
                 "## What is not supported",
                 "",
                 *(f"- `{e.setting}` = `{json.dumps(e.value)}`: {e.why}" for e in lost),
-                *note,
-                *([] if lost or note else ["Nothing: every setting of the trial is supported."]),
+                *notes,
+                *([] if lost or notes else ["Nothing: every setting of the trial is supported."]),
                 "",
                 about_rows,
                 "",
@@ -448,8 +448,8 @@ class Target(FileModel):
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A setting that the trainer does not support as it is."""
+class LostSetting:
+    """A setting that the trainer does not support, or not in the same way."""
 
     setting: str
     value: Any
@@ -472,10 +472,10 @@ def _read(path: Path) -> Target:
     return target
 
 
-def _filled(
+def _render(
     name: str, target: Target, settings: Settings, form: RowForm
-) -> tuple[dict[str, str], str, tuple[Lost, ...]]:
-    """The files of a trainer by name, the command that trains with them, and what they lack."""
+) -> tuple[dict[str, str], str, tuple[LostSetting, ...]]:
+    """The files of a trainer by name, its command, and the settings that they lack."""
     templates = _TARGETS / name
     environment = Environment(
         loader=FileSystemLoader(templates),
@@ -487,23 +487,25 @@ def _filled(
     )
     environment.filters |= {"yaml": yaml_value, "py": repr}
     values = {"sweeper_version": __version__, "form": form, **settings}
-    named, files = set[str](), {}
+    template_settings, files = set[str](), {}
     for template in sorted(templates.glob(f"*{_TEMPLATE}")):
-        named |= meta.find_undeclared_variables(
+        template_settings |= meta.find_undeclared_variables(
             environment.parse(template.read_text(encoding="utf-8"))
         )
         files[template.stem] = environment.get_template(template.name).render(values)
     command = environment.from_string(target.command).render(values)
-    return files, command, tuple(_lost(target, named, settings))
+    return files, command, tuple(_lost_settings(target, template_settings, settings))
 
 
-def _lost(target: Target, named: set[str], settings: Settings) -> Iterator[Lost]:
+def _lost_settings(
+    target: Target, template_settings: set[str], settings: Settings
+) -> Iterator[LostSetting]:
     for setting, value in with_effect(settings).items():
         if setting in target.differs:
-            yield Lost(setting, value, target.differs[setting])
-        elif setting not in named and setting not in target.implied:
+            yield LostSetting(setting, value, target.differs[setting])
+        elif setting not in template_settings and setting not in target.implied:
             why = target.lost.get(setting, f"{target.title} has no such setting")
-            yield Lost(setting, value, why)
+            yield LostSetting(setting, value, why)
 
 
 def yaml_value(value: object) -> str:

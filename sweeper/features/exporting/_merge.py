@@ -1,7 +1,6 @@
 """Merges an adapter into its base, in a process of its own.
 
-What is made is a whole model: the usual classes load it where
-the model writes, and ``sweeper.load`` does for every task.
+The result is a whole model, which ``sweeper.load`` loads, and transformers if it writes text.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
 from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load
 
-_WHOLE = "full"
-# Of each passage on which the merged model is compared with the trial's.
-_TOKENS = 128
+_FULL = "full"
+# First tokens of each passage on which the merged model is compared with the trial's.
+_MAX_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> MergeRequest:
-    """Merge, compare with the trial's own logits, and write the model.
+    """Merge an adapter, write the model, and compare its logits with the trial's.
 
     Raises:
         UsageError: There is no adapter, or it cannot be merged.
@@ -45,7 +44,7 @@ def merge(request: MergeRequest) -> MergeRequest:
         )
     before = _logits(trained)
     del trained
-    # Not on a GPU: float32 takes twice the memory that a trial with the base in 16 bits had there.
+    # On the CPU, since float32 takes twice the memory of a trial with a base in 16 bits.
     loaded = reload(weights, torch.device("cpu"), to_merge=True)
     dtype = getattr(torch, record.base_dtype)
     model = loaded.model
@@ -54,17 +53,17 @@ def merge(request: MergeRequest) -> MergeRequest:
     else:
         model = strategy.merge(model).to(dtype)
     with replacing(Path(request.folder)) as part:
-        whole = _whole(record)
-        save_trained(part, model, strategy_named(_WHOLE), whole, loaded.task)
+        merged_record = _merged_record(record)
+        save_trained(part, model, strategy_named(_FULL), merged_record, loaded.task)
         after = _logits(load(part))
-        found_same = _compared(torch.cat(before), torch.cat(after))
+        agreement = _agreement(torch.cat(before), torch.cat(after))
         chosen = "class" if record.labels else "token"
-        compared = request.model_copy(update={"chosen": chosen, **found_same})
+        compared = request.model_copy(update={"chosen": chosen, **agreement})
         card = (
             (part / CARD)
             .read_text(encoding="utf-8")
             .replace(
-                f"- Strategy: {_WHOLE}\n", f"- Strategy: {record.strategy}, merged into the base\n"
+                f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"
             )
         )
         write_text(part / CARD, card + _card(record, compared, len(before)))
@@ -72,18 +71,18 @@ def merge(request: MergeRequest) -> MergeRequest:
     return compared
 
 
-def _whole(record: TrainedRecord) -> TrainedRecord:
-    """The record of the whole model, which needs no base."""
-    nothing = {"base": None, "base_state": None}
-    return record.model_copy(update={"strategy": _WHOLE, **nothing})
+def _merged_record(record: TrainedRecord) -> TrainedRecord:
+    """The record of the merged model, which needs no base."""
+    no_base = {"base": None, "base_state": None}
+    return record.model_copy(update={"strategy": _FULL, **no_base})
 
 
-def _compared(before: Tensor, after: Tensor) -> dict[str, float]:
-    """How far two models are from each other.
+def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
+    """The largest difference of logits, and the share of places with the same choice.
 
     Args:
-        before: ``(places, classes)`` of the trial's model.
-        after: The same of the merged one.
+        before: Logits of the trial's model, ``(places, classes)``.
+        after: Logits of the merged model.
     """
     same = before.argmax(-1) == after.argmax(-1)
     return {
@@ -93,9 +92,9 @@ def _compared(before: Tensor, after: Tensor) -> dict[str, float]:
 
 
 def _logits(model: Model) -> list[Tensor]:
-    """Logits in float32 on each passage of the general text: ``(places, classes)``.
+    """Logits in float32 on each passage of the general text, ``(places, classes)``.
 
-    Of the classes where the model has some, else of the next token at each place.
+    They are those of the classes, or of the next token at each place if the model has none.
     """
     passages = [line for line in general_text().splitlines() if line]
     if model.classes:
@@ -103,7 +102,7 @@ def _logits(model: Model) -> list[Tensor]:
     device = next(model.model.parameters()).device
     logits = []
     for passage in passages:
-        ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_TOKENS]
+        ids = model.tokenizer(passage, add_special_tokens=False)["input_ids"][:_MAX_TOKENS]
         batch = torch.tensor([ids], device=device)
         with torch.inference_mode(), autocast(device, autocast_dtype(model.record.precision)):
             logits.append(model.model(input_ids=batch).logits[0].float().cpu())

@@ -1,7 +1,7 @@
-"""The kept weights of a trial as a folder: as they are, as an adapter for PEFT, or on the hub.
+"""Copies the kept weights of a trial as a model or as an adapter for PEFT, and uploads them.
 
-A run from others can hold links to files that are not part of it: what ``push`` uploads must not
-contain those. Nor may a tokenizer or template, which came with the base, contain a secret.
+A run of somebody else may contain links to other files, and its tokenizer or template a secret:
+neither may be copied or uploaded.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ MERGE_RECORD = "merged.json"
 
 
 class MergeRequest(Artifact):
-    """An adapter to put into the weights of its base. Also a file beside what was made.
+    """The request to merge an adapter into its base; with its results, a file of the merged model.
 
     Args:
-        weights: ``weights/`` of a trial.
-        folder: What is made; it appears once it is whole.
-        chosen: What the models choose: ``class`` or ``token``.
-        difference: The largest difference of a logit from those of the trial, once it is known.
-        agreement: The share of places with the same likeliest class or token as in the trial.
+        weights: The ``weights/`` folder of a trial.
+        folder: The folder of the merged model, which appears once it is complete.
+        chosen: Unit of the comparison: ``class`` or ``token``.
+        difference: The largest difference of a logit from the trial's; None before the merge.
+        agreement: The share of places with the same likeliest class or token as the trial.
     """
 
     weights: str
@@ -49,7 +49,7 @@ class MergeRequest(Artifact):
 
     @property
     def agreement_text(self) -> str:
-        """How far the two are from each other."""
+        """The difference and the agreement in words."""
         places = "texts" if self.chosen == "class" else "positions"
         return (
             f"the most likely {self.chosen} is that of the trial at {self.agreement:.1%} of "
@@ -62,12 +62,12 @@ RECORD, CARD = "sweeper.json", "README.md"
 
 @dataclass(frozen=True)
 class KeptFiles:
-    """What a weights folder holds.
+    """The files of a weights folder.
 
     Args:
         record: The content of ``sweeper.json``.
-        names: Files to copy, relative to the folder: those that the record names, record and card.
-        others: Files that sweeper did not write. They stay behind.
+        names: Files to copy, relative to the folder: the record, the files that it names, the card.
+        others: Files that sweeper did not write, which are not copied.
     """
 
     record: dict[str, Any]
@@ -88,13 +88,13 @@ def kept_files(weights: Path) -> KeptFiles:
         record = object_of(read_text(weights / RECORD))
     except (OSError, ValueError) as error:
         raise _damaged(weights, f"{RECORD} cannot be read: {error}") from error
-    named = record.get("files")
-    if not isinstance(named, list) or not named:
+    listed = record.get("files")
+    if not isinstance(listed, list) or not listed:
         raise _damaged(weights, f"{RECORD} names no files.")
-    wanted = {str(name) for name in named}
-    if missing := sorted(wanted - files):
+    listed_names = {str(name) for name in listed}
+    if missing := sorted(listed_names - files):
         raise _damaged(weights, f"{missing[0]} is missing.")
-    names = files & {*wanted, RECORD, CARD}
+    names = files & {*listed_names, RECORD, CARD}
     for name in sorted(name for name in names if not name.endswith(".safetensors")):
         text = (weights / name).read_text(encoding="utf-8", errors="replace")
         if secrets := [kind for kind in private_in(text) if kind not in PERSONAL]:
@@ -117,15 +117,15 @@ def _damaged(weights: Path, why: str) -> UsageError:
 
 
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# PEFT's own classes give the trial's answers for these alone.
-_FOR_PEFT = ("lora", "qlora")
-_TOKENIZER = (
+# Strategies whose adapters give the trial's answers in PEFT alone.
+_PEFT_STRATEGIES = ("lora", "qlora")
+_TOKENIZER_FILES = (
     *("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "chat_template.jinja"),
 )
 
 
 def must_be_new(folder: Path) -> None:
-    """Check that there is no such folder, and make those that it lies in.
+    """Check that a folder does not exist, and make its parents.
 
     Raises:
         UsageError: The folder exists.
@@ -146,9 +146,9 @@ def facts_of(run: RunFolder, model: str) -> ModelFacts:
 
 
 def public_name(facts: ModelFacts) -> str:
-    """The base model as others can load it: a hub id, or a folder by its name alone.
+    """The name of the base model for others: a hub id, or the name of a local folder.
 
-    A packaged model is named by the published one that it was made from.
+    A packaged model has the name of the published one that it was made from.
     """
     if facts.id.startswith(PREFIX):
         return packaged(facts.id).catalogue
@@ -156,25 +156,24 @@ def public_name(facts: ModelFacts) -> str:
 
 
 def nearest(findings: Findings, strategies: Sequence[str]) -> str:
-    """The best completed trial that the trainer can train."""
-    fit = [trial for trial in findings.best_first() if trial.strategy in strategies]
-    if not fit:
+    """A sentence about the best completed trial of these strategies."""
+    candidates = [trial for trial in findings.best_first() if trial.strategy in strategies]
+    if not candidates:
         return "No completed trial of this run used one of these."
-    best = fit[0]
+    best = candidates[0]
     return f"The best such trial is {best.number} ({best.strategy}): --trial {best.number}."
 
 
 def copy_model(weights: Path, folder: Path) -> tuple[str, ...]:
     """Copy a trained model: a whole one as transformers reads it, or an adapter.
 
-    An adapter that PEFT loads by the path of its base on this machine gets the base's name.
+    In an adapter's configuration, the path of the base becomes its name.
 
     Returns:
         The files that were left out, since sweeper did not write them.
 
     Raises:
-        UsageError: Its base lies in the run, so that the copy would not load, or the folder holds
-            links.
+        UsageError: The base is in the run, so the copy would not load, or the folder holds links.
     """
     kept = kept_files(weights)
     _must_have_a_published_base(weights, kept.record)
@@ -193,7 +192,7 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     """Copy an adapter so that PEFT alone loads it on the published base.
 
     Raises:
-        UsageError: PEFT would not give the trial's answers, the base lies in the run, or the folder
+        UsageError: PEFT would not give the trial's answers, the base is in the run, or the folder
             holds links.
     """
     kept = kept_files(weights)
@@ -206,10 +205,10 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
             fix="'sweeper export RUN --to model' gives a folder for sweeper.load.",
             where=str(weights),
         )
-    if strategy not in _FOR_PEFT:
+    if strategy not in _PEFT_STRATEGIES:
         raise UsageError(
             f"PEFT alone does not give the answers of this trial ({strategy})",
-            fix=f"{nearest(findings, _FOR_PEFT)} Or export to 'model', for sweeper.load.",
+            fix=f"{nearest(findings, _PEFT_STRATEGIES)} Or export to 'model', for sweeper.load.",
             where=str(weights),
         )
     _must_have_a_published_base(weights, record)
@@ -218,7 +217,9 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
     must_be_new(folder)
     with replacing(folder) as part:
         _copy(adapter, [_WEIGHTS], part)
-        tokenizer = (name for name in kept.names for glob in _TOKENIZER if fnmatchcase(name, glob))
+        tokenizer = (
+            name for name in kept.names for glob in _TOKENIZER_FILES if fnmatchcase(name, glob)
+        )
         _copy(weights, tokenizer, part)
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
@@ -277,13 +278,13 @@ def _card(strategy: str, base: str, dtype: str, facts: ModelFacts) -> str:
     return "\n".join(lines)
 
 
-# As the hub writes it: an owner and a name.
+# The name of a repository on the hub: OWNER/NAME.
 _REPO = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
 _PIPELINES = {"classification": "text-classification"}
 
 
 def check_repo(repo: str) -> None:
-    """Refuse what cannot be the name of a repository.
+    """Refuse an invalid name of a repository.
 
     Raises:
         UsageError: It is not OWNER/NAME.
@@ -304,7 +305,7 @@ def hub_card(
     Args:
         readme: The card in the folder of the weights.
         draft: ``MODEL_CARD.md`` of the run; may be empty.
-        library: What loads the folder: ``transformers``, ``peft`` or ``sweeper``.
+        library: The library that loads the folder: ``transformers``, ``peft`` or ``sweeper``.
         licence: The hub's name of a licence; the base model's if None.
 
     Raises:
@@ -327,12 +328,12 @@ def hub_card(
     if facts.source in ("hub", "catalogue") or facts.id.startswith(PREFIX):
         fields["base_model"] = public_name(facts)
         fields["base_model_relation"] = "adapter" if library == "peft" else "finetune"
-    front = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
+    metadata = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
     if readme.startswith("---\n"):
         readme = readme.split("---\n", 2)[-1]
     body = draft.replace(": draft of a model card", "").strip()
-    demoted = re.sub(r"(?m)^#", "##", body)  # since the page has a title already
-    return clean("\n".join(["---", *front, "---", "", readme.strip(), "", demoted, ""]))
+    demoted = re.sub(r"(?m)^#", "##", body)  # the page already has a title
+    return clean("\n".join(["---", *metadata, "---", "", readme.strip(), "", demoted, ""]))
 
 
 def upload(folder: Path, repo: str, *, private: bool) -> str:
@@ -352,18 +353,18 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
 
     api = HfApi()
     try:
-        made = api.create_repo(repo, private=private, exist_ok=True)
+        address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model from a sweep")
     except HfHubHTTPError as error:
         raise _refusal(error.response.status_code, repo, str(error)) from error
-    except Exception as error:  # also the errors of the client's network library
+    except Exception as error:  # including those of the client's network library
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UsageError(
             f"the upload failed: {reason[0]}",
             fix="Check the network and HF_ENDPOINT, and try again: uploaded files are kept.",
             where=constants.ENDPOINT,
         ) from error
-    return str(made)
+    return str(address)
 
 
 def _refusal(status: int, repo: str, text: str) -> UsageError:

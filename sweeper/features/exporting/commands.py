@@ -52,11 +52,11 @@ def export(
     number = best_trial(compute(folder)) if trial is None else trial
     target = output or folder.path / "exports" / to
     if to in WEIGHTS:
-        made, lines = _weights(folder, number, to, target)
+        fields, lines = _weights(folder, number, to, target)
     else:
-        made, lines = _configuration(folder, number, to, target)
+        fields, lines = _configuration(folder, number, to, target)
     if as_json:
-        typer.echo(json.dumps({"folder": str(target), "trial": number, **made}))
+        typer.echo(json.dumps({"folder": str(target), "trial": number, **fields}))
         return
     show_line(f"trial {number} for {to}: {target}")
     for line in lines:
@@ -106,15 +106,17 @@ def push(
     config = refit_config(folder, number)
     facts = hub.facts_of(folder, config.model)
     draft = folder.path / "MODEL_CARD.md"
-    described = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
+    draft_text = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
         _, lines = _weights(folder, number, form, model)
-        writes = (model / "config.json").is_file() and not (model / "head.safetensors").is_file()
-        library = "peft" if form == "peft" else "transformers" if writes else "sweeper"
+        writes_text = (model / "config.json").is_file() and not (
+            model / "head.safetensors"
+        ).is_file()
+        library = "peft" if form == "peft" else "transformers" if writes_text else "sweeper"
         card = model / "README.md"
         readme = card.read_text(encoding="utf-8")
-        text = hub.hub_card(readme, described, facts, config.task, library, licence)
+        text = hub.hub_card(readme, draft_text, facts, config.task, library, licence)
         card.write_text(text, encoding="utf-8")
         files = sorted(path for path in model.rglob("*") if path.is_file())
         for line in () if quiet else lines:
@@ -133,23 +135,27 @@ def push(
     show_line(f"trial {number} is at {address}")
 
 
-Made = tuple[dict[str, Any], list[str]]
+ExportOutput = tuple[dict[str, Any], list[str]]
+"""Fields for JSON, and lines for the terminal."""
 
 
-def _configuration(run: RunFolder, number: int, to: str, target: Path) -> Made:
-    """What was exported for a trainer: as fields, and as lines for a person."""
+def _configuration(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
+    """Export the configuration of a trial for a trainer."""
     from sweeper.features.exporting._configuration import export_configuration
     from sweeper.findings.compute import compute
     from sweeper.steps.winner import refit_config
 
-    made = export_configuration(run, compute(run), refit_config(run, number), to, target)
-    lost = [f"  not supported: {entry}" for entry in made.lost]
-    fields = {"command": made.command, "not_taken_over": [vars(entry) for entry in made.lost]}
-    return fields, [*lost, f"train: cd {target} && {made.command}"]
+    exported = export_configuration(run, compute(run), refit_config(run, number), to, target)
+    lost = [f"  not supported: {entry}" for entry in exported.lost]
+    fields = {
+        "command": exported.command,
+        "not_taken_over": [vars(entry) for entry in exported.lost],
+    }
+    return fields, [*lost, f"train: cd {target} && {exported.command}"]
 
 
-def _weights(run: RunFolder, number: int, to: str, target: Path) -> Made:
-    """The kept weights of a trial in a folder of their own: as fields, and as lines."""
+def _weights(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
+    """Export the kept weights of a trial."""
     from sweeper.features.exporting import _weights as files
     from sweeper.findings.compute import compute
     from sweeper.steps.winner import kept_weights, refit_config
@@ -168,7 +174,7 @@ def _weights(run: RunFolder, number: int, to: str, target: Path) -> Made:
     return {}, []
 
 
-def _merged(weights: Path, target: Path) -> Made:
+def _merged(weights: Path, target: Path) -> ExportOutput:
     from sweeper.child_process import in_child
     from sweeper.execution.interruption import leaving_on_signals
     from sweeper.extras import RUNS, require
@@ -178,6 +184,6 @@ def _merged(weights: Path, target: Path) -> Made:
     request = MergeRequest(weights=str(weights), folder=str(target))
     with leaving_on_signals():
         merge = "sweeper.features.exporting._merge:merge"
-        made = in_child(merge, request, MergeRequest, what="merging")
-    fields = {"difference": made.difference, "agreement": made.agreement}
-    return fields, [made.agreement_text]
+        result = in_child(merge, request, MergeRequest, what="merging")
+    fields = {"difference": result.difference, "agreement": result.agreement}
+    return fields, [result.agreement_text]

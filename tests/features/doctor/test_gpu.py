@@ -18,7 +18,7 @@ from sweeper.cli.main import app
 from sweeper.errors import UsageError
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
-from sweeper.features.doctor._checks import CHECKS, Bench, answer, learnt, result
+from sweeper.features.doctor._checks import CHECKS, Bench, answer, loss_and_gradient, result
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
 from sweeper.tasks.sequences.joined import pack_texts
 
@@ -65,13 +65,13 @@ def test_a_precision_that_computes_something_else_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def off(model: Any, batch: Any, precision: Any) -> Any:
-        loss, gradient = learnt(model, batch, precision)
+        loss, gradient = loss_and_gradient(model, batch, precision)
         return loss, gradient * (1.2 if precision == "bf16-mixed" else 1)
 
-    monkeypatch.setattr(_checks, "learnt", off)
+    monkeypatch.setattr(_checks, "loss_and_gradient", off)
     assert result("bf16-mixed", bench).state == "failed"
     assert result("fp16-mixed", bench).state == "ok"
-    monkeypatch.setattr(_checks, "learnt", lambda *_: (float("nan"), torch.ones(3)))
+    monkeypatch.setattr(_checks, "loss_and_gradient", lambda *_: (float("nan"), torch.ones(3)))
     assert result("fp16-mixed", bench).state == "failed"
 
 
@@ -168,7 +168,7 @@ def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: Non
     done = CliRunner().invoke(app, ["doctor", "--gpu", "--json"])
     assert done.exit_code == 1
     found = Results.from_json(done.stdout)
-    assert found.named("failed") == ("exits", "is killed")
+    assert found.check_names("failed") == ("exits", "is killed")
     page = markdown(found)
     rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| ")]
     assert rows[1:] == [[f"| {one.name}", one.state] for one in found.results]
@@ -203,7 +203,7 @@ def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: Bench) -> None:
 @pytest.mark.slow
 def test_a_killed_worker_in_a_process(real_machine: None) -> None:
     found = results(only=("killed worker",))
-    assert found.named("ok") == ("killed worker",)
+    assert found.check_names("ok") == ("killed worker",)
     (killed,) = found.results
     assert (killed.figures["lost_trials"], killed.figures["attempts"]) == (0, 2)
 
