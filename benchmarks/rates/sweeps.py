@@ -31,6 +31,8 @@ RECORDINGS = "benchmarks/search/tables"
 # Decades between two bends of the line through recorded trials, and between two of its points.
 _BEND, _GRID = 0.5, 0.05
 _RIDGE, _FEWEST = 0.01, 20
+# What holds for a model cut to one or two layers says nothing of whole models.
+_FEWEST_LAYERS = 6
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def _recorded() -> Iterator[Sweep]:
     for path in sorted(table.TABLES.glob("*.npz")):
         recorded = table.read(path.stem)
         facts = recorded.plan.facts
+        if facts.models[0].layers < _FEWEST_LAYERS:
+            continue
         spec = Spec(task=facts.task, models=(ModelSpec(id=facts.models[0].id),), aim=facts.aim)
         for strategy in ("lora", "full"):
             trials = [trial for trial in recorded.of(strategy) if trial.complete]

@@ -126,8 +126,8 @@ def try_to_fit(
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
         )
-        fields = (Remedy(kind="length", text="shorter texts (--max-length)"),)
-        return _rejected(base, name, why, "", "the model's context", fields=fields)
+        remedies = (Remedy(kind="length", text="shorter texts (--max-length)"),)
+        return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.

@@ -239,3 +239,34 @@ def test_explain_knows_rules_and_strategies_by_near_names(sweeper, here):
     assert "no run and no rule 'lora-rnk' here" in (told := sweeper("explain", "lora-rnk").err)
     assert "Did you mean 'lora-rank'?" in told
     assert "no strategy 'loar'" in sweeper("explain", "x", "--strategy", "loar").err
+
+
+def test_a_model_folder_without_a_config_says_so(sweeper, here):
+    (here / "model").mkdir()
+    ran = sweeper("plan", "--task", "classification", "--model", "./model", "--examples", "100")
+    assert ran.code == 2
+    assert "config.json" in ran.err
+
+
+def test_a_run_needs_data(sweeper, here):
+    ran = sweeper("run", *BASE, "--examples", "100")
+    assert ran.code == 2
+    assert "--data" in ran.err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["report", "show"])
+def test_a_run_that_is_not_there_is_explained(sweeper, command):
+    ran = sweeper(command, "nothing")
+    assert ran.code == 2
+    assert "nothing" in ran.err
+
+
+def test_a_path_that_is_meant_from_its_file_is_told_from_the_folder(sweeper, here):
+    (here / "mine").mkdir()
+    (here / "mine" / "rows.csv").write_text("text,label\n")
+    text = "task: classification\nmodel: 7B\ndata: rows.csv\n"
+    (here / "mine" / "sweep.yaml").write_text(text)
+    ran = sweeper("plan", "mine/sweep.yaml")
+    assert "mine/sweep.yaml:3 data.path: rows.csv: no such file" in ran.err
+    assert "relative to the current folder: write mine/rows.csv." in ran.err

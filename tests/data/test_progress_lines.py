@@ -1,5 +1,7 @@
 """Long work is told about, short work is not."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sweeper.data import progress_lines
@@ -21,13 +23,15 @@ def test_quick_work_says_nothing(lines):
 
 def test_slow_work_says_how_far_it_is(lines, monkeypatch):
     seconds = iter(range(99))
-    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: float(next(seconds)))
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr(progress_lines, "time", clock)
     assert list(progress_lines.with_progress("abcdef", "spelling", 6)) == [*"abcdef"]
     assert lines == ["spelling: 17%, 2 s", "spelling: 50%, 4 s", "spelling: 83%, 6 s"]
 
 
 def test_what_is_done_may_be_counted_otherwise(lines, monkeypatch):
     seconds = iter(range(0, 99, 3))
-    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: float(next(seconds)))
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr(progress_lines, "time", clock)
     list(progress_lines.with_progress("ab", "reading", 200, done_so_far=lambda: 50))
     assert lines == ["reading: 25%, 3 s", "reading: 25%, 6 s"]

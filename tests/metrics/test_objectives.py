@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import SpecError
 from sweeper.metrics.metric import item_values, metrics
-from sweeper.metrics.objectives import objective_of
+from sweeper.metrics.objectives import objective_of, objectives_for
 from sweeper.specfile import resolve
 
 
@@ -71,3 +71,10 @@ def test_item_values_of_a_metric_over_all_items_tell_its_noise():
     values = [metric.compute(np.take(said, d), np.take(true, d)) for d in draws]
     error = np.std(items, ddof=1) / len(items) ** 0.5
     assert error == pytest.approx(np.std(values), rel=0.25)
+
+
+def test_tasks_have_the_objectives_that_fit_them():
+    assert objectives_for("classification") == ["validation_loss", "accuracy", "macro_f1"]
+    assert "rouge_l" in objectives_for("instruction")
+    assert "pass_at_1" not in objectives_for("instruction")
+    assert {"pass_at_1", "exact_match"} <= set(objectives_for("code"))

@@ -371,3 +371,26 @@ def test_each_rule_of_the_plan_is_shown_once_with_its_place_in_the_document(repo
         assert (reason["rule"], reason["source"]) == (row.cells[0].text, row.cells[3].text)
     effects = {row.cells[0].text: row.cells[2].text for row in table.rows}
     assert effects["lora-rate"].startswith("LoRA: learning_rate ")
+
+
+def test_a_partial_run_has_a_banner_and_a_finished_one_has_none(pages):
+    assert "12 of 20 trials; results may change" in pages["running"].one("p", class_="banner").text
+    assert not pages["mixed"].all("p", class_="banner")
+
+
+def test_on_a_gpu_time_is_gpu_minutes_and_on_a_cpu_minutes(pages):
+    gpu = pages["mixed"].one("section", id="cost").text
+    cpu = pages["none-pruned"].one("section", id="cost").text
+    assert "GPU-minutes a trial" in gpu
+    assert "peak GPU memory (GiB)" in gpu
+    assert "GPU" not in cpu
+
+
+def test_reasons_for_leaving_out_are_said_once(report, parse):
+    found = report(trials=2)
+    one = found.plan.rejected[0]
+    rejected = tuple(one.model_copy(update={"strategy": name}) for name in ("prefix", "ptuning"))
+    plan = found.plan.model_copy(update={"rejected": rejected})
+    page = parse(html(found.model_copy(update={"plan": plan})))
+    rows = page.one("table", id="left-out").one("tbody").all("tr")
+    assert [row.all("td")[0].text for row in rows] == ["prefix, P-tuning"]

@@ -1,1 +1,1 @@
-"""More rows, made from the rows of train: asked for, filtered, marked, and kept out of splits."""
+"""New rows that a language model makes from the rows of train."""

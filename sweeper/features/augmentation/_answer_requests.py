@@ -1,4 +1,4 @@
-"""A base model answers in a process of its own, line by line.
+"""The process in which a base model answers requests, one a line.
 
 A request is ``{"messages": [...], "expected": CHARACTERS}`` on standard input, its reply
 ``{"text": ..., "tokens_in": ..., "tokens_out": ...}``.
@@ -25,11 +25,10 @@ from sweeper.tasks.sequences.chat import Chat
 from sweeper.training.base_model.weights import weights_folder
 
 _TEMPERATURE = 0.7
-"""As Self-Instruct samples (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""
+"""The temperature of Self-Instruct (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""
 
 _SLACK_TOKENS = 32
-"""A reply may be as many tokens long as twice the characters over four that are expected, and these
-more: a rewritten text is about as long as its original."""
+"""Tokens that a reply may have beyond twice its expected length, at four characters a token."""
 
 
 def answer(model: ModelSpec) -> None:
@@ -62,5 +61,5 @@ def answer(model: ModelSpec) -> None:
             max_new_tokens=2 * int(request["expected"]) // 4 + _SLACK_TOKENS,
             sampling=Sampling(_TEMPERATURE, seed=number),
         )
-        written = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        tell(text=text, tokens_in=len(prompt), tokens_out=written)
+        reply_tokens = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        tell(text=text, tokens_in=len(prompt), tokens_out=reply_tokens)

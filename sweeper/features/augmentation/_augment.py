@@ -1,4 +1,4 @@
-"""New rows for a data set: asked for, and kept or rejected."""
+"""Asks a model for new rows, and keeps or rejects each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Protocol
 from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.table import Fields
-from sweeper.features.augmentation._filters import rejected
+from sweeper.features.augmentation._filters import rejection_reasons
 from sweeper.features.augmentation._marks import MADE_FROM, METHOD
-from sweeper.features.augmentation._methods import Method, ModelRequest, NewRow, NoReply
+from sweeper.features.augmentation._methods import Method, ModelRequest, NoReply, RowRequest
 from sweeper.features.augmentation._replies import Replies, Reply
 
 
-class Writer(Protocol):
+class ModelClient(Protocol):
     """A model that answers requests."""
 
     async def ask(self, request: ModelRequest) -> Reply: ...
@@ -26,13 +26,13 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Augmented:
-    """The results of the jobs.
+    """The outcome of all row requests.
 
     Args:
-        rows: The new rows, as a file holds them.
-        changes: A line for each job: added, rejected or failed.
-        tokens_in: That were read in this call.
-        tokens_out: That were written.
+        rows: The added rows, as a file holds them.
+        changes: One for each row request: added, rejected or failed.
+        tokens_in: Prompt tokens of the requests of this command.
+        tokens_out: Tokens of the replies to them.
     """
 
     rows: tuple[Fields, ...]
@@ -42,73 +42,75 @@ class Augmented:
 
 
 def requests(
-    method: Method, jobs: Sequence[NewRow], replies: Replies
+    method: Method, row_requests: Sequence[RowRequest], replies: Replies
 ) -> tuple[int, list[ModelRequest]]:
-    """How many jobs have a reply to their first request, and the first requests of the others."""
-    first = [method.first(job) for job in jobs]
-    missing = [request for request in first if replies.known(request) is None]
-    return len(first) - len(missing), missing
+    """How many row requests have a first reply, and the first model requests of the others."""
+    first_requests = [method.first_request(row_request) for row_request in row_requests]
+    missing = [request for request in first_requests if replies.get(request) is None]
+    return len(first_requests) - len(missing), missing
 
 
 async def augment(
     dataset: Dataset,
     method: Method,
-    jobs: Sequence[NewRow],
-    writer: Writer,
+    row_requests: Sequence[RowRequest],
+    client: ModelClient,
     replies: Replies,
     report: Callable[[str, int, int], None],
 ) -> Augmented:
-    """Make the rows of a data set's jobs, and keep those that may be trained on.
+    """Make one new row for each request, and keep those that may be trained on.
 
-    ``writer`` answers what ``replies`` does not hold. ``told`` is told how many jobs are done.
+    ``client`` answers what ``replies`` does not hold. ``report`` is told how many are done.
 
     Raises:
-        UsageError: The model answers nothing. What it answered before is kept.
+        UsageError: The model answers nothing. Its earlier replies are kept.
     """
-    new: list[Reply] = []
+    new_replies: list[Reply] = []
     done = 0
 
     async def ask(request: ModelRequest) -> str:
-        reply = replies.known(request)
+        reply = replies.get(request)
         if reply is None:
-            reply = await writer.ask(request)
+            reply = await client.ask(request)
             replies.keep(request, reply)
-            new.append(reply)
+            new_replies.append(reply)
         return reply.text
 
-    async def one(number: int, job: NewRow) -> Example | str:
+    async def row_or_failure(number: int, row_request: RowRequest) -> Example | str:
         nonlocal done
         try:
-            # With the number of the job, by which rows are told apart that come out the same.
-            return replace(await method.make(job, ask), line=number)
+            # Two requests may give equal rows; the number keeps them distinct as dictionary keys.
+            return replace(await method.make(row_request, ask), line=number)
         except NoReply as why:
             return str(why)
         finally:
             done += 1
-            report(f"asking for {method.name} rows", done, len(jobs))
+            report(f"asking for {method.name} rows", done, len(row_requests))
 
     try:
-        results = await asyncio.gather(*(one(*numbered) for numbered in enumerate(jobs)))
+        outcomes = await asyncio.gather(
+            *(row_or_failure(*numbered) for numbered in enumerate(row_requests))
+        )
     finally:
-        await writer.close()
-    pairs = list(zip(jobs, results, strict=True))
-    made = {row: job.first for job, row in pairs if isinstance(row, Example)}
-    reasons = rejected(made, dataset, method)
+        await client.close()
+    pairs = list(zip(row_requests, outcomes, strict=True))
+    source_rows = {row: request.source_row for request, row in pairs if isinstance(row, Example)}
+    reasons = rejection_reasons(source_rows, dataset, method)
     changes = []
-    for job, row in pairs:
+    for row_request, outcome in pairs:
         after: Mapping[str, object] = {}
-        if isinstance(row, str):
-            action, why = "failed", row
+        if isinstance(outcome, str):
+            action, why = "failed", outcome
         else:
-            why, after = reasons.get(row, ""), fields_of(row, method.name)
+            why, after = reasons.get(outcome, ""), fields_of(outcome, method.name)
             action = "rejected" if why else "added"
-        line = job.first.line
+        line = row_request.source_row.line
         changes.append(ListedChange(dataset.path, line, method.name, action, why, {}, after))
     return Augmented(
         tuple(change.after for change in changes if change.action == "added"),
         tuple(changes),
-        sum(reply.tokens_in for reply in new),
-        sum(reply.tokens_out for reply in new),
+        sum(reply.tokens_in for reply in new_replies),
+        sum(reply.tokens_out for reply in new_replies),
     )
 
 

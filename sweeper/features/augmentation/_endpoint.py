@@ -1,7 +1,7 @@
-"""A model behind an OpenAI-compatible endpoint, asked through the ``openai`` client.
+"""A model behind an OpenAI-compatible endpoint, called through the ``openai`` client.
 
-The client retries what is worth it (429, 5xx, lost connections, timeouts), waits longer each time
-and heeds ``Retry-After``. The key comes from ``OPENAI_API_KEY`` and is written nowhere.
+The client retries 429, 5xx, lost connections and timeouts with increasing delays, and heeds
+``Retry-After``. The key comes from ``OPENAI_API_KEY`` and is written nowhere.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from sweeper.redaction import without_secrets
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 6
-"""The client waits 0.5 s and twice as long each time, up to 8 s: these are 24 s in all."""
+"""The client waits 0.5 s before the first retry and doubles that up to 8 s: 24 s in all."""
 
-FAILURES_IN_A_ROW = 10
-"""An endpoint that fails as often as that, each time after all retries, does not come back soon."""
+MAX_CONSECUTIVE_FAILURES = 10
+"""After as many failed requests, each with all retries, the endpoint is given up."""
 
 _REMEDIES: Mapping[int | None, str] = {
     401: f"Set {KEY} to a key that is valid there.",
     403: f"Check what the key in {KEY} may use.",
     404: "Check the URL (it usually ends in /v1) and the name of the model.",
 }
-"""What no retry changes, and what to do about it."""
+"""What to do about each status that no retry changes."""
 
 _NO_KEY = "none"
-"""What is sent without a key: servers of one's own want none, but the client does."""
+"""Sent if no key is set: the client requires one, local servers do not."""
 
 
 class Endpoint:
-    """Sends requests, several at a time and no more a minute than allowed.
+    """Sends requests in parallel, within a limit per minute.
 
     Args:
-        url: Up to ``/v1``.
-        concurrency: Requests at a time.
+        url: The address up to ``/v1``.
+        concurrency: Requests in parallel.
         per_minute: Requests a minute; no limit if None.
-        timeout: Seconds without a sign of the answer after which a request is sent again.
+        timeout: Seconds to wait for data before a request is sent again.
 
     Raises:
         NotInstalled: The client is missing.
@@ -62,10 +62,10 @@ class Endpoint:
         self._openai = openai
         self._url = url
         self._model = model
-        self._room = asyncio.Semaphore(concurrency)
-        self._gap = 60 / per_minute if per_minute else 0.0
-        self._next = 0.0
-        self._answered, self._failures = False, 0
+        self._free_slots = asyncio.Semaphore(concurrency)
+        self._seconds_between = 60 / per_minute if per_minute else 0.0
+        self._next_start = 0.0
+        self._has_answered, self._failures = False, 0
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=os.environ.get(KEY) or _NO_KEY,
@@ -77,46 +77,49 @@ class Endpoint:
         """The reply to a request.
 
         Raises:
-            NoReply: There was none, or it cannot be read.
-            UsageError: There will be none to any request.
+            NoReply: There is none, or it is unusable.
+            UsageError: No request can be answered.
         """
         messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
-        async with self._room:
-            await self._turn()
+        async with self._free_slots:
+            await self._wait_for_rate()
             try:
                 completion = await self._client.chat.completions.create(
                     model=self._model, messages=messages
                 )
             except (self._openai.APIError, ValueError) as error:
-                raise self._failed(error) from error
+                raise self._failure(error) from error
         reply = _reply(completion)
         if isinstance(reply, str):
-            raise self._failed(NoReply(reply))
-        self._answered, self._failures = True, 0
+            raise self._failure(NoReply(reply))
+        self._has_answered, self._failures = True, 0
         return reply
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _turn(self) -> None:
+    async def _wait_for_rate(self) -> None:
         """Wait until the rate allows another request."""
         clock = asyncio.get_running_loop().time
-        self._next = max(self._next, clock())
-        wait, self._next = self._next - clock(), self._next + self._gap
+        self._next_start = max(self._next_start, clock())
+        wait, self._next_start = (
+            self._next_start - clock(),
+            self._next_start + self._seconds_between,
+        )
         if wait > 0:
             await asyncio.sleep(wait)
 
-    def _failed(self, error: Exception) -> Exception:
-        """What to raise for a request that failed after all retries."""
+    def _failure(self, error: Exception) -> Exception:
+        """The error to raise for a request that failed after all retries."""
         self._failures += 1
         reason = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
         fix = _REMEDIES.get(status, "What was answered is kept: the same command continues.")
         if status in _REMEDIES:
             what = f"the endpoint refuses requests with status {status}"
-        elif not self._answered and type(error) is self._openai.APIConnectionError:
+        elif not self._has_answered and type(error) is self._openai.APIConnectionError:
             what, fix = "the endpoint cannot be reached", "Check the URL, and whether it runs."
-        elif self._failures < FAILURES_IN_A_ROW:
+        elif self._failures < MAX_CONSECUTIVE_FAILURES:
             return NoReply(reason[:300])
         else:
             what = f"{self._failures} requests in a row failed"
@@ -124,7 +127,7 @@ class Endpoint:
 
 
 def _reply(completion: Any) -> Reply | str:
-    """What was answered, or why it cannot be used: nothing else checks what a server sends."""
+    """The reply in what a server sent, or why there is none."""
     choices = getattr(completion, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     text = getattr(getattr(choice, "message", None), "content", None)

@@ -1,4 +1,4 @@
-"""Which new rows are kept: the reasons to reject one, each looked for in turn."""
+"""Reasons to reject a new row."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ from sweeper.features.augmentation._usable import usable
 _NUMBER = re.compile(r"\d+")
 
 
-def rejected(
-    made: Mapping[Example, Example], dataset: Dataset, method: Method
+def rejection_reasons(
+    source_rows: Mapping[Example, Example], dataset: Dataset, method: Method
 ) -> dict[Example, str]:
-    """The rows that are not to be trained on, each with its reason.
+    """The new rows that must not be trained on, each with the reason.
 
-    ``made`` maps each new row to the row of the train split that it resembles.
+    ``source_rows`` maps each new row to the train row that it resembles.
     """
     train = dataset.splits["train"]
     longest = max(len(subject(row)) for row in train)
-    broken = {row: _broken(row, origin, longest, method) for row, origin in made.items()}
-    reasons = {row: why for row, why in broken.items() if why}
-    reasons |= usable(_left(made, reasons), dataset)[1]
-    reasons |= _similar(_left(made, reasons), dataset)
+    problems = {
+        row: _form_problem(row, source, longest, method) for row, source in source_rows.items()
+    }
+    reasons = {row: why for row, why in problems.items() if why}
+    reasons |= usable(_remaining(source_rows, reasons), dataset)[1]
+    reasons |= _similar(_remaining(source_rows, reasons), dataset)
     if dataset.labels:
-        labels = drifted(train, _left(made, reasons))
+        labels = label_drifts(train, _remaining(source_rows, reasons))
         reasons |= {
             row: f"its text seems to belong to the class {label!r}" for row, label in labels.items()
         }
     return reasons
 
 
-def _left(made: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
-    return [row for row in made if row not in reasons]
+def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
+    return [row for row in rows if row not in reasons]
 
 
-def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
+def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
     """The problem with the form of a row; empty if there is none."""
-    text, before = subject(row), subject(origin)
+    text, before = subject(row), subject(source)
     if len(text) > longest:
         return f"longer than every row of train ({longest:,} characters)"
     if "\n" in text and "\n" not in before:
@@ -54,28 +56,28 @@ def _broken(row: Example, origin: Example, longest: int, method: Method) -> str:
     return ""
 
 
-def _similar(made: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
-    """Rows that are nearly the same as one that is held out, or as an earlier one of train."""
-    held: list[tuple[Split, Sequence[Example]]] = [
+def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
+    """Near duplicates of rows of any split, or of earlier new rows."""
+    later_splits: list[tuple[Split, Sequence[Example]]] = [
         ("validation", dataset.splits["validation"]),
         ("test", dataset.splits["test"]),
     ]
-    old = [_row("train", row) for row in dataset.splits["train"]]
-    apart = [_row(split, row) for split, rows in held for row in rows]
-    new = [_row("train", row) for row in made]
+    train = [_row("train", row) for row in dataset.splits["train"]]
+    held_out = [_row(split, row) for split, rows in later_splits for row in rows]
+    new = [_row("train", row) for row in new_rows]
     reasons: dict[Example, str] = {}
-    for index, _ in near_later(_rows(chain(new, apart))):
+    for index, _ in near_later(_rows(chain(new, held_out))):
         if index < len(new):
-            reasons[made[index]] = "nearly the same as a row of validation or test"
-    for index, other in near_earlier(_rows(chain(old, new))):
-        if index >= len(old):
-            what = "a row of train" if other < len(old) else "another new row"
-            reasons.setdefault(made[index - len(old)], f"nearly the same as {what}")
+            reasons[new_rows[index]] = "nearly the same as a row of validation or test"
+    for index, other in near_earlier(_rows(chain(train, new))):
+        if index >= len(train):
+            what = "a row of train" if other < len(train) else "another new row"
+            reasons.setdefault(new_rows[index - len(train)], f"nearly the same as {what}")
     return reasons
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    """The question alone: an answer that stays would make every rewritten question a repetition."""
+    """The question alone, since the answer of a rewritten question stays the same."""
     asked = Example(example.key, example.line, text=subject(example), label=example.label)
     return FileRow("", split, example.line, {}, asked)
 
@@ -85,20 +87,20 @@ def _rows(rows: Iterable[FileRow]) -> DataRows:
 
 
 FOLDS = 5
-"""As scikit-learn's cross_val_predict."""
+"""The default of scikit-learn's cross_val_predict."""
 
 
-def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, str]:
-    """New rows with the class that they seem to have, where it is another than their own.
+def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:
+    """The new rows that seem to belong to another class than their own, with that class.
 
-    Logistic regression on TF-IDF is trained on the original rows apart from a fifth, which holds
-    the row that the new one was made from. Its confidence is used as in confident learning
+    For each fifth of the original rows and the new rows made from them, a logistic regression on
+    TF-IDF is trained on the other original rows. Its confidence is used as in confident learning
     (Northcutt et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its
     probability there is at least the mean that rows of that class have.
 
     Args:
         train: The original rows, of two classes at least.
-        made: New rows of the same classes.
+        new_rows: Rows of the same classes.
 
     Raises:
         NotInstalled: scikit-learn is missing.
@@ -108,33 +110,35 @@ def drifted(train: Sequence[Example], made: Sequence[Example]) -> dict[Example, 
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GroupKFold, cross_val_predict
-    rows = [*train, *made]
+    rows = [*train, *new_rows]
     names, labels = np.unique([row.label for row in rows], return_inverse=True)
     folds = min(FOLDS, len({row.key for row in train}))
-    if not made or folds < 2:
+    if not new_rows or folds < 2:
         return {}
-    words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
-    words.fit([row.text for row in train])
+    tfidf = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
+    tfidf.fit([row.text for row in train])
     # New rows are scored, not learned from.
     weights = (np.arange(len(rows)) < len(train)).astype(float)
-    with warnings.catch_warnings():  # of classes that a fold lacks
+    with warnings.catch_warnings():  # a fold may lack a class
         warnings.simplefilter("ignore")
         probabilities = cross_val_predict(
             LogisticRegression(max_iter=1000),
-            words.transform([row.text for row in rows]),
+            tfidf.transform([row.text for row in rows]),
             labels,
             groups=[(row.made_from or (row.key,))[0] for row in rows],
             cv=GroupKFold(folds),
             method="predict_proba",
             params={"sample_weight": weights},
         )
-    own = probabilities[np.arange(len(train)), labels[: len(train)]]
-    usual = np.array([own[labels[: len(train)] == k].mean() for k in range(len(names))])
-    best = probabilities.argmax(axis=1)
+    own_probabilities = probabilities[np.arange(len(train)), labels[: len(train)]]
+    mean_by_class = np.array(
+        [own_probabilities[labels[: len(train)] == k].mean() for k in range(len(names))]
+    )
+    likeliest = probabilities.argmax(axis=1)
     return {
-        row: str(names[best[index]])
+        row: str(names[likeliest[index]])
         for index, row in enumerate(rows)
         if index >= len(train)
-        and names[best[index]] != row.label
-        and probabilities[index, best[index]] >= usual[best[index]]
+        and names[likeliest[index]] != row.label
+        and probabilities[index, likeliest[index]] >= mean_by_class[likeliest[index]]
     }

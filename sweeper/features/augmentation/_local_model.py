@@ -1,4 +1,4 @@
-"""A model of this machine, asked in a process of its own, one request at a time."""
+"""A client of a base model in a process of its own, which answers one request at a time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sweeper.jsontext import object_of
 from sweeper.spec import ModelSpec
 
 FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
-"""Reads requests on standard input and writes replies on standard output, a line each."""
+"""The function of the process: a request a line on standard input, a reply on standard output."""
 
-_LINE_BYTES = 2**24
-_ENDED = '{"problems": [{"what": "the model ended without an answer"}]}'
+_MAX_LINE_BYTES = 2**24
+_NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'
 
 
 class LocalModel:
-    """A base model that writes replies, named as ``--model`` names it."""
+    """A client of the base model that ``--model`` names."""
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._one = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
     async def ask(self, request: ModelRequest) -> Reply:
@@ -38,14 +38,14 @@ class LocalModel:
         """
         turns = [{"role": m.role, "content": m.content} for m in request.messages]
         line = json.dumps({"messages": turns, "expected": request.expected})
-        async with self._one:
+        async with self._one_at_a_time:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
             assert process.stdout is not None
-            with contextlib.suppress(OSError):  # it ended, and what it wrote says why
+            with contextlib.suppress(OSError):  # the process has ended; its output says why
                 process.stdin.write(line.encode() + b"\n")
                 await process.stdin.drain()
-            answer = object_of((await process.stdout.readline()).decode() or _ENDED)
+            answer = object_of((await process.stdout.readline()).decode() or _NO_ANSWER)
         if "problems" in answer:
             where = f"--model {self._model}"
             raise ModelError(
@@ -65,7 +65,7 @@ class LocalModel:
             *child_command(FUNCTION),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            limit=_LINE_BYTES,
+            limit=_MAX_LINE_BYTES,
             env={**os.environ, **thread_settings(None)},
         )
         assert process.stdin is not None

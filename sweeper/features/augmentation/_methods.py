@@ -1,7 +1,6 @@
-"""The ways to make a new row from rows: what a model is asked, and what its replies become.
+"""The methods that make a new row from train rows: their prompts and the parsing of replies.
 
-A method uses train rows only. Replies are texts, or a JSON object where a question and its answer
-are new.
+A reply is a text, or a JSON object if a question and its answer are new.
 """
 
 from __future__ import annotations
@@ -14,26 +13,25 @@ from sweeper.data.examples import Example, Message, input_key
 from sweeper.jsontext import object_of
 
 LANGUAGES = ("German", "French", "Spanish", "Chinese", "Arabic", "Hindi")
-"""Pivots of back-translation. A row's key chooses the first one, and its further variants take the
-next ones: each gives another wording."""
+"""Pivots of back-translation. A row's key chooses the first one; further variants take the next."""
 
-SHOWN = 8
-"""Rows that are shown to a model for a synthetic one, as in Self-Instruct (Wang et al. 2022,
+EXAMPLES_SHOWN = 8
+"""Rows in the prompt for a synthetic row, as in Self-Instruct (Wang et al. 2022,
 arXiv:2212.10560, section 2.2)."""
 
-_ONLY = "Reply with the text alone: no introduction, no quotation marks, no explanation."
+_TEXT_ALONE = "Reply with the text alone: no introduction, no quotation marks, no explanation."
 
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One question to a model: its messages, and about how many characters it will answer."""
+    """A request to a model: messages, and about how many characters the reply will have."""
 
     messages: tuple[Message, ...]
     expected: int
 
 
 Ask = Callable[[ModelRequest], Awaitable[str]]
-"""Gives the text of a reply, or raises ``NoReply``."""
+"""Returns the text of a reply, or raises ``NoReply``."""
 
 
 class NoReply(Exception):
@@ -41,91 +39,100 @@ class NoReply(Exception):
 
 
 @dataclass(frozen=True)
-class NewRow:
-    """One new row to make.
+class RowRequest:
+    """A request for one new row.
 
     Args:
-        origins: The train rows that it is made from; the first one is the one that it resembles.
-        variant: Which of the rows that are made from these, counted from 0.
+        source_rows: The train rows that it is made from; it resembles the first one.
+        variant: Number of the new row among those from these source rows, from 0.
     """
 
-    origins: tuple[Example, ...]
+    source_rows: tuple[Example, ...]
     variant: int
 
     @property
-    def first(self) -> Example:
-        return self.origins[0]
+    def source_row(self) -> Example:
+        return self.source_rows[0]
 
 
 class Method(ABC):
-    """One way to make rows."""
+    """A method to make rows."""
 
     name: str
     requests_per_row = 1
     keeps_numbers = True
-    """Whether a number that changes would make the answer wrong."""
+    """Whether a new row must keep the numbers of its source row, for its answer to stay right."""
 
-    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[NewRow]:
+    def row_requests(self, train: Sequence[Example], rows: int, per_row: int) -> list[RowRequest]:
         """The rows to make: ``per_row`` from each of the first ``rows`` train rows in key order,
         which are a random sample."""
         chosen = train[:rows]
-        return [NewRow((row,), variant) for row in chosen for variant in range(per_row)]
+        return [RowRequest((row,), variant) for row in chosen for variant in range(per_row)]
 
     @abstractmethod
-    def first(self, job: NewRow) -> ModelRequest:
-        """The first request of a job."""
+    def first_request(self, request: RowRequest) -> ModelRequest:
+        """The first model request for a row."""
 
-    async def make(self, job: NewRow, ask: Ask) -> Example:
+    async def make(self, request: RowRequest, ask: Ask) -> Example:
         """The new row.
 
         Raises:
-            NoReply: There was none, or it does not have the form that was asked for.
+            NoReply: There is none, or it does not have the requested form.
         """
-        return self.marked(rewritten(job.first, await ask(self.first(job))), job)
+        return self.marked(
+            rewritten(request.source_row, await ask(self.first_request(request))), request
+        )
 
-    def marked(self, example: Example, job: NewRow) -> Example:
-        """The row with what it was made from."""
-        keys = tuple(dict.fromkeys(origin.key for origin in job.origins))
-        return replace(example, made_from=keys, line=job.first.line)
+    def marked(self, example: Example, request: RowRequest) -> Example:
+        """The row with the keys of its source rows."""
+        keys = tuple(dict.fromkeys(source.key for source in request.source_rows))
+        return replace(example, made_from=keys, line=request.source_row.line)
 
 
 class Paraphrase(Method):
-    """The same request in other words; label or answer stay."""
+    """The same text in other words, with the same label or answer."""
 
     name = "paraphrase"
 
-    def first(self, job: NewRow) -> ModelRequest:
-        text = subject(job.first)
-        meaning = f" It belongs to the class {job.first.label!r}." if job.first.label else ""
+    def first_request(self, request: RowRequest) -> ModelRequest:
+        text = subject(request.source_row)
+        meaning = (
+            f" It belongs to the class {request.source_row.label!r}."
+            if request.source_row.label
+            else ""
+        )
         task = (
             "Rewrite the text in other words. Keep its meaning, its language and every name and "
-            f"number.{meaning} {_ONLY}"
+            f"number.{meaning} {_TEXT_ALONE}"
         )
-        if job.variant:
-            task += f" This is version {job.variant + 1}: word it differently from the others."
+        if request.variant:
+            task += f" This is version {request.variant + 1}: word it differently from the others."
         return _request(task, text, len(text))
 
 
 class BackTranslation(Method):
-    """The text in another language and back; label or answer stay."""
+    """The text translated into another language and back, with the same label or answer."""
 
     name = "back-translation"
     requests_per_row = 2
 
-    def first(self, job: NewRow) -> ModelRequest:
-        language = LANGUAGES[(int(job.first.key, 16) + job.variant) % len(LANGUAGES)]
-        text = subject(job.first)
-        return _request(f"Translate the text into {language}. {_ONLY}", text, len(text))
+    def first_request(self, request: RowRequest) -> ModelRequest:
+        language = LANGUAGES[(int(request.source_row.key, 16) + request.variant) % len(LANGUAGES)]
+        text = subject(request.source_row)
+        return _request(f"Translate the text into {language}. {_TEXT_ALONE}", text, len(text))
 
-    async def make(self, job: NewRow, ask: Ask) -> Example:
-        there = (await ask(self.first(job))).strip()
-        text = subject(job.first)
+    async def make(self, request: RowRequest, ask: Ask) -> Example:
+        translation = (await ask(self.first_request(request))).strip()
+        text = subject(request.source_row)
         opening = " ".join(text.split()[:12])
         task = (
             "Translate the text into the language of this example, and keep every name and "
-            f"number. Example: {opening!r}. {_ONLY}"
+            f"number. Example: {opening!r}. {_TEXT_ALONE}"
         )
-        return self.marked(rewritten(job.first, await ask(_request(task, there, len(text)))), job)
+        return self.marked(
+            rewritten(request.source_row, await ask(_request(task, translation, len(text)))),
+            request,
+        )
 
 
 class Synthetic(Method):
@@ -134,43 +141,49 @@ class Synthetic(Method):
     name = "synthetic"
     keeps_numbers = False
 
-    def jobs(self, train: Sequence[Example], rows: int, per_row: int) -> list[NewRow]:
+    def row_requests(self, train: Sequence[Example], rows: int, per_row: int) -> list[RowRequest]:
         by_label: dict[str | None, list[Example]] = {}
-        place_of: dict[Example, int] = {}
+        index_of: dict[Example, int] = {}
         for example in train:
-            alike = by_label.setdefault(example.label, [])
-            place_of[example] = len(alike)
-            alike.append(example)
-        jobs = []
+            same_label = by_label.setdefault(example.label, [])
+            index_of[example] = len(same_label)
+            same_label.append(example)
+        row_requests = []
         for row in train[:rows]:
-            alike = by_label[row.label]
+            same_label = by_label[row.label]
             for variant in range(per_row):
-                start = place_of[row] + 1 + variant * (SHOWN - 1)
-                others = [alike[(start + i) % len(alike)] for i in range(SHOWN - 1)]
-                jobs.append(NewRow((row, *dict.fromkeys(o for o in others if o != row)), variant))
-        return jobs
+                start = index_of[row] + 1 + variant * (EXAMPLES_SHOWN - 1)
+                others = [
+                    same_label[(start + i) % len(same_label)] for i in range(EXAMPLES_SHOWN - 1)
+                ]
+                row_requests.append(
+                    RowRequest((row, *dict.fromkeys(o for o in others if o != row)), variant)
+                )
+        return row_requests
 
-    def first(self, job: NewRow) -> ModelRequest:
-        first = job.first
-        shown = "\n\n".join(f"Example:\n{_whole(origin)}" for origin in job.origins)
-        expected = len(_whole(first))
-        if first.messages:
+    def first_request(self, request: RowRequest) -> ModelRequest:
+        source_row = request.source_row
+        examples = "\n\n".join(
+            f"Example:\n{_question_and_answer(source)}" for source in request.source_rows
+        )
+        expected = len(_question_and_answer(source_row))
+        if source_row.messages:
             task = (
                 "Write one new question with its answer, of the same kind as the examples but "
                 'about something else. Reply with JSON alone: {"question": "...", "answer": "..."}'
             )
         else:
-            of = f" of the class {first.label!r}" if first.label else ""
+            class_clause = f" of the class {source_row.label!r}" if source_row.label else ""
             task = (
-                f"Write one new text{of} like the examples, about something else. Do not repeat "
-                f"an example. {_ONLY}"
+                f"Write one new text{class_clause} like the examples, about something else. "
+                f"Do not repeat an example. {_TEXT_ALONE}"
             )
-        return _request(task, shown, expected)
+        return _request(task, examples, expected)
 
-    async def make(self, job: NewRow, ask: Ask) -> Example:
-        reply = await ask(self.first(job))
-        if not job.first.messages:
-            return self.marked(rewritten(job.first, reply), job)
+    async def make(self, request: RowRequest, ask: Ask) -> Example:
+        reply = await ask(self.first_request(request))
+        if not request.source_row.messages:
+            return self.marked(rewritten(request.source_row, reply), request)
         begin, end = reply.find("{"), reply.rfind("}")
         try:
             fields = object_of(reply[begin : end + 1])
@@ -179,10 +192,10 @@ class Synthetic(Method):
             raise NoReply("the reply is not the requested JSON object") from None
         if not question or not answer:
             raise NoReply("the reply is empty")
-        system = [m for m in job.first.messages[:1] if m.role == "system"]
+        system = [m for m in request.source_row.messages[:1] if m.role == "system"]
         turns = (*system, Message("user", question), Message("assistant", answer))
-        made = Example(key=input_key(*(m.content for m in turns[:-1])), line=0, messages=turns)
-        return self.marked(made, job)
+        row = Example(key=input_key(*(m.content for m in turns[:-1])), line=0, messages=turns)
+        return self.marked(row, request)
 
 
 METHODS: Mapping[str, Method] = {
@@ -196,7 +209,7 @@ def subject(example: Example) -> str:
 
 
 def rewritten(example: Example, reply: str) -> Example:
-    """The row with another text in that place.
+    """The row with the reply in place of its ``subject``.
 
     Raises:
         NoReply: The reply is empty.
@@ -218,7 +231,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _whole(example: Example) -> str:
+def _question_and_answer(example: Example) -> str:
     if not example.messages:
         return example.text
     return f"Question: {subject(example)}\nAnswer: {example.answer}"

@@ -1,4 +1,4 @@
-"""Replies that are kept as they come, so that a command that was cut off pays for none twice."""
+"""Replies are text to a file at once, so that a repeated command pays for none twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeper.jsontext import object_of
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered to one request, with the tokens that it counted."""
+    """A model's answer to one request, with the number of tokens that the model reports."""
 
     text: str
     tokens_in: int = 0
@@ -22,33 +22,33 @@ class Reply:
 
 
 class Replies:
-    """The replies of one model, one line of a file each, written as soon as they are there.
+    """The replies of one model: a file with one reply a line, text as they arrive.
 
     Args:
-        path: Of the file. Its lines are read; those that were cut off are not counted.
-        model: Replies of other models are other replies.
+        path: The file. Its replies are read, without a line that was cut off.
+        model: The name of the model; replies of other models are not used.
     """
 
     def __init__(self, path: Path, model: str) -> None:
         self._model = model
-        self._known: dict[str, Reply] = {}
-        written = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        for line in written.splitlines():
+        self._by_key: dict[str, Reply] = {}
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
                 fields = object_of(line)
                 key = str(fields.pop("key"))
-                self._known[key] = Reply(**fields)
+                self._by_key[key] = Reply(**fields)
         self._file = path.open("a", encoding="utf-8")
-        if written and not written.endswith("\n"):
+        if text and not text.endswith("\n"):
             self._file.write("\n")
 
-    def known(self, request: ModelRequest) -> Reply | None:
+    def get(self, request: ModelRequest) -> Reply | None:
         """The reply to a request, if there is one."""
-        return self._known.get(self._key(request))
+        return self._by_key.get(self._key(request))
 
     def keep(self, request: ModelRequest, reply: Reply) -> None:
         key = self._key(request)
-        self._known[key] = reply
+        self._by_key[key] = reply
         line = {"key": key, **asdict(reply)}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()

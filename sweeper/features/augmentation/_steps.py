@@ -1,4 +1,4 @@
-"""The steps of ``sweeper data augment``: what is checked, said and written."""
+"""The steps of ``sweeper data augment``: checks, messages and files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from sweeper.data.write_rows import changes_path, writable_suffix, write_rows
 from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
-from sweeper.features.augmentation._augment import Augmented, Writer, requests
+from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
 from sweeper.features.augmentation._endpoint import Endpoint
 from sweeper.features.augmentation._local_model import LocalModel
-from sweeper.features.augmentation._methods import METHODS, Method, NewRow
+from sweeper.features.augmentation._methods import METHODS, Method, RowRequest
 from sweeper.features.augmentation._replies import Replies
 from sweeper.spec import DataSpec
 from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
-"""Money for a million tokens, read and written."""
+"""The price of a million prompt tokens, and of a million reply tokens."""
 
 
-def method_named(name: str) -> str:
+def checked_method(name: str) -> str:
     """The name of a method, checked."""
     if name not in METHODS:
         raise UsageError(f"{name!r} is not a method", fix=near_match(name, METHODS))
@@ -43,20 +43,24 @@ def method_named(name: str) -> str:
 def prices(text: str) -> Prices:
     """The prices that a flag states."""
     try:
-        read, wrote = (float(part) for part in text.split(",")) if text else (0.0, 0.0)
+        prompt, reply = (float(part) for part in text.split(",")) if text else (0.0, 0.0)
     except ValueError:
         raise UsageError(
             f"{text!r} is not two prices",
             fix="Write what a million tokens cost, read and written: 0.15,0.60.",
             where="--price-per-million-tokens",
         ) from None
-    return (read, wrote) if text else None
+    return (prompt, reply) if text else None
 
 
-def training_rows(
-    output: Path, path: str, task: TaskName, data_format: str, columns: list[str] | None
+def read_dataset(
+    path: str,
+    task: TaskName,
+    data_format: str,
+    columns: list[str] | None,
+    output: Path,
 ) -> Dataset:
-    """The data set, split as a run splits it, if the new file can be written."""
+    """The data set, split as in a run; refused if ``output`` cannot be written."""
     if missing := reason_not_available():
         raise NotInstalled("near duplicates cannot be looked for", why=missing)
     data = rows_of(path, task, data_format, columns)
@@ -76,10 +80,10 @@ def training_rows(
     return dataset
 
 
-def writer(
+def model_client(
     endpoint: str | None, model: str, concurrency: int, per_minute: float | None, timeout: float
-) -> Writer:
-    """Who answers."""
+) -> ModelClient:
+    """The client of an endpoint, or of a local model if there is none."""
     if endpoint is not None:
         return Endpoint(endpoint, model, concurrency, per_minute, timeout)
     require("A local model", TRAINING)
@@ -87,28 +91,33 @@ def writer(
 
 
 def replies_path(output: Path) -> Path:
-    """Where replies are kept: beside the new file."""
+    """The file of the replies, beside the new file."""
     return output.with_name(f"{output.name.partition('.')[0]}.requests.jsonl")
 
 
 def announce(
-    method: Method, jobs: Sequence[NewRow], replies: Replies, money: Prices, *, ask: bool
+    method: Method,
+    row_requests: Sequence[RowRequest],
+    replies: Replies,
+    token_prices: Prices,
+    *,
+    ask: bool,
 ) -> None:
-    """Say what will be asked for and what it costs, and ask whether to start.
+    """Print the number of requests and their cost, and ask whether to start.
 
     Raises:
-        UsageError: Nobody can be asked.
+        UsageError: There is no terminal to ask on.
     """
-    answered, missing = requests(method, jobs, replies)
-    times = method.requests_per_row
-    read = sum(len(m.content.encode()) for request in missing for m in request.messages)
-    wrote = sum(request.expected for request in missing)
-    tokens = [round(times * count / BYTES_PER_TOKEN) for count in (read, wrote)]
+    answered, missing = requests(method, row_requests, replies)
+    per_row = method.requests_per_row
+    prompt_bytes = sum(len(m.content.encode()) for request in missing for m in request.messages)
+    reply_bytes = sum(request.expected for request in missing)
+    tokens = [round(per_row * count / BYTES_PER_TOKEN) for count in (prompt_bytes, reply_bytes)]
     kept = f" ({answered:,} replies are there)" if answered else ""
     say(
-        f"{units.plural(len(jobs), 'row')} by {method.name}: {times * len(missing):,} "
+        f"{units.plural(len(row_requests), 'row')} by {method.name}: {per_row * len(missing):,} "
         f"requests{kept}, about {tokens[0]:,} tokens to read and {tokens[1]:,} to write"
-        f"{_cost(money, *tokens)}"
+        f"{_cost(token_prices, *tokens)}"
     )
     if ask and missing and not sys.stdin.isatty():
         raise UsageError("there is no terminal to confirm the start", fix="Give --yes.")
@@ -116,39 +125,43 @@ def announce(
         typer.confirm("Start?", abort=True, err=True)
 
 
-def _cost(money: Prices, read: int, wrote: int) -> str:
-    return f", at a cost of {(read * money[0] + wrote * money[1]) / 1e6:.4g}" if money else ""
+def _cost(token_prices: Prices, prompt_tokens: int, reply_tokens: int) -> str:
+    if not token_prices:
+        return ""
+    cost = (prompt_tokens * token_prices[0] + reply_tokens * token_prices[1]) / 1e6
+    return f", at a cost of {cost:.4g}"
 
 
-def write(made: Augmented, output: Path) -> None:
-    """Write the new rows and the list of what became of each.
+def write(augmented: Augmented, output: Path) -> None:
+    """Write the new rows, and the list of all row requests with their outcome.
 
     Raises:
         UsageError: There is no new row.
     """
-    if not made.rows:
-        reasons = Counter(change.why for change in made.changes).most_common(3)
+    if not augmented.rows:
+        reasons = Counter(change.why for change in augmented.changes).most_common(3)
         raise UsageError(
-            f"none of {len(made.changes):,} rows was added",
+            f"none of {len(augmented.changes):,} rows was added",
             why="; ".join(f"{count:,}: {why}" for why, count in reasons),
             fix=f"The replies are in {replies_path(output)}. Try another model or method.",
         )
-    write_rows(output, made.rows)
-    write_text(changes_path(output), change_list(made.changes))
+    write_rows(output, augmented.rows)
+    write_text(changes_path(output), change_list(augmented.changes))
 
 
-def show(made: Augmented, output: Path, money: Prices) -> None:
-    """What came of it, and how to use it."""
-    ended = Counter(change.action for change in made.changes)
+def show(augmented: Augmented, output: Path, token_prices: Prices) -> None:
+    """Print how many rows were added, and how to train on them."""
+    counts = Counter(change.action for change in augmented.changes)
+    cost = _cost(token_prices, augmented.tokens_in, augmented.tokens_out)
     typer.echo(
-        f"{units.plural(ended['added'], 'row')} added, {ended['rejected']:,} rejected, "
-        f"{ended['failed']:,} without a usable reply; {made.tokens_in:,} tokens read and "
-        f"{made.tokens_out:,} written{_cost(money, made.tokens_in, made.tokens_out)}"
+        f"{units.plural(counts['added'], 'row')} added, {counts['rejected']:,} rejected, "
+        f"{counts['failed']:,} without a usable reply; {augmented.tokens_in:,} tokens read and "
+        f"{augmented.tokens_out:,} written{cost}"
     )
-    reasons = Counter((c.action, c.why) for c in made.changes if c.why)
+    reasons = Counter((c.action, c.why) for c in augmented.changes if c.why)
     for (action, why), count in reasons.most_common():
         typer.echo(f"  {count:,} {action}: {why}")
     typer.echo(f"Written: {output}; every row: {changes_path(output)}")
-    if ended["failed"]:
+    if counts["failed"]:
         typer.echo("To ask again for rows without a reply, delete both files first.")
     typer.echo(f"To train on them, in sweep.yaml: features: {{augmentation: {{path: {output}}}}}")

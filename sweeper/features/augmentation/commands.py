@@ -26,7 +26,7 @@ def augment(
         str,
         typer.Option(
             "--model",
-            help="The server's name of the model; without --endpoint, a local base model.",
+            help="Name of the model at the server; without --endpoint, a local base model.",
         ),
     ],
     endpoint: Annotated[
@@ -65,29 +65,33 @@ def augment(
 ) -> None:
     """Write new rows that a language model makes from the training rows.
 
-    Rows of validation and test are never used, and similar new rows are rejected. Every reply is
-    kept in NEW.requests.jsonl at once, so an interrupted command continues where it stopped.
-    NEW.changes.jsonl lists every row that was added or rejected, with the reason.
+    Rows of validation and test are never used, and similar new rows are rejected. Replies are
+    kept in FILE.requests.jsonl beside the output FILE, so an interrupted command continues where
+    it stopped. FILE.changes.jsonl lists every row that was added or rejected, with the reason.
     """
     import asyncio
 
     from sweeper.features.augmentation import _steps as steps
-    from sweeper.features.augmentation._augment import augment as made
+    from sweeper.features.augmentation._augment import augment as augment_rows
     from sweeper.features.augmentation._methods import METHODS
     from sweeper.features.augmentation._replies import Replies
     from sweeper.views.work_progress import work_progress
 
-    how, money = steps.method_named(method), steps.prices(price)
-    dataset = steps.training_rows(output, path, task, data_format, columns)
-    writer = steps.writer(endpoint, model, concurrency, per_minute, timeout)
+    method_name, token_prices = steps.checked_method(method), steps.prices(price)
+    dataset = steps.read_dataset(path, task, data_format, columns, output)
+    client = steps.model_client(endpoint, model, concurrency, per_minute, timeout)
     train = dataset.splits["train"]
-    jobs = METHODS[how].jobs(train, rows or len(train), per_row)
+    chosen = METHODS[method_name]
+    row_requests = chosen.row_requests(train, rows or len(train), per_row)
     progress, replies = work_progress(), Replies(steps.replies_path(output), model)
     try:
-        steps.announce(METHODS[how], jobs, replies, money, ask=endpoint is not None and not yes)
-        augmented = asyncio.run(made(dataset, METHODS[how], jobs, writer, replies, progress))
+        ask = endpoint is not None and not yes
+        steps.announce(chosen, row_requests, replies, token_prices, ask=ask)
+        augmented = asyncio.run(
+            augment_rows(dataset, chosen, row_requests, client, replies, progress)
+        )
     finally:
         progress.close()
         replies.close()
     steps.write(augmented, output)
-    steps.show(augmented, output, money)
+    steps.show(augmented, output, token_prices)

@@ -1,4 +1,4 @@
-"""The fact by which trials may train on augmented rows."""
+"""The fact whether there are augmented rows."""
 
 from __future__ import annotations
 

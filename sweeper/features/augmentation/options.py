@@ -1,4 +1,4 @@
-"""Where augmented rows are."""
+"""The option that names the file of augmented rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The augmented rows of a data set: read, checked, and chosen by a parameter of a trial."""
+"""Reads and checks the augmented rows of a data set, which a parameter of a trial chooses."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from sweeper.spec import Spec
 from sweeper.units import plural
 
 
-def _marked(example: Example, fields: Fields) -> Example:
-    """The example of a marked row."""
+def _with_marks(example: Example, fields: Fields) -> Example:
+    """The example with the source rows and the method that its fields name."""
     keys = tuple(str(fields.get(MADE_FROM) or "").split())
     source = source_of(str(fields.get(METHOD) or UNKNOWN_METHOD))
     return replace(example, source=source, made_from=keys)
 
 
-MARKS = Marks(frozenset({MADE_FROM, METHOD}), _marked)
+MARKS = Marks(frozenset({MADE_FROM, METHOD}), _with_marks)
 
 SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(source)}
 
@@ -40,8 +40,8 @@ SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(s
 def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     """The augmented rows that may be trained on.
 
-    These are the rows of ``features.augmentation.path`` and those that the data's own files mark.
-    The rest is left out, and counted in a warning.
+    These are the rows of ``features.augmentation.path`` and marked rows of the data's own files.
+    Unusable rows are left out, and counted in a warning.
 
     Raises:
         DataError: The file cannot be read, has another form, or none of its rows may be used.

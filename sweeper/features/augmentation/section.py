@@ -33,9 +33,11 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The trial with augmented rows of each strategy that completed trials with and without."""
     shares = []
     for _, trial in off_pairs(run, AUGMENTED_ROWS):
-        seen = trial.result.seen if trial.result else {}
-        augmented = sum(part.rows for source, part in seen.items() if is_augmented(source))
-        rows = sum(part.rows for part in seen.values())
+        rows_by_source = trial.result.seen if trial.result else {}
+        augmented = sum(
+            part.rows for source, part in rows_by_source.items() if is_augmented(source)
+        )
+        rows = sum(part.rows for part in rows_by_source.values())
         shares.append(
             AugmentedShare(trial=trial.config.number, augmented_rows=augmented, rows=rows)
         )

@@ -1,4 +1,4 @@
-"""All faults of a data set, with their consequences and remedies."""
+"""Checks a data set for all kinds of faults."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sweeper.data.problems import flags_of
 from sweeper.data.rows import DataRows, FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix_command
-from sweeper.features.quality._kinds.base import Kind, Severity, kinds
+from sweeper.features.quality._kinds.base import FaultKind, Severity, kinds
 from sweeper.features.quality._passes import FaultsOfKind, find_all
 from sweeper.spec import DataSpec, Task
 from sweeper.units import plural
 
-_SHOWN_CHARACTERS = 80
+_MAX_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
 class ExampleOfFault:
-    """A row with a fault: where it is, what is wrong there, and how its text begins."""
+    """A row with a fault: its position, what is wrong there, and the start of its text."""
 
     path: str
     line: int
@@ -37,15 +37,15 @@ class FaultFinding:
     """One kind of fault in a data set.
 
     Args:
-        share: Of all rows, 0 to 1.
+        share: Share of all rows, 0 to 1.
         severity: ``serious``, ``warning`` or ``note``.
-        consequence: What it does to a training or its scores.
+        consequence: Its effect on a training or its scores.
         remedy: What the command does; empty if there is none.
         command: The command that mends it; empty if there is none.
-        safe: Whether ``--all-safe`` does it, too.
-        lines: From a file to the lines of all rows with the fault.
+        safe: Whether the remedy is part of ``--all-safe``.
+        lines: Lines of all rows with the fault, by file.
         mendable: Rows that the command changes or leaves out.
-        looked_at: Rows of the sample that was looked at; 0 where all were.
+        looked_at: Rows of the sample; 0 if all rows were checked.
     """
 
     kind: str
@@ -65,15 +65,15 @@ class FaultFinding:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check says about a data set.
+    """The result of a check of a data set.
 
     Args:
-        task: What it was read for.
+        task: The task that the rows were read for.
         rows: Rows of each split.
-        evidence: In words, how it was read.
-        cautions: What the user should check about how it was read.
-        findings: The faults, the gravest first.
-        not_looked_for: From kinds to why they could not be looked for.
+        evidence: How the data were read, in words.
+        cautions: Doubts about how the data were read, which the user should check.
+        findings: The faults, the most severe first.
+        not_looked_for: Reasons why kinds could not be checked, by kind.
         mend_all: The command that applies every safe remedy; empty if there is none.
     """
 
@@ -96,11 +96,11 @@ class Checked:
         return asdict(self)
 
 
-_GRAVEST_FIRST: tuple[Severity, ...] = ("serious", "warning", "note")
+_SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
-def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
-    """Look for all kinds of faults, or for those that are wanted."""
+def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
+    """Look for all kinds of faults, or for the wanted ones."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
@@ -111,7 +111,7 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
         for kind in wanted
         if by_kind[kind.name].rows
     ]
-    findings.sort(key=lambda finding: (_GRAVEST_FIRST.index(finding.severity), -finding.count))
+    findings.sort(key=lambda finding: (_SEVERITIES.index(finding.severity), -finding.count))
     return Checked(
         name=data.name,
         task=data.task,
@@ -129,14 +129,14 @@ def check(data: DataRows, wanted: Iterable[Kind] | None = None) -> Checked:
     )
 
 
-def _finding(kind: Kind, faults: FaultsOfKind, data: DataRows, total: int) -> FaultFinding:
+def _finding(kind: FaultKind, faults: FaultsOfKind, data: DataRows, total: int) -> FaultFinding:
     examples = []
     for row, detail in faults.first:
         cells = str(dict(row.fields)) if row.fields else row.raw
         text = redacted(" ".join((row.input or cells).split()))
-        cut = f"{text[:_SHOWN_CHARACTERS]}..." if len(text) > _SHOWN_CHARACTERS else text
+        cut = f"{text[:_MAX_CHARACTERS]}..." if len(text) > _MAX_CHARACTERS else text
         examples.append(ExampleOfFault(row.path, row.line, redacted(detail), cut))
-    mendable = faults.mendable if kind.mends else 0
+    mendable = faults.mendable if kind.has_remedy else 0
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
     return FaultFinding(
         kind=kind.name,
@@ -155,8 +155,8 @@ def _finding(kind: Kind, faults: FaultsOfKind, data: DataRows, total: int) -> Fa
     )
 
 
-PLANNED_ROWS = 20_000
-"""Rows of a split that are looked at: about two seconds of patterns."""
+MAX_ROWS_IN_PLAN = 20_000
+"""Rows of a split that a plan checks: about two seconds of patterns."""
 
 
 def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFault, ...]:
@@ -164,7 +164,7 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
     rows = tuple(
         FileRow(dataset.path, split, example.line, {}, example)
         for split, examples in dataset.splits.items()
-        for example in islice(examples, PLANNED_ROWS)
+        for example in islice(examples, MAX_ROWS_IN_PLAN)
     )
     form = Form(dataset.format, dataset.columns, ())
     flags = flags_of(spec, task)
@@ -185,7 +185,7 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
 
 
 def _repair(finding: FaultFinding) -> str:
-    """What removes the fault."""
+    """The sentence that says how to remove the fault."""
     if not finding.command:
         return "Correct these rows in the file."
     return f"To repair the file: {finding.command}{', or give --fix' if finding.safe else ''}"

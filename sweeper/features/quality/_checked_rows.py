@@ -1,4 +1,4 @@
-"""The rows of a data set as kinds of faults see and mend them."""
+"""The rows of a data set, with the methods by which kinds of faults check and mend them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class CheckedRows(DataRows):
     """Rows to check.
 
     Args:
-        cap: Where examples are cut, if known.
+        cap: The number of tokens at which examples are cut, if known.
         against: Evaluation rows that must not be in the data.
-        stands_for: Of how many usable rows these are a part, or a sample; 0 where they are all.
+        stands_for: Number of usable rows of which these are a part or a sample; 0 if they are all.
     """
 
     cap: TokenCap | None = None
@@ -41,21 +41,21 @@ class CheckedRows(DataRows):
 
     @classmethod
     def of(cls, data: DataRows) -> Self:
-        """These rows; with what they are checked against, if that is known."""
+        """These rows as rows to check."""
         if isinstance(data, cls):
             return data
         return cls(**{item.name: getattr(data, item.name) for item in fields(DataRows)})
 
     @property
     def usable_rows(self) -> int:
-        """How many rows of the whole data set can be trained on."""
+        """Number of rows of the whole data set that can be trained on."""
         return self.stands_for or len(self.usable)
 
     def with_rows(self, rows: Sequence[FileRow], stands_for: int = 0) -> Self:
         return replace(self, rows=tuple(rows), stands_for=stands_for)
 
     def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
-        """A row whose texts (not its label) were changed, wherever its cells hold them."""
+        """The row with changed texts, but not labels, in all of its cells."""
         form = self.forms[row.path].of(row.fields)
         columns = [
             name
@@ -70,7 +70,7 @@ class CheckedRows(DataRows):
         return self.with_fields(row, fields)
 
     def spelling(self, row: FileRow) -> str:
-        """The label of a row as its cell has it, white space included."""
+        """The label of a row with the white space of its cell."""
         form = self.forms.get(row.path)
         cell = row.fields.get(form.columns.get("label", "")) if form else None
         return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
@@ -83,7 +83,7 @@ _TEXT_KEYS = ("content", "value", "text")
 
 
 def in_cell(cell: object, mend: Callable[[str], str]) -> object:
-    """A cell with its texts changed: also those of turns, but not the roles of turns."""
+    """The cell with changed texts, including those of turns but not their roles."""
     if isinstance(cell, str):
         return mend(cell)
     if isinstance(cell, list):
@@ -105,10 +105,11 @@ def evaluation_rows(path: str) -> tuple[FileRow, ...]:
         table = read(Path(path))
     form = Form("text", {"text": "text"}, ())
     data = DataRows(path, "domain", (), {path: form})
-    joined = (
+    text_rows = (
         (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})
         for line, fields in while_memory_lasts(table.rows, path)
     )
     return tuple(
-        data.with_fields(FileRow(path, "test", line, {}, None), fields) for line, fields in joined
+        data.with_fields(FileRow(path, "test", line, {}, None), fields)
+        for line, fields in text_rows
     )

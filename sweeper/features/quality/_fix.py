@@ -1,4 +1,4 @@
-"""Remedies applied to the rows of a data set, and every change that they make."""
+"""Applies remedies to the rows of a data set, and lists every change."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from sweeper.data.private import redacted
 from sweeper.data.problems import WRITABLE_SUFFIXES
 from sweeper.data.rows import DataRows
 from sweeper.features.quality._checked_rows import CheckedRows, in_cell
-from sweeper.features.quality._kinds.base import Fault, Kind, kinds
+from sweeper.features.quality._kinds.base import Fault, FaultKind, kinds
 
-MOST_ROUNDS = 20
-"""A remedy may lead to work for another, or for itself: rows without their white space may be
-duplicates, and without the longest row others stand out. Most data sets take two rounds."""
+MAX_ROUNDS = 20
+"""A remedy may cause faults of another kind or its own: rows without white space may be duplicates,
+and without the longest row others become outliers. Most data sets take two rounds."""
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A data set after remedies, and what they did, in order."""
+    """A data set after remedies, and their changes in order."""
 
     data: CheckedRows
     changes: tuple[ListedChange, ...]
 
 
-def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
-    """Apply remedies until they find nothing more; what a model decides, once.
+def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
+    """Apply remedies until they find nothing more; those that use a model, once.
 
-    A model that is fitted to its own changes would find more to change every time.
-
-    Lines that cannot be read are left out in any case, and listed: no file can hold them.
+    A model that is fitted to its own changes would find more to change every time. Unreadable
+    lines are always left out and listed, since no new file can hold them.
     """
     data = CheckedRows.of(data)
-    chosen = [kind for kind in kinds().values() if kind in wanted and kind.mends]
+    chosen = [kind for kind in kinds().values() if kind in wanted and kind.has_remedy]
     unreadable = kinds()["unreadable"]
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
     changes: list[ListedChange] = []
-    for number in range(MOST_ROUNDS):
+    for number in range(MAX_ROUNDS):
         before = len(changes)
         for kind in chosen:
             if kind.missing(data) or (kind.uses_model and number):
                 continue
-            # A row that was mended in another way is left to that.
+            # A row that another kind mended instead is not mended again.
             others = {item.name for item in chosen if item.instead_of == kind.name}
-            done = {(item.path, item.line) for item in changes if item.remedy in others}
+            mended = {(item.path, item.line) for item in changes if item.remedy in others}
             rows = data.rows
             faults = [
                 fault
                 for fault in kind.find(data)
-                if (rows[fault.row_index].path, rows[fault.row_index].line) not in done
+                if (rows[fault.row_index].path, rows[fault.row_index].line) not in mended
             ]
             new = _changes(data, kind, faults)
             data = apply_changes(data, new)
@@ -61,8 +60,8 @@ def fix(data: DataRows, wanted: Sequence[Kind]) -> Fixed:
     return Fixed(data, tuple(changes))
 
 
-def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedChange]:
-    """What the remedy of a kind does to the rows with its faults, in their order."""
+def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[ListedChange]:
+    """The changes that the remedy of a kind makes to rows with its faults, in their order."""
     details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
     for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
@@ -75,14 +74,14 @@ def _changes(data: CheckedRows, kind: Kind, faults: list[Fault]) -> list[ListedC
                 continue
         action = "removed" if new is None else "changed"
         why = details.get(index) or kind.title
-        if kind.name == "private":  # what the remedy takes away must not stay in the list
+        if kind.name == "private":  # the list must not keep what the remedy removes
             before = {name: in_cell(cell, redacted) for name, cell in before.items()}
         changes.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
     return changes
 
 
 def fix_command(name: str, *flags: str) -> str:
-    """The command that fixes a data set; a file becomes one of the same kind where it can.
+    """The command that fixes a data set; a new file keeps the suffix if it can be written.
 
     >>> fix_command("my rows.csv", "--all-safe")
     "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"

@@ -1,4 +1,4 @@
-"""The page of ``sweeper data check --html``: every fault of a data set in one file."""
+"""The page of ``sweeper data check --html`` with every fault of a data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sweeper.reporting.page_html import render
 
 
 def data_page(checked: Checked) -> str:
-    """The whole page, as HTML that needs nothing else."""
+    """The page as self-contained HTML."""
     return render(
         Page(
             title=f"{Path(checked.name).name}: sweeper data check",
@@ -49,11 +49,11 @@ def _sections(checked: Checked) -> Iterator[Section]:
     for fault in checked.findings:
         line = f"{fault.severity}, rows that {fault.title}: {fault.count:,} ({_share(fault)})"
         yield Section(fault.kind, fault.kind, tuple(_details(fault)), line)
-    read = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
-    left = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
-    if left:
-        read.append(Bullets(left, "What was not looked for"))
-    yield Section("read", "What this is based on", tuple(read))
+    bullets = [Bullets((*checked.evidence, *checked.cautions), "How the data were read")]
+    unchecked = tuple(f"{kind}: {why}" for kind, why in checked.not_looked_for.items())
+    if unchecked:
+        bullets.append(Bullets(unchecked, "What was not looked for"))
+    yield Section("read", "What this is based on", tuple(bullets))
 
 
 def _summary(checked: Checked) -> Iterator[Block]:
@@ -83,14 +83,16 @@ def _details(finding: FaultFinding) -> Iterator[Block]:
     yield Table.of(
         f"{finding.kind}-rows", "The first rows", columns, with_pointers(finding.examples)
     )
-    where = tuple(f"{Path(path).name}: {ranges(lines)}" for path, lines in finding.lines.items())
-    yield Bullets(where, "Lines of all rows")
+    lines = tuple(
+        f"{Path(path).name}: {ranges(numbers)}" for path, numbers in finding.lines.items()
+    )
+    yield Bullets(lines, "Lines of all rows")
     if finding.command:
         yield Code(f"Remedy: {finding.remedy}", finding.command)
 
 
 def ranges(lines: Sequence[int]) -> str:
-    """Rising numbers as text, runs of them with a hyphen.
+    """Ascending numbers as text, with a hyphen for a run.
 
     >>> ranges([1, 2, 3, 7, 9, 10])
     '1-3, 7, 9, 10'

@@ -1,5 +1,6 @@
-"""The best rows of train, by trust in their labels or spread over what the base model makes of
-them. The latter asks a process with torch; its answer is kept in ``SWEEPER_HOME``."""
+"""Ranks rows of train by trust in their labels, or by spread over the base model's features.
+
+The latter runs in a process with torch; its result is kept in ``SWEEPER_HOME``."""
 
 from __future__ import annotations
 
@@ -16,17 +17,17 @@ from sweeper.errors import UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.bits_per_byte import weight_files
 from sweeper.facts.models.model import model_facts
-from sweeper.features.quality._trust import label_trust, why_not
+from sweeper.features.quality._trust import label_trust, reason_not_checked
 from sweeper.features.quality.options import Options
 from sweeper.spec import Spec
 
 FUNCTION = "sweeper.features.quality._spread_rows:choose"
 _TIMEOUT_SECONDS = 24 * 3600
-Train = Sequence[tuple[int, FileRow, Example]]
+TrainRows = Sequence[tuple[int, FileRow, Example]]
 
 
 class SpreadRequest(Record):
-    """Texts of which ``count`` are to be chosen, and the folder of the model that reads them."""
+    """Texts to choose ``count`` from, and the folder of the model for their features."""
 
     folder: str
     texts: tuple[str, ...]
@@ -34,13 +35,13 @@ class SpreadRequest(Record):
 
 
 class SpreadRows(Artifact):
-    """The places of the texts that were chosen."""
+    """The indexes of the chosen texts."""
 
     chosen: tuple[int, ...]
 
 
-def beyond_best(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
-    """The rows of train that are not among the best and are left out, each with the reason.
+def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
+    """The rows of train that are not among the best, each with the reason.
 
     Raises:
         UsageError: The rows cannot be ranked like that.
@@ -54,25 +55,24 @@ def beyond_best(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         chosen = _spread(spec, train, keep.rows, where)
         for n, (_, row, _) in enumerate(train):
             if n not in chosen:
-                yield _left_out(row, "not one of the rows that are spread over all")
+                yield _removal(row, "not one of the rows that are spread over all")
         return
-    if why := why_not(data):
+    if why := reason_not_checked(data):
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
     trusted = label_trust(data)
     trust = dict(zip(trusted.places, trusted.trust, strict=True))
-    # Rows that are not checked come first. Keys are hashes: among equals the choice is random, and
-    # the same every time.
+    # Unchecked rows come first. Keys are hashes: the order of equals is random, but reproducible.
     ranked = sorted(train, key=lambda usable: (-trust.get(usable[0], 1.0), usable[2].key))
     for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
-        yield _left_out(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
+        yield _removal(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
 
 
-def _left_out(row: FileRow, why: str) -> ListedChange:
+def _removal(row: FileRow, why: str) -> ListedChange:
     return ListedChange(row.path, row.line, "keep", "removed", why, row.fields, {})
 
 
-def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
-    """Numbers of the rows that are nearest to the middles of clusters of their features."""
+def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
+    """Indexes of the rows that are nearest to the centres of clusters of features."""
     require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
         raise UsageError(
@@ -88,8 +88,8 @@ def _spread(spec: Spec, train: Train, count: int, where: str) -> set[int]:
         )
     texts = tuple(f"{row.input}\n{row.written}".strip() for _, row, _ in train)
     request = SpreadRequest(folder=str(model.folder), texts=texts, count=count)
-    head = f"{model.id}|{model.revision}|{files}|".encode()
-    key = hashlib.sha256(head + request_line(request)).hexdigest()
+    key_prefix = f"{model.id}|{model.revision}|{files}|".encode()
+    key = hashlib.sha256(key_prefix + request_line(request)).hexdigest()
     path = home() / "spread-rows" / f"{key[:16]}.json"
     spread = SpreadRows.read_or_none(path)
     if spread is None:

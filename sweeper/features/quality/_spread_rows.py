@@ -1,4 +1,4 @@
-"""Texts that are spread over all."""
+"""Chooses texts that are spread over all, by the features of a base model."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from sweeper.training.base_model.lent_base import load_base
 
 Features = NDArray[np.float32]
 
-LONGEST_TOKENS = 256
-"""Tokens of a text that are read at most: its first ones."""
+MAX_TOKENS = 256
+"""The first tokens of a text, which are read."""
 
-_BATCH = 8
+_BATCH_ROWS = 8
 
 
 def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Features:
-    """The mean of each text's token states, ``(texts, width)``, of length 1."""
-    tokenizer.enable_truncation(LONGEST_TOKENS)
+    """The mean of each text's token states, ``(texts, width)``, scaled to length 1."""
+    tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
     rows = [row.ids or [0] for row in tokenizer.encode_batch(list(texts))]
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     device = next(model.parameters()).device
     features: list[Features] = [np.empty(0, np.float32)] * len(rows)
-    for at in range(0, len(order), _BATCH):
-        part = order[at : at + _BATCH]
+    for start in range(0, len(order), _BATCH_ROWS):
+        part = order[start : start + _BATCH_ROWS]
         ids = padded([rows[n] for n in part], 0).to(device)
         mask = padded([[1] * len(rows[n]) for n in part], 0)
         with torch.inference_mode():
@@ -45,13 +45,13 @@ def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Fe
 
 
 def spread(features: Features, count: int, seed: int = 0) -> list[int]:
-    """Places of the rows nearest to the middles of ``count`` clusters; a row once."""
+    """Indexes of the rows nearest to the centres of ``count`` clusters, each row once."""
     clusters = MiniBatchKMeans(count, n_init=1, max_iter=20, batch_size=2048, random_state=seed)
     return [int(n) for n in np.unique(clusters.fit_transform(features).argmin(axis=0))]
 
 
 def choose(request: SpreadRequest) -> SpreadRows:
-    """Choose at most so many texts."""
+    """Choose at most ``count`` texts."""
     folder = Path(request.folder)
     gpu = torch.cuda.is_available()
     dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")

@@ -15,14 +15,15 @@ from sweeper.facts.models.model import model_facts
 from sweeper.features.quality._check import Checked
 from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
 from sweeper.features.quality._fix import Fixed
-from sweeper.features.quality._kinds.base import Kind, kinds, named
-from sweeper.spec import ModelSpec, names
+from sweeper.features.quality._kinds.base import FaultKind, kinds, kinds_by_name
+from sweeper.spec import ModelSpec
+from sweeper.spec import names as split_names
 
 
-def with_limits(
+def rows_to_check(
     rows: DataRows, max_length: int | None, model: str | None, against: str | None
 ) -> CheckedRows:
-    """The rows with the length and the evaluation set that flags give, to check them against.
+    """The rows with what flags say to check them against: a token limit, an evaluation set.
 
     Raises:
         UsageError: A model is named without a length.
@@ -34,10 +35,10 @@ def with_limits(
             why="Its tokenizer is for counting which texts have more tokens than that.",
         )
     given = {"--max-length": max_length, "--model": model, "--against": against}
-    more = [part for flag, value in given.items() if value for part in (flag, str(value))]
+    flags = [part for flag, value in given.items() if value for part in (flag, str(value))]
     return replace(
         CheckedRows.of(rows),
-        flags=(*rows.flags, *more),
+        flags=(*rows.flags, *flags),
         cap=_cap(max_length, model, rows) if max_length else None,
         against=evaluation_rows(against) if against else (),
     )
@@ -45,27 +46,27 @@ def with_limits(
 
 def _cap(tokens: int, model: str | None, rows: DataRows) -> TokenCap:
     facts = model_facts(ModelSpec(id=model or "7B"))
-    measure = token_counter(facts, code=rows.task == "code", conversations=False)
-    return TokenCap(tokens, measure.count, measure.how)
+    counter = token_counter(facts, code=rows.task == "code", conversations=False)
+    return TokenCap(tokens, counter.count, counter.how)
 
 
-def asked_remedies(given: list[str], all_safe: bool) -> list[Kind]:
-    """The remedies that ``--remedy`` names.
+def asked_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
+    """The kinds whose remedies ``--remedy`` names.
 
     Raises:
-        UsageError: There are none, and not all safe ones are asked for, or one does not exist.
+        UsageError: No remedy is asked for, or one does not exist.
     """
     if not given and not all_safe:
         raise UsageError(
             "no remedy was named",
             fix="Give --all-safe, or --remedy with some of "
-            f"{', '.join(name for name, kind in kinds().items() if kind.mends)}.",
+            f"{', '.join(name for name, kind in kinds().items() if kind.has_remedy)}.",
         )
-    return named([name for item in given for name in names(item)], "--remedy")
+    return kinds_by_name([name for item in given for name in split_names(item)], "--remedy")
 
 
 def write(fixed: Fixed, output: Path) -> None:
-    """Write the new file, or a folder with a file for each of the original, and the changes."""
+    """Write the new file, or a folder with one file for each original one, and the changes."""
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))
@@ -95,7 +96,7 @@ class AppliedRemedy(Record):
 
 
 class FixedFiles(Record):
-    """What was done to a data set; ``output`` and ``changes`` are None where nothing is written."""
+    """The result of ``data fix``; ``output`` and ``changes`` are None if nothing is written."""
 
     output: str | None
     changes: str | None
@@ -104,7 +105,7 @@ class FixedFiles(Record):
 
 
 def summary(fixed: Fixed, output: Path | None) -> FixedFiles:
-    """What was done, for JSON."""
+    """The result of ``data fix`` for JSON."""
     return FixedFiles(
         output=str(output) if output else None,
         changes=str(changes_path(output)) if output else None,

@@ -1,4 +1,4 @@
-"""Faults of a data set, and what remedies did, on the terminal."""
+"""Prints the faults of a data set, and the changes of remedies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sweeper.features.quality._fix import Fixed
 from sweeper.units import plural
 from sweeper.views.console import out
 
-SHOWN_CHANGES = 3
+MAX_CHANGES = 3
 
 
 def show_check(checked: Checked) -> None:
-    """How the data were read, every finding, and what was not looked for."""
+    """Print how the data were read, every finding, and what was not checked."""
     counts = ", ".join(f"{split} {rows:,}" for split, rows in checked.rows.items())
     total = sum(checked.rows.values())
     rows = f"{plural(total, 'row')} ({counts})"
@@ -39,7 +39,7 @@ def show_check(checked: Checked) -> None:
 
 
 def show_example(data: DataRows) -> None:
-    """The first row that can be trained on, whole, with « » around the answers."""
+    """Print the first row that can be trained on, with « » around the answers."""
     row, example = next((row, row.example) for row in data.rows if row.example is not None)
     _line(f"\nLine {row.line} as an example, with «what is learnt»:")
     if not example.messages:
@@ -52,29 +52,29 @@ def show_example(data: DataRows) -> None:
 
 def _show(finding: FaultFinding, *, several: bool) -> None:
     _line(f"\n{finding.severity}: {finding.kind}")
-    seen = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
-    rows = f"{finding.count:,}{seen} ({finding.share:.1%})"
+    sample = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
+    rows = f"{finding.count:,}{sample} ({finding.share:.1%})"
     _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for example in finding.examples:
         where = f"{Path(example.path).name}:{example.line}" if several else f"line {example.line}"
         detail = f" ({example.detail})" if example.detail else ""
         _line(f"    {where}{detail}: {example.text}")
     if finding.command:
-        some = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
-        _line(f"  Remedy{some}: {finding.remedy}.")
+        mendable = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
+        _line(f"  Remedy{mendable}: {finding.remedy}.")
         _line(f"    {finding.command}")
 
 
 def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
-    """What each remedy did, with its first rows, and where the new data set lies."""
+    """Print the changes of each remedy, with its first rows, and the new data set's path."""
     counts = count_changes(fixed.changes)
     for (remedy, action), rows in counts.items():
-        done = "left out" if action == "removed" else action
+        outcome = "left out" if action == "removed" else action
         if not output:
-            done = "would be left out" if action == "removed" else "would be changed"
-        _line(f"{remedy}: {plural(rows, 'row')} {done}")
+            outcome = "would be left out" if action == "removed" else "would be changed"
+        _line(f"{remedy}: {plural(rows, 'row')} {outcome}")
         shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
-        for change in shown[:SHOWN_CHANGES]:
+        for change in shown[:MAX_CHANGES]:
             _line(f"    {Path(change.path).name}:{change.line} ({change.why}){_difference(change)}")
     if not counts:
         _line("Nothing to change.")

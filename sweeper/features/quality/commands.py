@@ -52,7 +52,7 @@ def check(
     from sweeper.units import plural
 
     rows = rows_of(path, task, data_format, columns, name, quiet=True)
-    rows = steps.with_limits(rows, max_length, model, against)
+    rows = steps.rows_to_check(rows, max_length, model, against)
     checked = find_faults(rows)
     if html is not None:
         steps.write_page(checked, html)
@@ -112,26 +112,26 @@ def fix(
 
     from sweeper.cli.data_options import must_be_new, rows_of
     from sweeper.features.quality import _steps as steps
-    from sweeper.features.quality._fix import fix as mended
+    from sweeper.features.quality._fix import fix as fix_rows
     from sweeper.features.quality._kinds.base import remedies
     from sweeper.features.quality._view import show_changes
     from sweeper.views.console import say
 
     asked = steps.asked_remedies(remedy or [], all_safe)
     rows = rows_of(path, task, data_format, columns, name)
-    rows = steps.with_limits(rows, max_length, model, against)
+    rows = steps.rows_to_check(rows, max_length, model, against)
     kinds = remedies(asked, all_safe, rows, "--remedy")
-    written = output if not dry_run else None
-    if written is not None:
-        must_be_new(written, rows)
-    fixed = mended(rows, kinds)
-    if written is not None:
-        steps.write(fixed, written)
+    written_to = output if not dry_run else None
+    if written_to is not None:
+        must_be_new(written_to, rows)
+    fixed = fix_rows(rows, kinds)
+    if written_to is not None:
+        steps.write(fixed, written_to)
     if as_json:
-        typer.echo(steps.summary(fixed, written).model_dump_json(indent=2))
+        typer.echo(steps.summary(fixed, written_to).model_dump_json(indent=2))
         return
-    show_changes(fixed, rows, written)
-    if written is None:
+    show_changes(fixed, rows, written_to)
+    if written_to is None:
         say("Nothing was written. Give -o NEW to write the new data set.")
 
 

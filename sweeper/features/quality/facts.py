@@ -1,4 +1,4 @@
-"""Whether wrong labels are treated, for conditions of rules."""
+"""The fact whether a remedy for wrong labels is requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to the rows when they are read. The files stay as they are."""
+"""The options for remedies and the choice of rows as data are read."""
 
 from __future__ import annotations
 

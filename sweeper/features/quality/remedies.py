@@ -1,4 +1,4 @@
-"""The commands and options that mend a data set."""
+"""Finds the command and the option that mend a data set."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from sweeper.features.quality._kinds.base import kinds
 from sweeper.features.quality.options import Options
 from sweeper.spec import DataSpec, Spec
 
-_SECONDS_OF_TRIES = 30
-"""No further remedy is tried after that long: an error should not take minutes."""
+_MAX_SECONDS = 30
+"""Seconds after which no further remedy is tried: an error should not take minutes."""
 
-# The remedies of a kind of fault, where they are other ones than that of the same name.
-_REMEDIES = {"rare-labels": ("label-variants", "misspelt-labels", "rare-labels")}
+# The remedies of kinds of faults for which several are needed.
+_REMEDIES_BY_KIND = {"rare-labels": ("label-variants", "misspelt-labels", "rare-labels")}
 
 
 def mend_faults(data: DataSpec, kind: str) -> str:
     """The command that removes the faults of this kind."""
-    remedies = ",".join(_REMEDIES.get(kind, (kind,)))
+    remedies = ",".join(_REMEDIES_BY_KIND.get(kind, (kind,)))
     return fix_command(str(data.path), "--remedy", remedies, *flags_of(data, None))
 
 
 def mend_error(spec: Spec, error: DataError) -> Problem | None:
-    """The command and the option that mend the data, if there are some: they were tried.
+    """The command and the option that mend the data, if a remedy was tried with success.
 
     A remedy that would leave out most rows is not offered.
     """
     if spec.features.of(Options) != Options() or spec.data.sources:
         return None
-    until = time.monotonic() + _SECONDS_OF_TRIES
-    others = [
-        item.name for item in kinds().values() if item.mends and not (item.safe or item.uses_model)
+    deadline = time.monotonic() + _MAX_SECONDS
+    unsafe = [
+        item.name
+        for item in kinds().values()
+        if item.has_remedy and not (item.safe or item.uses_model)
     ]
-    for name in ("", *others):
-        asked = Options(remedies=(name,)) if name else Options(all_safe=True)
-        if time.monotonic() > until:
+    for name in ("", *unsafe):
+        options = Options(remedies=(name,)) if name else Options(all_safe=True)
+        if time.monotonic() > deadline:
             break
-        features = spec.features.model_copy(update={"quality": asked})
+        features = spec.features.model_copy(update={"quality": options})
         try:
-            made = prepared_data(spec.model_copy(update={"features": features}))
+            data = prepared_data(spec.model_copy(update={"features": features}))
         except (DataError, UsageError):
             continue
-        if sum(item.action == "removed" for item in made.changes) > made.dataset.rows:
+        if sum(item.action == "removed" for item in data.changes) > data.dataset.rows:
             continue
         remedy = ("--remedy", name) if name else ("--all-safe",)
         path = str(spec.data.path)
         command = fix_command(path, *remedy, *flags_of(spec.data, spec.task))
-        here = f"--set 'features.quality.remedies=[{name}]'" if name else "--fix"
-        fix = f"Write a new data set: {command}\nOr go on with {here}"
+        option = f"--set 'features.quality.remedies=[{name}]'" if name else "--fix"
+        fix = f"Write a new data set: {command}\nOr go on with {option}"
         return Problem("a remedy mends the data", fix=fix)
     return None

@@ -1,4 +1,4 @@
-"""The remedies and the choice of rows that a request asks for, and faults that a plan warns of."""
+"""The remedies and the choice of rows that a spec asks for, and the faults that a plan warns of."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from sweeper.data.rows import DataRows
 from sweeper.features.quality import _check
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix
-from sweeper.features.quality._kinds.base import Kind, named, remedies
-from sweeper.features.quality._ranking import beyond_best
+from sweeper.features.quality._kinds.base import FaultKind, kinds_by_name, remedies
+from sweeper.features.quality._ranking import rows_to_leave_out
 from sweeper.features.quality.options import Options
 from sweeper.spec import Spec
 
 
 def before_split(spec: Spec, rows: DataRows) -> Iterable[ListedChange]:
-    """What the remedies change that need no model."""
-    return fix(rows, _wanted(spec, rows, by_model=False)).changes
+    """The changes of the remedies that need no model."""
+    return fix(rows, _remedies_of(spec, rows, by_model=False)).changes
 
 
 def after_split(spec: Spec, rows: DataRows) -> Iterator[ListedChange]:
-    """What models that check rows change in train, and what is left out as not among the best."""
-    fixed = fix(rows, _wanted(spec, rows, by_model=True))
+    """The changes of remedies that use a model, and the train rows that are not the best."""
+    fixed = fix(rows, _remedies_of(spec, rows, by_model=True))
     yield from fixed.changes
-    yield from beyond_best(fixed.data, spec)
+    yield from rows_to_leave_out(fixed.data, spec)
 
 
 def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
@@ -34,11 +34,11 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
     return _check.quick_faults(dataset, spec.data, spec.task)
 
 
-def _wanted(spec: Spec, data: DataRows, *, by_model: bool) -> list[Kind]:
-    """The remedies that a spec asks for, of those that a model decides about or of the others."""
+def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKind]:
+    """The remedies that a spec asks for: those that use a model, or the others."""
     options, where = (
         spec.features.of(Options),
         spec.places.where(("features", "quality", "remedies")),
     )
-    asked = [kind for kind in named(options.remedies, where) if kind.uses_model == by_model]
+    asked = [kind for kind in kinds_by_name(options.remedies, where) if kind.uses_model == by_model]
     return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)

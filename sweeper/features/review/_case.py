@@ -1,4 +1,4 @@
-"""One configuration with the facts that sweeper has about its model, data and machine."""
+"""A configuration with the facts about its model, data and machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features.review._formats import ReadConfiguration
-from sweeper.features.review._record import Finding, Given, Training, worded
+from sweeper.features.review._record import FileValue, Finding, Training, finding_of_kind
 from sweeper.planning.candidates import RatedModel, rated_model
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Scalar, Spec, Task
 from sweeper.specfile import resolve
 from sweeper.yamlfile import Path_
 
-#: Rows that the evidence is looked up for where none are known.
+#: The assumed number of rows if it is not known.
 TYPICAL_ROWS = 10_000
 _MODEL: Path_ = ("models", 0, "id")
 _DATA, _EXAMPLES, _MAX_LENGTH = ("data", "path"), ("data", "examples"), ("training", "max_length")
@@ -29,19 +29,19 @@ _DATA, _EXAMPLES, _MAX_LENGTH = ("data", "path"), ("data", "examples"), ("traini
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration and what is known around it.
+    """A configuration with the facts about its model, data and machine.
 
     Args:
-        facts: None where the file names no model, or none that is known.
-        counted: Whether the number of rows is known; else ``TYPICAL_ROWS`` stand for it.
-        unknown_model: Why there is none.
-        on_gpu: Whether a GPU is stated or found. Without one nothing is said about fitting.
+        facts: None if the file names no model, or an unknown one.
+        knows_rows: Whether the number of rows is known; else it is ``TYPICAL_ROWS``.
+        unknown_model: Why there are no facts; empty if there are.
+        on_gpu: Whether a GPU is stated or detected. Without one, fit is not checked.
     """
 
     config: ReadConfiguration
     spec: Spec
     facts: Facts | None
-    counted: bool
+    knows_rows: bool
     on_gpu: bool
     problems: tuple[Finding, ...] = ()
     unknown_model: str = ""
@@ -63,7 +63,7 @@ class Case:
 
     @property
     def gpus(self) -> int:
-        """GPUs that train the model together, as far as is known."""
+        """Number of GPUs that train the model together, as stated by the file or the flags."""
         stated = (self.training.gpus or 1) * (self.training.nodes or 1)
         return max(stated, self.facts.hardware.gpus if self.facts and self.on_gpu else 1)
 
@@ -73,8 +73,8 @@ class Case:
 
     @property
     def accumulation(self) -> int:
-        if (whole := self.training.global_batch) is not None:
-            return max(whole // (self.micro_batch * self.gpus), 1)
+        if (batch := self.training.global_batch) is not None:
+            return max(batch // (self.micro_batch * self.gpus), 1)
         return self.training.gradient_accumulation_steps or 1
 
     @property
@@ -84,7 +84,7 @@ class Case:
 
     @property
     def mean_tokens(self) -> float:
-        """Tokens of an example on average, cut at the file's sequence length."""
+        """Mean tokens of an example, cut at the file's sequence length."""
         return self.rated.cap.mean if self.rated else 0.0
 
     @property
@@ -98,7 +98,7 @@ class Case:
     def examples(self) -> int | None:
         """Examples that are trained on; None where the rows are not known."""
         rows = self.facts.data.rows if self.facts else self.spec.data.examples
-        if rows is None or not self.counted:
+        if rows is None or not self.knows_rows:
             return None
         rows = min(rows, self.training.max_rows or rows)
         share = self.training.validation_share or 0
@@ -118,11 +118,13 @@ class Case:
         stated = max(self.training.max_steps or 0, 0)
         if self.rows is None or (stated and not self.training.steps_per_epoch):
             return stated or None
-        epochs, an_epoch = self.training.num_train_epochs or 1, self.rows / self.batch
+        epochs, steps_per_epoch = self.training.num_train_epochs or 1, self.rows / self.batch
         if self.config.table.whole_batches:
-            an_epoch = math.ceil(self.rows / (self.micro_batch * self.gpus)) // self.accumulation
-        counted = max(math.ceil(epochs * an_epoch), 1)
-        return min(stated, counted) if stated else counted
+            steps_per_epoch = (
+                math.ceil(self.rows / (self.micro_batch * self.gpus)) // self.accumulation
+            )
+        full_steps = max(math.ceil(epochs * steps_per_epoch), 1)
+        return min(stated, full_steps) if stated else full_steps
 
     @property
     def warmup_share(self) -> float:
@@ -133,66 +135,70 @@ class Case:
         # A number of steps below one is a share, as transformers 5 reads it.
         return count or self.training.warmup_ratio or 0.0
 
-    def given(self, *neutral: str) -> list[Given]:
-        """What the file says about these fields of ``Training``."""
-        return [self.config.given[name][0] for name in neutral if name in self.config.given]
+    def file_values(self, *settings: str) -> list[FileValue]:
+        """The values of the file for these fields of ``Training``."""
+        return [
+            self.config.file_values[name][0] for name in settings if name in self.config.file_values
+        ]
 
-    def field(self, neutral: str) -> str:
-        """What the file, or else the trainer, calls a field of ``Training``."""
-        given = self.given(neutral)
-        return given[0].field if given else self.config.table.field_of(neutral)
+    def field(self, setting: str) -> str:
+        """The name in the file, or else the trainer's, of a field of ``Training``."""
+        values = self.file_values(setting)
+        return values[0].field if values else self.config.table.field_of(setting)
 
-    def written(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
-        """A change of fields of ``Training`` in the trainer's words; None if it lacks some."""
-        fields = {neutral: self.field(neutral) for neutral in change}
-        write = self.config.table.written
-        values = {fields[key]: write(fields[key], key, change[key]) for key in change}
-        named = {field: value for field, value in values.items() if value is not None}
-        return named if len(named) == len(change) else None
+    def in_file_fields(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+        """A change of ``Training`` as one of the file's fields; None if some have none."""
+        fields = {setting: self.field(setting) for setting in change}
+        convert = self.config.table.value_in_field
+        values = {fields[key]: convert(fields[key], key, change[key]) for key in change}
+        in_file = {field: value for field, value in values.items() if value is not None}
+        return in_file if len(in_file) == len(change) else None
 
     @property
     def evaluates(self) -> bool:
         """Whether the trainer evaluates while it trains, if there are rows for it."""
         training, table = self.training, self.config.table
-        on = str(training.eval_strategy or "no").lower() not in ("no", "false", "none")
-        every = bool(training.eval_steps) and "eval_strategy" not in table.defaults
-        return on or every or (training.evals_per_epoch or 0) > 0
+        has_strategy = str(training.eval_strategy or "no").lower() not in ("no", "false", "none")
+        has_interval = bool(training.eval_steps) and "eval_strategy" not in table.defaults
+        return has_strategy or has_interval or (training.evals_per_epoch or 0) > 0
 
     def finding(
         self,
         kind: str,
-        neutral: tuple[str, ...],
+        settings: tuple[str, ...],
         change: Mapping[str, Scalar] | None = None,
-        **more: Any,
+        **details: Any,
     ) -> Finding:
-        """A finding about fields of ``Training``, in the words of ``_findings.yaml``.
+        """A finding about fields of ``Training``, with the text of ``_findings.yaml``.
 
         Args:
-            change: From fields of ``Training`` to values that remove it.
-            more: Fields of the finding, and words for its text.
+            change: Values of fields of ``Training`` that remove the finding.
+            details: Fields of the finding, and placeholders of its text.
         """
-        given = self.given(*neutral)
-        named = self.written(change or {}) or {}
-        line, fields = given[0].line if given else 0, tuple(item.field for item in given)
-        more = {"file": self.config.file, "line": line, "fields": fields, "change": named} | more
-        if named:
-            more.setdefault("fix", in_words(named))
-        return worded(kind, self.config.table.source, **more)
+        values = self.file_values(*settings)
+        in_file = self.in_file_fields(change or {}) or {}
+        line, fields = values[0].line if values else 0, tuple(value.field for value in values)
+        details = {
+            "file": self.config.file, "line": line, "fields": fields, "change": in_file, **details
+        }  # fmt: skip
+        if in_file:
+            details.setdefault("fix", fix_sentence(in_file))
+        return finding_of_kind(kind, self.config.table.source, **details)
 
 
-def in_words(change: Mapping[str, Scalar]) -> str:
-    """What to set, as a sentence.
+def fix_sentence(change: Mapping[str, Scalar]) -> str:
+    """The sentence that says what to set.
 
-    >>> in_words({"bf16": True, "lora_r": 16})
+    >>> fix_sentence({"bf16": True, "lora_r": 16})
     'Set bf16: true, lora_r: 16.'
     """
-    return f"Set {', '.join(f'{name}: {as_written(value)}' for name, value in change.items())}."
+    return f"Set {', '.join(f'{name}: {yaml_text(value)}' for name, value in change.items())}."
 
 
-def as_written(value: Scalar) -> str:
-    """A value as YAML 1.1 and JSON have it, without quotes.
+def yaml_text(value: Scalar) -> str:
+    """A value in YAML 1.1 and JSON, without quotes.
 
-    >>> as_written(3e-05), as_written(True)
+    >>> yaml_text(3e-05), yaml_text(True)
     ('3.0e-05', 'true')
     """
     text = str(value).lower() if isinstance(value, bool) else f"{value}"
@@ -203,7 +209,7 @@ def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
     """A configuration with its model, the data and the machine that the flags name.
 
     Args:
-        flags: Those of ``sweeper plan``. What they say wins over what the file says.
+        flags: Flags of ``sweeper plan``, which override the file.
 
     Raises:
         SweeperError: A flag is wrong, or the data that it names cannot be used.
@@ -212,21 +218,21 @@ def case_of(config: ReadConfiguration, flags: Mapping[Path_, Any]) -> Case:
     task: Task = "domain" if training.stage == "pretraining" else "instruction"
     stated = {_MODEL: training.model, _MAX_LENGTH: training.sequence_length, ("task",): task}
     flags = {path: value for path, value in stated.items() if value} | dict(flags)
-    counted = _DATA in flags or _EXAMPLES in flags or training.dataset_rows is not None
+    knows_rows = _DATA in flags or _EXAMPLES in flags or training.dataset_rows is not None
     if _DATA not in flags:
         flags.setdefault(_EXAMPLES, training.dataset_rows or TYPICAL_ROWS)
     spec = resolve(flags, needs_model=False)
     on_gpu = hardware_facts(spec.hardware).device == "cuda"
     if not spec.models:
-        return Case(config, spec, None, counted, on_gpu, problems, "the file names no model")
+        return Case(config, spec, None, knows_rows, on_gpu, problems, "the file names no model")
     try:
         model = model_facts(spec.models[0])
     except ModelError as error:
         why = f"nothing is known about the model ({error.problems[0].what}); --model names another"
-        return Case(config, spec, None, counted, on_gpu, problems, why)
+        return Case(config, spec, None, knows_rows, on_gpu, problems, why)
     facts = gather(spec, models=(model,))
-    warned = (
+    warnings = (
         Finding(kind="data", level="warning", file=facts.data.path or "", what=text)
         for text in facts.data.warnings
     )
-    return Case(config, spec, facts, counted, on_gpu, (*problems, *warned))
+    return Case(config, spec, facts, knows_rows, on_gpu, (*problems, *warnings))

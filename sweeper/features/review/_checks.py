@@ -1,4 +1,4 @@
-"""Settings that contradict each other, or do not do what they seem to do.
+"""Checks for settings that contradict each other, or do not do what they seem to do.
 
 Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
 names all of them. A check that depends on how one trainer behaves asks its table.
@@ -22,12 +22,12 @@ from sweeper.textfile import read_text
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
-#: A share of the steps above which warmup is most of the training.
-_MOST_WARMUP = 0.5
-#: How alike a field and a known one are where it is likely a slip, as difflib counts.
-_ALIKE = 0.9
-#: Below so many rows a loss on prompts may help.
-_FEW_ROWS = 10_000
+#: Share of the steps above which warmup is too long.
+_MAX_WARMUP_SHARE = 0.5
+#: Similarity to a known field, as difflib computes it, from which an unknown one is a slip.
+_MIN_SIMILARITY = 0.9
+#: With fewer rows, a loss on prompts may help.
+_MIN_ROWS_FOR_ANSWER_LOSS = 10_000
 
 
 def _packing(case: Case) -> Iterator[Finding]:
@@ -45,12 +45,12 @@ def _packing(case: Case) -> Iterator[Finding]:
         yield case.finding(kind, ("packing_strategy",), change, attention="attention is")
     elif table.packing_needs and not matches(training.attention or "", table.packing_needs):
         fields, change = ("packing", "padding_free"), {"attention": "flash_attention_2"}
-        named = f"attention of {training.attention or 'the default kind'} may be"
-        yield case.finding(kind, fields, change, attention=named)
+        attention = f"attention of {training.attention or 'the default kind'} may be"
+        yield case.finding(kind, fields, change, attention=attention)
 
 
 def _prompt_loss(case: Case) -> Iterator[Finding]:
-    few = case.examples is not None and case.examples < _FEW_ROWS
+    few = case.examples is not None and case.examples < _MIN_ROWS_FOR_ANSWER_LOSS
     if case.training.prompt_loss and case.training.stage == "sft" and not few:
         yield case.finding("loss-on-prompt", ("prompt_loss",), {"prompt_loss": False})
 
@@ -58,23 +58,27 @@ def _prompt_loss(case: Case) -> Iterator[Finding]:
 def _warmup(case: Case) -> Iterator[Finding]:
     training, steps = case.training, case.steps
     ratio, count = training.warmup_ratio or 0.0, training.warmup_steps or 0.0
-    if len(case.given("warmup_ratio", "warmup_steps")) == 2 and ratio and count:
+    if len(case.file_values("warmup_ratio", "warmup_steps")) == 2 and ratio and count:
         yield case.finding("two-warmups", ("warmup_ratio", "warmup_steps"))
-    if training.lr_scheduler_type == "constant" and case.given("lr_scheduler_type"):
+    if training.lr_scheduler_type == "constant" and case.file_values("lr_scheduler_type"):
         if ratio or count:
             fields = ("lr_scheduler_type", "warmup_ratio", "warmup_steps")
             change = {"lr_scheduler_type": "constant_with_warmup"}
             yield case.finding("warmup-without-effect", fields, change)
         return
     share = case.warmup_share
-    if share > _MOST_WARMUP:
-        whole = count >= 1 and steps
+    if share > _MAX_WARMUP_SHARE:
+        known_steps = count >= 1 and steps
         yield case.finding(
             "warmup-too-long",
             ("warmup_steps",) if count else ("warmup_ratio",),
-            {"warmup_steps": max(round(0.05 * whole), 1)} if whole else {"warmup_ratio": 0.05},
+            {"warmup_steps": max(round(0.05 * known_steps), 1)}
+            if known_steps
+            else {"warmup_ratio": 0.05},
             level="error" if share >= 1 else "warning",
-            share=f"{count:g} of {whole:,} steps" if whole else f"{share:.0%} of the steps",
+            share=f"{count:g} of {known_steps:,} steps"
+            if known_steps
+            else f"{share:.0%} of the steps",
             never=", so that it never gets to its value" if share >= 1 else "",
         )
 
@@ -84,16 +88,21 @@ def _evaluation(case: Case) -> Iterator[Finding]:
     asked = ("evals_per_epoch", "eval_steps", "eval_strategy")
     held_out = bool(training.validation_data) or (training.validation_share or 0) > 0
     by_strategy = "eval_strategy" in table.defaults
-    if table.evaluates_if_held_out and case.given(*asked) and case.evaluates and not held_out:
+    if table.evaluates_if_held_out and case.file_values(*asked) and case.evaluates and not held_out:
         reason = "evaluation is asked for, and no rows are held out"
         yield case.finding(kind, asked, {"validation_share": 0.05}, reason=reason)
     elif table.evaluates_if_held_out and held_out and not case.evaluates:
         fields, reason = ("validation_share", "validation_data"), "rows are held out for no purpose"
         yield case.finding(kind, fields, {"evals_per_epoch": 1}, reason=reason)
-    elif by_strategy and not case.evaluates and training.eval_steps and case.given("eval_steps"):
+    elif (
+        by_strategy
+        and not case.evaluates
+        and training.eval_steps
+        and case.file_values("eval_steps")
+    ):
         fields, reason = ("eval_steps", "eval_strategy"), "the steps are given, and no strategy"
         yield case.finding(kind, fields, {"eval_strategy": "steps"}, reason=reason)
-    elif case.given("eval_steps") and steps and (training.eval_steps or 0) > max(steps, 1):
+    elif case.file_values("eval_steps") and steps and (training.eval_steps or 0) > max(steps, 1):
         reason = f"the training ends after {steps:,} of {training.eval_steps:,g} steps"
         change = {"eval_steps": max(steps // 4, 1)}
         yield case.finding(kind, ("eval_steps",), change, reason=reason)
@@ -102,19 +111,20 @@ def _evaluation(case: Case) -> Iterator[Finding]:
 def _same_rows(case: Case) -> Iterator[Finding]:
     training = case.training
     same = set(training.train_data or ()) & set(training.validation_data or ())
-    parts = [
-        {_part(item) for item in given.value if isinstance(item, dict)}
-        for given in case.given("train_data", "validation_data")
-        if isinstance(given.value, list)
+    row_sets = [
+        {_rows_key(item) for item in entry.value if isinstance(item, dict)}
+        for entry in case.file_values("train_data", "validation_data")
+        if isinstance(entry.value, list)
     ]
-    if len(parts) == 2:
-        same = {path for path, *_ in parts[0] & parts[1]}
+    if len(row_sets) == 2:
+        same = {path for path, *_ in row_sets[0] & row_sets[1]}
     if same and (training.train_split or "train") == (training.eval_split or "train"):
         fields, rows = ("validation_data", "train_data"), ", ".join(sorted(same))
         yield case.finding("evaluates-on-train", fields, rows=rows)
 
 
-def _part(item: Mapping[str, object]) -> tuple[str, ...]:
+def _rows_key(item: Mapping[str, object]) -> tuple[str, ...]:
+    """The fields that say which rows a data set of the file has."""
     keys = ("path", "name", "split", "data_files", "shards")
     return tuple(str(item.get(key, "")) for key in keys)
 
@@ -123,34 +133,42 @@ def _template(case: Case) -> Iterator[Finding]:
     template, model = case.training.chat_template, case.training.model
     if template is None or model is None or case.training.stage == "pretraining":
         return
-    lines: Mapping[str, str] = yamlfile.read(_TEMPLATES).data
-    own = next((name for name, models in lines.items() if matches(model, models)), None)
-    if own and not matches(template, own) and any(matches(template, name) for name in lines):
-        words = {"template": template, "model": model, "own": own.split("|")[0]}
-        yield case.finding("other-chat-template", ("chat_template", "model"), None, **words)
+    templates: Mapping[str, str] = yamlfile.read(_TEMPLATES).data
+    own_template = next(
+        (name for name, models in templates.items() if matches(model, models)), None
+    )
+    if (
+        own_template
+        and not matches(template, own_template)
+        and any(matches(template, name) for name in templates)
+    ):
+        placeholders = {"template": template, "model": model, "own": own_template.split("|")[0]}
+        yield case.finding("other-chat-template", ("chat_template", "model"), None, **placeholders)
 
 
 def _rslora(case: Case) -> Iterator[Finding]:
     rank, alpha = case.training.r, case.training.lora_alpha
     if not (case.training.use_rslora and rank and alpha):
         return
-    most = rule_book().strategies["lora"].parameters["lora_alpha"].parameter.bounds[1]
+    max_alpha = rule_book().strategies["lora"].parameters["lora_alpha"].parameter.bounds[1]
     root = math.sqrt(rank)
-    if most is not None and alpha * root > most:
+    if max_alpha is not None and alpha * root > max_alpha:
         fields, change = ("lora_alpha", "use_rslora", "r"), {"lora_alpha": round(alpha / root) or 1}
-        words = {"alpha": f"{alpha:g}", "rank": rank, "plain": f"{alpha * root:,.0f}"}
-        limit = round(most / root, 1)
-        yield case.finding("alpha-with-rslora", fields, change, value=alpha, high=limit, **words)
+        placeholders = {"alpha": f"{alpha:g}", "rank": rank, "plain": f"{alpha * root:,.0f}"}
+        limit = round(max_alpha / root, 1)
+        yield case.finding(
+            "alpha-with-rslora", fields, change, value=alpha, high=limit, **placeholders
+        )
 
 
 def _adapter(case: Case) -> Iterator[Finding]:
     training, bits = case.training, ("load_in_4bit", "load_in_8bit", "quantization")
     full = training.method == "full" and case.config.format != "peft"
-    if full and any(item.value is not None for item in case.given(*_LORA_FIELDS)):
+    if full and any(item.value is not None for item in case.file_values(*_LORA_FIELDS)):
         yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
     if full and any(getattr(training, name) for name in bits):
         yield case.finding("quantised-and-full", bits, {"method": "lora"})
-    asked = any(item.value == "qlora" for item in case.given("method"))
+    asked = any(item.value == "qlora" for item in case.file_values("method"))
     if asked and not training.load_in_4bit and training.quantization is None:
         yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
 
@@ -168,16 +186,16 @@ def _targets(case: Case) -> Iterator[Finding]:
         return
     absent = [name for name in names if not is_pattern(name) and not targeted(model, (name,))]
     if absent:
-        words = {"model": model.id, "names": ", ".join(absent)}
-        yield case.finding("unknown-target", ("target_modules",), None, **words)
+        placeholders = {"model": model.id, "names": ", ".join(absent)}
+        yield case.finding("unknown-target", ("target_modules",), None, **placeholders)
 
 
-def _without_effect(case: Case) -> Iterator[Finding]:
+def _epochs_without_effect(case: Case) -> Iterator[Finding]:
     steps, fields = case.training.max_steps or 0, ("num_train_epochs", "max_steps")
-    given = case.given(*fields)
+    values = case.file_values(*fields)
     lines = read_text(Path(case.config.file), "replace").splitlines()
-    comments = " ".join(lines[item.line - 1].partition("#")[2] for item in given)
-    if steps > 0 and len(given) == 2 and not any(item.field in comments for item in given):
+    comments = " ".join(lines[item.line - 1].partition("#")[2] for item in values)
+    if steps > 0 and len(values) == 2 and not any(item.field in comments for item in values):
         yield case.finding("epochs-without-effect", fields, steps=f"{steps:,}")
 
 
@@ -186,26 +204,28 @@ def _context(case: Case) -> Iterator[Finding]:
     stretched = any(
         matches(name, "*rope*|overrides_of_model_config*") for name in case.config.names
     )
-    other = model is not None and model.weights_note and not model.parameters_exact
-    if model is None or other or not length or stretched:
+    unsure_context = model is not None and model.weights_note and not model.parameters_exact
+    if model is None or unsure_context or not length or stretched:
         return
-    if length > (most := model.context_length):
-        words = {"length": f"{length:,}", "model": model.id, "context": f"{most:,}"}
-        change, ends = {"sequence_length": most}, {"value": length, "high": float(most)}
-        yield case.finding("longer-than-context", ("sequence_length",), change, **words, **ends)
+    if length > (context := model.context_length):
+        placeholders = {"length": f"{length:,}", "model": model.id, "context": f"{context:,}"}
+        change, ends = {"sequence_length": context}, {"value": length, "high": float(context)}
+        yield case.finding(
+            "longer-than-context", ("sequence_length",), change, **placeholders, **ends
+        )
 
 
-def _misspelt(case: Case) -> Iterator[Finding]:
+def _misspelt_fields(case: Case) -> Iterator[Finding]:
     table, names = case.config.table, case.config.names
     fields = [name for name in (*table.fields, *table.noted) if name not in names]
     for name in case.config.unknown:
-        for near in difflib.get_close_matches(name, fields, 1, _ALIKE):
+        for match in difflib.get_close_matches(name, fields, 1, _MIN_SIMILARITY):
             finding = case.finding("unknown-field", (), title=table.title, name=name)
-            details = {"fields": (name,), "line": names[name], "fix": f"Did you mean {near}?"}
+            details = {"fields": (name,), "line": names[name], "fix": f"Did you mean {match}?"}
             yield finding.model_copy(update=details)
 
 
 CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _packing, _prompt_loss, _warmup, _evaluation, _same_rows, _template, _rslora, _adapter,
-    _new_tokens, _targets, _without_effect, _context, _misspelt,
+    _new_tokens, _targets, _epochs_without_effect, _context, _misspelt_fields,
 )  # fmt: skip

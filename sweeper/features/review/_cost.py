@@ -1,4 +1,4 @@
-"""Memory and time of a configuration, what would make it fit, and what would make it faster."""
+"""Memory and time of a configuration, and changes that make it fit or make it faster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweeper.facts.record import USUAL_OPTIMIZER, ModelFacts
-from sweeper.features.review._case import Case, in_words
+from sweeper.features.review._case import Case, fix_sentence
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding, PossibleGain
 from sweeper.memory.estimate import estimate
@@ -18,8 +18,8 @@ from sweeper.plans import Duration, MemoryEstimate
 from sweeper.spec import Scalar
 from sweeper.units import gib
 
-#: Shares of the time below which a change is not worth a line.
-_LEAST_GAIN = 0.1
+#: Share of the time that a change must save to be reported.
+_MIN_SHARE_SAVED = 0.1
 _Change = dict[str, Scalar]
 
 
@@ -27,15 +27,15 @@ class ReviewedCost:
     """Memory and time of one configuration.
 
     Args:
-        assumed: What the estimate takes for granted.
+        assumed: The assumptions of the estimate, as sentences.
     """
 
     def __init__(self, case: Case) -> None:
         self.case = case
         self.assumed: list[str] = []
         self.setup: Setup | None = None
-        if unknown := _not_estimated(case):
-            self.assumed.append(f"memory and time are not estimated: {unknown}")
+        if reason := _reason_not_estimated(case):
+            self.assumed.append(f"memory and time are not estimated: {reason}")
         elif case.model is not None:
             self.setup = self._setup(case.model)
 
@@ -47,7 +47,7 @@ class ReviewedCost:
             optimizer = USUAL_OPTIMIZER
         if training.sequence_length is None:
             self.assumed.append(f"no sequence is longer than {case.longest:,} tokens")
-        elif not case.counted and not training.packing:
+        elif not case.knows_rows and not training.packing:
             self.assumed.append(f"some sequences have all {case.longest:,} tokens")
         modules = training.target_modules or ("q_proj", "v_proj")
         bits = "nf4-dq" if training.load_in_4bit else "int8" if training.load_in_8bit else None
@@ -78,7 +78,7 @@ class ReviewedCost:
         return Setup(**(fields | dict(case.config.table.setup)))
 
     def memory(self, setup: Setup | None = None) -> MemoryEstimate | None:
-        """The peak of one GPU; None where nothing is estimated."""
+        """The peak of one GPU; None if it is not estimated."""
         setup = setup or self.setup
         if setup is None or self.case.model is None or self.case.facts is None:
             return None
@@ -86,21 +86,22 @@ class ReviewedCost:
         return estimate(self.case.model, setup, limit)
 
     def seconds(self, setup: Setup | None = None) -> Duration | None:
-        """The time of all steps; None where rows or speed are not known."""
+        """The time of all steps; None if rows or speed are not known."""
         case, setup = self.case, setup or self.setup
         steps, facts = case.steps, case.facts
         if setup is None or facts is None or case.model is None or not steps or not case.on_gpu:
             return None
         tokens = float(case.longest) if case.training.packing else case.mean_tokens
-        timed = setup.replace(sequence_length=max(round(tokens), 1), evaluation_batch=0)
-        batch = timed.micro_batch * timed.gradient_accumulation_steps * timed.gpus
+        timed_setup = setup.replace(sequence_length=max(round(tokens), 1), evaluation_batch=0)
+        batch = timed_setup.micro_batch * timed_setup.gradient_accumulation_steps * timed_setup.gpus
         workload = Workload(
             train_rows=steps * batch, epochs=1.0, rungs=1, rung_items=0, validation_rows=0,
             test_rows=0, item_tokens=max(round(tokens), 1), scoring_tokens=tokens, classes=0,
             longest=case.longest,
         )  # fmt: skip
         clocks = [
-            clock_of(case.model, timed, machine) for machine in possible_machines(facts.hardware)
+            clock_of(case.model, timed_setup, machine)
+            for machine in possible_machines(facts.hardware)
         ]
         spans = [clock.speed.range(clock.training(workload)) for clock in clocks]
         return Duration(
@@ -109,30 +110,30 @@ class ReviewedCost:
         )  # fmt: skip
 
     def fit_findings(self) -> Iterator[Finding]:
-        """Whether it fits, with the changes after which it does."""
+        """A finding if it may not fit, with the changes after which it does."""
         memory = self.memory()
         if memory is None or not self.case.on_gpu or memory.high_gib <= memory.limit_gib:
             return
-        change, remaining = self._fitting()
-        words: dict[str, Any] = {"value": round(memory.peak_gib, 2), "high": memory.limit_gib}
-        if remaining:
-            after = f"The peak is then at most {gib(remaining.high_gib)}."
-            words["fix"] = f"{in_words(self.case.written(change) or {})} {after}"
+        change, memory_after = self._change_to_fit()
+        details: dict[str, Any] = {"value": round(memory.peak_gib, 2), "high": memory.limit_gib}
+        if memory_after:
+            after = f"The peak is then at most {gib(memory_after.high_gib)}."
+            details["fix"] = f"{fix_sentence(self.case.in_file_fields(change) or {})} {after}"
         yield self.case.finding(
             "does-not-fit" if memory.peak_gib > memory.limit_gib else "may-not-fit",
             ("micro_batch", "sequence_length"),
             change,
             ends=f"{gib(memory.low_gib)} to {gib(memory.high_gib)}",
             limit=gib(memory.limit_gib),
-            **words,
+            **details,
         )
 
-    def _fitting(self) -> tuple[_Change, MemoryEstimate | None]:
-        """The first changes, added up, after which it surely fits."""
+    def _change_to_fit(self) -> tuple[_Change, MemoryEstimate | None]:
+        """The first changes after which together it surely fits, and its memory then."""
         case, change = self.case, _Change()
         setup = self.setup
-        for fields, update in self._remedies():
-            if setup is None or not case.written(update):
+        for fields, update in self._smaller_setups():
+            if setup is None or not case.in_file_fields(update):
                 continue
             setup, change = setup.replace(**fields), change | update
             memory = self.memory(setup)
@@ -140,17 +141,17 @@ class ReviewedCost:
                 return change, memory
         return {}, None
 
-    def _remedies(self) -> Iterator[tuple[dict[str, Any], _Change]]:
+    def _smaller_setups(self) -> Iterator[tuple[dict[str, Any], _Change]]:
         case, training = self.case, self.case.training
         if not training.gradient_checkpointing:
             yield {"gradient_checkpointing": True}, {"gradient_checkpointing": True}
         micro = case.micro_batch
         while micro > 1:
             micro = next(size for size in range(micro // 2, 0, -1) if case.micro_batch % size == 0)
-            more = case.accumulation * (case.micro_batch // micro)
-            fields = {"micro_batch": micro, "gradient_accumulation_steps": more}
-            whole = training.global_batch is not None
-            yield fields, {"micro_batch": micro} if whole else dict(fields)
+            accumulation = case.accumulation * (case.micro_batch // micro)
+            fields = {"micro_batch": micro, "gradient_accumulation_steps": accumulation}
+            has_global_batch = training.global_batch is not None
+            yield fields, {"micro_batch": micro} if has_global_batch else dict(fields)
         if training.method == "full" and training.optim and "8bit" not in training.optim:
             yield {"optimizer": "adamw_bnb_8bit"}, {"optim": "adamw_bnb_8bit"}
         if training.method == "lora" and training.quantization is None:
@@ -164,31 +165,31 @@ class ReviewedCost:
         before = self.seconds()
         if self.setup is None or before is None:
             return
-        for what, fields, change in self._faster():
+        for reason, fields, change in self._faster_setups():
             setup = self.setup.replace(**fields)
             memory, after = self.memory(setup), self.seconds(setup)
             if memory is None or after is None or memory.high_gib > memory.limit_gib:
                 continue
             saved = 1 - after.seconds / before.seconds
-            if saved >= _LEAST_GAIN and (named := self.case.written(change)):
-                yield PossibleGain(what=what, saved=round(saved, 3), change=named)
+            if saved >= _MIN_SHARE_SAVED and (in_file := self.case.in_file_fields(change)):
+                yield PossibleGain(what=reason, saved=round(saved, 3), change=in_file)
 
-    def _faster(self) -> Iterator[tuple[str, dict[str, Any], _Change]]:
+    def _faster_setups(self) -> Iterator[tuple[str, dict[str, Any], _Change]]:
         case = self.case
         if case.training.gradient_checkpointing:
             fields: dict[str, Any] = {"gradient_checkpointing": False}
             yield "no activations are recomputed, and it still fits", fields, dict(fields)
-        micro, more = case.micro_batch, case.accumulation
-        while more % 2 == 0:
-            micro, more = micro * 2, more // 2
-            fields = {"micro_batch": micro, "gradient_accumulation_steps": more}
-            whole = case.training.global_batch is not None
-            change: _Change = {"micro_batch": micro} if whole else dict(fields)
+        micro, accumulation = case.micro_batch, case.accumulation
+        while accumulation % 2 == 0:
+            micro, accumulation = micro * 2, accumulation // 2
+            fields = {"micro_batch": micro, "gradient_accumulation_steps": accumulation}
+            has_global_batch = case.training.global_batch is not None
+            change: _Change = {"micro_batch": micro} if has_global_batch else dict(fields)
             yield "the same batch in fewer, larger passes", fields, change
 
 
-def _not_estimated(case: Case) -> str:
-    """Why there is no estimate; empty if there is one."""
+def _reason_not_estimated(case: Case) -> str:
+    """The reason why there is no estimate; empty if there is one."""
     training = case.training
     reasons = (
         (case.facts is None, case.unknown_model),
@@ -198,13 +199,15 @@ def _not_estimated(case: Case) -> str:
         (bool(training.optimizer_variant), f"there is no formula for {training.optimizer_variant}"),
         (case.config.format == "peft", "an adapter's file has no batch and no length"),
     )
-    return next((why for holds, why in reasons if holds), "")
+    return next((why for applies, why in reasons if applies), "")
 
 
 def _precision(case: Case) -> str:
     training, table = case.training, case.config.table
-    halved = training.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
-    if training.pure_bf16 or (training.bf16 and training.method == "full" and halved):
+    weights_in_bf16 = (
+        training.weights_dtype in ("bfloat16", "auto") or table.full_bf16 == "bf16-pure"
+    )
+    if training.pure_bf16 or (training.bf16 and training.method == "full" and weights_in_bf16):
         return training.precision or "bf16-pure"
     mixed = "fp16-mixed" if training.fp16 else "bf16-mixed" if training.bf16 else "fp32"
     return training.precision or mixed

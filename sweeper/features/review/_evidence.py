@@ -1,4 +1,4 @@
-"""Values outside of what the rule book has evidence for, each with the evidence and its source."""
+"""Findings about values outside the ranges that the rule book has evidence for."""
 
 from __future__ import annotations
 
@@ -12,48 +12,52 @@ from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Parameter
 from sweeper.units import setting
 
-#: Beyond the range by more than this factor, a learning rate is a warning: half a decade.
-_FAR = 3.0
-#: A batch within this factor of the range is not worth a note: rules name powers of two.
-_NEAR = 2.0
-#: From the rule book's names to those of ``Training``.
-_NAMES = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
+#: A learning rate beyond the range by more than this factor, half a decade, is a warning.
+_WARNING_FACTOR = 3.0
+#: A batch within this factor of the range gets no note: rules name powers of two.
+_BATCH_TOLERANCE = 2.0
+#: Names of ``Training`` by names of the rule book.
+_SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
 
-def outside(case: Case) -> Iterator[Finding]:
-    """The values of this training outside of the evidence."""
+def outside_evidence(case: Case) -> Iterator[Finding]:
+    """A finding for each value of this training outside the evidence."""
     training = case.training
     if training.stage != "sft" or training.method == "other":
         return
-    uncountable = training.packing or not (training.gpus or case.on_gpu)
+    unknown_batch = training.packing or not (training.gpus or case.on_gpu)
     adam = not training.optim or matches(training.optim, "*adam*")
     for name, (parameter, rule) in _parameters(case).items():
-        neutral, batch, rate = _NAMES.get(name, name), name == BATCH, name == "learning_rate"
-        # The trainer's own rate is judged, too: it is seldom meant for an adapter.
-        given = case.given(neutral) or (rate and case.config.format != "peft")
-        value = case.batch if batch else getattr(training, neutral, None)
+        setting_name, is_batch, is_rate = (
+            _SETTINGS.get(name, name),
+            name == BATCH,
+            name == "learning_rate",
+        )
+        # The trainer's default rate is judged, too: it is seldom meant for an adapter.
+        judged = case.file_values(setting_name) or (is_rate and case.config.format != "peft")
+        value = case.batch if is_batch else getattr(training, setting_name, None)
         low, high = _range(parameter)
-        if not given or not is_number(value) or low is None or high is None:
+        if not judged or not is_number(value) or low is None or high is None:
             continue
-        # A rate after whose warmup the training has ended is never reached.
-        if (batch and uncountable) or (rate and (not adam or case.warmup_share >= 1)):
+        # A training that ends during warmup never reaches its rate.
+        if (is_batch and unknown_batch) or (is_rate and (not adam or case.warmup_share >= 1)):
             continue
-        near, default = _NEAR if batch else 1.0, parameter.default
-        # A rate is no more exact than the published ones that it lies between.
-        if rate and is_number(default):
+        tolerance, default = _BATCH_TOLERANCE if is_batch else 1.0, parameter.default
+        # Published rates have one digit.
+        if is_rate and is_number(default):
             low, high = min(low, float(f"{low:.0e}")), max(high, float(f"{high:.0e}"))
             default = float(f"{default:.0e}")
-        if low / near <= value <= high * near:
+        if low / tolerance <= value <= high * tolerance:
             continue
-        far = value * _FAR < low if value < low else value > high * _FAR
+        far = value * _WARNING_FACTOR < low if value < low else value > high * _WARNING_FACTOR
         yield case.finding(
             "outside-evidence",
-            (neutral, "gradient_accumulation_steps") if batch else (neutral,),
-            {} if batch else {neutral: default},
-            level="warning" if far and rate else "note",
-            name="the effective batch" if batch else case.field(neutral) or neutral,
+            (setting_name, "gradient_accumulation_steps") if is_batch else (setting_name,),
+            {} if is_batch else {setting_name: default},
+            level="warning" if far and is_rate else "note",
+            name="the effective batch" if is_batch else case.field(setting_name) or setting_name,
             shown=setting(value),
-            default="" if case.given(neutral) else ", the trainer's default,",
+            default="" if case.file_values(setting_name) else ", the trainer's default,",
             side="below" if value < low else "above",
             covered=f"{setting(low)} to {setting(high)}",
             why=parameter.why,
@@ -66,7 +70,7 @@ def outside(case: Case) -> Iterator[Finding]:
 
 
 def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
-    """What the rule book says about each parameter, with the rule that says it."""
+    """The rule book's parameters by name, each with the rule that changed it."""
     method = case.training.method
     declared = rule_book().strategies[method].parameters
     ranges = {name: (entry.parameter, "") for name, entry in declared.items()}
@@ -78,7 +82,7 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
 
 
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:
-    """What the evidence covers: the range of a searched parameter, what is allowed of others."""
+    """The range of a searched parameter, or the allowed range of another."""
     if parameter.kind == "categorical":
         numbers = [float(choice) for choice in parameter.choices or () if is_number(choice)]
         return (min(numbers), max(numbers)) if numbers else (None, None)

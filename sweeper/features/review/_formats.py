@@ -1,4 +1,4 @@
-"""What the fields of each trainer mean: one table in ``_formats/`` each."""
+"""Reads configurations by tables of their fields: one in ``_formats/`` for each trainer."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from sweeper import yamlfile
 from sweeper.errors import UsageError
-from sweeper.features.review._record import LISTS, Finding, Given, Training, worded
+from sweeper.features.review._record import LISTS, FileValue, Finding, Training, finding_of_kind
 from sweeper.spec import Scalar
 from sweeper.yamlfile import FileModel
 
 _FOLDER = Path(__file__).parent / "_formats"
-#: A file that sets none of these trains nothing.
-_TRAINS = {"learning_rate", "num_train_epochs", "max_steps", "r"}
+#: A file with none of these settings is no training configuration.
+_TRAINING_SETTINGS = {"learning_rate", "num_train_epochs", "max_steps", "r"}
 
 
 class Meaning(FileModel):
-    """What one field of a file says.
+    """The meaning of a field of a file.
 
     Args:
-        to: The field of ``Training``.
-        values: From patterns of values to what they mean; ``none`` for nothing. A value that no
-            pattern matches means itself.
-        folder: The value is a folder that is named after the model.
-        layers: Layers that true adds to the target modules.
+        to: The field of ``Training`` that it sets.
+        values: Values by patterns of values in the file; ``none`` for nothing. A value that no
+            pattern matches is taken over.
+        folder: Whether the value is a folder that is named after the model.
+        layers: Target modules that the value true adds.
     """
 
     to: str
@@ -46,17 +46,17 @@ class Format(FileModel):
 
     Args:
         extends: Another table, whose fields and defaults this one adds to.
-        fields: From names, with dots between nested ones, to their meaning.
-        noted: Patterns of fields on which nothing depends that a review says.
-        required: Patterns of which one must match a field of the file.
-        defaults: The trainer's own values where a file has none.
-        full_bf16: How full fine-tuning holds its weights where the file says bf16.
+        fields: Meanings by name, with dots between nested names.
+        noted: Patterns of fields that do not affect a review.
+        required: Patterns, one of which must match a field of the file.
+        defaults: The trainer's own values, for settings that a file lacks.
+        full_bf16: Precision of full fine-tuning if the file says bf16.
         setup: Further fields of the memory formula's set-up.
-        packing_needs: Patterns of attention implementations that keep packed examples apart.
-        own_layers: Layers have names of the trainer's own, not those of transformers.
-        packing_masked: Packed examples are always kept apart.
-        whole_batches: An epoch ends with its last whole batch.
-        evaluates_if_held_out: Nothing is evaluated where no rows are held out, whatever is asked.
+        packing_needs: Patterns of the attention implementations that stay within packed examples.
+        own_layers: Whether layers have other names than in transformers.
+        packing_masked: Whether attention always stays within a packed example.
+        whole_batches: Whether an incomplete last batch of an epoch is dropped.
+        evaluates_if_held_out: Whether evaluation needs held-out rows, whatever is asked for.
     """
 
     title: str
@@ -75,45 +75,45 @@ class Format(FileModel):
     evaluates_if_held_out: bool = False
 
     def meanings(self, name: str) -> list[Meaning] | None:
-        """What a field says; empty where nothing depends on it, None where it is unknown."""
-        patterns = (to for key, to in self.fields.items() if matches(name, key))
-        entry = self.fields.get(name) or next(patterns, None)
+        """The meanings of a field; empty if it does not affect a review, None if it is unknown."""
+        matching = (to for key, to in self.fields.items() if matches(name, key))
+        entry = self.fields.get(name) or next(matching, None)
         if entry is None:
             return [] if any(matches(name, pattern) for pattern in self.noted) else None
         listed = entry if isinstance(entry, list) else [entry]
         return [item if isinstance(item, Meaning) else Meaning(to=item) for item in listed]
 
-    def field_of(self, neutral: str) -> str:
+    def field_of(self, setting: str) -> str:
         """The trainer's first name for a field of ``Training``; empty if it has none."""
         for name in self.fields:
-            if any(m.to == neutral and not m.layers for m in self.meanings(name) or ()):
+            if any(m.to == setting and not m.layers for m in self.meanings(name) or ()):
                 return name
         return ""
 
-    def written(self, field: str, neutral: str, value: Scalar) -> Scalar | None:
-        """How the trainer writes a value in one of its fields; None if no value means that."""
-        meaning = next((m for m in self.meanings(field) or () if m.to == neutral), None)
+    def value_in_field(self, field: str, setting: str, value: Scalar) -> Scalar | None:
+        """The value of the trainer's field that means this value; None if there is none."""
+        meaning = next((m for m in self.meanings(field) or () if m.to == setting), None)
         if meaning is None or meaning.layers:
             return None
         text = str(value).lower() if isinstance(value, bool) else str(value)
         names = [name for name, to in meaning.values.items() if to == text]
-        itself = not any(matches(text, name) for name in meaning.values)
-        if itself and (isinstance(value, bool) or not names):
+        taken_over = not any(matches(text, name) for name in meaning.values)
+        if taken_over and (isinstance(value, bool) or not names):
             return value
         plain = next((name for name in names if "*" not in name), None)
         return {"true": True, "false": False}.get(plain, plain) if plain else None
 
 
 def matches(text: str, patterns: str) -> bool:
-    """Whether a text matches one of some patterns with ``*``, which have ``|`` between them."""
+    """Whether a text matches one of the patterns with ``*``, which ``|`` separates."""
     return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in patterns.split("|"))
 
 
 @cache
 def formats() -> dict[str, Format]:
-    """Every trainer by its name; the table that others extend is none."""
-    kind, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
-    tables = {path.stem: kind.validate_python(yamlfile.read(path).data) for path in paths}
+    """The tables by name of the trainer, without those that only others extend."""
+    adapter, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
+    tables = {path.stem: adapter.validate_python(yamlfile.read(path).data) for path in paths}
     return {
         name: _extended(table, tables[table.extends]) if table.extends else table
         for name, table in tables.items()
@@ -128,40 +128,44 @@ def _extended(table: Format, base: Format) -> Format:
 
 
 class ReadConfiguration(NamedTuple):
-    """One configuration as it was read.
+    """A configuration as read from a file.
 
     Args:
-        given: By the fields of ``Training``: what the file says, the last field first.
-        names: The fields of the file, with their lines.
-        unknown: Those that the table does not explain.
-        problems: Values that cannot be what they should be.
+        file_values: By field of ``Training``, the values of the file, the last field first.
+        names: The fields of the file with their lines.
+        unknown: Fields that the table does not explain.
+        problems: Invalid values.
     """
 
     file: str
     format: str
     table: Format
     training: Training
-    given: Mapping[str, tuple[Given, ...]]
+    file_values: Mapping[str, tuple[FileValue, ...]]
     names: Mapping[str, int]
     unknown: tuple[str, ...]
     problems: tuple[Finding, ...]
 
 
 def configuration(file: str, values: Mapping[str, tuple[object, int]]) -> ReadConfiguration:
-    """A configuration by the table that explains the most of its fields.
+    """The configuration, read by the table that explains the most of its fields.
 
     Args:
-        values: From the fields of the file, with dots between nested names, to values and lines.
+        values: Values and lines by field, with dots between nested names.
 
     Raises:
-        UsageError: No trainer that is known has such a file, or it trains nothing.
+        UsageError: No known trainer has such a file, or it trains nothing.
     """
-    read = (
+    readings = (
         _read(file, name, table, values)
         for name, table in formats().items()
         if any(matches(field, pattern) for field in values for pattern in table.required or ["*"])
     )
-    candidates = [made for made in read if _TRAINS & made.given.keys() or made.format == "peft"]
+    candidates = [
+        reading
+        for reading in readings
+        if _TRAINING_SETTINGS & reading.file_values.keys() or reading.format == "peft"
+    ]
     if not candidates:
         titles = ", ".join(table.title for table in formats().values())
         raise UsageError(
@@ -176,38 +180,46 @@ def _read(
     file: str, name: str, table: Format, values: Mapping[str, tuple[object, int]]
 ) -> ReadConfiguration:
     raw: dict[str, Any] = {}
-    given: dict[str, tuple[Given, ...]] = {}
+    file_values: dict[str, tuple[FileValue, ...]] = {}
     problems: list[Finding] = []
     unknown = [field for field in values if table.meanings(field) is None]
     for field, (value, line) in values.items():
         for meaning in table.meanings(field) or ():
-            meant = _meant(meaning, value, raw.get(meaning.to))
-            if meant is None:
+            setting = _setting_value(meaning, value, raw.get(meaning.to))
+            if setting is None:
                 continue
             try:
-                raw[meaning.to] = _kind(meaning.to).validate_python(meant)
+                raw[meaning.to] = _setting_type(meaning.to).validate_python(setting)
             except ValidationError as error:
                 message = error.errors(include_url=False)[0]["msg"]
-                words = {"name": field, "shown": repr(value)[:60], "reason": message, "file": file}
-                where = {"fields": (field,), "line": line}
-                problems.append(worded("unreadable-value", table.source, **words, **where))
+                placeholders = {
+                    "name": field,
+                    "shown": repr(value)[:60],
+                    "reason": message,
+                    "file": file,
+                }
+                position = {"fields": (field,), "line": line}
+                problems.append(
+                    finding_of_kind("unreadable-value", table.source, **placeholders, **position)
+                )
                 continue
-            given[meaning.to] = (Given(field, line, value), *given.get(meaning.to, ()))
-    training = Training.model_validate(_settled({**table.defaults, **raw}))
+            earlier = file_values.get(meaning.to, ())
+            file_values[meaning.to] = (FileValue(field, line, value), *earlier)
+    training = Training.model_validate(_with_derived({**table.defaults, **raw}))
+    lines = {field: line for field, (_, line) in values.items()}
     return ReadConfiguration(
-        file, name, table, training, given, {name: line for name, (_, line) in values.items()},
-        tuple(unknown), tuple(problems),
-    )  # fmt: skip
+        file, name, table, training, file_values, lines, tuple(unknown), tuple(problems)
+    )
 
 
 @cache
-def _kind(neutral: str) -> TypeAdapter[Any]:
-    return TypeAdapter(Training.model_fields[neutral].rebuild_annotation())
+def _setting_type(setting: str) -> TypeAdapter[Any]:
+    return TypeAdapter(Training.model_fields[setting].rebuild_annotation())
 
 
-def _meant(meaning: Meaning, value: object, before: object) -> object:
-    """What a value says about a field; None for nothing."""
-    if isinstance(value, str) and "${" in value:  # known to the trainer alone
+def _setting_value(meaning: Meaning, value: object, before: object) -> object:
+    """The value of the setting that a field's value means; None for nothing."""
+    if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):
         *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
@@ -216,23 +228,23 @@ def _meant(meaning: Meaning, value: object, before: object) -> object:
         modules = before if isinstance(before, tuple) else ()
         return (*modules, *meaning.layers) if value is True else None
     if isinstance(value, list) and meaning.values:
-        kept = [to for item in value if (to := _mapped(meaning.values, item)) is not None]
-        meant: object = kept if meaning.to in LISTS else next(iter(kept), None)
+        mapped = [to for item in value if (to := _mapped(meaning.values, item)) is not None]
+        setting: object = mapped if meaning.to in LISTS else next(iter(mapped), None)
     else:
-        meant = _mapped(meaning.values, value)
-    if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(meant, list):
-        return (*before, *meant)
-    return meant
+        setting = _mapped(meaning.values, value)
+    if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(setting, list):
+        return (*before, *setting)
+    return setting
 
 
 def _mapped(values: Mapping[str, str], value: object) -> object:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    meant = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
-    return value if meant is None else None if meant == "none" else meant
+    mapped = next((to for pattern, to in values.items() if matches(str(text), pattern)), None)
+    return value if mapped is None else None if mapped == "none" else mapped
 
 
-def _settled(raw: dict[str, Any]) -> dict[str, Any]:
-    """The values with what follows from several of them."""
+def _with_derived(raw: dict[str, Any]) -> dict[str, Any]:
+    """The values with those that follow from several others."""
     four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
     if raw.get("method") == "lora" and four_bits:
         raw["method"] = "qlora"

@@ -1,4 +1,4 @@
-"""Changes of a file's text, line by line, so that comments and order stay."""
+"""Changes values in a file line by line, which keeps comments and order."""
 
 from __future__ import annotations
 
@@ -8,77 +8,77 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweeper.features.review._case import as_written
+from sweeper.features.review._case import yaml_text
 from sweeper.spec import Scalar
 
 
 def changed_text(
     file: str, text: str, names: Mapping[str, int], change: Mapping[str, Scalar]
 ) -> str:
-    """The text with other values; those that cannot be changed line by line stay.
+    """The text with changed values; a value that is not on its field's line stays.
 
     A field that the file lacks is added below its last line, or above its siblings.
 
     Args:
-        names: From the fields of the file to their lines.
-        change: From fields to values.
+        names: Lines by field of the file.
+        change: New values by field.
     """
-    lines, kind = text.splitlines(keepends=True), Path(file).suffix
-    added: list[tuple[int, str]] = []
+    lines, suffix = text.splitlines(keepends=True), Path(file).suffix
+    additions: list[tuple[int, str]] = []
     for field, value in change.items():
-        at = names.get(field, 0) - 1
+        index = names.get(field, 0) - 1
         if field not in names:
-            added += filter(None, [_addition(lines, field, value, names, kind)])
-        elif at < len(lines) and (new := _replaced(lines[at], field, value, kind)):
-            lines[at] = new
-    for at, new_line in sorted(added, key=lambda item: -item[0]):
-        if at and not lines[at - 1].endswith("\n"):
-            lines[at - 1] += "\n"
-        lines.insert(at, new_line)
+            additions += filter(None, [_addition(lines, field, value, names, suffix)])
+        elif index < len(lines) and (new := _replaced(lines[index], field, value, suffix)):
+            lines[index] = new
+    for index, new_line in sorted(additions, key=lambda item: -item[0]):
+        if index and not lines[index - 1].endswith("\n"):
+            lines[index - 1] += "\n"
+        lines.insert(index, new_line)
     return "".join(lines)
 
 
 def diff(file: str, before: str, after: str) -> str:
-    """A unified diff, as ``patch`` reads it; empty where nothing changes."""
-    pair = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    """A unified diff, as ``patch`` reads it; empty if nothing changes."""
+    both = (before.splitlines(keepends=True), after.splitlines(keepends=True))
     name = file.lstrip("/")
-    return "".join(difflib.unified_diff(*pair, f"a/{name}", f"b/{name}"))
+    return "".join(difflib.unified_diff(*both, f"a/{name}", f"b/{name}"))
 
 
-def _replaced(line: str, field: str, value: Scalar, kind: str) -> str | None:
-    """The line with another value; None where its value stands on other lines."""
+def _replaced(line: str, field: str, value: Scalar, suffix: str) -> str | None:
+    """The line with another value; None if the value is on other lines."""
     name = re.escape(field.rpartition(".")[2])
-    if kind in (".yaml", ".yml"):
+    if suffix in (".yaml", ".yml"):
         pattern = rf"""(\s*(?:- )?["']?{name}["']?\s*:)([ \t]+[^#\n]*?)([ \t]*(?:#.*)?)$"""
         match = re.match(pattern, line.rstrip("\n"))
         if match is None or match[2].strip()[:1] in ("", "|", ">", "&", "*", "["):
             return None
-        return f"{match[1]} {as_written(value)}{match[3]}\n"
-    if kind == ".json":
+        return f"{match[1]} {yaml_text(value)}{match[3]}\n"
+    if suffix == ".json":
         pattern, new = rf'("{name}"\s*:\s*)("[^"]*"|[^,{{}}\[\]\s]+)', json.dumps(value)
-    elif kind == ".py":
+    elif suffix == ".py":
         pattern, new = rf"(\b{name}\s*=\s*)([^,()\[\]\n]+)", repr(value)
     else:
         dashed = name.replace("_", "[-_]")
-        pattern, new = rf"(--{dashed}[ =])([^\s\\]+)", as_written(value)
+        pattern, new = rf"(--{dashed}[ =])([^\s\\]+)", yaml_text(value)
     changed, count = re.subn(pattern, lambda match: f"{match[1]}{new}", line, count=1)
     return changed if count else None
 
 
 def _addition(
-    lines: list[str], field: str, value: Scalar, names: Mapping[str, int], kind: str
+    lines: list[str], field: str, value: Scalar, names: Mapping[str, int], suffix: str
 ) -> tuple[int, str] | None:
-    """The line to add and its place; None where it must be added by hand."""
+    """The index of the line to add, and the line; None if it must be added by hand."""
     parent, _, key = field.rpartition(".")
-    if kind == ".json" and not parent and lines and lines[0].strip() == "{":
+    if suffix == ".json" and not parent and lines and lines[0].strip() == "{":
         return 1, f'  "{key}": {json.dumps(value)},\n'
-    if kind not in (".yaml", ".yml"):
+    if suffix not in (".yaml", ".yml"):
         return None
     if not parent:
-        return len(lines), f"{key}: {as_written(value)}\n"
-    siblings = [at for name, at in names.items() if name.rpartition(".")[0] == parent]
+        return len(lines), f"{key}: {yaml_text(value)}\n"
+    siblings = [line for name, line in names.items() if name.rpartition(".")[0] == parent]
     if not siblings:
         return None
     first = lines[min(siblings) - 1]
     indent = first[: len(first) - len(first.lstrip())]
-    return min(siblings) - 1, f"{indent}{key}: {as_written(value)}\n"
+    return min(siblings) - 1, f"{indent}{key}: {yaml_text(value)}\n"

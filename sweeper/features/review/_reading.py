@@ -1,6 +1,6 @@
-"""Reads a file into configurations: YAML, JSON, command lines in a script, calls in Python.
+"""Reads configurations from a file: YAML, JSON, command lines in a script, calls in Python.
 
-Everything is data: no variable is expanded but those that the script itself sets, and nothing runs.
+Nothing runs, and only variables that the script itself sets are expanded.
 """
 
 from __future__ import annotations
@@ -18,69 +18,73 @@ from sweeper.features.review._formats import ReadConfiguration, configuration, f
 from sweeper.features.review._record import Finding
 from sweeper.textfile import read_text
 
-#: Far beyond any configuration or script that people write.
-MOST_BYTES = 2**20
-#: Flags of a command that a table must explain before it counts as a training.
-_LEAST_FLAGS = 3
-_ASSIGNED = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$")
+#: The largest file that is read, far beyond any configuration.
+MAX_BYTES = 2**20
+#: Flags that a table must explain for a command to count as a training.
+_MIN_KNOWN_FLAGS = 3
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(\S+)\s*$")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 
-_NAMED, _TRAINING = (ast.Name, ast.Attribute), ("Config", "Trainer", "Arguments")
+_NAME_NODES, _TRAINING_SUFFIXES = (ast.Name, ast.Attribute), ("Config", "Trainer", "Arguments")
 
-_Values = dict[str, tuple[object, int]]
+_ValuesByName = dict[str, tuple[object, int]]
 
 
 def read(path: Path) -> list[ReadConfiguration]:
     """The configurations of a file: one, or one for each training command of a script.
 
     Raises:
-        UsageError: It cannot be read, or trains nothing that is known.
+        UsageError: It cannot be read, or has no known training settings.
     """
-    where, refused = str(path), list[Finding]()
-    candidates: list[_Values]
+    where, problems = str(path), list[Finding]()
+    candidates: list[_ValuesByName]
     if path.suffix in (".yaml", ".yml", ".json"):
         document = yamlfile.read(path)
         if not isinstance(document.data, dict):
             raise UsageError("this file does not hold keys and values", where=where)
         values = leaves(document.data)
-        named = {".".join(map(str, at)): (value, document.lines.get(at, 0)) for at, value in values}
-        candidates = [named]
-        words = {"kind": "unreadable-value", "level": "error", "file": where}
-        refused = [Finding.model_validate({**words, "what": str(p)}) for p in document.problems]
+        candidates = [
+            {
+                ".".join(map(str, keys)): (value, document.lines.get(keys, 0))
+                for keys, value in values
+            }
+        ]
+        fields = {"kind": "unreadable-value", "level": "error", "file": where}
+        problems = [Finding.model_validate({**fields, "what": str(p)}) for p in document.problems]
     else:
         try:
             text = read_text(path, "replace")
         except OSError as error:
             raise UsageError(f"cannot read this file ({error.strerror})", where=where) from error
-        if len(text) > MOST_BYTES:
-            raise UsageError(f"larger than {MOST_BYTES >> 20} MiB", where=where)
+        if len(text) > MAX_BYTES:
+            raise UsageError(f"larger than {MAX_BYTES >> 20} MiB", where=where)
         calls = _calls(text) if path.suffix == ".py" else []
-        candidates = [values for values in (*calls, *_commands(text)) if _trains(values)]
+        candidates = [values for values in (*calls, *_commands(text)) if _is_training(values)]
     if not candidates:
         raise UsageError(
             "no command or call with training settings is in this script",
             fix="Give the YAML or JSON file, or a script with a command such as 'trl sft --...'.",
             where=where,
         )
-    read_as = [configuration(where, values) for values in candidates]
-    return [config._replace(problems=(*refused, *config.problems)) for config in read_as]
+    configurations = [configuration(where, values) for values in candidates]
+    return [config._replace(problems=(*problems, *config.problems)) for config in configurations]
 
 
-def _trains(values: _Values) -> bool:
-    explained = max(sum(table.meanings(name) is not None for name in values)
+def _is_training(values: _ValuesByName) -> bool:
+    known_flags = max(sum(table.meanings(name) is not None for name in values)
                     for table in formats().values())  # fmt: skip
-    return explained >= _LEAST_FLAGS
+    return known_flags >= _MIN_KNOWN_FLAGS
 
 
-def _commands(text: str) -> Iterator[_Values]:
-    """The flags of each command; a command goes on where a line ends with a backslash."""
+def _commands(text: str) -> Iterator[_ValuesByName]:
+    """The flags of each command; a backslash at the end of a line continues it."""
     variables: dict[str, str] = {}
-    values: _Values = {}
+    values: _ValuesByName = {}
     name, words = "", list[str]()
     for number, line in enumerate((*text.splitlines(), ""), 1):
-        if assigned := _ASSIGNED.match(line):
-            variables[assigned[1]] = assigned[2].strip("'\"")
-        goes_on = line.rstrip().endswith("\\")
+        if assignment := _ASSIGNMENT.match(line):
+            variables[assignment[1]] = assignment[2].strip("'\"")
+        continues = line.rstrip().endswith("\\")
         for word in _words(line.rstrip().rstrip("\\")):
             word = _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), word)
             if word.startswith("--"):
@@ -90,11 +94,11 @@ def _commands(text: str) -> Iterator[_Values]:
             elif not name:
                 words.append(word)
             else:
-                before, at = values[name]
+                earlier, first_line = values[name]
                 scalar = _scalar(word)
-                rest = [*before, scalar] if isinstance(before, list) else [before, scalar]
-                values[name] = (scalar if before is True else rest, at)
-        if not goes_on:
+                several = [*earlier, scalar] if isinstance(earlier, list) else [earlier, scalar]
+                values[name] = (scalar if earlier is True else several, first_line)
+        if not continues:
             if values:
                 yield {"command": (" ".join(words), number), **values}
             values, words, name = {}, [], ""
@@ -103,7 +107,7 @@ def _commands(text: str) -> Iterator[_Values]:
 def _words(line: str) -> list[str]:
     try:
         return shlex.split(line, comments=True)
-    except ValueError:  # a quote that another line closes
+    except ValueError:  # the quote ends on another line
         return line.split()
 
 
@@ -115,18 +119,18 @@ def _scalar(text: str) -> object:
     return text if isinstance(value, Mapping | list) or value is None else value
 
 
-def _calls(text: str) -> list[_Values]:
-    """The keyword arguments of all calls whose values are written out, as one configuration."""
+def _calls(text: str) -> list[_ValuesByName]:
+    """The literal keyword arguments of all calls, as one configuration."""
     try:
         tree = ast.parse(text)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    values: _Values = {}
-    names = [ast.unparse(call.func)[:99] for call in calls if isinstance(call.func, _NAMED)]
+    values: _ValuesByName = {}
+    names = [ast.unparse(call.func)[:99] for call in calls if isinstance(call.func, _NAME_NODES)]
     if any("lora" in name.lower() or "get_peft_model" in name for name in names):
         values["use_peft"] = (True, 1)
-    values["command"] = (" ".join(name for name in names if name.endswith(_TRAINING)), 1)
+    values["command"] = (" ".join(name for name in names if name.endswith(_TRAINING_SUFFIXES)), 1)
     for call in calls:
         for keyword in call.keywords:
             value = _literal(keyword.value)

@@ -1,4 +1,4 @@
-"""The types of a review: one training in neutral words, and what was found about it."""
+"""The types of a review: a training independent of its trainer, and the findings about it."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
-_KINDS = Path(__file__).parent / "_findings.yaml"
+_TEXTS = Path(__file__).parent / "_findings.yaml"
 #: Fields that hold several names.
 LISTS = ("target_modules", "modules_to_save", "train_data", "validation_data", "new_tokens")
 
 
-def _texts(value: object) -> object:
-    """Names of a list, of a text with commas, or of the mappings of data sets."""
+def _name_list(value: object) -> object:
+    """The names in a list, in a text with commas, or in mappings that describe data sets."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, list):
-        named = (next((i[k] for k in ("path", "id") if k in i), "") if isinstance(i, dict) else i
+        names = (next((i[k] for k in ("path", "id") if k in i), "") if isinstance(i, dict) else i
                  for i in value)  # fmt: skip
-        return [str(item) for item in named if item not in ("", None)]
+        return [str(item) for item in names if item not in ("", None)]
     return value
 
 
-_Names = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_name_list)]
 _Count = Annotated[int, Field(ge=1, le=10**12)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Training(Record):
-    """What a trainer is asked to do. None where the file says nothing and no default is known.
+    """The settings of a training. None if the file has none and no default is known.
 
-    Names are those of transformers and PEFT where these have one. ``packing_masks`` says whether
+    Names are those of transformers and PEFT if these have one. ``packing_masks`` says whether
     attention stays within a packed example, ``prompt_loss`` whether prompts are trained on.
-    ``dataset_rows`` are those of a data set whose size the table has.
+    ``dataset_rows`` is the size of the data set if the trainer's table has it.
     """
 
     model: str | None = None
@@ -111,8 +111,8 @@ class Training(Record):
     evals_per_epoch: _Amount | None = None
 
 
-class Given(NamedTuple):
-    """A value as the file has it: the field's name there, the line, and the value."""
+class FileValue(NamedTuple):
+    """A value in the file, with the name and the line of its field."""
 
     field: str
     line: int
@@ -120,13 +120,13 @@ class Given(NamedTuple):
 
 
 class Finding(Record):
-    """One thing to know about a configuration.
+    """A fault of a configuration, or another fact to know about it.
 
     Args:
-        fields: Of the file; the first one is on ``line``.
-        line: 0 where the file says nothing about it.
-        value: What the file or the trainer's default says.
-        low: With ``high``, what the evidence covers.
+        fields: Fields of the file; the first one is on ``line``.
+        line: Line in the file; 0 if the file has no such field.
+        value: The value of the file, or the trainer's default.
+        low: Lower end of the range that evidence covers; ``high`` is the upper one.
         source: Paper, documentation or measurement.
         change: The fields of the file with the values that remove the finding.
     """
@@ -148,29 +148,29 @@ class Finding(Record):
 
 
 @cache
-def _kinds() -> Mapping[str, Mapping[str, str]]:
-    kinds: Mapping[str, Mapping[str, str]] = yamlfile.read(_KINDS).data
-    return kinds
+def _texts_by_kind() -> Mapping[str, Mapping[str, str]]:
+    texts: Mapping[str, Mapping[str, str]] = yamlfile.read(_TEXTS).data
+    return texts
 
 
-def worded(kind: str, trainer: str, **more: Any) -> Finding:
-    """A finding in the words of ``_findings.yaml``.
+def finding_of_kind(kind: str, trainer: str, **details: Any) -> Finding:
+    """A finding with the text of ``_findings.yaml``.
 
     Args:
-        trainer: The documentation of the trainer.
-        more: Fields of the finding, and words for its text.
+        trainer: The address of the trainer's documentation.
+        details: Fields of the finding, and placeholders of its text.
     """
-    words = {"trainer": trainer, **more}
-    texts = {name: text.format_map(words) for name, text in _kinds()[kind].items()}
-    own = {name: value for name, value in more.items() if name in Finding.model_fields}
-    return Finding(kind=kind, **{**texts, **own})
+    placeholders = {"trainer": trainer, **details}
+    texts = {name: text.format_map(placeholders) for name, text in _texts_by_kind()[kind].items()}
+    fields = {name: value for name, value in details.items() if name in Finding.model_fields}
+    return Finding(kind=kind, **{**texts, **fields})
 
 
 class PossibleGain(Record):
     """A change that saves time or comes closer to the evidence; the largest is first.
 
     Args:
-        saved: Share of the predicted time; None where the gain is in quality.
+        saved: Share of the predicted time that it saves; None if the gain is in quality.
     """
 
     what: str
@@ -179,13 +179,13 @@ class PossibleGain(Record):
 
 
 class Review(Record):
-    """What sweeper says about one configuration of another trainer.
+    """The review of one configuration of another trainer.
 
     Args:
-        understood: Fields that a table explains, among ``fields`` of them.
-        memory: Of one GPU; ``fits`` is None where no GPU is known or nothing could be estimated.
-        seconds: Of the training alone, without validation; None where rows or speed are unknown.
-        cost_usd: Low, middle and high.
+        understood: How many of the ``fields`` a table explains.
+        memory: Peak of one GPU; ``fits`` is None if no GPU is known or nothing can be estimated.
+        seconds: Time of the training without validation; None if rows or speed are unknown.
+        cost_usd: The lower end, the middle and the upper end.
         patch: A unified diff of the file.
     """
 

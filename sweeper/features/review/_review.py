@@ -1,4 +1,4 @@
-"""A review: what is known about a configuration, put together."""
+"""Makes the review of each configuration in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from sweeper.features.review._case import TYPICAL_ROWS, Case, case_of
 from sweeper.features.review._checks import CHECKS
 from sweeper.features.review._cost import ReviewedCost
-from sweeper.features.review._evidence import outside
+from sweeper.features.review._evidence import outside_evidence
 from sweeper.features.review._formats import ReadConfiguration
 from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
@@ -19,15 +19,15 @@ from sweeper.spec import Scalar
 from sweeper.textfile import read_text
 from sweeper.yamlfile import Path_
 
-#: Changes that follow from changes end after two or three; two that undo each other never do.
-_PASSES = 5
+#: Passes of review and change until nothing changes: two or three, unless two changes alternate.
+_MAX_PASSES = 5
 
 
 def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
     """A review of each configuration in a file.
 
     Args:
-        flags: Those of ``sweeper plan``: data, machine, price.
+        flags: Flags of ``sweeper plan``: data, machine, price.
 
     Raises:
         SweeperError: The file cannot be read or trains nothing, or a flag is wrong.
@@ -36,10 +36,10 @@ def reviews(file: Path, flags: Mapping[Path_, Any]) -> list[Review]:
 
 
 def _findings(case: Case, cost: ReviewedCost) -> list[Finding]:
-    """The most severe first."""
+    """All findings, the most severe first."""
     findings = [*case.problems, *cost.fit_findings()]
     findings += [finding for check in CHECKS for finding in check(case)]
-    findings += outside(case)
+    findings += outside_evidence(case)
     return sorted(findings, key=lambda finding: (LEVELS.index(finding.level), finding.line))
 
 
@@ -47,19 +47,21 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     case = case_of(config, flags)
     cost = ReviewedCost(case)
     memory, seconds, findings = cost.memory(), cost.seconds(), _findings(case, cost)
-    judged = memory if case.on_gpu else None
-    if judged is not None and judged.peak_gib > judged.limit_gib:
+    gpu_memory = memory if case.on_gpu else None
+    if gpu_memory is not None and gpu_memory.peak_gib > gpu_memory.limit_gib:
         seconds = None
     assumed = list(cost.assumed)
-    if not case.counted:
+    if not case.knows_rows:
         assumed.append(f"the evidence is that for {TYPICAL_ROWS:,} rows; --data or --examples say")
     if not case.on_gpu:
         assumed.append("no GPU is stated or found: --gpu or --gpu-memory say whether it fits")
     price = case.facts.hardware.price_per_gpu_hour if case.facts else None
     hourly = (price or 0.0) * case.gpus
-    ends = () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
+    seconds_range = (
+        () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
+    )
     # Values far from the evidence cost more quality than any time can buy back.
-    closer = [
+    towards_evidence = [
         PossibleGain(what=f"{finding.what}; {finding.why}", change=finding.change)
         for finding in findings
         if (finding.kind, finding.level) == ("outside-evidence", "warning") and finding.change
@@ -72,24 +74,24 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
         unknown=config.unknown,
         training=config.training,
         memory=memory,
-        fits=None if judged is None else judged.high_gib <= judged.limit_gib,
+        fits=None if gpu_memory is None else gpu_memory.high_gib <= gpu_memory.limit_gib,
         steps=case.steps,
         seconds=seconds,
-        cost_usd=tuple(round(part * hourly / 3600, 4) for part in ends) or None,
+        cost_usd=tuple(round(part * hourly / 3600, 4) for part in seconds_range) or None,
         assumed=tuple(assumed),
         findings=tuple(findings),
-        gains=(*closer, *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
+        gains=(*towards_evidence, *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
         patch=_patch(number, case, findings, flags),
     )
 
 
 def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path_, Any]) -> str:
-    """The changes of this review, and of the reviews of what these leave, as a unified diff."""
+    """A unified diff: the changes of this review, and those of reviews of the changed file."""
     file, config = case.config.file, case.config
     before = text = read_text(Path(file), "replace")
     with TemporaryDirectory() as folder:
         copy = Path(folder, Path(file).name)
-        for _ in range(_PASSES):
+        for _ in range(_MAX_PASSES):
             after = changed_text(file, text, config.names, changes(findings))
             if after == text:
                 break
@@ -101,9 +103,9 @@ def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path
 
 
 def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
-    """What errors and warnings would change; the most severe finding decides about a field."""
-    made: dict[str, Scalar] = {}
+    """The changes of errors and warnings; the most severe finding decides about a field."""
+    merged: dict[str, Scalar] = {}
     for finding in findings:
         if finding.level != "note":
-            made = {**finding.change, **made}
-    return made
+            merged = {**finding.change, **merged}
+    return merged

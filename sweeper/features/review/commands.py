@@ -24,14 +24,14 @@ def review(
     ],
     fail_on: Annotated[
         Literal["error", "warning", "never"],
-        typer.Option(help="Exit with 5 if there is such a finding."),
+        typer.Option(help="Exit with 5 if there is a finding of this level or above."),
     ] = "error",
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a training configuration before it runs.
 
-    Memory, time and price on your GPU, faults of the data, settings that contradict each other,
-    values outside of the evidence with its source, and a patch. Nothing is loaded or trained.
+    Memory, time and price on your GPU, faults of the data, contradictory settings, values outside
+    the range that published evidence supports, and a patch. Nothing is loaded or trained.
     """
     import json
 
@@ -40,13 +40,14 @@ def review(
     from sweeper.features.review._view import show
 
     levels = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
-    made = reviews(file, flags)
+    file_reviews = reviews(file, flags)
     if as_json:
-        typer.echo(json.dumps([item.model_dump(mode="json") for item in made], indent=2))
+        typer.echo(json.dumps([item.model_dump(mode="json") for item in file_reviews], indent=2))
     else:
-        for item in made:
+        for item in file_reviews:
             show(item)
-    count = sum(finding.level in levels[fail_on] for some in made for finding in some.findings)
+    findings = [finding for item in file_reviews for finding in item.findings]
+    count = sum(finding.level in levels[fail_on] for finding in findings)
     if count:
         raise GateFailed(f"{count} findings at --fail-on {fail_on}", where=str(file))
 

@@ -300,3 +300,13 @@ def test_a_stated_memory_means_every_card_that_has_it():
     assert {"A10", "RTX 3090"} < set(names)
     assert facts.name == "24 GiB GPU (L4 to RTX 4090)"
     assert not hardware_facts(HardwareSpec(gpu="L4")).cards
+
+
+def test_old_gpus_have_no_bfloat16():
+    facts = hardware_facts(HardwareSpec(gpu="T4"))
+    assert (facts.bf16, facts.bf16_tflops, facts.fp32_tflops) == (False, None, 8.1)
+
+
+@pytest.mark.parametrize("gib", [1, 8, 11, 16, 48, 96, 1000])
+def test_any_memory_has_a_speed(gib):
+    assert hardware_facts(HardwareSpec(gpu_memory_gib=gib)).bf16_tflops > 0

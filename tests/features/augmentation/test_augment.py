@@ -8,7 +8,7 @@ from augment_server import by_rules
 from sweeper.data.examples import Example, input_key
 from sweeper.data.load_large import load
 from sweeper.features.augmentation._augment import augment, fields_of, requests
-from sweeper.features.augmentation._filters import drifted, rejected
+from sweeper.features.augmentation._filters import label_drifts, rejection_reasons
 from sweeper.features.augmentation._methods import METHODS, NoReply, rewritten
 from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.spec import DataSpec
@@ -37,7 +37,7 @@ class Model:
 def run(dataset, tmp_path):
     def augmented(rule, method="paraphrase", rows=10, kept="kept.jsonl"):
         how = METHODS[method]
-        jobs = how.jobs(dataset.splits["train"], rows, 1)
+        jobs = how.row_requests(dataset.splits["train"], rows, 1)
         replies = Replies(tmp_path / kept, "fake")
         model = Model(rule)
         try:
@@ -119,14 +119,14 @@ def test_a_question_in_other_words_is_kept_however_long_its_answer_is(write):
     pairs[0]["prompt"] += " or on any other day of this week and of the next one"
     data = load(DataSpec(path=str(write("pairs.jsonl", pairs))), "instruction")
     method = METHODS["paraphrase"]
-    jobs = method.jobs(data.splits["train"], 3, 1)
+    jobs = method.row_requests(data.splits["train"], 3, 1)
     texts = ("say its price", "I must pay how much?", "which sum do they want for it")
     made = [
-        method.marked(rewritten(job.first, text), job)
+        method.marked(rewritten(job.source_row, text), job)
         for job, text in zip(jobs, texts, strict=True)
     ]
-    origins = {row: job.first for row, job in zip(made, jobs, strict=True)}
-    assert rejected(origins, data, method) == {}
+    origins = {row: job.source_row for row, job in zip(made, jobs, strict=True)}
+    assert rejection_reasons(origins, data, method) == {}
 
 
 def test_a_row_without_reply_is_listed_and_costs_no_other_row(run):
@@ -152,14 +152,14 @@ def test_a_text_of_another_class_is_rejected_and_its_own_is_not(dataset):
 
     fruit = [row for row in train if row.label == "fruit"]
     wrong, right = new(fruit[0], "copper"), new(fruit[1], "cherry")
-    assert drifted(train, [wrong, right]) == {wrong: "metal"}
+    assert label_drifts(train, [wrong, right]) == {wrong: "metal"}
 
 
 def test_what_is_kept_is_not_asked_for_again(dataset, tmp_path):
     replies = Replies(tmp_path / "kept.jsonl", "fake")
     method = METHODS["back-translation"]
-    jobs = method.jobs(dataset.splits["train"], 5, 2)
-    replies.keep(method.first(jobs[0]), Reply("schon da"))
+    jobs = method.row_requests(dataset.splits["train"], 5, 2)
+    replies.keep(method.first_request(jobs[0]), Reply("schon da"))
     known, missing = requests(method, jobs, replies)
     assert (known, len(missing)) == (1, 9)
     replies.close()

@@ -8,7 +8,7 @@ from augment_server import by_rules, cut_off, fails, says, sends, waits_for_anot
 
 from sweeper.data.examples import Message
 from sweeper.errors import UsageError
-from sweeper.features.augmentation._endpoint import FAILURES_IN_A_ROW, Endpoint
+from sweeper.features.augmentation._endpoint import MAX_CONSECUTIVE_FAILURES, Endpoint
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
 
@@ -98,8 +98,8 @@ def test_a_refusal_ends_the_command_with_what_to_do(server, status, fix):
 
 def test_an_endpoint_that_never_answers_is_given_up(server):
     server.usual = fails(500)
-    found = asked(server, FAILURES_IN_A_ROW, retries=0)
-    assert sum(isinstance(one, NoReply) for one in found) == FAILURES_IN_A_ROW - 1
+    found = asked(server, MAX_CONSECUTIVE_FAILURES, retries=0)
+    assert sum(isinstance(one, NoReply) for one in found) == MAX_CONSECUTIVE_FAILURES - 1
     (given_up,) = (one for one in found if isinstance(one, UsageError))
     assert "10 requests in a row failed" in str(given_up)
 

@@ -30,7 +30,7 @@ def made(method, job, *replies):
 
 
 def test_a_paraphrase_keeps_the_label_and_knows_its_original():
-    (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
+    (job,) = METHODS["paraphrase"].row_requests([text(1)], 1, 1)
     row, (request,) = made("paraphrase", job, ' "other words" \n')
     assert (row.text, row.label) == ("other words", "fruit")
     assert row.made_from == (text(1).key,)
@@ -40,7 +40,7 @@ def test_a_paraphrase_keeps_the_label_and_knows_its_original():
 
 
 def test_of_a_conversation_the_last_question_is_rewritten_and_the_answer_stays():
-    (job,) = METHODS["paraphrase"].jobs([question(1)], 1, 1)
+    (job,) = METHODS["paraphrase"].row_requests([question(1)], 1, 1)
     row, _ = made("paraphrase", job, "in other words")
     assert [turn.content for turn in row.messages] == ["in other words", "answer 1"]
     assert row.key == input_key("in other words")
@@ -48,7 +48,7 @@ def test_of_a_conversation_the_last_question_is_rewritten_and_the_answer_stays()
 
 def test_back_translation_goes_by_another_language_for_each_variant():
     languages = set()
-    for job in METHODS["back-translation"].jobs([text(1)], 1, len(LANGUAGES)):
+    for job in METHODS["back-translation"].row_requests([text(1)], 1, len(LANGUAGES)):
         row, (there, back) = made("back-translation", job, "hin", "und zurück")
         languages |= {name for name in LANGUAGES if name in there.messages[0].content}
         assert back.messages[-1].content == "hin"
@@ -58,27 +58,32 @@ def test_back_translation_goes_by_another_language_for_each_variant():
 
 def test_back_translation_spreads_the_languages_over_texts_with_one_new_row_each():
     method, rows = METHODS["back-translation"], [text(n) for n in range(300)]
-    asked = [method.first(job).messages[0].content for job in method.jobs(rows, 300, 1)]
+    asked = [
+        method.first_request(job).messages[0].content for job in method.row_requests(rows, 300, 1)
+    ]
     counts = [sum(name in task for task in asked) for name in LANGUAGES]
     assert min(counts) > 30
-    alone = [method.first(job).messages[0].content for job in method.jobs(rows[7:8], 1, 1)]
+    alone = [
+        method.first_request(job).messages[0].content
+        for job in method.row_requests(rows[7:8], 1, 1)
+    ]
     assert alone == asked[7:8]
 
 
 def test_a_synthetic_row_is_shown_rows_of_its_class_and_remembers_all_of_them():
     train = [text(n, "fruit" if n % 2 else "metal") for n in range(40)]
-    jobs = METHODS["synthetic"].jobs(train, 2, 2)
+    jobs = METHODS["synthetic"].row_requests(train, 2, 2)
     assert len(jobs) == 4
     for job in jobs:
-        assert len({origin.label for origin in job.origins}) == 1
-        assert len(set(job.origins)) == 8
+        assert len({origin.label for origin in job.source_rows}) == 1
+        assert len(set(job.source_rows)) == 8
         row, _ = made("synthetic", job, "something new")
-        assert set(row.made_from) == {origin.key for origin in job.origins}
-    assert set(jobs[0].origins) != set(jobs[1].origins)
+        assert set(row.made_from) == {origin.key for origin in job.source_rows}
+    assert set(jobs[0].source_rows) != set(jobs[1].source_rows)
 
 
 def test_a_synthetic_question_comes_with_its_answer():
-    (job,) = METHODS["synthetic"].jobs([question(1)], 1, 1)
+    (job,) = METHODS["synthetic"].row_requests([question(1)], 1, 1)
     said = json.dumps({"question": "why?", "answer": "therefore"})
     row, _ = made("synthetic", job, f"Sure!\n```json\n{said}\n```")
     assert [turn.content for turn in row.messages] == ["why?", "therefore"]
@@ -86,12 +91,12 @@ def test_a_synthetic_question_comes_with_its_answer():
 
 @pytest.mark.parametrize("reply", ["no JSON", "{}", '{"question": "why?"}', '{"question": "a'])
 def test_another_form_is_no_row(reply):
-    (job,) = METHODS["synthetic"].jobs([question(1)], 1, 1)
+    (job,) = METHODS["synthetic"].row_requests([question(1)], 1, 1)
     with pytest.raises(NoReply, match="not the requested JSON object"):
         made("synthetic", job, reply)
 
 
 def test_an_empty_reply_is_no_row():
-    (job,) = METHODS["paraphrase"].jobs([text(1)], 1, 1)
+    (job,) = METHODS["paraphrase"].row_requests([text(1)], 1, 1)
     with pytest.raises(NoReply, match="empty"):
         made("paraphrase", job, ' "" ')

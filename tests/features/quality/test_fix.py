@@ -44,7 +44,9 @@ def mended(data, wanted):
     return fixed
 
 
-@pytest.mark.parametrize(("name", "classes"), [case for case in CASES if kinds()[case[0]].mends])
+@pytest.mark.parametrize(
+    ("name", "classes"), [case for case in CASES if kinds()[case[0]].has_remedy]
+)
 def test_a_fixed_data_set_checks_clean_and_fixing_it_again_changes_nothing(tmp_path, name, classes):
     planted = made(classes, rows=160)
     PLANTS[name][0](planted, random.Random(2))

@@ -45,7 +45,7 @@ def changes_of(here, new):
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [(name, classes) for name, classes in CASES if kinds()[name].mends]
+    ("name", "classes"), [(name, classes) for name, classes in CASES if kinds()[name].has_remedy]
 )
 def test_the_command_of_each_kind_does_what_it_promises(sweeper, here, name, classes):
     kind = kinds()[name]

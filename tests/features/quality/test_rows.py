@@ -146,7 +146,7 @@ def test_a_list_of_changes_is_applied_without_looking_again(noisy, monkeypatch):
     found = prepared_data(spec)
     record = noisy.with_name("data_changes.jsonl")
     record.write_text(change_list(found.changes))
-    for name in ("fix", "beyond_best", "named"):
+    for name in ("fix", "rows_to_leave_out", "kinds_by_name"):
         monkeypatch.setattr(rows_part, name, None)
     assert prepared_data(spec, record) == found
 
@@ -171,7 +171,7 @@ def test_the_best_rows_of_several_sources_are_chosen_from_all_of_them(noisy, mon
     assert listed[0].why == f"rank 101 of {100 + len(listed)} by label-trust"
     record = noisy.with_name("data_changes.jsonl")
     record.write_text(change_list(found.changes))
-    monkeypatch.setattr(rows_part, "beyond_best", None)
+    monkeypatch.setattr(rows_part, "rows_to_leave_out", None)
     again = prepared_data(spec, record)
     assert again.dataset == found.dataset
     assert counted(again) == counted(found)

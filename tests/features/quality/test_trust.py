@@ -8,7 +8,7 @@ import pytest
 from sweeper.data.labels import CATCH_ALL, folded
 from sweeper.data.rows import read_rows
 from sweeper.features.quality._kinds.base import kinds
-from sweeper.features.quality._trust import LEAST_CONFIDENCE, label_trust
+from sweeper.features.quality._trust import MIN_CONFIDENCE, label_trust
 from sweeper.spec import DataSpec
 from tests.features.quality.planting import PLANTS, made, sentence
 
@@ -57,7 +57,7 @@ def test_a_suspect_has_another_label_with_enough_confidence(tmp_path):
     trust = label_trust(planted.read(tmp_path))
     assert sum(trust.suspected) >= 18
     for suspected, confidence in zip(trust.suspected, trust.confidence, strict=True):
-        assert confidence >= LEAST_CONFIDENCE or not suspected
+        assert confidence >= MIN_CONFIDENCE or not suspected
 
 
 def test_at_most_a_hundredth_of_small_clean_data_sets_is_suspected(tmp_path):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.features.review._reading import MOST_BYTES, read
+from sweeper.features.review._reading import MAX_BYTES, read
 from tests.features.review.configurations import AXOLOTL, SOUND, TORCHTUNE
 
 
@@ -42,7 +42,7 @@ def test_every_format_says_the_same_in_neutral_words(here, name):
 )
 def test_a_value_has_its_line(here, name, field, line, value):
     config = read_text(*SOUND[name])[0]
-    given = [one for some in config.given.values() for one in some if one.field == field]
+    given = [one for some in config.file_values.values() for one in some if one.field == field]
     assert [(one.line, one.value) for one in given] == [(line, value)]
 
 
@@ -84,7 +84,7 @@ def test_each_training_command_of_a_script_is_a_configuration(here):
     assert first.training.train_data == ("stanfordnlp/imdb",)
     assert (first.training.method, second.training.stage) == ("lora", "preference")
     assert first.training.target_modules == ("q_proj", "v_proj")
-    assert first.given["learning_rate"][0].line == 7
+    assert first.file_values["learning_rate"][0].line == 7
 
 
 def test_calls_of_a_python_script_are_read_and_not_run(here):
@@ -100,8 +100,8 @@ def test_calls_of_a_python_script_are_read_and_not_run(here):
         8,
         4,
     )
-    assert config.given["sequence_length"][0].line == 3
-    assert "num_train_epochs" not in config.given
+    assert config.file_values["sequence_length"][0].line == 3
+    assert "num_train_epochs" not in config.file_values
     assert not Path("ran").exists()
 
 
@@ -139,7 +139,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("empty.yaml", ""),
         ("other.yaml", "compute_environment: LOCAL_MACHINE\nnum_processes: 8\n"),
         ("quotes.sh", "trl sft --learning_rate '"),
-        ("large.sh", "# \n" * MOST_BYTES),
+        ("large.sh", "# \n" * MAX_BYTES),
         ("merge.yaml", "<<: *x\n"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a kind of fault is, and where all of them are found."""
+"""The base class of kinds of faults, and the list of all kinds."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ Compared = Literal["nothing", "inputs", "labels", "everything"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row that has a fault.
+    """A fault of a row.
 
     Args:
-        row_index: Of the row in ``CheckedRows.rows``.
+        row_index: Index of the row in ``CheckedRows.rows``.
         detail: What is wrong there, in words. May be empty.
-        mends: The remedy changes this row.
+        mendable: Whether the remedy changes this row.
     """
 
     row_index: int
     detail: str = ""
-    mends: bool = True
+    mendable: bool = True
 
 
-class Kind:
-    """One kind of fault: how it is found, by ``find`` or ``wrong``, and how it is mended.
+class FaultKind:
+    """One kind of fault: ``find`` or ``fault_detail`` finds it, ``mend`` is its remedy.
 
     Attributes:
-        name: For flags.
-        order: Remedies are applied in this order: what changes texts before what compares them.
-        title: What the rows are, for ``Rows that ...``.
-        consequence: What the fault does to a training or its scores.
-        remedy: What ``sweeper data fix`` does.
+        name: Name in flags.
+        order: Rank in which remedies are applied: those that change texts before those that
+            compare them.
+        title: The end of a sentence that begins ``Rows that``.
+        consequence: Effect of the fault on a training or its scores.
+        remedy: What ``sweeper data fix`` does about it.
         severity: ``serious`` if scores or the model cannot be trusted with it.
-        safe: The remedy takes nothing away that could be meant; part of ``--all-safe``.
-        mends: There is a remedy.
-        uses_model: A model decides which rows have the fault. The remedy changes train alone, since
-            validation and test without their hard rows would flatter every model.
-        instead_of: The kind whose faults it mends in another way. A check looks for that one alone.
-        in_plan: Quick to look for, so that ``sweeper plan`` and ``run`` warn of it, too.
-        compares: What it must see of a large data set at once: one row, all rows with the same
+        safe: Whether the remedy removes nothing that could be meant; part of ``--all-safe``.
+        has_remedy: Whether there is a remedy.
+        uses_model: Whether a model finds the fault. The remedy changes train alone, since scores on
+            a test split without its hard rows would be too good.
+        instead_of: The kind whose faults it mends in another way; a check only looks for that kind.
+        in_plan: Whether ``sweeper plan`` and ``run`` warn of it, since it is quick to find.
+        compares: What it needs of a large data set at once: one row, all rows with the same
             input, all labels, or all rows, of which it gets a sample.
-        mended_text: The remedy for each text of a row; None where it is another one.
+        mended_text: The remedy for each text of a row; None if texts are not changed.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Kind:
     remedy: str
     severity: Severity = "warning"
     safe: bool = False
-    mends: bool = True
+    has_remedy: bool = True
     uses_model: bool = False
     instead_of: str = ""
     in_plan: bool = False
@@ -75,38 +76,42 @@ class Kind:
         """The rows that have the fault."""
         faults = []
         for index, row in enumerate(data.rows):
-            if (detail := self.wrong(data, row)) is not None:
+            if (detail := self.fault_detail(data, row)) is not None:
                 faults.append(Fault(index, detail, self.mendable(row)))
         return faults
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
-        """What is wrong with a row, in words that may be empty; None if nothing is.
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        """The fault of a row in words, which may be empty; None if it has none.
 
-        For kinds that look at each row alone.
+        Only for kinds that look at each row alone.
         """
         return None
 
     def mendable(self, row: FileRow) -> bool:
-        """Whether the remedy changes this row, which has the fault."""
+        """Whether the remedy changes a row with the fault."""
         return True
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """From indexes of rows to what becomes of them: see ``mended``."""
-        return {fault.row_index: self.mended(data, data.rows[fault.row_index]) for fault in faults}
+        """The results of ``mended_row`` by index of the row."""
+        return {
+            fault.row_index: self.mended_row(data, data.rows[fault.row_index]) for fault in faults
+        }
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow | None:
-        """What becomes of a row with the fault: another row, or None where it is left out."""
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow | None:
+        """The row that replaces a row with the fault; None if that is left out."""
         return data.with_texts(row, self.mended_text) if self.mended_text else None
 
 
-def remedies(asked: list[Kind], all_safe: bool, data: CheckedRows, where: str) -> list[Kind]:
-    """The remedies that are asked for, in their order.
+def remedies(
+    asked: list[FaultKind], all_safe: bool, data: CheckedRows, where: str
+) -> list[FaultKind]:
+    """The kinds whose remedies are asked for, in the order of remedies.
 
     Raises:
-        UsageError: One of them has no remedy, or cannot be looked for in these rows.
+        UsageError: A kind has no remedy, or cannot be looked for in these rows.
     """
     for kind in asked:
-        if why := kind.missing(data) if kind.mends else kind.consequence:
+        if why := kind.missing(data) if kind.has_remedy else kind.consequence:
             raise UsageError(
                 f"{kind.name} cannot be mended in these rows", why, where=where, code="no-remedy"
             )
@@ -114,25 +119,25 @@ def remedies(asked: list[Kind], all_safe: bool, data: CheckedRows, where: str) -
 
 
 @cache
-def kinds() -> dict[str, Kind]:
-    """All kinds by name, in their order."""
-    classes = named_classes(folder, Kind)
+def kinds() -> dict[str, FaultKind]:
+    """All kinds by name, in the order of their remedies."""
+    classes = named_classes(folder, FaultKind)
     return {kind.name: kind() for kind in sorted(classes, key=lambda kind: (kind.order, kind.name))}
 
 
-def named(names: Iterable[str], flag: str) -> list[Kind]:
-    """The kinds of these names, in their order.
+def kinds_by_name(names: Iterable[str], flag: str) -> list[FaultKind]:
+    """The kinds of these names, in the order of their remedies.
 
     Raises:
         UsageError: There is no kind of that name.
     """
     by_name = kinds()
-    wanted = set(names)
-    for name in sorted(wanted - by_name.keys()):
+    wanted_names = set(names)
+    for name in sorted(wanted_names - by_name.keys()):
         raise UsageError(
             f"{name!r} is not a kind of fault",
             fix=near_match(name, by_name),
             where=flag,
             code="unknown-fault",
         )
-    return [kind for name, kind in by_name.items() if name in wanted]
+    return [kind for name, kind in by_name.items() if name in wanted_names]

@@ -13,29 +13,29 @@ from sweeper.data.examples import normalised
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 Answers = dict[str, list[int]]
-"""From the different answers of an input to the places of their rows."""
+"""Indexes of rows by answer, for the answers of one input."""
 
-LEAST_INPUTS = 30
-"""Inputs with several answers that it takes to know how alike answers of different inputs are."""
+MIN_INPUTS = 30
+"""Inputs with several answers that are needed to tell how alike answers of different inputs are."""
 
-UNLIKE = 0.9
+QUANTILE_OF_LIKENESS = 0.9
 """Share of the pairs of answers of different inputs that are less alike than the limit. In 600 rows
 of E2E this finds 90% of the answers that belong to another input, and reports 8% of the rows before
 they are planted; with 0.8 these are 75% and 4%."""
 
-MOST_UNLIKE = 0.25
-"""If more answers are unlike the others of their input, answers of an input need not be alike."""
+MAX_SHARE_UNLIKE = 0.25
+"""If more answers differ from the others of their input, its answers need not be alike."""
 
-COMPARED = 50
-"""Answers of an input that each is compared with."""
+MAX_ANSWERS_COMPARED = 50
+"""Other answers of its input with which each answer is compared, at most."""
 
 _WORD = re.compile(r"\w+")
 
 
-class Conflicts(Kind):
+class Conflicts(FaultKind):
     """Inputs that occur with more than one class, or with more than one written answer.
 
     Where most inputs have several written answers, these are references. Then an answer is in
@@ -56,7 +56,7 @@ class Conflicts(Kind):
     compares = "inputs"
 
     def missing(self, data: CheckedRows) -> str:
-        """It needs inputs that mostly have one answer, or whose answers are alike."""
+        """The reason if most inputs have several answers that are not alike."""
         several = _answers(data)
         if not _are_references(data, several) or _unlike(several) is not None:
             return ""
@@ -67,19 +67,19 @@ class Conflicts(Kind):
             Fault(
                 index,
                 f"{len(answers)} answers: {listing([repr(a[:30]) for a in answers], 3)}",
-                mends=answer in wrong,
+                mendable=answer in left_out,
             )
-            for answers, wrong in _conflicts(data)
+            for answers, left_out in _conflicts(data)
             for answer, places in answers.items()
             for index in places
         ]
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        return {fault.row_index: None for fault in faults if fault.mends}
+        return {fault.row_index: None for fault in faults if fault.mendable}
 
 
 def _answers(data: CheckedRows) -> list[Answers]:
-    """Of each input with several answers, in the order of its hash."""
+    """The answers of each input that has several, in the order of its hash."""
     by_key: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
     for index, row, example in data.usable:
         if answer := row.label or normalised(row.written):
@@ -94,7 +94,7 @@ def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
 
 
 def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
-    """Inputs with answers in conflict, and which of these are left out."""
+    """The answers of each input with a conflict, and those that the remedy leaves out."""
     several = _answers(data)
     if _are_references(data, several):
         return _unlike(several) or []
@@ -107,24 +107,30 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """Inputs with answers that are unlike their others; None where likeness does not tell."""
-    if len(several) < LEAST_INPUTS:
+    """The answers of each input with unlike ones, and those; None if likeness decides nothing."""
+    if len(several) < MIN_INPUTS:
         return None
-    alike = _Likeness(answer for answers in several for answer in answers)
+    likeness = _Likeness(answer for answers in several for answer in answers)
     firsts = [next(iter(answers)) for answers in several]
-    limit = sorted(map(alike, firsts, firsts[1:]))[int(UNLIKE * (len(firsts) - 1))]
-    odd = [
+    limit = sorted(map(likeness, firsts, firsts[1:]))[int(QUANTILE_OF_LIKENESS * (len(firsts) - 1))]
+    unlike_answers = [
         [
             text
             for text in answers
-            if max(alike(text, other) for other in islice(answers, COMPARED) if other is not text)
+            if max(
+                likeness(text, other)
+                for other in islice(answers, MAX_ANSWERS_COMPARED)
+                if other is not text
+            )
             < limit
         ]
         for answers in several
     ]
-    if sum(map(len, odd)) > MOST_UNLIKE * sum(map(len, several)):
+    if sum(map(len, unlike_answers)) > MAX_SHARE_UNLIKE * sum(map(len, several)):
         return None
-    return [(answers, some) for answers, some in zip(several, odd, strict=True) if some]
+    return [
+        (answers, unlike) for answers, unlike in zip(several, unlike_answers, strict=True) if unlike
+    ]
 
 
 class _Likeness:
@@ -137,7 +143,7 @@ class _Likeness:
 
     def __call__(self, former: str, latter: str) -> float:
         first, second = self._words[former], self._words[latter]
-        shared, either = (
+        shared, union = (
             sum(self._weights[word] for word in words) for words in (first & second, first | second)
         )
-        return shared / either if either else 1.0
+        return shared / union if union else 1.0

@@ -1,5 +1,4 @@
-"""Labels that are written in several ways, unknown in train, rare, all the same, or probably
-wrong."""
+"""Faults of labels: misspelt, unknown in train, rare, all the same, or probably wrong."""
 
 from __future__ import annotations
 
@@ -16,25 +15,25 @@ from sweeper.data.labels import folded
 from sweeper.data.rows import FileRow
 from sweeper.extras import is_installed
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 from sweeper.features.quality._trust import (
-    CONFIDENT,
-    MOST_ROWS,
+    MAX_ROWS,
+    MIN_CONFIDENCE_TO_REPLACE,
     LabelTrust,
     label_trust,
     predicted_labels,
-    why_not,
+    reason_not_checked,
 )
 
 
-class RenamedLabels(Kind):
-    """Rows with a label that stands for another one. A subclass writes ``renamed``."""
+class RenamedLabels(FaultKind):
+    """Rows with a label that stands for another one. Subclasses define ``renamed``."""
 
     verb = "is"
 
     @abstractmethod
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        """From a label to the one that it stands for."""
+        """The meant labels by label."""
 
     def find(self, data: CheckedRows) -> list[Fault]:
         renamed = self.renamed(data)
@@ -78,13 +77,13 @@ class LabelVariants(RenamedLabels):
         }
 
 
-SIMILAR = 0.8
-"""Two letters of ten may differ; of longer labels, two letters."""
+MIN_SIMILARITY = 0.8
+"""Two letters of ten may differ; in longer labels, two letters."""
 
 TIMES_COMMONER = {1: 2, 2: 4}
-"""By letters that differ: how many times commoner the label is that another one looks like. One
-that is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
-that lack a letter, 98% are found; where 4 times is asked of one letter, too, 79%."""
+"""How many times commoner the correct label must be, by number of different letters: a label that
+is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
+that lack a letter, 98% are found; with 4 times for one letter, too, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
@@ -107,7 +106,7 @@ class MisspeltLabels(RenamedLabels):
         most = max(counts.values())
         for label, rows in counts.items():
             for letters, times in TIMES_COMMONER.items():
-                # Labels of two letters or fewer (`a`, `b`) look all alike.
+                # Labels of one or two letters are all alike.
                 if label in names or len(label) < 3 or rows * times > most:
                     continue
                 common = [
@@ -115,22 +114,21 @@ class MisspeltLabels(RenamedLabels):
                     for other, many in counts.items()
                     if many >= times * rows and _letters(other) != _letters(label)
                 ]
-                cutoff = max(SIMILAR, 1 - letters / len(label))
+                cutoff = max(MIN_SIMILARITY, 1 - letters / len(label))
                 close = difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
                 names |= dict.fromkeys([label] if close else [], *close)
         return names
 
 
 def _letters(label: str) -> str:
-    """A label without numbers, which tell classes apart (`level 1`, `level 2`)."""
+    """A label without digits: labels that differ in digits are different classes."""
     return re.sub(r"\d", "", folded(label))
 
 
-AGREE = 0.9
-"""Share of the inputs that two codes have in common which must agree before one is taken for the
-other."""
+MIN_AGREEMENT = 0.9
+"""Share of the shared inputs of two labels that must agree for one to stand for the other."""
 
-MAJORITY, FEWEST_VOTES = 0.6, 3
+MIN_VOTE_SHARE, MIN_VOTES = 0.6, 3
 """Share, and number, of the rows of a label that must look like one label of train. Measured with
 numbers in place of names: all 7 of snips7 (700 rows) and 75 of 77 of banking77 (9,000 rows) get a
 name, and none a wrong one."""
@@ -151,45 +149,47 @@ class LabelSets(RenamedLabels):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with such a label, and what it stands for where inputs of both splits tell."""
+        """Rows with such a label, and the label of train that it stands for if that is known."""
         mapping = self.renamed(data)
         trained = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
             Fault(index, f"{label!r} is {mapping[label]!r} in train")
             if (label := data.spelling(row)) in mapping
-            else Fault(index, f"{label!r}", mends=False)
+            else Fault(index, f"{label!r}", mendable=False)
             for index, row, _ in data.usable
             if row.label and row.split != "train" and folded(row.label) not in trained
         ]
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        """From a label that train does not have to what train says of the same inputs."""
+        """The labels of train by label that train does not have."""
         variants = LabelVariants().renamed(data)
         spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
-        of_train = {
+        train_labels = {
             variants.get(label, label)
             for _, row, _ in data.usable
             if row.split == "train" and (label := data.spelling(row))
         }
-        if {variants.get(label, label) for label in spellings} <= of_train:
+        if {variants.get(label, label) for label in spellings} <= train_labels:
             return {}
         rows = [
             _Labelled(index, row.split, example.key, variants.get(label, label))
             for index, row, example in data.usable
             if (label := data.spelling(row))
         ]
-        asked = {row.key for row in rows if row.label not in of_train}
-        trained = {row.key: row.label for row in rows if row.split == "train" and row.key in asked}
-        meant: dict[str, Counter[str]] = defaultdict(Counter)
+        unknown_keys = {row.key for row in rows if row.label not in train_labels}
+        trained = {
+            row.key: row.label for row in rows if row.split == "train" and row.key in unknown_keys
+        }
+        votes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            if row.label not in of_train and row.key in trained:
-                meant[row.label][trained[row.key]] += 1
+            if row.label not in train_labels and row.key in trained:
+                votes[row.label][trained[row.key]] += 1
         names = {
             label: counts.most_common(1)[0][0]
-            for label, counts in meant.items()
-            if counts.most_common(1)[0][1] >= AGREE * counts.total()
+            for label, counts in votes.items()
+            if counts.most_common(1)[0][1] >= MIN_AGREEMENT * counts.total()
         }
-        names |= _by_words(data, rows, {row.label for row in rows} - of_train - {*names})
+        names |= _by_words(data, rows, {row.label for row in rows} - train_labels - {*names})
         return {
             spelling: names[label]
             for spelling in spellings
@@ -207,36 +207,36 @@ class _Labelled(NamedTuple):
 
 
 def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
-    """Labels of the other splits to those that most of their rows get by their words.
+    """The labels of train that most rows of a label get by their words.
 
-    No two of them may stand for the same one, nor for one that occurs in the same split.
+    No two labels may stand for the same one, nor for one that occurs in the same split.
     """
     train = [row for row in rows if row.split == "train"]
-    train = train[:: -(-len(train) // MOST_ROWS) or 1]
-    asked = [row for row in rows if row.label in labels]
-    if not asked or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
+    train = train[:: -(-len(train) // MAX_ROWS) or 1]
+    unknown = [row for row in rows if row.label in labels]
+    if not unknown or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
         return {}
-    texts, new = ([data.rows[row.row_index].input for row in part] for part in (train, asked))
+    texts, new = ([data.rows[row.row_index].input for row in part] for part in (train, unknown))
     predicted = predicted_labels(texts, [row.label for row in train], new)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for row, label in zip(asked, predicted, strict=True):
+    for row, label in zip(unknown, predicted, strict=True):
         votes[row.label][label] += 1
     best = {label: counts.most_common(1)[0] for label, counts in votes.items()}
     claims = Counter(label for label, _ in best.values())
-    other_words: dict[str, set[str]] = defaultdict(set)
+    labels_of_split: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        other_words[row.split].add(row.label)
-    taken = {row.label: other_words[row.split] for row in asked}
+        labels_of_split[row.split].add(row.label)
+    labels_taken = {row.label: labels_of_split[row.split] for row in unknown}
     return {
         label: meant
         for label, (meant, rows) in best.items()
         if claims[meant] == 1
-        and meant not in taken[label]
-        and rows >= max(FEWEST_VOTES, MAJORITY * votes[label].total())
+        and meant not in labels_taken[label]
+        and rows >= max(MIN_VOTES, MIN_VOTE_SHARE * votes[label].total())
     }
 
 
-class OneClass(Kind):
+class OneClass(FaultKind):
     """A training split in which all rows have the same label."""
 
     name = "one-class"
@@ -248,7 +248,7 @@ class OneClass(Kind):
     )
     remedy = "changes nothing; add rows with other labels, or name another label column"
     severity = "serious"
-    mends = False
+    has_remedy = False
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
@@ -257,11 +257,11 @@ class OneClass(Kind):
         return [Fault(index, repr(label)) for index, label in train if label and len(labels) == 1]
 
 
-FEWEST = 3
-"""Inputs of a class that training, validation and test need between them."""
+MIN_INPUTS = 3
+"""Inputs of a class: one each for training, validation and test."""
 
 
-class RareLabels(Kind):
+class RareLabels(FaultKind):
     """Classes with fewer than three different inputs."""
 
     name = "rare-labels"
@@ -275,21 +275,21 @@ class RareLabels(Kind):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Those that are not another spelling of a class, correct or mistyped."""
+        """Rows with a rare label that is no other spelling of a class."""
         mistyped = MisspeltLabels().renamed(data)
         inputs: dict[str, set[str]] = defaultdict(set)
         for _, row, example in data.usable:
-            if len(rows := inputs[folded(row.label)]) < FEWEST:
+            if len(rows := inputs[folded(row.label)]) < MIN_INPUTS:
                 rows.add(example.key)
         return [
             Fault(index, f"{row.label!r} has {len(rows)}")
             for index, row, _ in data.usable
             if row.label and row.label not in mistyped
-            if len(rows := inputs[folded(row.label)]) < FEWEST
+            if len(rows := inputs[folded(row.label)]) < MIN_INPUTS
         ]
 
 
-class LabelNoise(Kind):
+class LabelNoise(FaultKind):
     """Rows of train whose words go with another label."""
 
     name = "label-noise"
@@ -304,25 +304,25 @@ class LabelNoise(Kind):
     uses_model = True
 
     def missing(self, data: CheckedRows) -> str:
-        return why_not(data)
+        return reason_not_checked(data)
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with a suspected label, and the label that the others suggest."""
-        if why_not(data):
+        """Rows with a suspected label, and the label that the other rows suggest."""
+        if reason_not_checked(data):
             return []
         trust = label_trust(data)
         return [
             Fault(
                 index, f"{data.rows[index].label!r} may be {label!r} (confidence {confidence:.0%})"
             )
-            for index, marked, label, confidence in zip(
-                trust.places, self.marked(trust), trust.predicted, trust.confidence, strict=True
+            for index, faulty, label, confidence in zip(
+                trust.places, self.has_fault(trust), trust.predicted, trust.confidence, strict=True
             )
-            if marked
+            if faulty
         ]
 
-    def marked(self, trust: LabelTrust) -> tuple[bool, ...]:
-        """Whether each of the rows has the fault."""
+    def has_fault(self, trust: LabelTrust) -> tuple[bool, ...]:
+        """Whether each row has the fault."""
         return trust.suspected
 
 
@@ -334,13 +334,13 @@ class Relabel(LabelNoise):
     title = "have a label that is probably wrong, and another one is very likely"
     remedy = (
         "changes only the train split; if a file has no splits, divide it first. It writes the "
-        f"label that words predict, if its probability is {CONFIDENT:.0%} or more and the present "
-        "label is very unlikely. Other suspected rows stay as they are; if `label-noise` is named "
-        "too, it leaves them out"
+        f"label that words predict, if its probability is {MIN_CONFIDENCE_TO_REPLACE:.0%} or more "
+        "and the present label is very unlikely. Other suspected rows stay as they are; if "
+        "`label-noise` is named too, it leaves them out"
     )
     instead_of = "label-noise"
 
-    def marked(self, trust: LabelTrust) -> tuple[bool, ...]:
+    def has_fault(self, trust: LabelTrust) -> tuple[bool, ...]:
         return trust.sure
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:

@@ -1,4 +1,4 @@
-"""Rows of another length or language than the others, and answers that teach little."""
+"""Rows whose length or language is unusual, and answers that teach little."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from sweeper.data.examples import normalised
 from sweeper.data.long_rows import long_row
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 
-MOST = 3.5
+MAX_Z_SCORE = 3.5
 """Modified z-score of an outlier (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
 
-LEAST_SPREAD = 0.2
-"""Lower bound of the median deviation of log lengths: else rows that are nearly equally long would
-all be outliers."""
+MIN_SPREAD = 0.2
+"""Lower bound of the median deviation of log lengths, for rows of nearly equal length."""
 
-BEYOND = math.log(3)
-"""Where lengths differ much, as in the mixed tasks of T0, the score leaves all of them in. There,
-an outlier is three times as long as 95% of the rows, or a third of what 95% have at least. Where
-they differ little but for a few, no more than 5% of the rows are too long, and 5% too short."""
+MARGIN_OF_LOG_LENGTH = math.log(3)
+"""If lengths differ much, as in the mixed tasks of T0, no z-score is an outlier. Then an outlier is
+three times as long as 95% of the rows, or a third as long. If they differ little, at most 5% of the
+rows are too long, and 5% too short."""
 
-LEAST_LONG = 200
-"""Characters up to which no text is too long, such as a sentence among answers of one word."""
+MIN_LONG_CHARACTERS = 200
+"""Characters up to which no text is too long."""
 
-LEAST_ROWS = 30
+MIN_ROWS = 30
 
 
-class Lengths(Kind):
+class Lengths(FaultKind):
     """Rows whose input or answer is far from the usual length, on a logarithmic scale."""
 
     name = "lengths"
@@ -58,25 +57,32 @@ class Lengths(Kind):
 
 
 def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
-    if len(sizes) < LEAST_ROWS:
+    if len(sizes) < MIN_ROWS:
         return
     logs = {index: math.log(size + 1) for index, size in sizes.items()}
     middle = median(logs.values())
-    spread = max(median(abs(log - middle) for log in logs.values()), LEAST_SPREAD)
+    spread = max(median(abs(log - middle) for log in logs.values()), MIN_SPREAD)
     ordered = sorted(logs.values())
-    most, fewest = ordered[int(0.95 * len(ordered))], ordered[int(0.05 * len(ordered))]
+    percentile_95, percentile_5 = (
+        ordered[int(0.95 * len(ordered))],
+        ordered[int(0.05 * len(ordered))],
+    )
     # 0.6745 makes the median deviation of a normal distribution its standard deviation.
-    far = MOST * spread / 0.6745
-    lower = min(max(middle - far, fewest - BEYOND), fewest)
-    upper = max(min(middle + far, most + BEYOND), most, math.log(LEAST_LONG + 1))
+    far = MAX_Z_SCORE * spread / 0.6745
+    lower = min(max(middle - far, percentile_5 - MARGIN_OF_LOG_LENGTH), percentile_5)
+    upper = max(
+        min(middle + far, percentile_95 + MARGIN_OF_LOG_LENGTH),
+        percentile_95,
+        math.log(MIN_LONG_CHARACTERS + 1),
+    )
     for index, log in logs.items():
         if not lower <= log <= upper:
             usual = round(math.exp(middle) - 1)
             yield index, f"{sizes[index]:,} characters; the median is {usual:,}"
 
 
-class Truncation(Kind):
-    """Rows of which training would not see the end."""
+class Truncation(FaultKind):
+    """Rows that training would cut."""
 
     name = "truncation"
     order = 82
@@ -119,22 +125,20 @@ _FUNCTION_WORDS = {
 _WORDS = {name: frozenset(words.split()) for name, words in _FUNCTION_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
 
-LEAST_HITS = 2
-"""Different function words that a language is told by; a single one may be a name."""
+MIN_DIFFERENT_WORDS = 2
+"""Different function words that a text needs to be of a language; a single one may be a name."""
 
-LEAST_PROSE = 0.15
-"""Share of the words that are function words. Prose has a third or more; names of variables that
-look like function words are rarer in code."""
+MIN_SHARE_OF_FUNCTION_WORDS = 0.15
+"""Prose has a third or more; in code, names that look like function words are rarer."""
 
 MAIN_SHARE = 0.8
-"""Share of the rows in one language from which on the others stand out. Below it, the data set is
-meant to hold several."""
+"""Share of the rows that have the main language. Below it, the data set has several on purpose."""
 
-_LOOKED_AT = 2000
-"""Characters of a text."""
+_MAX_CHARACTERS = 2000
+"""Characters of a text that its language is determined from."""
 
 
-class Languages(Kind):
+class Languages(FaultKind):
     """Rows whose input or answer is in another language or script than nearly all others."""
 
     name = "languages"
@@ -146,14 +150,14 @@ class Languages(Kind):
     remedy = "leaves them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Inputs and answers are looked at apart, since a translation has two languages.
+        """Faults of inputs and of answers, separately, since a translation has two languages.
 
-        If hardly any of one of them is in a language, such as tables, that of the other counts.
+        If most inputs have no language, as tables, that of the answers counts; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
         answers = {index: language(row.written) for index, row, _ in data.usable if row.written}
-        mains = _main(inputs), _main(answers)
+        mains = _main_language(inputs), _main_language(answers)
         other = {"input": mains[1], "answer": mains[0]}
         for what, names, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
             if main == "" and list(names.values()).count("") >= MAIN_SHARE * len(names):
@@ -164,7 +168,7 @@ class Languages(Kind):
         return [Fault(index, detail) for index, detail in sorted(details.items())]
 
 
-def _main(names: Mapping[int, str]) -> str:
+def _main_language(names: Mapping[int, str]) -> str:
     """The language of nearly all texts that are in a language; empty if there is none."""
     counts = Counter(name for name in names.values() if name)
     ((main, most),) = counts.most_common(1) or [("", 0)]
@@ -172,22 +176,24 @@ def _main(names: Mapping[int, str]) -> str:
 
 
 def language(text: str) -> str:
-    """The language of a text by its function words, or its script; empty where neither tells.
+    """The language of a text by its function words, or its script; empty if neither is clear.
 
     >>> language("Wie kann ich die Karte sperren?"), language("Где моя карта?"), language("Ok, 5!")
     ('German', 'Cyrillic', '')
     """
-    words = _WORD.findall(text[:_LOOKED_AT].casefold())
+    words = _WORD.findall(text[:_MAX_CHARACTERS].casefold())
     scripts = Counter(_script(word) for word in words)
     if not scripts:
         return ""
-    script, many = scripts.most_common(1)[0]
+    script, count = scripts.most_common(1)[0]
     if script != "Latin":
-        return script if many > scripts.total() / 2 else ""
+        return script if count > scripts.total() / 2 else ""
     hits = Counter({name: sum(word in usual for word in words) for name, usual in _WORDS.items()})
     (best, most), (_, second) = hits.most_common(2)
     different = len(_WORDS[best].intersection(words))
-    clear = different >= LEAST_HITS and most >= max(2 * second, LEAST_PROSE * len(words))
+    clear = different >= MIN_DIFFERENT_WORDS and most >= max(
+        2 * second, MIN_SHARE_OF_FUNCTION_WORDS * len(words)
+    )
     return best if clear else ""
 
 
@@ -208,7 +214,7 @@ _REFUSAL = re.compile(
 )
 
 
-class Refusals(Kind):
+class Refusals(FaultKind):
     """Canned refusals, which other models wrote."""
 
     name = "refusals"
@@ -219,23 +225,23 @@ class Refusals(Kind):
     in_plan = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
-        """Where an answer begins like a refusal or speaks as a language model.
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        """Empty if the answer begins like a refusal or speaks as a language model, else None.
 
-        An assistant that has tools says which of them it lacks, on purpose.
+        An assistant with tools refuses on purpose what they cannot do.
         """
         has_tools = row.example and any(turn.more for turn in row.example.messages)
         return "" if _REFUSAL.search(row.written) and not has_tools else None
 
 
-LEAST_WORDS = 4
+MIN_WORDS = 4
 """A shorter answer (`yes`, `entailment`) may be right for many questions."""
 
-LEAST_QUESTIONS = 5
-LEAST_SHARE = 0.005
+MIN_QUESTIONS = 5
+MIN_SHARE_OF_ROWS = 0.005
 
 
-class Boilerplate(Kind):
+class Boilerplate(FaultKind):
     """One long answer to many different questions."""
 
     name = "boilerplate"
@@ -246,18 +252,18 @@ class Boilerplate(Kind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer at least five questions, and one of 200 rows, have."""
-        asked: dict[str, dict[str, None]] = defaultdict(dict)
+        """Rows whose answer at least five questions, and 0.5% of the rows, have."""
+        questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:
             answer = normalised(row.written)
-            if len(answer.split()) >= LEAST_WORDS:
-                asked[answer][example.key] = None
+            if len(answer.split()) >= MIN_WORDS:
+                questions[answer][example.key] = None
                 places[answer].append(index)
-        least = max(LEAST_QUESTIONS, LEAST_SHARE * len(data.rows))
+        min_questions = max(MIN_QUESTIONS, MIN_SHARE_OF_ROWS * len(data.rows))
         return [
             Fault(index, f"{len(keys)} questions have it: {answer[:60]!r}")
-            for answer, keys in asked.items()
-            if len(keys) >= least
+            for answer, keys in questions.items()
+            if len(keys) >= min_questions
             for index in places[answer]
         ]

@@ -7,10 +7,10 @@ from sweeper.data.examples import SPLITS, normalised
 from sweeper.data.rows import FileRow
 from sweeper.data.similar import near_earlier, near_later, reason_not_available
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 
-class Duplicates(Kind):
+class Duplicates(FaultKind):
     """The same input with the same answer in the same split, apart from case and white space."""
 
     name = "duplicates"
@@ -34,7 +34,7 @@ class Duplicates(Kind):
         return faults
 
 
-class NearDuplicates(Kind):
+class NearDuplicates(FaultKind):
     """Rows of the same split whose texts differ in a few characters."""
 
     name = "near-duplicates"
@@ -55,7 +55,7 @@ class NearDuplicates(Kind):
         ]
 
 
-class Leakage(Kind):
+class Leakage(FaultKind):
     """Inputs of validation or test that are also in train, or of test in validation."""
 
     name = "leakage"
@@ -68,19 +68,22 @@ class Leakage(Kind):
     compares = "inputs"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        held: dict[str, tuple[int, int]] = {}
+        last_split: dict[str, tuple[int, int]] = {}
         for _, row, example in data.usable:
             rank = SPLITS.index(row.split)
-            if rank >= held.get(example.key, (0, 0))[0]:
-                held[example.key] = (rank, row.line)
+            if rank >= last_split.get(example.key, (0, 0))[0]:
+                last_split[example.key] = (rank, row.line)
         return [
-            Fault(index, f"as line {held[example.key][1]} of {SPLITS[held[example.key][0]]}")
+            Fault(
+                index,
+                f"as line {last_split[example.key][1]} of {SPLITS[last_split[example.key][0]]}",
+            )
             for index, row, example in data.usable
-            if SPLITS.index(row.split) < held[example.key][0]
+            if SPLITS.index(row.split) < last_split[example.key][0]
         ]
 
 
-class NearLeakage(Kind):
+class NearLeakage(FaultKind):
     """Rows that differ in a few characters from a row of a later split."""
 
     name = "near-leakage"
@@ -99,7 +102,7 @@ class NearLeakage(Kind):
         ]
 
 
-class EvaluationSets(Kind):
+class EvaluationSets(FaultKind):
     """Rows that are in an evaluation set, or share a run of 13 words with one of its rows."""
 
     name = "evaluation-sets"
@@ -114,20 +117,29 @@ class EvaluationSets(Kind):
         return "" if data.against else "give the evaluation set with --against FILE"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        held = [row for row in data.against if row.example is not None]
-        keys = {row.example.key: row.line for row in held if row.example}
-        quoted = {window: row.line for row in held for window in windows(_whole(row))}
+        evaluation_rows = [row for row in data.against if row.example is not None]
+        keys = {row.example.key: row.line for row in evaluation_rows if row.example}
+        quoted = {
+            window: row.line
+            for row in evaluation_rows
+            for window in windows(_input_and_answer(row))
+        }
         faults = []
         for index, row, example in data.usable:
             line = keys.get(example.key)
             if line is None:
                 line = next(
-                    (quoted[window] for window in windows(_whole(row)) if window in quoted), None
+                    (
+                        quoted[window]
+                        for window in windows(_input_and_answer(row))
+                        if window in quoted
+                    ),
+                    None,
                 )
             if line is not None:
                 faults.append(Fault(index, f"as line {line} of the evaluation set"))
         return faults
 
 
-def _whole(row: FileRow) -> str:
+def _input_and_answer(row: FileRow) -> str:
     return f"{row.input}\n{row.written}"

@@ -1,4 +1,4 @@
-"""Texts with characters that do not belong there: garbled, invisible, chat markers or secrets."""
+"""Faults of characters in texts: garbled, invisible, chat markers, HTML, secrets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweeper.data.private import private_in, redacted
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Kind
+from sweeper.features.quality._kinds.base import FaultKind
 
-_RUN = re.compile(r"[\x80-\uffff]{2,}")
+_NON_ASCII_RUN = re.compile(r"[\x80-\uffff]{2,}")
 
 
-class Garbled(Kind):
+class Garbled(FaultKind):
     """Lost characters, and UTF-8 that was read as Latin-1 or cp1252."""
 
     name = "garbled"
@@ -28,7 +28,7 @@ class Garbled(Kind):
     safe = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         if not is_garbled(_texts(row)):
             return None
         return "" if self.mendable(row) else "characters are lost"
@@ -36,7 +36,7 @@ class Garbled(Kind):
     def mendable(self, row: FileRow) -> bool:
         return restored(_texts(row)) != _texts(row)
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
         new = data.with_texts(row, restored)
         if row.label and restored(row.label) != row.label:
             new = data.with_label(new, restored(row.label))
@@ -48,12 +48,12 @@ def _texts(row: FileRow) -> str:
 
 
 def restored(text: str) -> str:
-    """The text with runs of UTF-8 bytes that were read as cp1252 or Latin-1 put right.
+    """The text with UTF-8 that was read as cp1252 or Latin-1 decoded as UTF-8.
 
     >>> restored("cafÃ© and naïve")
     'café and naïve'
     """
-    return _RUN.sub(lambda match: _decoded(match[0]), text)
+    return _NON_ASCII_RUN.sub(lambda match: _decoded(match[0]), text)
 
 
 def _decoded(run: str) -> str:
@@ -65,7 +65,7 @@ def _decoded(run: str) -> str:
     return run
 
 
-class WhiteSpace(Kind):
+class WhiteSpace(FaultKind):
     """White space at the end of a text, and characters that cannot be seen."""
 
     name = "white-space"
@@ -77,14 +77,14 @@ class WhiteSpace(Kind):
     safe = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
-        return "" if row.example and self.mended(data, row).fields != row.fields else None
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        return "" if row.example and self.mended_row(data, row).fields != row.fields else None
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
         form = data.forms[row.path].of(row.fields)
         strip: Callable[[str], str] = str.strip if row.label else str.rstrip
         if form.columns.get("completion") == "canonical_solution":
-            strip = str  # the answer goes on where the prompt ends, so its last line counts
+            strip = str  # the answer continues the last line of the prompt
         return data.with_texts(row, lambda text: strip(visible(text)))
 
 
@@ -97,8 +97,8 @@ _MARKER = re.compile(
 )
 
 
-class Templated(Kind):
-    """Texts that a chat template was applied to before."""
+class Templated(FaultKind):
+    """Texts to which a chat template was applied before."""
 
     name = "templated"
     order = 22
@@ -108,10 +108,10 @@ class Templated(Kind):
     in_plan = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
-        """Unless all of the data is one templated text a row."""
-        templated = row.example is None or row.example.templated
-        return "" if not templated and is_templated(_texts(row)) else None
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        """None if the row is one text that a chat template was applied to."""
+        is_templated_row = row.example is None or row.example.templated
+        return "" if not is_templated_row and is_templated(_texts(row)) else None
 
     @staticmethod
     def mended_text(text: str) -> str:
@@ -133,7 +133,7 @@ _ENTITY = re.compile(r"&(?:[a-z][a-z0-9]{1,30}|#\d{1,7}|#x[0-9a-f]{1,6});", re.I
 _ABOUT_MARKUP = re.compile(r"```|\b(?:x?html|xml|css|javascript|web ?page|markup|tags?)\b", re.I)
 
 
-class Markup(Kind):
+class Markup(FaultKind):
     """HTML tags and entities, which an export from web pages leaves in texts."""
 
     name = "markup"
@@ -147,13 +147,13 @@ class Markup(Kind):
     def missing(self, data: CheckedRows) -> str:
         return "code may hold HTML" if data.task == "code" else ""
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
-        """Unless the row speaks of markup or holds code."""
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        """None if the row is about markup or holds code."""
         text = f"{row.input}\n{row.written}"
-        parts = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
+        tags = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
         if self.mended_text(text) == text or _ABOUT_MARKUP.search(text):
             return None
-        return listing([*parts], 3)
+        return listing([*tags], 3)
 
     @staticmethod
     def mended_text(text: str) -> str:
@@ -167,7 +167,7 @@ class Markup(Kind):
         return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
 
 
-class Private(Kind):
+class Private(FaultKind):
     """Keys, passwords, addresses and numbers of persons."""
 
     name = "private"
@@ -180,5 +180,5 @@ class Private(Kind):
     compares = "nothing"
     mended_text = staticmethod(redacted)
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return ", ".join(private_in(f"{row.input}\n{row.written}")) or None

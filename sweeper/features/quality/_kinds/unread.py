@@ -12,10 +12,10 @@ from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
 from sweeper.data.table import Fields
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Fault, Kind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 
-class LastTurn(Kind):
+class LastTurn(FaultKind):
     """Conversations that do not end with a turn of the assistant."""
 
     name = "last-turn"
@@ -28,13 +28,13 @@ class LastTurn(Kind):
     remedy = "cuts off what follows the last answer"
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         for turns in _turns(data, row).values() if row.example else ():
             if (role := role_of(turns[-1])) != "assistant":
                 return f"the last turn is of {role}"
         return None
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
         fields = dict(row.fields)
         for column, turns in _turns(data, row).items():
             while role_of(turns[-1]) != "assistant":
@@ -44,13 +44,13 @@ class LastTurn(Kind):
 
 
 def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
-    """The turns of a whole conversation, by its column; none if the row has another form."""
+    """The turns of a conversation by its column; empty if the row has another form."""
     column = data.forms[row.path].of(row.fields).columns.get("messages", "")
     turns = turns_of(row.fields.get(column))
     return {column: [*turns]} if turns else {}
 
 
-class TwoFormats(Kind):
+class TwoFormats(FaultKind):
     """Rows that have all columns of two formats, such as `messages` and `prompt`/`completion`."""
 
     name = "two-formats"
@@ -76,25 +76,25 @@ class TwoFormats(Kind):
                 faults.append(Fault(index, f"not read: {names}"))
         return faults
 
-    def mended(self, data: CheckedRows, row: FileRow) -> FileRow:
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
         empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
         return data.with_fields(row, {**row.fields, **empty})
 
 
-_WITH_ANSWER = ("messages", "instruction", "prompt-completion", "translation")
-"""Formats of a question with its answer. A column `text` often holds both once more, on purpose."""
+_ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation")
+"""Formats with a question and an answer. A column `text` often repeats both on purpose."""
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The forms that a row with these columns may have besides the one that is read."""
+    """The forms of the columns of a row that are not read."""
     own = data.forms[row.path].of(row.fields)
-    if own.format not in _WITH_ANSWER:
+    if own.format not in _ANSWER_FORMATS:
         return []
     present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
     forms = [
         Form(other.name, shape.columns(present, {}), ())
         for other in trainable().values()
-        if other.name in _WITH_ANSWER and other.name != own.format
+        if other.name in _ANSWER_FORMATS and other.name != own.format
         for shape in other.shapes
     ]
     return [replace(form, columns=_needed(form)) for form in forms if form.columns]
@@ -105,5 +105,5 @@ def _needed(form: Form) -> dict[str, str]:
 
 
 def _unread(forms: list[Form], fields: Fields) -> list[str]:
-    """The columns of another form in which a row has everything."""
+    """The columns of the first of these forms that the row has completely."""
     return next(([*form.columns.values()] for form in forms if form.has(fields)), [])

@@ -1,14 +1,14 @@
-"""Rows that training leaves out: they cannot be read, lack a form, or are empty."""
+"""Rows that training leaves out: unreadable, of no known form, or empty."""
 
 from __future__ import annotations
 
 from sweeper.data.detect_columns import Form
 from sweeper.data.rows import FileRow
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import Kind
+from sweeper.features.quality._kinds.base import FaultKind
 
 
-class Unreadable(Kind):
+class Unreadable(FaultKind):
     """Broken JSON, or more cells than columns."""
 
     name = "unreadable"
@@ -19,11 +19,11 @@ class Unreadable(Kind):
     safe = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return None if row.readable else row.reason
 
 
-class OtherForm(Kind):
+class OtherForm(FaultKind):
     """Rows that can be read but not be trained on."""
 
     name = "form"
@@ -33,12 +33,12 @@ class OtherForm(Kind):
     remedy = "leaves them out"
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return row.reason if row.readable and not (row.example or row.empty) else None
 
 
-class EmptyRows(Kind):
-    """Nothing, or nothing but white space, where the input or the answer should be."""
+class EmptyRows(FaultKind):
+    """Rows whose input or answer is empty or white space."""
 
     name = "empty"
     order = 30
@@ -48,12 +48,12 @@ class EmptyRows(Kind):
     safe = True
     compares = "nothing"
 
-    def wrong(self, data: CheckedRows, row: FileRow) -> str | None:
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         return _empty_cells(data.forms.get(row.path), row) if row.empty else None
 
 
 def _empty_cells(form: Form | None, row: FileRow) -> str:
-    """The columns of input and answer that are empty, in words; "" where that is not known."""
+    """The empty columns of input and answer, in words; "" if they are not known."""
     columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
     empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
     return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""
