@@ -1,4 +1,4 @@
-"""Rows in another format. What a format cannot hold is refused."""
+"""Rows in another format. Rows that a format cannot hold are refused."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def _turns(example: Example) -> list[Message]:
     return [Message("user", example.text), Message("assistant", example.label)]
 
 
-def _beside(example: Example) -> Row:
+def _tests_field(example: Example) -> Row:
     return {"test_list": list(example.tests)} if example.tests else {}
 
 
-def _one_answer(example: Example) -> Example:
+def _require_one_answer(example: Example) -> Example:
     if len(example.references) > 1:
         raise Unfit("several accepted answers")
     return example
 
 
 def _messages(example: Example) -> Row:
-    messages = _turns(_one_answer(example))
+    messages = _turns(_require_one_answer(example))
     turns, tools = for_template(messages)
     trained = [message.trained for message in messages if message.role == "assistant"]
     answers = (turn for turn in turns if turn["role"] == "assistant")
@@ -52,13 +52,13 @@ def _messages(example: Example) -> Row:
         for call in turn.get("tool_calls", ()):
             function = call["function"]
             function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
-    return {"messages": turns, **({"tools": tools} if tools else {}), **_beside(example)}
+    return {"messages": turns, **({"tools": tools} if tools else {}), **_tests_field(example)}
 
 
 _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 
-def _all_trained(example: Example) -> list[Message]:
+def _require_trained(example: Example) -> list[Message]:
     turns = _turns(example)
     if not all(turn.trained for turn in turns):
         raise Unfit("answers of weight 0")
@@ -66,7 +66,7 @@ def _all_trained(example: Example) -> list[Message]:
 
 
 def _sharegpt(example: Example) -> Row:
-    turns, tools = for_template(_all_trained(_one_answer(example)))
+    turns, tools = for_template(_require_trained(_require_one_answer(example)))
     conversation = []
     for turn in turns:
         if calls := turn.get("tool_calls"):
@@ -76,18 +76,18 @@ def _sharegpt(example: Example) -> Row:
             conversation.append({"from": "function_call", "value": value})
         else:
             conversation.append({"from": _SPEAKERS[turn["role"]], "value": turn["content"]})
-    listed = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
-    return {"conversations": conversation, **listed, **_beside(example)}
+    tools_field = {"tools": json.dumps(tools, ensure_ascii=False)} if tools else {}
+    return {"conversations": conversation, **tools_field, **_tests_field(example)}
 
 
 def _pairs(example: Example) -> tuple[str, list[tuple[str, str]]]:
     """The system prompt, and every question with its answer."""
-    turns = _all_trained(example)
+    turns = _require_trained(example)
     if any(turn.more or turn.role == "tool" for turn in turns):
         raise Unfit("tool calls")
     system = turns.pop(0).content if turns[0].role == "system" else ""
-    asked, answers = turns[::2], turns[1::2]
-    return system, [(q.content, a.content) for q, a in zip(asked, answers, strict=True)]
+    questions, answers = turns[::2], turns[1::2]
+    return system, [(q.content, a.content) for q, a in zip(questions, answers, strict=True)]
 
 
 def _prompt_completion(example: Example) -> Row:
@@ -95,24 +95,24 @@ def _prompt_completion(example: Example) -> Row:
     if len(pairs) > 1:
         raise Unfit("several turns")
     ((prompt, answer),) = pairs
-    several = len(example.references) > 1
-    completion: object = list(example.references) if several else answer
-    named = {"system": system} if system else {}
-    return {**named, "prompt": prompt, "completion": completion, **_beside(example)}
+    several_answers = len(example.references) > 1
+    completion: object = list(example.references) if several_answers else answer
+    system_field = {"system": system} if system else {}
+    return {**system_field, "prompt": prompt, "completion": completion, **_tests_field(example)}
 
 
 def _alpaca(example: Example) -> Row:
-    system, pairs = _pairs(_one_answer(example))
-    (question, answer), earlier = pairs[-1], [list(pair) for pair in pairs[:-1]]
+    system, pairs = _pairs(_require_one_answer(example))
+    (question, answer), history = pairs[-1], [list(pair) for pair in pairs[:-1]]
     row: Row = {"instruction": question, "input": "", "output": answer}
-    more = {"system": system, "history": earlier, **_beside(example)}
-    return row | {name: value for name, value in more.items() if value}
+    optional_fields = {"system": system, "history": history, **_tests_field(example)}
+    return row | {name: value for name, value in optional_fields.items() if value}
 
 
 def _text_label(example: Example) -> Row:
     if example.label is not None:
         return {"text": example.text, "label": example.label}
-    system, pairs = _pairs(_one_answer(example))
+    system, pairs = _pairs(_require_one_answer(example))
     if system or len(pairs) > 1 or example.tests:
         raise Unfit("more than one text and one answer")
     ((text, label),) = pairs
@@ -137,14 +137,14 @@ TARGETS: Mapping[str, Callable[[Example], Row]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """Rows to write, read anew at each pass.
+    """Rows to write, read anew in each pass.
 
     Args:
-        data: The rows as they are.
+        data: The original rows.
         to: The format; None to write the same cells in another kind of file.
-        suffix: Of the file.
-        carried: Columns that no role uses and that are written beside.
-        left: Columns that would be mistaken for a part of the new format.
+        suffix: Suffix of the file.
+        carried: Columns without a role, which are written as well.
+        left: Columns that are left out, since they would be read as a part of the new format.
     """
 
     data: DataRows
@@ -171,19 +171,19 @@ class Conversion:
                 name: class_name(cell, names[name]) if name in names and cell is not None else cell
                 for name, cell in row.fields.items()
             }
-        made = TARGETS[to](row.example)
-        if self.suffix == ".parquet" and isinstance(made.get("tools"), list):
-            made["tools"] = json.dumps(made["tools"], ensure_ascii=False)
+        cells = TARGETS[to](row.example)
+        if self.suffix == ".parquet" and isinstance(cells.get("tools"), list):
+            cells["tools"] = json.dumps(cells["tools"], ensure_ascii=False)
         if self.suffix in (".csv", ".tsv"):
-            if isinstance(made.get("completion"), list):
+            if isinstance(cells.get("completion"), list):
                 raise Unfit("several accepted answers, which a cell cannot hold")
-            if any(isinstance(cell, str) and cell.strip() in NULL_WORDS for cell in made.values()):
+            if any(isinstance(cell, str) and cell.strip() in NULL_WORDS for cell in cells.values()):
                 raise Unfit("a word such as NA, which a cell cannot tell from nothing")
-        return made | {name: row.fields[name] for name in self.carried if name in row.fields}
+        return cells | {name: row.fields[name] for name in self.carried if name in row.fields}
 
     @property
     def left_out(self) -> dict[str, list[int]]:
-        """Reason to lines of the rows that are no example, and of those that cannot be read."""
+        """Lines of the rows that are no example or cannot be read, by the reason."""
         lines: dict[str, list[int]] = {}
         for row in self.data.rows:
             if not row.readable or (self.to is not None and row.example is None):
@@ -192,34 +192,36 @@ class Conversion:
 
 
 def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
-    """The conversion of a data set, after a look at every row.
+    """The conversion of a data set, after a check of every row.
 
     Raises:
-        DataError: Rows cannot be held; they are counted, with the formats that can.
+        DataError: The format cannot hold some rows; their number and a format that can are named.
     """
     forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
     used = {column for form in forms for column in form.columns.values()}
     used |= {name.partition(".")[0] for column in used for name in placeholders(column)}
-    free = [name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}]
-    carried = tuple(name for name in free if name.lower() not in known_names() - {"id"})
-    left = tuple(name for name in free if name not in carried) if to else ()
-    made = Conversion(data, to, suffix, carried, left)
+    unused = [
+        name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}
+    ]
+    carried = tuple(name for name in unused if name.lower() not in known_names() - {"id"})
+    left = tuple(name for name in unused if name not in carried) if to else ()
+    result = Conversion(data, to, suffix, carried, left)
     if to is not None:
-        _must_hold(made, to)
-    return made
+        _check_all_fit(result, to)
+    return result
 
 
-def _must_hold(made: Conversion, to: str) -> None:
+def _check_all_fit(result: Conversion, to: str) -> None:
     unfit: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
     lines: dict[str, int] = {}
     usable = 0
-    for row in made.data.rows:
+    for row in result.data.rows:
         if row.example is None:
             continue
         usable += 1
         for name, reasons in unfit.items():
             try:
-                made.row(row, name)
+                result.row(row, name)
             except Unfit as reason:
                 reasons[str(reason)] += 1
                 if name == to:
@@ -230,12 +232,12 @@ def _must_hold(made: Conversion, to: str) -> None:
         f"{reason} ({rows:,} rows, first line {lines[reason]})"
         for reason, rows in unfit[to].items()
     ]
-    able = [name for name, reasons in unfit.items() if not reasons]
-    instead = f"--to {able[0]} holds all of them" if able else "Write JSONL"
+    fitting_formats = [name for name, reasons in unfit.items() if not reasons]
+    remedy = f"--to {fitting_formats[0]} holds all of them" if fitting_formats else "Write JSONL"
     raise DataError(
         f"{unfit[to].total():,} of {usable:,} rows cannot be written as {to} in a "
-        f"{made.suffix} file",
+        f"{result.suffix} file",
         why=f"They hold {listing(why, 4)}.",
-        fix=f"{instead}; or leave these rows out of the source.",
-        where=made.data.name,
+        fix=f"{remedy}; or leave these rows out of the source.",
+        where=result.data.name,
     )

@@ -30,12 +30,12 @@ def split_spec(
     """The spec of a division within each class, by hash, by a column, or by time.
 
     Raises:
-        UsageError: Several of the last three are asked for.
+        UsageError: Several of the last three are given.
     """
-    ways = {"--by-hash": by_hash, "--group-by": group_by, "--by-time": by_time}
-    given = [flag for flag, value in ways.items() if value]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} were given", fix="Give one of them.")
+    flags = {"--by-hash": by_hash, "--group-by": group_by, "--by-time": by_time}
+    given_flags = [flag for flag, value in flags.items() if value]
+    if len(given_flags) > 1:
+        raise UsageError(f"{' and '.join(given_flags)} were given", fix="Give one of them.")
     split_by: dict[str, SplitBy] = {"--by-hash": "hash", "--group-by": "group", "--by-time": "time"}
     return DataSpec.model_construct(
         path=path,
@@ -43,7 +43,7 @@ def split_spec(
         validation_fraction=fractions[0],
         test_fraction=fractions[1],
         split_seed=seed,
-        split_by=split_by[given[0]] if given else "stratified",
+        split_by=split_by[given_flags[0]] if given_flags else "stratified",
         split_column=group_by or by_time,
     )
 
@@ -52,8 +52,8 @@ class DivisionFiles(Record):
     """The files of a division.
 
     Args:
-        rows: Of each split.
-        official: Splits that the source had.
+        rows: Number of rows of each split.
+        official: Splits of the source.
         labels: Rows of each class in each split.
         unreadable: Lines that are in no file.
     """
@@ -76,13 +76,15 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
     splits = split_of_rows(data, spec)
     counts = {split: splits.count(split) for split in SPLITS}
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    named = conversion(data, None, suffix)  # with the names of numbered classes
-    with replacing(output) as part:
-        part.mkdir()
+    named = conversion(data, None, suffix)  # writes class names in place of numbers
+    with replacing(output) as partial:
+        partial.mkdir()
         for split in filter(counts.__getitem__, SPLITS):
-            placed = zip(data.rows, splits, strict=True)
-            rows = (named.row(row, None) for row, row_split in placed if row_split == split)
-            write_rows(part / f"{split}{suffix}", rows, data.columns)
+            rows_with_splits = zip(data.rows, splits, strict=True)
+            rows = (
+                named.row(row, None) for row, row_split in rows_with_splits if row_split == split
+            )
+            write_rows(partial / f"{split}{suffix}", rows, data.columns)
     labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
     for row, row_split in zip(data.rows, splits, strict=True):
         if row_split is not None and row.label:
@@ -99,7 +101,7 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
 def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
     """The split of each row as in a run; None for rows that no file can hold.
 
-    Rows of official splits stay there, and rows that no trial reads, such as empty ones, in train.
+    Rows of official splits stay there; rows that no trial reads, such as empty ones, are in train.
 
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
@@ -110,10 +112,10 @@ def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
     if not missing:
         why = f"The data have {', '.join(data.official)} already."
         raise DataError("there is nothing to split", why=why, where=data.name)
-    divided = split_rows(data, spec).splits
-    taken = {example.key: split for split in missing for example in divided[split]}
+    examples_by_split = split_rows(data, spec).splits
+    split_by_key = {example.key: split for split in missing for example in examples_by_split[split]}
     return [
-        taken.get(row.example.key, "train")
+        split_by_key.get(row.example.key, "train")
         if row.readable and row.split == "train" and row.example is not None
         else row.split
         if row.readable
@@ -126,10 +128,10 @@ class ConvertedFiles(Record):
     """The files of a conversion.
 
     Args:
-        format: Of the rows; None where only the kind of file is another.
-        rows: How many were written.
-        left_out: Lines of the rows that were not written, by the reason.
-        left_columns: Columns that were not written, since the format would read them.
+        format: Format of the rows; None if only the kind of file changes.
+        rows: Number of rows written.
+        left_out: Lines of the rows that were left out, by the reason.
+        left_columns: Columns that were left out, since the format would read them.
     """
 
     files: tuple[str, ...]
@@ -143,7 +145,7 @@ def target_format(to: str | None) -> str | None:
     """The format that a flag names.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is no such format.
     """
     if to is not None and to not in TARGETS:
         raise UsageError(f"{to!r} is not a format", fix=near_match(to, TARGETS), where="--to")
@@ -154,7 +156,7 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
     """Write the rows in another format: a file, or one for each split in a new folder.
 
     Raises:
-        UsageError: The output exists, or is no kind of file that can be written.
+        UsageError: The output exists, or its kind of file cannot be written.
         DataError: The format cannot hold all rows.
     """
     must_be_free(output)
@@ -168,19 +170,19 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
             where="-o",
         )
     suffix = Path(name_in_folder(first)).suffix if folder else writable_suffix(output, first)
-    made = conversion(data, to, suffix)
+    result = conversion(data, to, suffix)
     names = {split: f"{split}{suffix}" if folder else "" for split in splits}
-    with replacing(output) as part:
+    with replacing(output) as partial:
         if folder:
-            part.mkdir()
+            partial.mkdir()
         for split, name in names.items():
-            columns = list(dict.fromkeys(name for row in made.rows(split) for name in row))
-            write_rows(part / name, made.rows(split), columns)
-    left_out = {reason: tuple(lines) for reason, lines in made.left_out.items()}
+            columns = list(dict.fromkeys(name for row in result.rows(split) for name in row))
+            write_rows(partial / name, result.rows(split), columns)
+    left_out = {reason: tuple(lines) for reason, lines in result.left_out.items()}
     return ConvertedFiles(
         files=tuple(str(output / name) for name in names.values()),
         format=to,
         rows=len(data.rows) - sum(map(len, left_out.values())),
         left_out=left_out,
-        left_columns=made.left,
+        left_columns=result.left,
     )

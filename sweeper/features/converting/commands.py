@@ -60,11 +60,11 @@ def split(
         path, name, (validation_fraction, test_fraction), seed, by_hash, group_by, by_time
     )
     rows = rows_of(path, task, data_format, columns, name)
-    made = steps.write_splits(rows, spec, output)
+    division = steps.write_splits(rows, spec, output)
     if as_json:
-        typer.echo(made.model_dump_json(indent=2))
+        typer.echo(division.model_dump_json(indent=2))
     else:
-        show_division(made)
+        show_division(division)
 
 
 @commands.command("convert")
@@ -96,11 +96,11 @@ def convert(
 
     target = steps.target_format(to)
     rows = rows_of(path, task, data_format, columns, name)
-    made = steps.write_converted(rows, target, output)
+    converted = steps.write_converted(rows, target, output)
     if as_json:
-        typer.echo(made.model_dump_json(indent=2))
+        typer.echo(converted.model_dump_json(indent=2))
     else:
-        show_conversion(made)
+        show_conversion(converted)
 
 
 def answers() -> dict[str, Any]:

@@ -17,22 +17,26 @@ from sweeper.spec import Spec
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """The winner and its default on parts of the rows, and the default on all of them.
 
-    None where there are too few rows, or the objective has no curve.
+    None if there are too few rows, or the objective has no curve.
     """
-    asked, sizes = spec.features.of(Options).enabled, part_sizes(study.workload.train_rows)
-    if asked is False or not sizes or not objective_of(spec).at_rungs:
+    enabled, sizes = spec.features.of(Options).enabled, part_sizes(study.workload.train_rows)
+    if enabled is False or not sizes or not objective_of(spec).at_rungs:
         return None
     seeds = curve_seeds(study.search.confirmation_seeds)
-    each = []
+    seconds_by_candidate = []
     for cost in study.costs:
         clock = clock_of_default(cost.candidate, study.facts, study.workload)
-        whole = (clock.full_trial(replace(study.workload, train_rows=size)) for size in sizes)
-        each.append(2 * seeds * math.fsum(whole) + (seeds - 1) * cost.default)
+        part_seconds = (
+            clock.full_trial(replace(study.workload, train_rows=size)) for size in sizes
+        )
+        seconds_by_candidate.append(
+            2 * seeds * math.fsum(part_seconds) + (seeds - 1) * cost.default
+        )
     jobs = 2 * seeds * len(sizes) + seeds - 1
     return PhaseCost(
         title="data curve",
         content="training on parts of the rows",
         flag="--data-curve",
-        seconds=study.parallel(math.fsum(each) / len(each), jobs),
-        optional=asked is None,
+        seconds=study.parallel(math.fsum(seconds_by_candidate) / len(seconds_by_candidate), jobs),
+        optional=enabled is None,
     )

@@ -1,4 +1,4 @@
-"""Sizes and seeds of a data curve; refuses one of an objective that has none."""
+"""Sizes and seeds of a data curve; refuses objectives without one."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from sweeper.features.data_curve.options import Options
 from sweeper.metrics.objectives import objective_of
 from sweeper.spec import Spec
 
-# A part of fewer rows is a batch or two, whose training says nothing about all of them.
-_FEWEST = 16
+# A part of fewer rows is a batch or two, too little for a curve.
+_MIN_ROWS = 16
 
 
 def part_sizes(rows: int) -> tuple[int, ...]:
-    """The rows of an eighth, a quarter and half of a train split, as far as they are enough.
+    """The rows of an eighth, a quarter and half of a train split, without sizes that are too small.
 
-    Empty where they are not: a curve needs two of them beside all rows.
+    Empty if fewer than two are left: a curve needs two parts besides all rows.
 
     >>> part_sizes(4_000), part_sizes(100), part_sizes(50)
     ((500, 1000, 2000), (25, 50), ())
     """
-    sizes = tuple(size for share in (8, 4, 2) if (size := rows // share) >= _FEWEST)
+    sizes = tuple(size for share in (8, 4, 2) if (size := rows // share) >= _MIN_ROWS)
     return sizes if len(sizes) > 1 else ()
 
 
 def curve_seeds(confirmation_seeds: int) -> int:
-    """Trainings at each size: those of a finalist, but enough to see how seeds differ."""
+    """Trainings at each size: as many as of a finalist, but enough to see how seeds differ."""
     return max(3, confirmation_seeds)
 
 

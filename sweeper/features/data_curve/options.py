@@ -1,4 +1,4 @@
-"""Whether a data curve is made."""
+"""Whether the run makes a data curve."""
 
 from __future__ import annotations
 

@@ -13,19 +13,20 @@ from sweeper.features.data_curve.options import Options
 from sweeper.features.parts import Study
 
 NAME = "data_curve"
-# In two sweeps confirmation and test took up to a fifth less or more than the search foretold.
-_LEAST_ERROR = 0.1
+# Standard error of the forecast, on a log scale: in two sweeps, confirmation and test took up to a
+# fifth less or more than forecast from the search.
+_FORECAST_LOG_ERROR = 0.1
 
 
 def after_test(study: Study) -> None:
-    """Make the curve if it is asked for, was begun, or is planned and fits into what is left."""
-    asked = study.spec.features.of(Options).enabled
+    """Make the curve if it is requested, was begun, or is planned and fits into the time left."""
+    enabled = study.spec.features.of(Options).enabled
     begun = any(study.run.trials.glob("*/rows/*"))
     cost = study.plan.budget.features.get(NAME)
-    if asked is False or (asked is None and cost is None and not begun):
+    if enabled is False or (enabled is None and cost is None and not begun):
         return
     work = trainings(study)
-    undecided = not asked and not begun
+    undecided = not enabled and not begun
     if undecided and not study.fits(NAME, longest_seconds(study, work)):
         return
     if not work:
@@ -35,28 +36,28 @@ def after_test(study: Study) -> None:
 
 
 def trainings(study: Study) -> list[WorkItem]:
-    """The winner and its strategy's default, by number of rows; nothing of too few rows.
+    """The winner and its strategy's default, by number of rows; empty if there are too few.
 
-    All sizes of one seed come before the next seed, so that a curve is there early.
+    All sizes of one seed come before the next seed, so that there is a curve early.
     """
     plan, seal = study.plan, study.seal
     rows = plan.searched_rows
     if not (sizes := part_sizes(rows)):
         return []
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
-    kind = _kind(study, winner)
-    default = [number for number in _defaults(study) if _kind(study, number) == kind][:1]
+    candidate = _candidate(study, winner)
+    defaults = [number for number in _defaults(study) if _candidate(study, number) == candidate][:1]
     return [
         work_items.training_on_rows(number, size, seed)
         for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
-        for number in dict.fromkeys([winner, *default])
+        for number in dict.fromkeys([winner, *defaults])
         for size in (*sizes, rows)
         if size < rows or not (seed == plan.seed or confirmed(study.run.seed(number, seed)))
     ]
 
 
 def _defaults(study: Study) -> list[int]:
-    """The completed trials of the rule book's defaults."""
+    """The numbers of completed trials of the rule book's defaults."""
     return [
         number
         for number, result in sorted(study.results.items())
@@ -64,20 +65,20 @@ def _defaults(study: Study) -> list[int]:
     ]
 
 
-def _kind(study: Study, number: int) -> tuple[str, str]:
+def _candidate(study: Study, number: int) -> tuple[str, str]:
     config = study.configs[number]
     return config.strategy, config.model
 
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
-    """Upper end of the forecast in seconds, from the trials that it repeats on fewer rows."""
+    """Upper end of the forecast in seconds, from the trials that are repeated on fewer rows."""
     rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None
         result, config = study.results[item.trial], study.configs[item.trial]
-        # One that overfitted later, or not at all, on fewer rows is not stopped as early.
-        whole = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
+        # On fewer rows, a trial that was stopped early may run longer: count all rungs.
+        rungs_factor = config.budget.rungs / (result.stopped_at_rung or config.budget.rungs)
         share = (item.rows or rows) / rows
-        seconds += result.setup_seconds + result.evaluation_seconds * whole
-        seconds += result.training_seconds * whole * share
-    return seconds / max(1, study.workers) * math.exp(2 * _LEAST_ERROR)
+        seconds += result.setup_seconds + result.evaluation_seconds * rungs_factor
+        seconds += result.training_seconds * rungs_factor * share
+    return seconds / max(1, study.workers) * math.exp(2 * _FORECAST_LOG_ERROR)

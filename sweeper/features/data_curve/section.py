@@ -1,10 +1,10 @@
-"""How much data do I need? The winner and its default by the rows that they were trained on.
+"""How much data the task needs: the winner and its default by the number of training rows.
 
 error(rows) = level + slope x (rows ^ -exponent - 1) / exponent: a power law with a limit, a
 straight line in log(rows) for exponent 0, and gains that grow with each doubling below 0. Each
-exponent counts as much as it explains the trainings, of which those on more rows vary less and
-weigh more; level and slope are drawn from their t distributions. So the interval holds what the
-shape of the curve leaves open, the noise of seeds, and by resampling that of the validation items.
+exponent is weighted by how well it fits the trainings, of which those on more rows vary less and
+weigh more; level and slope are drawn from their t distributions. So the interval covers the
+uncertain shape of the curve, the noise of seeds, and by resampling that of the validation items.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from sweeper.reporting.parts import existing_panels, strategy_cell
 
 Floats = NDArray[np.float64]
 
-# Share of the draws within an interval of this file.
+# Coverage of the intervals.
 LEVEL = 0.9
 # On much data exponents lie between 0.07 and 0.35 (Hestness et al. 2017, arXiv:1712.00409); those
 # of a head on frozen features reach 1 (benchmarks/data_curve).
 _EXPONENTS = np.linspace(-1.0, 1.5, 51)
-# What a growing gain counts for beside a shrinking one before anything was trained. It is the rule
-# only where few rows teach a model next to nothing (benchmarks/data_curve).
-_GROWING = 0.3
+# Prior weight of an exponent with growing gains; 1 for others. Gains usually grow only where few
+# rows teach a model next to nothing (benchmarks/data_curve).
+_GROWING_GAIN_WEIGHT = 0.3
 # The noise of seeds falls with the rows to about this power: from an eighth to a half of them by a
 # factor of 0.61 (the power 0.36) for the head, 0.71 (0.25) for the layer (benchmarks/data_curve).
-_STEADIER = 0.25
-# Of one seed, the smaller part lies within the larger one, so that their errors go together: the
-# mean correlation of a part with one of twice the rows (benchmarks/data_curve).
-_TOGETHER = 0.27
+_NOISE_POWER = 0.25
+# Mean correlation of the errors of a part and of one with twice the rows. With one seed, the
+# smaller part lies within the larger one (benchmarks/data_curve).
+_CORRELATION_PER_DOUBLING = 0.27
 _DRAWS = 20_000
-# Resamples of the validation items; each is fitted and gives its share of the draws.
+# Resamples of the validation items; each is fitted and gives an equal share of the draws.
 _RESAMPLES = 100
-# A line through two sizes would fit whatever they are.
-_FEWEST_SIZES = 3
-# Places of the band up to all rows, and from there to twice as many.
-_PLACES, _FORECAST_PLACES = 19, 7
+# A line fits any two sizes, so a curve needs three.
+_MIN_SIZES = 3
+# Points of the band up to all rows, and from there to twice as many.
+_BAND_POINTS, _FORECAST_POINTS = 19, 7
 
 
 class DataPoint(Record):
-    """The trainings of one configuration on so many rows: a validation score of each."""
+    """The validation scores of one configuration's trainings on so many rows."""
 
     rows: int
     scores: tuple[float, ...]
@@ -103,18 +103,18 @@ class Figures(Record):
 
     @property
     def sentence(self) -> str:
-        """All that the curves say."""
+        """All sentences in one text."""
         return " ".join(self.sentences)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Draws of the curve that trainings come from, shape (draws,) each.
+    """Draws of the curve, shape (draws,) each.
 
     Args:
-        levels: Error where the bent rows are ``centers``.
-        slopes: Change of the error with the bent rows.
-        fewest: Rows that count as one.
+        levels: Error where the transformed rows are ``centers``.
+        slopes: Change of the error with the transformed rows.
+        fewest: Smallest number of rows, the unit of the transformation.
     """
 
     levels: Floats
@@ -125,8 +125,10 @@ class Curves:
 
     def at(self, rows: float) -> Floats:
         """The expected error with so many rows."""
-        bent = _bent(rows / self.fewest, self.exponents) - self.centers
-        return np.asarray(np.maximum(self.levels + self.slopes * bent, 0.0), dtype=np.float64)
+        transformed = _transformed(rows / self.fewest, self.exponents) - self.centers
+        return np.asarray(
+            np.maximum(self.levels + self.slopes * transformed, 0.0), dtype=np.float64
+        )
 
 
 def fit(
@@ -140,44 +142,47 @@ def fit(
 
     Args:
         rows: Training rows of each training, of at least three sizes; shape (trainings,).
-        seeds: Its seed, one training of it at each size; shape (trainings,).
-        errors: Its error, 0 or more, lower is better; shape (trainings,).
+        seeds: Seed of each training, once for each size; shape (trainings,).
+        errors: Error of each training, 0 or more; shape (trainings,).
     """
     counts, observed = np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64)
-    fewest, free = float(counts.min()), observed.size - 2
-    bent = _bent(counts / fewest, _EXPONENTS[:, None])
-    # Generalised least squares: in these units all trainings vary alike, and apart.
-    alone = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
-    ones, bent, observed = alone.sum(axis=1), bent @ alone.T, alone @ observed
-    sure = float(ones @ ones)
-    middle, center = float(observed @ ones) / sure, bent @ ones / sure
-    x, y = bent - np.outer(center, ones), observed - middle * ones
+    fewest, dof = float(counts.min()), observed.size - 2
+    transformed = _transformed(counts / fewest, _EXPONENTS[:, None])
+    # Generalised least squares: whitened, all trainings have the same variance and no correlation.
+    whitening = np.linalg.inv(np.linalg.cholesky(_covariance(counts, np.asarray(seeds))))
+    ones, observed = whitening.sum(axis=1), whitening @ observed
+    transformed = transformed @ whitening.T
+    ones_square = float(ones @ ones)
+    mean, center = float(observed @ ones) / ones_square, transformed @ ones / ones_square
+    x, y = transformed - np.outer(center, ones), observed - mean * ones
     squares = (x * x).sum(axis=1)
     slope = x @ y / squares
-    left = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
-    weight = -free / 2 * np.log(left) + np.where(_EXPONENTS < 0, np.log(_GROWING), 0.0)
+    residuals = ((y - slope[:, None] * x) ** 2).sum(axis=1) + 1e-12
+    weight = -dof / 2 * np.log(residuals) + np.where(
+        _EXPONENTS < 0, np.log(_GROWING_GAIN_WEIGHT), 0.0
+    )
     shares = np.exp(weight - weight.max())
-    which = rng.choice(shares.size, size=draws, p=shares / shares.sum())
-    noise = np.sqrt(left[which] / rng.chisquare(free, size=draws))
+    draw_indices = rng.choice(shares.size, size=draws, p=shares / shares.sum())
+    noise = np.sqrt(residuals[draw_indices] / rng.chisquare(dof, size=draws))
     first, second = rng.standard_normal((2, draws))
     return Curves(
-        levels=middle + noise / np.sqrt(sure) * first,
-        slopes=slope[which] + noise / np.sqrt(squares[which]) * second,
-        exponents=_EXPONENTS[which],
-        centers=center[which],
+        levels=mean + noise / np.sqrt(ones_square) * first,
+        slopes=slope[draw_indices] + noise / np.sqrt(squares[draw_indices]) * second,
+        exponents=_EXPONENTS[draw_indices],
+        centers=center[draw_indices],
         fewest=fewest,
     )
 
 
 def _covariance(rows: Floats, seeds: NDArray[np.int64]) -> Floats:
-    """Of the noise of trainings, up to a factor; shape (trainings, trainings)."""
+    """Covariance of the noise of trainings, up to a factor; shape (trainings, trainings)."""
     doublings = np.abs(np.log2(rows[:, None] / rows))
-    shared = np.where(seeds[:, None] == seeds, _TOGETHER**doublings, 0.0)
-    spread = (rows / rows.mean()) ** -_STEADIER
+    shared = np.where(seeds[:, None] == seeds, _CORRELATION_PER_DOUBLING**doublings, 0.0)
+    spread = (rows / rows.mean()) ** -_NOISE_POWER
     return np.asarray(shared * np.outer(spread, spread), dtype=np.float64)
 
 
-def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
+def _transformed(rows: ArrayLike, exponents: Floats) -> Floats:
     """(rows ^ -exponent - 1) / exponent (Box and Cox 1964), which is -log(rows) at 0."""
     safe = np.where(np.abs(exponents) < 1e-9, 1e-9, exponents)
     return np.asarray(np.expm1(-safe * np.log(rows)) / safe, dtype=np.float64)
@@ -185,20 +190,20 @@ def _bent(rows: ArrayLike, exponents: Floats) -> Floats:
 
 def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | NotMeasured:
     """What twice the training rows would bring the winner and its default."""
-    wanted = [trial for trial in run.trials if trial.parts]
-    wanted.sort(key=lambda trial: trial.config.number != winner)
-    metric = _metric(wanted, headline, loss_metric(run.plan.facts))
+    trials = [trial for trial in run.trials if trial.parts]
+    trials.sort(key=lambda trial: trial.config.number != winner)
+    metric = _metric(trials, headline, loss_metric(run.plan.facts))
     if metric is not headline and not run.plan.objective.is_loss:
         return NotMeasured(
             reason=f"Trials are compared by {run.plan.objective.title}, of which single items have "
             "no score. A data curve needs a loss or such scores."
         )
     rows = run.plan.searched_rows
-    curves = [curve for trial in wanted if (curve := _curve(trial, rows, metric)) is not None]
+    curves = [curve for trial in trials if (curve := _curve(trial, rows, metric)) is not None]
     if not part_sizes(rows):
         return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
     if not curves:
-        done = sum(len(trial.parts) for trial in wanted)
+        done = sum(len(trial.parts) for trial in trials)
         return NotMeasured(
             reason=f"{units.plural(done, 'training')} on parts of the rows are too few for a curve."
             if done
@@ -207,7 +212,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
             command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
         )
     items = next(
-        (training.items for training in wanted[0].trainings() if training.items is not None), None
+        (training.items for training in trials[0].trainings() if training.items is not None), None
     )
     return Figures(
         metric=metric,
@@ -219,7 +224,7 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
 
 
 def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Metric:
-    """The headline where each item of each training has its score, else the loss."""
+    """The headline metric if each item of each training has its score, else the loss."""
     runs = [run for trial in trials for _, run in _runs(trial, 0)]
     scored = headline.unit == "points" and all(
         run.items is not None
@@ -230,7 +235,7 @@ def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Met
 
 
 def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
-    """The trainings with their rows, each seed once for each size."""
+    """The trainings of a trial with their number of rows, each seed once for each size."""
     for run in trial.trainings():
         yield rows, run
     seeds = {run.seed for run in trial.trainings()}
@@ -243,8 +248,8 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
     runs = sorted(_runs(trial, rows), key=lambda drawing: (drawing[0], drawing[1].seed))
     counts = np.array([count for count, _ in runs], dtype=np.float64)
     seeds = [run.seed for _, run in runs]
-    sizes = np.unique(counts)
-    if sizes.size < _FEWEST_SIZES or counts.size < 2 * _FEWEST_SIZES:
+    unique_sizes = np.unique(counts)
+    if unique_sizes.size < _MIN_SIZES or counts.size < 2 * _MIN_SIZES:
         return None
     errors, weights = _errors(runs, metric)
     rng = np.random.default_rng(0)
@@ -253,18 +258,18 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
         for share in _resampled(weights, rng)
     ]
     means = errors @ (weights / weights.sum())
-    trained_on = np.geomspace(counts.min(), rows, _PLACES)
+    trained_on = np.geomspace(counts.min(), rows, _BAND_POINTS)
     band = [
         (row_count, _interval(np.concatenate([drawing.at(row_count) for drawing in drawn])))
         for row_count in trained_on
     ]
-    # Beyond all rows: what more rows change from here. The band's end is thus the sentence's gain.
-    now = band[-1][1].value
-    for row_count in np.geomspace(rows, 2 * rows, _FORECAST_PLACES):
+    # Beyond all rows: the change from here, so that the band's end is the gain in the sentence.
+    error_now = band[-1][1].value
+    for row_count in np.geomspace(rows, 2 * rows, _FORECAST_POINTS):
         gains = np.concatenate(
             [drawing.at(rows) - drawing.at(row_count) for drawing in drawn]
-        ).clip(max=now)
-        band.append((row_count, _interval(now - gains)))
+        ).clip(max=error_now)
+        band.append((row_count, _interval(error_now - gains)))
     gain = _interval(gains)
     return DataCurve(
         trial=trial.config.number,
@@ -275,7 +280,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
                 rows=int(size),
                 scores=tuple(_score(float(mean), metric) for mean in means[counts == size]),
             )
-            for size in sizes
+            for size in unique_sizes
         ),
         band=tuple(_band(round(row_count), interval, metric) for row_count, interval in band),
         twice=gain,
@@ -287,20 +292,20 @@ def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats
     """Errors of items, shape (trainings, items), and the weights of the items."""
     items = [run.items for _, run in runs]
     sizes = {item.costs.size if item is not None else 0 for item in items}
-    if len(sizes) > 1 or 0 in sizes:  # some were not kept: means alone
+    if len(sizes) > 1 or 0 in sizes:  # some items were not kept: use the means
         losses = [[run.result.validation_loss or 0.0] for _, run in runs]
         return np.array(losses), np.ones(1)
-    kept = [item for item in items if item is not None]
+    present = [item for item in items if item is not None]
     if metric.unit == "points":
-        return np.stack([1 - item.scores for item in kept]), np.ones(kept[0].scores.size)
-    return np.stack([item.costs for item in kept]), kept[0].weights
+        return np.stack([1 - item.scores for item in present]), np.ones(present[0].scores.size)
+    return np.stack([item.costs for item in present]), present[0].weights
 
 
 def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
-    """What each item counts in resamples of the items; it adds up to 1."""
+    """Weights of the items in each resample, which add up to 1."""
     for _ in range(_RESAMPLES):
-        taken = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights
-        yield taken / taken.sum() if taken.sum() > 0 else weights / weights.sum()
+        drawn = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights
+        yield drawn / drawn.sum() if drawn.sum() > 0 else weights / weights.sum()
 
 
 def _interval(draws: Floats) -> Interval:
@@ -325,29 +330,29 @@ def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterat
     yield f"Twice the data ({2 * rows:,} rows to train on) {_brings(first, role, metric)}."
     half, full = first.points[-2:] if first.points[-1].rows == rows else (None, None)
     if half is not None and full is not None and half.rows == rows // 2:
-        gained = float(np.mean(full.scores) - np.mean(half.scores))
-        gained = gained if metric.higher_is_better else -gained
-        yield f"Going from half of the rows to all of them brought {_amount(gained, metric)}."
+        gain = float(np.mean(full.scores) - np.mean(half.scores))
+        gain = gain if metric.higher_is_better else -gain
+        yield f"Going from half of the rows to all of them brought {_amount(gain, metric)}."
     for other in others:
         yield f"Twice the data {_brings(other, 'its default', metric)}."
 
 
 def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
     """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of ...``."""
-    who = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
+    model = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
     low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
     ends = f"90% interval {_number(low, metric)} to {_number(high, metric)}"
-    brought = f"{_amount(curve.twice.value, metric)} ({ends})"
+    gain = f"{_amount(curve.twice.value, metric)} ({ends})"
     if curve.seen:
-        return f"would bring {who} {brought}"
-    return f"would bring {who} nothing that could be seen: {brought}"
+        return f"would bring {model} {gain}"
+    return f"would bring {model} nothing that could be seen: {gain}"
 
 
 def _amount(gain: float, metric: Metric) -> str:
-    what = f"{metric.unit} less validation loss"
+    quantity = f"{metric.unit} less validation loss"
     if metric.unit == "points":
-        what = f"points of {words.on_validation(metric)}"
-    return f"{_number(gain, metric)} {what}"
+        quantity = f"points of {words.on_validation(metric)}"
+    return f"{_number(gain, metric)} {quantity}"
 
 
 def _number(gain: float, metric: Metric) -> str:
@@ -355,8 +360,8 @@ def _number(gain: float, metric: Metric) -> str:
 
 
 _WIDTH, _HEIGHT = 560, 300
-# What a bare label needs beside the last place of the curve, as a factor of the rows.
-_ROOM = 1.9
+# Space for a label right of the curve's end, as a factor of the rows.
+_LABEL_ROOM = 1.9
 _DEFAULT_DASH = [4, 3]
 
 
@@ -373,7 +378,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 
 def _decision(run: RunFiles) -> str:
-    """Why the phase was made or not, as a sentence; empty where that was not decided."""
+    """Why the phase was run or left out, as a sentence; empty if that was not decided."""
     decided = run.status.optional_phases.get("data_curve") if run.status else None
     return f"{words.sentence(decided.text)}." if decided else ""
 
@@ -384,7 +389,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def card(figures: Figures, findings: Findings) -> list[str]:
-    """The same."""
+    """What the curves show."""
     return [figures.sentence]
 
 
@@ -443,20 +448,20 @@ def _table(need: Figures) -> Table:
 
 def data_chart(need: Figures, description: str) -> Drawing:
     """Every curve with its band up to twice the rows, and a line at all rows that there are."""
-    share = need.metric.unit == "points"
-    factor = 100 if share else 1
+    in_percent = need.metric.unit == "points"
+    factor = 100 if in_percent else 1
     rows = [_rows(need, index, factor) for index in range(len(need.curves))]
     points = [point for _, curve in rows for point in curve]
     band = [point for curve, _ in rows for point in curve]
     scores = [point["y"] for point in [*points, *band]]
-    # A wide band must not squeeze what was measured: half of its span at either end is enough.
+    # A wide band must not squeeze the points: it gets half of their span at either end.
     room = (max(scores) - min(scores)) / 2
     ends = [end for point in band for end in (point["low"], point["high"])]
-    near = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
-    y_scale = scales.fit([*scores, *near], log=False)
+    ends_in_view = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
+    y_scale = scales.fit([*scores, *ends_in_view], log=False)
     counts = [point["x"] for point in [*points, *band]]
-    x_scale = scales.Scale(min(counts) / 1.1, max(counts) * _ROOM, log=True)
-    title = f"{need.metric.title}, %" if share else f"loss, {need.metric.unit}"
+    x_scale = scales.Scale(min(counts) / 1.1, max(counts) * _LABEL_ROOM, log=True)
+    title = f"{need.metric.title}, %" if in_percent else f"loss, {need.metric.unit}"
     better = "higher" if need.metric.higher_is_better else "lower"
     x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
     y = y_scale.y(title=f"validation {title} ({better} is better)")
@@ -488,13 +493,13 @@ def _axis(need: Figures, scale: scales.Scale) -> Any:
 def _rows(
     need: Figures, index: int, factor: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The places of one curve's band, and its trainings."""
+    """The points of one curve's band, and of its trainings."""
     curve = need.curves[index]
-    second = index > 0
-    label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if second else ''}"
+    is_default = index > 0
+    label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if is_default else ''}"
     sign = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
     sign["fill"] = sign["color"]
-    if second:
+    if is_default:
         sign |= {"color": draw.MUTED, "fill": draw.PAPER, "dash": _DEFAULT_DASH}
     band = [
         {

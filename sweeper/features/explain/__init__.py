@@ -1,1 +1,1 @@
-"""Shows why a plan says what it says, and what would change it."""
+"""Shows the reasons for a plan, and the facts that would change it."""

@@ -12,7 +12,7 @@ class DeclaredParameter(ParameterRange):
     """A parameter that the user declared.
 
     Args:
-        shipped: The range of the rule book.
+        shipped: The rule book's range, which the declaration replaces.
     """
 
     strategy: str
@@ -33,12 +33,12 @@ class Explanation(Record):
 
 
 class RuleRow(Record):
-    """A rule or a note, which has neither title nor reason.
+    """A rule, or a note, which has neither title nor reason.
 
     Args:
         then: Its effects and texts, one line each.
         where: File and line.
-        facts: Those that its condition names, with their descriptions.
+        facts: Facts in its condition, with their descriptions.
     """
 
     id: str

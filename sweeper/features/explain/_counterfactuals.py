@@ -20,11 +20,11 @@ from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.spec import Spec
 
 Outcome = Literal["ranks first", "fits"]
-# A change is looked for in steps of a half doubling, up to so many doublings or halvings away.
+# Changes are searched in steps of half a doubling, up to so many doublings or halvings away.
 DOUBLINGS = 8
 _STEP = math.sqrt(2)
-# Sizes that are tried between one and its tenfold.
-_SIZES = 200
+# Model sizes that are tried in each factor of ten.
+_SIZES_PER_DECADE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Counterfactual:
     """The smallest change of one fact that would put a strategy first, or make it fit.
 
     Args:
-        fact: The name of the fact in rules, and so its unit.
+        fact: Name of the fact in rules, which fixes its unit.
     """
 
     strategy: str
@@ -43,57 +43,63 @@ class Counterfactual:
 
 
 def _size(step: int) -> float:
-    return float(f"{10 ** (step / _SIZES):.3g}")
+    return float(f"{10 ** (step / _SIZES_PER_DECADE):.3g}")
 
 
 def _step_of_size(size: float) -> int:
-    step = math.ceil(_SIZES * math.log10(size) - 1e-9)
+    step = math.ceil(_SIZES_PER_DECADE * math.log10(size) - 1e-9)
     return step - 1 if _size(step - 1) >= size else step  # sizes are rounded
 
 
 def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
-    """What would have to change for another strategy to rank first, or for one to fit.
+    """The changes with which another strategy would rank first, or fit.
 
-    The plan is made again with more or fewer examples, more or less memory a device, and a larger
-    or smaller model. The nearest change is found to the last example, tenth of a GiB, or
-    hundredth of the number of parameters.
+    The plan is made again with more or fewer examples, more or less memory per device, and a larger
+    or smaller model. The nearest change is exact to one example, a tenth of a GiB, or a hundredth
+    of the number of parameters.
     """
     book = rule_book(spec.rules)
     wishes = _Ranking(spec, facts, book).wishes()
-    return tuple(change for knob in _KNOBS for change in _changes(spec, facts, book, knob, wishes))
+    return tuple(
+        change for fact in _VARIED_FACTS for change in _changes(spec, facts, book, fact, wishes)
+    )
 
 
 def _changes(
-    spec: Spec, facts: Facts, book: RuleBook, knob: _Knob, wishes: Iterable[tuple[str, Outcome]]
+    spec: Spec,
+    facts: Facts,
+    book: RuleBook,
+    fact: _VariedFact,
+    wishes: Iterable[tuple[str, Outcome]],
 ) -> Iterator[Counterfactual]:
-    """What one fact would have to be for each wish that it can grant."""
-    actual = knob.read(facts)
+    """The nearest value of one fact for each wished outcome that it can bring about."""
+    actual = fact.read(facts)
     if actual is None:
         return
 
     @cache
     def ranking(step: int) -> _Ranking:
-        return _Ranking(spec, knob.turn(spec, facts, knob.value(step)), book)
+        return _Ranking(spec, fact.turn(spec, facts, fact.value(step)), book)
 
     def grants(wish: tuple[str, Outcome], step: int) -> bool:
         return ranking(step).grants(*wish)
 
     for wish in wishes:
         granted = partial(grants, wish)
-        nearest = _nearest(actual, knob.least, knob.step_of, knob.value, granted)
+        nearest = _nearest(actual, fact.least, fact.step_of, fact.value, granted)
         if nearest is not None:
-            yield Counterfactual(*wish, knob.fact, actual, knob.value(nearest))
+            yield Counterfactual(*wish, fact.fact, actual, fact.value(nearest))
 
 
 @dataclass(frozen=True, slots=True)
-class _Knob:
-    """One fact that is varied over the values that are tried.
+class _VariedFact:
+    """One fact that is varied, over a numbered series of values.
 
     Args:
-        read: The fact as it is.
-        turn: The facts with another value, and what changes with it.
+        read: The actual value of the fact.
+        turn: All facts with another value of this one.
         step_of: The number of the first value that is not below the given one.
-        value: The value of that number.
+        value: The value with a number.
         least: The smallest value to try.
     """
 
@@ -106,12 +112,12 @@ class _Knob:
 
 
 def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
-    """Facts of so many examples, split as they would be; official splits stay as they are."""
+    """The facts with so many examples, newly split; official splits keep their size."""
     data, examples = facts.data, round(rows)
-    apart = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
-    sizes = {split.name: split.rows for split in planned_splits(examples, spec.data)} | apart
-    taken = sum(rows for name, rows in sizes.items() if name not in (*apart, "train"))
-    sizes["train"] = max(examples - taken, 1)
+    official = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
+    sizes = {split.name: split.rows for split in planned_splits(examples, spec.data)} | official
+    held_out_rows = sum(rows for name, rows in sizes.items() if name not in (*official, "train"))
+    sizes["train"] = max(examples - held_out_rows, 1)
     splits = tuple(split.model_copy(update={"rows": sizes[split.name]}) for split in data.splits)
     share = examples / data.examples
     labels = tuple(
@@ -120,7 +126,7 @@ def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
     )
     update = {
         "train_rows": sizes["train"],
-        "rows": examples + sum(apart.values()),
+        "rows": examples + sum(official.values()),
         "splits": splits,
         "labels": labels,
     }
@@ -138,9 +144,9 @@ def _with_size(spec: Spec, facts: Facts, billion: float) -> Facts:
     return facts.model_copy(update={"models": (scaled(model, share),)})
 
 
-_KNOBS = (
-    _Knob("examples", lambda f: f.data.examples, _with_examples, math.ceil, float, 1),
-    _Knob(
+_VARIED_FACTS = (
+    _VariedFact("examples", lambda f: f.data.examples, _with_examples, math.ceil, float, 1),
+    _VariedFact(
         "memory_gib",
         lambda f: f.hardware.memory_gib,
         _with_memory,
@@ -148,7 +154,7 @@ _KNOBS = (
         lambda step: step / 10,
         0.1,
     ),
-    _Knob(
+    _VariedFact(
         "parameters_billion",
         lambda f: f.models[0].parameters / 1e9 if len(f.models) == 1 else None,
         _with_size,
@@ -175,7 +181,7 @@ class _Ranking:
         return strategy in names
 
     def wishes(self) -> list[tuple[str, Outcome]]:
-        """What could be wished for: another strategy ranks first, or a large one fits."""
+        """All outcomes to look for: another strategy ranks first, or a large one fits."""
         if not self._fitting:
             return []
         wishes: list[tuple[str, Outcome]] = [
@@ -193,46 +199,46 @@ def _nearest(
     value: Callable[[int], float],
     granted: Callable[[int], bool],
 ) -> int | None:
-    """The number of the nearest value, up or down and as a ratio, at which something holds.
+    """The number of the nearest value, up or down and as a ratio, at which a wish is granted.
 
     Args:
-        actual: The value at which it does not hold.
+        actual: The value at which it is not.
         least: The smallest value to try.
         step_of: The number of the first value that is not below the given one.
-        value: The value of that number.
-        granted: Whether it holds at a number.
+        value: The value with a number.
+        granted: Whether it is granted at a number.
     """
-    here = step_of(actual)
-    last = {1: here - (value(here) > actual), -1: here}
+    actual_step = step_of(actual)
+    last_step = {1: actual_step - (value(actual_step) > actual), -1: actual_step}
     up, down = (_outwards(actual, least, step, step_of) for step in (_STEP, 1 / _STEP))
     for pair in zip(up, down, strict=True):
-        granting = []
-        for way, tried in zip(last, pair, strict=True):
-            if tried is None or tried == last[way]:
+        granted_steps = []
+        for direction, step_tried in zip(last_step, pair, strict=True):
+            if step_tried is None or step_tried == last_step[direction]:
                 continue
-            if granted(tried):
-                granting.append(_bisected(last[way], tried, granted))
-            last[way] = tried
-        if granting:
-            return min(granting, key=lambda outcome: abs(math.log(value(outcome) / actual)))
+            if granted(step_tried):
+                granted_steps.append(_bisected(last_step[direction], step_tried, granted))
+            last_step[direction] = step_tried
+        if granted_steps:
+            return min(granted_steps, key=lambda outcome: abs(math.log(value(outcome) / actual)))
     return None
 
 
 def _outwards(
     actual: float, least: float, step: float, step_of: Callable[[float], int]
 ) -> Iterator[int | None]:
-    """Numbers of values in steps away from the actual value; None below the least."""
+    """Numbers of values ever farther from the actual one; None below the least."""
     for number in range(1, 2 * DOUBLINGS + 1):
         value = actual * step**number
         yield step_of(value) if value >= least else None
 
 
-def _bisected(without: int, there: int, granted: Callable[[int], bool]) -> int:
-    """The number nearest to ``without`` at which it still holds."""
-    while abs(there - without) > 1:
-        middle = (there + without) // 2
+def _bisected(without: int, granted_at: int, granted: Callable[[int], bool]) -> int:
+    """The number nearest to ``without`` at which the wish is still granted."""
+    while abs(granted_at - without) > 1:
+        middle = (granted_at + without) // 2
         if granted(middle):
-            there = middle
+            granted_at = middle
         else:
             without = middle
-    return there
+    return granted_at

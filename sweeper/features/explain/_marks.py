@@ -1,4 +1,4 @@
-"""Strategies that charts do not tell apart."""
+"""Strategies whose marks in charts are the same."""
 
 from __future__ import annotations
 

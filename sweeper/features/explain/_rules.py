@@ -1,7 +1,7 @@
 """The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
-Pure functions over the rule book; they return records and print nothing. What would change the
-decision is in ``_counterfactuals``.
+Pure functions over the rule book; they return records and print nothing. Changes of the decision
+are in ``_counterfactuals``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweeper.planning.rulebook.fact_table import FACTS, fact_values
 from sweeper.plans import Plan
 from sweeper.spec import DataSpec, ModelSpec, SearchSpec, Spec, TrialRequest
 
-# A number is near a bound within this factor of it, or within this share of one.
+# A number within this factor of a bound, above or below, is near it.
 NEAR_FACTOR = 4.0
 
 
@@ -28,13 +28,13 @@ class ExplainedRule:
     """A rule or note that fired for a model, or that one comparison keeps from firing.
 
     Args:
-        effects: What it does and says, one line each. Of a near miss with N for the fact that
-            would have to change.
-        strategies: Those that it changes something about; ``*`` for every one.
-        missing: What must hold: the comparison that fails, or the opposite of one that must not.
-            Empty for a rule that fired.
-        fact: The name of the fact in it.
-        value: The fact as it is; None where it is not known.
+        effects: Its effects and texts, one line each. N stands for the fact that a near miss would
+            have to change.
+        strategies: Strategies that it affects; ``*`` for all.
+        missing: The comparison that must become true, negated if it must become false. Empty for a
+            rule that fired.
+        fact: Name of the fact in this comparison.
+        value: Its value now; None if unknown.
     """
 
     rule: str
@@ -78,7 +78,7 @@ def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
-    Counts numbers within a factor of four of their bound, and facts that the user can set.
+    Only numbers within a factor of four of their bound count, and facts that the user can set.
     Facts that the user cannot change (the task, the model's kind) do not count.
     """
     misses: list[tuple[float, ExplainedRule]] = []
@@ -87,7 +87,7 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
             continue
         for test in comparisons(rule.when):
             distance = _distance(test, values)
-            if distance is not None and _with(rule.when, test, values):
+            if distance is not None and _holds_if_flipped(rule.when, test, values):
                 missing = test.shown(holds=not test.holds(values))
                 near = _explained(model, {**values, test.fact: "N"}, rule)
                 value = values[test.fact]
@@ -117,14 +117,14 @@ def _explained(model: str, values: Values, rule: Note) -> ExplainedRule:
 def _distance(test: FactComparison, values: Values) -> float | None:
     """Number of doublings between a fact and its bound; None if the fact is not near it."""
     value = values[test.fact]
-    far = math.log2(NEAR_FACTOR)
+    max_doublings = math.log2(NEAR_FACTOR)
     if value is not None and test.operator in ("min", "max", "above", "below"):
-        number, bound = float(value), float(test.bound)  # type: ignore[arg-type]
-        if number <= 0 or bound <= 0:
+        amount, bound = float(value), float(test.bound)  # type: ignore[arg-type]
+        if amount <= 0 or bound <= 0:
             return None
-        doublings = abs(math.log2(number / bound))
-        return doublings if doublings <= far else None
-    return far if FACTS[test.fact].chosen else None
+        doublings = abs(math.log2(amount / bound))
+        return doublings if doublings <= max_doublings else None
+    return max_doublings if FACTS[test.fact].chosen else None
 
 
 def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
@@ -134,10 +134,10 @@ def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
             yield model.id, values, rule
 
 
-def _with(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
+def _holds_if_flipped(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
     """The condition's value with the result of one comparison reversed."""
     if isinstance(condition, FactComparison):
         result = condition.holds(values)
         return not result if condition is flipped else result
-    results = tuple(_with(part, flipped, values) for part in condition.parts)
+    results = tuple(_holds_if_flipped(part, flipped, values) for part in condition.parts)
     return Group(condition.kind, condition.parts).join(results)

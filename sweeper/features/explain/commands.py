@@ -48,12 +48,12 @@ def explain(
         fix = near_match(str(strategy), known_strategies())
         raise UsageError(f"there is no strategy {strategy!r}", fix=fix, where="--strategy")
     try:
-        spec, plan = _request(what)
+        spec, plan = _request_and_plan(what)
     except RunError as error:
-        near = near_match(what, rule_ids)
-        if not near.startswith("Did"):
+        suggestion = near_match(what, rule_ids)
+        if not suggestion.startswith("Did"):
             raise
-        raise UsageError(f"there is no run and no rule {what!r} here", fix=near) from error
+        raise UsageError(f"there is no run and no rule {what!r} here", fix=suggestion) from error
     if folders:
         spec = spec.model_copy(update={"rules": tuple(folders)})
     facts = plan.facts
@@ -133,7 +133,7 @@ def answers() -> dict[str, Any]:
     }
 
 
-def _request(what: str) -> tuple[Spec, Plan]:
+def _request_and_plan(what: str) -> tuple[Spec, Plan]:
     """The request and the plan behind a run's name, its folder, or a plan file."""
     from sweeper.features.explain._rules import request_of
     from sweeper.plans import Plan
@@ -179,11 +179,13 @@ def _print(explanation: Explanation, plan: Plan) -> None:
         )
         for rule in explanation.fired
     ]
-    nearly = []
+    near_misses = []
     for miss in explanation.near_misses:
         yes_or_no = miss.value is None or isinstance(miss.value, bool)  # by the condition
-        now = "" if yes_or_no else f" (now {FACTS[miss.fact].shown(miss.value)})"
-        nearly.append((miss.rule, "\n".join([f"fires if {miss.missing}{now}", *miss.effects[:3]])))
+        current_value = "" if yes_or_no else f" (now {FACTS[miss.fact].shown(miss.value)})"
+        near_misses.append(
+            (miss.rule, "\n".join([f"fires if {miss.missing}{current_value}", *miss.effects[:3]]))
+        )
     show_page(
         Group(
             sections(
@@ -201,7 +203,7 @@ def _print(explanation: Explanation, plan: Plan) -> None:
             Text("\nRules that fired (unknown: neither given nor measured)", style="bold"),
             table(("rule", "condition, effects and reason"), fired),
             Text("\nRules that nearly fired", style="bold"),
-            table(("rule", "condition and effects"), nearly),
+            table(("rule", "condition and effects"), near_misses),
         )
     )
 
@@ -212,7 +214,7 @@ def _rule_row(rule: Note) -> RuleRow:
     from sweeper.planning.rulebook.conditions import comparisons
     from sweeper.planning.rulebook.fact_table import FACTS
 
-    named = {test.fact for test in comparisons(rule.when)}
+    facts_named = {test.fact for test in comparisons(rule.when)}
     return RuleRow(
         id=rule.id,
         title=rule.title if isinstance(rule, Rule) else None,
@@ -221,7 +223,7 @@ def _rule_row(rule: Note) -> RuleRow:
         then=rule.lines({}),
         source=rule.source,
         where=rule.where,
-        facts=tuple(f"{name}: {FACTS[name].description}" for name in FACTS if name in named),
+        facts=tuple(f"{name}: {FACTS[name].description}" for name in FACTS if name in facts_named),
     )
 
 

@@ -38,19 +38,19 @@ world sandbox { export run: func(program: string, tests: list<string>) -> option
 _BUILD = "import sys, componentize_py; sys.exit(componentize_py.script())"
 _COMPILED = "python.cwasm"
 _CLOCK = "wasi:clocks/monotonic-clock"
-# CPython calls itself 400 levels deep in C; wasmtime allows no more.
-_WASM_STACK = 2 << 20
-_THREAD_STACK = 16 << 20
-_one_at_a_time = threading.Lock()  # the epoch of the engine counts for all of its instances
+# CPython recurses 400 levels deep in C; wasmtime allows no larger stack.
+_WASM_STACK_BYTES = 2 << 20
+_THREAD_STACK_BYTES = 16 << 20
+_engine_lock = threading.Lock()  # all instances of the engine share its epoch
 
 
 @dataclass(frozen=True)
 class ProgramLimits:
-    """What one program may use.
+    """The resources of one program.
 
     Args:
-        instructions: Of WebAssembly. A core executes about 10 thousand million a second (measured).
-        seconds: For what instructions do not count; far more than they take.
+        instructions: WebAssembly instructions; a core executes 10 billion per second (measured).
+        seconds: Time limit, far longer than the instructions take, for time that they do not count.
     """
 
     instructions: int = 200_000_000_000
@@ -63,27 +63,27 @@ def failure(program: str, tests: Sequence[str], limits: ProgramLimits | None = N
 
     Args:
         program: Python source; it can use the standard library.
-        tests: Python source that raises where the program is wrong.
+        tests: Python source that raises if the program is wrong.
 
     Raises:
         RunError: This machine cannot run the sandbox; nothing was run.
     """
-    bounds = limits or ProgramLimits()
+    program_limits = limits or ProgramLimits()
     try:
         "".join([program, *tests]).encode()
     except UnicodeEncodeError as error:
         return str(error)
     engine, linker, python = _load()
-    with _one_at_a_time, wasmtime.Store(engine) as store:
+    with _engine_lock, wasmtime.Store(engine) as store:
         store.set_wasi(wasmtime.WasiConfig())
-        store.set_limits(memory_size=bounds.memory_mib << 20)
-        store.set_fuel(bounds.instructions)
+        store.set_limits(memory_size=program_limits.memory_mib << 20)
+        store.set_fuel(program_limits.instructions)
         store.set_epoch_deadline(1)
         with _stack_of_threads(), futures.ThreadPoolExecutor(1) as pool:
             try:
-                # In a thread, so that this one still hears signals.
+                # In a thread, so that this one still receives signals.
                 call = pool.submit(_call, linker, store, python, program, list(tests))
-                futures.wait([call], bounds.seconds)
+                futures.wait([call], program_limits.seconds)
             finally:
                 engine.increment_epoch()
     reason: str | None = call.result()
@@ -103,20 +103,20 @@ def _call(linker: Any, store: Any, python: Any, program: str, tests: list[str]) 
 
 @contextmanager
 def _stack_of_threads() -> Iterator[None]:
-    """More stack for new threads than WebAssembly may use of it; some systems have less."""
-    before = threading.stack_size(_THREAD_STACK)
+    """A context in which new threads have a larger stack than WebAssembly needs."""
+    previous_size = threading.stack_size(_THREAD_STACK_BYTES)
     try:
         yield
     finally:
-        threading.stack_size(before)
+        threading.stack_size(previous_size)
 
 
 @cache
 def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
-    """The interpreter, from the cache or built now, and what it may call: WASI, but no sleep."""
+    """The interpreter, from the cache or built now, with its imports: WASI, but no sleep."""
     config = wasmtime.Config()
     config.consume_fuel = config.epoch_interruption = True
-    config.max_wasm_stack = _WASM_STACK
+    config.max_wasm_stack = _WASM_STACK_BYTES
     engine = wasmtime.Engine(config)
     path = _folder() / _COMPILED
     if (python := _read(engine, path)) is None:
@@ -140,7 +140,7 @@ def _load() -> tuple[wasmtime.Engine, component.Linker, component.Component]:
 
 
 class _CannotSleep(Exception):
-    """A program would have waited."""
+    """A program called a function that waits."""
 
 
 def _cannot_sleep(store: Any, until: int) -> NoReturn:
@@ -148,22 +148,22 @@ def _cannot_sleep(store: Any, until: int) -> NoReturn:
 
 
 def _folder() -> Path:
-    """A folder for what these versions make on this kind of machine."""
+    """The cache folder of the interpreter, for these versions and this kind of machine."""
     versions = [metadata.version(name) for name in ("wasmtime", "componentize-py")]
-    made_of = [*versions, platform.system(), platform.machine(), _GUEST.read_text(), _WORLD]
-    return home() / "sandbox" / hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+    key_parts = [*versions, platform.system(), platform.machine(), _GUEST.read_text(), _WORLD]
+    return home() / "sandbox" / hashlib.sha256("\n".join(key_parts).encode()).hexdigest()[:16]
 
 
 def _build(engine: wasmtime.Engine, folder: Path) -> None:
     """Compile CPython with the guest in it. It takes 30 s of one core (measured).
 
-    What other versions made is removed: 60 MB each.
+    Interpreters of other versions are removed: 60 MB each.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
         (work / "world.wit").write_text(_WORLD)
         shutil.copy(_GUEST, work / "guest.py")
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 *(sys.executable, "-c", _BUILD, "-d", "world.wit", "-w", "sandbox"),
                 *("componentize", "guest", "-o", "python.wasm"),
@@ -174,8 +174,8 @@ def _build(engine: wasmtime.Engine, folder: Path) -> None:
             errors="replace",
             check=False,
         )
-        if done.returncode:
-            message = done.stderr.strip().partition("\n\n")[0].rpartition("\n")[2]
+        if process.returncode:
+            message = process.stderr.strip().partition("\n\n")[0].rpartition("\n")[2]
             _refuse(f"componentize-py failed: {message}")
         python = component.Component.from_file(engine, str(work / "python.wasm"))
     (folder / _COMPILED).write_bytes(python.serialize())
@@ -184,9 +184,9 @@ def _build(engine: wasmtime.Engine, folder: Path) -> None:
 
 
 def _read(engine: wasmtime.Engine, path: Path) -> component.Component | None:
-    """The compiled interpreter, if it can be used and nobody but this user can have written it.
+    """The compiled interpreter, if it can be used and only this user can write it.
 
-    It is machine code, which runs outside of any sandbox.
+    It is machine code that runs outside of any sandbox.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

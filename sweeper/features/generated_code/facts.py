@@ -1,4 +1,4 @@
-"""Checks that programs can be run where that is asked for."""
+"""Checks that generated programs can be run, if that is requested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.spec import Spec
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """Whether this machine can isolate programs, if a run is to run some."""
+    """The reason why this machine cannot isolate programs, if a run must."""
     if not (spec.features.of(Options).allow and for_run):
         return
     if (refused := refusal()) is not None:
@@ -24,7 +24,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
-    """That answers could be tested, where the user has not allowed that."""
+    """A hint that answers could be tested, if the user has not allowed it."""
     column = facts.data.columns.get("tests")
     if spec.task == "code" and column is not None and not spec.features.of(Options).allow:
         yield (

@@ -1,4 +1,4 @@
-"""Programs as a metric: whether they pass their tests."""
+"""The metric of generated programs: whether they pass their tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEEDED = ("wasmtime", "componentize_py")
 
 
 def samples(spec: Spec) -> int:
-    """Answers to each item whose programs are run; 0 where the user has not allowed that."""
+    """Number of answers to each item whose programs are run; 0 if the user has not allowed it."""
     options = spec.features.of(Options)
     return options.samples if options.allow else 0
 
@@ -26,6 +26,6 @@ def run_program(program: str, tests: Sequence[str]) -> bool:
         RunError: This machine cannot isolate a program; nothing was run.
     """
     require("Running generated code", NEEDED, install_command("code"))
-    from sweeper.features.generated_code import _sandbox  # plans do without
+    from sweeper.features.generated_code import _sandbox  # plans do not need it
 
     return _sandbox.failure(program, tests) is None

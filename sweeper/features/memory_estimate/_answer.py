@@ -1,4 +1,4 @@
-"""What the command and the process of its dry run answer. No torch."""
+"""The answers of the command and of its dry-run process, without torch."""
 
 from typing import Any
 
@@ -25,9 +25,9 @@ class MemoryAnswer(Record):
 
     Args:
         setup: Strategy, precision, optimizer and the rest, each by its name.
-        parts: By what takes the memory; ``origins`` says where each size is from.
-        limit_gib: Of the GPU that is named; None without one, as is ``fits``.
-        probe: What a measurement on this machine found.
+        parts: Size of each use of memory; ``origins`` has the source of each size.
+        limit_gib: Memory of the named GPU; None without one, as is ``fits``.
+        probe: Figures of a measurement on this machine.
     """
 
     model: str

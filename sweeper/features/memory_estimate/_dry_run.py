@@ -1,6 +1,6 @@
-"""One training step, followed: the peak of live memory over the second of two steps.
+"""The peak of live memory in the second of two training steps on the meta device.
 
-The second, because gradients and optimizer states of the first are there then.
+In the second step, the optimizer states of the first already exist.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BLOCK_BYTES = 512
 
 
 def answer(request: SetupRequest) -> DryRun:
-    """Follow a step of the set-up."""
+    """The dry run of a requested set-up."""
     return follow(request.model, request.setup)
 
 
@@ -52,14 +52,14 @@ def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = No
     """The peak of all tensors in one training step.
 
     Args:
-        config: Configuration of the model; found by its facts if None.
+        config: Configuration of the model; derived from its facts if None.
     """
     started = time.perf_counter()
     config = config_of(model) if config is None else config
     with _on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trained = _build(config, model, setup)
-        tracker = _followed(trained, setup, config)
+        tracker = _track_steps(trained, setup, config)
     return DryRun(
         peak_gib=tracker.peak_bytes / GIB,
         phase=tracker.peak_kind,
@@ -88,19 +88,19 @@ def _on_meta() -> Iterator[None]:
     def autocast_or_none(device_type: str, *args: Any, **kwargs: Any) -> Any:
         return nullcontext() if device_type == "meta" else autocast(device_type, *args, **kwargs)
 
-    # The first looks at the values of position ids, the second at a device without autocast.
+    # The first reads the values of position ids, the second does not know the meta device.
     with (
-        patch.object(transformers.masking_utils, "find_packed_sequence_indices", _none),
+        patch.object(transformers.masking_utils, "find_packed_sequence_indices", _return_none),
         patch.object(torch, "autocast", autocast_or_none),
     ):
         yield
 
 
-def _none(*_: Any, **__: Any) -> None:
+def _return_none(*_: Any, **__: Any) -> None:
     return None
 
 
-def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
+def _track_steps(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> StorageTracker:
     cuda = setup.device == "cuda"
     mode = MixedPrecision(cuda) if autocast_dtype(setup.precision) else Kernels(cuda)
     if setup.gradient_checkpointing:
@@ -109,7 +109,7 @@ def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Sto
     for tensor in (*trained.parameters(), *trained.buffers()):
         tracker.watch(tensor)
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    gradients_labelled(tracker, parameters)
+    label_gradients(tracker, parameters)
     optimizer = _optimizer(setup, trained, parameters)
     with tracker:
         for _ in range(_STEPS):
@@ -128,7 +128,7 @@ def _followed(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Sto
 def _checkpoint(trained: nn.Module, mode: Kernels) -> None:
     for module in trained.modules():
         if hasattr(module, "activation_checkpointing_enable"):
-            # Function modes do not reach into the backward pass, but this context does.
+            # Function modes do not apply in the backward pass; this context does.
             module.activation_checkpointing_enable(
                 {"use_reentrant": False, "context_fn": lambda: (nullcontext(), mode)}
             )
@@ -146,9 +146,9 @@ def _optimizer(
     if name == "adafactor":
         return Adafactor(parameters, lr=1e-3, scale_parameter=False, relative_step=False)
     if name in ("adamw_bnb_8bit", "adamw_8bit"):
-        tables = [m.weight for m in trained.modules() if isinstance(m, nn.Embedding)]
-        return InPlace(parameters, wide=tables)
-    # Paged states are the host's; other optimizers have none here.
+        embeddings = [m.weight for m in trained.modules() if isinstance(m, nn.Embedding)]
+        return InPlace(parameters, wide=embeddings)
+    # Paged states lie in main memory; other optimizers have no states here.
     return torch.optim.SGD(parameters, lr=1e-3)
 
 
@@ -222,8 +222,8 @@ class StorageTracker(TorchDispatchMode):
         return sum(self.live.values())
 
 
-def gradients_labelled(tracker: StorageTracker, parameters: Iterable[Tensor]) -> None:
-    """Have every gradient counted as such as soon as it is accumulated."""
+def label_gradients(tracker: StorageTracker, parameters: Iterable[Tensor]) -> None:
+    """Label every gradient as soon as it is accumulated."""
 
     def label(parameter: Tensor) -> None:
         if parameter.grad is not None:

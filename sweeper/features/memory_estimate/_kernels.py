@@ -2,8 +2,8 @@
 
 SDPA on the meta device falls back to products that write the whole score matrix, which no fused
 kernel does; 4-bit layers need packed weights on a device. Autocast has no rules for the meta
-device, so its rules for CUDA are applied here: products in bfloat16, what needs range in float32,
-weights that train cast once a forward pass.
+device, so its rules for CUDA are applied here: products in bfloat16, operations that need range in
+float32, and trained weights cast once per forward pass.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 _GROUPED: frozenset[Any] = frozenset({F.grouped_mm, torch._grouped_mm})
-# torch.amp's lists for CUDA, as far as language models call them.
-_LOWER: frozenset[Any] = frozenset(
+# Functions in these dtypes: torch.amp's lists for CUDA, as far as language models call them.
+_BFLOAT16: frozenset[Any] = frozenset(
     {
         *(F.linear, F.scaled_dot_product_attention, F.conv1d),
         *_GROUPED,
@@ -58,7 +58,7 @@ class FusedAttention(torch.autograd.Function):
         query, key, value, _out, summed = ctx.saved_tensors
         delta = torch.empty_like(summed)
         accumulator = torch.empty_like(query, dtype=torch.float32)
-        if key.shape[1] != query.shape[1]:  # one gradient a query head, summed afterwards
+        if key.shape[1] != query.shape[1]:  # one gradient for each query head, summed afterwards
             per_head = (
                 query.new_empty(*query.shape[:2], *key.shape[2:]),
                 query.new_empty(*query.shape[:2], *value.shape[2:]),
@@ -71,7 +71,7 @@ class FusedAttention(torch.autograd.Function):
 
 
 class FusedDropout(torch.autograd.Function):
-    """Dropout as on CUDA: a boolean mask. Meta tensors would make one of their own dtype."""
+    """Dropout as on CUDA: a boolean mask. On meta, the mask would have the dtype of the input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class GroupedProduct(torch.autograd.Function):
 
 
 class FourBitProduct(torch.autograd.Function):
-    """A product with a weight that is unpacked for the moment, forward and backward."""
+    """A product with a weight that is unpacked temporarily, forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, packed: Tensor, rows: int, columns: int) -> Tensor:
@@ -114,7 +114,7 @@ class FourBitProduct(torch.autograd.Function):
 
 
 class FourBitLinear(nn.Linear):
-    """Takes the place of a linear layer whose weight is stored in so many bytes an element."""
+    """Takes the place of a linear layer whose weight takes so many bytes per element."""
 
     def __init__(self, source: nn.Linear, bytes_per_weight: float) -> None:
         super().__init__(source.in_features, source.out_features, bias=False, device="meta")
@@ -129,11 +129,11 @@ class FourBitLinear(nn.Linear):
 
 
 class InPlace(torch.optim.Optimizer):
-    """Allocates what AdamW keeps that works in place, as fused and 8-bit kernels do: two states.
+    """Allocates the two states of an AdamW that works in place, as fused and 8-bit kernels do.
 
     Args:
-        wide: Those whose states are of their own dtype; of the others they have eight bits, with
-            scales for 256 numbers each.
+        wide: Parameters whose states have their own dtype; states of others have 8 bits, and a
+            scale for every 256 numbers.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter]) -> None:
@@ -154,7 +154,7 @@ class InPlace(torch.optim.Optimizer):
 
 
 class Kernels(TorchFunctionMode):
-    """Runs model code with the stand-ins; re-entered by checkpointing for its second forward."""
+    """Runs model code with the stand-ins; checkpointing re-enters them for its second forward."""
 
     def __init__(self, cuda: bool) -> None:
         super().__init__()
@@ -170,22 +170,22 @@ class Kernels(TorchFunctionMode):
         return self.call(func, args, dict(kwargs or {}))
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if func is F.scaled_dot_product_attention and self._fused(**kwargs):
+        if func is F.scaled_dot_product_attention and self._uses_fused_attention(**kwargs):
             query, key, value = (*args, *(kwargs.get(name) for name in ("key", "value")))[:3]
             return FusedAttention.apply(query, key, value)
-        if func is F.dropout and self._drops(*args, **kwargs):
+        if func is F.dropout and self._uses_dropout(*args, **kwargs):
             return FusedDropout.apply(args[0])
         if func in _GROUPED:
             return GroupedProduct.apply(args[0], args[1])
-        if func is torch.histc:  # counts tokens an expert; meta has no integer histogram
+        if func is torch.histc:  # counts tokens per expert; meta has no integer histogram
             return args[0].new_empty(kwargs.get("bins", 100), dtype=torch.int32)
         return func(*args, **kwargs)
 
-    def _fused(self, dropout_p: float = 0.0, **_: Any) -> bool:
-        """The kernel for CPUs has no dropout; what runs instead, meta tensors can follow."""
+    def _uses_fused_attention(self, dropout_p: float = 0.0, **_: Any) -> bool:
+        """Whether a fused kernel runs. That for CPUs has no dropout; its fallback works on meta."""
         return self._cuda or dropout_p == 0.0
 
-    def _drops(
+    def _uses_dropout(
         self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> bool:
         return self._cuda and training and p > 0
@@ -216,10 +216,10 @@ class MixedPrecision(Kernels):
             self._casts.clear()
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        cast = self._lower if func in _LOWER else _widen if func in _FLOAT32 else None
+        cast = self._lower if func in _BFLOAT16 else _widen if func in _FLOAT32 else None
         if cast is not None:
-            args = tuple(_each(cast, value) for value in args)
-            kwargs = {name: _each(cast, value) for name, value in kwargs.items()}
+            args = tuple(_cast_all(cast, value) for value in args)
+            kwargs = {name: _cast_all(cast, value) for name, value in kwargs.items()}
         return super().call(func, args, kwargs)
 
     def _lower(self, value: Tensor) -> Tensor:
@@ -236,9 +236,9 @@ def _widen(value: Tensor) -> Tensor:
     return value.float() if value.dtype == torch.bfloat16 else value
 
 
-def _each(cast: Callable[[Tensor], Tensor], value: Any) -> Any:
+def _cast_all(cast: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Tensor):
         return cast(value)
     if isinstance(value, list | tuple):
-        return type(value)(_each(cast, part) for part in value)
+        return type(value)(_cast_all(cast, part) for part in value)
     return value

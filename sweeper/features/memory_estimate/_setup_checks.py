@@ -1,4 +1,4 @@
-"""Set-ups from flags. Unknown names get the nearest ones."""
+"""Set-ups from flags. Errors suggest the nearest known names."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def checked_setup(**fields: Any) -> Setup:
 
 
 def check_targets(model: ModelFacts, setup: Setup) -> None:
-    """Every target module must exist in the model.
+    """Check that every target module exists in the model.
 
     Raises:
         UsageError: A name matches no linear layer; the model's names are listed.
     """
-    wanted = setup.target_modules
-    wanted = (wanted,) if isinstance(wanted, str) else wanted
+    targets = setup.target_modules
+    targets = (targets,) if isinstance(targets, str) else targets
     names = {linear.name for linear in linears(model)} | set(role_words())
     problems = [
         Problem(
-            f"{model.id} has no linear layer named {word!r}",
-            fix=near_match(word, names),
+            f"{model.id} has no linear layer named {target!r}",
+            fix=near_match(target, names),
             where="--target-modules",
         )
-        for word in wanted
-        if not targeted(model, (word,))
+        for target in targets
+        if not targeted(model, (target,))
     ]
     if problems:
         raise UsageError(problems)

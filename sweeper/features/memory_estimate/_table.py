@@ -29,12 +29,12 @@ from sweeper.traits.traits import TARGETED, Traits
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
 
-# A dry run takes seconds; a model with hundreds of layers may take a minute.
-_TIMEOUT_SECONDS = 600
-#: What of a probe goes into JSON.
+# A dry run takes seconds, with hundreds of layers about a minute.
+_DRY_RUN_TIMEOUT_SECONDS = 600
+#: Fields of a probe that go into the JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
 SHAPES = "derived from shapes"
-#: Parts that do not follow from shapes and operations.
+#: Sources of the parts that do not follow from shapes and operations.
 _ORIGINS = {
     "library workspace": "measured: 16 MiB between steps, fms-acceleration on an A100",
     "allocator slack": "fitted on 82 runs, fms-acceleration on cards of 80 GiB",
@@ -42,11 +42,11 @@ _ORIGINS = {
     "process": "measured: Python, torch, transformers and peft in main memory",
     "measured here": "measured here",
 }
-_ON_CPU = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
+_CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, benchmarks/memory"}
 
 
 def default_fields(traits: Traits) -> dict[str, Any]:
-    """The fields that the number of trained parameters depends on, by the strategy's defaults.
+    """The strategy's defaults of the fields that set the number of trained parameters.
 
     Target modules are not among them: they have a flag of their own.
     """
@@ -96,7 +96,7 @@ def print_setup(
         return
     _show(model, setup, predicted, limit)
     if followed is not None:
-        out().print(_dry_line(followed, predicted))
+        out().print(_dry_run_line(followed, predicted))
     if probed is not None:
         show_line(probe_process.line(probed, trial_gib(predicted)))
 
@@ -106,9 +106,9 @@ def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: flo
     table.add_column("part")
     table.add_column("GiB", justify="right")
     table.add_column("from")
-    whence = origins(predicted.parts, setup.device)
+    sources = origins(predicted.parts, setup.device)
     for name, size in sorted(predicted.parts.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{size:.2f}", whence[name])
+        table.add_row(name, f"{size:.2f}", sources[name])
     table.add_section()
     table.add_row("peak", f"{predicted.peak_gib:.2f}", style="bold")
     out().print(table)
@@ -130,11 +130,11 @@ def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: flo
 def _with_checkpointing(
     model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
 ) -> str:
-    """What a set-up that does not surely fit would need with checkpointing; nothing otherwise."""
+    """The peak with checkpointing, for a set-up that may not fit; else empty."""
     if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
-    less = estimate(model, setup.replace(gradient_checkpointing=True), limit)
-    return f" With --gradient-checkpointing the peak is {gib(less.peak_gib)}."
+    checkpointed = estimate(model, setup.replace(gradient_checkpointing=True), limit)
+    return f" With --gradient-checkpointing the peak is {gib(checkpointed.peak_gib)}."
 
 
 def _title(model: ModelFacts, setup: Setup) -> str:
@@ -145,21 +145,21 @@ def _title(model: ModelFacts, setup: Setup) -> str:
     )
 
 
-def _dry_line(followed: DryRun, predicted: MemoryEstimate) -> str:
-    tensors = followed.peak_gib
-    difference = predicted.peak_gib - tensors_gib(predicted)
+def _dry_run_line(dry: DryRun, predicted: MemoryEstimate) -> str:
+    tensors = dry.peak_gib
+    overhead = predicted.peak_gib - tensors_gib(predicted)
     return (
-        f"Dry run: {gib(tensors)} in tensors at the peak ({followed.phase}, "
-        f"{followed.seconds:.1f} s), {gib(tensors + difference)} with "
+        f"Dry run: {gib(tensors)} in tensors at the peak ({dry.phase}, "
+        f"{dry.seconds:.1f} s), {gib(tensors + overhead)} with "
         "memory outside of tensors."
     )
 
 
 def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
-    """Follow one step of the real model class, adapter and optimizer.
+    """Run training steps of the real model class, adapter and optimizer on the meta device.
 
     Raises:
-        SweeperError: The model class cannot be followed, or what it trains with is missing.
+        SweeperError: The model class cannot be followed, or a package for training is missing.
     """
     require("A dry run", TRAINING)
     return in_child(
@@ -169,14 +169,14 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
         what="the dry run",
         fix="The formula's estimate stands without --dry-run.",
         where="--dry-run",
-        seconds=_TIMEOUT_SECONDS,
+        seconds=_DRY_RUN_TIMEOUT_SECONDS,
         threads=1,
     )
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
     """The source of the size of each of these parts."""
-    origins_here = _ORIGINS | (_ON_CPU if device == "cpu" else {})
+    origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
     return {name: origins_here.get(name, SHAPES) for name in parts}
 
 

@@ -9,10 +9,10 @@ class PredictedRow(Record):
     """One line of the output.
 
     Args:
-        row: From 1 on.
-        label: The class; None where the model writes.
-        probabilities: Class to probability, most likely first; None where the model writes.
-        text: What the model writes; None where it classifies.
+        row: Number of the row, from 1.
+        label: Predicted class; None if the model generates text.
+        probabilities: Probability by class, most likely first; None if it generates text.
+        text: Generated text; None if the model classifies.
     """
 
     row: int

@@ -30,22 +30,22 @@ from sweeper.use.trained_model import Model, Prediction, load
 
 
 def predict(request: PredictionRequest) -> None:
-    """Predict every row that the part does not hold yet.
+    """Predict every row that the partial file does not hold yet.
 
     Raises:
-        UsageError: The model or the rows cannot be used, or the part is of others.
+        UsageError: The model or the rows cannot be used, or the partial file is of others.
     """
     model = load(request.weights)
     examples = _examples(model, request)
     part = Path(request.part)
-    head = {"of": _digest(request, model, examples)}
-    done = _done(part, head)
+    header = {"of": _digest(request, model, examples)}
+    done = _rows_in(part, header)
     missing = [row for row in range(len(examples)) if row not in done]
     progress = Underway(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
         if file.tell() == 0:
-            file.write(json.dumps(head) + "\n")
+            file.write(json.dumps(header) + "\n")
         progress(ready, len(examples))
         for places, predictions in model.batches(
             [examples[row] for row in missing],
@@ -77,23 +77,25 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
     return sha.hexdigest()
 
 
-def _done(part: Path, head: dict[str, str]) -> set[int]:
-    """The rows in a partial file; an incomplete last line is removed."""
+def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
+    """The numbers of the rows in a partial file; an incomplete last line is removed."""
     if not part.is_file():
         return set()
-    whole = [line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
+    complete_lines = [
+        line for line in part.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"
+    ]
     try:
-        lines = [object_of(line) for line in whole]
+        lines = [object_of(line) for line in complete_lines]
         done = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
         lines, done = [{}], set()
-    if lines and lines[0] != head:
+    if lines and lines[0] != header:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
             fix="Delete it, or name another --output.",
             where=str(part),
         )
-    part.write_text("".join(whole), encoding="utf-8")
+    part.write_text("".join(complete_lines), encoding="utf-8")
     return done
 
 
@@ -105,36 +107,36 @@ def _line(row: int, prediction: Prediction) -> str:
     return json.dumps(line.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
 
 
-# Stands where training has an answer.
+# Placeholder for the answer that training rows have.
 _ANSWER = "?"
-_ANSWERS = ("label", "output", "completion")
-_QUESTIONS = ("instruction", "prompt", "question", "query", "input")
+_ANSWER_ROLES = ("label", "output", "completion")
+_QUESTION_COLUMNS = ("instruction", "prompt", "question", "query", "input")
 
 
 def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> list[Example]:
     """One example for each row, in order.
 
     Args:
-        data_format: Of the data that the model was trained on.
-        columns: Role to column there; other usual names are found, too.
+        data_format: Format of the data that the model was trained on.
+        columns: Column by role in those data; other usual names are found, too.
 
     Raises:
-        DataError: No column holds the input, or rows have none; all of these are named.
+        DataError: No column holds the input, or rows have no input; all such rows are named.
     """
-    table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWERS})
+    table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWER_ROLES})
     form = _form(table, data_format, columns)
     examples: list[Example] = []
-    without: list[str] = []
+    rows_without_input: list[str] = []
     for line, fields in while_memory_lasts(table.rows, table.name):
-        made = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
-        if isinstance(made, Example):
-            examples.append(made)
+        row = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
+        if isinstance(row, Example):
+            examples.append(row)
         else:
-            without.append(f"line {line}: {made}")
-    if without:
+            rows_without_input.append(f"line {line}: {row}")
+    if rows_without_input:
         raise DataError(
-            f"{len(without)} of {len(table.rows)} rows have no input",
-            why=listing(without, 4),
+            f"{len(rows_without_input)} of {len(table.rows)} rows have no input",
+            why=listing(rows_without_input, 4),
             fix="Repair or remove these rows.",
             where=table.name,
             code="no-input",
@@ -143,14 +145,14 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
 
 
 def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form:
-    asked = {role: name for role, name in columns.items() if role not in _ANSWERS}
-    answers = {role: f"\0{role}" for role in columns if role in _ANSWERS}
-    present = table.columns
-    if asked and set(asked.values()) <= set(present):
-        return Form(data_format, {**asked, **answers}, ())
+    input_columns = {role: name for role, name in columns.items() if role not in _ANSWER_ROLES}
+    answer_columns = {role: f"\0{role}" for role in columns if role in _ANSWER_ROLES}
+    table_columns = table.columns
+    if input_columns and set(input_columns.values()) <= set(table_columns):
+        return Form(data_format, {**input_columns, **answer_columns}, ())
     if data_format not in ("text-label", "text"):
-        for name in present:
-            if name.lower() in _usual("messages"):
+        for name in table_columns:
+            if name.lower() in _usual_names("messages"):
                 return Form("messages", {"messages": name}, ())
     column = _column(table, data_format)
     if data_format == "text":
@@ -161,11 +163,13 @@ def _form(table: RowTable, data_format: str, columns: Mapping[str, str]) -> Form
 
 
 def _column(table: RowTable, data_format: str) -> str:
-    """The column of the input by its usual name, or the only one."""
-    written = (*_QUESTIONS, *_usual("text-label"))
-    usual = _usual(data_format) if data_format in ("text", "text-label") else written
+    """The column of the input: one with a usual name, or the only column."""
+    question_names = (*_QUESTION_COLUMNS, *_usual_names("text-label"))
+    usual_names = (
+        _usual_names(data_format) if data_format in ("text", "text-label") else question_names
+    )
     by_name = {name.lower(): name for name in reversed(table.columns)}
-    for name in usual:
+    for name in usual_names:
         if name in by_name:
             return by_name[name]
     if len(table.columns) == 1:
@@ -173,20 +177,20 @@ def _column(table: RowTable, data_format: str) -> str:
     raise DataError(
         "no column holds the input",
         why=f"There are {listing([f'`{name}`' for name in table.columns])}.",
-        fix=f"Call it {listing([f'`{name}`' for name in usual], 3)}, "
+        fix=f"Call it {listing([f'`{name}`' for name in usual_names], 3)}, "
         "or as in the data that the model was trained on.",
         where=table.name,
     )
 
 
-def _usual(data_format: str) -> tuple[str, ...]:
-    """The names that the input's column may have; earlier ones win."""
+def _usual_names(data_format: str) -> tuple[str, ...]:
+    """Usual names of the input column, the preferred first."""
     return next(iter(formats()[data_format].shapes[-1].required.values()))
 
 
 def _with_answer(fields: Fields, form: Form) -> Fields:
-    filled: dict[str, object] = {
-        name: _ANSWER for role, name in form.columns.items() if role in _ANSWERS
+    answer_fields: dict[str, object] = {
+        name: _ANSWER for role, name in form.columns.items() if role in _ANSWER_ROLES
     }
     if form.format == "messages":
         column = form.columns["messages"]
@@ -195,5 +199,5 @@ def _with_answer(fields: Fields, form: Form) -> Fields:
             last = {"role": "assistant", "content": _ANSWER}
             if "from" in turns[-1]:
                 last = {"from": "gpt", "value": _ANSWER}
-            filled[column] = [*turns, last]
-    return {**fields, **filled}
+            answer_fields[column] = [*turns, last]
+    return {**fields, **answer_fields}

@@ -1,4 +1,4 @@
-"""The steps of ``sweeper predict``: which weights and rows, and what is shown."""
+"""The steps of ``sweeper predict``: the weights, the rows and the output."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class PredictionRequest(Artifact):
     """Rows for one model, and where its predictions go.
 
     Args:
-        weights: ``weights/`` of a trial.
+        weights: Folder ``weights/`` of a trial.
         data: A data file, or - for standard input; None if ``text`` is given.
-        part: A file of JSON lines, one for each row that is done. What it holds is not done again.
+        part: Partial output with one line of JSON for each row that is predicted already.
     """
 
     weights: str = ""
@@ -43,7 +43,7 @@ def predictions(
     """A line of JSON for each row, in their order; written into the output, if one is named.
 
     Args:
-        asked: Rows and settings, without weights and part.
+        asked: Rows and settings; ``weights`` and ``part`` are empty.
 
     Raises:
         UsageError: The model or the rows cannot be used, or the output cannot be written.
@@ -54,10 +54,10 @@ def predictions(
     with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
         part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
         data = str(piped(Path(folder))) if asked.data == "-" else asked.data
-        places = {"weights": str(weights), "data": data, "part": str(part)}
-        request = asked.model_copy(update=places)
-        kept = " The same command continues where it stopped." if output else ""
-        with leaving_on_signals(f"Interrupted.{kept}"), closing(work_progress(quiet=quiet)) as work:
+        paths = {"weights": str(weights), "data": data, "part": str(part)}
+        request = asked.model_copy(update=paths)
+        hint = " The same command continues where it stopped." if output else ""
+        with leaving_on_signals(f"Interrupted.{hint}"), closing(work_progress(quiet=quiet)) as work:
             function = "sweeper.features.prediction._predict:predict"
             child_process.in_child(function, request, Record, what="the prediction", work=work)
         lines = in_order(part)
@@ -95,20 +95,20 @@ def weights_of(model: str, trial: int | None) -> Path:
 def piped(folder: Path) -> Path:
     """Standard input as a file, named by its format."""
     data = sys.stdin.buffer.read()
-    start = data.lstrip()[:1]
-    suffix = {b"{": ".jsonl", b"[": ".json"}.get(start, ".txt")
+    first_byte = data.lstrip()[:1]
+    suffix = {b"{": ".jsonl", b"[": ".json"}.get(first_byte, ".txt")
     if data[:4] == b"PAR1":
         suffix = ".parquet"
     elif suffix == ".txt":
-        suffix = _delimited(data.partition(b"\n")[0].decode("utf-8", "replace"))
+        suffix = _suffix_by_delimiter(data.partition(b"\n")[0].decode("utf-8", "replace"))
     path = folder / f"stdin{suffix}"
     path.write_bytes(data)
     return path
 
 
-def _delimited(first: str) -> str:
-    for sign, suffix in ((",", ".csv"), ("\t", ".tsv")):
-        names = [name.strip(' "\r').lower() for name in first.split(sign)]
+def _suffix_by_delimiter(first_line: str) -> str:
+    for delimiter, suffix in ((",", ".csv"), ("\t", ".tsv")):
+        names = [name.strip(' "\r').lower() for name in first_line.split(delimiter)]
         if known_names().intersection(names):
             return suffix
     return ".txt"

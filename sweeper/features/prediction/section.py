@@ -1,4 +1,4 @@
-"""What to do with the winner: the next step where nothing else would help more."""
+"""How to use the winner: the next step if no other section advises one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ HEADING = Heading(145, "prediction", "Use")
 
 
 def advise(figures: None, findings: Findings) -> NextStep:
-    """The command that asks the winner, after what other sections advise."""
+    """The command for predictions of the winner."""
     command = f'sweeper predict {shlex.quote(findings.run.place)} "a text"'
     return NextStep(kind="use", command=command)

@@ -1,4 +1,4 @@
-"""Blind pairs of answers: their page for raters, one file, and the files that they send back."""
+"""Blind pairs of answers: their page for raters, and the files that raters send back."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class RatedPair(Record):
 
 
 class HumanPage(Artifact):
-    """Which answers a page shows: the key that its raters do not see.
+    """The key of a page, hidden from raters: the model of each answer.
 
-    ``same`` are pairs (item, model) whose two answers are equal: they are not shown and count as
-    ties.
+    ``same`` lists the (item, model) pairs whose answer equals the winner's: they are not shown and
+    count as ties.
     """
 
     page: str = Field(description="digest of the pairs and of all texts")
@@ -51,7 +51,7 @@ class HumanPage(Artifact):
 
 
 class Ratings(Artifact):
-    """What one rater answered: the file that a page exports."""
+    """The ratings of one person: the file that a page exports."""
 
     format: Literal["sweeper-human-ratings"]
     page: str
@@ -60,7 +60,7 @@ class Ratings(Artifact):
     checksum: str
 
     def expected_checksum(self) -> str:
-        """FNV-1a (32 bits) of page, rater and ratings: shows an edit, proves no identity."""
+        """FNV-1a (32 bits) of page, rater and ratings: shows edits, but proves no identity."""
         lines = [self.page, self.rater, *(f"{k}={v}" for k, v in sorted(self.ratings.items()))]
         value = 0x811C9DC5
         for byte in "\n".join(lines).encode():
@@ -85,14 +85,16 @@ def ratings_file(run: RunFolder) -> Path:
 
 
 def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
-    """The pairs of a run, always the same ones, and the texts of each by its id.
+    """The pairs of a run, always the same ones, and the texts of each pair by its id.
 
     Raises:
-        UsageError: There are no written answers of two models.
+        UsageError: There are no generated answers of two models.
     """
     scored, models = entries(run), compared_models(run)
-    wrote = {model.name: scored[model.name][0].generated for model in models}
-    answered = {name: written.said for name, written in wrote.items() if written and written.said}
+    generated = {model.name: scored[model.name][0].generated for model in models}
+    answered = {
+        name: written.said for name, written in generated.items() if written and written.said
+    }
     winner = next((model.name for model in models if model.role == "winner"), "")
     if winner not in answered or len(answered) < 2:
         raise _nothing_to_rate(run, winner, len(answered))
@@ -102,16 +104,16 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     same = [
         (item, name) for item, name in all_pairs if answered[name][item] == answered[winner][item]
     ]
-    shown = [pair for pair in all_pairs if pair not in same]
+    shown_pairs = [pair for pair in all_pairs if pair not in same]
     answers = [[item, name, answered[name][item]] for name in sorted(answered) for item in items]
     content = json.dumps([winner, answers, [texts[item].asked for item in items]])
     page = hashlib.sha256(content.encode()).hexdigest()[:16]
-    # The winner is on the left in half of each comparison, so that a liking for a side cancels.
-    chance = random.Random(page)
-    sides = {name: chance.randrange(2) for name in answered}
+    # The winner is on the left in half of each comparison, so that a preference for a side cancels.
+    rng = random.Random(page)
+    sides = {name: rng.randrange(2) for name in answered}
     pairs, fields = [], {}
-    chance.shuffle(shown)
-    for number, (item, name) in enumerate(shown):
+    rng.shuffle(shown_pairs)
+    for number, (item, name) in enumerate(shown_pairs):
         sides[name] = 1 - sides[name]
         left, right = (winner, name) if sides[name] else (name, winner)
         pair = RatedPair(id=f"p{number:02d}", item=item, left=left, right=right)
@@ -143,10 +145,10 @@ _ASSETS = Path(__file__).parent / "_assets"
 
 
 def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanPage]:
-    """Write the page for raters, and beside the run its key, which raters must not see.
+    """Write the page for raters, and into the run its key, which raters must not see.
 
     Args:
-        run: Its test split has been scored.
+        run: A run whose test split has been scored.
 
     Raises:
         UsageError: There are no answers to compare.
@@ -187,14 +189,14 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """
     key = HumanPage.read_or_none(key_file(run))
     if key is None:
-        human_page(read_run(run))  # says why there can be none
+        human_page(read_run(run))  # raises if there can be no page
         raise UsageError(
             "this run has no page for raters",
             fix=f"Write it first: sweeper evaluate human {run.quoted}",
             where=str(run.path),
         )
     problems: list[Problem] = []
-    read: dict[str, tuple[Path, Ratings]] = {}
+    files_by_rater: dict[str, tuple[Path, Ratings]] = {}
     for path in files:
         try:
             ratings = Ratings.read(path)
@@ -210,22 +212,22 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
             continue
         if problem := _problem(ratings, key, path):
             problems.append(problem)
-        elif ratings.rater in read:
+        elif ratings.rater in files_by_rater:
             problems.append(
                 Problem(
                     f"there are two files of the rater {ratings.rater!r}",
-                    why=f"The other one is {read[ratings.rater][0]}.",
+                    why=f"The other one is {files_by_rater[ratings.rater][0]}.",
                     fix="Name one of them. Two people with one name rate again under two names.",
                     where=str(path),
                 )
             )
         else:
-            read[ratings.rater] = path, ratings
+            files_by_rater[ratings.rater] = path, ratings
     if problems:
         raise UsageError(problems)
-    kept = AllRatings(raters=tuple(ratings for _, ratings in read.values()))
-    kept.write(ratings_file(run))
-    return kept
+    all_ratings = AllRatings(raters=tuple(ratings for _, ratings in files_by_rater.values()))
+    all_ratings.write(ratings_file(run))
+    return all_ratings
 
 
 def _problem(ratings: Ratings, key: HumanPage, path: Path) -> Problem | None:

@@ -37,13 +37,13 @@ def human(
     folder = RunFolder.find(run)
     with folder.lock():
         path, page = write_page(folder, output)
-    read = f"sweeper evaluate ratings {folder.quoted} FILE..."
+    read_command = f"sweeper evaluate ratings {folder.quoted} FILE..."
     _show(
         {"page": str(path), "id": page.page, "pairs": len(page.pairs)},
         [
             f"{len(page.pairs)} pairs: {path}",
             "Open it in a browser, or send it to raters. Read the files back that they download "
-            f"with: {read}",
+            f"with: {read_command}",
         ],
         as_json=as_json,
     )

@@ -1,4 +1,4 @@
-"""What do people prefer? Blind ratings of pairs of answers."""
+"""The answers that people prefer, by blind ratings of pairs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class WinRate(Record):
 
 
 class Figures(Record):
-    """What the raters of a run prefer."""
+    """The preferences of a run's raters."""
 
     winner: str
     raters: int
@@ -63,7 +63,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
-    """What the ratings in the run's folder show; nothing for classes, which are not rated."""
+    """The ratings in the run's folder; None for classification, which is not rated."""
     if findings.run.task == "classification":
         return None
     return _preferences(run) or _not_rated(run)
@@ -80,24 +80,24 @@ def _not_rated(run: RunFiles) -> NotMeasured:
 
 
 def _preferences(run: RunFiles) -> Figures | None:
-    """What the raters prefer; None where there are no ratings."""
+    """The preferences of the raters; None if there are no ratings."""
     page = HumanPage.read_or_none(key_file(run.folder))
     ratings = AllRatings.read_or_none(ratings_file(run.folder))
     if page is None or ratings is None or not ratings.raters:
         return None
     ids = {pair.id for pair in page.pairs}
     if any(set(rater.ratings) != ids for rater in ratings.raters):
-        return None  # of another page
+        return None  # ratings of another page
     names = dict.fromkeys(
         [*(p.left if p.right == page.winner else p.right for p in page.pairs)]
         + [name for _, name in page.same]
     )
     items = {pair.item for pair in page.pairs} | {item for item, _ in page.same}
     agreement, kappa = _agreement(page, ratings.raters)
-    sides = [
+    choices_of_side = [
         choice for rater in ratings.raters for choice in rater.ratings.values() if choice != "tie"
     ]
-    left = sides.count("left")
+    left_count = choices_of_side.count("left")
     return Figures(
         winner=model_title(run, page.winner),
         raters=len(ratings.raters),
@@ -105,58 +105,58 @@ def _preferences(run: RunFiles) -> Figures | None:
         preferences=tuple(_preference(run, page, ratings.raters, n, len(names)) for n in names),
         agreement=agreement,
         kappa=kappa,
-        left_share=wilson(left, len(sides)) if sides else None,
+        left_share=wilson(left_count, len(choices_of_side)) if choices_of_side else None,
     )
 
 
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
 ) -> WinRate:
-    """The winner's share of items, an item counting once however many rated it."""
+    """The winner's share of items, where an item counts once, however many rated it."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
     for pair in page.pairs:
         if name not in (pair.left, pair.right):
             continue
-        own = "left" if pair.left == page.winner else "right"
-        chosen = [rater.ratings[pair.id] for rater in raters]
-        won, tied = chosen.count(own), chosen.count("tie")  # type: ignore[arg-type]
-        points.append((won + tied / 2) / len(chosen))
-        for kind, more in (("won", won), ("tied", tied), ("lost", len(chosen) - won - tied)):
-            counts[kind] += more
+        winner_side = "left" if pair.left == page.winner else "right"
+        choices = [rater.ratings[pair.id] for rater in raters]
+        won, tied = choices.count(winner_side), choices.count("tie")  # type: ignore[arg-type]
+        points.append((won + tied / 2) / len(choices))
+        for kind, count in (("won", won), ("tied", tied), ("lost", len(choices) - won - tied)):
+            counts[kind] += count
     same = sum(other == name for _, other in page.same)
     points += [0.5] * same
-    shown = wilson(math.fsum(points), len(points))
-    # The word stands for one of several comparisons, so its level is Bonferroni's.
-    strict = wilson(math.fsum(points), len(points), 0.05 / comparisons)
-    low, high = strict.low or 0.0, 1.0 if strict.high is None else strict.high
-    word = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
+    interval = wilson(math.fsum(points), len(points))
+    # The outcome is of one of several comparisons, so its level is Bonferroni's.
+    corrected = wilson(math.fsum(points), len(points), 0.05 / comparisons)
+    low, high = corrected.low or 0.0, 1.0 if corrected.high is None else corrected.high
+    outcome = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
     return WinRate.model_validate(
         {
             **counts,
             "other": name,
             "title": model_title(run, name),
             "same": same,
-            "win_rate": shown,
-            "outcome": word,
+            "win_rate": interval,
+            "outcome": outcome,
         }
     )
 
 
-def wilson(successes: float, of: int, level: float = 0.05) -> Interval:
+def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
     """A share with its interval (Wilson 1927); halves of ties are halves of a success.
 
-    Ties vary less than wins and losses do, so that the interval is then wider than it need be.
+    Ties vary less than wins and losses, so that with ties the interval is wider than necessary.
 
     >>> found = wilson(8, 10)
     >>> found.value, round(found.low, 3), round(found.high, 3)
     (0.8, 0.49, 0.943)
     """
     z = float(special.ndtri(1 - level / 2))
-    share, shrink = successes / of, 1 + z * z / of
-    middle = (share + z * z / (2 * of)) / shrink
-    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / shrink
-    return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=of)
+    share, shrink = successes / n, 1 + z * z / n
+    center = (share + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
+    return Interval(value=share, low=max(0.0, center - half), high=min(1.0, center + half), n=n)
 
 
 def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | None, float | None]:
@@ -170,7 +170,7 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     equal, kappas = [], []
     for first, second in combinations(rows, 2):
         equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
-        if len({*first, *second}) > 1:  # else chance alone would agree, and kappa is undefined
+        if len({*first, *second}) > 1:  # else kappa is undefined
             kappas.append(cohen_kappa_score(first, second))
     return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
 

@@ -1,8 +1,8 @@
 """The actor that holds one worker: the same process that the local pool starts, on another machine.
 
 The worker dies with its actor, however that ends. Everything that passes to and from the command
-is bytes and plain values, so that an actor of another version of sweeper can be told from one that
-is broken.
+is bytes and plain values, so that another version of sweeper is recognised and not taken for a
+broken actor.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sweeper.execution.pools.pool import WorkerGone
 from sweeper.features.ray._run_check import RemoteBriefing, missing
 from sweeper.runfolder import RunFolder
 
-# How often a worker is looked at that keeps its pipe open and says nothing.
-_LOOK_SECONDS = 0.1
-# The command asks for messages without a pause, and each answer takes seconds at most. Where its
-# node is gone, and the cluster's head with it, Ray itself notices after a minute or later.
-_ALONE_SECONDS = 40.0
+# How often a worker that sends nothing is checked.
+_CHECK_SECONDS = 0.1
+# The command asks for messages all the time. If it does not for so long, its node is gone: Ray
+# itself notices that after a minute or later.
+_ORPHAN_SECONDS = 40.0
 
-# Ray ends the processes below an actor before the actor itself, when the node goes down. An actor
-# that still lives after this time was not meant.
-_OUTLIVE_SECONDS = 2.0
+# When a node goes down, Ray ends the child processes of an actor before the actor. If the actor
+# still lives after this time, the worker alone was killed.
+_NODE_SHUTDOWN_SECONDS = 2.0
 
-# Lines of messages, and how the worker's process ended once it has: its status, and whether the
-# system killed it for its memory.
-Heard = tuple[list[bytes], tuple[int | None, bool] | None]
+# Lines of messages, and the end of the worker's process: its status, and whether the system killed
+# it for its memory. None while it runs.
+Received = tuple[list[bytes], tuple[int | None, bool] | None]
 
 
 class WorkerActor:
@@ -47,19 +47,19 @@ class WorkerActor:
     the thread that started it, and ``LocalPool`` belongs to one thread.
 
     Args:
-        environment: What the worker gets besides the GPUs that Ray gave to this process.
+        environment: Variables of the worker besides the GPUs that Ray gave to this process.
     """
 
     def __init__(
         self, folder: str, briefing: str, name: str, environment: Mapping[str, str]
     ) -> None:
-        # Ray sets the thread count too, by the CPUs it was asked for, but not how threads wait.
+        # Ray also sets the thread count, by the requested CPUs, but not how threads wait.
         os.environ.update(environment)
         self._run, self._briefing, self._name = RunFolder(Path(folder)), briefing, name
         self._pool: LocalPool | None = None
         self._refusal: Hello | None = None
-        self._told_to_kill = False
-        self._asked = time.monotonic()
+        self._kill_requested = False
+        self._last_poll = time.monotonic()
 
     async def begin(self) -> str:
         """Start the worker, if this machine has the run's files.
@@ -67,11 +67,11 @@ class WorkerActor:
         Returns:
             Ray's name of this node.
         """
-        self._asked = time.monotonic()
-        self._alone = asyncio.create_task(self._end_when_alone())
+        self._last_poll = time.monotonic()
+        self._orphan_check = asyncio.create_task(self._end_when_orphaned())
         problems = self._problems()
         if problems:
-            # Without the folder there is no log, so the worker itself cannot say it.
+            # Without the folder there is no log for the worker to report in.
             self._refusal = Hello(
                 host=socket.gethostname(), process=os.getpid(), problems=tuple(problems)
             )
@@ -86,53 +86,53 @@ class WorkerActor:
         try:
             briefing = RemoteBriefing.model_validate_json(self._briefing)
         except ValidationError:
-            here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
-            return [(here, "The command is of another version.", "")]
+            versions = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+            return [(versions, "The command is of another version.", "")]
         return missing(self._run, briefing)
 
-    async def poll(self, seconds: float) -> Heard:
-        """The worker's messages within that time; returns as soon as there is one."""
+    async def poll(self, seconds: float) -> Received:
+        """The worker's messages; waits at most that time for the first."""
         if self._refusal is not None:
             return [line_of(self._refusal)], (0, False)
         assert self._pool is not None
-        self._asked = time.monotonic()
-        limit = self._asked + seconds
+        self._last_poll = time.monotonic()
+        limit = self._last_poll + seconds
         while True:
-            heard = self._heard(self._pool)
-            if heard[1] and (heard[1][0] or 0) < 0 and not self._told_to_kill:
-                await asyncio.sleep(_OUTLIVE_SECONDS)
-            left = limit - time.monotonic()
-            if heard[0] or heard[1] or left <= 0:
-                return heard
-            await _readable(self._pool, min(left, _LOOK_SECONDS))
+            received = self._receive(self._pool)
+            if received[1] and (received[1][0] or 0) < 0 and not self._kill_requested:
+                await asyncio.sleep(_NODE_SHUTDOWN_SECONDS)
+            remaining = limit - time.monotonic()
+            if received[0] or received[1] or remaining <= 0:
+                return received
+            await _wait_for_message(self._pool, min(remaining, _CHECK_SECONDS))
 
-    async def _end_when_alone(self) -> None:
-        while time.monotonic() - self._asked < _ALONE_SECONDS:
+    async def _end_when_orphaned(self) -> None:
+        while time.monotonic() - self._last_poll < _ORPHAN_SECONDS:
             await asyncio.sleep(1.0)
         os._exit(1)  # the worker, tied to this process, ends with it
 
-    def _heard(self, pool: LocalPool) -> Heard:
+    def _receive(self, pool: LocalPool) -> Received:
         lines: list[bytes] = []
-        for each in pool.poll(0):
-            if isinstance(each, WorkerGone):
-                return lines, (each.status, each.out_of_memory)
-            lines.append(line_of(each.message))
+        for event in pool.poll(0):
+            if isinstance(event, WorkerGone):
+                return lines, (event.status, event.out_of_memory)
+            lines.append(line_of(event.message))
         return lines, None
 
     async def send(self, line: bytes) -> None:
-        """Pass an order on."""
+        """Pass an order on to the worker."""
         if self._pool is not None:
             self._pool.send(self._name, read_order(line))
 
     async def kill(self) -> None:
         """End the worker and its child processes at once; ``poll`` reports it."""
-        self._told_to_kill = True
+        self._kill_requested = True
         if self._pool is not None:
             self._pool.kill()
 
 
-async def _readable(pool: LocalPool, seconds: float) -> None:
-    """Wait for a message of the worker, or for that time."""
+async def _wait_for_message(pool: LocalPool, seconds: float) -> None:
+    """Wait for a message of the worker, at most for that time."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pool.fileno(), ready.set)
     try:

@@ -1,4 +1,4 @@
-"""The Ray cluster that a command uses: joined, or started on this machine alone; what it has."""
+"""The Ray cluster that a command uses: joined, or started on this machine alone; its nodes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from sweeper.errors import RunError
-from sweeper.features.ray._request import Request, words_of
+from sweeper.features.ray._request import Request, resource_text
 
-# People hear of what has no place after so long.
+# Workers without a place are reported after so long.
 WAIT_SECONDS = 30.0
-# A node that a cluster launcher or KubeRay has started has this label, which is the name of the
-# node group that it may start more of. Ray documents the label; whether an autoscaler runs it tells
-# nobody: its own status and configuration are private, and are there without one too.
-_GROUP = "ray.io/node-group"
-_REACH_SECONDS = 10.0
+# The label of a node that a cluster launcher or KubeRay has started: its node group, of which more
+# may be started. Ray documents the label, but not how to see whether an autoscaler runs.
+_GROUP_LABEL = "ray.io/node-group"
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class Node:
     """A node that is alive.
 
     Args:
-        host: Its name for people.
-        resources: All that it has, taken or not.
-        group: The group that an autoscaler started it from; empty without one.
+        name: Ray's id of the node.
+        host: Host name, for messages.
+        resources: All its resources, in use or not.
+        group: Node group from which it was started; empty without one.
     """
 
     name: str
@@ -52,7 +52,7 @@ def nodes() -> list[Node]:
             node["NodeID"],
             node["NodeManagerHostname"],
             dict(node["Resources"]),
-            node.get("Labels", {}).get(_GROUP, ""),
+            node.get("Labels", {}).get(_GROUP_LABEL, ""),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
@@ -65,10 +65,10 @@ def own_node() -> str:
 
 
 def check_connected(own: str) -> None:
-    """Make sure that the node that this process is connected to is alive.
+    """Check that the node that this process is connected to is alive.
 
     Raises:
-        RunError: It is not: nothing that is asked for through it is ever placed.
+        RunError: It is not, so that no request through it is ever placed.
     """
     if all(node.name != own for node in nodes()):
         raise RunError(
@@ -84,33 +84,33 @@ def has_autoscaler() -> bool:
     return any(node.group for node in nodes())
 
 
-def carried(request: Request, what: str) -> int:
+def workers_that_fit(request: Request, what: str) -> int:
     """How many of these requests fit on the living nodes, if nothing else uses them.
 
     Args:
-        what: They are, in a word or two.
+        what: What is requested, in a word or two.
 
     Raises:
-        RunError: None, and no autoscaler starts larger nodes.
+        RunError: None fits, and no autoscaler starts larger nodes.
     """
-    alive = nodes()
-    count = sum(request.fitting(node.resources) for node in alive)
+    nodes_alive = nodes()
+    count = sum(request.fitting(node.resources) for node in nodes_alive)
     if count or has_autoscaler():
         return count
     largest = max(
-        (node.resources for node in alive),
+        (node.resources for node in nodes_alive),
         key=lambda has: [has.get(name, 0.0) for name in ("GPU", "CPU", "memory")],
         default={},
     )
     raise RunError(
         f"no node of the Ray cluster has room for {what}, and no autoscaler starts others",
-        why=f"It asks for {request}; the largest node has {words_of(largest)}.",
+        why=f"It asks for {request}; the largest node has {resource_text(largest)}.",
         fix="Add a node, or choose fewer or cheaper strategies (--strategies).",
         where="--executor ray",
     )
 
 
-def join(asked: str | None) -> None:
+def join(requested: str | None) -> None:
     """Join the named cluster, or start Ray on this machine; once per process.
 
     Raises:
@@ -118,15 +118,15 @@ def join(asked: str | None) -> None:
     """
     if ray.is_initialized():
         return
-    address = asked or os.environ.get("RAY_ADDRESS") or None
+    address = requested or os.environ.get("RAY_ADDRESS") or None
     try:
-        with _undisturbed():
+        with _keep_signal_handlers():
             if address is None:
-                _start()
+                _start_here()
             else:
-                _reach(address)
+                _check_reachable(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        # Ray prints news of its nodes on standard output, whatever it is told of logs.
+        # Ray prints node messages on standard output, whatever its log settings are.
         ray_worker.print_to_stdstream = lambda *_said, **_how: None
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
@@ -138,26 +138,26 @@ def join(asked: str | None) -> None:
         ) from error
 
 
-def _reach(address: str) -> None:
-    # Where nothing listens Ray tries for more than two minutes, and writes into the terminal.
+def _check_reachable(address: str) -> None:
+    # If nothing listens, Ray tries for more than two minutes and prints to the terminal.
     if address.startswith("ray://"):
         raise ValueError("Ray Client is not supported: give the command on a node of the cluster.")
     host, _, port = address.rpartition(":")
     if port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
-def _start() -> None:
-    # Ray starts its workers at a niceness of 15: on a machine with other work they stand still.
+def _start_here() -> None:
+    # Ray starts its workers at a niceness of 15: with other work on the machine, they starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Other users of this machine reach the loopback address too. Ray 2.60 lets in only those who
-    # have a token, but writes its own into the home folder, readable for all.
+    # Other users of this machine reach the loopback address too. Ray 2.60 requires a
+    # token, but writes its own into the home folder, readable for all.
     if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Whoever reaches Ray's ports may run code as this user. Ray listens to all networks, and turns
-    # a loopback address that it is given into an outer one, except where it takes the machine for
-    # one that never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
-    cluster = ray_constants.ENABLE_RAY_CLUSTER
+    # a loopback address that it is given into an outer one, unless this constant says that
+    # the machine never belongs to a cluster (services.get_node_ip_address of Ray 2.60).
+    was_enabled = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         ray.init(
@@ -171,15 +171,15 @@ def _start() -> None:
         if (node := ray_worker.global_worker.node) is not None:
             Path(node.get_session_dir_path()).chmod(0o700)
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        ray_constants.ENABLE_RAY_CLUSTER = was_enabled
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _keep_signal_handlers() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what Ray will change one day
+            warnings.simplefilter("ignore", FutureWarning)  # on future changes of Ray
             yield
     finally:
         for number, handler in handlers.items():  # Ray takes TERM for itself

@@ -1,7 +1,7 @@
 """What another machine needs before a worker starts there: run folder, data, base model, version.
 
-The command leaves a mark in the run's folder and tells each actor of it, so that no result is
-written where nobody reads it.
+The command writes a mark into the run's folder and sends it to each actor, so that no result is
+written into another folder.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import DataSpec, Spec
 
-_MARK = ".mark"
-_PACKAGED = "packaged:"
+_MARK_FILE = ".mark"
+_PACKAGED_PREFIX = "packaged:"
 
 
 class RemoteBriefing(Briefing):
-    """A briefing with what the worker's machine is checked by.
+    """A briefing with the values that the worker's machine is checked against.
 
     Args:
-        mark: What lies in the run's folder.
-        directory: Where the command was given: paths in the spec may be relative to it.
+        mark: Content of the mark file in the run's folder.
+        directory: Working directory of the command: paths in the spec may be relative to it.
     """
 
     mark: str
@@ -44,13 +44,13 @@ class RemoteBriefing(Briefing):
 def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
     """Write a mark into the run's folder, and add it to the briefing."""
     mark = uuid.uuid4().hex
-    write_text(run.path / _MARK, mark)
+    write_text(run.path / _MARK_FILE, mark)
     here, version = str(Path.cwd()), sweeper.__version__
     return RemoteBriefing.taken_from(briefing, mark=mark, directory=here, version=version)
 
 
 def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
-    """Everything that this machine lacks, as what, why and where."""
+    """The problems of this machine, each as what, why and where."""
     if Path(briefing.directory).is_dir():
         os.chdir(briefing.directory)
     problems = [*_version(briefing), *_folder(run, briefing)]
@@ -67,7 +67,7 @@ def _version(briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
 
 
 def _folder(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
-    mark = run.path / _MARK
+    mark = run.path / _MARK_FILE
     why = "Workers read the plan from it and write results and weights into it."
     if not run.plan.exists():
         yield f"the run's folder cannot be seen from {socket.gethostname()}", why, str(run.path)
@@ -78,22 +78,26 @@ def _folder(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str
 
 def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
-    named = {"data": data.path, "validation": data.validation, "test": data.test}
-    named |= {f"source {source.title}": source.path for source in data.sources}
-    named |= {part.option: part.path for part in parts.named_data(spec.features)}
-    reading = {feature.name for part in ("rows", "trial") for feature in loader.features_with(part)}
+    paths_by_name = {"data": data.path, "validation": data.validation, "test": data.test}
+    paths_by_name |= {f"source {source.title}": source.path for source in data.sources}
+    paths_by_name |= {part.option: part.path for part in parts.named_data(spec.features)}
+    features_of_workers = {
+        feature.name for part in ("rows", "trial") for feature in loader.features_with(part)
+    }
     for (_, feature, key), flag in parts.flags().items():
-        if flag.is_path and feature in reading:
+        if flag.is_path and feature in features_of_workers:
             value = getattr(getattr(spec.features, feature), key)
             paths = value if isinstance(value, tuple) else (value,)
-            named |= {f"{feature}.{key}.{number}": path for number, path in enumerate(paths)}
-    for name, path in named.items():
+            paths_by_name |= {
+                f"{feature}.{key}.{number}": path for number, path in enumerate(paths)
+            }
+    for name, path in paths_by_name.items():
         if path is None or Path(path).exists():
             continue
-        given = data if name == "data" else DataSpec(path=path)
-        if is_hub_data(given):
+        data_spec = data if name == "data" else DataSpec(path=path)
+        if is_hub_data(data_spec):
             try:
-                hub_files(given)  # fetches what is not on this machine yet
+                hub_files(data_spec)  # fetches what is not on this machine yet
             except SweeperError as error:
                 yield str(error), "Each worker reads the data itself.", name
         else:
@@ -104,7 +108,7 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
 def _models(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
     used = {candidate.model for candidate in plan.candidates}
     for model, facts in zip(spec.models, plan.facts.models, strict=True):
-        if facts.id not in used or model.id.startswith(_PACKAGED):
+        if facts.id not in used or model.id.startswith(_PACKAGED_PREFIX):
             continue
         try:
             folder = model_folder(model.id, facts.revision or model.revision)

@@ -1,7 +1,7 @@
 """Workers as Ray actors, on this machine or on a cluster.
 
-Each actor holds one ordinary worker process (``_actor``). Where a worker runs, when there is
-room for one and which machine is gone is Ray's to say.
+Each actor holds one ordinary worker process (``_actor``). Ray decides where a worker
+runs, when there is room for it, and which machine is gone.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
-# An actor answers when its worker speaks, and else this often.
-_ANSWER_SECONDS = 5.0
+# An actor answers when its worker sends a message, and at least this often.
+_POLL_SECONDS = 5.0
 # An actor that was told to end its worker and does not answer within this time is ended itself.
 _KILL_SECONDS = 5.0
-# So often, while there are workers without a place, this machine's own connection is looked at.
+# How often this machine's connection is checked while workers wait for a place.
 _CHECK_SECONDS = 5.0
-# So many actors in a row that never began, with none between them that did: Ray cannot start them.
-_STARTS_ALLOWED = 9
+# More failed starts in a row mean that Ray cannot start actors.
+_MAX_FAILED_STARTS = 9
 _KILLED = -9
-_NODE = "ray.io/node-id"
+_NODE_LABEL = "ray.io/node-id"
 
 
 def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple[RayPool, str]:
     """Join the cluster, or start Ray on this machine, and count the workers that fit.
 
     Returns:
-        The pool, and why there will be fewer workers than asked for; empty if there will not.
+        The pool, and why there will be fewer workers than requested; empty if all fit.
 
     Raises:
-        RunError: The cluster cannot be reached, or none of its nodes can ever carry a worker.
+        RunError: The cluster cannot be reached, or a worker fits on none of its nodes.
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
-    asked, resources = plan.workers(spec.search), [node.resources for node in _cluster.nodes()]
+    requested, resources = plan.workers(spec.search), [node.resources for node in _cluster.nodes()]
     hardware = plan.facts.hardware
     if (
         hardware.detected
@@ -68,27 +68,27 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
             fix="State what they have: --gpu NAME or --gpu-memory GIB.",
             where="--executor ray",
         )
-    request = request_for(plan, asked, resources)
-    carried = _cluster.carried(request, "a worker")
-    pool = RayPool(run, remote(run, briefing), asked, request, _cluster.own_node(), ours=ours)
-    if carried >= asked or _cluster.has_autoscaler():
+    request = request_for(plan, requested, resources)
+    count = _cluster.workers_that_fit(request, "a worker")
+    pool = RayPool(run, remote(run, briefing), requested, request, _cluster.own_node(), ours=ours)
+    if count >= requested or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
-        f"{carried} workers instead of {asked} for now: the Ray cluster has room for no more, at "
+        f"{count} workers instead of {requested} for now: the Ray cluster has room for no more, at "
         f"{request} each; others start when nodes join it"
     )
 
 
 @dataclass
 class _Actor:
-    """One actor, from its request on.
+    """One requested actor.
 
     Args:
-        group: What holds its GPUs together; None where it needs none.
-        answer: What is waited for: first that it has begun, then what its worker says.
-        asked_at: When, on the monotonic clock.
-        node: Ray's name of its node; empty until it has begun.
-        kill_until: When it must have ended; None while it need not.
+        group: Placement group of its GPUs; None if it needs none.
+        answer: Pending call: first its start, then its worker's messages.
+        asked_at: Time of the request, on the monotonic clock.
+        node: Ray's name of its node; empty until it has started.
+        kill_until: Time by which it must have ended; None if it need not.
     """
 
     name: str
@@ -105,8 +105,9 @@ class RayPool:
     """A ``Pool``. An actor that waits for a place does not count as a worker.
 
     Args:
-        size: How many workers there may be, whatever the cluster carries now.
-        ours: Whether this process was connected to Ray for this pool alone.
+        size: Most workers, whatever fits on the cluster now.
+        node: Ray's name of the node of this process.
+        ours: Whether this pool connected the process to Ray.
     """
 
     run: RunFolder
@@ -118,7 +119,7 @@ class RayPool:
     _actors: dict[str, _Actor] = field(default_factory=dict)
     _refused: dict[str, Hello] = field(default_factory=dict)
     _notices: list[str] = field(default_factory=list)
-    _told_to_wait: bool = False
+    _wait_reported: bool = False
     _checked_at: float = 0.0
     _failed_starts: int = 0
 
@@ -133,7 +134,7 @@ class RayPool:
             name = next(free)
             self._actors[name] = self._ask(name)
         for actor in list(self._actors.values())[::-1]:
-            # What nobody needs any more must not make a cluster grow.
+            # Requests that are no longer needed must not make a cluster grow.
             if missing < 0 and not actor.node:
                 self._drop(actor)
                 missing += 1
@@ -142,10 +143,10 @@ class RayPool:
         options = self.request.options()
         avoid = {}
         if self._refused:
-            avoid = {_NODE: f"!in({','.join(sorted(self._refused))})"}
+            avoid = {_NODE_LABEL: f"!in({','.join(sorted(self._refused))})"}
         group = None
         if self.request.together:
-            # One bundle lies on one node; strictly, should it ever become several.
+            # One bundle lies on one node; STRICT_PACK would keep several together.
             group = placement_group(
                 [self.request.bundle()],
                 strategy="STRICT_PACK",
@@ -156,8 +157,8 @@ class RayPool:
             options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
         environment = thread_settings(self.request.cpus)
         if not self.request.gpus:
-            environment[VISIBLE] = ""  # who asks Ray for no GPU is still shown all of them
-        # Ray does not restart an actor: the command asks for another.
+            environment[VISIBLE] = ""  # without a requested GPU, Ray shows all of them
+        # Ray must not restart an actor: the pool requests another.
         handle: Any = ray.remote(WorkerActor).options(max_restarts=0, **options)
         handle = handle.remote(
             str(self.run.path.resolve()), self.briefing.model_dump_json(), name, environment
@@ -191,7 +192,7 @@ class RayPool:
             yield self._broken(actor, error)
             return
         if not actor.node:
-            actor.node, self._failed_starts, self._told_to_wait = answer, 0, False
+            actor.node, self._failed_starts, self._wait_reported = answer, 0, False
         else:
             lines, ended = answer
             for message in map(read_message, lines):
@@ -203,13 +204,13 @@ class RayPool:
                 status, out_of_memory = ended
                 yield self._gone(actor, status, out_of_memory=out_of_memory)
                 return
-        actor.answer = actor.handle.poll.remote(_ANSWER_SECONDS)
+        actor.answer = actor.handle.poll.remote(_POLL_SECONDS)
 
     def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
-        """Record that an actor is gone: with its node, by Ray's memory monitor, or killed."""
+        """The end of an actor that is gone with its node, by Ray's memory monitor, or killed."""
         if not actor.node:
             self._failed_starts += 1
-            if self._failed_starts > _STARTS_ALLOWED:
+            if self._failed_starts > _MAX_FAILED_STARTS:
                 raise RunError(
                     "Ray cannot start workers",
                     why=str(error).strip(),
@@ -218,18 +219,18 @@ class RayPool:
                     where="--executor ray",
                 ) from error
         if isinstance(error, OutOfMemoryError):
-            # Ray watches memory too, and ends what takes most before the system does.
+            # Ray's memory monitor ends the largest process before the system does.
             return self._gone(actor, _KILLED, out_of_memory=True)
         if actor.kill_until is not None:
             return self._gone(actor, _KILLED)
         return self._gone(actor, None, lost=True)
 
     def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[WorkerMessage]:
-        """Leave out a node without the run's files; an error if no other node is left."""
-        first = actor.node not in self._refused
+        """Leave out a node without the run's files; tell the command if no other node is left."""
+        is_new = actor.node not in self._refused
         self._refused[actor.node] = hello
         self._drop(actor)
-        if not first:
+        if not is_new:
             return
         others = (node for node in _cluster.nodes() if node.name not in self._refused)
         if self.workers or any(self.request.fitting(node.resources) for node in others):
@@ -237,14 +238,14 @@ class RayPool:
             self._notices.append(f"{hello.host} gets no work: {problem_text}")
             return
         problems = [problem for hello_of in self._refused.values() for problem in hello_of.problems]
-        every = tuple(dict.fromkeys(problems))
-        yield WorkerMessage(actor.name, hello.model_copy(update={"problems": every}))
+        all_problems = tuple(dict.fromkeys(problems))
+        yield WorkerMessage(actor.name, hello.model_copy(update={"problems": all_problems}))
 
     def _gone(
         self, actor: _Actor, status: int | None, *, out_of_memory: bool = False, lost: bool = False
     ) -> WorkerGone:
         self._drop(actor)
-        self._told_to_wait = False
+        self._wait_reported = False
         return WorkerGone(actor.name, status, out_of_memory, lost)
 
     def _drop(self, actor: _Actor) -> None:
@@ -274,12 +275,12 @@ class RayPool:
         if pending and now - self._checked_at > _CHECK_SECONDS:
             self._checked_at = now
             _cluster.check_connected(self.node)
-        if not pending or self._told_to_wait:
+        if not pending or self._wait_reported:
             return
         if now - min(actor.asked_at for actor in pending) < _cluster.WAIT_SECONDS:
             return
-        self._told_to_wait = True
-        # What a cluster of fixed size does not carry was said at the start.
+        self._wait_reported = True
+        # Without an autoscaler, missing workers were reported at the start.
         if self.workers and not _cluster.has_autoscaler():
             return
         where = " on one node" if self.request.together else ""

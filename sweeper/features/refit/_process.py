@@ -1,7 +1,7 @@
 """Trains once more, on held-out rows as well, in a process of its own.
 
-The folder appears once it is whole: a training that was cut
-off leaves a folder that ends in ``.part``, and goes on from a checkpoint in it as a trial does.
+The folder appears once it is complete: an interrupted training leaves a folder that ends in
+``.part``, and continues from a checkpoint in it as a trial does.
 """
 
 from __future__ import annotations
@@ -44,21 +44,22 @@ def refit(request: RefitRequest) -> None:
     why = "The configuration was chosen on other rows, and the splits may differ."
     dataset = unchanged_dataset(spec, run.data_changes, plan.facts.data.fingerprint, why)
     part = Path(request.folder + ".part")
-    checkpoint = _left(part)
-    path = _strength(request, TorchBackend(plan, spec, tell=tell_progress, dataset=dataset))
-    joined = _joined(dataset, request)
-    shared = TorchBackend(plan, spec, tell=tell_progress, dataset=joined).shared(
+    checkpoint = _checkpoint_in(part)
+    backend = TorchBackend(plan, spec, tell=tell_progress, dataset=dataset)
+    strengths = _probe_strength(request, backend)
+    joined_dataset = _with_held_out(dataset, request)
+    shared = TorchBackend(plan, spec, tell=tell_progress, dataset=joined_dataset).shared(
         request.config.model
     )
-    if path:
-        shared.features = FrozenFeatures(shared.context, path)
-    # The part is given as the run, so that a base that read a corpus lies beside its adapter.
+    if strengths:
+        shared.features = FrozenFeatures(shared.context, strengths)
+    # The part serves as run folder, so that a base trained on a corpus lies beside its adapter.
     job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
     result = train_trial(job)
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
-    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # the first are of rows that were trained on
+    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # item losses are of trained rows
         (part / figures).unlink(missing_ok=True)
     drop_checkpoints(part)
     with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
@@ -67,7 +68,7 @@ def refit(request: RefitRequest) -> None:
     part.rename(request.folder)
 
 
-def _left(part: Path) -> Path | None:
+def _checkpoint_in(part: Path) -> Path | None:
     """The checkpoint of an interrupted training; its other files are removed."""
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
@@ -76,9 +77,11 @@ def _left(part: Path) -> Path | None:
     return checkpoint and checkpoint[0]
 
 
-def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:
-    """The data set whose train split also holds the others. They stay as they are, too: the last
-    rung is scored on validation, and that figure is thrown away."""
+def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
+    """The data set with the requested splits in train as well.
+
+    Validation stays, since the last rung is scored on it; that score is discarded.
+    """
     rows = [example for split in request.splits for example in dataset.splits[split]]
     return replace(
         dataset,
@@ -87,10 +90,10 @@ def _joined(dataset: Dataset, request: RefitRequest) -> Dataset:
     )
 
 
-def _strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
+def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
     """The regularisation of a head's linear fit, chosen as in the trial.
 
-    On rows that are trained on, the weakest would always win. Empty where there is no such fit.
+    On trained rows, the weakest would always win. Empty if there is no such fit.
     """
     config = request.config
     fits = not strategy_named(config.strategy).gradient_trained

@@ -1,4 +1,4 @@
-"""The steps of ``sweeper refit``: which trainings, which are done, and their cards."""
+"""The steps of ``sweeper refit``: its trainings, the unfinished ones, and their cards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ REFIT_RECORD = "refit.json"
 
 
 class RefitRequest(Artifact):
-    """One more training of a configuration, on more rows. Also a file beside what it made.
+    """One more training of a configuration, on more rows; stored as ``refit.json``.
 
     Args:
-        config: Configuration to train. No rows are left to choose a rung by.
-        folder: What is made: ``weights/``, ``trainer.log`` and ``refit.json``.
-        card: What is appended to the card of the weights.
+        config: Configuration to train, to its last rung: no rows are left to choose one.
+        folder: Output folder with ``weights/``, ``trainer.log`` and ``refit.json``.
+        card: Text that is appended to the card of the weights.
     """
 
     run: str
@@ -48,33 +48,33 @@ def requests(
     """
     findings = compute(run)
     number = best_trial(findings) if trial is None else trial
-    again = refit_config(run, number)
+    config = refit_config(run, number)
     splits: tuple[Split, ...] = ("train", "validation", *(("test",) if all_rows else ()))
     folder = output or run.path / ("refit-all" if all_rows else "refit")
     return [
         RefitRequest(
             run=str(run.path),
-            config=again.model_copy(update={"seed": seed}),
+            config=config.model_copy(update={"seed": seed}),
             splits=splits,
             folder=str(folder / str(seed)),
-            card=card(findings, number, again, splits),
+            card=card(findings, number, config, splits),
         )
-        for seed in range(again.seed, again.seed + seeds)
+        for seed in range(config.seed, config.seed + seeds)
     ]
 
 
 def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
-    """Those whose folder is not there.
+    """The requests whose folder does not exist.
 
     Raises:
-        UsageError: A folder is there and holds something else. Nothing is trained then.
+        UsageError: A folder exists and holds something else. Nothing is trained then.
     """
     done = []
     for request in requests:
         folder = Path(request.folder)
         earlier = RefitRequest.read_or_none(folder / REFIT_RECORD)
-        wanted = request.config, request.splits
-        done.append(earlier is not None and (earlier.config, earlier.splits) == wanted)
+        expected = request.config, request.splits
+        done.append(earlier is not None and (earlier.config, earlier.splits) == expected)
         if folder.exists() and not done[-1]:
             raise UsageError(
                 "the folder exists, and it is not of this refit",

@@ -59,5 +59,5 @@ def refit(
     if as_json:
         typer.echo(json.dumps({"trial": requests[0].config.number, "folders": folders}))
         return
-    for made in folders:
-        show_line(f"model: {made}/weights")
+    for model_folder in folders:
+        show_line(f"model: {model_folder}/weights")

@@ -13,10 +13,10 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     workload = study.workload.on_all_rows
     if workload == study.workload:
         return None
-    each = [
+    seconds_by_candidate = [
         clock_of_default(cost.candidate, study.facts, workload).full_trial(workload)
         + cost.scoring
         + 2 * BETWEEN_SECONDS
         for cost in study.costs
     ]
-    return PhaseCost(title="winner on all rows", seconds=max(each))
+    return PhaseCost(title="winner on all rows", seconds=max(seconds_by_candidate))

@@ -7,7 +7,7 @@ from sweeper.features.parts import Study
 
 
 def after_test(study: Study) -> None:
-    """Train and score it, where the plan's search was on a part of the rows."""
+    """Train and score the winner, if the search was on a part of the rows."""
     plan, seal = study.plan, study.seal
     if plan.budget.train_rows is None:
         return

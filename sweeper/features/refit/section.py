@@ -1,4 +1,4 @@
-"""What is the final model, where the search was on a part of the rows?"""
+"""The final model, if the search was on a part of the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Figures(Record):
     """The winner that was trained on all rows.
 
     Args:
-        metrics: On the test split, scored once; empty where it was not trained yet.
+        metrics: Metrics on the test split, scored once; empty before the training.
     """
 
     trial: int
@@ -33,7 +33,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """None where the search was on all rows, or has no winner yet."""
+    """The final model's figures; None if the search was on all rows or has no winner yet."""
     plan, seal = run.plan, run.seal
     if plan.budget.train_rows is None or seal is None:
         return None
@@ -52,12 +52,12 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The same in one line."""
+    """The scope of the verdict and the final model's scores, in one line."""
     return " ".join(confidence(figures, report.findings))
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """What the verdict is about, and what the final model scores."""
+    """The scope of the verdict, and the scores of the final model."""
     yield (
         f"The search trained on {figures.searched_rows:,} of {figures.rows:,} rows: the verdict is "
         "about that part."

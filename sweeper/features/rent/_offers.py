@@ -22,9 +22,9 @@ class Offer(Record):
 
     Args:
         points: Expected quality of the best trial against one run of LoRA's default.
-        run: One run of the recommended strategy.
-        sweep: All phases, with what they cost.
-        efficient: No other card is as cheap, as fast and as good.
+        run: Time of one full trial of the recommended strategy.
+        sweep: Time of all phases.
+        efficient: No other card is at least as cheap, fast and good.
     """
 
     gpu: str
@@ -43,14 +43,14 @@ class Offers(Record):
     """Plans for all cards with a price, the cheapest first.
 
     Args:
-        refused: Why no plan is made for a card, by its name.
+        refused: Reason why a card has no plan, by its name.
     """
 
     offers: tuple[Offer, ...]
     refused: dict[str, str] = Field(default_factory=dict)
 
 
-def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
+def own_prices(texts: Iterable[str]) -> dict[str, ListPrice]:
     """The user's prices, by the names of cards in the table.
 
     Raises:
@@ -60,7 +60,7 @@ def own_prices(stated: Iterable[str]) -> dict[str, ListPrice]:
     0.5
     """
     prices = {}
-    for text in stated:
+    for text in texts:
         card, _, usd = text.rpartition("=")
         try:
             price = ListPrice(usd=float(usd), source="--rent-price")
@@ -75,12 +75,12 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
     """The plan of a request on each card that has a price.
 
     Args:
-        own: Prices that come before those of the table.
+        own: The user's prices, which replace those of the table.
 
     Raises:
-        NothingFits: On none of the cards is there a plan.
+        NothingFits: No card has a plan.
     """
-    made: list[Offer] = []
+    planned: list[Offer] = []
     refused: dict[str, str] = {}
     for name, price in {**list_prices(), **own}.items():
         machine = spec.hardware.model_copy(
@@ -95,42 +95,42 @@ def offers(spec: Spec, facts: Facts, own: Mapping[str, ListPrice]) -> Offers:
         except NothingFits as error:
             refused[name] = error.problems[0].what
             continue
-        lead, budget = plan.candidates[0], plan.budget
+        candidate, budget = plan.candidates[0], plan.budget
         assert budget.cost_usd is not None
-        made.append(
+        planned.append(
             Offer(
                 gpu=name,
                 usd_per_gpu_hour=price.usd,
                 price_source=price.source,
-                strategy=lead.strategy,
-                points=round(lead.quality.mean + plan.search_gain.mean, 2),
-                run=lead.duration,
+                strategy=candidate.strategy,
+                points=round(candidate.quality.mean + plan.search_gain.mean, 2),
+                run=candidate.duration,
                 trials=budget.trials,
                 sweep=budget.sweep,
                 cost_usd=budget.cost_usd,
             )
         )
-    if not made:
+    if not planned:
         raise NothingFits(
             f"none of {len(refused)} cards with a price holds the model",
             why=next(iter(refused.values())),
             fix="Plan for several GPUs or another card: --gpu, or a smaller --model.",
         )
-    made.sort(key=lambda offer: offer.cost_usd)
+    planned.sort(key=lambda offer: offer.cost_usd)
     return Offers(
         offers=tuple(
-            each.model_copy(update={"efficient": _efficient(each, made)}) for each in made
+            each.model_copy(update={"efficient": _efficient(each, planned)}) for each in planned
         ),
         refused=refused,
     )
 
 
 def _efficient(offer: Offer, others: list[Offer]) -> bool:
-    """Whether no other offer is at least as good in everything and better in something."""
-    mine = _costs(offer)
+    """Whether no other offer is at least as good in every figure and better in one."""
+    own_costs = _costs(offer)
     return not any(
-        all(theirs <= own for theirs, own in zip(_costs(other), mine, strict=True))
-        and _costs(other) != mine
+        all(theirs <= own for theirs, own in zip(_costs(other), own_costs, strict=True))
+        and _costs(other) != own_costs
         for other in others
     )
 

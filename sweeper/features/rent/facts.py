@@ -1,4 +1,4 @@
-"""Refuses a training that is asked to compare cards."""
+"""Refuses to compare cards in a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sweeper.spec import Spec
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """The problem of a run, which trains on the machine that is there."""
-    asked = spec.features.of(Options)
-    if for_run and (asked.enabled or asked.prices):
+    """A run trains on this machine, so it cannot compare cards."""
+    options = spec.features.of(Options)
+    if for_run and (options.enabled or options.prices):
         why = "Cards are compared in place of a plan."
         yield Problem("--rent is given", why, "Ask sweeper plan.", "--rent")

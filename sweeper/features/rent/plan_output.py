@@ -17,9 +17,9 @@ _HEADS = ("card", "USD an hour", "strategy", "points", "a run", "trials", "sweep
 
 
 def show(spec: Spec, *, as_json: bool) -> bool:
-    """Print them if the request asks for it."""
-    asked = spec.features.of(Options)
-    if not (asked.enabled or asked.prices):
+    """Print the comparison if the request asks for it."""
+    options = spec.features.of(Options)
+    if not (options.enabled or options.prices):
         return False
     if not spec.models:
         raise UsageError("no model is given", fix="Name one with --model.", where="--rent")
@@ -29,7 +29,7 @@ def show(spec: Spec, *, as_json: bool) -> bool:
     from sweeper.features.rent._offers import offers, own_prices
     from sweeper.views.console import show_page
 
-    compared = offers(spec, gather(spec), own_prices(asked.prices))
+    compared = offers(spec, gather(spec), own_prices(options.prices))
     if as_json:
         typer.echo(compared.model_dump_json(indent=2))
     else:

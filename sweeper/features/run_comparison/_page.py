@@ -21,29 +21,29 @@ from sweeper.reporting.blocks import (
 from sweeper.reporting.charts.forest import forest
 from sweeper.reporting.page import TERMS
 
-# Comparisons on the first screen; the table has all of them.
-_PAIRS = 5
+# Comparisons listed on the first screen; the table has all of them.
+_MAX_PAIRS_LISTED = 5
 
 
-def runs_page(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Page:
-    """All runs on one plot, which of them can be compared, and what differs between them."""
+def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
+    """All runs on one plot, their comparisons, and their differences."""
     names = units.joined([run.name for run in runs])
-    differing = differences(runs)
-    fair = [pair for pair in every_two if not pair.reasons]
-    comparisons = f"{len(fair)} of {len(every_two)} are fair."
+    differing_settings = differences(runs)
+    fair = [pair for pair in pairs if not pair.reasons]
+    comparisons = f"{len(fair)} of {len(pairs)} are fair."
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
         verdict="none",
         head=(f"{units.plural(len(runs), 'run')}", f"comparisons: {comparisons.rstrip('.')}"),
         sections=(
-            Section("verdict", "Which run", (_card(runs, every_two),)),
-            Section("pairs", "Comparisons", (_pairs(every_two),), comparisons),
+            Section("verdict", "Which run", (_card(runs, pairs),)),
+            Section("pairs", "Comparisons", (_pairs_table(pairs),), comparisons),
             Section(
                 "differences",
                 "Differences",
-                (_differ(runs, differing),),
-                f"{units.plural(len(differing), 'setting differs', 'settings differ')}.",
+                (_differences_table(runs, differing_settings),),
+                f"{units.plural(len(differing_settings), 'setting differs', 'settings differ')}.",
             ),
         ),
         sweeper_version=__version__,
@@ -51,19 +51,20 @@ def runs_page(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Page:
     )
 
 
-def _card(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> VerdictCard:
-    """The first screen of a report, for several runs."""
-    first = next((pair for pair in every_two if not pair.reasons), every_two[0])
-    models = board(runs, every_two)
+def _card(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> VerdictCard:
+    """The first screen: the verdict on several runs."""
+    lead_pair = next((pair for pair in pairs if not pair.reasons), pairs[0])
+    others = [pair for pair in pairs if pair is not lead_pair]
+    models = board(runs, pairs)
     plot = forest(models, models.caption)
     note = "Hollow: baseline. Bracket: a winner that cannot be told apart from another one."
     caption = f"{models.caption}."
-    figure = Figure("forest", caption, note, (plot,), tables=(_runs(runs),)) if plot else None
-    lead, _, rest = pair_sentence(first).partition(": ")
+    figure = Figure("forest", caption, note, (plot,), tables=(_runs_table(runs),)) if plot else None
+    headline, _, sentence = pair_sentence(lead_pair).partition(": ")
     return VerdictCard(
-        lead=lead.removesuffix("."),
-        sentence=words.sentence(rest),
-        because=tuple(pair_sentence(pair) for pair in every_two if pair is not first)[:_PAIRS],
+        lead=headline.removesuffix("."),
+        sentence=words.sentence(sentence),
+        because=tuple(pair_sentence(pair) for pair in others[:_MAX_PAIRS_LISTED]),
         forest=figure,
     )
 
@@ -72,15 +73,15 @@ def pair_sentence(pair: Pair) -> str:
     """One comparison in a sentence, or why there is none."""
     first, second = pair.first, pair.second
     if pair.comparison is None:
-        why = units.joined([*pair.reasons])
-        return f"{first.name} and {second.name} cannot be compared: {why}."
-    gap = words.difference(pair.comparison.difference, first.metric)
-    points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
-    word = words.outcome(pair.comparison, points / 100)
-    return f"{first.name} − {second.name} = {gap}: {word}."
+        reasons = units.joined([*pair.reasons])
+        return f"{first.name} and {second.name} cannot be compared: {reasons}."
+    difference = words.difference(pair.comparison.difference, first.metric)
+    margin_points = max(run.files.plan.facts.aim.margin_points for run in (first, second))
+    outcome = words.outcome(pair.comparison, margin_points / 100)
+    return f"{first.name} − {second.name} = {difference}: {outcome}."
 
 
-def _runs(runs: Sequence[ComparedRun]) -> Table:
+def _runs_table(runs: Sequence[ComparedRun]) -> Table:
     columns: list[Column[ComparedRun]] = [
         Column("run", lambda run: run.name),
         Column("started", lambda run: run.summary.started or words.DASH, unit="UTC"),
@@ -110,7 +111,7 @@ def _baseline_score(run: ComparedRun) -> str:
     return words.score_with_interval(score, run.metric)
 
 
-def _pairs(every_two: Sequence[Pair]) -> Table:
+def _pairs_table(pairs: Sequence[Pair]) -> Table:
     columns: list[Column[Pair]] = [
         Column("fair", lambda pair: "no" if pair.reasons else "yes"),
         Column("what it says", lambda pair: pair_sentence(pair)),
@@ -119,14 +120,14 @@ def _pairs(every_two: Sequence[Pair]) -> Table:
         "pair-table",
         "The winners of every two runs",
         columns,
-        with_pointers(every_two),
+        with_pointers(pairs),
         note="A comparison is fair if task, metric and test rows are the same. Its difference is "
         "over the same items, with the spread between seeds; Holm's correction covers all fair "
         "ones. If the runs differ in several settings, it is not known which of them causes it.",
     )
 
 
-def _differ(runs: Sequence[ComparedRun], values: Mapping[str, tuple[str, ...]]) -> Table:
+def _differences_table(runs: Sequence[ComparedRun], values: Mapping[str, tuple[str, ...]]) -> Table:
     def value(column: int, name: str) -> str:
         return values[name][column] or words.DASH
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: what differs between them, and which winners can be compared."""
+"""Several runs side by side: their differences, and comparisons of their winners."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ComparedRun:
 
     @property
     def scores(self) -> Scores | None:
-        """The winner's on the test items; None before they were scored."""
+        """The winner's scores on the test items; None before they were scored."""
         return self._scores.get(self._winner)
 
     @property
@@ -64,44 +64,44 @@ class ComparedRun:
         return model_title(self.files, self._winner) if self.scores else ""
 
     def score(self, name: str = "") -> Interval | None:
-        """Of a model by its name; of the winner without one."""
+        """The test score of a model; of the winner if no name is given."""
         return test_score(self.files, name or self._winner)
 
     @property
     def test_items(self) -> str:
-        """Digest of the test items; empty where the winner was not scored on them."""
-        of = entries(self.files).get(self._winner, [])
-        return of[0].items_sha256 if of else ""
+        """Digest of the test items; empty if the winner was not scored on them."""
+        winner_entries = entries(self.files).get(self._winner, [])
+        return winner_entries[0].items_sha256 if winner_entries else ""
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What may differ: figures of data and machine, versions, and every key of sweep.yaml."""
-        again = reproduction(self.files, None, complete=True)
+        """Facts that may differ: of data and machine, versions, and every key of sweep.yaml."""
+        reproduced = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
         facts = {
-            "rows of each split": ", ".join(f"{k} {v:,}" for k, v in again.split_rows.items()),
-            "data (SHA-256)": (again.data_sha256 or "")[:12],
+            "rows of each split": ", ".join(f"{k} {v:,}" for k, v in reproduced.split_rows.items()),
+            "data (SHA-256)": (reproduced.data_sha256 or "")[:12],
             "test rows (SHA-256)": self.test_items[:12],
-            "base model": ", ".join(f"{k}@{v}" if v else k for k, v in again.models.items()),
+            "base model": ", ".join(f"{k}@{v}" if v else k for k, v in reproduced.models.items()),
             "tokens of a full trial": f"{self.files.plan.budget.full_tokens:,}",
-            "hardware": again.hardware,
-            **{f"version of {name}": value for name, value in again.versions.items()},
+            "hardware": reproduced.hardware,
+            **{f"version of {name}": value for name, value in reproduced.versions.items()},
             **dict(_flat(spec)),
         }
         return {name: shortened(clean(text), LABEL_CHARACTERS) for name, text in facts.items()}
 
 
-def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            yield from _flat(inner, f"{before}{key}.")
-        elif before or key not in ("name", "schema_version"):
-            yield f"{before}{key}", yaml.safe_dump(inner, default_flow_style=True).split("\n")[0]
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        elif prefix or key not in ("name", "schema_version"):
+            yield f"{prefix}{key}", yaml.safe_dump(item, default_flow_style=True).split("\n")[0]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The winners of two runs, compared on the same items, or why they cannot be."""
+    """The winners of two runs, compared on the same items, or the reasons why they cannot be."""
 
     first: ComparedRun
     second: ComparedRun
@@ -116,7 +116,7 @@ class Pair:
 
 
 def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
-    """The winner and the best baseline of each run, where the metric is that of the first run."""
+    """The winner and the best baseline of each run, if it has the metric of the first run."""
     metric, models = runs[0].metric, []
     tied = {run.name for pair in every_two if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
@@ -124,8 +124,8 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
             continue
         if run.contest.chosen and (score := run.score()):
             strategy, title = run.contest.chosen.strategy, f"{run.name}: {run.winner}"
-            of_run = ScoredModel(title, score, "trial", strategy, tied=run.name in tied)
-            models.append(of_run)
+            winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied)
+            models.append(winner)
         if run.baseline and (score := run.score(run.baseline.name)):
             models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))
     models.sort(key=lambda model: metric.as_cost(model.score.value))
@@ -136,8 +136,8 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
     """Facts and settings that are not the same in all runs, with the value in each."""
     names = dict.fromkeys(name for run in runs for name in run.facts)
-    values_of = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
-    return {name: values for name, values in values_of.items() if len(set(values)) > 1}
+    values_by_name = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
+    return {name: values for name, values in values_by_name.items() if len(set(values)) > 1}
 
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
@@ -148,10 +148,10 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
         for pair in every_two
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
-    smallest = max(run.files.margin for run in runs)
+    margin = max(run.files.margin for run in runs)
     for pair, compared in compare(scores).items():
         names = pair.first.name, pair.second.name
-        result = compared.comparison(names, pair.first.metric, smallest)
+        result = compared.comparison(names, pair.first.metric, margin)
         every_two[every_two.index(pair)] = replace(pair, comparison=result)
     return every_two
 
@@ -162,17 +162,18 @@ def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
     if first.scores is None or second.scores is None:
         yield f"no winner has been scored on the test split of {' and '.join(unscored)}"
         return
-    own_metric, other_metric = first.metric, second.metric
+    first_metric, second_metric = first.metric, second.metric
     if first.summary.task != second.summary.task:
         yield f"the tasks differ: {first.summary.task} and {second.summary.task}"
-    if (own_metric.name, own_metric.unit) != (other_metric.name, other_metric.unit):
-        names = [f"{metric.title} {metric.unit}".rstrip() for metric in (own_metric, other_metric)]
+    if (first_metric.name, first_metric.unit) != (second_metric.name, second_metric.unit):
+        metrics = first_metric, second_metric
+        names = [f"{metric.title} {metric.unit}".rstrip() for metric in metrics]
         yield f"the metrics differ: {' and '.join(names)}"
-    elif own_metric.unit == "nats/token" and first.summary.models != second.summary.models:
+    elif first_metric.unit == "nats/token" and first.summary.models != second.summary.models:
         yield "losses per token of different base models do not compare, since their tokens differ"
-    own, others = scored_items(first.files), scored_items(second.files)
-    counts = int(own.sum()), int(others.sum())
+    first_items, second_items = scored_items(first.files), scored_items(second.files)
+    counts = int(first_items.sum()), int(second_items.sum())
     if first.test_items != second.test_items:
         yield f"the test rows differ: {counts[0]:,} and {counts[1]:,} items"
-    elif not np.array_equal(own, others):
+    elif not np.array_equal(first_items, second_items):
         yield f"not the same test rows were scored: {counts[0]:,} and {counts[1]:,} items"

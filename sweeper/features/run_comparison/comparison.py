@@ -1,4 +1,4 @@
-"""The page of several runs, and a line for each two of them."""
+"""The page of several runs, and a sentence for every two of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeper.runfolder import RunFolder
 
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
-    """Write the page, and give a sentence on each two runs."""
+    """Write the page, and return a sentence for every two runs."""
     compared = [ComparedRun(run) for run in runs]
     every_two = pairs(compared)
     write_text(path, render(runs_page(compared, every_two)))

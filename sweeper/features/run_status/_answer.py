@@ -8,7 +8,7 @@ from sweeper.findings.findings import Verdict
 
 
 class ShownRun(Record):
-    """A run: how far it is, and what it found; None where that is not there yet."""
+    """Status and verdict of a run; None before there is one."""
 
     name: str
     status: Status | None

@@ -20,7 +20,7 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
         return row
     try:
         findings = Findings.read(run.findings)
-    except UsageError:  # one damaged run hides no other
+    except UsageError:  # a damaged run must not hide the others
         remedy = f"sweeper report {run.quoted}"
         return row | {"status": "unreadable", "answer": remedy, "verdict": remedy}
     run_figures = findings.run
@@ -35,13 +35,16 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     row |= {"answer": findings.verdict.answer, "verdict": findings.verdict.sentence}
     if figures := headline_figures(findings):
         score, cost = figures[:2]
-        tested = score.name.startswith("test ")
-        row |= {"score": f"{score.text} ({score.detail})" if tested else "", "cost": str(cost)}
+        has_test_score = score.name.startswith("test ")
+        row |= {
+            "score": f"{score.text} ({score.detail})" if has_test_score else "",
+            "cost": str(cost),
+        }
     return row
 
 
 def shortened(row: dict[str, str]) -> dict[str, str]:
-    """What the table shows: the answer of the verdict, and no more than 100 columns."""
+    """The row without the verdict's sentence, shortened to fit into 100 columns."""
     return {
         name: text.replace("95% CI ", "").removesuffix(" besides the process")
         for name, text in row.items()

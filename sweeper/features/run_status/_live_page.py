@@ -11,13 +11,15 @@ def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) ->
     """The report with the progress of its run on top.
 
     Args:
-        report: ``report.html`` as it is now; empty where there is none yet.
-        refresh_seconds: The browser loads the page again after so long; None when it has ended.
+        report: ``report.html`` as it is now; empty before there is one.
+        refresh_seconds: Seconds between reloads of the page; None when the run has ended.
     """
     page = report or '<!doctype html>\n<html lang="en"><head>\n<meta charset="utf-8">\n' + (
         "<title>sweeper</title></head>\n<body>\n</body></html>\n"
     )
     charset, body = '<meta charset="utf-8">\n', "<body>\n"
-    again = f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
-    page = page.replace(charset, charset + again, 1)
+    refresh_tag = (
+        f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
+    )
+    page = page.replace(charset, charset + refresh_tag, 1)
     return page.replace(body, f'{body}<div class="page" role="status">{pre(lines)}</div>\n', 1)

@@ -55,14 +55,14 @@ def show(
     if live:
         _live(folder)
     elif follow and is_live():
-        with Live(console=console, auto_refresh=False) as drawn:
-            while (status := _now(folder)).phase not in ENDED:
+        with Live(console=console, auto_refresh=False) as live_view:
+            while (status := _current_status(folder)).phase not in ENDED:
                 lines = progress.view(status, console.width)
-                drawn.update(Group(*(Text(line) for line in lines)), refresh=True)
+                live_view.update(Group(*(Text(line) for line in lines)), refresh=True)
                 time.sleep(0.5)
     elif follow:
         _follow_plainly(folder)
-    status = _now(folder)
+    status = _current_status(folder)
     for line in progress.view(status, console.width):
         show_line(line)
     for text in filter(None, status.message.split("\n")):
@@ -113,7 +113,7 @@ def list_runs(
     show_page(table([*short[0]], ([*row.values()] for row in short)))
 
 
-def _now(folder: RunFolder) -> Status:
+def _current_status(folder: RunFolder) -> Status:
     from sweeper.execution.state.second_command import statuses
     from sweeper.execution.state.status import Status
 
@@ -123,7 +123,7 @@ def _now(folder: RunFolder) -> Status:
 def _live(folder: RunFolder) -> None:
     """Write ``live.html`` again and again until the run has ended, or until Ctrl-C.
 
-    A file that reloads itself: no server listens for anybody.
+    The file reloads itself, so that no server is needed.
     """
     import webbrowser
 
@@ -133,19 +133,19 @@ def _live(folder: RunFolder) -> None:
     from sweeper.views import progress
     from sweeper.views.console import show_line
 
-    path, opened, goes_on, status = folder.path / "live.html", False, True, _now(folder)
-    while goes_on:
+    path, opened, running, status = folder.path / "live.html", False, True, _current_status(folder)
+    while running:
         try:
             if opened:
                 time.sleep(_LIVE_SECONDS)
-            status = _now(folder)
-            goes_on = status.phase not in ENDED
+            status = _current_status(folder)
+            running = status.phase not in ENDED
         except KeyboardInterrupt:
-            goes_on = False
+            running = False
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
-        again = _LIVE_SECONDS if goes_on else None
+        refresh_seconds = _LIVE_SECONDS if running else None
         lines = progress.view(status, 100)
-        write_text(path, live_page(report, lines, again), synced=False)
+        write_text(path, live_page(report, lines, refresh_seconds), synced=False)
         if not opened:
             show_line(f"live page: {path}")
             opened = webbrowser.open(path.resolve().as_uri()) or True
@@ -159,21 +159,21 @@ def _follow_plainly(folder: RunFolder) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.views.progress import SILENT, plain_line
 
-    begun = ""
+    partial_line = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
         while True:
-            status = _now(folder)
-            goes_on = status.phase not in ENDED
+            status = _current_status(folder)
+            running = status.phase not in ENDED
             for text in events:
-                begun += text
-                if not begun.endswith("\n"):
+                partial_line += text
+                if not partial_line.endswith("\n"):
                     break  # the rest of the line is still to be written
-                line, begun = begun, ""
-                with contextlib.suppress(ValidationError):  # of a file that was damaged
+                line, partial_line = partial_line, ""
+                with contextlib.suppress(ValidationError):  # a damaged line
                     event = Event.model_validate_json(line)
                     if event.kind not in SILENT:
                         typer.echo(plain_line(event, status))
-            if not goes_on:
+            if not running:
                 return
             time.sleep(0.5)
 
@@ -205,7 +205,7 @@ def _as_json(folder: RunFolder) -> str:
     from sweeper.features.run_status._answer import ShownRun
     from sweeper.findings.findings import Findings
 
-    status = _now(folder) if folder.status.is_file() else None
+    status = _current_status(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)
     verdict = findings.verdict if findings else None
     shown = ShownRun(name=folder.path.name, status=status, verdict=verdict)

@@ -1,6 +1,6 @@
 """JSON Schema for ``sweep.yaml``, rules, strategies and shared parameters, from their models.
 
-Editors complete and check files by them; the loaders check more.
+Editors use them to complete and check files; the loaders check more.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def sweep_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["model"] = {"description": "the base model"}
     for key, name in (("model", "Model"), ("data", "Data"), ("objective", "Objective")):
-        short = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
-        properties[key] = {"description": properties[key]["description"], **short}
+        short_form = {"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{name}Spec"}]}
+        properties[key] = {"description": properties[key]["description"], **short_form}
     properties["models"]["items"] = {"anyOf": properties["model"]["anyOf"]}
     return {
         **schema,
@@ -44,18 +44,18 @@ def sweep_schema() -> dict[str, Any]:
 
 
 def rules_schema(book: RuleBook) -> dict[str, Any]:
-    """The schema of a file of rules, for the strategies and parameters that a rule book knows."""
+    """The schema of a file of rules, with the strategies and parameters of a rule book."""
     schema = _schema(tuple[Rule | Note, ...], "Rules of sweeper")
     keys = {
-        f"{of}.{name}"
+        f"{prefix}.{name}"
         for strategy in book.strategies.values()
         for name in strategy.parameters
-        for of in (EVERY, strategy.name)
+        for prefix in (EVERY, strategy.name)
     }
     numbers = [name for name, fact in FACTS.items() if fact.kind == "number"]
     names = {"StrategyName": [*book.strategies], "ParameterName": sorted(keys)}
-    for name, known in (names | {"NumberFact": numbers}).items():
-        schema["$defs"][name]["enum"] = known
+    for name, allowed_names in (names | {"NumberFact": numbers}).items():
+        schema["$defs"][name]["enum"] = allowed_names
     for name in ("Effects", "Change"):
         schema["$defs"][name]["minProperties"] = 1
     return schema
@@ -65,13 +65,13 @@ def strategy_schema() -> dict[str, Any]:
     """The schema of a strategy file."""
     schema = _schema(BookStrategy, "A strategy of sweeper")
     parameters = schema["properties"]["parameters"]
-    changed = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
-    whole = parameters["additionalProperties"]
-    parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, whole, *changed]}
+    changes = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
+    complete = parameters["additionalProperties"]
+    parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, complete, *changes]}
     traits = Traits.model_json_schema()
     schema["properties"] |= {key: traits["properties"][key] for key in TRAIT_KEYS}
     schema["$defs"] |= traits["$defs"]
-    schema["required"].remove("parameters")  # it may have those of another strategy alone
+    schema["required"].remove("parameters")  # a strategy may only have those of another one
     return schema
 
 
@@ -81,7 +81,7 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def answers() -> dict[str, Any]:
-    """From each command to the type of what it prints with ``--json``."""
+    """The type of the ``--json`` output of each command."""
     return {"plan": Plan, "run": Findings, "report": Findings} | {
         command: kind for _, hook in parts.ANSWERS.all() for command, kind in hook().items()
     }
@@ -112,11 +112,11 @@ def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def condition_schema() -> dict[str, Any]:
-    """The JSON Schema of a ``when``, which refers to itself as ``#/$defs/When``."""
+    """The JSON Schema of a condition (``when``), which refers to itself as ``#/$defs/When``."""
     when = {"$ref": "#/$defs/When"}
-    several = {"type": "array", "items": when, "minItems": 1}
+    list_schema = {"type": "array", "items": when, "minItems": 1}
     facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
-    properties = {**facts, "all": several, "any": several, "not": when}
+    properties = {**facts, "all": list_schema, "any": list_schema, "not": when}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
@@ -125,9 +125,9 @@ def _fact_schema(fact: Fact) -> dict[str, Any]:
     value: dict[str, Any] = {"type": types.get(fact.kind, "string")}
     if fact.words:
         value["enum"] = [*fact.words]
-    several = {"type": "array", "items": value, "minItems": 1}
-    bounds = {"known": {"type": "boolean"}, "in": several}
-    tests = {operator: bounds.get(operator, value) for operator in operators(fact)}
-    mapping = {"type": "object", "properties": tests, "additionalProperties": False}
+    list_schema = {"type": "array", "items": value, "minItems": 1}
+    bounds = {"known": {"type": "boolean"}, "in": list_schema}
+    comparisons = {operator: bounds.get(operator, value) for operator in operators(fact)}
+    mapping = {"type": "object", "properties": comparisons, "additionalProperties": False}
     unit = f" ({fact.unit})" if fact.unit else ""
-    return {"anyOf": [value, several, mapping], "description": f"{fact.description}{unit}"}
+    return {"anyOf": [value, list_schema, mapping], "description": f"{fact.description}{unit}"}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# A server that is away is tried again by whoever calls, so a request need not wait for minutes.
+# The caller tries an unreachable server again, so a request need not wait for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -35,10 +35,10 @@ EXPERIMENT = "sweeper"
 # MLflow has no state for a pruned trial; the tag "state" tells it from a complete one.
 _TRIAL_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED"}
 _SWEEP_STATUS = {"complete": "FINISHED", "timeout": "FINISHED", "interrupted": "KILLED"}
-# In the name of a metric (mlflow.utils.validation): pass@1 becomes pass_1.
-_REFUSED = re.compile(r"[^\w./: -]")
-_MOST_TAG_CHARACTERS = 5000
-"""Of a tag's value in MLflow's REST API."""
+# Characters that no metric name may contain (mlflow.utils.validation): pass@1 becomes pass_1.
+_INVALID_CHARACTERS = re.compile(r"[^\w./: -]")
+_MAX_TAG_CHARACTERS = 5000
+"""Limit of MLflow's REST API on a tag's value."""
 
 
 class Mlflow(Tracker):
@@ -49,7 +49,7 @@ class Mlflow(Tracker):
     def __init__(self, run: RunFolder, plan: Plan) -> None:
         super().__init__(run, plan)
         self._client = MlflowClient()
-        self._experiment = self._sweep = ""
+        self._experiment_id = self._sweep_id = ""
 
     @property
     def where(self) -> str:
@@ -58,13 +58,13 @@ class Mlflow(Tracker):
     def start(self, run_id: str) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         experiment = self._client.get_experiment_by_name(name)
-        self._experiment = (
+        self._experiment_id = (
             experiment.experiment_id
             if experiment is not None
             else self._client.create_experiment(name)
         )
         facts = self.plan.facts
-        self._sweep = self._begun(
+        self._sweep_id = self._open_run(
             run_id,
             self.title,
             {
@@ -76,11 +76,11 @@ class Mlflow(Tracker):
                 "seed": self.plan.seed,
             },
         )
-        return self._sweep
+        return self._sweep_id
 
     def trial_started(self, config: TrialConfig, trial_id: str) -> str:
-        tags = {"mlflow.parentRunId": self._sweep, "origin": config.origin}
-        return self._begun(trial_id, f"trial {config.number}", parameters(config), tags)
+        tags = {"mlflow.parentRunId": self._sweep_id, "origin": config.origin}
+        return self._open_run(trial_id, f"trial {config.number}", parameters(config), tags)
 
     def rung(self, run: str, report: RungReport) -> None:
         self._log(run, rung_figures(report), report.optimizer_steps)
@@ -101,21 +101,23 @@ class Mlflow(Tracker):
             self._client.log_artifact(run, str(path), "report")
         self._client.set_terminated(run, _SWEEP_STATUS.get(state, "FAILED"))
 
-    def _begun(
+    def _open_run(
         self,
         run_id: str,
         name: str,
-        given: Mapping[str, Scalar],
+        values: Mapping[str, Scalar],
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """A run of the service with its parameters, which a second call may state once more."""
+        """The id of a run of the service with its parameters; a new run if there is no id."""
         if run_id:
             self._client.update_run(run_id, status="RUNNING")
         else:
-            made = self._client.create_run(self._experiment, run_name=name, tags=dict(tags or {}))
-            run_id = made.info.run_id
-        stated = [Param(key, str(value)) for key, value in given.items()]
-        self._client.log_batch(run_id, params=stated)
+            created = self._client.create_run(
+                self._experiment_id, run_name=name, tags=dict(tags or {})
+            )
+            run_id = created.info.run_id
+        params = [Param(key, str(value)) for key, value in values.items()]
+        self._client.log_batch(run_id, params=params)
         return run_id
 
     def _log(
@@ -127,9 +129,10 @@ class Mlflow(Tracker):
     ) -> None:
         now = round(time.time() * 1000)
         metrics = [
-            Metric(_REFUSED.sub("_", key), value, now, step) for key, value in figures.items()
+            Metric(_INVALID_CHARACTERS.sub("_", key), value, now, step)
+            for key, value in figures.items()
         ]
-        notes = [
-            RunTag(key, text[:_MOST_TAG_CHARACTERS]) for key, text in (tags or {}).items() if text
+        run_tags = [
+            RunTag(key, text[:_MAX_TAG_CHARACTERS]) for key, text in (tags or {}).items() if text
         ]
-        self._client.log_batch(run, metrics=metrics, tags=notes)
+        self._client.log_batch(run, metrics=metrics, tags=run_tags)

@@ -69,7 +69,7 @@ class Tensorboard(Tracker):
         writer.close()
 
     def _writer(self, name: str) -> SummaryWriter:
-        # The name has whole seconds without it, and a second file of that name replaces the first.
+        # Without the suffix, names have whole seconds, so that a second file could replace one.
         folder = self.folder / "tensorboard" / name
         return SummaryWriter(logdir=str(folder), filename_suffix=f".{time.time_ns()}")
 

@@ -26,7 +26,7 @@ from sweeper.spec import Scalar
 from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 PROJECT = "sweeper"
-_STEP = "optimizer_steps"
+_STEP_METRIC = "optimizer_steps"
 
 
 class Wandb(Tracker):
@@ -50,14 +50,14 @@ class Wandb(Tracker):
 
     def trial_started(self, config: TrialConfig, trial_id: str) -> str:
         run = trial_id or f"{self._group}-{config.number}"
-        opened = self._init(run, f"trial {config.number}", "trial", parameters(config))
-        opened.define_metric(_STEP)
-        opened.define_metric("*", step_metric=_STEP)
-        self._runs[run] = opened
+        wandb_run = self._init(run, f"trial {config.number}", "trial", parameters(config))
+        wandb_run.define_metric(_STEP_METRIC)
+        wandb_run.define_metric("*", step_metric=_STEP_METRIC)
+        self._runs[run] = wandb_run
         return run
 
     def rung(self, run: str, report: RungReport) -> None:
-        self._runs[run].log({**rung_figures(report), _STEP: report.optimizer_steps})
+        self._runs[run].log({**rung_figures(report), _STEP_METRIC: report.optimizer_steps})
 
     def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
         notes = {"state": result.state, "reason": reason(result)}
@@ -78,7 +78,7 @@ class Wandb(Tracker):
             report.add_file(str(path))
         sweep.log_artifact(report)
         sweep.finish(exit_code=0 if state in ("complete", "timeout") else 1)
-        wandb.teardown()  # until then the client's own process may not have written its files
+        wandb.teardown()  # waits until the client's process has written its files
 
     def _init(self, run: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
         return wandb.init(
@@ -91,7 +91,7 @@ class Wandb(Tracker):
             dir=str(self.folder),
             resume="allow",
             reinit="create_new",
-            # This process only logs: its output, code and use of the machine say nothing.
+            # This process only logs: its output, code and system metrics are of no interest.
             settings=wandb.Settings(
                 console="off", disable_git=True, disable_code=True, x_disable_stats=True
             ),

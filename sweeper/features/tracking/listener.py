@@ -1,9 +1,9 @@
-"""One listener for each service, which logs the run there as it goes on.
+"""One listener for each service, which logs a run while it goes on.
 
 The folder of the run is the queue: the command has written every configuration, rung and result
-there before anybody hears of it. What a service missed while it was away is therefore still there,
-and ``listeners/tracking/NAME.json`` says what it has. A tracker talks to one client library and may
-raise whatever that raises: ``Follower`` tries again.
+there first. So an unreachable service can catch up later, and
+``listeners/tracking/NAME.json`` records what it has. A tracker uses one client library and may
+raise all its exceptions; the next call of ``Follower`` tries again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Tracker(ABC):
 
     @property
     def folder(self) -> Path:
-        """Where files of trackers lie."""
+        """The folder for files of trackers."""
         return self.run.listeners / "tracking"
 
     @property
@@ -64,10 +64,10 @@ class Tracker(ABC):
         """Begin the sweep, or go on with it.
 
         Args:
-            run_id: Its id from an earlier call. May be empty.
+            run_id: Id of the sweep from an earlier call; empty if there was none.
 
         Returns:
-            Its id.
+            The id of the sweep.
         """
 
     @abstractmethod
@@ -75,10 +75,10 @@ class Tracker(ABC):
         """Begin a trial with its parameters, or open it again.
 
         Args:
-            trial_id: Its id from an earlier call. May be empty.
+            trial_id: Id of the trial from an earlier call; empty if there was none.
 
         Returns:
-            Its id.
+            The id of the trial.
         """
 
     @abstractmethod
@@ -127,17 +127,17 @@ def parameters(config: TrialConfig) -> dict[str, Scalar]:
 
 def rung_figures(report: RungReport) -> dict[str, float]:
     """The losses at a rung, as ``rungs.jsonl`` names them, and metrics as ``validation/NAME``."""
-    named = {
+    losses = {
         "validation_loss": report.validation_loss,
         "train_loss": report.train_loss,
         "epoch": report.epochs,
     }
     measures = _measures(report.measures)
-    return _finite({**named, **measures, **_with_prefix("validation", report.metrics)})
+    return _finite({**losses, **measures, **_with_prefix("validation", report.metrics)})
 
 
 def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
-    """Measures by name, and what training changed in them as ``NAME/change``."""
+    """Measures by name, and their change by training as ``NAME/change``."""
     values: dict[str, float | None] = {}
     for name, measure in measures.items():
         values |= {
@@ -148,8 +148,8 @@ def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
 
 
 def final_figures(result: TrialResult) -> dict[str, float]:
-    """How a trial ended, all as ``final/NAME``."""
-    named = {
+    """The final figures of a trial as ``final/NAME``."""
+    values = {
         "validation_loss": result.validation_loss,
         **_measures(result.measures),
         "training_seconds": result.training_seconds,
@@ -159,13 +159,13 @@ def final_figures(result: TrialResult) -> dict[str, float]:
         "trainable_parameters": result.trainable_parameters,
         **result.metrics,
     }
-    return _finite(_with_prefix("final", named))
+    return _finite(_with_prefix("final", values))
 
 
 def reason(result: TrialResult) -> str:
-    """Why a trial failed, was pruned or stopped early; empty where it was trained to its end."""
-    failed = f"{result.failure.kind}: {result.failure.detail}" if result.failure else ""
-    return clean(failed or result.pruned_because or result.stopped_because)
+    """Why a trial failed, was pruned or stopped early; empty if it was trained to its end."""
+    failure = f"{result.failure.kind}: {result.failure.detail}" if result.failure else ""
+    return clean(failure or result.pruned_because or result.stopped_because)
 
 
 def model_name(model: str) -> str:
@@ -210,10 +210,10 @@ class TrackingState(Artifact):
 
 
 class Follower:
-    """One run and one tracker.
+    """Logs one run to one tracker.
 
-    Every method may raise what the client raises. What was logged before is noted by then, so that
-    the next call goes on from there.
+    Every method may raise exceptions of the client. What was logged before is recorded, so that the
+    next call goes on from there.
     """
 
     def __init__(self, run: RunFolder, tracker: Tracker) -> None:
@@ -226,16 +226,16 @@ class Follower:
         self._started = False
         self._open: set[int] = set()
         self._changed: set[int] = set()
-        self._read = 0
+        self._read_bytes = 0
 
     def catch_up(self) -> None:
         """Log what has happened since the last call."""
         if not self._started:
-            self._note(run=self._tracker.start(self._state.run))
+            self._write_state(run=self._tracker.start(self._state.run))
             self._started = True
-        self._hear()
+        self._read_events()
         for number in sorted(self._changed):
-            self._trial(number)
+            self._log_trial(number)
             self._changed.discard(number)
 
     def end(self, state: str) -> None:
@@ -246,25 +246,25 @@ class Follower:
             self._open.discard(number)
         figures, text = self._figures()
         files = [self._run.path / name for name in REPORT_FILES]
-        there = [path for path in files if path.is_file()]
-        self._tracker.ended(self._state.run, state, figures, text, there)
+        existing = [path for path in files if path.is_file()]
+        self._tracker.ended(self._state.run, state, figures, text, existing)
 
-    def _hear(self) -> None:
-        """Note the trials of new events."""
+    def _read_events(self) -> None:
+        """Collect the trials of new events."""
         path = self._run.events
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            if path.stat().st_size < self._read:  # a half line at its end was cut off
-                self._read = 0
-            file.seek(self._read)
-            whole, newline, _ = file.read().rpartition(b"\n")
-            self._read += len(whole) + len(newline)
-            for line in whole.splitlines():
+            if path.stat().st_size < self._read_bytes:  # an incomplete last line was cut off
+                self._read_bytes = 0
+            file.seek(self._read_bytes)
+            complete_lines, newline, _ = file.read().rpartition(b"\n")
+            self._read_bytes += len(complete_lines) + len(newline)
+            for line in complete_lines.splitlines():
                 with contextlib.suppress(ValueError):
                     number = object_of(line).get("trial")
                     if isinstance(number, int):
                         self._changed.add(number)
 
-    def _trial(self, number: int) -> None:
+    def _log_trial(self, number: int) -> None:
         folder = self._run.trial(number)
         config = TrialConfig.read_or_none(folder / "config.json")
         if config is None:
@@ -274,24 +274,24 @@ class Follower:
         if logged.ended and result is not None and result.attempt == logged.attempt:
             return
         if number not in self._open:
-            begun = self._tracker.trial_started(config, logged.id)
-            logged = self._keep(number, logged, id=begun, ended=False)
+            trial_id = self._tracker.trial_started(config, logged.id)
+            logged = self._record(number, logged, id=trial_id, ended=False)
             self._open.add(number)
         for report in RungReport.read_lines(folder / "rungs.jsonl"):
             if (report.attempt, report.rung) > (logged.attempt, logged.rung):
                 self._tracker.rung(logged.id, report)
-                logged = self._keep(number, logged, attempt=report.attempt, rung=report.rung)
+                logged = self._record(number, logged, attempt=report.attempt, rung=report.rung)
         if result is not None:
             self._tracker.trial_ended(logged.id, config, result)
-            self._keep(number, logged, attempt=result.attempt, ended=True)
+            self._record(number, logged, attempt=result.attempt, ended=True)
             self._open.discard(number)
 
-    def _keep(self, number: int, logged: Logged, **changes: Any) -> Logged:
+    def _record(self, number: int, logged: Logged, **changes: Any) -> Logged:
         logged = logged.model_copy(update=changes)
-        self._note(trials={**self._state.trials, number: logged})
+        self._write_state(trials={**self._state.trials, number: logged})
         return logged
 
-    def _note(self, **changes: Any) -> None:
+    def _write_state(self, **changes: Any) -> None:
         self._state = self._state.model_copy(update=changes)
         self._state.write(self._path, synced=False)
 
@@ -324,14 +324,14 @@ class Follower:
         return figures, clean(verdict.get("sentence") or "")
 
 
-# The module of each service's client; its extra has the service's name.
+# The client module of each service; the extra has the service's name.
 _CLIENTS = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboardX"}
-# The end of a run, its report included, takes a second or two.
+# Time limit for the end of a run; with its report it takes a second or two.
 _END_SECONDS = 10.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """A listener for each service.
+    """The requested services, each with the seconds that it may take at the end.
 
     Raises:
         NotInstalled: Clients are missing; all of them are named.
@@ -350,7 +350,7 @@ def wanted(spec: Spec) -> dict[str, float]:
 def listen(name: str, run: RunFolder, spec: Spec) -> Follower:
     """The follower that logs to a service; loads its client."""
     if name == "tensorboard":
-        # tensorboardX loads torch where it can, though it works without: 200 MiB for nothing.
-        # MLflow takes the name in sys.modules for a torch that is loaded, and imports it.
+        # tensorboardX loads torch if it can, but works without it: 200 MiB for nothing.
+        # Only here: MLflow takes the entry in sys.modules for a loaded torch, and imports it.
         sys.modules["torch"] = None  # type: ignore[assignment]
     return Follower(run, tracker_class(name)(run, Plan.read(run.plan)))

@@ -1,4 +1,4 @@
-"""Whether earlier sweeps are asked."""
+"""Whether a search starts from earlier sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What did configurations of earlier studies bring? Sentences below the verdict."""
+"""The results of configurations from earlier studies, as sentences below the verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADING = Heading(76, "warm-start", "Warm starts")
 class WarmStartResult(Record):
     """The warm start of one candidate from an earlier study, and its result here.
 
-    ``trial`` is the one that tried it, None where none has yet; values are those of the
+    ``trial`` is the trial of this configuration, None before there is one; values are of the
     objective.
     """
 
@@ -40,8 +40,8 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The results of the plan's warm starts."""
-    own = (start for start in run.plan.proposed if start.feature == "warm_start")
-    starts = tuple(_entry(run, start) for start in own)
+    proposed = (start for start in run.plan.proposed if start.feature == "warm_start")
+    starts = tuple(_entry(run, start) for start in proposed)
     return Figures(starts=starts) if starts else None
 
 
@@ -51,25 +51,25 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
-    several = len({candidate.model for candidate in run.plan.candidates}) > 1
-    strategy = pair(warm.strategy, warm.model) if several else warm.strategy
-    tried, best = _tried(run, strategy, warm), best_of(run, strategy)
+    several_models = len({candidate.model for candidate in run.plan.candidates}) > 1
+    strategy = pair(warm.strategy, warm.model) if several_models else warm.strategy
+    trial, best = _trial_of(run, strategy, warm), best_of(run, strategy)
     default = default_of(run, strategy)
     return WarmStartResult(
         strategy=strategy,
         study=warm.record["study"],
         similarity=warm.record["similarity"],
-        trial=tried.config.number if tried else None,
-        value=tried.value if tried and tried.completed else None,
+        trial=trial.config.number if trial else None,
+        value=trial.value if trial and trial.completed else None,
         default_value=default.value if default and default.completed else None,
         best_value=best.value if best else None,
     )
 
 
-def _tried(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | None:
-    own = (trial for trial in run.trials if trial.config.strategy == strategy)
-    wanted = warm.parameters.items()
-    return next((trial for trial in own if wanted <= trial.config.parameters.items()), None)
+def _trial_of(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | None:
+    trials = (trial for trial in run.trials if trial.config.strategy == strategy)
+    parameters = warm.parameters.items()
+    return next((trial for trial in trials if parameters <= trial.config.parameters.items()), None)
 
 
 def _sentence(start: WarmStartResult, metric: Metric) -> str:

@@ -1,6 +1,6 @@
 """Records of finished studies in ``SWEEPER_HOME``, and the warm starts of new ones from them.
 
-Small records of facts and best configurations: no rows, no class names, no paths.
+The records hold facts and best configurations, but no rows, class names or paths.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from sweeper.spec import Scalar, Spec, Task
 from sweeper.trials import TrialConfig, TrialResult
 
 FOLDER = "studies"
-# How far facts may differ is a decision, not a measurement: ten times the rows, parameters,
-# classes or tokens make a study half as similar, another family of models too. Below the least
-# similarity nothing is taken. What makes a wrong one harmless is that it costs one trial of a
-# candidate, and that its weight fades as trials come in.
+# Chosen, not measured: ten times the rows, parameters, classes or tokens halve the similarity, as
+# does another family of models. Below ``LEAST`` a study is not used. A bad warm start is harmless:
+# it costs one trial of a candidate, and its weight fades as trials come in.
 HALF, LEAST = 0.5, 0.25
 
 
@@ -67,7 +66,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
     """Keep the record of a finished study, unless no trial completed within the limits.
 
     Raises:
-        OSError: The folder for caches cannot be written.
+        OSError: The cache folder cannot be written.
     """
     limits, trials = limits_of(spec), []
     for folder in sorted(run.trials.glob("*")):
@@ -87,7 +86,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         train_rows=facts.data.train_rows,
         classes=len(facts.data.labels),
         mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
-        objective=_named(plan.objective),
+        objective=_objective_key(plan.objective),
         bests=tuple(best for best in bests if best is not None),
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
@@ -95,41 +94,47 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
     record.write(home() / FOLDER / f"{name}.json")
 
 
-def _named(objective: Objective) -> str:
+def _objective_key(objective: Objective) -> str:
     return f"{objective.name} {objective.source}".rstrip()
 
 
 def _best(
     plan: Plan, candidate: Candidate, trials: Iterable[tuple[TrialConfig, TrialResult]]
 ) -> RememberedBest | None:
-    own = [
+    candidate_trials = [
         (config, result)
         for config, result in trials
         if (config.strategy, config.model) == (candidate.strategy, candidate.model)
     ]
-    if not own:
+    if not candidate_trials:
         return None
-    measured = plan.objective
-    config, result = min(own, key=lambda item: (cost_of(item[1], measured), item[0].number))
-    defaults = [cost_of(result_of, measured) for item, result_of in own if item.origin == "default"]
+    objective = plan.objective
+    config, result = min(
+        candidate_trials, key=lambda item: (cost_of(item[1], objective), item[0].number)
+    )
+    defaults = [
+        cost_of(result_of, objective)
+        for item, result_of in candidate_trials
+        if item.origin == "default"
+    ]
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
     searched = {name for name, item in candidate.parameters.items() if item.searched}
     return RememberedBest(
         strategy=candidate.strategy,
         model=RememberedModel.taken_from(facts, name=facts.id.rstrip("/").rpartition("/")[2]),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
-        cost=cost_of(result, measured),
+        cost=cost_of(result, objective),
         default_cost=defaults[0] if defaults else None,
     )
 
 
 def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[ProposedTrial]:
-    """For each candidate the best of the most similar earlier study, if any is similar."""
+    """For each candidate, the best configuration of the most similar earlier study, if any."""
     if not spec.features.of(Options).enabled:
         return
-    read = map(Remembered.read_or_none, sorted((home() / FOLDER).glob("*.json")))
-    named = _named(plan.objective)
-    studies = [study for study in read if study is not None and study.objective == named]
+    records = map(Remembered.read_or_none, sorted((home() / FOLDER).glob("*.json")))
+    key = _objective_key(plan.objective)
+    studies = [study for study in records if study is not None and study.objective == key]
     studies.sort(key=lambda study: study.ended_at, reverse=True)
     proposed = [
         trial
@@ -146,29 +151,31 @@ def _warm_start(
 ) -> ProposedTrial | None:
     facts = plan.facts
     model = next(model for model in facts.models if model.id == candidate.model)
-    rated = [
+    by_similarity = [
         (similarity(facts, model, study, best.model), study, best)
         for study in studies
         for best in study.bests
         if best.strategy == candidate.strategy
     ]
-    if not rated:
+    if not by_similarity:
         return None
-    like, study, best = max(rated, key=lambda entry: entry[0])  # the newest of those that are alike
+    likeness, study, best = max(
+        by_similarity, key=lambda entry: entry[0]
+    )  # of equally similar studies, the newest
     parameters = candidate.parameters
-    fits = {
+    usable = {
         n: v for n, v in best.parameters.items() if n in parameters and _allows(parameters[n], v)
     }
-    if like < LEAST or not fits:
+    if likeness < LEAST or not usable:
         return None
     return ProposedTrial(
         feature="warm_start",
         strategy=candidate.strategy,
         model=candidate.model,
-        parameters=fits,
-        weight=round(like, 3),
-        text=_text(candidate, like, study.study, best, fits, plan.objective),
-        record={"study": study.study, "similarity": round(like, 3)},
+        parameters=usable,
+        weight=round(likeness, 3),
+        text=_text(candidate, likeness, study.study, best, usable, plan.objective),
+        record={"study": study.study, "similarity": round(likeness, 3)},
     )
 
 
@@ -176,8 +183,12 @@ def similarity(
     facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
 ) -> float:
     """The similarity of an earlier study to these facts, from 0 to 1."""
-    same = (facts.task, facts.classes_by, model.kind) == (study.task, study.classes_by, theirs.kind)
-    if not same:
+    comparable = (facts.task, facts.classes_by, model.kind) == (
+        study.task,
+        study.classes_by,
+        theirs.kind,
+    )
+    if not comparable:
         return 0.0
     lengths = facts.data.lengths
     decades = [
@@ -191,7 +202,7 @@ def similarity(
 
 
 def _decades(first: float | None, second: float | None) -> float:
-    """How far two sizes are apart; nothing where one is not known."""
+    """The distance of two sizes in powers of ten; 0 if one is unknown."""
     return abs(math.log10(first / second)) if first and second else 0.0
 
 
@@ -210,20 +221,20 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
 
 def _text(
     candidate: Candidate,
-    like: float,
+    likeness: float,
     study: str,
     best: RememberedBest,
-    fits: Mapping[str, Scalar],
+    usable: Mapping[str, Scalar],
     objective: Objective,
 ) -> str:
     """The line of the run's log about a warm start."""
     reached, title = objective.value(best.cost), "loss" if objective.is_loss else objective.title
     default = None if best.default_cost is None else objective.value(best.default_cost)
-    against = "" if default is None else f" (its default {default:.4g})"
-    dropped = sorted(set(best.parameters) - set(fits))
-    without = f", without {', '.join(dropped)}" if dropped else ""
+    default_text = "" if default is None else f" (its default {default:.4g})"
+    dropped = sorted(set(best.parameters) - set(usable))
+    dropped_text = f", without {', '.join(dropped)}" if dropped else ""
     return (
         f"{candidate.strategy} of {candidate.model} starts with the best configuration of "
-        f"{study}, which reached a {title} of {reached:.4g}{against}"
-        f"{without}; similarity {like:.0%}"
+        f"{study}, which reached a {title} of {reached:.4g}{default_text}"
+        f"{dropped_text}; similarity {likeness:.0%}"
     )

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from sweeper.errors import NothingFits
 from sweeper.facts.record import Facts
-from sweeper.features.explain._counterfactuals import _KNOBS, Counterfactual, _changes, _Ranking
+from sweeper.features.explain._counterfactuals import (
+    _VARIED_FACTS,
+    Counterfactual,
+    _changes,
+    _Ranking,
+)
 from sweeper.planning.planner import ranked_candidates
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.spec import Spec
@@ -36,7 +41,7 @@ def granted(spec: Spec, facts: Facts, item: Counterfactual) -> bool:
     rows=st.floats(1, 6).map(lambda power: round(10**power)),
     gib=st.floats(0.3, 2.3).map(lambda power: round(10**power, 1)),
     gpus=st.sampled_from([0, 1, 1, 1, 2, 8]),
-    knob=st.sampled_from(_KNOBS),
+    knob=st.sampled_from(_VARIED_FACTS),
     between=st.floats(0.02, 0.98),
 )
 def test_every_counterfactual_is_true_at_its_value_and_not_before(
@@ -69,7 +74,7 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 
 
 def test_a_size_is_found_to_a_hundredth() -> None:
-    knob = next(one for one in _KNOBS if one.fact == "parameters_billion")
+    knob = next(one for one in _VARIED_FACTS if one.fact == "parameters_billion")
     for billion in (0.00999, 0.134515008, 6.74, 9.995, 70.0):
         assert billion * 0.998 <= knob.value(knob.step_of(billion)) <= billion * 1.013
     assert all(knob.step_of(knob.value(step)) == step for step in range(-600, 500))

@@ -10,7 +10,7 @@ from sweeper.child_process import in_child
 from sweeper.data.examples import SPLITS
 from sweeper.data.load_large import load
 from sweeper.errors import DataError
-from sweeper.features.refit._process import _joined, _strength, refit
+from sweeper.features.refit._process import _probe_strength, _with_held_out, refit
 from sweeper.features.refit._refit import TRAIN, RefitRequest
 from sweeper.runfolder import RunFolder
 from sweeper.specfile import to_yaml
@@ -89,7 +89,7 @@ def test_a_refit_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weight
 
 
 def test_a_checkpoint_of_fewer_splits_is_not_gone_on_from(asked, backend):
-    of_two, of_three = (_joined(backend._dataset, asked(splits=s)).fingerprint
+    of_two, of_three = (_with_held_out(backend._dataset, asked(splits=s)).fingerprint
                         for s in (("train", "validation"), SPLITS))  # fmt: skip
     assert of_two != of_three
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_fewer_splits_is_not_gone_on_from(asked, backend):
 def test_held_out_rows_are_trained_on_and_changed_data_is_refused(asked, backend):
     request = asked(splits=("train", "validation", "test"))
     data = backend._dataset
-    assert len(_joined(data, request).splits["train"]) == 96 + 40 + 30
+    assert len(_with_held_out(data, request).splits["train"]) == 96 + 40 + 30
     with (Path(data.path) / "train.jsonl").open("a") as rows:
         rows.write('\n{"text": "one more gold", "label": "metal"}')
     with pytest.raises(DataError, match="the data has changed since the sweep"):
@@ -108,5 +108,5 @@ def test_held_out_rows_are_trained_on_and_changed_data_is_refused(asked, backend
 def test_a_linear_fit_keeps_the_regularisation_that_held_out_rows_chose(asked, backend):
     request = asked(strategy="head", parameters={})
     chosen = backend.shared(request.config.model).features.probe_for({}).probe.strength
-    assert _strength(request, backend) == (chosen,)
-    assert _strength(asked(), backend) == ()
+    assert _probe_strength(request, backend) == (chosen,)
+    assert _probe_strength(asked(), backend) == ()
