@@ -168,9 +168,8 @@ def verdict(name: _Name) -> ToolAnswer:
     reply = _ask(["show", "--json"], {}, name)
     answer = (reply.answer or {}).get("verdict")
     if reply.ok and answer is None:
-        return ToolAnswer(
-            ok=False, exit_code=4, messages="There is no verdict yet; ask for status."
-        )
+        messages = "There is no verdict yet. It comes soon after status says complete."
+        return ToolAnswer(ok=False, exit_code=4, messages=messages)
     return reply.model_copy(update={"answer": answer})
 
 

@@ -44,7 +44,9 @@ def test_fired_rules_say_when_and_what(scene: Any) -> None:
     condition = "examples >= 1,000 rows and examples < 10,000 rows"
     assert found["lora-medium-data"].condition == condition
     assert (
-        found["lora-close-to-full"].effects[0].startswith("quality of full: 0 at 0.01 and 2 at 0.5")
+        found["lora-close-to-full"]
+        .effects[0]
+        .startswith("quality of full: 0 at 0.01, 0.5 at 0.05 and 2 at 0.5")
     )
     assert "lora.r: 8 to 64, default 16" in found["lora-rank"].effects
     assert (found["loss-on-outputs"].why, found["loss-on-outputs"].strategies) == ("", ())
