@@ -1,7 +1,7 @@
 """Scores models on a suite's tasks, in a process of its own.
 
-Writes scores into files after each task, and tells an event for each. What is scored already is
-not scored again, so that it can be ended at any time. A request without models checks the suite.
+Scores are written after each task and not computed again, so the process can be ended at any time.
+A request without models only checks the suite.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from sweeper.training.base_model.lent_base import load_base
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.trial.reload import reload
 
-# lm-eval's own default for models that do not say how much they can read.
-_MOST_TOKENS = 2048
+# lm-eval's default for models that state no context length.
+_MAX_TOKENS = 2048
 
 
 def _name(subject: Subject) -> str:
     return "base" if subject.trial is None else f"trial {subject.trial}"
 
 
-def _empty(subject: Subject) -> ModelScores:
+def _no_scores(subject: Subject) -> ModelScores:
     return ModelScores.taken_from(
         subject, model=subject.facts.id, revision=subject.facts.revision, tasks=()
     )
@@ -52,13 +52,13 @@ def _folder(subject: Subject) -> Path:
     return weights_folder(subject.spec, subject.facts)
 
 
-def places(subject: Subject, kept: Path) -> list[Path]:
-    """Where its scores are kept; a base's also where other runs find them."""
+def score_files(subject: Subject, folder_of_run: Path) -> list[Path]:
+    """The files of its scores; those of a base are also kept where other runs find them."""
     if subject.trial is not None:
-        return [trial_file(kept, subject.trial)]
+        return [trial_file(folder_of_run, subject.trial)]
     form = f"{subject.dtype} {subject.quantized}".rstrip()
     key = model_key(subject.facts, _folder(subject), form)
-    return [base_file(folder, key) for folder in (kept, home() / FOLDER)]
+    return [base_file(folder, key) for folder in (folder_of_run, home() / FOLDER)]
 
 
 def _load(subject: Subject, device: torch.device) -> nn.Module:
@@ -73,10 +73,7 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
 
 
 class _Progress(CacheHook):
-    """Prints how many items are scored.
-
-    lm-eval tells its cache of every answer. This is such a cache, one that keeps nothing.
-    """
+    """Reports how many items are scored: a cache for lm-eval's answers that keeps none of them."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -84,7 +81,7 @@ class _Progress(CacheHook):
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:
-        """Say what is scored next, how many items it has, and how many requests they make."""
+        """Set what is scored next, its number of items, and the number of their requests."""
         self._what, self._items, self._requests, self._answers = what, items, requests, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
@@ -93,11 +90,10 @@ class _Progress(CacheHook):
         self._tell(self._what, done, self._items)
 
 
-class _Asked(HFLM):
-    """A model for lm-eval that reports progress.
+class _ReportingModel(HFLM):
+    """A model for lm-eval that reports progress, and limits the tokens of an output alone.
 
-    An output may be so many tokens long, whatever lies before it. lm-eval bounds question and
-    output together, where virtual tokens would be counted as well.
+    lm-eval limits question and output together, virtual tokens included.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -107,22 +103,24 @@ class _Asked(HFLM):
     def _loglikelihood_tokens(self, requests: list[Any], **options: Any) -> Any:
         answers = super()._loglikelihood_tokens(requests, **options)
         for (text, *_), answer in zip(requests, answers, strict=True):
-            if text is None:  # a window of a text, of which lm-eval tells its cache at the end only
+            if text is None:  # a window of a text: lm-eval calls its cache only at the end
                 self.progress.add_partial("loglikelihood_rolling", text, answer)
         return answers
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any
     ) -> Any:
-        room = max_length - context.shape[1]
-        return super()._model_generate(context, None, stop, max_new_tokens=room, **options)
+        max_new_tokens = max_length - context.shape[1]
+        return super()._model_generate(
+            context, None, stop, max_new_tokens=max_new_tokens, **options
+        )
 
 
-def harnessed(subject: Subject, device: torch.device) -> Any:
+def lm_eval_model(subject: Subject, device: torch.device) -> Any:
     """A model with lm-eval's interface, in evaluation mode.
 
     Raises:
-        UsageError: Its tokenizer cannot end a text.
+        UsageError: Its tokenizer has no token that ends a text.
     """
     folder, trust = _folder(subject), subject.spec.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(
@@ -135,23 +133,23 @@ def harnessed(subject: Subject, device: torch.device) -> Any:
             fix="Set eos_token in the model's tokenizer_config.json.",
             where=str(folder),
         )
-    longest = min(_MOST_TOKENS, subject.facts.context_length)
-    return _Asked(
+    max_length = min(_MAX_TOKENS, subject.facts.context_length)
+    return _ReportingModel(
         pretrained=_load(subject, device),
         tokenizer=tokenizer,
         backend="causal",
-        max_length=longest,
-        # lm-eval finds the largest batch that fits a GPU; on a CPU nothing is padded.
+        max_length=max_length,
+        # lm-eval finds the largest batch that fits a GPU; on a CPU, 1 avoids padding.
         batch_size="auto" if device.type == "cuda" else 1,
     )
 
 
 class _Evaluation:
-    """One request at work. The suite is loaded and checked first."""
+    """The evaluation of a request. The suite is loaded and checked first."""
 
     def __init__(self, request: EvaluationRequest, data: Path) -> None:
         self._request = request
-        self._kept = Path(request.folder)
+        self._folder = Path(request.folder)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._tasks = load_suite(
             Path(request.suite), run_generated_code=request.run_generated_code, cache=data
@@ -163,7 +161,7 @@ class _Evaluation:
             missing = self._missing(subject)
             if not missing:
                 continue
-            model = harnessed(subject, self._device)
+            model = lm_eval_model(subject, self._device)
             for task in missing:
                 tell_event(what="started", model=_name(subject), task=task.name, items=task.items)
                 scores = self._score(model, task, _name(subject))
@@ -181,15 +179,17 @@ class _Evaluation:
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
         """Tasks without scores; scores of the same base from another run are reused."""
-        path, *elsewhere = places(subject, self._kept)
-        own = ModelScores.read_or_none(path) or _empty(subject)
-        others = [other for other in map(ModelScores.read_or_none, elsewhere) if other is not None]
+        path, *other_files = score_files(subject, self._folder)
+        own = ModelScores.read_or_none(path) or _no_scores(subject)
+        others = [
+            other for other in map(ModelScores.read_or_none, other_files) if other is not None
+        ]
         missing = []
         for task in self._tasks:
             if own.task(task.name, task.digest) is not None:
                 continue
-            every = (t for scores in others for t in scores.tasks)
-            score = next((t for t in every if t.digest == task.digest), None)
+            scored_elsewhere = (t for scores in others for t in scores.tasks)
+            score = next((t for t in scored_elsewhere if t.digest == task.digest), None)
             if score is None:
                 missing.append(task)
             else:
@@ -198,8 +198,8 @@ class _Evaluation:
         return missing
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:
-        for path in places(subject, self._kept):
-            (ModelScores.read_or_none(path) or _empty(subject)).with_task(scores).write(path)
+        for path in score_files(subject, self._folder):
+            (ModelScores.read_or_none(path) or _no_scores(subject)).with_task(scores).write(path)
 
     def _score(self, model: Any, task: SuiteTask, subject: str) -> TaskScores:
         started = time.perf_counter()
@@ -209,8 +209,7 @@ class _Evaluation:
                 why=f"The model reads {model.max_length} at most, question and output together.",
                 fix="Lower max_gen_toks in its generation_kwargs.",
             )
-        # A text's loss starts from lm-eval's own first token; one of the tokenizer's would be read
-        # as part of the text.
+        # lm-eval adds the first token of a text itself; another one would count as text.
         model.add_bos_token = False if task.reads_text else None
         model.progress.begin(f"{task.name} of {subject}", task.items, task.requests)
         scores = score(model, task)

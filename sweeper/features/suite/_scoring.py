@@ -1,7 +1,4 @@
-"""Scores models on a suite, for ``sweeper evaluate suite`` and at the end of a sweep.
-
-Scoring itself needs torch and happens in a process of its own.
-"""
+"""Starts the process that scores models on a suite, and makes its request."""
 
 from __future__ import annotations
 
@@ -38,14 +35,14 @@ HARNESS = "lm_eval"
 
 
 class Subject(Record):
-    """One model to score: a base, or a trial's on its base.
+    """A model to score: a base, or that of a trial.
 
     Args:
-        spec: The base model, as it is found from here.
-        dtype: Of the base's weights.
-        quantized: The strategy whose quantisation a base has; empty for none.
+        spec: The base model in the spec of the run.
+        dtype: The dtype of the base's weights.
+        quantized: The strategy whose quantisation the base has; empty if it has none.
         trial: The trial's number; None for a base.
-        weights: ``weights/`` of the trial.
+        weights: The ``weights/`` folder of the trial; empty for a base.
     """
 
     spec: ModelSpec
@@ -62,7 +59,8 @@ class EvaluationRequest(Artifact):
 
     Args:
         suite: Folder or file with the tasks.
-        subjects: Each model once, a trial's after its base.
+        folder: Folder of the scores.
+        subjects: The models; that of a trial comes after its base.
         run_generated_code: Whether the user allowed running code that a model wrote.
     """
 
@@ -72,19 +70,15 @@ class EvaluationRequest(Artifact):
     run_generated_code: bool = False
 
 
-def model_key(facts: ModelFacts, folder: Path, form: str) -> str:
-    """One base model in one dtype: its revision, or size and age of its files if it has none.
-
-    Args:
-        form: The dtype, and the strategy whose quantisation it has.
-    """
-    content = [facts.id, facts.revision or weights_state(folder), form]
+def model_key(facts: ModelFacts, folder: Path, dtype_and_quantization: str) -> str:
+    """A key of a base model in one dtype, from its revision or else the state of its files."""
+    content = [facts.id, facts.revision or weights_state(folder), dtype_and_quantization]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def harness() -> str:
-    """Name and version of the program that scores, empty if it is not installed."""
+    """Name and version of lm-eval; empty if it is not installed."""
     try:
         return f"lm-eval {version(HARNESS)}"
     except PackageNotFoundError:
@@ -110,7 +104,7 @@ def require_suite(path: Path) -> str:
 
 
 def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
-    """What a suite asks of a model; loads its tasks and data, to find mistakes before the sweep.
+    """The sizes of a suite's tasks; loads tasks and data, to find mistakes before the sweep.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -124,20 +118,20 @@ def check_suite(path: Path, *, run_generated_code: bool) -> SuiteFacts:
 
 
 def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = None) -> SuiteFacts:
-    """Score what has not been scored yet.
+    """Score models on the tasks that have no scores yet.
 
     Args:
-        work: Shows how far a task is; nothing if None.
+        work: Shows the progress of a task; nothing if None.
 
     Returns:
-        What the suite asks of a model.
+        The sizes of the suite's tasks.
 
     Raises:
         SweeperError: The models or tasks cannot be used, or the process broke.
     """
 
     def hear(event: dict[str, Any]) -> None:
-        shown.close()  # a line that is redrawn would be written over
+        shown.close()  # else the progress line overwrites the message
         if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
             tell(f"scoring {event['model']} on {event['task']}{items}")
@@ -166,7 +160,7 @@ def request_for(
     """The request to score these trials, each with its base; without trials, the first base.
 
     Args:
-        permitted: Whether code that models write may be run.
+        permitted: Whether generated code may be run.
 
     Raises:
         UsageError: A trial has no weights, or a model writes no text.
@@ -188,8 +182,8 @@ def request_for(
         record = object_of(read_text(weights / "sweeper.json"))
         untrained = base(config.model, str(record["base_dtype"]))
         subjects += [] if untrained in subjects else [untrained]
-        tuned = {"trial": number, "strategy": config.strategy, "weights": str(weights)}
-        subjects.append(untrained.model_copy(update=tuned))
+        trial_fields = {"trial": number, "strategy": config.strategy, "weights": str(weights)}
+        subjects.append(untrained.model_copy(update=trial_fields))
     if not trials:
         first = plan.candidates[0]
         dtype = "float32" if first.precision == "fp32" else half_of(first.precision)
@@ -206,7 +200,7 @@ def request_for(
 
 
 def _quantized(plan: Plan, model: str) -> Candidate | None:
-    """The candidate as which a base is loaded, if it fits the device in no other form."""
+    """The candidate with whose quantisation a base is loaded, if that is needed for it to fit."""
     if all(candidate.model != model for candidate in plan.candidates):
         return None
     candidate = plan.of_base(model)

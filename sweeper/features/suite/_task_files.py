@@ -1,7 +1,6 @@
-"""Items, prompts and outputs of a suite's tasks, read from their files.
+"""Sizes of a suite's tasks, read from their files without lm-eval, which takes seconds to load.
 
-Without lm-eval, which takes seconds to load: task files are plain data here, no template is
-rendered, and what comes with lm-eval or lies on the hub stays unknown.
+No template is rendered, and tasks of lm-eval and data on the hub stay unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.suite.facts import SuiteFacts, SuiteTaskFacts
 from sweeper.textfile import read_text
 
-# lm-eval's own defaults where a task file does not say.
+# lm-eval's defaults.
 MAX_GEN_TOKS, _OUTPUT_TYPE = 256, "generate_until"
 GUIDE = "docs/forgetting.md shows how a suite is written."
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
@@ -39,16 +38,19 @@ def suite_facts(path: Path) -> SuiteFacts:
     path = path.resolve()
     if not path.exists():
         raise UsageError("there is no such suite", fix=GUIDE, where=str(path), code="no-suite")
-    chosen = _task_files([path] if path.is_file() else sorted(path.rglob("*.yaml")))
-    if not chosen:
+    suite_files = _task_files([path] if path.is_file() else sorted(path.rglob("*.yaml")))
+    if not suite_files:
         raise SpecError("there are no task files here", fix=GUIDE, where=str(path), code="no-suite")
-    available = chosen
-    if path.is_file() and any(members(config) for _, config in chosen.values()):
+    available = suite_files
+    if path.is_file() and any(members(config) for _, config in suite_files.values()):
         # lm-eval finds the members of a group in its folder, too.
-        available = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **chosen}
-    inner = {name_of(m) for _, config in chosen.values() for m in members(config)}
+        available = {**_task_files(sorted(path.parent.rglob("*.yaml"))), **suite_files}
+    member_names = {name_of(m) for _, config in suite_files.values() for m in members(config)}
     tasks = [
-        t for name in chosen if name not in inner for t in _tasks(name, available, frozenset())
+        t
+        for name in suite_files
+        if name not in member_names
+        for t in _tasks(name, available, frozenset())
     ]
     return SuiteFacts(tasks=tuple(tasks), measured_with="task files")
 
@@ -64,7 +66,7 @@ def _task_files(paths: Sequence[Path]) -> dict[str, tuple[Path, Config]]:
 
 
 def task_file(path: Path, seen: frozenset[Path] = frozenset()) -> Config:
-    """A task file with what it includes; functions that it names are None."""
+    """The content of a task file and its included files, with None for functions."""
     content = yamlfile.read(path).data
     config = content if isinstance(content, dict) else {}
     for name in _listed(config.get("include")):
@@ -82,34 +84,34 @@ def name_of(member: Any) -> str:
 
 
 def members(config: Config) -> list[Any]:
-    """What a group lists; a task lists nothing."""
-    named = config.get("task")
-    return named if isinstance(named, list) else []
+    """The members of a group; empty for a task."""
+    listed = config.get("task")
+    return listed if isinstance(listed, list) else []
 
 
 def _tasks(
-    member: Any, available: Mapping[str, tuple[Path, Config]], above: frozenset[str]
+    member: Any, available: Mapping[str, tuple[Path, Config]], parents: frozenset[str]
 ) -> Iterator[SuiteTaskFacts]:
-    """The tasks below a name or a group's member."""
-    name, given = name_of(member), member if isinstance(member, dict) else {}
+    """The tasks of a task, or of a group without one of its parents."""
+    name, options = name_of(member), member if isinstance(member, dict) else {}
     folder, config = available.get(name, (Path(), {}))
-    config = {**config, **given}
-    inner = members(config)
-    if inner and name not in above:
-        for member_name in inner:
-            yield from _tasks(member_name, available, above | {name})
+    config = {**config, **options}
+    group_members = members(config)
+    if group_members and name not in parents:
+        for child in group_members:
+            yield from _tasks(child, available, parents | {name})
     elif {"dataset_path", "custom_dataset"} & config.keys():
         yield _task(name, config, folder)
     else:
-        yield _named(name, config)
+        yield _lm_eval_task(name, config)
 
 
-def _named(name: str, config: Config) -> SuiteTaskFacts:
-    """A task or group that comes with lm-eval: known by the options it is given here alone."""
+def _lm_eval_task(name: str, config: Config) -> SuiteTaskFacts:
+    """A task or group of lm-eval, of which only the options in the suite are known."""
     limit = _count(_mapping(config, "metadata").get("limit"))
     shots = _count(config.get("num_fewshot")) or 0
-    alone = "group" not in config
-    return SuiteTaskFacts(name=name, items=limit if alone else None, limit=limit, shots=shots)
+    is_task = "group" not in config
+    return SuiteTaskFacts(name=name, items=limit if is_task else None, limit=limit, shots=shots)
 
 
 def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
@@ -117,14 +119,14 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
     limit = _count(_mapping(config, "metadata").get("limit"))
     shots = _count(config.get("num_fewshot")) or 0
     options = _mapping(config, "generation_kwargs")
-    writes = kind == "generate_until"
-    # The same row twice counts once.
+    generates = kind == "generate_until"
+    # Equal rows count once.
     rows = {json.dumps(row, sort_keys=True, default=str): row for row in _rows(config, folder)}
     items, prompt = limit, None
     if rows:
         items = min(limit or len(rows), len(rows))
         size = sum(_bytes(row) for row in rows.values()) / len(rows)
-        # Of the prompt's template, what is the same in every item.
+        # The constant text of the prompt's template.
         if isinstance(text := config.get("doc_to_text"), str) and "{" in text:
             size += len(_TEMPLATE.sub("", text).encode())
         prompt = round(size * (1 + shots) / BYTES_PER_TOKEN, 1)
@@ -136,7 +138,7 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
         prompt_tokens=prompt,
         requests=_requests(kind, config, next(iter(rows.values()), {})),
         shots=shots,
-        max_new_tokens=_count(options.get("max_gen_toks")) or MAX_GEN_TOKS if writes else 0,
+        max_new_tokens=_count(options.get("max_gen_toks")) or MAX_GEN_TOKS if generates else 0,
     )
 
 
@@ -154,12 +156,12 @@ def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
             else:
                 rows += [row for _, row in read(path).rows]
         except (DataError, OSError, UnicodeDecodeError):
-            return []  # lm-eval says what is wrong with it
+            return []  # lm-eval reports the problem
     return rows
 
 
 def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | None:
-    """Choices of one token each are read off one pass; lm-eval makes one for each longer one."""
+    """Forward passes for an item: one, or one for each choice if any is longer than a token."""
     if kind != "multiple_choice":
         return 1
     choices = config.get("doc_to_choice")
@@ -167,7 +169,7 @@ def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | Non
         choices = row.get(choices.strip("{} "))
     if not isinstance(choices, list) or not choices:
         return None
-    # A choice is asked for after a space.
+    # A choice follows a space.
     return 1 if all(len(str(choice)) <= 1 for choice in choices) else len(choices)
 
 

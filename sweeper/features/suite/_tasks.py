@@ -1,7 +1,7 @@
-"""The tasks of a suite: lm-eval task files, checked before a model is loaded, and their scores.
+"""Loads and checks the lm-eval tasks of a suite, and scores models on them.
 
-Prompts, solved examples, filters and likelihoods are lm-eval's business. This module picks the
-items by content, and refuses tasks that would run generated code outside the sandbox.
+lm-eval makes prompts, solved examples, filters and likelihoods. This module chooses items by
+content, and refuses tasks that would run generated code outside the sandbox.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from sweeper.features.suite.facts import SuiteTaskFacts
 from sweeper.metrics import programs
 from sweeper.metrics.programs import refusal
 
-# One figure an item: the first of these that a task has, else its first one from 0 to 1.
+# The score of an item is the first of these metrics that a task has, else its first from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
-# A file that is read wrongly has as many mistakes as rows; more than this would hide the first.
-_MOST_PROBLEMS = 5
+# Problems that an error lists: a file that is read wrongly has one in each row.
+_MAX_PROBLEMS = 5
 
-_OUR_METRIC = (
+_SANDBOX_FIX = (
     "Copy its file into the suite and score it by 'metric: !function "
     f"{programs.__name__}.pass_at_1'; examples/suites/local/code.yaml does."
 )
@@ -49,25 +49,25 @@ Task = Any
 """lm-eval's tasks have no types."""
 Config = dict[str, Any]
 Doc = Mapping[str, Any]
-MOST_SECONDS = 60
-"""Of processor time, for one filter over all items or one item's metrics: lm-eval's own filters
+MAX_SECONDS = 60
+"""Processor time for one filter over all items, or for the metrics of one item: lm-eval's filters
 take 0.1 s for 1,000 outputs (measured)."""
-MOST_LOADING_SECONDS = 600
-"""To load a task, its data included."""
-_MOST_CHARACTERS = 300  # of patterns in a message
+MAX_LOADING_SECONDS = 600
+"""Processor time for loading a task with its data."""
+_MAX_CHARACTERS = 300  # of the patterns in a message
 
 
 @dataclass(frozen=True)
 class SuiteTask:
-    """One task of lm-eval, or a group whose items count together.
+    """A task of lm-eval, or a group whose items count together.
 
     Args:
         tasks: lm-eval's task objects by name.
         rows: The rows of each task that are scored, in ascending order.
-        total: How many different items the data has.
+        total: Number of different items in the data.
         apply_chat_template: Whether prompts go through the model's chat template.
-        digest: A hash of what is asked, what is expected and how outputs are scored. Scores of
-            equal digests are of the same task.
+        digest: A hash of prompts, expected outputs and scoring. Scores with the same digest are
+            of the same task.
     """
 
     name: str
@@ -88,7 +88,7 @@ class SuiteTask:
 
     @property
     def kind(self) -> str:
-        """The output type (``multiple_choice``, ...), or all of a group's."""
+        """The output type (``multiple_choice``, ...), or those of a group."""
         return ", ".join(sorted({task.OUTPUT_TYPE for task in self.tasks.values()}))
 
     @property
@@ -104,13 +104,13 @@ class SuiteTask:
 
     @property
     def max_new_tokens(self) -> int:
-        """The longest output that it asks for; 0 if nothing is generated."""
-        writing = [t.config for t in self.tasks.values() if t.OUTPUT_TYPE == "generate_until"]
-        caps = (c.generation_kwargs.get("max_gen_toks", MAX_GEN_TOKS) for c in writing)
+        """Tokens of the longest output; 0 if nothing is generated."""
+        generating = [t.config for t in self.tasks.values() if t.OUTPUT_TYPE == "generate_until"]
+        caps = (c.generation_kwargs.get("max_gen_toks", MAX_GEN_TOKS) for c in generating)
         return max(caps, default=0)
 
     def size(self) -> SuiteTaskFacts:
-        """The estimated tokens of its requests, since there is no tokenizer."""
+        """Items, requests and estimated tokens: there is no tokenizer."""
         passes = {_pass(instance) for task in self.tasks.values() for instance in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
@@ -125,18 +125,18 @@ class SuiteTask:
 
 
 def _pass(instance: Any) -> tuple[str, str]:
-    """Prompt and output of one pass; short outputs share one, which has the logits of all."""
+    """Prompt and output of a forward pass; outputs of one token share a pass."""
     prompt, *rest = instance.args
     output = rest[0] if rest and isinstance(rest[0], str) else ""
     return str(prompt), output if len(output.strip()) > 1 else ""
 
 
 def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[SuiteTask]:
-    """The tasks of a suite, with their templates tried on every item that will be scored.
+    """The tasks of a suite, after all templates were rendered for every item.
 
     Args:
-        path: A folder of task files; or one file, which describes a task or a group.
-        cache: Where lm-eval's copies of local data files go.
+        path: A folder of task files, or one file that describes a task or a group.
+        cache: Folder for lm-eval's copies of local data files.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -145,7 +145,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     path = path.resolve()
     files = _files(path)
     index = _index(path, files, with_defaults=False)
-    names = _names(path, files)
+    names = _top_names(path, files)
     if _unknown(names, index.task_index):
         index = _index(path, files, with_defaults=True)
         if unknown := _unknown(names, index.task_index):
@@ -154,15 +154,17 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
             raise SpecError(f"there is no task {unknown[0]!r}", fix=fix, where=str(path))
     _require_sandbox(names, index.task_index, path, run_generated_code=run_generated_code)
     folder = path if path.is_dir() else path.parent
-    places = {name: entry.yaml_path for name, entry in index.task_index.items()}
+    files_by_name = {name: entry.yaml_path for name, entry in index.task_index.items()}
 
     def file_of(*names: str) -> str:
-        return str(next((file for name in names if (file := places.get(name))), path))
+        return str(next((file for name in names if (file := files_by_name.get(name))), path))
 
     return [
-        _prepared(child, {key: (task, file_of(key, child, name)) for key, task in tasks.items()})
+        _prepared_task(
+            child, {key: (task, file_of(key, child, name)) for key, task in tasks.items()}
+        )
         for name in names
-        for child, tasks in _loaded(name, index, folder, cache, apart=path.is_file())
+        for child, tasks in _load_tasks(name, index, folder, cache, separate=path.is_file())
     ]
 
 
@@ -174,7 +176,7 @@ def _files(path: Path) -> dict[Path, Config]:
     problems: list[Problem] = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
         try:
-            task_file(file)  # refuses YAML that multiplies or never ends, also in what it includes
+            task_file(file)  # refuses YAML that includes itself or expands without end
             content = load_yaml(file, resolve_func=False)
         except UsageError as error:
             problems += [replace(problem, fix=GUIDE) for problem in error.problems]
@@ -192,37 +194,37 @@ def _files(path: Path) -> dict[Path, Config]:
 
 
 def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
-    """Task files by name: the suite's, and lm-eval's own if asked for (it takes seconds)."""
-    listed = any(members(config) for config in files.values())
-    # Beside a single task nothing else is looked for: its folder may hold a whole project.
-    folder = path if path.is_dir() else path.parent if listed else None
+    """lm-eval's index of the suite's task files, and of its own if asked for (it takes seconds)."""
+    has_groups = any(members(config) for config in files.values())
+    # A single task needs no other file of its folder, which may hold a whole project.
+    folder = path if path.is_dir() else path.parent if has_groups else None
     manager = TaskManager(include_path=folder, include_defaults=with_defaults)
     for file, config in files.items() if path.is_file() else ():
-        # Of two files that describe one name lm-eval keeps the first; the user named this one.
+        # lm-eval keeps the first of two files with one name; the user named this one.
         kind = TaskIndex._kind_of(config)
         manager.task_index[name_of(config)] = Entry(name_of(config), kind, file, config)
     return manager
 
 
-def _names(path: Path, files: Mapping[Path, Config]) -> list[str]:
-    """What to load: the one file's task or group, or a folder's except for members of groups."""
-    inner = {name_of(m) for config in files.values() for m in members(config)}
-    return [name for config in files.values() if (name := name_of(config)) not in inner]
+def _top_names(path: Path, files: Mapping[Path, Config]) -> list[str]:
+    """The names of the tasks and groups to load, without members of groups."""
+    member_names = {name_of(m) for config in files.values() for m in members(config)}
+    return [name for config in files.values() if (name := name_of(config)) not in member_names]
 
 
 def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Config | None]]:
-    """The tasks below a name or a member of a group; without a description if unknown."""
-    inline = member if isinstance(member, dict) else {}
+    """Names and descriptions of the tasks of a task, a group or a tag; None for an unknown one."""
+    inline_config = member if isinstance(member, dict) else {}
     name = name_of(member)
     entry = index.get(name)
-    config = inline if entry is None else entry.cfg or {}
+    config = inline_config if entry is None else entry.cfg or {}
     if entry is not None and entry.kind is Kind.TAG:
         for tagged in sorted(entry.tags):
             yield from _leaves(index, tagged)
     elif members(config):
         for child in members(config):
             yield from _leaves(index, child)
-    elif entry is not None or {"dataset_path", "custom_dataset"} & inline.keys():
+    elif entry is not None or {"dataset_path", "custom_dataset"} & inline_config.keys():
         yield name, config
     else:
         yield name, None
@@ -237,38 +239,38 @@ def _require_sandbox(
 ) -> None:
     """Refuse tasks that run generated code without permission or outside the sandbox.
 
-    It looks at files only: lm-eval's own code tasks download and import code when they are loaded.
+    Only files are read, since loading lm-eval's code tasks downloads and imports code.
     """
     problems: list[Problem] = []
-    writing = False
+    runs_code = False
     for name in names:
         for leaf, config in _leaves(index, name):
-            ours = programs.__name__ in str((config or {}).get("metric_list"))
-            if not ours and (config or {}).get("unsafe_code"):
+            in_sandbox = programs.__name__ in str((config or {}).get("metric_list"))
+            if not in_sandbox and (config or {}).get("unsafe_code"):
                 what = f"{leaf} would run generated code outside the sandbox"
-                problems.append(Problem(what, "Its metric is not sweeper's.", _OUR_METRIC))
-            writing = writing or ours
-    if writing and not run_generated_code:
+                problems.append(Problem(what, "Its metric is not sweeper's.", _SANDBOX_FIX))
+            runs_code = runs_code or in_sandbox
+    if runs_code and not run_generated_code:
         what = "this suite runs code that a model wrote, which needs permission"
         why = "Nobody has checked this code. It runs on this machine, with limits."
         fix = "Allow it with --run-generated-code, or leave its code tasks out."
         problems.append(Problem(what, why, fix))
-    elif writing and (refused := refusal()) is not None:
-        problems.append(refused)
+    elif runs_code and (problem := refusal()) is not None:
+        problems.append(problem)
     if problems:
         raise SpecError([replace(problem, where=str(path)) for problem in problems])
 
 
-def _loaded(
-    name: str, manager: TaskManager, folder: Path, cache: Path, *, apart: bool
+def _load_tasks(
+    name: str, manager: TaskManager, folder: Path, cache: Path, *, separate: bool
 ) -> list[tuple[str, dict[str, Task]]]:
-    """The tasks of a name. The members of a group are one entry, or one each if ``apart``."""
+    """The tasks of a name. The members of a group are one entry, or one each if ``separate``."""
     try:
         for entry in manager.task_index.values():
             if entry.yaml_path is not None and entry.yaml_path.is_relative_to(folder):
-                _keep_data_here(entry, cache)
+                _read_data_in_place(entry, cache)
         why = "A template or its pattern is slow: lm-eval tries them on the first row."
-        with bounded(f"loading {name}", why, str(folder), MOST_LOADING_SECONDS):
+        with bounded(f"loading {name}", why, str(folder), MAX_LOADING_SECONDS):
             loaded = manager.load([name])
     except UsageError:
         raise
@@ -282,10 +284,10 @@ def _loaded(
         ) from error
     except Exception as error:  # a task file may name any function
         what = f"lm-eval cannot load {name}"
-        raise SpecError(what, _raised(error), where=str(folder)) from error
+        raise SpecError(what, _error_text(error), where=str(folder)) from error
     if not loaded["groups"]:
         return [(child, {child: task}) for child, task in loaded["tasks"].items()]
-    if not apart:
+    if not separate:
         return [(name, loaded["tasks"])]
     entries = []
     for child in loaded["group_map"][name]:
@@ -295,8 +297,8 @@ def _loaded(
     return entries
 
 
-def _keep_data_here(entry: Entry, cache: Path) -> None:
-    """Read a task file's local data in place, without a copy in the hub's cache."""
+def _read_data_in_place(entry: Entry, cache: Path) -> None:
+    """Let lm-eval read local data files without a copy in the hub's cache."""
     if "data_files" not in str(entry.cfg):
         return
     assert entry.yaml_path is not None
@@ -310,7 +312,7 @@ def _keep_data_here(entry: Entry, cache: Path) -> None:
 
 
 def _absolute(files: Any, folder: Path) -> Any:
-    """``data_files`` with paths that do not depend on where the command was started."""
+    """``data_files`` with absolute paths."""
     if isinstance(files, dict):
         return {split: _absolute(part, folder) for split, part in files.items()}
     if isinstance(files, list):
@@ -318,7 +320,7 @@ def _absolute(files: Any, folder: Path) -> Any:
     return files if "://" in str(files) else str(folder / str(files))
 
 
-def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
+def _prepared_task(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     """A task or group with its items, after every request has been built once.
 
     Args:
@@ -336,16 +338,16 @@ def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
         if task.config.num_fewshot is None:
             task.set_config(key="num_fewshot", value=0)
         docs = list(task.eval_docs)
-        rows[task_name], different = _chosen(docs, limit)
-        total, chat = total + different, chat or bool(options.get("apply_chat_template"))
+        rows[task_name], item_count = _choose_rows(docs, limit)
+        total, chat = total + item_count, chat or bool(options.get("apply_chat_template"))
         bound_patterns(task_name, task, where)
-        if problems := _mistakes(task_name, task, docs, rows[task_name], where):
-            raise DataError(problems[:_MOST_PROBLEMS])
+        if problems := _template_problems(task_name, task, docs, rows[task_name], where):
+            raise DataError(problems[:_MAX_PROBLEMS])
         task.set_fewshot_seed(0)
         try:
             task.build_all_requests(samples=rows[task_name])
         except Exception as error:  # a sampler may raise anything
-            what, why = f"the requests of {task_name} cannot be built", _raised(error)
+            what, why = f"the requests of {task_name} cannot be built", _error_text(error)
             raise DataError(what, why, where=where) from error
         keys = ("output_type", "metric_list", "filter_list", "process_results", "repeats")
         content += [task_name, chat, [task.config[key] for key in keys]]
@@ -356,16 +358,16 @@ def _prepared(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTask:
     return SuiteTask(name, tasks, rows, total, chat, digest.hexdigest()[:16])
 
 
-def _chosen(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int]:
-    """This many rows, chosen by content: files are often sorted by subject.
+def _choose_rows(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int]:
+    """Rows chosen by a hash of their content, since files are often sorted by subject.
 
     Returns:
-        The rows, and how many different items there are. The same item twice counts once.
+        The rows, and the number of different items.
     """
-    places: dict[str, int] = {}
+    row_by_key: dict[str, int] = {}
     for row, doc in enumerate(docs):
-        places.setdefault(_key(doc), row)
-    return sorted(places[key] for key in sorted(places)[:limit]), len(places)
+        row_by_key.setdefault(_key(doc), row)
+    return sorted(row_by_key[key] for key in sorted(row_by_key)[:limit]), len(row_by_key)
 
 
 def _key(doc: Doc) -> str:
@@ -381,10 +383,10 @@ def _source(value: Any) -> str:
         return repr(value)
 
 
-def _mistakes(
+def _template_problems(
     name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], where: str
 ) -> list[Problem]:
-    """Rows without the fields that the task's templates need."""
+    """Problems of rows for which the task's templates fail, or no answer can be right."""
     problems = []
     for row in rows:
         with bounded(f"row {row + 1} of {name}", "A template or its pattern is slow.", where):
@@ -392,14 +394,14 @@ def _mistakes(
                 task.doc_to_text(docs[row])
                 why = _wrong_answer(task, docs[row])
             except Exception as error:  # noqa: BLE001 - a template may call anything
-                why = _raised(error)
+                why = _error_text(error)
         if why:
             what = f"row {row + 1} of {name} does not fit the task's templates"
             problems.append(Problem(what, why, where=where))
     return problems
 
 
-def _raised(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -417,10 +419,10 @@ def _wrong_answer(task: Task, doc: Doc) -> str:
 
 
 def score(model: HFLM, task: SuiteTask) -> TaskScores:
-    """Score a model on a task, or on all items of a group together, in the same order for all.
+    """Score a model on a task or a group, with the items in the same order for every model.
 
     Raises:
-        UsageError: The task has no figure of single items that is better when higher.
+        UsageError: The task has no metric of single items that is better when higher.
     """
     for member in task.tasks.values():
         member.set_fewshot_seed(0)  # the same solved examples for every model
@@ -436,9 +438,11 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
     )
     samples: list[Mapping[str, Any]] = []
     for name in sorted(task.tasks):
-        # Some tasks read the same output in several ways: the first is the strict one.
-        first = results["samples"][name][0]["filter"]
-        samples += [sample for sample in results["samples"][name] if sample["filter"] == first]
+        # Some tasks read an output with several filters: the first is the strict one.
+        filter_name = results["samples"][name][0]["filter"]
+        samples += [
+            sample for sample in results["samples"][name] if sample["filter"] == filter_name
+        ]
     unit: Unit = "points"
     weights: tuple[float, ...] = ()
     if task.reads_text:
@@ -468,10 +472,12 @@ def _metric(task: SuiteTask, samples: Sequence[Mapping[str, Any]]) -> str:
     directions = [
         item for member in task.tasks.values() for item in member.higher_is_better().items()
     ]
-    lower = {metric for metric, higher in directions if not higher}
+    lower_is_better = {metric for metric, higher in directions if not higher}
     metric: str
     for metric in (*_METRICS, *samples[0]["metrics"]):
-        if metric not in lower and all(_is_share(sample.get(metric)) for sample in samples):
+        if metric not in lower_is_better and all(
+            _is_share(sample.get(metric)) for sample in samples
+        ):
             return metric
     raise UsageError(
         f"{task.name} has no score of single items",
@@ -488,18 +494,17 @@ def _is_share(value: Any) -> bool:
 
 
 class _TooLong(BaseException):
-    """Not an ``Exception``: task files and lm-eval catch those."""
+    """No ``Exception``, since task files and lm-eval catch those."""
 
 
 @contextmanager
-def bounded(what: str, why: str, where: str, most_seconds: float | None = None) -> Iterator[None]:
-    """End a block of the main thread that takes too much processor time.
+def bounded(what: str, why: str, where: str, max_seconds: float | None = None) -> Iterator[None]:
+    """End a block of the main thread that takes too much processor time, by a signal.
 
-    ``re`` looks for signals while it matches. This one is counted in processor time, so that a
-    busy machine ends nothing, and is not the one that timeouts of lm-eval's tasks use.
+    ``re`` handles signals while it matches. Timeouts of lm-eval's tasks use another signal.
 
     Args:
-        most_seconds: ``MOST_SECONDS`` if None.
+        max_seconds: ``MAX_SECONDS`` if None.
 
     Raises:
         UsageError: It took longer.
@@ -508,21 +513,21 @@ def bounded(what: str, why: str, where: str, most_seconds: float | None = None) 
     def stop(*_: object) -> NoReturn:
         raise _TooLong
 
-    most = most_seconds or MOST_SECONDS
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, most, most)
+    limit = max_seconds or MAX_SECONDS
+    previous_handler = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit, limit)
     try:
         yield
     except _TooLong as error:
         raise UsageError(
-            f"{what} took longer than {most:g} s",
+            f"{what} took longer than {limit:g} s",
             why=why,
             fix="Rewrite a pattern that has a repeat inside a repeat, such as (a+)+.",
             where=where,
         ) from error
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        signal.signal(signal.SIGVTALRM, previous_handler)
 
 
 def bound_patterns(name: str, task: Any, where: str) -> None:
@@ -532,7 +537,7 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
         task: lm-eval's task object; changed in place.
 
     Raises:
-        SpecError: One is no pattern, or a filter's options do not fit.
+        SpecError: A pattern or an option of a filter is not valid.
     """
     for ensemble in task._filters:
         what = f"the filter {ensemble.name!r} of {name}"
@@ -540,33 +545,33 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
         try:
             for make in ensemble.filters:
                 make()
-            patterns = [p for option in options for p in _compiled(option)]
+            patterns = [p for option in options for p in _valid_patterns(option)]
         except (re.error, RecursionError, OverflowError, TypeError, ValueError) as error:
             raise SpecError(f"{what} is not valid", why=str(error), where=where) from error
-        ensemble.apply = _bounded(ensemble.apply, what, patterns, where)
+        ensemble.apply = _with_time_limit(ensemble.apply, what, patterns, where)
     what = f"the metrics of {name}"
     try:
-        patterns = [p for option in task.config.metric_list or () for p in _compiled(option)]
+        patterns = [p for option in task.config.metric_list or () for p in _valid_patterns(option)]
     except (re.error, RecursionError, OverflowError, TypeError) as error:
         raise SpecError(f"{what} are not valid", why=str(error), where=where) from error
-    task.process_results = _bounded(task.process_results, what, patterns, where)
+    task.process_results = _with_time_limit(task.process_results, what, patterns, where)
 
 
-def _compiled(options: dict[str, Any]) -> list[str]:
-    """The patterns among the options of a filter or metric, as their file has them."""
-    stated = [options.get("regex_pattern"), *(options.get("regexes_to_ignore") or ())]
-    return [re.compile(pattern).pattern for pattern in stated if pattern is not None]
+def _valid_patterns(options: dict[str, Any]) -> list[str]:
+    """The patterns among the options of a filter or metric, which are compiled to check them."""
+    candidates = [options.get("regex_pattern"), *(options.get("regexes_to_ignore") or ())]
+    return [re.compile(pattern).pattern for pattern in candidates if pattern is not None]
 
 
-def _bounded(
+def _with_time_limit(
     function: Callable[..., Any], what: str, patterns: list[str], where: str
 ) -> Callable[..., Any]:
-    listed = ", ".join(map(repr, patterns))[:_MOST_CHARACTERS]
-    why = f"Its patterns are {listed}." if patterns else "It has no pattern of its own."
+    pattern_list = ", ".join(map(repr, patterns))[:_MAX_CHARACTERS]
+    why = f"Its patterns are {pattern_list}." if patterns else "It has no pattern of its own."
 
     @functools.wraps(function)
-    def within_time(*values: Any, **named: Any) -> Any:
+    def limited(*values: Any, **options: Any) -> Any:
         with bounded(what, why, where):
-            return function(*values, **named)
+            return function(*values, **options)
 
-    return within_time
+    return limited

@@ -67,8 +67,8 @@ def evaluate_suite(
 
     folder = RunFolder.find(run)
     plan, spec = Plan.read(folder.plan), resolve({}, folder.spec)
-    named = spec.features.of(Options).path
-    path = suite or (Path(named) if named else None)
+    suite_of_run = spec.features.of(Options).path
+    path = suite or (Path(suite_of_run) if suite_of_run else None)
     if path is None:
         raise UsageError(
             "no suite is given",

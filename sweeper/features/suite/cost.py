@@ -15,61 +15,63 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """Base and finalists on all tasks; None where no suite is scored."""
+    """The phase that scores base and finalists on all tasks; None if there is no suite."""
     suite = record_of(study.facts.features, "suite", SuiteFacts)
     if suite is None:
         return None
     if study.workload.classes:
         note = "The suite is not scored: models that end in a classification head write no text."
         return PhaseCost(title="suite", seconds=0.0, planned=False, notes=(note,))
-    exact = suite.measured_with == "lm-eval"
+    lengths_exact = suite.measured_with == "lm-eval"
     return PhaseCost(
         title=f"suite: base and finalists on {units.plural(len(suite.tasks), 'task')}",
         flag="--suite",
         seconds=_seconds(study, suite),
-        uncertainty=max((_uncertainty(task, exact=exact) for task in suite.tasks), default=1.0),
+        uncertainty=max(
+            (_uncertainty(task, exact=lengths_exact) for task in suite.tasks), default=1.0
+        ),
         cheaper="Give its tasks a limit (metadata: {limit: 100}), or score it after the sweep with "
         "'sweeper evaluate suite'.",
-        notes=_unread(suite),
+        notes=_assumption_notes(suite),
     )
 
 
-# Measured on two cores with lm-eval 0.4.13: SmolLM2-135M was asked for its first item 6.4 s after
-# the process began, which ended 2.1 s after the last one.
+# Measured on two cores with lm-eval 0.4.13 and SmolLM2-135M: 6.4 s from the start of the process to
+# the first item, and 2.1 s from the last item to its end.
 _START_SECONDS = 8.5
-# As sweeper's suite process has it: no padding on a CPU, and on a GPU lm-eval's own largest batch,
-# below which it goes where memory is short. Texts are read in windows of at most so many tokens.
+# Items of a batch: on a GPU lm-eval's largest, which it lowers if memory is short; and the longest
+# window of a text, in tokens.
 _BATCH = {"cpu": 1, "cuda": 64}
-_WINDOW = 2048
-# Where the data are not on this machine: between HumanEval (164 items, arXiv:2107.03374) and MMLU
-# (14,042, arXiv:2009.03300); a group has up to MMLU's 57 members.
+_MAX_WINDOW = 2048
+# Items of a task, and members of a group, whose data are not on this machine: between HumanEval
+# (164 items, arXiv:2107.03374) and MMLU (14,042 in 57 tasks, arXiv:2009.03300).
 _ITEMS, _MEMBERS = (164, 14_042), (1, 57)
 # Tokens of an example at four bytes a token: 97 in MMLU, 113 in HumanEval, 134 in GSM8K.
 _EXAMPLE_TOKENS, _EXAMPLE_UNCERTAINTY = 115.0, 2.5
-# Prompts whose length is read from rows, against those that lm-eval builds: 60 tokens for 56 with
-# two solved examples; 617 for 320 in MMLU with five, which are shorter than its questions.
+# Prompt tokens estimated from rows, and those of lm-eval's prompts: 60 for 56 with two solved
+# examples; 617 for 320 in MMLU with five, which are shorter than its questions.
 _ROWS_UNCERTAINTY = 1.5
-# Passes an item: one, or one for each of four choices that are longer than a token.
+# Forward passes for an item: one, or one for each of four choices that are longer than a token.
 _REQUESTS, _REQUESTS_UNCERTAINTY = 2.0, 2.0
-# An answer ends at its stop or at the longest that is allowed; which of them, no plan knows. A task
-# of unknown kind may write nothing, or as much as lm-eval allows where a task does not say.
+# The expected share of the longest output, since an answer may end earlier; and the expected tokens
+# for a task of unknown output type.
 _ANSWER_SHARE, _UNKNOWN_ANSWER, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
 
 
 def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
-    """The finalists and the first base on all tasks.
+    """Seconds for the finalists and the first base on all tasks.
 
-    A base that an earlier run has scored is not scored again, which no plan sees.
+    Scores of the base from an earlier run are not taken into account.
     """
-    facts, costs, case = study.facts, study.costs, study.workload
+    facts, costs, workload = study.facts, study.costs, study.workload
     batch = _BATCH[facts.hardware.device]
 
-    def taken(clock: Clock) -> float:
-        window = min(_WINDOW, clock.model.context_length)
+    def seconds_of(clock: Clock) -> float:
+        window = min(_MAX_WINDOW, clock.model.context_length)
         return BETWEEN_SECONDS + sum(_task(task, clock, batch, window) for task in suite.tasks)
 
-    tuned = [taken(clock_of_default(cost.candidate, facts, case)) for cost in costs]
-    base = taken(clock_of_base(costs[0].candidate, facts, case))
+    tuned = [seconds_of(clock_of_default(cost.candidate, facts, workload)) for cost in costs]
+    base = seconds_of(clock_of_base(costs[0].candidate, facts, workload))
     return _START_SECONDS + study.search.finalists * sum(tuned) / len(tuned) + base
 
 
@@ -78,14 +80,14 @@ def _task(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
     prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
     answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER
     length = min(prompt, window)
-    each = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
-    each += clock.generating(1, answer, batch) / batch
+    item_seconds = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
+    item_seconds += clock.generating(1, answer, batch) / batch
     low, high = _items(task)
-    return math.sqrt(low * high) * each
+    return math.sqrt(low * high) * item_seconds
 
 
 def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
-    """The factor between what a task may take and what is expected."""
+    """The factor between the longest time of a task and the expected one."""
     low, high = _items(task)
     factor = math.sqrt(high / low)
     if task.prompt_tokens is None:
@@ -97,7 +99,7 @@ def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
 
 
 def _items(task: SuiteTaskFacts) -> tuple[float, float]:
-    """The fewest and the most items of a task; equal where its data are here."""
+    """The fewest and the most items of a task; equal if its data are here."""
     if task.items is not None:
         return task.items, task.items
     if task.limit is not None:
@@ -105,8 +107,8 @@ def _items(task: SuiteTaskFacts) -> tuple[float, float]:
     return _ITEMS
 
 
-def _unread(suite: SuiteFacts) -> tuple[str, ...]:
-    """Which of the tasks' sizes are assumed."""
+def _assumption_notes(suite: SuiteFacts) -> tuple[str, ...]:
+    """A note on tasks whose sizes are assumed."""
     unread = [task for task in suite.tasks if task.prompt_tokens is None]
     if not unread:
         return ()

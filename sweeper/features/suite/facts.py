@@ -1,4 +1,4 @@
-"""Items, prompts and outputs of the suite's tasks: from their files, or by lm-eval before a run."""
+"""Sizes of the suite's tasks, read from their files, or by lm-eval before a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class SuiteTaskFacts(Record):
     Args:
         name: Name of the task, or of a group whose members are not known.
         output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
-        items: How many are scored; None if unknown.
-        limit: Items of each member at most, where ``items`` is unknown.
+        items: Number of scored items; None if unknown.
+        limit: The most items of each member, if ``items`` is unknown.
         prompt_tokens: Mean prompt tokens of a request with solved examples; None if unknown.
         requests: Forward passes for each item on average; None if unknown.
         shots: Solved examples before each item.
-        max_new_tokens: The longest output; 0 where nothing is generated.
+        max_new_tokens: Tokens of the longest output; 0 if nothing is generated.
     """
 
     name: str
@@ -39,8 +39,7 @@ class SuiteTaskFacts(Record):
 class SuiteFacts(Record):
     """The suite that the base and the finalists are scored by.
 
-    ``measured_with`` says who read the tasks: lm-eval knows them all, their files alone not what
-    lies on the hub.
+    ``measured_with`` says what read the tasks: lm-eval, which knows all sizes, or their files.
     """
 
     tasks: tuple[SuiteTaskFacts, ...]

@@ -1,4 +1,4 @@
-"""The suite that models are scored on."""
+"""The option for the suite that models are scored on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores the finalists and their bases when a sweep has ended."""
+"""Scores the finalists and their bases at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeper.views.work_progress import Lines, sentence
 
 
 def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> None:
-    """Score what has not been scored yet, if the run has a suite.
+    """Score models without scores, if the run has a suite.
 
     Raises:
         SweeperError: The suite cannot be used, or the evaluating process broke.
@@ -25,10 +25,10 @@ def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -
     if path is None or not run.test_seal.is_file():
         return
     order = TestSeal.read(run.test_seal).order
-    writing = [number for number in order if writes_text(run, number)]
-    if not writing:
+    text_writers = [number for number in order if writes_text(run, number)]
+    if not text_writers:
         say("no finalist writes text: their general capability cannot be scored")
         return
     suite, permitted = require_suite(Path(path)), samples(spec) > 0
-    request = request_for(run, plan, spec, suite, writing, permitted=permitted)
+    request = request_for(run, plan, spec, suite, text_writers, permitted=permitted)
     score(request, say, Lines(lambda *state: say(sentence(*state))))

@@ -34,7 +34,7 @@ from sweeper.reporting.parts import existing_panels
 from sweeper.trials import GENERAL
 
 _WIDTH = 380
-# Height of one task with one mark; every further mark needs its own line.
+# Pixels for a task with one mark, and for each further mark.
 _BAND, _LINE = 34, 16
 
 
@@ -42,7 +42,7 @@ HEADING = Heading(91, "suite", "Other tasks")
 
 
 class Figures(Record):
-    """What training changed on each task, in points; ``limit_points`` is the most allowed."""
+    """The change of the score on each task; ``limit_points`` is the largest allowed loss."""
 
     tasks: tuple[TaskChange, ...]
     limit_points: float | None = None
@@ -56,12 +56,12 @@ class Figures(Record):
     def shown_trial(self) -> int:
         """The recommended trial, else the first that was scored."""
         scored = [task.trial for task in self.tasks]
-        wanted = self.recommended_trial
-        return wanted if wanted is not None and wanted in scored else scored[0]
+        trial = self.recommended_trial
+        return trial if trial is not None and trial in scored else scored[0]
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """The tasks of every trial that was scored on some."""
+    """The changes on tasks, of every trial that was scored on some."""
     tasks = trained_changes.task_changes(run)
     limits = (100 * limit.most for limit in run.limits if limit.holds_for(GENERAL))
     if not tasks:
@@ -74,12 +74,12 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """What the trial that is shown lost."""
+    """The loss of the trial that is shown."""
     return _finding(figures, figures.shown_trial)
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """Base against tuned, and what each trial lost."""
+    """A chart of base and tuned model, and one of the loss of each trial."""
     trial = figures.shown_trial
     finding = _finding(figures, trial)
     strategies = list(dict.fromkeys(task.strategy for task in figures.tasks))
@@ -111,9 +111,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _finding(figures: Figures, trial: int) -> str:
     tasks = figures.of(trial)
-    gone = [task for task in tasks if task.outcome == "lost"]
-    if gone:
-        losses = [f"{t.task} {trained_changes.lost(t.lost, t.unit)}" for t in gone]
+    lost = [task for task in tasks if task.outcome == "lost"]
+    if lost:
+        losses = [f"{t.task} {trained_changes.lost(t.lost, t.unit)}" for t in lost]
         return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
     everything = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
@@ -121,8 +121,8 @@ def _finding(figures: Figures, trial: int) -> str:
         return f"Trial {trial} kept what the base model could do on {everything}."
     if len(unresolved) == len(tasks):
         return f"Within noise: whether trial {trial} lost anything on {everything} is open."
-    named = units.joined([task.task for task in unresolved])
-    return f"No loss of trial {trial} beyond noise; left open by these items: {named}."
+    task_names = units.joined([task.task for task in unresolved])
+    return f"No loss of trial {trial} beyond noise; left open by these items: {task_names}."
 
 
 def _outcome(task: TaskChange) -> str:
@@ -158,7 +158,7 @@ def _table(figures: Figures) -> Table:
 
 
 def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
-    """Base (hollow) and tuned (filled) on each task that is right or wrong, joined by a line."""
+    """A chart of base (hollow) and tuned (filled) on each task scored in points."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
         return None
@@ -189,18 +189,18 @@ def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
 
 
 def points_lost(figures: Figures, description: str) -> Drawing | None:
-    """What every trial that was scored lost, with 95% intervals, zero and the limit."""
+    """A chart of the loss of every scored trial, with 95% intervals, zero and the limit."""
     if not figures.tasks:
         return None
     names = list(dict.fromkeys(task.task for task in figures.tasks))
     groups = [[t for t in figures.tasks if t.task == name] for name in names]
     limit = figures.limit_points
-    reach = [0.0] + ([limit] if limit is not None else [])
+    shown_values = [0.0] + ([limit] if limit is not None else [])
     for task in figures.tasks:
-        reach += task.lost.ends
-    scale = fit(reach, log=False)
-    most = max(len(group) for group in groups)
-    height = len(names) * (_BAND + _LINE * (most - 1)) + 10
+        shown_values += task.lost.ends
+    scale = fit(shown_values, log=False)
+    max_trials = max(len(group) for group in groups)
+    height = len(names) * (_BAND + _LINE * (max_trials - 1)) + 10
     x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
     sheet, rows = draw.Sheet(), []
     for group in groups:

@@ -293,7 +293,7 @@ def test_a_base_that_fits_in_four_bits_alone_is_scored_in_four_bits(request_for,
     )
     loaded = _score_models._load(packed, torch.device("cpu"))
     assert sum(isinstance(module, Linear4bit) for module in loaded.modules()) == 2 * 7
-    of_plain, of_packed = (_score_models.places(base, tmp_path) for base in (plain, packed))
+    of_plain, of_packed = (_score_models.score_files(base, tmp_path) for base in (plain, packed))
     assert of_plain != of_packed  # scores are not taken for each other
 
 

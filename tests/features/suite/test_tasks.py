@@ -206,7 +206,7 @@ class Writer(DummyLM):
     ids=[*FILTERS, "metric"],
 )
 def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypatch, config):
-    monkeypatch.setattr(tasks, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(tasks, "MAX_SECONDS", 0.2)
     (task,) = load(write("folder/slow.yaml", [{"q": "a", "choices": ["a"]}], **config).parent)
     with pytest.raises(UsageError, match=r"took longer than 0\.2 s") as caught:
         score(Writer(), task)
@@ -215,8 +215,8 @@ def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypat
 
 
 def test_a_template_that_never_ends_is_named(write, refused, monkeypatch):
-    monkeypatch.setattr(tasks, "MOST_SECONDS", 0.2)
-    monkeypatch.setattr(tasks, "MOST_LOADING_SECONDS", 0.5)
+    monkeypatch.setattr(tasks, "MAX_SECONDS", 0.2)
+    monkeypatch.setattr(tasks, "MAX_LOADING_SECONDS", 0.5)
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     slow = "{{ ('a' * 60) | regex_replace('(a+)+b', '') }}"
     later = "{{ ('a' * n) | regex_replace('(a+)+b', '') }}"
