@@ -155,7 +155,7 @@ def doctor(
         typer.Option(
             "--gpu",
             help="Train small models with random weights on this machine's device for minutes, and "
-            "print what works as Markdown. Exit with 1 if a check failed.",
+            "print what works as Markdown. Exit with 1 if a check failed or hung.",
         ),
     ] = False,
     quick: Annotated[
@@ -170,7 +170,7 @@ def doctor(
         require("sweeper doctor --gpu", RUNS)
         tried = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
         typer.echo(tried.to_json() if as_json else markdown(tried))
-        raise typer.Exit(1 if tried.named("failed") else 0)
+        raise typer.Exit(1 if tried.named("failed") or tried.timed_out else 0)
     checks = []
     for check in examine():
         checks.append(check)

@@ -39,7 +39,9 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     version = hardware.flash_attention
     if f"flash_attention_{version}" in failed:
         version = None
-    joins = version is not None or (hardware.joins_rows and "joined rows" not in failed)
+    joins = (version is not None and "bf16-mixed" not in failed) or (
+        hardware.joins_rows and "joined rows" not in failed
+    )
     fused = hardware.fused_kernels and "fused kernels" not in failed
     changed: dict[str, Any] = {
         "flash_attention": version,
@@ -72,7 +74,7 @@ def _failed(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
         return {}
     name = hardware.name.partition(SPEED_OF)[0]
     tried = Results.read_or_none(quick_results_file(name))
-    if tried is None and for_run:
+    if for_run and (tried is None or tried.timed_out):
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
         tried = results(quick=True)
         if "capability" not in tried.device:  # torch sees no GPU, which the run reports
