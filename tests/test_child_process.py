@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import io
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import sweeper
 from sweeper.artifact import Record
-from sweeper.child_process import in_child, tell, tell_progress, thread_settings
+from sweeper.child_process import in_child, start_child, tell, tell_progress, thread_settings
 from sweeper.errors import ChildFailed, DataError
 from sweeper.facts.models.chat_template import TemplateTexts
 from sweeper.spec import ModelSpec
@@ -190,3 +192,24 @@ def test_only_the_command_and_the_child_process_are_programs() -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
     }
     assert programs == {"__main__.py", "child.py"}
+
+
+def test_a_process_gets_settings_for_gpus_unless_the_user_has_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environments: list[dict[str, str]] = []
+
+    class Started:
+        stdin = io.BytesIO()
+
+        def __init__(self, _command: list[str], *, env: dict[str, str], **_: Any) -> None:
+            environments.append(env)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    start_child("module:function", Record())
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    start_child("module:function", Record())
+    assert [env["CUDA_DEVICE_ORDER"] for env in environments] == ["PCI_BUS_ID", "FASTEST_FIRST"]
+    assert {env["PYTORCH_ALLOC_CONF"] for env in environments} == {"expandable_segments:True"}

@@ -10,7 +10,7 @@ from sweeper.errors import ModelError
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec
 from sweeper.training.base_model.weights import weights_folder
-from sweeper.training.torch_backend import make
+from sweeper.training.torch_backend import _untrained_base_form, make
 
 
 def go_on(report):
@@ -68,6 +68,28 @@ def test_a_worker_takes_no_more_than_its_share_of_a_gpu(backend, monkeypatch, sh
         monkeypatch.setenv("SWEEPER_GPU_SHARE", share)
     make(RunFolder(backend._run), backend._plan, backend._spec, lambda *_: None)
     assert fractions == taken
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "dtype"),
+    [
+        ("cuda", "fp16-mixed", torch.float16),
+        ("cuda", "bf16-mixed", torch.bfloat16),
+        ("cuda", "fp32", torch.float32),
+        ("cpu", "bf16-mixed", torch.float32),
+    ],
+)
+def test_an_untrained_base_is_scored_in_a_form_that_fits(backend, device, precision, dtype):
+    candidate = backend._plan.candidates[0].model_copy(update={"precision": precision})
+    assert _untrained_base_form(candidate, torch.device(device)) == (dtype, None)
+
+
+def test_where_only_a_quantised_base_fits_the_untrained_one_is_quantised(backend):
+    changes = {"strategy": "qlora", "quantization": "nf4-dq", "precision": "fp16-mixed"}
+    candidate = backend._plan.candidates[0].model_copy(update=changes)
+    dtype, quantized = _untrained_base_form(candidate, torch.device("cuda"))
+    assert dtype == quantized.bnb_4bit_compute_dtype == torch.float16
+    assert (quantized.load_in_4bit, quantized.bnb_4bit_quant_type) == (True, "nf4")
 
 
 def test_a_model_without_weights_here_says_what_to_do(make_shared):

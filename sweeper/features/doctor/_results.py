@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 from pydantic import Field
@@ -22,8 +23,10 @@ from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
 BEGUN = "begun"
-# Time limits of a process, which loads torch anew.
-MAX_SECONDS, QUICK_SECONDS = 1800.0, 120.0
+# Each process loads torch anew; one that takes longer than this hangs.
+MAX_SECONDS = 1800.0
+# All processes of the quick checks together.
+QUICK_SECONDS = 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "flash-attn", "liger-kernel")
 State = Literal["ok", "failed", "not run"]
@@ -67,10 +70,15 @@ class Result(Record):
 
 
 class Results(Artifact):
-    """All results of one device, without host names and paths."""
+    """All results of one device, without host names and paths.
+
+    Args:
+        timed_out: Whether a time limit ended checks, which are tried again.
+    """
 
     versions: dict[str, str]
     results: tuple[Result, ...]
+    timed_out: bool = False
 
     def check_names(self, state: State) -> tuple[str, ...]:
         """The names of the checks with this state."""
@@ -90,7 +98,7 @@ def results(
 ) -> Results:
     """Run the checks. If a process breaks, the check that it ran has failed."""
     finished: list[Result] = []
-    begun = ""
+    began, begun, timed_out = monotonic(), "", False
 
     def hear(event: dict[str, Any]) -> None:
         nonlocal begun
@@ -104,7 +112,10 @@ def results(
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
             request = CheckRequest(folder=folder, quick=quick, only=only, done=done)
-            seconds = QUICK_SECONDS if quick else MAX_SECONDS
+            seconds = QUICK_SECONDS - (monotonic() - began) if quick else MAX_SECONDS
+            if seconds <= 0:
+                timed_out = True
+                break
             try:
                 answer = in_child(
                     FUNCTION, request, CheckAnswer, what="the process", seconds=seconds, hear=hear
@@ -112,9 +123,11 @@ def results(
                 complete = answer.complete
             except ChildFailed as error:
                 complete = not begun  # else a new process runs the other checks
+                state: State = "failed" if error.status is not None else "not run"
+                timed_out = timed_out or error.status is None
                 what = clean(error.problems[0].what)
-                hear(Result(name=begun or "process", state="failed", detail=what).model_dump())
-    return Results(versions=versions(), results=tuple(finished))
+                hear(Result(name=begun or "process", state=state, detail=what).model_dump())
+    return Results(versions=versions(), results=tuple(finished), timed_out=timed_out)
 
 
 def versions() -> dict[str, str]:

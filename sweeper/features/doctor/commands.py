@@ -154,7 +154,7 @@ def doctor(
         typer.Option(
             "--gpu",
             help="Train small models with random weights on this machine's device for minutes, and "
-            "print what works as Markdown. Exit with 1 if a check failed.",
+            "print what works as Markdown. Exit with 1 if a check failed or hung.",
         ),
     ] = False,
     quick: Annotated[
@@ -169,7 +169,7 @@ def doctor(
         require("sweeper doctor --gpu", RUNS)
         checked = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
         typer.echo(checked.to_json() if as_json else markdown(checked))
-        raise typer.Exit(1 if checked.check_names("failed") else 0)
+        raise typer.Exit(1 if checked.check_names("failed") or checked.timed_out else 0)
     checks = []
     for check in examine():
         checks.append(check)

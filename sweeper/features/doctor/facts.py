@@ -39,7 +39,9 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     version = hardware.flash_attention
     if f"flash_attention_{version}" in failed:
         version = None
-    packs_rows = version is not None or (hardware.joins_rows and "joined rows" not in failed)
+    packs_rows = (version is not None and "bf16-mixed" not in failed) or (
+        hardware.joins_rows and "joined rows" not in failed
+    )
     fused = hardware.fused_kernels and "fused kernels" not in failed
     changed: dict[str, Any] = {
         "flash_attention": version,
@@ -72,7 +74,7 @@ def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str
         return {}
     name = hardware.name.partition(SPEED_OF)[0]
     checked = Results.read_or_none(quick_results_file(name))
-    if checked is None and for_run:
+    if for_run and (checked is None or checked.timed_out):
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
         checked = results(quick=True)
         if "capability" not in checked.device:  # torch sees no GPU, which the run reports

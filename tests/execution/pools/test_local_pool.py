@@ -147,15 +147,25 @@ def test_each_worker_gets_what_it_was_placed_with_but_the_users_threads_stay(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:64")
+    for name in ("OMP_WAIT_POLICY", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
     placed = [
         {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": gpu}
         for gpu in ("4", "5")
     ]
-    environment = LocalPool(run, a_briefing(run), placed)._environment("1")
+    pool = LocalPool(run, a_briefing(run), placed)
+    environment = pool._environment("1")
     assert environment["CUDA_VISIBLE_DEVICES"] == "5"
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert environment["PYTORCH_ALLOC_CONF"] == "max_split_size_mb:64"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    environment = pool._environment("1")
+    assert environment["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+    assert environment["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
 
 
 @pytest.mark.parametrize("kills", [3, 4])

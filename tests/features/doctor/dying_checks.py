@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from sweeper.child_process import tell_event
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
@@ -22,4 +23,15 @@ def answer(request: CheckRequest) -> CheckAnswer:
         tell_event(**Result(name=name, state="ok").model_dump())
         if name == "works":
             return CheckAnswer(complete=False)  # the next process goes on
+    return CheckAnswer(complete=True)
+
+
+def slow_answer(request: CheckRequest) -> CheckAnswer:
+    """Run the checks that are left, of which the first one hangs."""
+    for name in ("hangs", "last"):
+        if name not in request.done:
+            tell_event(**{BEGUN: name})
+            if name == "hangs":
+                time.sleep(1000)
+            tell_event(**Result(name=name, state="ok").model_dump())
     return CheckAnswer(complete=True)

@@ -13,6 +13,7 @@ from sweeper.facts.machine import detect_hardware, hardware
 from sweeper.facts.machine.detect_hardware import DetectedGpu
 from sweeper.features.doctor import _results, facts
 from sweeper.features.doctor._results import Result, Results
+from sweeper.features.parts import record_of
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Plan
 from sweeper.spec import DataSpec, HardwareSpec
@@ -73,6 +74,7 @@ def lora(plan: Plan) -> dict[str, Any]:
             {"attn_implementation": None, "padding_free": None},
         ),
         (("bf16-mixed",), {"precision": "fp32"}),
+        (("bf16-mixed", "joined rows"), {"precision": "fp32", "padding_free": None}),
         (("fused kernels",), {"fused_kernels": False}),
     ],
 )
@@ -86,6 +88,15 @@ def test_what_fails_is_not_planned(
     assert lora(made) == usual | changed
     said = [text for text in made.facts.data.warnings if "no kernel" in text]
     assert [text.split()[0] for text in said] == [name.split()[0] for name in failed]
+
+
+@pytest.mark.parametrize(("failed", "precision"), [((), "fp16-mixed"), (("fp16-mixed",), "fp32")])
+def test_an_old_card_whose_half_precision_fails_trains_in_float32(
+    plan: Try, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, ...], precision: str
+) -> None:
+    old = DetectedGpu("Quadro RTX 8000", 45.0, bf16=False, capability=7.5, handle="GPU-2")
+    monkeypatch.setattr(hardware, "detected_gpus", lambda: (old,))
+    assert lora(plan(*failed))["precision"] == precision
 
 
 def test_qlora_is_excluded_where_four_bits_fail(plan: Try) -> None:
@@ -129,6 +140,33 @@ def test_what_could_not_be_tried_is_tried_again(
     monkeypatch.setattr(facts, "results", results)
     found = gather(spec, models=stated.models, for_run=True)
     assert found.hardware.bf16
+    assert lora(plan_of())["precision"] == "bf16-mixed"
+    assert tried == [True, True]
+
+
+def test_checks_that_took_too_long_are_tried_again(
+    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = (
+        Result(name="device", state="ok", figures={"capability": 8.0}),
+        Result(name="bf16-mixed", state="failed"),
+        Result(name="4-bit", state="not run"),
+    )
+    cut = Results(versions={}, results=states, timed_out=True)
+    plan_of = plan
+
+    def results(*, quick: bool) -> Results:
+        tried.append(quick)
+        return cut
+
+    spec, stated = make_scene()
+    spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
+    monkeypatch.setattr(facts, "results", results)
+    found = gather(spec, models=stated.models, for_run=True)
+    assert not found.hardware.bf16
+    record = record_of(found.features, "doctor", facts.DoctorFacts)
+    assert record is not None
+    assert record.failed.keys() == {"bf16-mixed"}
     assert lora(plan_of())["precision"] == "bf16-mixed"
     assert tried == [True, True]
 

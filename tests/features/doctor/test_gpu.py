@@ -15,11 +15,14 @@ import torch
 from typer.testing import CliRunner
 
 from sweeper.cli.main import app
-from sweeper.errors import UsageError
+from sweeper.errors import ChildFailed, UsageError
+from sweeper.facts.machine import hardware
+from sweeper.facts.machine.detect_hardware import DetectedGpu, Device
 from sweeper.features.doctor import _checks, _results
 from sweeper.features.doctor import commands as doctor
 from sweeper.features.doctor._checks import CHECKS, Bench, answer, loss_and_gradient, result
 from sweeper.features.doctor._results import CheckRequest, Result, Results, markdown, results
+from sweeper.memory.requests import Probed
 from sweeper.tasks.sequences.joined import pack_texts
 
 ABSENT = {"flash_attention_2", "flash_attention_3", "fused kernels"}
@@ -40,6 +43,53 @@ def test_each_check_works_on_a_cpu(
     found = result(name, bench)
     assert (found.state, found.detail) == ("ok", "")
     assert found.figures
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> DetectedGpu:
+    """A made-up GPU of 40 GiB, 30 of them free, which torch and the plan see."""
+    capability, bytes_free = 8.0, (30 * 2**30, 40 * 2**30)
+    seen = Device(
+        kind="cuda", name="A card", torch="2.13", free_gib=30, total_gib=40, capability=capability
+    )
+    monkeypatch.setattr(_checks, "training_device", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: bytes_free)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 4 * 2**30)
+    gpu = DetectedGpu("NVIDIA A100-SXM4-40GB", 40.0, bf16=True, capability=capability)
+    plan_for(monkeypatch, gpu)
+    return gpu
+
+
+def plan_for(monkeypatch: pytest.MonkeyPatch, *gpus: DetectedGpu) -> None:
+    """Let plans see these GPUs."""
+    for module in (hardware, _checks):
+        monkeypatch.setattr(module, "detected_gpus", lambda: gpus)
+
+
+def test_a_plan_for_another_device_than_torch_has_is_found(
+    bench: Bench, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = result("device", bench)
+    assert (checked.state, checked.figures) == (
+        "ok", {"name": "A card", "gib": 40.0, "gpus": 1, "capability": 8.0}
+    )  # fmt: skip
+    for gpus in ((), (card, card), (card._replace(memory_gib=80.0),)):
+        plan_for(monkeypatch, *gpus)
+        checked = result("device", bench)
+        assert (checked.state, checked.figures["capability"]) == ("failed", 8.0)
+
+
+def test_a_step_on_a_gpu_tells_memory_within_and_outside_torch(
+    tmp_path: Path, card: DetectedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Probed(peak_gib=1.5, reserved_gib=3.0, seconds_per_step=0.5)
+    monkeypatch.setattr(_checks, "probe", lambda *_: measured)
+    checked = result("step lora", Bench(torch.device("cuda"), tmp_path))
+    assert (checked.state, checked.detail) == ("ok", "")
+    shown = ("allocated_gib", "reserved_gib", "outside_torch_gib")
+    assert [checked.figures[name] for name in shown] == [1.5, 3.0, 6.0]
 
 
 @pytest.mark.parametrize("name", sorted(ABSENT | TORCHAO))
@@ -156,12 +206,60 @@ def test_a_check_that_ends_its_process_costs_no_other_check(dying: None) -> None
     assert list(found.results) == heard
     assert "ended with 1" in found.results[0].detail
     assert "SIGKILL" in found.results[2].detail
+    assert not found.timed_out
 
 
 def test_a_process_that_cannot_start_ends_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_results, "FUNCTION", "no_such_module:answer")
     (failed,) = results().results
     assert (failed.name, failed.state) == ("process", "failed")
+
+
+def in_steps(monkeypatch: pytest.MonkeyPatch, step: float) -> list[float]:
+    """Let each process run one check for so long and end; the limits that processes are given."""
+    clock, limits = [100.0], list[float]()
+
+    def in_child(
+        function: str, request: CheckRequest, answer: Any, *, seconds: float, hear: Any, **_: Any
+    ) -> Any:
+        limits.append(seconds)
+        hear({_results.BEGUN: f"check {len(limits)}"})
+        clock[0] += min(step, seconds)
+        error = ChildFailed("the process ended")
+        error.status = 1 if step < seconds else None
+        raise error
+
+    monkeypatch.setattr(_results, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_results, "in_child", in_child)
+    return limits
+
+
+def test_the_processes_of_quick_checks_have_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = in_steps(monkeypatch, 50.0)
+    checked = results(quick=True)
+    assert limits == [120.0, 70.0, 20.0]
+    assert [one.state for one in checked.results] == ["failed", "failed", "not run"]
+    assert checked.timed_out
+    page = (Path(__file__).parents[3] / "docs" / "platforms.md").read_text()
+    assert f"at most {_results.QUICK_SECONDS:g} seconds" in " ".join(page.split())
+
+
+def test_a_check_that_takes_too_long_is_not_run_and_the_next_one_is(
+    monkeypatch: pytest.MonkeyPatch, dying: None
+) -> None:
+    monkeypatch.setattr(_results, "FUNCTION", "dying_checks:slow_answer")
+    monkeypatch.setattr(_results, "SECONDS", 3.0)
+    checked = results()
+    assert [(one.name, one.state) for one in checked.results] == [
+        ("hangs", "not run"),
+        ("last", "ok"),
+    ]
+    assert checked.timed_out
+
+
+def test_fused_kernels_change_no_other_check() -> None:
+    assert list(CHECKS)[-1] == list(_checks.QUICK)[-1] == "fused kernels"
+    assert _checks.QUICK.keys() < CHECKS.keys()
 
 
 def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: None) -> None:
@@ -184,6 +282,9 @@ def test_the_command_succeeds_where_nothing_failed(monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(app, ["doctor", "--gpu", "--quick", "--json"])
     assert asked == [True]
     assert done.exit_code == 0
+    hung = made.model_copy(update={"timed_out": True})
+    monkeypatch.setattr(doctor, "results", lambda quick, tell: hung)
+    assert CliRunner().invoke(app, ["doctor", "--gpu", "--json"]).exit_code == 1
     assert json.loads(done.stdout)["results"][0]["figures"] == {"name": "A card", "gib": 8.0}
 
 
@@ -198,6 +299,11 @@ def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: Bench) -> None:
     assert note in markdown(Results(versions={}, results=(checked,)))
     card = checked.model_copy(update={"figures": {"name": "A card", "gpus": 1}})
     assert note not in markdown(Results(versions={}, results=(card,)))
+
+
+@pytest.mark.slow
+def test_two_ranks_in_a_process() -> None:
+    assert results(only=("two ranks",)).check_names("ok") == ("two ranks",)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from sweeper.data.examples import SPLITS, Dataset
 from sweeper.features.forgetting._general_data import FOLDER, SelfSampling, own_text_folder
 from sweeper.features.forgetting._general_set import GeneralSet
 from sweeper.spec import ModelSpec, Spec
+from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.trial import rungs
@@ -31,7 +32,9 @@ CAP = 48
 def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any, turns: Any) -> Any:
     """A shared model on short conversations, with or without general texts and a limit."""
 
-    def shared(*, general: bool = True, limit: float | None = None) -> SharedModel:
+    def shared(
+        *, general: bool = True, limit: float | None = None, **base_form: Any
+    ) -> SharedModel:
         file = tmp_path / "general.jsonl"
         file.write_text("\n".join(json.dumps({"text": text}) for text in GENERAL))
         splits = {"train": turns(32, 1), "validation": turns(12, 2), "test": turns(6, 3)}
@@ -47,8 +50,9 @@ def make(byte_llama: Path, tmp_path: Path, tiny_facts: Any, turns: Any) -> Any:
                 "forgetting": {"general": str(file) if general else None, "max_points": limit}
             },
         )
+        cpu = torch.device("cpu")
         return SharedModel(
-            ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, torch.device("cpu"))
+            ModelContext(named, facts, byte_llama, dataset, spec, CAP, 16, cpu, **base_form)
         )
 
     return shared
@@ -213,6 +217,30 @@ def test_the_base_writes_general_text_once_where_none_is_given(
         with general.writing(seconds, "forgetting"):
             general.writing_seconds += 2.0
     assert seconds == {"forgetting": 4.0}
+
+
+def test_general_text_of_a_qlora_candidate_is_of_its_quantised_base(
+    make: Any, make_config: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = strategy_named("qlora")
+    dtype = strategy.base_dtype("bf16-mixed")
+    quantized = strategy.quantization_config(BODY, dtype=dtype)
+    context = make(
+        general=False, limit=1.0, base_dtype=dtype, quantization_config=quantized
+    ).context
+    lend, four_bits = context.lent_base.lend, list[bool]()
+
+    def lent(*form: Any, **options: Any) -> Any:
+        base = lend(*form, **options)
+        four_bits.append(any(hasattr(weight, "quant_state") for weight in base.parameters()))
+        return base
+
+    monkeypatch.setattr(context.lent_base, "lend", lent)
+    general = GeneralSet(context, SelfSampling(texts=12, tokens=6, batch=4))
+    assert general.text.held_back
+    config = make_config(strategy="qlora", parameters=BODY, precision="bf16-mixed")
+    assert general.of_base(strategy, config, 4).loss > 0
+    assert four_bits == [True, True]
 
 
 def test_text_that_the_base_writes_is_told_token_by_token(

@@ -91,6 +91,9 @@ def test_a_kernel_without_float32_serves_full_fine_tuning_in_mixed_precision(tra
     result, _, _ = train("full", "bf16-mixed", padding_free=True, **kernel)
     assert result.state == "COMPLETE", result.failure
     assert (result.attention, result.padding_free) == ("halves_only", True)
+    result, _, _ = train("full", "fp32", padding_free=True, **kernel)
+    assert result.state == "COMPLETE", result.failure
+    assert (result.attention, result.padding_free) == ("sdpa_by_text", True)
 
 
 def test_prompts_keep_their_padding_and_say_so(train: Any) -> None:
