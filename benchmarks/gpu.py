@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks import json_lines
+from benchmarks.devices import one_gpu
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap, rates
@@ -92,8 +92,8 @@ def random_weights(size: str, folder: Path) -> Path:
 
 
 def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """One sweeper command, as a user gives it."""
-    around = os.environ | {"SWEEPER_HOME": str(home)}
+    """One sweeper command, as a user gives it, on one GPU."""
+    around = one_gpu() | {"SWEEPER_HOME": str(home)}
     return subprocess.run(
         [sys.executable, "-m", "sweeper", *words], cwd=folder, env=around,
         capture_output=True, text=True, timeout=LONGEST, check=False,
