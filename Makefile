@@ -17,7 +17,7 @@ QUIET_TORCH := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_
 DEMO := --task classification --model packaged:minilm --strategies head,lora,full --epochs 1.5 --workers 2
 DEMO_LLM := --task instruction --model packaged:smollm2 --data $(FUNCTIONS) --strategies lora,full --epochs 1 --finalists 2 --trials 6
 
-.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest kernels constraints check fix docs pictures site bench size clean
+.PHONY: help install demo demo-topics demo-llm example-report test test-features test-latest test-cuda kernels constraints check fix docs pictures site bench size clean
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -63,6 +63,16 @@ kernels: $(INSTALLED)  ## Triton and liger-kernel in .kernels (1 GB), for a test
 test-latest:  ## All tests with the newest versions that pyproject.toml allows, in .venv-latest
 	rm -rf .venv-latest
 	$(MAKE) test $(LATEST)
+
+# "===" is PyPI's wheel, which is the build for CUDA on Linux, also where pip is given a build for CPUs.
+.venv-cuda/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install --quiet --constraint constraints.txt -e '.[train]' $$(sed -n 's/^torch==/torch===/p' constraints.txt) pytest hypothesis
+	touch $@
+
+test-cuda: .venv-cuda/.installed  ## Training steps without data on torch's build for CUDA, in .venv-cuda (6 GB); needs a GPU
+	.venv-cuda/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "make test-cuda needs an NVIDIA GPU and its driver")'
+	$(QUIET_TORCH) .venv-cuda/bin/python -m pytest tests/training/test_fake_tensors.py
 
 constraints:  ## Renew constraints.txt: the newest versions that pyproject.toml allows
 	rm -rf .venv-latest

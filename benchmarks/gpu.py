@@ -10,20 +10,21 @@ Five questions, each answered by commands that a user would run:
 4. what does each way of training faster bring, switched on and off?
 5. what does it bring that two trials share the device?
 
-Answers are written to FOLDER as they come, and what is there is not measured again. The last line
-names the page ``gpu.md``, made for docs. ``--reduced`` asks the same of less data, for a CPU.
+Answers and laps are written to FOLDER as they come, and what is there is not measured again; so
+each model needs its own FOLDER. A question that fails is named, and asked again by the next call.
+The last line names the page ``gpu.md``, made for docs. ``--reduced`` asks the same of less data,
+for a CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -33,10 +34,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks import json_lines
+from benchmarks.devices import one_gpu
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap, rates
-from benchmarks.throughput.contenders import COMPLETE_LOGITS, FUSED_KERNELS, NAMES
+from benchmarks.throughput.contenders import COMPLETE_LOGITS, FUSED_KERNELS, NAMES, TEXT_BY_TEXT
 from sweeper.facts.models.catalogue import parse_size
 from sweeper.facts.models.model import model_facts
 from sweeper.features.doctor._checks import byte_tokenizer
@@ -48,12 +50,15 @@ from sweeper.traits.traits import known_strategies
 WHOLE, REDUCED = (2000, 3), (24, 1)
 # Seconds after which a step is called hung.
 LONGEST = 3600.0
+# Torch has a kernel for joined rows from Ampere on; elsewhere this is SDPA text by text.
+JOINED_BY_TORCH = {"padding_free": True, "attn_implementation": "sdpa"}
 # Values that replace those of a plan. An attention that cannot be loaded is replaced by SDPA; the
 # table says which one was used.
 SWITCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("lora", "as planned", {}),
     ("lora", "padded", {"padding_free": False}),
-    ("lora", "joined, SDPA", {"padding_free": True, "attn_implementation": "sdpa"}),
+    ("lora", "joined, kernel of torch", JOINED_BY_TORCH),
+    ("lora", "joined, SDPA text by text", {**JOINED_BY_TORCH, TEXT_BY_TEXT: True}),
     ("lora", "joined, FlashAttention 2",
      {"padding_free": True, "attn_implementation": "flash_attention_2"}),
     ("lora", "complete logits", {COMPLETE_LOGITS: True}),
@@ -82,6 +87,9 @@ class Asked:
     cpu: bool
 
 
+Question = Callable[[Asked], Any]
+
+
 def random_weights(size: str, folder: Path) -> Path:
     """A model of a typical shape of that size with random weights, which reads bytes."""
     if not (folder / "config.json").is_file():
@@ -92,8 +100,8 @@ def random_weights(size: str, folder: Path) -> Path:
 
 
 def sweeper(*words: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """One sweeper command, as a user gives it."""
-    around = os.environ | {"SWEEPER_HOME": str(home)}
+    """One sweeper command, as a user gives it, on one GPU."""
+    around = one_gpu() | {"SWEEPER_HOME": str(home)}
     return subprocess.run(
         [sys.executable, "-m", "sweeper", *words], cwd=folder, env=around,
         capture_output=True, text=True, timeout=LONGEST, check=False,
@@ -110,15 +118,17 @@ def doctor(asked: Asked) -> str:
 def strategies(asked: Asked) -> list[dict[str, Any]]:
     """Memory and time of one trial of each strategy, planned and measured."""
     work = Work("functions", asked.model, "instruction", "functions.jsonl", asked.rows)
-    found = []
+    kept = asked.out / "strategies.jsonl"
+    done = {row["strategy"] for row in _rows(kept)}
     with tempfile.TemporaryDirectory() as home:
         for strategy in known_strategies():
+            if strategy in done:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 data = Path(folder)
                 json_lines.write(data / work.data, texts.real(asked.rows, data))
-                found.append(measured(work, strategy, data, data, Path(home)))
-                print(json.dumps(found[-1]), flush=True)
-    return found
+                _keep(kept, measured(work, strategy, data, data, Path(home)))
+    return _rows(kept)
 
 
 def throughput(asked: Asked) -> dict[str, dict[str, float]]:
@@ -127,10 +137,8 @@ def throughput(asked: Asked) -> dict[str, dict[str, float]]:
     command += ["--model", asked.model]
     told = asked.out / "laps.json"
     options = ["--rows", str(asked.rows), "--rounds", str(asked.rounds), "--json", str(told)]
-    subprocess.run([*command, *options, *(["--cpu"] if asked.cpu else [])], check=False)
+    subprocess.run([*command, *options, *(["--cpu"] if asked.cpu else [])], check=True)
     kind = "cpu_seconds" if asked.cpu else "seconds"
-    if not told.is_file():
-        return {}
     return {
         title: {name: median(rates(laps, kind)) for name, laps in race.items()}
         for title, race in json.loads(told.read_text(encoding="utf-8")).items()
@@ -139,24 +147,30 @@ def throughput(asked: Asked) -> dict[str, dict[str, float]]:
 
 def switches(asked: Asked) -> list[dict[str, Any]]:
     """Tokens a second, memory and training loss of a trial, with one thing changed at a time."""
-    kind, found = "cpu_seconds" if asked.cpu else "seconds", []
+    kind, answer = "cpu_seconds" if asked.cpu else "seconds", []
+    kept = asked.out / "switches.jsonl"
+    laps = {(row["strategy"], row["title"], row["round"]): row for row in _rows(kept)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         data = texts.write(texts.real(asked.rows, folder), folder / "data")
         for strategy, title, switched in SWITCHES:
-            rounds = range(asked.rounds)
-            laps = [lap("sweeper", data, strategy, asked.model, switched) for _ in rounds]
-            done = [each for each in laps if "error" not in each]
-            if done:
+            case = {"strategy": strategy, "title": title}
+            for number in range(asked.rounds):
+                if (strategy, title, number) not in laps:
+                    done = lap("sweeper", data, strategy, asked.model, switched)
+                    laps[strategy, title, number] = {**case, "round": number, **done}
+                    _keep(kept, laps[strategy, title, number])
+            rounds = [laps[strategy, title, number] for number in range(asked.rounds)]
+            complete = [each for each in rounds if "error" not in each]
+            if complete:
                 names = ("peak_gib", "train_loss", "attention")
-                figures = {"rate": median(rates(done, kind))} | {
-                    name: done[0][name] for name in names
+                figures = {"rate": median(rates(complete, kind))} | {
+                    name: complete[0][name] for name in names
                 }
             else:
-                figures = laps[0]
-            found.append({"strategy": strategy, "title": title, **figures})
-            print(json.dumps(found[-1]), flush=True)
-    return found
+                figures = {"error": rounds[0]["error"]}
+            answer.append({**case, **figures})
+    return answer
 
 
 def sharing(asked: Asked) -> dict[str, Any]:
@@ -177,47 +191,70 @@ def sharing(asked: Asked) -> dict[str, Any]:
                 "--progress", "none", "--workers", workers, folder=folder, home=folder / "home",
             )  # fmt: skip
             if done.returncode:
-                return {"error": f"the sweep failed:\n{(done.stdout + done.stderr)[-3000:]}"}
+                raise RuntimeError(f"the sweep failed:\n{(done.stdout + done.stderr)[-3000:]}")
             found[workers] = time.monotonic() - start
     return found
 
 
 def page(answers: dict[str, Any]) -> str:
-    """The answers in Markdown."""
+    """The answers in Markdown; a question without one is named."""
+    return "\n".join(
+        "\n".join(section(answers[name])) if name in answers else f"`{name}` has no answer.\n"
+        for name, section in SECTIONS.items()
+    )
+
+
+def _doctor_section(answer: str) -> list[str]:
+    return ["```", answer.rstrip(), "```", ""]
+
+
+def _strategies_section(answer: list[dict[str, Any]]) -> list[str]:
     trials = [
         f"| {one['strategy']} | {_against(one, 'gib')} | {_against(one, 'seconds')} |"
         if "error" not in one
         else f"| {one['strategy']} | did not train: {one['error'][-1].strip()} | |"
-        for one in answers["strategies"]
+        for one in answer
     ]
+    head = ["| strategy | GiB: measured, planned | seconds: measured, planned |", "|---|---|---|"]
+    return [*head, *trials, ""]
+
+
+def _throughput_section(answer: dict[str, dict[str, float]]) -> list[str]:
     speeds = [
         f"| {title} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} |"
-        for title, rates in answers["throughput"].items()
+        for title, rates in answer.items()
     ]
+    return [f"| tokens a second | {' | '.join(NAMES)} |", "|---|---:|---:|---:|", *speeds, ""]
+
+
+def _switches_section(answer: list[dict[str, Any]]) -> list[str]:
     changed = [
         f"| {one['strategy']} | {one['title']} | {one['rate']:,.0f} | {one['peak_gib']:.2f} | "
         f"{one['train_loss']:.4f} | {one['attention']} |"
         if "error" not in one
         else f"| {one['strategy']} | {one['title']} | did not train | | | |"
-        for one in answers["switches"]
+        for one in answer
     ]
-    shared = answers["sharing"]
-    beside = shared.get("error") or (
-        f"{shared['trials']} trials of LoRA took {shared['1']:.0f} s with one worker, "
-        f"{shared['2']:.0f} s with two."
+    head = "| strategy | changed | tokens a second | GiB | training loss | attention |"
+    return [head, "|---|---|---:|---:|---:|---|", *changed, ""]
+
+
+def _sharing_section(answer: dict[str, Any]) -> list[str]:
+    seconds = (
+        f"{answer['trials']} trials of LoRA took {answer['1']:.0f} s with one worker, "
+        f"{answer['2']:.0f} s with two."
     )
-    return "\n".join(
-        [
-            "```", answers["doctor"].rstrip(), "```", "",
-            "| strategy | GiB: measured, planned | seconds: measured, planned |", "|---|---|---|",
-            *trials, "",
-            f"| tokens a second | {' | '.join(NAMES)} |",
-            "|---|---:|---:|---:|", *speeds, "",
-            "| strategy | changed | tokens a second | GiB | training loss | attention |",
-            "|---|---|---:|---:|---:|---|", *changed, "",
-            beside, "",
-        ]
-    )  # fmt: skip
+    return [seconds, ""]
+
+
+SECTIONS: dict[str, Callable[[Any], list[str]]] = {
+    "doctor": _doctor_section,
+    "strategies": _strategies_section,
+    "throughput": _throughput_section,
+    "switches": _switches_section,
+    "sharing": _sharing_section,
+}
+"""The part of the page for each question."""
 
 
 def _against(row: dict[str, Any], unit: str) -> str:
@@ -227,8 +264,37 @@ def _against(row: dict[str, Any], unit: str) -> str:
     return f"{told}, {row[f'planned_{unit}']:.3g} ({low:.3g}-{high:.3g})"
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return json_lines.read(path) if path.is_file() else []
+
+
+def _keep(path: Path, row: dict[str, Any]) -> None:
+    json_lines.append(path, row)
+    print(json.dumps(row), flush=True)
+
+
+def _write(path: Path, answer: Any) -> None:
+    path.write_text(json.dumps(answer, indent=1), encoding="utf-8")
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def answered(asked: Asked, questions: Iterable[Question]) -> dict[str, Any]:
+    """The answers by question, without those of questions that failed, which are printed."""
+    answers = {}
+    for question in questions:
+        name = question.__name__
+        kept = asked.out / f"{name}.json"
+        if not kept.is_file():
+            try:
+                _write(kept, question(asked))
+            except Exception as error:  # noqa: BLE001 - the other questions have answers
+                print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+                continue
+        answers[name] = _read(kept)
+    return answers
 
 
 def main() -> None:
@@ -243,26 +309,25 @@ def main() -> None:
     parser.add_argument("--reduced", action="store_true", help="little data, for a CPU")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
+    measured_with = {"model": chosen.model, "reduced": chosen.reduced}
+    record = chosen.out / "measured_with.json"
+    if not record.is_file():
+        _write(record, measured_with)
+    if (recorded := _read(record)) != measured_with:
+        parser.error(
+            f"{chosen.out} has answers for {recorded}, and you ask for {measured_with}: "
+            "name another folder with --out"
+        )
     rows, rounds = REDUCED if chosen.reduced else WHOLE
     model = chosen.model
     if parse_size(model) is not None:
         model = str(random_weights(model, chosen.out.resolve() / "model"))
     asked = Asked(chosen.out.resolve(), model, rows, rounds, cpu=chosen.reduced)
-    questions: tuple[Callable[[Asked], Any], ...] = (
-        doctor,
-        strategies,
-        throughput,
-        switches,
-        sharing,
-    )
-    answers = {}
-    for question in questions:
-        kept = asked.out / f"{question.__name__}.json"
-        if not kept.is_file():
-            _write(kept, json.dumps(question(asked), indent=1))
-        answers[question.__name__] = json.loads(kept.read_text(encoding="utf-8"))
-    _write(asked.out / "gpu.md", page(answers))
+    answers = answered(asked, (doctor, strategies, throughput, switches, sharing))
+    (asked.out / "gpu.md").write_text(page(answers), encoding="utf-8")
     print(asked.out / "gpu.md")
+    if missing := [name for name in SECTIONS if name not in answers]:
+        sys.exit(f"without an answer: {', '.join(missing)}")
 
 
 if __name__ == "__main__":

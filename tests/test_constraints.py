@@ -52,3 +52,9 @@ def test_versions_are_those_that_every_machine_can_install() -> None:
     versions = pinned()
     assert len(versions) > len(INSTALLED)
     assert [name for name, version in versions.items() if version.local] == []
+
+
+def test_liger_kernel_is_for_benchmarks_and_not_installed_by_make() -> None:
+    benchmarks = {requirement.name for requirement in direct("bench")}
+    assert {"liger-kernel", "trl", "gguf"} <= benchmarks
+    assert "liger-kernel" not in {requirement.name for requirement in INSTALLED}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import json_lines
+from benchmarks.devices import one_gpu
 from sweeper.traits.traits import known_strategies
 
 #: Agreement: within this share of the measured figure, or within so many GiB.
@@ -80,7 +80,7 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
         *("--generate-items", "0", "--progress", "none", "--no-probe"),
     ]
     shutil.rmtree(home / "measured", ignore_errors=True)
-    around = os.environ | {"SWEEPER_HOME": str(home)}
+    around = one_gpu() | {"SWEEPER_HOME": str(home)}
     done = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True)
     case = {"model": work.model, "task": work.task, "texts": work.name, "strategy": strategy}
     result = folder / "runs" / "one" / "trials" / "0" / "result.json"

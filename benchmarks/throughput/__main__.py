@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.devices import one_gpu
 from benchmarks.throughput import texts
 from benchmarks.throughput.contenders import NAMES
 
@@ -35,11 +35,9 @@ def lap(
     Args:
         switched: Replaces values of sweeper's plan.
     """
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    around = os.environ | {"CUDA_VISIBLE_DEVICES": first}
     command = [sys.executable, "-m", "benchmarks.throughput.contenders"]
     words = [name, str(data), strategy, model, json.dumps(switched or {})]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, env=around)
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=one_gpu())
     if done.returncode:
         return {"error": f"{name} failed on {strategy}:\n{done.stderr[-3000:]}"}
     found: Lap = json.loads(done.stdout.strip().splitlines()[-1])

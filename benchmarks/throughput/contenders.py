@@ -38,7 +38,7 @@ from sweeper.plans import Configuration, Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.strategies.targets import target_modules
-from sweeper.tasks.sequences import answer_logits
+from sweeper.tasks.sequences import answer_logits, joined
 from sweeper.training.base_model.weights import weights_folder
 from sweeper.training.loop.trainer import TrialTrainer
 from sweeper.training.torch_backend import TorchBackend
@@ -51,6 +51,8 @@ COMPLETE_LOGITS = "complete_logits"
 """Switches to the loss of all logits together, which no plan asks for."""
 FUSED_KERNELS = "fused_kernels"
 """Switches liger-kernel off, which plans use where it is installed."""
+TEXT_BY_TEXT = "text_by_text"
+"""Switches torch's kernel for joined rows off: SDPA attends to each text in turn."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> La
 def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
     """SFTTrainer on prompt and completion, loss on the completion only, as its guide says.
 
-    Without padding where FlashAttention is installed, else in batches of similar length.
+    Without padding where FlashAttention is installed, else in batches of similar length: TRL warns
+    that texts of a joined row may mix in any other attention. There the comparison favours sweeper.
     """
     from trl import SFTConfig, SFTTrainer  # only this contender needs it
 
@@ -314,6 +317,8 @@ def main() -> None:
     switched = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     if switched.pop(COMPLETE_LOGITS, False):
         answer_logits._allows_parts = lambda layer: False
+    if switched.pop(TEXT_BY_TEXT, False):
+        joined._KERNEL = None
     spec, plan, config = planned(data, strategy, model, switched)
     with tempfile.TemporaryDirectory() as scratch:
         if name == "sweeper":

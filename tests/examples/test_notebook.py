@@ -1,5 +1,6 @@
 """The notebook runs from its first cell to its last, and really trains: a tiny model instead."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -108,9 +109,21 @@ def test_the_notebook_runs_to_its_end_and_trains(tmp_path):
 def test_the_notebook_of_a_gpu_checks_the_device_and_trains(tmp_path):
     doctor = ["doctor", "--gpu", "--json", "--quick"]
     settings = {"MODEL": "model", "DATA": "rows.jsonl", "TRIALS": 2, "DOCTOR": doctor}
+    settings |= {"CLONE": str(ROOT)}
     found = run_cells(tmp_path, "gpu.ipynb", DECODER + CELLS + GPU, settings)
     states = {check["name"]: check["state"] for check in found["checks"]}
     assert states["joined rows"] == states["4-bit"] == "ok"
     assert "failed" not in states.values()
     assert [states.count("FAIL") for states in found["states"]] == [0, 0]
     assert [len(states) for states in found["states"]] == [2, 2]
+
+
+def test_the_notebook_of_a_gpu_installs_the_clone(monkeypatch):
+    cells = json.loads((ROOT / "examples" / "gpu.ipynb").read_text())["cells"]
+    install = [cell["source"] for cell in cells if cell["cell_type"] == "code"][1]
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(ROOT.parent)
+    exec("".join(install), {"CLONE": ROOT.name})
+    assert [command[-1] for command in commands] == [f"{ROOT}[train]"]

@@ -1,7 +1,7 @@
 """One step of each strategy, precision and attention on tensors without data.
 
-With a build of torch for CUDA they are on ``cuda``, which needs no GPU: an operation that mixes
-devices fails there as it would on a GPU. With the build for CPUs they are on ``cpu``.
+With a GPU and torch's build for CUDA they are on ``cuda``, where an operation that mixes devices
+fails. Without a GPU they are on ``cpu``: the backward pass asks the driver for a device.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.probes.training_step import optimizer_of
 
-DEVICE = torch.device("cuda" if torch.backends.cuda.is_built() else "cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SHAPE = {
     "vocab_size": 64, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,

@@ -1,0 +1,11 @@
+"""The device that measured processes see."""
+
+from __future__ import annotations
+
+import os
+
+
+def one_gpu() -> dict[str, str]:
+    """This process's environment, with the first of its visible GPUs alone."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return os.environ | {"CUDA_VISIBLE_DEVICES": first}
