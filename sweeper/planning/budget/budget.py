@@ -41,7 +41,7 @@ _PRUNED_SHARE = 0.1
 _OPTIONAL_SHARE = 0.15
 
 # Trials that make a useful search; after these, confirmation comes before further trials.
-_USEFUL_TRIALS = 8
+USEFUL_TRIALS = 8
 # Further trainings of each finalist. In 1,000 simulated studies of a written task, in which seeds
 # are nearly always most of the noise, five seeds instead of three find 82% of the gains over the
 # default instead of 65%, and 76% of those over a baseline instead of 55% (benchmarks/verdict).
@@ -50,10 +50,8 @@ EXTRA_SEEDS = 2
 _LONG_SECONDS = 24 * 3600.0
 
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
-# project, as is the next one.
+# project.
 MIN_PART_ROWS = 20_000
-# Trials only train on a part if there are at least this many times its rows.
-_MIN_REDUCTION = 2
 # 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
@@ -304,7 +302,7 @@ def _affordable_study(
         )
         if trials > most:
             best, most = smaller, trials
-        if most >= min(_USEFUL_TRIALS, wanted):
+        if most >= min(USEFUL_TRIALS, wanted):
             break
     if not most:
         least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
@@ -382,13 +380,12 @@ def affordable_part(spec: Spec, plan: Plan) -> int | None:
         plan: Of the study on all rows.
     """
     budget, rows, wanted = plan.budget, plan.facts.data.train_rows, spec.search.trials
-    most = rows // _MIN_REDUCTION
-    if wanted == 1 or most < MIN_PART_ROWS or in_time(spec, budget):
+    if wanted == 1 or rows <= MIN_PART_ROWS or in_time(spec, budget):
         return None
     sweep, winner, limit = budget.sweep, plan.candidates[0].duration, budget.limit_seconds
     left = limit - winner.high if limit else _LONG_SECONDS - winner.seconds
     share = left / (sweep.high if limit else sweep.seconds) * budget.trials / wanted
-    return max(MIN_PART_ROWS, min(int(rows * share), most) // 1000 * 1000)
+    return max(MIN_PART_ROWS, int(rows * share) // 100 * 100)
 
 
 def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
