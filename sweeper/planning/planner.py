@@ -124,7 +124,9 @@ def _plan(
             *_worker_warnings(spec, facts),
             *_sharding_warnings(facts, rejected),
             *_shortened_warnings(epochs, whole),
-            *declared_warnings(book, spec, candidates, rejected),
+            *declared_warnings(
+                book, spec, candidates, rejected, {base.model.id: base.strategies for base in bases}
+            ),
         ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, candidates, rejected),
@@ -224,7 +226,8 @@ def _refuse_days(spec: Spec, facts: Facts, lead: Candidate) -> None:
     raise TooLong(
         f"one run of {lead.strategy} on {lead.model} takes {units.duration(seconds)} on "
         f"{facts.hardware.name}: a model of about {parameters} parameters, {where}, or "
-        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day",
+        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day for "
+        "one run",
         fix=f"To plan it nevertheless, give a budget: --budget {math.ceil(seconds / 1800)}h.",
     )
 
