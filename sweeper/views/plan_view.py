@@ -393,7 +393,7 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
     for candidate in plan.candidates if verbose else (best,):
         set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
     gaps = [reason for reason in _compared_reasons(plan) if reason.gap]
-    rules = "".join(f" [{reason.rule}]" for reason in gaps)
+    rules = "".join(f" [{reason.rule}]" for reason in gaps if verbose)
     why = [comparison_line(plan) + rules, *(reason.why for reason in gaps if verbose)]
     return [
         ("", [_LEGEND] if verbose else []),

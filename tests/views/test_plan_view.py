@@ -25,12 +25,13 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "lora *",
         "learning rate 1e-4..1e-3",
         "lora is better with 67%, +0.1 points expected",
-        "[quantisation-costs-quality]",
         "is expected to gain +1.7 ± 1.5 points",
         "batch 16 = 16 x 1",
     ):
         assert part in ran.out
-    assert "full: needs" in sweeper(*SIZE, "--gpu-memory", "24", "-v").out.split("Left out")[1]
+    whole = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
+    assert "full: needs" in whole.split("Left out")[1]
+    assert "[quantisation-costs-quality]" in whole
     assert ran.err == ""
 
 
