@@ -80,7 +80,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             with contextlib.suppress(TooLong):
                 while part is not None:
                     plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
-                    smaller = max(part * 9 // 10, MIN_PART_ROWS)
+                    smaller = max(part * 4 // 5, MIN_PART_ROWS)
                     part = None if in_time(spec, plan.budget) or smaller == part else smaller
             return plan
         except TooLong:
