@@ -34,7 +34,7 @@ from sweeper.memory.linear_layers import (
     savable_modules,
 )
 from sweeper.planning.budget.trial_budget import with_epochs
-from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
+from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy, prior_of
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -521,17 +521,26 @@ def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
 
 
 def declared_warnings(
-    book: RuleBook, spec: Spec, candidates: Sequence[Candidate], rejected: Sequence[Rejected]
+    book: RuleBook,
+    spec: Spec,
+    candidates: Sequence[Candidate],
+    rejected: Sequence[Rejected],
+    rated: Mapping[str, RatedStrategies],
 ) -> tuple[Reason, ...]:
-    """Warnings of ranges beyond the rule book's, and of declarations without effect."""
+    """Warnings of ranges beyond the rule book's, and of declarations without effect.
+
+    Args:
+        rated: Strategies after the rules alone, by model.
+    """
     texts: dict[str, list[str]] = {}
     for candidate in candidates:
         strategy = book.strategies[candidate.strategy]
         for name, parameter in candidate.parameters.items():
             if not parameter.shipped:
                 continue
+            rules = rated[candidate.model][candidate.strategy].parameters
             if text := _beyond_text(strategy, name, parameter) or _divergence_text(
-                strategy, name, parameter
+                rules.get(name, strategy.parameters[name].parameter), name, parameter
             ):
                 texts.setdefault(text, []).append(candidate.strategy)
     reasons = [
@@ -550,15 +559,14 @@ def declared_warnings(
     )
 
 
-def _divergence_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str:
-    book_parameter = strategy.parameters[name].parameter
+def _divergence_text(rules: Parameter, name: str, parameter: Parameter) -> str:
     values = (*(parameter.choices or ()), parameter.high or 0, parameter.default)
     highest = max((float(value) for value in values if is_number(value)), default=0.0)
-    if name != "learning_rate" or highest <= _DIVERGING_FACTOR * float(book_parameter.default):
+    if name != "learning_rate" or highest <= _DIVERGING_FACTOR * float(rules.default):
         return ""
     return (
         f"{name} {setting(highest)} ({parameter.source}) is more than {_DIVERGING_FACTOR:g} times "
-        f"{setting(book_parameter.default)}, the default of the strategy: such runs often diverge, "
+        f"{setting(rules.default)}, the default of the rule book: such runs often diverge, "
         f"the more so with a high rank ({_DIVERGES_SOURCE})"
     )
 

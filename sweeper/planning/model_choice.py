@@ -14,6 +14,7 @@ from pydantic import Field, Strict
 
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import Facts, ModelFacts
+from sweeper.planning.budget.budget import USEFUL_TRIALS
 from sweeper.planning.planner import plan_with
 from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.rulebook.strategy_files import Text
@@ -22,8 +23,8 @@ from sweeper.resources import search_spaces
 from sweeper.spec import ModelSpec, Spec, Task
 from sweeper.yamlfile import FileModel, read
 
-# Models whose numbers of parameters differ by less than this factor have the same size.
-_SAME_SIZE_FACTOR = 1.5
+# A variant for the task is preferred to models of up to this many times its parameters.
+_VARIANT_FACTOR = 3
 
 Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
 
@@ -159,7 +160,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
     in_time = search.seconds <= most * 3600
     if spec.aim.budget is not None:
-        in_time = plan.budget.trials >= spec.search.trials
+        in_time = trials >= min(spec.search.trials, USEFUL_TRIALS)
     option = option.model_copy(update=update)
     return _PlannedOption(option, plan, fits_context, in_time, search.seconds)
 
@@ -186,9 +187,13 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
         return min(left, key=lambda option: option.seconds)
     largest = max(left, key=lambda option: option.summary.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
-    least = largest.summary.parameters / _SAME_SIZE_FACTOR
-    same_size = [option for option in left if option.summary.parameters > least]
-    return next((option for option in same_size if option.summary.model in variants), largest)
+    least = largest.summary.parameters / _VARIANT_FACTOR
+    preferred = [
+        option
+        for option in left
+        if option.summary.model in variants and option.summary.parameters >= least
+    ]
+    return max(preferred, key=lambda option: option.summary.parameters, default=largest)
 
 
 def _kind(task: Task) -> _KindRule:

@@ -80,7 +80,7 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             with contextlib.suppress(TooLong):
                 while part is not None:
                     plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
-                    smaller = max(part // 2, MIN_PART_ROWS)
+                    smaller = max(part * 4 // 5, MIN_PART_ROWS)
                     part = None if in_time(spec, plan.budget) or smaller == part else smaller
             return plan
         except TooLong:
@@ -124,7 +124,9 @@ def _plan(
             *_worker_warnings(spec, facts),
             *_sharding_warnings(facts, rejected),
             *_shortened_warnings(epochs, whole),
-            *declared_warnings(book, spec, candidates, rejected),
+            *declared_warnings(
+                book, spec, candidates, rejected, {base.model.id: base.strategies for base in bases}
+            ),
         ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, candidates, rejected),
@@ -224,7 +226,8 @@ def _refuse_days(spec: Spec, facts: Facts, lead: Candidate) -> None:
     raise TooLong(
         f"one run of {lead.strategy} on {lead.model} takes {units.duration(seconds)} on "
         f"{facts.hardware.name}: a model of about {parameters} parameters, {where}, or "
-        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day",
+        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day for "
+        "one run",
         fix=f"To plan it nevertheless, give a budget: --budget {math.ceil(seconds / 1800)}h.",
     )
 

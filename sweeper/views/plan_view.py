@@ -18,6 +18,7 @@ from sweeper.facts.record import DataFacts, DomainFacts, Facts, ModelFacts, Show
 from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
+from sweeper.planning.budget.budget import LONG_SECONDS
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.spec import Scalar
@@ -50,17 +51,35 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 
 def page(plan: Plan, *, verbose: bool = False) -> Group:
     """A plan for a terminal or a notebook."""
-    parts: list[RenderableType] = []
-    if plan.model_choice is not None:
-        parts += _models(plan.model_choice)
-    parts += [
-        sections(_head(plan, verbose=verbose)),
+    choice = plan.model_choice
+    parts: list[RenderableType] = [
+        sections(_first(plan)),
+        *(_models(choice) if choice is not None and verbose else ()),
+        sections(_facts(plan, verbose=verbose)),
         table(*candidate_table(plan)),
         sections(_body(plan, verbose=verbose)),
         *(_details(plan) if verbose else ()),
         sections([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
     ]
     return Group(*parts)
+
+
+def _neighbours(choice: ModelChoice) -> str:
+    """The next smaller and the next larger model of the same kind that fit."""
+    fitting = {option.model: option for option in choice.options if option.strategies}
+    chosen = fitting.pop(choice.model)
+    others = sorted(
+        (option for option in fitting.values() if option.kind == chosen.kind),
+        key=lambda option: option.parameters,
+    )
+    smaller = [option for option in others if option.parameters < chosen.parameters][-1:]
+    larger = [option for option in others if option.parameters > chosen.parameters][:1]
+    return " ".join(
+        f"{option.model}: {units.number(option.memory.peak_gib)} GiB, search "
+        f"{units.duration(option.search.seconds)}."
+        for option in (*smaller, *larger)
+        if option.memory is not None and option.search is not None
+    )
 
 
 def _models(choice: ModelChoice) -> Iterator[RenderableType]:
@@ -134,6 +153,9 @@ def start(plan: Plan) -> str:
             f"{units.duration(budget.sweep.seconds)} and is expected to gain "
             f"{plan.search_gain} points"
         )
+        if budget.sweep.seconds > LONG_SECONDS:
+            run = budget.phases.get("refit", best.duration)
+            search += f"; --trials 1 takes about {units.duration(run.seconds)}"
     return f"{best.strategy} on {best.model}: {memory}, {_duration(best)} a run. {search}."
 
 
@@ -141,16 +163,24 @@ def _duration(candidate: Candidate) -> str:
     return units.span(candidate.duration.low, candidate.duration.high)
 
 
-def _head(plan: Plan, *, verbose: bool) -> list[Section]:
-    """The sections above the table: what to start with, and the facts of the plan."""
-    facts, machine = plan.facts, plan.facts.hardware
-    broken = by_kind(facts.data.faults).get("unreadable", ())
-    many = f"{machine.gpus} x " if machine.gpus > 1 else ""
-    origin = "detected" if machine.detected else "stated"
+def _first(plan: Plan) -> list[Section]:
+    """What is broken, and what to start with."""
+    broken = by_kind(plan.facts.data.faults).get("unreadable", ())
     return [
         ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN]]),
         ("Start with", [start(plan)]),
+    ]
+
+
+def _facts(plan: Plan, *, verbose: bool) -> list[Section]:
+    """The sections above the table of strategies: the facts of the plan."""
+    facts, machine = plan.facts, plan.facts.hardware
+    choice = None if verbose else plan.model_choice
+    many = f"{machine.gpus} x " if machine.gpus > 1 else ""
+    origin = "detected" if machine.detected else "stated"
+    return [
         ("Model", [_model(model) for model in facts.models]),
+        ("Compared", [] if choice is None else [_neighbours(choice)]),
         ("Data", [_data(facts, verbose=verbose)]),
         ("Example", example_lines(facts.data, facts.models[0], verbose=verbose)),
         ("Hardware", [f"{many}{machine.name}, {units.gib(machine.memory_gib)} ({origin})."]),
@@ -363,7 +393,7 @@ def _body(plan: Plan, *, verbose: bool) -> list[Section]:
     for candidate in plan.candidates if verbose else (best,):
         set_ups.setdefault(setup_line(candidate), []).append(candidate.strategy)
     gaps = [reason for reason in _compared_reasons(plan) if reason.gap]
-    rules = "".join(f" [{reason.rule}]" for reason in gaps)
+    rules = "".join(f" [{reason.rule}]" for reason in gaps if verbose)
     why = [comparison_line(plan) + rules, *(reason.why for reason in gaps if verbose)]
     return [
         ("", [_LEGEND] if verbose else []),
@@ -452,14 +482,13 @@ def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
 
 
 def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
-    """Strategies that are left out: all if ``verbose``, else those asked for or too large."""
+    """Strategies that are left out: all if ``verbose``, else those asked for."""
     asked = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
     # Strategies that rules advise against come last.
     for item in sorted(plan.rejected, key=lambda item: item.if_named):
-        if verbose or item.strategy in asked or item.needs_gib is not None:
-            remedy = item.remedy if verbose or item.strategy in asked else ""
-            reasons.setdefault((item.reason, remedy), []).append(item.strategy)
+        if verbose or item.strategy in asked:
+            reasons.setdefault((item.reason, item.remedy), []).append(item.strategy)
     return [
         f"{', '.join(dict.fromkeys(names))}: {reason.rstrip('.')}{f'; {remedy}' if remedy else ''}."
         for (reason, remedy), names in reasons.items()

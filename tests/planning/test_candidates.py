@@ -82,3 +82,11 @@ def test_a_range_narrows_before_a_strategy_is_refused(
         make_plan(
             *scene(model=model, gpu_gib=gib, lengths=LONGER, request={"parameters": declared})
         )
+
+
+@pytest.mark.parametrize(("gib", "named"), [(24.0, True), (None, False)])
+def test_the_stack_that_times_assume_is_named_on_gpus(
+    scene: Any, gib: float | None, named: bool
+) -> None:
+    lead = make_plan(*scene(model="smollm2", gpu_gib=gib)).candidates[0]
+    assert any("torch.compile" in note for note in lead.setup_notes) is named

@@ -292,3 +292,12 @@ def test_what_is_declared_survives_the_resolved_file(tmp_path: Path) -> None:
     again.write_text(to_yaml(spec))
     assert resolve({}, again) == spec
     assert spec.places.where(("parameters", "lora", "r")) == f"{path}:5 parameters.lora.r"
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(4e-3, False), (1e-2, True)])
+def test_a_rate_is_compared_with_the_default_of_the_rule_book(
+    scene: Any, rate: float, warned: bool
+) -> None:
+    plan = declared_plan(scene, f"lora: {{r: 256, learning_rate: {rate}}}")
+    texts = [reason.why for reason in plan.warnings if reason.rule == "parameters"]
+    assert [" 6e-4, the default" in text for text in texts] == [True] * warned

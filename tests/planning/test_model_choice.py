@@ -79,6 +79,15 @@ def test_a_budget_replaces_the_limit_in_hours():
     assert short < plan("instruction", budget="40h")[1].facts.models[0].parameters
 
 
+@pytest.mark.parametrize("rows", [2_000, 10_000, 20_000])
+def test_a_budget_beyond_the_limit_in_hours_gives_no_smaller_model(rows):
+    sizes = [
+        plan("instruction", rows, **flags)[1].facts.models[0].parameters
+        for flags in ({}, {"budget": "24h"}, {"budget": "48h"})
+    ]
+    assert sizes == sorted(sizes)
+
+
 def test_where_none_of_them_fits_the_smallest_says_why():
     with pytest.raises(NothingFits, match="none of the 13 models"):
         plan("instruction", gib=0.3)
@@ -113,7 +122,9 @@ def test_a_base_model_is_not_offered_to_follow_instructions_where_its_tuned_one_
 
 
 def test_a_variant_for_code_is_taken_for_code_alone():
-    assert "Coder" in plan("code", 5000)[1].model_choice.model
+    for rows, gib, model in ((5_000, 24.0, "7B"), (50_000, 24.0, "1.5B"), (10_000, 80.0, "7B")):
+        chosen = plan("code", rows, gib)[1].model_choice.model
+        assert chosen == f"Qwen/Qwen2.5-Coder-{model}-Instruct"
     options = plan("instruction", 5000)[1].model_choice.options
     assert not any("Coder" in option.model for option in options)
 

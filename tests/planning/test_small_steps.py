@@ -63,6 +63,15 @@ def test_every_default_lies_inside_its_range(scene: Any, task: str, rows: int) -
     assert edges == []
 
 
+def test_the_ends_of_whole_numbers_are_whole(scene: Any) -> None:
+    for rows in ROWS:
+        for strategy in rated(scene, rows).values():
+            for name, parameter in strategy.items():
+                if parameter.kind == "int":
+                    ends = (parameter.low, parameter.default, parameter.high)
+                    assert all(float(end) == round(float(end)) for end in ends), (rows, name)  # type: ignore[arg-type]
+
+
 NUMBERS = ("learning_rate", "r", EPOCHS)
 
 

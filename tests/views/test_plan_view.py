@@ -25,12 +25,13 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "lora *",
         "learning rate 1e-4..1e-3",
         "lora is better with 67%, +0.1 points expected",
-        "[quantisation-costs-quality]",
         "is expected to gain +1.7 ± 1.5 points",
         "batch 16 = 16 x 1",
     ):
         assert part in ran.out
-    assert "full: needs" in ran.out.split("Left out")[1]
+    whole = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
+    assert "full: needs" in whole.split("Left out")[1]
+    assert "[quantisation-costs-quality]" in whole
     assert ran.err == ""
 
 
@@ -44,6 +45,14 @@ def test_strategies_that_nobody_asked_for_are_left_to_verbose(sweeper):
     assert "would fit" in named
 
 
+def test_a_sweep_of_days_names_one_run_first(sweeper):
+    asked = ("plan", "--task", "instruction", "--examples", "2000", "--model", "8B",
+             "--gpu-memory", "24")  # fmt: skip
+    long = " ".join(sweeper(*asked, "--assume-length", "1800").out.split("Model")[0].split())
+    assert "; --trials 1 takes about " in long
+    assert "--trials 1" not in sweeper(*asked).out
+
+
 SUITE = "group: g\ntask:\n  - task: gsm8k\n  - task: mmlu\n"
 MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh", "--price", "2")
 
@@ -52,6 +61,12 @@ MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh",
     ("asked", "most"),
     [
         ((*SIZE, "--gpu-memory", "24"), 25),
+        (("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "24"), 25),
+        (("plan", "--task", "code", "--examples", "5000", "--gpu-memory", "24"), 25),
+        (("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "19.6",
+          "--model", "8B"), 25),
+        (("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "24",
+          "--model", "8B", "--assume-length", "1800"), 25),
         (("plan", "--task", "classification", "--model", "packaged:minilm", "--examples", "50"),
          25),
         (("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
@@ -59,7 +74,7 @@ MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh",
         (("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
           "--gpu-memory", "80", *MANY), 40),
     ],
-    ids=["7B", "minilm", "code", "all-flags"],
+    ids=["7B", "no-model", "no-model-code", "19.6", "long", "minilm", "code", "all-flags"],
 )  # fmt: skip
 def test_a_plan_for_one_model_is_short_and_no_line_is_cut(sweeper, here, asked, most):
     (here / "suite.yaml").write_text(SUITE)
@@ -104,8 +119,9 @@ def test_cautions_that_matter_are_never_hidden(sweeper):
 
 def test_without_a_model_sizes_and_kinds_are_compared(sweeper):
     asked = ("plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24")
-    ran = sweeper(*asked)
+    ran = sweeper(*asked, "-v")
     assert ran.code == 0, ran.err
+    assert ran.out.startswith("Start with")
     for part in ("GLUE", "encoder", "decoder", "Too large"):
         assert part in ran.out
     chosen = json.loads(sweeper(*asked, "--json").out)

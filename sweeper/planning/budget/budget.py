@@ -41,19 +41,17 @@ _PRUNED_SHARE = 0.1
 _OPTIONAL_SHARE = 0.15
 
 # Trials that make a useful search; after these, confirmation comes before further trials.
-_USEFUL_TRIALS = 8
+USEFUL_TRIALS = 8
 # Further trainings of each finalist. In 1,000 simulated studies of a written task, in which seeds
 # are nearly always most of the noise, five seeds instead of three find 82% of the gains over the
 # default instead of 65%, and 76% of those over a baseline instead of 55% (benchmarks/verdict).
 EXTRA_SEEDS = 2
 # Common practice: a sweep that takes longer than a day is shortened rather than waited for.
-_LONG_SECONDS = 24 * 3600.0
+LONG_SECONDS = 24 * 3600.0
 
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
-# project, as is the next one.
+# project.
 MIN_PART_ROWS = 20_000
-# Trials only train on a part if there are at least this many times its rows.
-_MIN_REDUCTION = 2
 # 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
@@ -304,7 +302,7 @@ def _affordable_study(
         )
         if trials > most:
             best, most = smaller, trials
-        if most >= min(_USEFUL_TRIALS, wanted):
+        if most >= min(USEFUL_TRIALS, wanted):
             break
     if not most:
         least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
@@ -370,7 +368,7 @@ def _part_notes(part: int | None, facts: Facts) -> tuple[str, ...]:
 def in_time(spec: Spec, budget: Budget) -> bool:
     """Whether all trials lie within the user's budget, and within a day without one."""
     whole = budget.trials == spec.search.trials
-    return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= _LONG_SECONDS)
+    return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
 
 
 def affordable_part(spec: Spec, plan: Plan) -> int | None:
@@ -382,13 +380,12 @@ def affordable_part(spec: Spec, plan: Plan) -> int | None:
         plan: Of the study on all rows.
     """
     budget, rows, wanted = plan.budget, plan.facts.data.train_rows, spec.search.trials
-    most = rows // _MIN_REDUCTION
-    if wanted == 1 or most < MIN_PART_ROWS or in_time(spec, budget):
+    if wanted == 1 or rows <= MIN_PART_ROWS or in_time(spec, budget):
         return None
     sweep, winner, limit = budget.sweep, plan.candidates[0].duration, budget.limit_seconds
-    left = limit - winner.high if limit else _LONG_SECONDS - winner.seconds
+    left = limit - winner.high if limit else LONG_SECONDS - winner.seconds
     share = left / (sweep.high if limit else sweep.seconds) * budget.trials / wanted
-    return max(MIN_PART_ROWS, min(int(rows * share), most) // 1000 * 1000)
+    return max(MIN_PART_ROWS, int(rows * share) // 100 * 100)
 
 
 def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
@@ -397,15 +394,12 @@ def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ..
     Args:
         winner: The training of the winner on all rows, after a search on a part.
     """
-    if sweep.seconds < _LONG_SECONDS:
+    if sweep.seconds < LONG_SECONDS:
         return ()
     why = ""
     if winner is not None:
         why = f", {units.duration(winner.seconds)} of it for the winner on all rows"
-    return (
-        f"The sweep takes more than a day{why}. Give --budget 24h, fewer rows (--max-rows), a "
-        "smaller model or fewer epochs (--epochs).",
-    )
+    return (f"More than a day{why}: give --budget 24h, --max-rows, --epochs or a smaller model.",)
 
 
 def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:

@@ -144,9 +144,9 @@ def _widened_beyond_default(parameter: Parameter) -> Parameter:
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     update = {}
     if default <= low:
-        update["low"] = float(f"{max(room[0], floor):.3g}")
+        update["low"] = _rounded_end(parameter, max(room[0], floor))
     if default >= high:
-        update["high"] = float(f"{min(room[1], ceiling):.3g}")
+        update["high"] = _rounded_end(parameter, min(room[1], ceiling))
     return parameter.model_copy(update=update)
 
 
@@ -272,10 +272,14 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
 def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     low, high = (
-        float(f"{min(max(_number(end), floor), ceiling):.3g}")
+        _rounded_end(parameter, min(max(_number(end), floor), ceiling))
         for end in change.span or (parameter.low, parameter.high)
     )
     return low, high
+
+
+def _rounded_end(parameter: Parameter, end: float) -> float:
+    return float(round(end) if parameter.kind == "int" else f"{end:.3g}")
 
 
 def _default(parameter: Parameter, change: Change, update: dict[str, object]) -> Scalar:

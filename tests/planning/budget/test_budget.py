@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -276,6 +277,15 @@ def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: An
     assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
     budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
     assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended
+
+
+def test_two_percent_more_rows_move_the_time_of_the_sweep_by_less_than_four(scene: Any) -> None:
+    budgets = [
+        make_plan(*scene(rows=round(25_000 * 1.02**n), gpu_gib=24.0)).budget for n in range(36)
+    ]
+    assert [budget.train_rows is None for budget in (budgets[0], budgets[-1])] == [True, False]
+    for before, after in pairwise(budgets):
+        assert after.sweep.seconds == pytest.approx(before.sweep.seconds, rel=0.04)
 
 
 def test_a_part_takes_what_the_winners_training_on_all_rows_leaves_of_a_day(scene: Any) -> None:
