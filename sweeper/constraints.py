@@ -61,7 +61,7 @@ def limits_of(spec: Spec) -> tuple[Limit, ...]:
 
 
 def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
-    """The largest excess of a trial over its limits; 0 or less if it is within all.
+    """The largest violation of a limit by a trial; 0 or less if it is within all.
 
     None without limits, or if no limited measure was measured.
     """

@@ -15,9 +15,10 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler
+from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from benchmarks.search.engineer import RandomOtherwise
 from sweeper.search.optuna_space import STRATEGY
 
 # Completed trials of a strategy before its first model.
@@ -25,22 +26,16 @@ STARTUP = 3
 Space = Mapping[str, Any]
 
 
-class ByStrategy(BaseSampler, ABC):
+class ByStrategy(RandomOtherwise, ABC):
     """A model for each strategy."""
 
     def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
         self.seed = seed or 0
-        self._random = RandomSampler(seed)
 
     @abstractmethod
     def best_next(self, space: Space, own: Sequence[FrozenTrial]) -> dict[str, Any]:
         """What to try next, after these trials of a strategy."""
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        trials = study.get_trials(deepcopy=False)
-        return {name: known for one in trials for name, known in one.distributions.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -64,15 +59,6 @@ class ByStrategy(BaseSampler, ABC):
         }
         chosen = self.best_next(space, own) if len(own) >= STARTUP else {}
         return {STRATEGY: key, **chosen}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
 
 
 class GaussianProcess(ByStrategy):

@@ -18,8 +18,8 @@ RATES = (3.0, 1 / 3, 10.0, 0.1)
 FINER = (1.7, 1 / 1.7)
 
 
-class Engineer(BaseSampler):
-    """Changes one thing at a time about the best trial so far."""
+class RandomOtherwise(BaseSampler):
+    """Draws at random what a subclass does not choose."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._random = RandomSampler(seed)
@@ -28,7 +28,20 @@ class Engineer(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         trials = study.get_trials(deepcopy=False)
-        return {name: known for one in trials for name, known in one.distributions.items()}
+        return {name: values for each in trials for name, values in each.distributions.items()}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+
+class Engineer(RandomOtherwise):
+    """Changes one thing at a time about the best trial so far."""
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -43,15 +56,6 @@ class Engineer(BaseSampler):
                 if changed not in tried:
                     return changed
         return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
 
 
 def _changes(best: FrozenTrial) -> Iterator[dict[str, Any]]:

@@ -237,15 +237,15 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
         if (form.format == user_format.name if user_format else form.suits(task))
     ]
     user_named = bool(user_columns or user_format)
-    beside = [] if user_named else _forms_of_other_columns(suitable, table, sample, task)
+    other_forms = [] if user_named else _forms_of_other_columns(suitable, table, sample, task)
     complete_form = next((form for form in suitable if form.share >= AGREEMENT), None)
-    mixed = None if complete_form or user_named else _mixed_form([*suitable, *beside], sample)
+    mixed = None if complete_form or user_named else _mixed_form([*suitable, *other_forms], sample)
     form = complete_form or mixed or _majority_form(suitable, sample, task)
     if form is None:
         raise _unrecognised_error(table, sample, task, user_format, forms)
     if not user_named:
         needed = set(form.columns.values())
-        useful = (o for o in beside if any(o.has(row) and not form.has(row) for row in sample))
+        useful = (o for o in other_forms if any(o.has(row) and not form.has(row) for row in sample))
         others = (o for o in (*suitable, *useful) if not set(o.columns.values()) <= needed)
         return replace(form, others=tuple(others))
     reason = f"the format {form.format} was named by you"
@@ -287,7 +287,7 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
 def _forms_of_other_columns(
     forms: Sequence[Form], table: RowTable, sample: Sequence[Fields], task: Task
 ) -> list[Form]:
-    """Forms of columns that these forms do not use, such as `conversations` beside `messages`."""
+    """Forms of columns that these forms do not use, such as `conversations` next to `messages`."""
     used = {name for form in forms for name in form.columns.values()}
     unused = tuple(name for name in table.columns if name not in used)
     others = [

@@ -86,7 +86,7 @@ class Trainings:
 
     @property
     def violation(self) -> float | None:
-        """Mean excess over the limits; None if unknown."""
+        """Mean violation of the limits; None if unknown."""
         measured = [violation(result.measures, self.limits) for result in self.results]
         violations = [result for result in measured if result is not None]
         return statistics.fmean(violations) if violations else None

@@ -45,9 +45,9 @@ class Instruction(TextTask):
             ids = whole.ids[: whole.answers[-1][0]]
         else:
             ids = self.chat.prompt(self.prompt_messages(example))
-        excess = max(0, len(ids) - self.sequence_length)
+        cut_tokens = max(0, len(ids) - self.sequence_length)
         keep = int(ids[:1] == [self.tokenizer.bos_token_id])
-        return ids[:keep] + ids[keep + excess :]
+        return ids[:keep] + ids[keep + cut_tokens :]
 
     def _encode_templated(self, text: str) -> Encoded:
         """A text with chat markers, which is not templated again; they tell where answers are."""
