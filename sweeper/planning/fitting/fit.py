@@ -62,7 +62,8 @@ def fit(
 
     Memory is that of a batch of texts at the cap, time that of their mean length.
     """
-    fields: dict[str, Any] = {"padded": True}
+    # Training does not mask the padding of a causal model.
+    fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
