@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.significance import (
-    RESAMPLES,
-    Scores,
-)
+from sweeper.evaluation.significance import RESAMPLES, Scores
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.execution.state.status import Status

@@ -9,9 +9,9 @@ from benchmarks.verdict.__main__ import Rate, false_alarms, standard_errors
 from benchmarks.verdict.studies import (
     Recorded,
     World,
-    shared_deviations,
     losses,
     recorded,
+    shared_deviations,
     study,
 )
 from sweeper.evaluation.significance import item_deviations
