@@ -29,7 +29,7 @@ def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make
     first.write(Path(first.folder) / "refit.json")
     assert list(refit_steps.unfinished([first, second])) == [second]
     Path(second.folder).mkdir()
-    with pytest.raises(UsageError, match="not of this refit"):
+    with pytest.raises(UsageError):
         refit_steps.unfinished([first, second])
 
 
