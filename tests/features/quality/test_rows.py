@@ -240,7 +240,7 @@ def test_an_error_in_the_data_names_the_command_that_mends_it(here):
     assert mended.dataset.labels == tuple(sorted(LABELS))
 
 
-@pytest.mark.parametrize(("broken", "says"), [(0, "have the same label"), (80, "broken JSON")])
+@pytest.mark.parametrize(("broken", "says"), [(0, "two classes"), (80, "broken JSON")])
 def test_an_error_that_no_remedy_mends_names_none(here, broken, says):
     """Nor does one that leaves out most rows."""
     path = here / "rows.jsonl"

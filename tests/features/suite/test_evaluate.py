@@ -10,6 +10,7 @@ from pathlib import Path
 
 import make_run as maker
 import pytest
+from pydantic import TypeAdapter
 from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
@@ -19,6 +20,7 @@ from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
+from sweeper.features.suite.commands import answers
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, task_changes
@@ -156,6 +158,7 @@ def test_json_is_one_document(sweeper, run):
         "evaluate", "suite", "mine", "--suite", "suite.yaml", "--trial", "0", "--json", "-q"
     )
     shown = json.loads(ran.out)
+    TypeAdapter(answers()["evaluate suite"]).validate_python(shown)
     assert ran.err == ""
     assert shown["trials"] == [0]
     (task,) = shown["tasks"]
