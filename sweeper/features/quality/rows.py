@@ -36,9 +36,7 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
 
 def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKind]:
     """The remedies that a spec asks for: those that use a model, or the others."""
-    options, where = (
-        spec.features.of(Options),
-        spec.places.where(("features", "quality", "remedies")),
-    )
+    options = spec.features.of(Options)
+    where = spec.places.where(("features", "quality", "remedies"))
     asked = [kind for kind in kinds_by_name(options.remedies, where) if kind.uses_model == by_model]
     return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)
