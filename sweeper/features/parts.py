@@ -237,7 +237,9 @@ WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
 Pure: what it follows from is among the facts that the feature gathered.
 
 Args:
-    prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
+    prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``;
+        ``rule-gap``, the claims of single rules; ``memory-low`` and ``memory-high``, each for one
+        end; ``best-strategy``, for the distance of the probability from a half.
 """
 
 
