@@ -38,7 +38,7 @@ DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
 # (restaurants), 0.057 (benchmarks/rates/apertus.jsonl), 0.048 (PEFT's method comparison of
 # Llama-3.2-3B, the lowest loss of training).
 _LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
-# By how many per cent twice the rows lower the loss of the winner, with half its 90% interval: three
+# By how many per cent twice the rows lower the loss of the winner, and half the 90% interval: three
 # doublings of six curves (benchmarks/data_curve), as a prediction interval of six. The exponents of
 # Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, are 5 to 22 per cent.
 _MORE_ROWS, _HALF = 15.0, 30.0
