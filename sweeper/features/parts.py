@@ -243,8 +243,10 @@ WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
 wider.
 
 Args:
-    prediction: ``trial-time``, ``sweep-time``, ``search-gain`` or ``strategy-gap``. The interval of
-        the sweep's time is widened by the factors of both times.
+    prediction: ``trial-time``; ``sweep-time``, which ``trial-time`` widens too;
+        ``search-gain``; ``strategy-gap``; ``rule-gap``, the effect that a single rule claims;
+        ``memory-low`` and ``memory-high``, the ends of the interval of memory; ``best-strategy``,
+        a probability, whose distance from a half is divided by the factor.
 """
 
 
