@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from rich.console import RenderableType
 
-from sweeper.views.notebook import pre
+from sweeper.views.notebook import html_of
 
 
-def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:
+def live_page(report: str, progress: RenderableType, refresh_seconds: int | None) -> str:
     """The report with the progress of its run on top.
 
     Args:
@@ -22,4 +22,6 @@ def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) ->
         f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
     )
     page = page.replace(charset, charset + refresh_tag, 1)
-    return page.replace(body, f'{body}<div class="page" role="status">{pre(lines)}</div>\n', 1)
+    return page.replace(
+        body, f'{body}<div class="page" role="status">{html_of(progress)}</div>\n', 1
+    )

@@ -36,13 +36,11 @@ def show(
     ] = False,
 ) -> None:
     """Show one run: progress while it runs, the verdict when it is done."""
-    from rich.console import Group
     from rich.live import Live
-    from rich.text import Text
 
     from sweeper.execution.state.status import ENDED
     from sweeper.views import progress
-    from sweeper.views.console import is_live, out, show_line
+    from sweeper.views.console import is_live, out, show_line, show_page
 
     folder = RunFolder.find(run)
     console = out()
@@ -57,14 +55,12 @@ def show(
     elif follow and is_live():
         with Live(console=console, auto_refresh=False) as live_view:
             while (status := _current_status(folder)).phase not in ENDED:
-                lines = progress.view(status, console.width)
-                live_view.update(Group(*(Text(line) for line in lines)), refresh=True)
+                live_view.update(progress.view(status, console.width), refresh=True)
                 time.sleep(0.5)
     elif follow:
         _follow_plainly(folder)
     status = _current_status(folder)
-    for line in progress.view(status, console.width):
-        show_line(line)
+    show_page(progress.view(status, console.width))
     for text in filter(None, status.message.split("\n")):
         show_line(f"warning: {text}")
     if status.failed_because:
@@ -131,7 +127,7 @@ def _live(folder: RunFolder) -> None:
     from sweeper.execution.state.status import ENDED
     from sweeper.features.run_status._live_page import live_page
     from sweeper.views import progress
-    from sweeper.views.console import show_line
+    from sweeper.views.console import MAX_WIDTH, show_line
 
     path, opened, running, status = folder.path / "live.html", False, True, _current_status(folder)
     while running:
@@ -144,8 +140,8 @@ def _live(folder: RunFolder) -> None:
             running = False
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
         refresh_seconds = _LIVE_SECONDS if running else None
-        lines = progress.view(status, 100)
-        write_text(path, live_page(report, lines, refresh_seconds), synced=False)
+        shown = progress.view(status, MAX_WIDTH)
+        write_text(path, live_page(report, shown, refresh_seconds), synced=False)
         if not opened:
             show_line(f"live page: {path}")
             opened = webbrowser.open(path.resolve().as_uri()) or True
