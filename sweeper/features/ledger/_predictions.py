@@ -128,7 +128,7 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     budget = plan.budget
     yield _seconds(plan, "sweep-time", budget.sweep)
     usd, low, high = budget.cost_usd, budget.cost_low_usd, budget.cost_high_usd
-    if usd and low is not None and high is not None:
+    if usd is not None and low is not None and high is not None:
         yield _seconds(plan, "money", Duration(seconds=usd, low=low, high=high), unit="USD")
     first = names[own[0].strategy, own[0].model]
     if plan.search_gain.sd:
