@@ -194,7 +194,7 @@ def test_only_the_command_and_the_child_process_are_programs() -> None:
     assert programs == {"__main__.py", "child.py"}
 
 
-def test_a_process_gets_settings_for_gpus_unless_the_user_has_others(
+def test_a_process_gets_settings_for_torch_unless_the_user_has_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     environments: list[dict[str, str]] = []
@@ -206,10 +206,11 @@ def test_a_process_gets_settings_for_gpus_unless_the_user_has_others(
             environments.append(env)
 
     monkeypatch.setattr(subprocess, "Popen", Started)
-    for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF"):
+    for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF", "TORCHDYNAMO_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     start_child("module:function", Record())
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     start_child("module:function", Record())
     assert [env["CUDA_DEVICE_ORDER"] for env in environments] == ["PCI_BUS_ID", "FASTEST_FIRST"]
     assert {env["PYTORCH_ALLOC_CONF"] for env in environments} == {"expandable_segments:True"}
+    assert {env["TORCHDYNAMO_DISABLE"] for env in environments} == {"1"}

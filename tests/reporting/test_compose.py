@@ -97,7 +97,7 @@ def test_an_error_of_the_user_is_no_bug_of_a_section(composed):
     def wrong(*_):
         raise UsageError("the file is missing")
 
-    with pytest.raises(UsageError, match="the file is missing"):
+    with pytest.raises(UsageError):
         composed(compute=wrong)
 
 

@@ -269,7 +269,7 @@ def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkey
 @pytest.mark.parametrize("spec", [{"gpus": 2}, {"nodes": 2}])
 def test_gpus_where_there_are_none_are_refused(driver, spec):
     driver(None)
-    with pytest.raises(UsageError, match="this machine has none"):
+    with pytest.raises(UsageError):
         hardware_facts(HardwareSpec(**spec))
 
 
