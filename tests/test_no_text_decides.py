@@ -32,7 +32,7 @@ READERS = {
     "facts/machine/gpus.py", "facts/models/names.py", "features/augmentation/_filters.py",
     "features/augmentation/_methods.py", "features/augmentation/_replies.py",
     "features/augmentation/_steps.py", "features/exporting/_configuration.py",
-    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_listing.py",
+    "features/rent/_offers.py", "features/review/_case.py", "features/run_status/_shown.py",
     "features/suite/_task_files.py", "findings/words.py", "hyperparameters.py",
     "planning/rulebook/strategy_files.py", "reporting/markdown.py", "resources.py",
     "search/named.py", "spec.py", "tasks/instruction.py", "tasks/sequences/chat.py",

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape
+from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape, is_text
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
     TOOLS,
     answered_example,
     conversation_example,
-    is_answer_or_turns,
+    is_answer,
     is_anything,
-    is_text_or_turns,
+    is_turns,
     system_message,
     turns_of,
 )
@@ -63,8 +63,8 @@ class PromptCompletion(RowFormat):
         for prompt, completion in _PAIRS
     )
     values: ClassVar[RoleTests] = {
-        "prompt": is_text_or_turns,
-        "completion": is_answer_or_turns,
+        "prompt": lambda value: is_text(value) or is_turns(value),
+        "completion": lambda value: is_answer(value) or is_turns(value),
         "tests": is_anything,
         "tools": is_anything,
     }

@@ -167,16 +167,11 @@ def _has_header(lines: list[list[str]]) -> bool:
 
 def _is_no_name(cell: str) -> bool:
     """Whether a cell is too much text or a number, and so no column's name."""
-    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
-    return len(cell) > MAX_NAME_CHARACTERS or sentence or _is_number(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
+    with suppress(ValueError):
         float(cell)
-    except ValueError:
-        return False
-    return True
+        return True
+    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
+    return len(cell) > MAX_NAME_CHARACTERS or sentence
 
 
 def titles_and_table(
