@@ -45,6 +45,7 @@ class Workload:
         rung_every: Rungs from one scored rung to the next.
         processes: Parallel trials that share the cores of a processor.
         all_rows: Items of an epoch over all rows, if ``train_rows`` are a part; else 0.
+        full_tokens: Training tokens of a full budget.
     """
 
     train_rows: int
@@ -65,6 +66,7 @@ class Workload:
     rung_every: int = 1
     processes: int = 1
     all_rows: int = 0
+    full_tokens: int = 0
 
     @property
     def on_all_rows(self) -> Workload:
