@@ -50,10 +50,14 @@ class MemoryEnds(NamedTuple):
 
     def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
         """The estimate with wider ends of what a trial measures."""
+        if max(self) <= 1:
+            return memory
         overhead = memory.peak_gib - trial_gib(memory)
         low = overhead + (memory.low_gib - overhead) / self.low
         high = overhead + (memory.high_gib - overhead) * self.high
-        return memory.model_copy(update={"low_gib": low, "high_gib": high})
+        note = f"widened by trials here: {self.low:.2g} times below, {self.high:.2g} times above"
+        update = {"low_gib": low, "high_gib": high, "assumptions": (*memory.assumptions, note)}
+        return memory.model_copy(update=update)
 
 
 class Correction(NamedTuple):
