@@ -23,7 +23,7 @@ from sweeper.findings.findings import Findings, Limitation, NextStep
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.reporting.document import Report, not_computed, plan_for_report
-from sweeper.reporting.find_sections import sections
+from sweeper.reporting.page import sections
 from sweeper.runfolder import RunFolder
 
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}

@@ -261,26 +261,26 @@ def test_plain_text_is_the_data_of_a_domain_task(tmp_path):
 USELESS = {
     "one class only": (
         [{"text": f"t {n}", "label": "x"} for n in range(20)],
-        ["all rows have the same label, 'x' (20 rows)", "Is this the right column?"],
+        "single-class",
     ),
     "all labels but one seen once": (
         [
             *[{"text": f"t {n}", "label": "x"} for n in range(20)],
             {"text": "odd", "label": "lonely"},
         ],
-        ["only 'x' of 2 labels occurs in more than one row", "merge these"],
+        "single-class",
     ),
     "more classes than half the rows": (
         [{"text": f"t {n}", "label": f"l {n}"} for n in range(20)],
-        ["20 different labels in 20 rows", "If it is free text"],
+        "too-many-classes",
     ),
     "too few inputs": (
         [{"text": "same", "label": "ab"[n % 2]} for n in range(20)],
-        ["no row is left for validation", "no row is left for test", "has 1 different input;"],
+        "empty-split",
     ),
     "nothing but empties": (
         [{"text": "", "label": "a"} for _ in range(20)],
-        ["no row is left for train"],
+        "empty-split",
     ),
 }
 
@@ -292,12 +292,10 @@ def test_a_link_to_nothing_is_named_as_such(tmp_path):
 
 
 @pytest.mark.parametrize("case", USELESS)
-def test_useless_data_is_refused_with_what_to_do(tmp_path, case):
-    rows, said = USELESS[case]
-    with pytest.raises(DataError) as error:
+def test_useless_data_is_refused_with_its_code(tmp_path, case):
+    rows, code = USELESS[case]
+    with pytest.raises(DataError, check=lambda error: error.code == code):
         loaded(write(tmp_path / "rows.jsonl", rows))
-    for part in said:
-        assert part in str(error.value)
 
 
 def test_a_train_split_of_one_class_is_refused_even_if_validation_has_two(tmp_path):

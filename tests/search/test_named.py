@@ -133,5 +133,5 @@ def test_every_pair_searches_to_the_end(sampler: str, pruner: str) -> None:
     check_named(sampler, pruner, SPACE)
     found = search(SPACE, losses, StopCondition(trials=12), sampler=sampler, pruner=pruner)
     assert len(found.trials) == 12
-    assert {one.trial.strategy for one in found.trials} == {"lora", "full"}
+    assert {one.config.strategy for one in found.trials} == {"lora", "full"}
     assert found.best is not None

@@ -102,10 +102,8 @@ class Endpoint:
         """Wait until the rate allows another request."""
         clock = asyncio.get_running_loop().time
         self._next_start = max(self._next_start, clock())
-        wait, self._next_start = (
-            self._next_start - clock(),
-            self._next_start + self._seconds_between,
-        )
+        wait = self._next_start - clock()
+        self._next_start += self._seconds_between
         if wait > 0:
             await asyncio.sleep(wait)
 

@@ -471,10 +471,8 @@ def data_chart(need: Figures, description: str) -> Drawing:
     label = "all rows that there are"
     chart = draw.vertical_rule(sheet, x, need.rows, label, left=True, strokeDash=[2, 3])
     for curve, _ in rows:
-        area, low = (
-            sheet.chart(curve).mark_area(opacity=0.18),
-            alt.Y("low:Q", scale=y_scale.altair()),
-        )
+        area = sheet.chart(curve).mark_area(opacity=0.18)
+        low = alt.Y("low:Q", scale=y_scale.altair())
         chart = chart + area.encode(x=x, y=low, y2="high:Q", color=draw.COLOR)
         chart = chart + draw.lines(sheet, curve, x, y, strokeWidth=2)
     chart = chart + draw.marks(sheet, points, x, y, size=46)

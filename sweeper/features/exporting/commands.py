@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 import typer
+from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
 
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 
 ORDER = 70
 commands = typer.Typer()
+
+
+class Exported(TypedDict):
+    """What ``export --json`` prints; which keys beyond the first two depends on ``--to``."""
+
+    folder: str
+    trial: int
+    command: NotRequired[str]
+    not_taken_over: NotRequired[list[dict[str, Any]]]
+    not_copied: NotRequired[list[str]]
+    difference: NotRequired[float | None]
+    agreement: NotRequired[float | None]
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    return {"export": Exported}
 
 
 @commands.command("export")

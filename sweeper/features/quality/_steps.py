@@ -12,7 +12,6 @@ from sweeper.data.write_rows import changes_path, name_in_folder, write_rows
 from sweeper.errors import UsageError
 from sweeper.facts.dataset.lengths import token_counter
 from sweeper.facts.models.model import model_facts
-from sweeper.features.quality._check import Checked
 from sweeper.features.quality._checked_rows import CheckedRows, TokenCap, evaluation_rows
 from sweeper.features.quality._fix import Fixed
 from sweeper.features.quality._kinds.base import FaultKind, kinds, kinds_by_name
@@ -78,13 +77,6 @@ def write(fixed: Fixed, output: Path) -> None:
             for path, rows in files.items():
                 write_rows(part / name_in_folder(Path(path)), rows)
     write_text(changes_path(output), change_list(fixed.changes))
-
-
-def write_page(checked: Checked, path: Path) -> None:
-    """Write the findings as a page."""
-    from sweeper.features.quality._page import data_page  # the other commands need no templates
-
-    write_text(path, data_page(checked))
 
 
 class AppliedRemedy(Record):

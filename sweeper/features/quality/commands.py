@@ -44,6 +44,7 @@ def check(
     """List the faults of a data set, their consequences, and the command that fixes them."""
     import json
 
+    from sweeper.artifact import write_text
     from sweeper.cli.data_options import rows_of
     from sweeper.errors import GateFailed
     from sweeper.features.quality import _steps as steps
@@ -55,7 +56,9 @@ def check(
     rows = steps.rows_to_check(rows, max_length, model, against)
     checked = find_faults(rows)
     if html is not None:
-        steps.write_page(checked, html)
+        from sweeper.features.quality._page import data_page  # loads templates
+
+        write_text(html, data_page(checked))
     if as_json:
         typer.echo(json.dumps(checked.as_json(), indent=2))
     else:

@@ -163,7 +163,7 @@ def make_budget(
     device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     usd = [
-        None if price is None else round(end * device_hours * price, 2)
+        None if price is None else round(end * device_hours * price, 6)
         for end in (sweep.seconds, sweep.low, sweep.high)
     ]
     return Budget(
@@ -437,10 +437,11 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
         return facts
     price = list_price(hardware.name) if hardware.gpus else None
     if price is None:
-        why = f"no price of {hardware.name} is known" if hardware.gpus else "there is no GPU to pay"
-        do = "Give --price USD, the price of a GPU for an hour" if hardware.gpus else "Give a time"
         raise SpecError(
-            f"budget = {spec.aim.budget!r}", f"It limits nothing: {why}.", f"{do}.", "--budget"
+            f"budget = {spec.aim.budget!r}",
+            f"It limits nothing: no price of {hardware.name} is known.",
+            "Give --price USD, the price of an hour.",
+            "--budget",
         )
     update = {"price_per_gpu_hour": price.usd, "price_source": price.source}
     return facts.model_copy(update={"hardware": hardware.model_copy(update=update)})

@@ -247,8 +247,9 @@ def test_what_is_stated_wins_over_what_is_detected(driver):
 
 def test_without_a_gpu_this_processor_is_the_machine(driver):
     driver(None)
-    facts = hardware_facts(HardwareSpec())
+    facts = hardware_facts(HardwareSpec(price_per_gpu_hour=0.5))
     assert (facts.device, facts.gpus, facts.detected) == ("cpu", 0, True)
+    assert facts.price_per_gpu_hour == 0.5
     assert facts.memory_gib == facts.ram_gib > 0.1
     assert facts.cpu_cores >= 1
     assert facts.name

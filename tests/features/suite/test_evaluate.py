@@ -10,6 +10,7 @@ from pathlib import Path
 
 import make_run as maker
 import pytest
+from pydantic import TypeAdapter
 from section_figures import figures_of
 
 from sweeper.cli.commands.run import conclude
@@ -19,6 +20,7 @@ from sweeper.execution.coordinator import RunOutcome
 from sweeper.execution.state.status import Status
 from sweeper.extras import install_command
 from sweeper.features.suite import _scoring as scoring
+from sweeper.features.suite.commands import answers
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.trained_changes import gate, task_changes
@@ -141,6 +143,7 @@ def test_the_gate_fails_with_five_and_json_is_one_document(sweeper, run):
     ran = sweeper(*arguments, "70", "--json", "-q")
     assert (ran.code, ran.err) == (0, "")
     shown = json.loads(ran.out)
+    TypeAdapter(answers()["evaluate suite"]).validate_python(shown)
     assert shown["trials"] == [0]
     (task,) = shown["tasks"]
     assert task["lost"]["value"] == pytest.approx(50)
