@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, get_type_hints
 
@@ -235,7 +236,8 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     module, _, name = function.partition(":")
     status = 0
     try:
-        call = getattr(importlib.import_module(module), name)
+        with uncollected_imports():
+            call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
         line = _first_line() if file is None else file.read_bytes()
         result = call(kind.model_validate(object_of(line)))
@@ -249,6 +251,16 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # unloading torch is slow, and threads of libraries may never end
+
+
+@contextlib.contextmanager
+def uncollected_imports() -> Iterator[None]:
+    """Imports without garbage collections, which take a seventh of their time and free nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _first_line() -> bytes:

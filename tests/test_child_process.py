@@ -23,7 +23,7 @@ from sweeper.facts.models.chat_template import TemplateTexts
 from sweeper.spec import ModelSpec
 
 CALLED = """
-import os, sys, time
+import gc, os, sys, time
 from sweeper import child_process
 from sweeper.artifact import Record
 from sweeper.child_process import tell_event, tell_progress
@@ -35,6 +35,11 @@ def echo(request: TemplateTexts) -> TemplateTexts:
     print('{"answer": "noise"}')
     os.system("echo noise")
     return TemplateTexts(texts=(*request.texts, os.environ["OMP_NUM_THREADS"]))
+
+AT_IMPORT = gc.isenabled()
+
+def collects(request: TemplateTexts) -> TemplateTexts:
+    return TemplateTexts(texts=(str(AT_IMPORT), str(gc.isenabled())))
 
 def works(request: ModelSpec) -> None:
     for done in range(3):
@@ -75,6 +80,11 @@ def test_what_a_function_returns_is_the_answer_whatever_it_prints() -> None:
     request = TemplateTexts(texts=("a \ud800 question",))  # as JSON may escape it
     found = in_child("called:echo", request, TemplateTexts, what="it", threads=3)
     assert found.texts == ("a \ud800 question", "3")
+
+
+def test_garbage_is_collected_in_calls_but_not_in_imports() -> None:
+    answer = in_child("called:collects", TemplateTexts(texts=()), TemplateTexts, what="it")
+    assert answer.texts == ("False", "True")
 
 
 def test_progress_and_events_are_heard_and_the_log_is_kept(tmp_path: Path) -> None:

@@ -243,8 +243,10 @@ WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
 wider.
 
 Args:
-    prediction: ``trial-time``, ``sweep-time``, ``search-gain`` or ``strategy-gap``. The interval of
-        the sweep's time is widened by the factors of both times.
+    prediction: ``trial-time``, ``sweep-time``, ``search-gain``, ``strategy-gap`` or ``rule-gap``,
+        the claim of a single rule. The interval of the sweep's time is widened by the factors of
+        both times. ``memory-low`` and ``memory-high`` are for one end each; ``best-strategy`` is
+        for the distance of a probability from a half.
 """
 
 

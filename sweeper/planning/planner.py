@@ -116,7 +116,7 @@ def _plan(
         objective=objective,
         recommended=lead.strategy,
         candidates=tuple(candidates),
-        runner_up=runner_up(candidates),
+        runner_up=runner_up(candidates, interval_factor(facts, "best-strategy")),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),

@@ -308,7 +308,7 @@ def scores_on_test(
         name=name,
         trial=config.number if config else None,
         seed=config.seed if config else None,
-        loss=evaluation.loss,
+        test_loss=evaluation.loss,
         metrics=evaluation.metrics | figure,
         item_scores=tuple(map(float, items)),
         item_losses=tuple(evaluation.losses.tolist()),

@@ -301,7 +301,12 @@ def write_result(run: RunFolder, job: Job, **fields: object) -> None:
 
 def write_score(run: RunFolder, job: Job) -> None:
     score = TestScore(
-        name=job.name, trial=job.trial, loss=1.0, metrics={}, items_sha256="", item_scores=(1.0,)
+        name=job.name,
+        trial=job.trial,
+        test_loss=1.0,
+        metrics={},
+        items_sha256="",
+        item_scores=(1.0,),
     )
     score.write(folder(run, job) / SCORE)
 

@@ -3,6 +3,7 @@
 import doctest
 import itertools
 import json
+import math
 import re
 from typing import get_args
 
@@ -12,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.findings.findings import CurvePoint
 from sweeper.reporting.charts import cost_quality, draw, scales
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
 from sweeper.reporting.sections import curves, parameters
 from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
+from sweeper.trials import RungReport
 
 
 @pytest.mark.parametrize("module", [cost_quality, curves, draw, scales, parameters])
@@ -62,9 +63,9 @@ def test_texts_of_users_are_only_ever_data(report, monkeypatch):
 def test_a_gap_in_a_curve_is_not_joined(report):
     found = report(trials=6, prune=False)
     row = found.findings.trials[0]
-    points = list(row.curve)
-    points[3] = points[3].model_copy(update={"validation_loss": None})
-    broken = row.model_copy(update={"curve": tuple(points)})
+    points = list(row.rungs)
+    points[3] = points[3].model_copy(update={"validation_loss": math.nan})
+    broken = row.model_copy(update={"rungs": tuple(points)})
     findings = found.findings.model_copy(update={"trials": (broken, *found.findings.trials[1:])})
     whole = drawn_lines(draw.render_svg(curves.curves(found.findings, "")), 0)
     parts = drawn_lines(draw.render_svg(curves.curves(findings, "")), 0)
@@ -83,8 +84,8 @@ def test_above_six_hundred_curves_the_best_and_a_sample_of_each_strategy_are_dra
     rows = []
     for number in range(1500):
         row = found.trials[number % 12]
-        point = CurvePoint(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
-        rows.append(row.model_copy(update={"number": number, "curve": (point,)}))
+        point = RungReport(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
+        rows.append(row.model_copy(update={"number": number, "rungs": (point,)}))
     best = {s.best_trial for s in found.strategies if s.best_trial is not None}
     shown = curves.drawn_trials(found.model_copy(update={"trials": tuple(rows)}))
     assert len(shown) <= curves.MAX_CURVES

@@ -6,13 +6,11 @@ import contextlib
 import shlex
 import time
 import webbrowser
-from collections.abc import Iterable
 
 import typer
 from pydantic import ValidationError
-from rich.console import Group
+from rich.console import RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from sweeper.artifact import Record, write_text
 from sweeper.errors import UsageError
@@ -23,8 +21,8 @@ from sweeper.findings.findings import Findings, NextStep, Verdict
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.runfolder import RunFolder
 from sweeper.views import progress
-from sweeper.views.console import is_live, out, show_line
-from sweeper.views.notebook import pre
+from sweeper.views.console import MAX_WIDTH, is_live, out, show_line, show_page
+from sweeper.views.notebook import html_of
 from sweeper.views.progress import SILENT, plain_line
 
 
@@ -56,14 +54,12 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
     elif follow and is_live():
         with Live(console=console, auto_refresh=False) as live_view:
             while (status := _current_status(folder)).phase not in ENDED:
-                lines = progress.view(status, console.width)
-                live_view.update(Group(*(Text(line) for line in lines)), refresh=True)
+                live_view.update(progress.view(status, console.width), refresh=True)
                 time.sleep(0.5)
     elif follow:
         _follow_plainly(folder)
     status = _current_status(folder)
-    for line in progress.view(status, console.width):
-        show_line(line)
+    show_page(progress.view(status, console.width))
     for text in filter(None, status.message.split("\n")):
         show_line(f"warning: {text}")
     if status.failed_because:
@@ -95,8 +91,8 @@ def _live(folder: RunFolder) -> None:
             running = False
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
         refresh_seconds = _LIVE_SECONDS if running else None
-        lines = progress.view(status, 100)
-        write_text(path, live_page(report, lines, refresh_seconds), synced=False)
+        shown = progress.view(status, MAX_WIDTH)
+        write_text(path, live_page(report, shown, refresh_seconds), synced=False)
         if not opened:
             show_line(f"live page: {path}")
             opened = webbrowser.open(path.resolve().as_uri()) or True
@@ -177,7 +173,9 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     row |= {"answer": findings.verdict.answer, "verdict": findings.verdict.sentence}
     if figures := headline_figures(findings):
         score, cost = figures[:2]
-        has_test_score = score.name.startswith("test ")
+        finalist = findings.finalist(findings.verdict.best_trial)
+        tested = finalist is not None and finalist.test_score is not None
+        has_test_score = tested or findings.verdict.recommended_baseline is not None
         row |= {
             "score": f"{score.text} ({score.detail})" if has_test_score else "",
             "cost": str(cost),
@@ -220,7 +218,7 @@ def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
     return next_step(findings.model_copy(update={"run": run}), advice)
 
 
-def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) -> str:
+def live_page(report: str, content: RenderableType, refresh_seconds: int | None) -> str:
     """The report with the progress of its run on top.
 
     Args:
@@ -235,4 +233,5 @@ def live_page(report: str, lines: Iterable[str], refresh_seconds: int | None) ->
         f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
     )
     page = page.replace(charset, charset + refresh_tag, 1)
-    return page.replace(body, f'{body}<div class="page" role="status">{pre(lines)}</div>\n', 1)
+    shown = html_of(content)
+    return page.replace(body, f'{body}<div class="page" role="status">{shown}</div>\n', 1)

@@ -28,6 +28,34 @@ def interval_factor(facts: Facts, prediction: str) -> float:
     return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
 
 
+def nearer_half(probability: float, factor: float) -> float:
+    """A probability whose distance from a half is divided by the factor.
+
+    >>> nearer_half(0.9, 2.0)
+    0.7
+    """
+    return round(0.5 + (probability - 0.5) / factor, 4)
+
+
+class MemoryEnds(NamedTuple):
+    """Factors by which plug-ins widen the lower and the upper end of memory, at least 1."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, facts: Facts) -> MemoryEnds:
+        """Those for the machine of a plan."""
+        return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
+
+    def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
+        """The estimate with wider ends of what a trial measures."""
+        overhead = memory.peak_gib - trial_gib(memory)
+        low = overhead + (memory.low_gib - overhead) / self.low
+        high = overhead + (memory.high_gib - overhead) * self.high
+        return memory.model_copy(update={"low_gib": low, "high_gib": high})
+
+
 class Correction(NamedTuple):
     """Factors on the formula's seconds, and a text on their source (empty without one)."""
 

@@ -151,8 +151,8 @@ def _test_table(report: Report) -> Table:
         ]
     unit = findings.loss_unit
     columns += [
-        Number("loss", lambda m: _score(m.loss, _loss(findings)), "/loss/value", unit),
-        Number("95% CI", lambda m: interval_text(m.loss), "", unit),
+        Number("loss", lambda m: _score(m.test_loss, _loss(findings)), "/test_loss/value", unit),
+        Number("95% CI", lambda m: interval_text(m.test_loss), "", unit),
         *(_metric(name, "/metrics") for name in plain if name != metric.name),
         *(_metric(n, "/generated/metrics") for n in _answer_metrics(models) if n != metric.name),
         *_costs(report),

@@ -83,7 +83,7 @@ class FakeBackend:
         return self.trains(config, folder, report, should_stop)
 
     def score_test(self, name: str, config: object, folder: Path | None) -> TestScore:
-        return TestScore(name=name, loss=0.5, metrics={}, items_sha256="", item_scores=(1.0,))
+        return TestScore(name=name, test_loss=0.5, metrics={}, items_sha256="", item_scores=(1.0,))
 
     def close(self) -> None:
         return None

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -132,16 +133,19 @@ except AuthenticationError as error:
 """
 
 
-def entered(command: psutil.Process, environment: dict[str, str]) -> str:
-    """What Ray of a command answers to a stranger on this machine."""
+def value_of(command: psutil.Process, flag: str) -> str:
+    """A flag's value in the processes of a command."""
     words: list[str] = []
     for one in command.children(recursive=True):
         with contextlib.suppress(psutil.Error):  # a child that has just ended
             words += one.cmdline()
-    flag = "--gcs-address="
-    address = next(word.removeprefix(flag) for word in words if word.startswith(flag))
+    return next(word.removeprefix(flag) for word in words if word.startswith(flag))
+
+
+def entered(command: psutil.Process, environment: dict[str, str]) -> str:
+    """What Ray of a command answers to a stranger on this machine."""
     asked = subprocess.run(
-        [sys.executable, "-c", _ENTER, address],
+        [sys.executable, "-c", _ENTER, value_of(command, "--gcs-address=")],
         env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         | environment,
         capture_output=True, text=True, check=True, timeout=300,
@@ -252,6 +256,8 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
         "AuthenticationError"
     )
     assert not (tmp_path / ".ray").exists()
+    session = Path(value_of(whole, "--session-dir="))  # with logs and sockets
+    assert stat.S_IMODE(session.stat().st_mode) == 0o700
     for process in whole.children(recursive=True):
         if process.name().startswith("ray::WorkerActor"):
             process.kill()  # an actor alone; its worker must not outlive it
