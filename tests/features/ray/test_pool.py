@@ -372,7 +372,7 @@ def test_a_plan_for_a_cpu_is_refused_on_a_cluster_with_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_cluster, "join", lambda _address: None)
-    monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", "a", {"CPU": 8.0, "GPU": 1.0})])
+    monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", {"CPU": 8.0, "GPU": 1.0})])
     run, spec = RunFolder(tmp_path), make_spec()
     with pytest.raises(RunError) as refused:
         connect(run, spec, make_plan(), Briefing(spec=spec, backend="curve_backend:make"))
@@ -408,12 +408,12 @@ def test_why_a_worker_is_gone_is_told_apart(
 def test_a_run_that_no_node_sees_is_an_error_that_names_them_all(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = [Node("a", "elsewhere", {"CPU": 8.0, "memory": 8.0 * GIB})]
+    left = [Node("a", {"CPU": 8.0, "memory": 8.0 * GIB})]
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     (said,) = pool._answered(pool._actors["0"])
     assert said == WorkerMessage("0", ELSEWHERE)
-    left.append(Node("b", "other", {"CPU": 8.0, "memory": 8.0 * GIB}))
+    left.append(Node("b", {"CPU": 8.0, "memory": 8.0 * GIB}))
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     assert list(pool._answered(pool._actors["0"])) == []
     assert pool.notices() == ["elsewhere gets no work: it sees no data"]
@@ -434,7 +434,7 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
 def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = [Node("here", "here", {}), Node("a", "elsewhere", {})]
+    left = [Node("here", {}), Node("a", {})]
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone("silence")
     pool.node, pool._actors["0"].node = "here", ""
