@@ -251,7 +251,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
 
 
 def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the phases that are not plug-ins'."""
+    """Seconds of the phases that are not features'."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
