@@ -27,7 +27,7 @@ from sweeper.search.cost_model.gaussian_process import (
     Vector,
     clipped,
 )
-from sweeper.search.cost_model.observations import START, Observation
+from sweeper.search.cost_model.observations import Observation
 from sweeper.search.cost_model.untrained import UNTRAINED
 
 INCUMBENTS = 3
@@ -113,18 +113,9 @@ class Trials:
 
     @cached_property
     def incumbents(self) -> list[Observation]:
-        """The best trials, best first.
-
-        An untrained model is one of them until a trial has started from it, which then says more.
-        """
+        """The best trials, best first, with the untrained model as one of them."""
         ended = [trial for trial in self.seen if trial.cost is not None]
-        starts = {trial.parameters.get(START) for trial in ended if trial.origin != UNTRAINED}
-        candidates = [
-            trial
-            for trial in ended
-            if trial.origin != UNTRAINED or trial.parameters.get(START) not in starts
-        ]
-        return heapq.nsmallest(INCUMBENTS, candidates, lambda trial: trial.rank)
+        return heapq.nsmallest(INCUMBENTS, ended, lambda trial: trial.rank)
 
     @cached_property
     def trained(self) -> int:
