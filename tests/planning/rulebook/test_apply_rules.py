@@ -287,5 +287,5 @@ def test_a_users_own_rule_changes_what_their_strategy_file_states(
 
 
 def test_a_users_own_rule_is_held_to_their_own_strategy_file(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match=r"is allowed from 0\.001 to 0\.002"):
+    with pytest.raises(RuleError, match=r"0\.001 to 0\.002"):
         own_strategy(tmp_path, "{lora.learning_rate: {default: 2.0e-4}}")
