@@ -158,7 +158,7 @@ def test_the_untrained_model_stays_an_incumbent_after_a_trial_has_started_from_i
     random = trial(0, 0.5, head_init="random", **rates)
     probe = trial(1, 0.3, head_init="probe", **rates)
     assert best(random, untrained) == [-1, 0]
-    assert best(random, probe, untrained) == [NUMBER, 1, 0]
+    assert best(random, probe, untrained) == [-1, 1, 0]
 
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:
