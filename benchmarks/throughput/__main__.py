@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.devices import one_gpu
+from benchmarks.devices import LONGEST, one_gpu
 from benchmarks.throughput import texts
 from benchmarks.throughput.contenders import NAMES
 
@@ -30,14 +30,19 @@ Lap = dict[str, Any]
 def lap(
     name: str, data: Path, strategy: str, model: str, switched: dict[str, Any] | None = None
 ) -> Lap:
-    """One contender in its own process, on one GPU; ``error`` alone where it failed.
+    """One contender in its own process, on one GPU; ``error`` alone where it failed or hung.
 
     Args:
         switched: Replaces values of sweeper's plan.
     """
     command = [sys.executable, "-m", "benchmarks.throughput.contenders"]
     words = [name, str(data), strategy, model, json.dumps(switched or {})]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, env=one_gpu())
+    try:
+        done = subprocess.run(
+            [*command, *words], capture_output=True, text=True, env=one_gpu(), timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired as error:
+        return {"error": f"{name} on {strategy}: {error}"}
     if done.returncode:
         return {"error": f"{name} failed on {strategy}:\n{done.stderr[-3000:]}"}
     found: Lap = json.loads(done.stdout.strip().splitlines()[-1])

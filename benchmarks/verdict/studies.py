@@ -375,7 +375,7 @@ class _Simulation:
             name=name,
             trial=trial,
             seed=seed,
-            loss=float(found.mean()),
+            test_loss=float(found.mean()),
             metrics={"loss": float(found.mean())},
             item_scores=tuple(scores.tolist()),
             item_losses=tuple(found.tolist()),

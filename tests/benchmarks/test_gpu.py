@@ -147,6 +147,17 @@ def test_a_contender_that_fails_leaves_the_rates_of_the_others() -> None:
     assert math.isnan(float(rates[len(NAMES)]))
 
 
+def test_a_contender_that_hangs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = tmp_path / "python"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hangs))
+    for module in (throughput, trials):
+        monkeypatch.setattr(module, "LONGEST", 0.2)
+    assert [*throughput.lap("trl", Path(), "lora", "1B")] == ["error"]
+    assert "error" in trials.measured(trials.WORK[0], "lora", Path(), tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(("visible", "pinned"), [(None, "0"), ("3,1", "3"), ("", "")])
 def test_every_contender_sees_one_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, pinned: str

@@ -27,7 +27,7 @@ from fake_pool import (
 
 from sweeper.errors import NoTrialCompleted, RunError, SpecError
 from sweeper.execution import coordinator, owner
-from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready, RungSaid
+from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
@@ -228,7 +228,7 @@ def test_the_rungs_of_an_attempt_that_broke_off_count_neither_in_search_nor_in_s
 ) -> None:
     def lies(run: RunFolder, job: Job) -> Part:
         for report in reports(job, 5):
-            yield RungSaid(report=report.model_copy(update={"validation_loss": 99.0}))
+            yield report.model_copy(update={"validation_loss": 99.0})
         yield Dies()
 
     seen: list[Status] = []
@@ -425,7 +425,7 @@ def test_a_pruned_trial_says_why_and_counts_with_its_last_loss(sweep: Sweep) -> 
     def poor(run: RunFolder, job: Job) -> Part:
         for report in reports(job):
             worse = report.model_copy(update={"validation_loss": 9.0 + report.rung})
-            answer = yield RungSaid(report=worse)
+            answer = yield worse
             if answer.decision.value == "prune":
                 assert answer.because
                 pruned = result_of(job, "PRUNED", report.rung, pruned_because=answer.because)

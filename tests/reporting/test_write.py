@@ -110,7 +110,7 @@ def test_tables_have_one_line_a_trial_and_one_a_rung(reports):
     assert list(trials[0])[:6] == [
         "trial", "strategy", "model", "origin", "state", "validation_loss",
     ]  # fmt: skip
-    assert len(curves) == sum(len(trial.curve) for trial in findings.trials)
+    assert len(curves) == sum(len(trial.rungs) for trial in findings.trials)
     assert {row["state"] for row in trials} == {"COMPLETE", "PRUNED", "FAIL"}
     assert float(trials[0]["parameter.learning_rate"]) > 0
     pruned = next(row for row in trials if row["state"] == "PRUNED")

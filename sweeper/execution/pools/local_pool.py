@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from sweeper.child_process import GPU_SHARE, TORCH_SETTINGS, start_child
 from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
@@ -232,7 +230,7 @@ class LocalPool:
         *lines, process.pending = process.pending.split(b"\n")
         for line in lines:
             # Ignore the incomplete line of a worker that was killed while it wrote.
-            with contextlib.suppress(ValidationError):
+            with contextlib.suppress(ValueError):
                 yield read_message(line)
 
     def _gone(self, name: str, process: Process, status: int) -> WorkerGone:

@@ -34,13 +34,11 @@ class Node:
 
     Args:
         name: Ray's id of the node.
-        host: Host name, for messages.
         resources: All its resources, in use or not.
         group: Node group from which it was started; empty without one.
     """
 
     name: str
-    host: str
     resources: dict[str, float]
     group: str = ""
 
@@ -50,18 +48,12 @@ def nodes() -> list[Node]:
     return [
         Node(
             node["NodeID"],
-            node["NodeManagerHostname"],
             dict(node["Resources"]),
             node.get("Labels", {}).get(_GROUP_LABEL, ""),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
-
-
-def own_node() -> str:
-    """Ray's name of the node that this process is connected to."""
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def check_connected(own: str) -> None:

@@ -173,7 +173,9 @@ def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
     row |= {"answer": findings.verdict.answer, "verdict": findings.verdict.sentence}
     if figures := headline_figures(findings):
         score, cost = figures[:2]
-        has_test_score = score.name.startswith("test ")
+        finalist = findings.finalist(findings.verdict.best_trial)
+        tested = finalist is not None and finalist.test_score is not None
+        has_test_score = tested or findings.verdict.recommended_baseline is not None
         row |= {
             "score": f"{score.text} ({score.detail})" if has_test_score else "",
             "cost": str(cost),

@@ -14,8 +14,7 @@ commands = typer.Typer()
 @commands.command("schema")
 def schema(
     kind: Annotated[
-        str,
-        typer.Argument(help="sweep, rules, strategy or parameters, or a command with --json."),
+        str, typer.Argument(help="sweep, rules, strategy or parameters, or a command with --json.")
     ] = "sweep",
 ) -> None:
     """Print the JSON Schema of a kind of file, or of what a command prints with --json.

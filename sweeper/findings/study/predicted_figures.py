@@ -28,7 +28,7 @@ class PredictedFigure(Record):
 
     ``sweep`` is the wall-clock time of the sweep with all planned phases; ``search`` lasts from the
     start to the last trial, with the baselines; ``download`` and ``conversion`` are phases of the
-    command; plug-ins' phases have their names; ``trial`` is a full trial, the median over
+    command; features' phases have their names; ``trial`` is a full trial, the median over
     ``trials``; ``memory`` is the highest measured peak of a trial; ``money`` is the price of the
     devices for the duration of the sweep.
     """
@@ -100,7 +100,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
-    # The first trials run in parallel with baselines, and wait for plug-ins' phases in the search.
+    # The first trials run in parallel with baselines, and wait for features' phases in the search.
     begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
     phases = planned | {"search": Duration.sum(begun)}
     phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}

@@ -9,6 +9,7 @@ import pytest
 from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.machine.gpus import list_prices
+from sweeper.facts.models.model import model_facts
 from sweeper.planning.budget.budget import (
     MIN_PART_ROWS,
     first_rung,
@@ -17,6 +18,7 @@ from sweeper.planning.budget.budget import (
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
+from sweeper.spec import ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -266,17 +268,36 @@ def test_trials_that_overfit_end_early_where_rows_are_seen_again(
     )
 
 
-def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: Any) -> None:
-    slow: dict[str, Any] = {"model": "7B", "gpu_gib": None, "hardware": {"memory_gib": 64.0}}
+@pytest.mark.parametrize(
+    ("slow", "rows", "alone"),
+    [
+        ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 100_000, True),
+        ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 1_000, False),
+        ({"model": "smollm2"}, 100_000, False),
+    ],
+)
+def test_a_study_of_weeks_is_refused_and_each_remedy_of_the_error_works(
+    scene: Any, slow: dict[str, Any], rows: int, alone: bool
+) -> None:
+    slow = {"gpu_gib": None, **slow}
     with pytest.raises(NothingFits) as caught:
-        make_plan(*scene(rows=100_000, **slow))
+        make_plan(*scene(rows=rows, **slow))
     assert caught.value.exit_code == 3
-    first = caught.value.problems[0].what
-    rows = int(re.search(r"([\d,]+) rows", first)[1].replace(",", ""))  # type: ignore[index]
-    reasonable = make_plan(*scene(rows=rows, **slow))
-    assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
-    budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
-    assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended
+    problem = caught.value.problems[0]
+    assert ("--trials 1 with" in problem.what) is alone
+    run_once: dict[str, Any] = {"search": {"trials": 1}}
+    fewer = re.findall(r"([\d,]+) rows", problem.what)
+    sizes = re.findall(r"about (\S+) parameters", problem.what)
+    assert fewer or sizes
+    typed: list[dict[str, Any]] = [{"rows": int(count.replace(",", ""))} for count in fewer]
+    typed += [{"model": [model_facts(ModelSpec(id=size))]} for size in sizes]
+    typed = [one | run_once for one in typed] if alone else [*typed, run_once]
+    typed += [{"aim": {"budget": re.search(r"--budget (\S+)\.", problem.fix)[1]}}]  # type: ignore[index]
+    for change in typed:
+        plan = make_plan(*scene(**{"rows": rows, **slow, **change}))
+        within = plan.budget.limit_seconds or 7 * 24 * 3600
+        assert plan.budget.sweep.seconds <= within
+        assert plan.budget.trials == (1 if "search" in change else 20)
 
 
 def test_two_percent_more_rows_move_the_time_of_the_sweep_by_less_than_four(scene: Any) -> None:
