@@ -239,7 +239,7 @@ class Seen(Record):
     tokens: int
 
 
-class TrialOutcome(Record):
+class TrialOutcome(WorkDone):
     """How a trial ended, as its result and the tables of reports have it."""
 
     failure: Failure | None = None
@@ -279,7 +279,7 @@ class TrialOutcome(Record):
     )
 
 
-class TrialResult(Artifact, TrialOutcome, WorkDone):
+class TrialResult(Artifact, TrialOutcome):
     """How one trial (or one seed of a confirmation) ended.
 
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
@@ -410,7 +410,7 @@ class TestScore(Artifact):
     name: str
     trial: int | None = None
     seed: int | None = None
-    loss: float | None = None
+    test_loss: float | None = None
     metrics: dict[str, float]
     item_scores: tuple[float, ...]
     item_losses: tuple[float, ...] = ()

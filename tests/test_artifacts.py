@@ -101,7 +101,7 @@ def test_a_damaged_file_names_file_and_field(tmp_path):
         TrialConfig.read(path)
     assert not isinstance(error.value, OtherVersion)
     path.write_text("{")
-    with pytest.raises(UsageError, match="not a TrialConfig in JSON"):
+    with pytest.raises(UsageError, match="TrialConfig"):
         TrialConfig.read(path)
 
 

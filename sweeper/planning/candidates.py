@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
@@ -12,7 +12,7 @@ from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import interval_factor
+from sweeper.planning.costs.corrections import MemoryEnds, interval_factor
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
@@ -23,7 +23,15 @@ from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.strategy_files import BookStrategy
-from sweeper.plans import Candidate, MemoryEstimate, Parameter, Quality, Rejected, Remedy
+from sweeper.plans import (
+    Candidate,
+    MemoryEstimate,
+    Parameter,
+    Quality,
+    Reason,
+    Rejected,
+    Remedy,
+)
 from sweeper.spec import Spec
 
 _STACK = (
@@ -135,9 +143,9 @@ def try_to_fit(
     parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
-    tried = []
+    tried, ends, hardware = [], MemoryEnds.of(facts), facts.hardware
     for narrower in _narrowed(parameters):
-        fit_ = fit(rated.strategy, narrower, base.model, facts.hardware, spec.training, workload)
+        fit_ = fit(rated.strategy, narrower, base.model, hardware, spec.training, workload, ends)
         tried.append((narrower, fit_))
         accumulates = fit_.setup.gradient_accumulation_steps > 1
         if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
@@ -251,7 +259,7 @@ def _candidate(
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
         risk=risk_of(fit_on_device.heaviest),
-        reasons=valid_reasons(reasons, parameters),
+        reasons=valid_reasons(_widened(reasons, facts), parameters),
         cautions=valid_reasons(rated.cautions, parameters),
         memory=_rounded(fit_on_device.memory),
         least_gib=math.ceil(fit_on_device.least_gib * 10) / 10,
@@ -275,6 +283,15 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) ->
     slow = "cards without tensor cores" if not hardware.fp16_tflops else ""
     why = slow or f"{base.model.model_type}, whose activations leave its range"
     return (NO_HALF.format(why=why),) if fit_on_device.setup.precision == "fp32" else ()
+
+
+def _widened(reasons: Sequence[Reason], facts: Facts) -> list[Reason]:
+    """The reasons, with the claims of rules as wide as earlier runs teach."""
+    wider = interval_factor(facts, "rule-gap")
+    return [
+        reason.model_copy(update={"gap": reason.gap.widened(wider)}) if reason.gap else reason
+        for reason in reasons
+    ]
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:

@@ -347,7 +347,7 @@ class CurveBackend:
             name=name,
             trial=None if config is None else config.number,
             seed=None if config is None else config.seed,
-            loss=loss,
+            test_loss=loss,
             metrics={"accuracy": sum(scores) / ITEMS},
             item_scores=scores,
             items_sha256="0" * 64,

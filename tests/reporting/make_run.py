@@ -423,7 +423,7 @@ def _seal(
                 name=name,
                 trial=trial,
                 seed=seed,
-                loss=float(losses.mean()),
+                test_loss=float(losses.mean()),
                 metrics=metrics,
                 item_scores=tuple(items.tolist()),
                 item_losses=tuple(losses.tolist()),

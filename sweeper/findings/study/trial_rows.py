@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.findings import words
-from sweeper.findings.findings import CurvePoint, TrialRow
+from sweeper.findings.findings import TrialRow
 from sweeper.findings.study.reading import TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult
@@ -54,7 +54,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         peak_memory_gib=finite_value(result.peak_memory_gib) if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
         validation_by_source=finite(result.validation_by_source) if result else {},
-        curve=tuple(_point(report) for report in trial.rungs),
+        rungs=tuple(map(_rung, trial.rungs)),
     )
 
 
@@ -103,13 +103,15 @@ def finite_value(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _point(report: RungReport) -> CurvePoint:
-    return CurvePoint.taken_from(
-        report,
-        validation_loss=finite_value(report.validation_loss),
-        train_loss=finite_value(report.train_loss),
-        seconds=finite_value(report.seconds) or 0.0,
-    )
+def _rung(report: RungReport) -> RungReport:
+    """A report without the losses of items; a loss that is not finite is infinite."""
+    loss = finite_value(report.validation_loss)
+    update = {
+        "first_items": None,
+        "validation_loss": math.inf if loss is None else loss,
+        "train_loss": finite_value(report.train_loss),
+    }
+    return report.model_copy(update=update)
 
 
 def _loss_note(trial: TrialFiles, state: str, failure: Failure | None) -> str:

