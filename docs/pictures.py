@@ -26,6 +26,7 @@ from sweeper.execution.state.status import Status
 from sweeper.findings.words import fitted
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
+from sweeper.views.console import lines_of
 from sweeper.views.progress import SILENT, Screen, ended_line, view
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,8 @@ def running(folder: RunFolder) -> str | None:
         screen.hear(event, status)
         if event.kind not in SILENT:
             ended.append(fitted(ended_line(event, status.objective, screen), WIDTH))
-    return "\n".join([*ended[-_LINES:], *view(status, WIDTH, screen)])
+    page = lines_of(view(status, WIDTH, screen), Console(width=WIDTH))
+    return "\n".join([*ended[-_LINES:], *page])
 
 
 def screenshot(page: Path, picture: Path) -> None:

@@ -264,7 +264,7 @@ class HardwareSpec(_Keys):
     nodes: Annotated[PositiveInt, Flag("--nodes", plan=True)] = 1
     """number of machines"""
     price_per_gpu_hour: Annotated[Amount | None, Flag("--price", plan=True)] = None
-    """US dollars for one GPU hour"""
+    """US dollars for an hour of a GPU, or of this machine without GPUs"""
 
 
 class AimSpec(_Keys):

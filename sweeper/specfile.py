@@ -92,7 +92,7 @@ def resolve(
         spec = Spec.model_validate(data)
     except ValidationError as error:
         problems += [
-            problem_of(item, data, TypeAdapter(Spec), places)
+            problem_of(item, data, TypeAdapter(Spec), places.where)
             for item in error.errors()
             if (item["type"], item["loc"]) != ("missing", ("task",))
         ]
@@ -242,8 +242,8 @@ def _path_of(name: str, flag: str) -> Path_:
         return ("data", "path")
     keys = [key for key in (*Spec.model_fields, "model") if key != "schema_version"]
     strategies = (*known_strategies(), EVERY_STRATEGY)
-    sections: dict[str, Any] = {name: Spec.model_fields[name].annotation for name in _SECTIONS}
-    section_of = {key: name for name, kind in sections.items() for key in kind.model_fields}
+    fields: dict[str, Any] = Spec.model_fields
+    section_of = {key: name for name in _SECTIONS for key in fields[name].annotation.model_fields}
     if first in keys:
         return (first, *rest)
     if rest and first in strategies:
@@ -350,15 +350,11 @@ def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
 def _put(data: dict[str, Any], path: Path_, value: Any) -> None:
     target: Any = data
     for part, following in pairwise(path):
+        kind = list if isinstance(following, int) else dict
         if isinstance(part, int):
-            while len(target) <= part:
-                target.append({})
-            if not isinstance(target[part], dict):
-                target[part] = {}
-            target = target[part]
-            continue
-        if not isinstance(target.get(part), list if isinstance(following, int) else dict):
-            target[part] = [] if isinstance(following, int) else {}
+            target += [{} for _ in range(len(target), part + 1)]
+        if (isinstance(part, str) and part not in target) or not isinstance(target[part], kind):
+            target[part] = kind()
         target = target[part]
     last = path[-1]
     if path == ("data", "columns") and isinstance(target.get(last), dict):

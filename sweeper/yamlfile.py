@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +20,8 @@ from sweeper.errors import Problem, UsageError, near_match
 from sweeper.textfile import read_text
 
 Path_ = tuple[str | int, ...]
+WhereIs = Callable[[Path_], str]
+"""From the path of a value to ``file:line key``."""
 
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -235,13 +237,6 @@ class FileModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
-class Located(Protocol):
-    """Gives the file and line of each value, as a ``Document`` does."""
-
-    def where(self, path: Path_) -> str:
-        """``file:line key``."""
-
-
 def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
     """An error for validators: what is wrong, why, and what to do."""
     return PydanticCustomError("fault", "{what}", {"what": what, "why": why, "fix": fix})
@@ -276,27 +271,25 @@ def checked(
     try:
         return kind.validate_python(data, context=context)
     except ValidationError as error:
-        described = (
-            problem_of(item, data, kind, document, path) for item in error.errors(include_url=False)
-        )
+        described = (problem_of(item, data, kind, document.where, path) for item in error.errors())
         problems += dict.fromkeys(described)  # a union reports some problems twice
         return None
 
 
 def problem_of(
-    item: ErrorDetails, data: object, kind: TypeAdapter[Any], places: Located, base: Path_ = ()
+    item: ErrorDetails, data: object, kind: TypeAdapter[Any], where_is: WhereIs, base: Path_ = ()
 ) -> Problem:
     """An error of pydantic as a problem.
 
     Args:
         item: The error.
         data: The validated value.
-        places: The lines of values.
+        where_is: Makes ``file:line key`` of the path of a value.
         base: The path of ``data`` in the document.
     """
     loc, context = item["loc"], item.get("ctx", {})
     path = _path(data, loc, extra=item["type"] in ("missing", "extra_forbidden"))
-    where = places.where((*base, *path))
+    where = where_is((*base, *path))
     key = next((part for part in reversed((*base, *path)) if isinstance(part, str)), "the item")
     shown = f"{key} = {_short(item['input'])}"
     match item["type"]:
@@ -313,7 +306,7 @@ def problem_of(
         case "union_tag_invalid":
             name, tag = context["discriminator"].strip("'"), context["tag"]
             candidates = _quoted(context["expected_tags"])
-            where = places.where((*base, *path, name))
+            where = where_is((*base, *path, name))
             return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, candidates), where)
         case "literal_error":
             candidates = _quoted(context["expected"])

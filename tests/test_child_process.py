@@ -23,7 +23,7 @@ from sweeper.facts.models.chat_template import TemplateTexts
 from sweeper.spec import ModelSpec
 
 CALLED = """
-import os, sys, time
+import gc, os, sys, time
 from sweeper import child_process
 from sweeper.artifact import Record
 from sweeper.child_process import tell_event, tell_progress
@@ -35,6 +35,11 @@ def echo(request: TemplateTexts) -> TemplateTexts:
     print('{"answer": "noise"}')
     os.system("echo noise")
     return TemplateTexts(texts=(*request.texts, os.environ["OMP_NUM_THREADS"]))
+
+AT_IMPORT = gc.isenabled()
+
+def collects(request: TemplateTexts) -> TemplateTexts:
+    return TemplateTexts(texts=(str(AT_IMPORT), str(gc.isenabled())))
 
 def works(request: ModelSpec) -> None:
     for done in range(3):
@@ -75,6 +80,11 @@ def test_what_a_function_returns_is_the_answer_whatever_it_prints() -> None:
     request = TemplateTexts(texts=("a \ud800 question",))  # as JSON may escape it
     found = in_child("called:echo", request, TemplateTexts, what="it", threads=3)
     assert found.texts == ("a \ud800 question", "3")
+
+
+def test_garbage_is_collected_in_calls_but_not_in_imports() -> None:
+    answer = in_child("called:collects", TemplateTexts(texts=()), TemplateTexts, what="it")
+    assert answer.texts == ("False", "True")
 
 
 def test_progress_and_events_are_heard_and_the_log_is_kept(tmp_path: Path) -> None:
@@ -194,7 +204,7 @@ def test_only_the_command_and_the_child_process_are_programs() -> None:
     assert programs == {"__main__.py", "child.py"}
 
 
-def test_a_process_gets_settings_for_gpus_unless_the_user_has_others(
+def test_a_process_gets_settings_for_torch_unless_the_user_has_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     environments: list[dict[str, str]] = []
@@ -206,10 +216,11 @@ def test_a_process_gets_settings_for_gpus_unless_the_user_has_others(
             environments.append(env)
 
     monkeypatch.setattr(subprocess, "Popen", Started)
-    for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF"):
+    for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF", "TORCHDYNAMO_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     start_child("module:function", Record())
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     start_child("module:function", Record())
     assert [env["CUDA_DEVICE_ORDER"] for env in environments] == ["PCI_BUS_ID", "FASTEST_FIRST"]
     assert {env["PYTORCH_ALLOC_CONF"] for env in environments} == {"expandable_segments:True"}
+    assert {env["TORCHDYNAMO_DISABLE"] for env in environments} == {"1"}

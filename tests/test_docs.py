@@ -199,6 +199,45 @@ def test_every_module_that_a_page_names_exists():
     assert found > 50
 
 
+def walks():
+    """The walks of "Follow one value": title, and the files with what happens in each."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    part = page.split("\n## Follow one value\n")[1].split("\n## ")[0]
+    for walk in part.split("\n### ")[1:]:
+        rows = re.findall(r"^\| `([\w/.-]+)` \| (.*) \|$", walk, re.MULTILINE)
+        yield pytest.param(walk, rows, id=walk.splitlines()[0])
+
+
+def leads_to(file, named, others):
+    """Whether a walk's other files import this file, are imported by it, or have its names."""
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in (file, *others)}
+    imports = {path: re.findall(r"^from ([\w.]+) import", texts[path], re.M) for path in texts}
+    module, names = file.removesuffix(".py").replace("/", "."), {n.split(".")[-1] for n in named}
+    return any(
+        module in imports[other]
+        or other.removesuffix(".py").replace("/", ".") in imports[file]
+        or any(re.search(rf"\b{name}\b", texts[other]) for name in names)
+        for other in others
+    )
+
+
+@pytest.mark.parametrize(("walk", "rows"), [*walks()])
+def test_a_walk_is_short_and_takes_one_wrong_turn_at_most(walk, rows):
+    """A wrong turn: a file to which no earlier one of the walk leads, within a stage (a folder)."""
+    files = [file for file, _ in rows]
+    assert {*re.findall(r"`([\w/-]+\.(?:py|yaml))`", walk)} <= {*files, "sweep.yaml"}
+    assert 10 < len(files) <= 14
+    folders = [Path(file).parts[:2] for file in files]
+    wrong = [
+        file
+        for at, (file, what) in enumerate(rows)
+        if folders[at][0] in {path[0] for path in folders[:at]} - {"sweeper"}
+        or folders[at] in folders[:at]
+        if not leads_to(file, re.findall(r"`([a-zA-Z]\w*(?:\.\w+)?)`", what), files[:at])
+    ]
+    assert len(wrong) <= 1, wrong
+
+
 def test_a_value_passes_through_the_files_that_the_page_names():
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w/.-]+)` \| (.*) \|$", page, re.MULTILINE)

@@ -38,7 +38,7 @@ def test_a_missing_import_names_the_package_and_the_remedy(monkeypatch):
 )
 def test_a_broken_package_is_named_with_its_reason(error):
     with (
-        pytest.raises(NotInstalled, match=r"cannot be loaded\n  libcuda.so is missing\n  pip"),
+        pytest.raises(NotInstalled, match=r"libcuda\.so"),
         extras.needed_for("A sweep", extras.install_command("train")),
     ):
         raise error

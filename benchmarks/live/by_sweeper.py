@@ -100,7 +100,7 @@ def _short(value: Any) -> Any:
 def _scored(trial: str, what: str, loss: float, score: TestScore | None) -> Winner:
     if score is None:
         return Winner(trial, what, loss, None, None)
-    return Winner(trial, what, loss, score.loss, score.metrics["accuracy"])
+    return Winner(trial, what, loss, score.test_loss, score.metrics["accuracy"])
 
 
 def _others(run: RunFolder) -> list[Winner]:

@@ -30,7 +30,7 @@ from benchmarks.search.replay import answered_by, seeded, task_worlds
 from benchmarks.search.score import Interval, mean
 from benchmarks.search.world import Realised, TableWorld, rung_losses
 from sweeper.search import pruner
-from sweeper.search.alone import EndedTrial, Searched, StopCondition, search
+from sweeper.search.alone import Searched, StopCondition, TrialCosts, search
 from sweeper.search.search import known_starts
 
 _NEVER = "optuna:NopPruner"
@@ -63,7 +63,7 @@ class Bill:
     worse: float
 
 
-def foreseen(tried: Sequence[EndedTrial], known: int, first_rung: int) -> float:
+def foreseen(tried: Sequence[TrialCosts], known: int, first_rung: int) -> float:
     """Seconds of trials that are stopped at a rung where they will not lead.
 
     Args:
@@ -74,14 +74,14 @@ def foreseen(tried: Sequence[EndedTrial], known: int, first_rung: int) -> float:
     seconds, best = 0.0, math.inf
     for number, one in enumerate(tried):
         loss = _loss(one)
-        early = [report.seconds for report in one.reports if report.rung <= first_rung]
+        early = [report.seconds for report in one.reports.values() if report.rung <= first_rung]
         stops = number >= known and loss >= best and early
-        seconds += early[-1] if stops else one.result.seconds
+        seconds += early[-1] if stops else one.seconds
         best = min(best, loss)
     return seconds
 
 
-def enveloped(tried: Sequence[EndedTrial], known: int, highest: Mapping[int, float]) -> float:
+def enveloped(tried: Sequence[TrialCosts], known: int, highest: Mapping[int, float]) -> float:
     """Seconds of trials that are stopped once their loss leaves the envelope.
 
     Args:
@@ -93,16 +93,15 @@ def enveloped(tried: Sequence[EndedTrial], known: int, highest: Mapping[int, flo
     for number, one in enumerate(tried):
         outside = (
             report.seconds
-            for report in one.reports[:-1]
+            for report in [*one.reports.values()][:-1]
             if number >= known and report.validation_loss > highest.get(report.rung, math.inf)
         )
-        seconds += next(outside, one.result.seconds)
+        seconds += next(outside, one.seconds)
     return seconds
 
 
-def _loss(one: EndedTrial) -> float:
-    loss = one.result.validation_loss
-    return math.inf if loss is None else loss
+def _loss(one: TrialCosts) -> float:
+    return math.inf if one.final is None else one.final
 
 
 def envelope(world: TableWorld) -> dict[int, float]:

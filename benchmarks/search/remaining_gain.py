@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.search.table import TABLES, Recorded, Table, read
 from benchmarks.search.tasks import KEPT
-from sweeper.search.cost_model.observations import START
+from sweeper.search.cost_model.trial_costs import START
 
 GOOD = 1.3
 SHARE = 0.05

@@ -95,8 +95,8 @@ def replay(
     )
     ended = []
     for one, shown in zip(searched.trials, realised, strict=True):
-        spent += one.result.seconds
-        if one.result.state == "COMPLETE":
+        spent += one.seconds
+        if one.complete:
             ended.append((spent, shown))
     counts = (len(searched.trials), len(ended))
     return Replay(tuple(ended), world.best, world.guessing, unit, budgets * unit, counts, spent)

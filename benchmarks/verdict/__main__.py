@@ -149,9 +149,9 @@ def line(title: str, world: World, studies: int, power_studies: int) -> str:
     found = [study(world, seed) for seed in range(studies)]
     alarms = false_alarms(found)
     # A gain is as large as without further seeds, so that these make it easier to find.
-    plain = replace(world, most_seeds=0)
+    plain, seeds = replace(world, most_seeds=0), world.recorded.plan.budget.confirmation_seeds
     errors = standard_errors(
-        [study(plain, seed) for seed in range(studies)] if world.most_seeds else found
+        [one if one.seeds == seeds else study(plain, seed) for seed, one in enumerate(found)]
     )
     told = [f"{name} {one.claimed}/{one.of} <{one.upper:.1%}" for name, one in alarms.items()]
     told += [f"SE {name} {error:.4f}" for name, error in errors.items()]

@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.table import HEAD, read
 from sweeper.evaluation import significance
-from sweeper.evaluation.significance import (
-    RESAMPLES,
-    Scores,
-    item_deviations,
-)
+from sweeper.evaluation.significance import RESAMPLES, Scores
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state.seal import seeds_of
 from sweeper.execution.state.status import Status
@@ -201,27 +197,57 @@ def is_better(comparison: Comparison | None) -> bool:
 
 
 @cache
-def _resamples(items: int) -> tuple[Floats, dict[str, Any]]:
-    """How often each item is in each resample, and the state of the generator afterwards."""
+def _resamples(total: int, items: int) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """How often each of ``total`` equally likely items is in each resample, and the generator's
+    state afterwards."""
     rng = np.random.default_rng(0)
-    drawn = rng.integers(0, items, (RESAMPLES, items))
-    counts = np.array([np.bincount(row, minlength=items) for row in drawn])
-    return counts / items, dict(rng.bit_generator.state)
+    drawn = rng.integers(0, total, (RESAMPLES, items))
+    counts = np.array([np.bincount(row, minlength=total) for row in drawn])
+    return counts, dict(rng.bit_generator.state)
 
 
-def _item_deviations(
+@cache
+def _shares(items: int) -> tuple[Floats, dict[str, Any]]:
+    """The share of each item in each resample."""
+    counts, state = _resamples(items, items)
+    return counts / items, state
+
+
+@cache
+def _cumulative(halves: int, items: int) -> tuple[NDArray[np.int16], dict[str, Any]]:
+    """How often the first half-items are in each resample; shape ``(halves + 1, RESAMPLES)``.
+
+    In half-items, of which an item has two, pseudo-items are whole numbers.
+    """
+    counts, state = _resamples(halves, items)
+    sums = np.zeros((halves + 1, RESAMPLES), dtype=np.int16)
+    np.cumsum(counts.T, axis=0, out=sums[1:])
+    return sums, state
+
+
+def shared_deviations(
     values: Floats, rng: np.random.Generator, pseudo: dict[float, float]
 ) -> Floats:
-    """``item_deviations`` with the same resamples for each comparison of losses."""
-    if pseudo or np.unique(values).size < values.size // 2:
-        return item_deviations(values, rng, pseudo)
-    shares, rng.bit_generator.state = _resamples(values.size)
-    return np.asarray(shares @ values - values.mean())
+    """``item_deviations`` with the same resamples for each comparison.
+
+    If values are few, those of one value are neighbours, so that two columns of the cumulative
+    counts say how often a resample has the value.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if not pseudo and distinct.size >= values.size // 2:
+        shares, rng.bit_generator.state = _shares(values.size)
+        return np.asarray(shares @ values - values.mean())
+    levels = np.concatenate([distinct, list(pseudo)])
+    halves = 2 * np.concatenate([counts, list(pseudo.values())])
+    ends = np.concatenate([[0], np.cumsum(halves)]).astype(np.int64)
+    sums, rng.bit_generator.state = _cumulative(int(ends[-1]), values.size)
+    drawn = levels @ np.diff(sums[ends], axis=0) / values.size
+    return np.asarray(drawn - halves @ levels / ends[-1])
 
 
 def draw_once() -> None:
     """Draw the same resamples for each comparison in this process, which takes far less time."""
-    significance.item_deviations = _item_deviations
+    significance.item_deviations = shared_deviations
 
 
 class _Simulation:
@@ -349,7 +375,7 @@ class _Simulation:
             name=name,
             trial=trial,
             seed=seed,
-            loss=float(found.mean()),
+            test_loss=float(found.mean()),
             metrics={"loss": float(found.mean())},
             item_scores=tuple(scores.tolist()),
             item_losses=tuple(found.tolist()),

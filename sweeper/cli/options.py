@@ -108,9 +108,10 @@ class _Flag:
         name, text, section = self.flag.name, str(self._field.description), str(self.path[0])
         panel = self.flag.panel if section == "features" else _PANELS.get(section, _DEFAULT_PANEL)
         single = self.type is not bool and not self._is_list
+        opposite = f"--{name[5:]}" if name.startswith("--no-") else f"--no-{name[2:]}"
         metavar = f"<{self.type.__name__}>" if single else "A,B,..." if self._is_comma_list else ""
         option = typer.Option(
-            f"{name}/{_negative(name)}" if self.type is bool else name,
+            f"{name}/{opposite}" if self.type is bool else name,
             help=f"{text[:1].upper()}{text[1:]}.",
             rich_help_panel=panel,
             metavar=_METAVARS.get(self.path, metavar),
@@ -120,11 +121,6 @@ class _Flag:
         kind = Annotated[kind | None, option]
         keyword = inspect.Parameter.KEYWORD_ONLY
         return inspect.Parameter(self.name, keyword, annotation=kind, default=None)
-
-
-def _negative(flag: str) -> str:
-    """The flag with the opposite meaning."""
-    return f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
 
 
 @cache

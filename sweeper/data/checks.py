@@ -9,9 +9,9 @@ from typing import Literal
 
 from sweeper.data.examples import Dataset, Example, Split
 from sweeper.data.faults import DataFault
-from sweeper.data.problems import listing, raise_any, remedy
+from sweeper.data.problems import listing, remedy
 from sweeper.data.splits import Repeated
-from sweeper.errors import DataError, Problem
+from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 from sweeper.units import plural
 
@@ -60,19 +60,16 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
     Raises:
         DataError: A split has no row.
     """
-    inputs = len({example.key for examples in parts.values() for example in examples})
-    why = (
-        f"The data has {plural(inputs, 'different input')}; each of train, "
-        "validation and test needs at least one, of the same class in a classification."
-    )
-    fix = "Add rows, or give files of your own for validation and test."
-    raise_any(
-        [
-            Problem(f"no row is left for {split}", why, fix, name)
-            for split, examples in parts.items()
-            if not examples
-        ]
-    )
+    if empty := [split for split, examples in parts.items() if not examples]:
+        inputs = len({example.key for examples in parts.values() for example in examples})
+        raise DataError(
+            f"no row is left for {' and '.join(empty)}",
+            why=f"The data has {plural(inputs, 'different input')}; each of train, "
+            "validation and test needs at least one, of the same class in a classification.",
+            fix="Add rows, or give files of your own for validation and test.",
+            where=name,
+            code="empty-split",
+        )
 
 
 MIN_SHARE_OF_REFERENCES = 0.5
@@ -120,8 +117,21 @@ def faults(
 
 
 def warnings(dataset: Dataset) -> tuple[str, ...]:
-    """Warnings about a data set without faults that is small or uneven."""
-    return (*_class_warnings(dataset), *_size_warnings(dataset))
+    """Warnings about a data set that is small or uneven; a rule warns of few test rows."""
+    warnings = []
+    if dataset.labels:
+        counts = Counter(example.label for example in dataset.splits["train"])
+        (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+        if many >= MIN_UNEVEN_RATIO * few:
+            warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
+    if dataset.labels and all(label.lstrip("-").isdigit() for label in dataset.labels):
+        warnings.append("labels are numbers; a column label_text could give their names")
+    if (count := len(dataset.splits["validation"])) < MIN_VALIDATION_ROWS:
+        warnings.append(
+            f"only {plural(count, 'row')} in validation: differences will be hard to tell from "
+            "noise"
+        )
+    return tuple(warnings)
 
 
 def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Iterator[DataFault]:
@@ -174,26 +184,3 @@ def _repeated_faults(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> It
                 text=f"{plural(rows, 'row')} {text}",
                 action=remedy(spec, kind),
             )
-
-
-def _class_warnings(dataset: Dataset) -> list[str]:
-    if not dataset.labels:
-        return []
-    warnings = []
-    counts = Counter(example.label for example in dataset.splits["train"])
-    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    if many >= MIN_UNEVEN_RATIO * few:
-        warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
-    if all(label.lstrip("-").isdigit() for label in dataset.labels):
-        warnings.append("labels are numbers; a column label_text could give their names")
-    return warnings
-
-
-def _size_warnings(dataset: Dataset) -> list[str]:
-    """A warning about few validation rows; the rule ``small-test-set`` warns of few test rows."""
-    count = len(dataset.splits["validation"])
-    if count >= MIN_VALIDATION_ROWS:
-        return []
-    return [
-        f"only {plural(count, 'row')} in validation: differences will be hard to tell from noise"
-    ]

@@ -7,11 +7,9 @@ the user names come first.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
@@ -108,11 +106,9 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     sample = list(table.sample(SAMPLE_ROWS))
     form = _detected_form(table, task, spec, sample)
     gaps, evidence = _null_words(table, form, sample)
-    return replace(
-        form,
-        gaps=gaps,
-        evidence=(*form.evidence, *evidence, *_unused_evidence(table, form, sample)),
-    )
+    unused = [f"`{name}`" for name in _unused_columns(table, form)]
+    not_used = [f"not used: {listing(unused, 12)}"] if unused else []
+    return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
 
 
 NULL_WORDS = frozenset(
@@ -154,7 +150,6 @@ def _null_words(
 
 
 _ANSWER_ROLES = ("label", "output", "completion")
-_NUMBERING = re.compile(r"(unnamed: ?\d+|index|idx|id|uid|guid|row|.*_id)", re.IGNORECASE)
 _CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
 """Columns that are read for tests of code, besides those with a role."""
 
@@ -162,23 +157,11 @@ INFORMATIVE_WORDS = 3
 """An unused column with at least so many words per cell on average may be part of the question."""
 
 
-def _unused_columns(
-    table: RowTable, form: Form, sample: Sequence[Fields]
-) -> tuple[list[str], list[str]]:
-    """The columns without a role: those that number the rows, and the others."""
+def _unused_columns(table: RowTable, form: Form) -> list[str]:
+    """The columns without a role."""
     used = {name for variant in (form, *form.others) for name in variant.columns.values()}
     used |= _CODE_TEST_COLUMNS | marking_columns()
-    unused = [name for name in table.columns if name not in used]
-    numbering = [n for n in unused if _NUMBERING.fullmatch(n) or _numbers_rows(sample, n)]
-    return numbering, [name for name in unused if name not in numbering]
-
-
-def _unused_evidence(table: RowTable, form: Form, sample: Sequence[Fields]) -> list[str]:
-    numbering, rest = ([f"`{n}`" for n in part] for part in _unused_columns(table, form, sample))
-    evidence = [f"not used: {listing(rest, 12)}"] if rest else []
-    if numbering:
-        evidence.append(f"not used, since they name rows: {listing(numbering)}")
-    return evidence
+    return [name for name in table.columns if name not in used]
 
 
 def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
@@ -186,7 +169,7 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     sample = list(table.sample(SAMPLE_ROWS))
     with_text: list[str] = []
     cautions: list[str] = []
-    for column in _unused_columns(table, form, sample)[1]:
+    for column in _unused_columns(table, form):
         if _names_splits(fields.get(column) for fields in sample):
             cautions.append(
                 f"`{column}` seems to name the split of each row. It is not read: sweeper divides "
@@ -214,14 +197,6 @@ def _names_splits(cells: Iterable[object]) -> bool:
     """Whether all cells are names of splits, of two splits at least."""
     named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
     return None not in named and len(named) > 1
-
-
-def _numbers_rows(sample: Sequence[Fields], column: str) -> bool:
-    """Whether a column numbers the rows: whole numbers that rise from row to row."""
-    cells = [str(fields.get(column)) for fields in sample]
-    if len(cells) < 3 or not all(cell.isdecimal() for cell in cells):
-        return False
-    return all(int(cell) < int(following) for cell, following in pairwise(cells))
 
 
 def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
@@ -343,7 +318,8 @@ def _match(
     used = {
         role: column
         for role, column in columns.items()
-        if role in required or _is_used(row_format, role, column, sample)
+        if role in required
+        or any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
     }
     roles = ", ".join(
         f"`{column}` is the {role.replace('_', ' ')}" for role, column in used.items()
@@ -361,11 +337,6 @@ def _as_guess(form: Form) -> Form:
         f"what the columns are, with --column {next(iter(form.columns))}=COLUMN"
     )
     return replace(form, guessed=True, evidence=(*form.evidence, caution))
-
-
-def _is_used(row_format: RowFormat, role: str, column: str, sample: Sequence[Fields]) -> bool:
-    """Whether some row has a value that the role can take."""
-    return any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
 
 
 def user_columns_of(table: RowTable, spec: DataSpec) -> dict[str, str]:
@@ -406,7 +377,12 @@ def user_format_of(
         near = near_match(spec.format, ["auto", *by_name])
         what = f"{spec.format!r} is not a data format"
         problems.append(Problem(what, fix=near, where="data.format"))
-    user_format = by_name.get(spec.format) or _format_of_roles(user_columns, task)
+    named_roles = {
+        row_format: len(row_format.identifying_roles & user_columns.keys())
+        for row_format in trainable().values()
+    }
+    best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
+    user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
     if user_format is not None and task not in user_format.tasks:
         needed = " or ".join(row_format.name for row_format in _formats_of(task))
         what = f"{user_format.name} data was named, but the task {task} needs {needed}"
@@ -414,23 +390,6 @@ def user_format_of(
         problems.append(Problem(what, fix=fix, where=where))
     raise_any(problems)
     return user_format
-
-
-def _format_of_roles(user_columns: Mapping[str, str], task: Task) -> RowFormat | None:
-    """The format with most of these roles; of several, one for the task."""
-    formats_named = [
-        row_format
-        for row_format in trainable().values()
-        if row_format.identifying_roles & user_columns.keys()
-    ]
-    return max(
-        formats_named,
-        key=lambda row_format: (
-            len(row_format.identifying_roles & user_columns.keys()),
-            task in row_format.tasks,
-        ),
-        default=None,
-    )
 
 
 def _unrecognised_error(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate
 
 from sweeper.data.examples import Example, Split, digest
 from sweeper.data.near import NearTexts, SketchedText
@@ -58,16 +59,9 @@ def by_hash(
     if near:
         _join_near(examples, groups)
     names = groups.names(preferred={name for key, name in rows if name != key})
-    return [_split_of_group(names[key], shares, seed) for key, _ in rows]
-
-
-def _split_of_group(name: str, shares: Mapping[Split, float], seed: int) -> Split:
-    position = int(digest(f"{seed}:{name}"), 16) / 16**32
-    for split, share in shares.items():
-        position -= share
-        if position < 0:
-            return split
-    return "train"
+    ends = [*zip(accumulate(shares.values()), shares, strict=True)]
+    positions = (int(digest(f"{seed}:{names[key]}"), 16) / 16**32 for key, _ in rows)
+    return [next((split for end, split in ends if at < end), "train") for at in positions]
 
 
 def _join_near(examples: Iterable[Example], joined: _DisjointSets) -> None:

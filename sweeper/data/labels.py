@@ -39,27 +39,6 @@ def folded(label: str) -> str:
     return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
 
 
-CATCH_ALL = frozenset(
-    (
-        *("other", "others", "none", "no intent", "none of the above", "misc", "miscellaneous"),
-        *(
-            "unknown",
-            "unk",
-            "undefined",
-            "unspecified",
-            "general",
-            "fallback",
-            "nlu fallback",
-            "default",
-        ),
-        *("oos", "ood", "out of scope", "out of domain", "outofscope", "n/a", "na"),
-    )
-)
-"""Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
-(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
-say nothing about these labels."""
-
-
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
     """From labels that only ``other`` has to the spelling of train, where it has exactly one.
 
@@ -132,11 +111,11 @@ def label_changes(
     out, and those of validation and test with a label that train does not have.
 
     Raises:
-        DataError: There is one class only, there are too many, or most rows of a split have labels
-            that train does not have.
+        DataError: Train has fewer than two classes, there are too many, or most rows of a split
+            have labels that train does not have.
     """
     name = str(spec.path)
-    _check_classes(sum((labels.rows for labels in seen.values()), Counter()), name)
+    _refuse_too_many(sum((labels.rows for labels in seen.values()), Counter()), name)
     faults: list[DataFault] = []
     changes: LabelChanges = {}
     for split in seen.keys() - {"train"}:
@@ -178,11 +157,13 @@ def label_changes(
             )
         )
     trained = seen["train"].rows.keys() - single_row_labels
-    if len(trained) == 1:
+    if len(trained) < 2:
         raise DataError(
-            f"all rows of train have the same label, {next(iter(trained))!r}",
-            why="A classification needs at least two classes.",
-            fix="Add rows with other labels to train, or name another column: "
+            "train needs two labels with several rows each, but has "
+            f"{listing([repr(label) for label in sorted(trained)]) or 'none'}",
+            why="A classification needs at least two classes, and one row cannot be in both train "
+            "and validation.",
+            fix="Add rows with other labels to train, merge labels, or name another column: "
             "data.columns: {label: COLUMN}.",
             where=name,
             code="single-class",
@@ -209,27 +190,17 @@ def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
 
-def _check_classes(rows: Counter[str], name: str) -> None:
-    """Check that there are 2 to ``MAX_CLASSES`` classes with enough rows each."""
-    wrong_column_fix = "Is this column a label? If it is free text, use the task instruction."
-    common = [label for label, count in rows.items() if count > 1]
-    if len(rows) == 1:
-        what = f"all rows have the same label, {next(iter(rows))!r} ({plural(rows.total(), 'row')})"
-        why = "A classification needs at least two classes."
-        fix = "Is this the right column? Name another one: data.columns: {label: COLUMN}."
-    elif len(rows) > rows.total() / 2:
+def _refuse_too_many(rows: Counter[str], name: str) -> None:
+    """Refuse more than ``MAX_CLASSES`` classes, and those with fewer than two rows on average."""
+    if 1 < len(rows) > rows.total() / 2:
         what = f"{len(rows)} different labels in {rows.total()} rows"
-        why, fix = "A class needs at least two rows, and most need many more.", wrong_column_fix
+        why = "A class needs at least two rows, and most need many more."
     elif len(rows) > MAX_CLASSES:
         what = f"{len(rows):,} different labels"
         why = f"Plans, tables and the model's last layer are made for {MAX_CLASSES:,} at most."
-        fix = wrong_column_fix
-    elif len(common) < 2:
-        what = f"only {common[0]!r} of {len(rows)} labels occurs in more than one row"
-        why = "One row cannot be in both train and validation."
-        fix = "Add rows with the other labels, or merge these."
     else:
         return
+    fix = "Is this column a label? If it is free text, use the task instruction."
     raise DataError(what, why=why, fix=fix, where=name, code="too-many-classes")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
@@ -179,25 +179,21 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
             for group in left_out.rows.values()
             if group.split == split and group.kind != "empty"
         ]
-        _refuse_mostly_skipped(skipped, rows[split])
+        if (count := sum(len(group.lines) for group in skipped)) <= rows[split] / 2:
+            continue
+        reasons = [
+            f"{group.reason} ({plural(len(group.lines), 'row')}, first line {group.lines[0]})"
+            for group in sorted(skipped, key=lambda group: -len(group.lines))
+        ]
+        raise DataError(
+            f"{count} of {rows[split]} rows do not have the form that was recognised",
+            why=listing(reasons, 4),
+            fix="Repair these rows. If most rows were good, the others would be left out and "
+            "listed.",
+            where=skipped[0].path,
+            code="mixed-forms",
+        )
     return left_out
-
-
-def _refuse_mostly_skipped(skipped: Sequence[checks.LeftOutRows], rows: int) -> None:
-    count = sum(len(group.lines) for group in skipped)
-    if count <= rows / 2:
-        return
-    reasons = [
-        f"{group.reason} ({plural(len(group.lines), 'row')}, first line {group.lines[0]})"
-        for group in sorted(skipped, key=lambda group: -len(group.lines))
-    ]
-    raise DataError(
-        f"{count} of {rows} rows do not have the form that was recognised",
-        why=listing(reasons, 4),
-        fix="Repair these rows. If most rows were good, the others would be left out and listed.",
-        where=skipped[0].path,
-        code="mixed-forms",
-    )
 
 
 def _all_splits(
@@ -280,8 +276,7 @@ def make_dataset(
         format=data.form.format,
         evidence=(
             *data.evidence,
-            *_split_evidence(missing, spec),
-            *_class_share_evidence(splits, spec),
+            *_split_evidence(splits, missing, spec),
         ),
         columns=dict(data.form.columns),
         splits=dict(splits),
@@ -295,28 +290,22 @@ def make_dataset(
     return replace(dataset, faults=faults, warnings=warnings)
 
 
-def _split_evidence(missing: Sequence[Split], spec: DataSpec) -> tuple[str, ...]:
-    """How the missing splits were made."""
+def _split_evidence(
+    splits: Mapping[Split, Sequence[Example]], missing: Sequence[Split], spec: DataSpec
+) -> Iterator[str]:
+    """How the missing splits were made, and how class shares differ if they are not stratified."""
     how = {
         "stratified": "the hash of the input",
         "hash": "the hash of each group of near duplicates alone",
         "group": f"the hash of `{spec.split_column}`",
         "time": f"the time in `{spec.split_column}`, the last rows being the test",
     }[spec.split_by]
-    return (f"{' and '.join(missing)} taken out of train by {how}",) if missing else ()
-
-
-def _class_share_evidence(
-    splits: Mapping[Split, Sequence[Example]], spec: DataSpec
-) -> tuple[str, ...]:
-    """The differences of class shares between splits that are not stratified."""
-    if spec.split_by == "stratified":
-        return ()
+    if missing:
+        yield f"{' and '.join(missing)} taken out of train by {how}"
     labels = {split: [row.label for row in rows] for split, rows in splits.items()}
-    if not any(labels["train"]):
-        return ()
-    gap, label, split = widest_gap(labels)
-    return (f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced",)
+    if spec.split_by != "stratified" and any(labels["train"]):
+        gap, label, split = widest_gap(labels)
+        yield f"class shares differ by up to {gap:.1%} ({label!r} in {split}); they are not forced"
 
 
 def fingerprint_of(splits: Mapping[Split, Sequence[Example]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -62,8 +62,10 @@ def redacted(text: str) -> str:
 def _redact(text: str) -> tuple[str, list[str]]:
     """The redacted text, and the kinds of what was replaced."""
     names = []
-    for name in _PATTERNS:
-        before, text = text, _redact_kind(text, name)
+    for name, pattern in _PATTERNS.items():
+        is_real, mark = _CHECKS.get(name, bool), f"[{name.upper()}]"
+        before = text
+        text = pattern.sub(lambda match: mark if is_real(match[0]) else match[0], text)  # noqa: B023
         if text != before:
             names.append(name)
     for name, token in dict.fromkeys(_tokens(text)):
@@ -102,22 +104,6 @@ def _detectors() -> tuple[Any, ...]:
     )
 
 
-def _redact_kind(text: str, name: str) -> str:
-    return _PATTERNS[name].sub(
-        lambda match: f"[{name.upper()}]" if _is_real(match[0], name) else match[0], text
-    )
-
-
-def _is_real(text: str, name: str) -> bool:
-    if name == "e-mail address":
-        return not _EXAMPLE_HOST.search(text)
-    if name == "card number":
-        return _luhn(text)
-    if name == "IBAN":
-        return _mod97(text)
-    return True
-
-
 _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d)\d{12}")
 """Card numbers of Visa, Mastercard, American Express and Discover."""
 
@@ -132,3 +118,11 @@ def _luhn(number: str) -> bool:
 def _mod97(iban: str) -> bool:
     plain = iban.replace(" ", "")
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
+
+
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "e-mail address": lambda text: not _EXAMPLE_HOST.search(text),
+    "card number": _luhn,
+    "IBAN": _mod97,
+}
+"""Further conditions of matches; other kinds have none."""

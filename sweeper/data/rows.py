@@ -13,7 +13,7 @@ from sweeper.data.column_template import fill_template, placeholders, with_templ
 from sweeper.data.contents import while_memory_lasts
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.row_format import EmptyRow, RawRow, Unusable, formats, text_of
+from sweeper.data.formats.row_format import EMPTY_ROW, RawRow, Unusable, formats, text_of
 from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
 from sweeper.data.problems import flags_of, listing
@@ -26,9 +26,6 @@ from sweeper.spec import DataSpec, Task
 
 LabelNames = Mapping[str, tuple[str, ...]]
 """Column to the names of its integer classes."""
-
-EMPTY_ROW = "it is empty"
-"""The reason that is given for a row without input or answer."""
 
 _GUESSED_TASKS: tuple[Task, ...] = ("classification", "instruction", "domain")
 
@@ -151,8 +148,6 @@ def example_or_reason(
     row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
     try:
         return row_format.example(row)
-    except EmptyRow:
-        return EMPTY_ROW
     except Unusable as reason:
         return str(reason)
 

@@ -1,14 +1,15 @@
 """The protocol of command and worker: orders one way, messages the other.
 
-Each is one line of JSON on a pipe with a ``kind``. A worker does one job at a time: ``Do`` starts
-it, ``RungAnswer`` answers each of its rungs, and ``JobEnded`` is its last message.
+Each is one line on a pipe: the name of its type and its JSON. A worker does one job at a time: a
+``Job`` starts it, ``RungAnswer`` answers the ``RungReport`` of each of its rungs, and ``JobEnded``
+is its last message.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from sweeper.artifact import Record
 from sweeper.backend import Decision
@@ -93,17 +94,9 @@ class WorkerRequest(Briefing):
     worker: str
 
 
-class Do(Record):
-    """Order: start this job."""
-
-    kind: Literal["do"] = "do"
-    job: Job
-
-
 class RungAnswer(Record):
     """Order: the answer to one rung."""
 
-    kind: Literal["answer"] = "answer"
     decision: Decision
     because: str = ""
 
@@ -111,16 +104,9 @@ class RungAnswer(Record):
 class Stop(Record):
     """Order: end the running job without a result at its next step, then the process."""
 
-    kind: Literal["stop"] = "stop"
-
 
 class Close(Record):
     """Order: end the process; no job is running."""
-
-    kind: Literal["close"] = "close"
-
-
-Order = Do | RungAnswer | Stop | Close
 
 
 class Hello(Record):
@@ -129,7 +115,6 @@ class Hello(Record):
     ``problems`` lists files of the run that it cannot see; a worker with problems gets no job.
     """
 
-    kind: Literal["hello"] = "hello"
     host: str
     process: int
     problems: tuple[tuple[str, str, str], ...] = Field((), description="what, why, where")
@@ -141,34 +126,16 @@ class Ready(Record):
     ``device`` is the training device, if the backend really trains.
     """
 
-    kind: Literal["ready"] = "ready"
     device: Device | None = None
 
 
 class Beat(Record):
     """A heartbeat: the process is alive."""
 
-    kind: Literal["beat"] = "beat"
-
-
-class RungSaid(Record):
-    """A trial reports a rung, and waits for a ``RungAnswer``."""
-
-    kind: Literal["rung"] = "rung"
-    report: RungReport
-
-
-class BaselineSaid(Record):
-    """A baseline was scored."""
-
-    kind: Literal["baseline"] = "baseline"
-    result: BaselineResult
-
 
 class ProgressSaid(Record):
     """Progress of a piece of work without rungs."""
 
-    kind: Literal["progress"] = "progress"
     what: str
     done: int
     of: int
@@ -181,37 +148,29 @@ class JobEnded(Record):
     the process ends as well, since training may have left it unsound.
     """
 
-    kind: Literal["ended"] = "ended"
     name: str
     done: bool
     end: AttemptEndKind | None = None
     detail: str = ""
 
 
-Message = Hello | Ready | Beat | RungSaid | BaselineSaid | ProgressSaid | JobEnded
+Order = Job | RungAnswer | Stop | Close
+Message = Order | Hello | Ready | Beat | RungReport | BaselineResult | ProgressSaid | JobEnded
+_TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
-_ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
-_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
-
-def line_of(message: Order | Message) -> bytes:
+def line_of(message: Message) -> bytes:
     """One order or message as a line."""
-    return message.model_dump_json().encode() + b"\n"
-
-
-def read_order(line: bytes) -> Order:
-    """The order on a line.
-
-    Raises:
-        pydantic.ValidationError: The line is no order.
-    """
-    return _ORDERS.validate_json(line)
+    return f"{type(message).__name__} {message.model_dump_json()}\n".encode()
 
 
 def read_message(line: bytes) -> Message:
-    """The message on a line.
+    """The order or message on a line.
 
     Raises:
-        pydantic.ValidationError: The line is no message.
+        ValueError: There is none.
     """
-    return _MESSAGES.validate_json(line)
+    name, _, fields = line.partition(b" ")
+    if (kind := _TYPES.get(name.decode(errors="replace"))) is None:
+        raise ValueError(f"no message has the name {name!r}")
+    return kind.model_validate_json(fields)

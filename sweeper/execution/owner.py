@@ -17,9 +17,7 @@ from sweeper.errors import NoTrialCompleted, Problem, RunError, SpecError
 from sweeper.execution import disk
 from sweeper.execution.interruption import Signals
 from sweeper.execution.job import (
-    BaselineSaid,
     Close,
-    Do,
     Hello,
     Job,
     JobEnded,
@@ -27,7 +25,6 @@ from sweeper.execution.job import (
     ProgressSaid,
     Ready,
     RungAnswer,
-    RungSaid,
     Stop,
     WorkItem,
 )
@@ -153,8 +150,8 @@ class Owner:
             self._heard.append(heard)
             if isinstance(heard, WorkerMessage):
                 self.workers[heard.worker].silent_seconds = 0.0
-                if isinstance(heard.message, RungSaid):
-                    self._answer(heard.worker, heard.message.report)
+                if isinstance(heard.message, RungReport):
+                    self._answer(heard.worker, heard.message)
         if self._heard:
             heard = self._heard.popleft()
             if isinstance(heard, WorkerGone):
@@ -201,7 +198,7 @@ class Owner:
         """Send the next attempt to a worker, where ``Session`` passes it to the training
         backend."""
         job = next_attempt(self.state, self.fitted, item)
-        self.pool.send(worker, Do(job=job))
+        self.pool.send(worker, job)
         state = self.workers[worker]
         state.job, state.from_scratch, state.worked = job, False, True
         state.restored_rung = job.rungs[-1].rung if job.rungs else 0
@@ -231,11 +228,11 @@ class Owner:
                 raise RunError([problem])
             self._say(worker, "worker-started")
             self._idle[worker] = None
-        elif isinstance(message, RungSaid):
-            self._rung(worker, message.report)
-        elif isinstance(message, BaselineSaid):
+        elif isinstance(message, RungReport):
+            self._rung(worker, message)
+        elif isinstance(message, BaselineResult):
             self.workers[worker].productive = True
-            self._baseline(worker, message.result)
+            self._baseline(worker, message)
         elif isinstance(message, ProgressSaid):
             self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
         elif isinstance(message, JobEnded):

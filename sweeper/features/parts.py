@@ -1,14 +1,14 @@
-"""The contract between the core and features: the parts of a feature, and who calls them when.
+"""The contract between the core and the features: the hooks that a feature may define.
 
-A part is a module or a folder of YAML files with a fixed name in a feature's folder. A module
-defines any of the hooks that are listed here for it, and what they need. A hook is a value that the
-core reads, or a function that it calls; the text below it begins with its parameters. The core
-imports a part when it calls its first hook, so that ``--help`` and a plan stay fast; only
-``trial.py`` and helper files may load torch. A feature imports the core, never another feature:
-what two features share is core.
+A feature is a folder. Its *parts* are modules with fixed names, such as ``rows.py``, and folders of
+YAML files. A part defines some of the *hooks* listed here under its name: values that the core
+reads, or functions that it calls. Each hook's text begins with its call. The core imports a part
+when it first needs a hook of it, so that ``--help`` and a plan stay fast; only ``trial.py`` and
+private modules may load torch. A feature imports the core, never another feature.
 
-When a hook raises an exception other than ``SweeperError``, a section, a phase or a listener costs
-its own figure, and a warning names it. Anything else ends the command.
+If a hook of ``section.py``, ``phase.py`` or ``listener.py`` raises an exception other than
+``SweeperError``, a warning names the feature, its results are missing, and the command goes on. An
+exception of any other part ends the command.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from sweeper.trials import BaselineResult, TestScore, TestSeal, TrialConfig, TrialResult
 
 VERSION = 1
-"""Raised when a hook changes, so that a feature of another package can tell."""
+"""The version of the contract. It goes up when a hook changes."""
 
 H = TypeVar("H")
 R = TypeVar("R", bound=Record)
@@ -67,37 +67,37 @@ OptionsT = TypeVar("OptionsT", bound="Options")
 
 @dataclass(frozen=True)
 class Hook(Generic[H]):
-    """A function or value that a part may define.
+    """A function or value that a part may define, of type ``H``.
 
     Args:
-        part: The name of the part's file.
-        name: The name in the module.
+        part: The part's module, without ``.py``.
+        name: The hook's name in that module.
     """
 
     part: str
     name: str
 
     def all(self) -> Iterator[tuple[str, H]]:
-        """Name and definition of each installed feature that defines the hook, in their order."""
+        """Name and definition of each feature that defines the hook, in the features' order."""
         for feature in loader.features_with(self.part):
             if (value := getattr(feature.load(self.part), self.name, None)) is not None:
                 yield feature.name, value
 
     def of(self, feature: str) -> H:
-        """The definition of one feature.
+        """The definition of the named feature.
 
         Raises:
             UsageError: There is no such feature, or it does not have the part.
-            AttributeError: The part does not define it.
+            AttributeError: The part does not define the hook.
         """
         return self.required(loader.find(feature, self.part).load(self.part))
 
     def defined_in(self, module: ModuleType) -> H | None:
-        """The definition in a part; None if the part does not define the hook."""
+        """The definition in the part's module; None if there is none."""
         return getattr(module, self.name, None)
 
     def required(self, module: ModuleType) -> H:
-        """The definition in a part.
+        """The definition in the part's module.
 
         Raises:
             AttributeError: The part does not define the hook.
@@ -112,26 +112,31 @@ def failure(feature: str, error: Exception) -> str:
 
 
 def record_of(features: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
-    """A feature's data in an artifact, as the feature's own type; None if there are none.
+    """What the feature of this name keeps in a file of a run; None if it keeps nothing.
+
+    Args:
+        features: The file's ``features`` field: for each feature, its data as JSON values.
+        kind: The feature's type of the data.
 
     Raises:
-        pydantic.ValidationError: The data have another form.
+        pydantic.ValidationError: The data do not have this type.
     """
     return kind.model_validate(features[name]) if name in features else None
 
 
-# options.py: the type of features.<name> in sweep.yaml. Read with every request.
+# options.py: the options of the feature, which are features.<name> in sweep.yaml. Imported by every
+# command that reads a request.
 
 
 class Options(Record):
-    """The base class of a feature's options. With the defaults of all fields, it does nothing."""
+    """The base class of a feature's options. With all defaults, the feature does nothing."""
 
 
 class AllOptions(Record):
     """The options of all installed features, each under the feature's name."""
 
     def of(self, kind: type[OptionsT]) -> OptionsT:
-        """The options of one feature, by their type.
+        """The options of the feature that has this type of options.
 
         Raises:
             LookupError: No installed feature has options of this type.
@@ -141,21 +146,22 @@ class AllOptions(Record):
 
 @dataclass(frozen=True)
 class Flag:
-    """Metadata of an option's field: ``Annotated[int, Flag("--samples")]``.
+    """How an option appears on the command line: ``samples: Annotated[int, Flag("--samples")]``.
 
     Args:
-        name: The option on the command line; empty for none.
-        plan: Whether ``sweeper plan`` takes the option, too, as it must if the feature has a
-            ``cost.py``.
-        identity: Whether the option is part of a run's identity, so that later calls may not change
+        name: The flag of ``sweeper run``; empty if the option is set in ``sweep.yaml`` only.
+        plan: Whether ``sweeper plan`` has the flag too. A feature with a ``cost.py`` needs this.
+        identity: Whether the option is part of the run's identity: a resumed run must have the same
+            value.
+        panel: The heading of the flag in ``--help``.
+        is_path: Whether the value is a path. The run's ``sweep.yaml`` keeps it as the user typed
             it.
-        panel: The heading in the help of the command.
-        is_path: Whether it is a path, kept as given in a run's ``sweep.yaml``.
-        secret_url: Whether it is a URL, whose password is left out of a run's ``sweep.yaml``.
-        commit_in: If it names data, the option that keeps their commit on the hub.
-        limit: Whether it sets a limit (``constraint.py``), so that commands that measure more of a
-            trial after the run take it, too.
-        parameter: The parameter of strategies that it sets; empty for none.
+        secret_url: Whether the value is a URL whose password must not be written to
+            ``sweep.yaml``.
+        commit_in: If the value names a data set, the option that keeps the data set's commit.
+        limit: Whether the option sets a limit on trials (``constraint.py``). Commands that score
+            trials after the run then have the flag too.
+        parameter: The strategies' parameter that the option fixes; empty for none.
     """
 
     name: str = ""
@@ -183,7 +189,7 @@ def all_options() -> type[AllOptions]:
 
 
 def flags() -> dict[tuple[str, str, str], Flag]:
-    """The flags of all features, by the path of their key in ``sweep.yaml``."""
+    """The flags of all features, by the path of the option in ``sweep.yaml``."""
     return {
         ("features", name, field): flag
         for name, kind in OPTIONS.all()
@@ -194,10 +200,10 @@ def flags() -> dict[tuple[str, str, str], Flag]:
 
 
 class NamedData(NamedTuple):
-    """Data that an option of a feature names.
+    """A data set that an option of a feature names.
 
     Args:
-        commit: The commit of a data set of the hub, if it is known.
+        commit: The data set's commit on the hub; None if it is not known or not on the hub.
         commit_in: The option that keeps the commit.
     """
 
@@ -209,7 +215,7 @@ class NamedData(NamedTuple):
 
 
 def named_data(features: AllOptions) -> Iterator[NamedData]:
-    """The data that options of features name."""
+    """The data sets that options of features name."""
     for (_, feature, option), flag in flags().items():
         options = getattr(features, feature)
         if flag.commit_in and (path := getattr(options, option)) is not None:
@@ -218,7 +224,7 @@ def named_data(features: AllOptions) -> Iterator[NamedData]:
 
 
 def without_passwords(spec: Spec) -> Spec:
-    """The request without the passwords of URLs, for files and workers."""
+    """A copy of the request in which the URLs of features have no password."""
     from sweeper.redaction import without_password  # loads more than a plan needs
 
     changed: dict[str, Options] = {}
@@ -229,26 +235,27 @@ def without_passwords(spec: Spec) -> Spec:
     return spec.model_copy(update={"features": spec.features.model_copy(update=changed)})
 
 
-# corrections.py: what earlier runs teach about the intervals of a plan.
+# corrections.py: corrections to a plan that earlier runs on this machine suggest. Its functions are
+# pure: they read the facts that the feature's gather() kept, and no files.
 
 WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
-"""``widen(facts, prediction)``: a factor on the interval of a prediction, at least 1.
-
-Pure: what it follows from is among the facts that the feature gathered.
+"""``widen(facts, prediction)``: the factor, at least 1, by which the interval of a prediction gets
+wider.
 
 Args:
-    prediction: ``trial-time``; ``sweep-time``, on top of it; ``search-gain``; ``strategy-gap``.
+    prediction: ``trial-time``, ``sweep-time``, ``search-gain``, ``strategy-gap`` or ``rule-gap``,
+        the claim of a single rule. The interval of the sweep's time is widened by the factors of
+        both times. ``memory-low`` and ``memory-high`` are for one end each; ``best-strategy`` is
+        for the distance of a probability from a half.
 """
 
 
 class OwnGaps(Protocol):
-    """What earlier runs of this task observed of a strategy on models of this kind.
-
-    Pure, as ``widen``.
+    """How much better than LoRA a strategy was in earlier runs of the task on similar models.
 
     Returns:
-        For each run the points against LoRA, each strategy by its best trial, and their standard
-        error.
+        For each run, the difference between the best trials of the strategy and of LoRA, and its
+        standard error, both in percentage points of the metric.
     """
 
     def __call__(
@@ -259,104 +266,103 @@ class OwnGaps(Protocol):
 OWN_GAPS: Hook[OwnGaps] = Hook("corrections", "own_gaps")
 
 
-# trial.py: the feature's additions to a training. Loaded by workers.
+# trial.py: the feature's additions to the training of a trial. Imported by workers only.
 
 EXTEND: Hook[Callable[[TrialJob, Strategy], Extension | None]] = Hook("trial", "extend")
 """``extend(job, strategy)``: what the feature adds to one training; None for nothing.
 
-Called before any base is loaded, with the first batches and again with smaller ones.
+Called before the base model is loaded, and once more for each retry with smaller batches.
 
 Raises:
-    SweeperError: What was asked for cannot be done, so that the trial fails.
+    SweeperError: The feature cannot do what the request asks for; the trial fails.
 """
 
 
-# constraint.py: limits on what trials are measured by besides their loss.
+# constraint.py: limits on measured quantities other than the loss, such as forgetting.
 
 CONSTRAINTS: Hook[Callable[[Spec], Iterable[Limit]]] = Hook("constraint", "limits")
-"""``limits(spec)``: the limits that a request sets. Every reader of a limit, in every process, asks
-here.
-"""
+"""``limits(spec)``: the limits that a request sets."""
 
 
-# facts.py: facts of the feature that a plan needs.
+# facts.py: checks of the request, and facts that the plan needs.
 
 
-# Facts by which conditions of rules may decide, besides those of the core. A flag whose name ends
-# in _wanted is true where the user declares the parameter that it is a condition of.
+# Facts that the conditions of rules may use, in addition to those of the core. A Boolean fact whose
+# name ends in _wanted counts as true when the user declares a parameter that depends on it.
 FACTS: Hook[Sequence[Fact]] = Hook("facts", "FACTS")
 CHECK: Hook[Callable[[Spec, bool], Iterable[Problem]]] = Hook("facts", "check")
-"""``check(spec, for_run)``: checks a request before anything is read or trained.
+"""``check(spec, for_run)``: the problems of a request, before data are read.
 
 Args:
-    for_run: Whether it will be trained here, not only planned.
+    for_run: Whether the command will train on this machine; false for ``sweeper plan``.
 """
 
 HARDWARE: Hook[Callable[[HardwareFacts, bool], HardwareFacts]] = Hook("facts", "hardware")
-"""``hardware(hardware, for_run)``: the detected hardware, without what does not work on it.
+"""``hardware(hardware, for_run)``: the detected hardware, without the abilities that a check found
+not to work.
 
 Args:
-    for_run: Whether it will be trained here, so that a process may load torch.
+    for_run: Whether the command will train on this machine. Only then may a child process load
+        torch.
 """
 
 GATHER: Hook[Callable[[Spec, Facts, Dataset | None, bool], Record | None]] = Hook("facts", "gather")
-"""``gather(spec, facts, dataset, for_run)``: the facts that the feature adds, kept under its name
-in ``Facts.features``.
+"""``gather(spec, facts, dataset, for_run)``: the feature's facts, kept under its name in
+``Facts.features``; None for none.
 
 Args:
-    facts: Those of the core.
+    facts: The facts of the core.
     dataset: The rows of the task; None in a plan without data.
-    for_run: Whether it will be trained here, so that a process may load torch.
+    for_run: Whether the command will train on this machine. Only then may a child process load
+        torch.
 
 Raises:
-    SweeperError: What the request names cannot be used.
+    SweeperError: Something that the request names, such as a file, cannot be used.
 """
 
 IDENTITY: Hook[Callable[[Spec, Facts], object]] = Hook("facts", "identity")
-"""``identity(spec, facts)``: what is part of a run's identity besides options, such as the digest
-of a text.
-
-It is made of what JSON knows. A later call of the run must give the same.
+"""``identity(spec, facts)``: the feature's part of a run's identity besides its options, such as
+the digest of a file. A run is resumed only if this JSON value is the same as before.
 """
 
 WARNINGS: Hook[Callable[[Spec, Facts], Iterable[str]]] = Hook("facts", "warnings")
-"""``warnings(spec, facts)``: sentences among the plan's warnings about the data."""
+"""``warnings(spec, facts)``: warnings about the data, which the plan shows."""
 
 DOCTOR: Hook[Callable[[], Iterable[MachineCheck]]] = Hook("facts", "doctor")
-"""``doctor()``: what works on this machine, for ``sweeper doctor``."""
+"""``doctor()``: the feature's checks of this machine, which ``sweeper doctor`` shows."""
 
 
-# rows.py: changes to rows, and further rows.
+# rows.py: changes to the data's rows, and additional train rows.
 
 
-# Before the split, of the rows of one source; after it, of the rows of all splits, of which only
-# those of train may change.
 BEFORE_SPLIT: Hook[Callable[[Spec, DataRows], Iterable[ListedChange]]] = Hook(
     "rows", "before_split"
 )
 AFTER_SPLIT: Hook[Callable[[Spec, DataRows], Iterable[ListedChange]]] = Hook("rows", "after_split")
-"""``before_split(spec, rows)``, ``after_split(spec, rows)``: the changes to make to rows, as a
-list.
+"""``before_split(spec, rows)``, ``after_split(spec, rows)``: the changes to make to rows.
 
-Called if the feature's options are not all their defaults. The run's folder keeps the list, and
-a resumed run applies it without a further call.
+``before_split`` is called with the rows of each data source, ``after_split`` with the rows of all
+splits, of which it may change only train rows. Both are called only if an option of the feature
+differs from its default. The run's folder keeps the changes; a resumed run applies them without a
+second call.
 
 Raises:
     UsageError: A change that the request asks for cannot be made.
 """
 
 FAULTS: Hook[Callable[[Spec, Dataset], Iterable[DataFault]]] = Hook("rows", "faults")
-"""``faults(spec, dataset)``: faults that the core does not look for, found in seconds: each plan
-warns of them.
+"""``faults(spec, dataset)``: faults of the data that the core does not look for. Every plan calls
+this and warns of them, so it should take seconds at most.
 """
 
 
 class Marks(NamedTuple):
-    """How files mark rows that are made from others; these are in no split.
+    """How to recognise rows that were generated from other rows. They are put into no split.
 
     Args:
-        columns: A row with a value in one of them is marked.
-        read: The example of a marked row, with its ``source`` and ``made_from``.
+        columns: A row that has a value in one of these columns is a generated row.
+        read: Adds to the example of a generated row its ``source`` and ``made_from``, from the
+            row's fields.
     """
 
     columns: frozenset[str]
@@ -364,7 +370,7 @@ class Marks(NamedTuple):
 
 
 class FurtherRows(NamedTuple):
-    """Rows to add to train, each with a ``source``, and warnings about them."""
+    """Additional train rows, each with a ``source``, and warnings about them."""
 
     rows: tuple[Example, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -372,80 +378,83 @@ class FurtherRows(NamedTuple):
 
 MARKS: Hook[Marks] = Hook("rows", "MARKS")
 OF_TRAIN: Hook[Callable[[Spec, Dataset], FurtherRows]] = Hook("rows", "of_train")
-"""``of_train(spec, dataset)``: rows that trials may train on besides, after the split. Called
-wherever rows are loaded.
+"""``of_train(spec, dataset)``: additional rows that trials may train on. Called after the split,
+each time the data are loaded.
 
 Args:
-    dataset: The three splits, so that held-out rows can be left out, and as ``further_rows``
-        the marked rows of train.
+    dataset: The three splits. ``further_rows`` are the generated rows (see ``MARKS``) whose
+        originals are in train.
 
 Raises:
-    DataError: What the request names cannot be used.
+    DataError: Rows that the request names cannot be used.
 """
 
-# Parameters that choose among further rows, each with whether a trial with such a value trains on
-# those of a source. An epoch has as many rows as there are originals, and each row is seen equally
-# often on average.
+# Searched parameters that choose among the additional rows. The function gets the parameter's value
+# and a row's source, and tells whether a trial trains on the row. An epoch stays as long as it is
+# without the additional rows.
 SELECT: Hook[Mapping[str, Callable[[Scalar, str], bool]]] = Hook("rows", "SELECT")
 
 
-# remedies.py: commands that mend the data.
+# remedies.py: commands, shown as advice, that repair the data.
 
 MEND_FAULTS: Hook[Callable[[DataSpec, str], str]] = Hook("remedies", "mend_faults")
-"""``mend_faults(data, kind)``: the command that removes the faults of this kind from a data set;
-empty if none does.
+"""``mend_faults(data, kind)``: the command that removes faults of this kind from the data; empty if
+there is none.
 """
 
 MEND_ERROR: Hook[Callable[[Spec, DataError], Problem | None]] = Hook("remedies", "mend_error")
-"""``mend_error(spec, error)``: what makes the data usable in spite of an error, as advice; None if
-nothing does.
-"""
+"""``mend_error(spec, error)``: advice on how to use data that could not be read; None for none."""
 
 
-# cost.py: the feature's costs of candidates and of a study.
+# cost.py: predicted time and memory of what the feature does.
 
 PLAN_PHASE: Hook[Callable[[Spec, StudyPhases], PhaseCost | None]] = Hook("cost", "plan_phase")
-"""``plan_phase(spec, study)``: the cost of the feature's phase in such a study; None where it has
-none.
+"""``plan_phase(spec, study)``: the cost of the feature's phase of the study; None if the study has
+no such phase.
 
-The core decides whether an optional phase is planned. Called for each number of trials that
-the planner considers.
+The planner calls it for each number of trials that it considers. It leaves an optional phase out if
+the budget is too small.
 """
 
 WITH_STAGE: Hook[Callable[[Spec, Facts, ModelFacts, Candidate, Setup], Candidate]] = Hook(
     "cost", "with_stage"
 )
-"""``with_stage(spec, facts, model, candidate, setup)``: a candidate with what the feature does
-before its trials, if it does anything.
+"""``with_stage(spec, facts, model, candidate, setup)``: the candidate with the feature's training
+stage before its trials; the candidate itself if there is no such stage.
 
-It may leave only those choices of the feature's parameters that fit the device, and add a
-``Stage`` and notes on it.
+The function adds a ``Stage`` and notes, and removes values of the feature's parameters that do not
+fit the device.
 
 Args:
-    setup: The set-up in which the candidate trains the task.
+    setup: The training set-up of the candidate's trials.
 """
 
 STEP: Hook[Callable[[Mapping[str, Scalar]], StepExtra]] = Hook("cost", "step")
-"""``step(parameters)``: what the feature adds to each training step of a trial with these
-parameters.
-"""
-
-# The parameters that ``step`` depends on.
-STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
-SCORED_TOKENS: Hook[Callable[[Spec, int], tuple[int, int]]] = Hook("cost", "scored_tokens")
-"""``scored_tokens(spec, cap)``: tokens that a trial is scored on for the feature: at each scored
-rung, and at its end.
+"""``step(parameters)``: the work that the feature adds to each training step of a trial.
 
 Args:
-    cap: The most tokens of an example.
+    parameters: The trial's parameters, of which the function reads those in ``STEP_PARAMETERS``.
+"""
+
+STEP_PARAMETERS: Hook[Sequence[str]] = Hook("cost", "STEP_PARAMETERS")
+SCORED_TOKENS: Hook[Callable[[Spec, int], tuple[int, int]]] = Hook("cost", "scored_tokens")
+"""``scored_tokens(spec, cap)``: how many tokens a trial is evaluated on for the feature, at each
+rung and at its end.
+
+Args:
+    cap: The maximum number of tokens of an example.
 """
 
 
-# plan_output.py: what sweeper plan prints in place of a plan.
+# plan_output.py: other output of sweeper plan.
 
 
 class ShowInPlace(Protocol):
-    """Prints something else, if the feature's options ask for it. Returns whether they do."""
+    """Prints the feature's output in place of the plan, if its options ask for it.
+
+    Returns:
+        Whether it printed.
+    """
 
     def __call__(self, spec: Spec, *, as_json: bool) -> bool: ...
 
@@ -453,31 +462,36 @@ class ShowInPlace(Protocol):
 PLAN_OUTPUT: Hook[ShowInPlace] = Hook("plan_output", "show")
 
 
-# starts.py: configurations to try before the search chooses.
+# starts.py: trials that the search starts with.
 
 PROPOSE: Hook[Callable[[Spec, Plan, Callable[[str], None]], Iterable[ProposedTrial]]] = Hook(
     "starts", "propose"
 )
-"""``propose(spec, plan, tell)``: trials for a plan, at most one a candidate. ``tell`` shows a line
-to the user.
+"""``propose(spec, plan, tell)``: trials to start with, at most one for each candidate of the plan.
+
+Args:
+    tell: Prints a line to the user.
 """
 
 REMEMBER: Hook[Callable[[RunFolder, Spec, Plan, str], None]] = Hook("starts", "remember")
-"""``remember(run, spec, plan, ended_at)``: keeps what a later study may use, at the end of a
-complete run. May raise ``OSError``.
+"""``remember(run, spec, plan, ended_at)``: saves at the end of a complete run what later runs may
+propose.
+
+Raises:
+    OSError: It cannot be saved. The core ignores this.
 """
 
 
-# trial.py: work in a worker, where torch is loaded.
+# trial.py: base models and baselines.
 
 
 class MadeBase(NamedTuple):
-    """A base that replaces the model's own.
+    """A base model that the feature made, and that a trial trains in place of the given model.
 
     Args:
-        folder: Its weights and configuration, below that of ``cache.home()``. It is named by a
-            digest of all that decides what is in it, and never changes.
-        record: The record of it in results of trials.
+        folder: Its weights and configuration, in a folder below ``cache.home()`` whose name is a
+            digest of everything that determines the weights. It is never changed.
+        record: How it was made, for the results of trials.
         seconds: Seconds that this process took to make it; 0 if it existed already.
     """
 
@@ -489,55 +503,56 @@ class MadeBase(NamedTuple):
 PREPARE: Hook[Callable[[Bases], Callable[[TrialConfig, int], MadeBase | None]]] = Hook(
     "trial", "prepare"
 )
-"""``prepare(bases)``: gives bases for trials of one model, which several processes may ask for at
-once.
+"""``prepare(bases)``: a function that makes base models. Called once in each worker.
 
-It is called once in each worker. The function that it returns is called before each training,
-with the trial and the micro-batch that its memory has room for; it gives None where the trial
-trains on the model's own base. Only one feature may give a base for a trial.
+The function is called before each training, with the trial's configuration and the micro-batch that
+fits into memory. It returns None if the trial trains the model as it is. Workers may call it at the
+same time for the same base. Only one feature may return a base for a trial.
 
 Args:
-    bases: The model, its data, and what is held of its bases in memory.
+    bases: The model, its data, and the cache of base models in memory.
 """
 
 
 class OutsideModel(Protocol):
-    """A model that is scored on the items of the study, and that no trial trains.
+    """A baseline of the feature: a model that no trial trains, scored on the study's items.
 
     Attributes:
-        name: The name of its files, which no other baseline has.
+        name: A unique name, used for the files of its scores.
     """
 
     name: str
 
     def on_validation(self) -> BaselineResult:
-        """Its scores, with ``reference`` where it is no reason against fine-tuning."""
+        """Its scores on the validation split.
+
+        ``reference`` is true for a model that is shown for comparison only: the verdict does not
+        advise against fine-tuning because of it.
+        """
 
     def on_test(self) -> TestScore:
-        """Its scores on the test split, whose seal is open now."""
+        """Its scores on the test split. Called after all choices were made."""
 
 
 BASELINES: Hook[Callable[[ModelContext], Iterable[OutsideModel]]] = Hook("trial", "baselines")
-"""``baselines(context)``: models to compare the trials with. Called once in each worker that scores
-baselines.
-"""
+"""``baselines(context)``: the feature's baselines. Called once in each worker that scores some."""
 
 
-# phase.py: work before the first trial, and after the test split was scored.
+# phase.py: work before the first trial, after the test scores, and at the end.
 
 BEGIN: Hook[Callable[[RunFolder, Spec, Plan], None]] = Hook("phase", "begin")
-"""``begin(run, spec, plan)``: work of the command itself before it trains anything, in every call.
-It takes no time.
+"""``begin(run, spec, plan)``: short work in the main process before anything is trained. A resumed
+run calls it again.
 """
 
 
 class Study(Protocol):
-    """The run as a phase sees it, while workers are available.
+    """A run whose workers are still available to a phase.
 
     Attributes:
-        seal: The order of the finalists, with their test scores.
-        configs: Configurations of trials, by number.
-        results: Results of ended trials, by number.
+        seal: The ranking of the finalists, with their test scores.
+        configs: The configuration of each trial, by trial number.
+        results: The result of each trial that has ended, by trial number.
         workers: The number of workers.
     """
 
@@ -556,52 +571,57 @@ class Study(Protocol):
     def workers(self) -> int: ...
 
     def train(self, feature: str, items: Sequence[WorkItem]) -> None:
-        """Let workers do the work items that are not done yet, as a phase of this name.
+        """Have the workers do those work items that are not done yet.
+
+        Args:
+            feature: The name of the feature, which is the name of the phase.
 
         Raises:
-            Stopped: A signal or the time limit ends the call.
+            Stopped: A signal or the time limit ends the run.
         """
 
     def warn(self, text: str) -> None:
-        """Emit a warning, which the status keeps."""
+        """Show a warning and keep it in the run's status."""
 
     def fits(self, feature: str, seconds: float) -> bool:
-        """Whether an optional phase of up to so many seconds runs; the log of the run says why.
+        """Whether an optional phase has enough time. If not, the run's log says why.
 
-        It runs if its cost is planned and so much is left of the budget and the time limit.
+        Args:
+            feature: The name of the feature.
+            seconds: The upper estimate of what the phase takes. It has enough time if the plan
+                includes the phase, and budget and time limit leave as much.
         """
 
 
 AFTER_TEST: Hook[Callable[[Study], None]] = Hook("phase", "after_test")
-"""``after_test(study)``: gives workers further work. Called again where it was interrupted, and
-goes on then.
+"""``after_test(study)``: gives the workers work after the test split was scored. An interrupted run
+calls it again, and it continues.
 """
 
 FINISH: Hook[Callable[[RunFolder, Spec, Plan, Callable[[str], None]], None]] = Hook(
     "phase", "finish"
 )
-"""``finish(run, spec, plan, say)``: work of the command itself, after workers and search have
-ended, on a complete run.
+"""``finish(run, spec, plan, say)``: work in the main process on a complete run, after the workers
+have ended.
 
-It is called at the end of every complete call, also when nothing was left to train, and the
-time limit of the search does not apply. ``steps.winner`` finds the winner and its weights.
+It is called whenever a run completes, even if nothing was left to train. The time limit of the
+search does not apply. ``steps.winner`` finds the winner and its weights.
 
 Args:
-    say: Shows a line about it. If it is called, the time that the hook took is kept as a phase
-        of the run; without a ``cost.py`` the report calls that phase unplanned.
+    say: Prints a line to the user. If the hook calls it, its time is recorded as a phase of the
+        run, which the report lists as unplanned if the feature has no ``cost.py``.
 """
 
 
-# commands.py: besides the commands, which need no hook.
+# commands.py: the feature's commands, which the core finds without a hook, and this.
 
 ANSWERS: Hook[Callable[[], Mapping[str, Any]]] = Hook("commands", "answers")
-"""``answers()``: from a command, such as ``data check``, to the type of what it prints with
-``--json``.
+"""``answers()``: for each command with ``--json``, such as ``data check``, the type that it prints.
 """
 
 
-# section.py: a part of the report, from the files of a study to its figures and blocks. The
-# core's own sections, in sweeper/reporting/sections/, have the same form.
+# section.py: a section of the report. The core's own sections, in sweeper/reporting/sections/, have
+# the same form.
 
 
 @dataclass(frozen=True)
@@ -609,9 +629,9 @@ class Heading:
     """The heading of a section.
 
     Args:
-        order: Sections come in this order. No two have the same.
-        id: The id of the section on the page, and in ``report.json``.
-        title: Its title, of two or three words.
+        order: The section's place on the page: a unique number; sections are sorted by it.
+        id: The section's key in ``report.json``, and its anchor on the page.
+        title: Two or three words.
     """
 
     order: int
@@ -624,86 +644,84 @@ FIGURES: Hook[type[Record]] = Hook("section", "Figures")
 COMPUTE: Hook[Callable[[RunFiles, Findings], Record | NotMeasured | None]] = Hook(
     "section", "compute"
 )
-"""``compute(run, findings)``: the figures of the section. None leaves the section out; a reason is
-shown in its place.
+"""``compute(run, findings)``: the section's figures. None leaves the section out; ``NotMeasured``
+shows its reason instead.
 
 Args:
-    run: The files of the study.
-    findings: The verdict and what else the core found. What sections add comes later.
+    run: The files of the run.
+    findings: The findings of the core, without those that sections add.
 """
 
 BLOCKS: Hook[Callable[[Any, Report], Iterable[Block]]] = Hook("section", "blocks")
-"""``blocks(figures, report)``: what the page shows.
+"""``blocks(figures, report)``: the texts, tables and charts of the section.
 
 Args:
-    figures: What ``compute`` gave, read back from ``report.json``; None without ``compute``.
-    report: The verdict and the plan. A section reads no other section's figures.
+    figures: The result of ``compute``, read back from ``report.json``; None without ``compute``.
+    report: The verdict and the plan. A section does not read the figures of another.
 """
 
 FINDING: Hook[Callable[[Any, Report], str]] = Hook("section", "finding")
-"""``finding(figures, report)``: what the section found, in one line. An empty one leaves the
-section out.
+"""``finding(figures, report)``: the section's result in one line; an empty line leaves the section
+out.
 
-A section that has this hook is folded under the line, which ``report.md`` has as well.
+The page shows the line, and the section when the reader opens it. ``report.md`` has the line too.
 
 Args:
     figures: As for ``blocks``.
 """
 
-# Sentences that decide, below the verdict on the page, on the terminal and in report.md; on how
-# sure the verdict is, among its limits; in MODEL_CARD.md.
 BECAUSE: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "because")
 CONFIDENCE: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "confidence")
 CARD: Hook[Callable[[Any, Findings], Iterable[str]]] = Hook("section", "card")
 """``because(figures, findings)``, ``confidence(figures, findings)``, ``card(figures, findings)``:
 sentences made of the section's figures.
+
+``because`` supports the verdict, and is shown below it on the page, on the terminal and in
+``report.md``. ``confidence`` says how certain the verdict is, and is shown among its limits.
+``card`` goes into ``MODEL_CARD.md``.
 """
 
-# Among the limits of the verdict; as the next step.
 LIMITS: Hook[Callable[[Any, Findings], Iterable[Limitation]]] = Hook("section", "limits")
-"""``limits(figures, findings)``: reasons to trust the verdict less, each with the action that
-removes it.
-"""
+"""``limits(figures, findings)``: limits of the verdict, each with the action that removes it."""
 
 ADVISE: Hook[Callable[[Any, Findings], NextStep | None]] = Hook("section", "advise")
-"""``advise(figures, findings)``: the one thing that would help next, as far as this section can
-tell; None for nothing.
+"""``advise(figures, findings)``: a next step that the section recommends; None for none.
 
-Sections are asked in their order, after what hinders a verdict.
+The report shows one next step: the core's own if there is one, otherwise that of the first section.
 """
 
 
 # comparison.py: a page that compares several runs.
 
 COMPARE: Hook[Callable[[Sequence[RunFolder], Path], Sequence[str]]] = Hook("comparison", "compare")
-"""``compare(runs, path)``: writes a page that compares runs. Returns a line on each two of them."""
+"""``compare(runs, path)``: writes a page that compares runs, and returns a line for each pair."""
 
 
-# metric.py: a metric that needs more than answers and references.
+# metric.py: a metric that runs generated programs.
 
 SAMPLES: Hook[Callable[[Spec], int]] = Hook("metric", "samples")
-"""``samples(spec)``: answers to each item whose programs are run; 0 where the request does not
-allow that.
+"""``samples(spec)``: how many answers to each item are run as programs; 0 if the request does not
+allow running programs.
 """
 
 RUN_PROGRAM: Hook[Callable[[str, Sequence[str]], bool]] = Hook("metric", "run_program")
-"""``run_program(program, tests)``: whether a program that a model wrote passes its tests.
+"""``run_program(program, tests)``: whether a generated program passes its tests.
 
 Raises:
-    RunError: This machine cannot isolate a program; nothing was run.
+    RunError: This machine cannot isolate the program, so it was not run.
 """
 
 
-# pool.py: a place for workers, named by search.executor.
+# pool.py: where workers run, if search.executor names the feature.
 
 CONNECT: Hook[Callable[[RunFolder, Spec, Plan, Briefing], tuple[Pool, str]]] = Hook(
     "pool", "connect"
 )
-"""``connect(run, spec, plan, briefing)``: the pool, without workers yet, and why there will be
-fewer than asked for (or nothing).
+"""``connect(run, spec, plan, briefing)``: the pool, before its workers start, and the reason if it
+has room for fewer workers than requested (otherwise an empty text).
 
 Raises:
-    SweeperError: It cannot be used here.
+    SweeperError: The pool cannot be used here.
 """
 
 
@@ -711,13 +729,13 @@ Raises:
 
 
 class Listener(Protocol):
-    """Follows one run. The user is told of an exception, and the call is made again later."""
+    """Follows one run. After an exception the user gets a warning, and the call is repeated."""
 
     def catch_up(self) -> None:
         """Process the new content of the run's folder. Called about once a second."""
 
     def end(self, state: str) -> None:
-        """Process the rest once, findings and report included.
+        """Process the remaining content, with findings and report. Called once, at the end.
 
         Args:
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
@@ -725,19 +743,16 @@ class Listener(Protocol):
 
 
 WANTED: Hook[Callable[[Spec], Mapping[str, float]]] = Hook("listener", "wanted")
-"""``wanted(spec)``: the listeners that a request asks for; each gets a process. Called before the
-plan is made.
-
-Returns:
-    The seconds that each may take at the end of a run, by its name.
+"""``wanted(spec)``: the names of the listeners that a request asks for, each with the seconds that
+it may take at the end of a run. Called before the plan is made. Each listener gets a process.
 
 Raises:
-    SweeperError: One of them cannot work here, or what it needs is missing.
+    SweeperError: A listener cannot work here, or lacks a package.
 """
 
 LISTEN: Hook[Callable[[str, RunFolder, Spec], Listener]] = Hook("listener", "listen")
-"""``listen(name, run, spec)``: a listener, by one of the names. Called in its process.
+"""``listen(name, run, spec)``: the listener of this name. Called in its own process.
 
-It keeps files in ``listeners/FEATURE/`` of the run's folder. ``spec`` has the passwords that
-the folder's ``sweep.yaml`` lacks.
+A listener may write to ``listeners/FEATURE/`` in the run's folder. ``spec`` has the passwords,
+which ``sweep.yaml`` in that folder lacks.
 """

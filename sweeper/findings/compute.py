@@ -81,7 +81,7 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "metrics": finite(baseline.metrics),
             "item_losses": (),
             "item_weights": (),
-            "test_loss": finite_value(score.loss if score else baseline.test_loss),
+            "test_loss": finite_value(score.test_loss if score else baseline.test_loss),
             "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
@@ -104,7 +104,7 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
             trial=scores_by_model[name][0].trial,
             seeds=len(scores_by_model[name]),
             score=score,
-            loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
+            test_loss=interval(mean_interval(losses[name]), LOSS) if name in losses else None,
             metrics=finite(scores.metrics.get(name, {})),
             generated=_summary(written_answers(scores_by_model[name])),
             seconds_per_thousand=_seconds_per_thousand(scores_by_model[name]),

@@ -6,6 +6,7 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -14,7 +15,13 @@ from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
 from sweeper.plans import Configuration
 from sweeper.spec import Task
-from sweeper.trials import BaselineResult, EncodingNote, GeneratedAnswers, TrialOutcome
+from sweeper.trials import (
+    BaselineResult,
+    EncodingNote,
+    GeneratedAnswers,
+    RungReport,
+    TrialOutcome,
+)
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
 
@@ -43,7 +50,7 @@ class Finalist(Record):
 class TestedModel(Record):
     """One model on the opened test split, over all of its seeds.
 
-    ``score`` is the headline metric's, ``loss`` in nats; ``generated`` is of one training.
+    ``score`` is the headline metric's, ``test_loss`` in nats; ``generated`` is of one training.
     ``seconds_per_thousand`` items are those to generate answers if the model does, else to score.
     """
 
@@ -54,7 +61,7 @@ class TestedModel(Record):
     trial: int | None = None
     seeds: int = 1
     score: Interval
-    loss: Interval | None = None
+    test_loss: Interval | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     generated: GeneratedAnswers | None = None
     seconds_per_thousand: float | None = None
@@ -120,18 +127,6 @@ class StrategySummary(Record):
     trainable_share: float | None = None
 
 
-class CurvePoint(Record):
-    """Losses at one rung."""
-
-    rung: int
-    optimizer_steps: int
-    tokens: int
-    epochs: float
-    validation_loss: float | None
-    train_loss: float | None = None
-    seconds: float = 0.0
-
-
 class TrialRow(Configuration, TrialOutcome):
     """A row of the table of trials, one in any state: its configuration and how it ended.
 
@@ -139,20 +134,20 @@ class TrialRow(Configuration, TrialOutcome):
     """
 
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
-    objective: float | None = None
-    metrics: dict[str, float] = Field(default_factory=dict)
-    tokens: int = 0
     loss_note: str = Field("", description="why there is no validation loss, if there is none")
     attempts: int = 1
     ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
     memory_note: str = Field("", description="why the batches are smaller than planned")
     seconds: float | None = None
-    curve: tuple[CurvePoint, ...] = ()
+    rungs: tuple[RungReport, ...] = Field(
+        (), description="without the losses of items; a loss that is not finite is infinite"
+    )
 
     @property
     def losses(self) -> list[float]:
         """The validation losses at its rungs, those that are finite."""
-        return [p.validation_loss for p in self.curve if p.validation_loss is not None]
+        losses = (report.validation_loss for report in self.rungs)
+        return [loss for loss in losses if math.isfinite(loss)]
 
 
 class MeasuredTrials(Record):

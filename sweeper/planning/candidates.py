@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeper.data.long_rows import IN_WORDS
@@ -12,7 +12,7 @@ from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import interval_factor
+from sweeper.planning.costs.corrections import MemoryEnds, interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
@@ -24,7 +24,15 @@ from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.planning.rulebook.strategy_files import BookStrategy
-from sweeper.plans import Candidate, MemoryEstimate, Parameter, Quality, Rejected, Remedy
+from sweeper.plans import (
+    Candidate,
+    MemoryEstimate,
+    Parameter,
+    Quality,
+    Reason,
+    Rejected,
+    Remedy,
+)
 from sweeper.spec import Spec
 
 _STACK = (
@@ -126,9 +134,9 @@ def _fastest(
 ) -> tuple[dict[str, Parameter], Fit]:
     """The parameters, perhaps with narrower ranges, and the set-up, which may not fit."""
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
-    tried = []
+    tried, ends, hardware = [], MemoryEnds.of(facts), facts.hardware
     for narrower in _narrowed(parameters):
-        fit_ = fit(strategy, narrower, model, facts.hardware, spec.training, workload)
+        fit_ = fit(strategy, narrower, model, hardware, spec.training, workload, ends)
         tried.append((narrower, fit_))
         accumulates = fit_.setup.gradient_accumulation_steps > 1
         if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
@@ -136,9 +144,10 @@ def _fastest(
     fitting = [option for option in tried if option[1].fits]
     if not fitting:
         return tried[-1]
-    usual = [option for option in fitting if _defaults(option[0]) == _defaults(parameters)]
-    penalty = {id(option): setup_penalty(option[1].setup).mean for option in usual or fitting}
-    good = [option for option in usual or fitting if penalty[id(option)] == max(penalty.values())]
+    asked = _defaults(parameters)
+    usual = [option for option in fitting if _defaults(option[0]) == asked] or fitting
+    best = max(setup_penalty(option[1].setup).mean for option in usual)
+    good = [option for option in usual if setup_penalty(option[1].setup).mean == best]
     slowest = _NARROWING_SPEEDUP * min(option[1].duration.seconds for option in good)
     return next(option for option in good if option[1].duration.seconds <= slowest)
 
@@ -235,7 +244,7 @@ def _candidate(
         model=base.model.id,
         quality=quality.widened(interval_factor(facts, "strategy-gap")),
         risk=risk_of(fit_on_device.heaviest),
-        reasons=valid_reasons(reasons, parameters),
+        reasons=valid_reasons(_widened(reasons, facts), parameters),
         cautions=valid_reasons(rated.cautions, parameters),
         memory=_rounded(fit_on_device.memory),
         least_gib=math.ceil(fit_on_device.least_gib * 10) / 10,
@@ -259,6 +268,15 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) ->
     why = f"{base.model.model_type}, whose activations leave its range"
     why = why if hardware.fp16_tflops else "cards without tensor cores"
     return (NO_HALF.format(why=why),) if fit_on_device.setup.precision == "fp32" else ()
+
+
+def _widened(reasons: Sequence[Reason], facts: Facts) -> list[Reason]:
+    """The reasons, with the claims of rules as wide as earlier runs teach."""
+    wider = interval_factor(facts, "rule-gap")
+    return [
+        reason.model_copy(update={"gap": reason.gap.widened(wider)}) if reason.gap else reason
+        for reason in reasons
+    ]
 
 
 def _rounded(memory: MemoryEstimate) -> MemoryEstimate:

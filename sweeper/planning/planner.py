@@ -120,7 +120,7 @@ def _plan(request: _Request, epochs: float, whole: float) -> Plan:
         objective=objective,
         recommended=lead.strategy,
         candidates=study.candidates,
-        runner_up=runner_up(study.candidates),
+        runner_up=runner_up(study.candidates, interval_factor(facts, "best-strategy")),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sweeper import units
 from sweeper.memory.setup import Setup
+from sweeper.planning.costs.corrections import nearer_half
 from sweeper.plans import Candidate, MemoryEstimate, Quality, Reason, RunnerUp
 
 # Scale of a trial's cost log2(1 + seconds / scale): far below it time hardly counts, far above it
@@ -118,8 +119,12 @@ def search_gain(trials: int, *, new_head: bool) -> Quality:
     return Quality(mean=round(scale * mean, 2), sd=round(scale * sd, 2))
 
 
-def runner_up(candidates: Sequence[Candidate]) -> RunnerUp | None:
-    """The second candidate compared with the first; None if there is only one."""
+def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
+    """The second candidate compared with the first; None if there is only one.
+
+    Args:
+        wider: What earlier runs teach: the factor by which probabilities were too far from a half.
+    """
     if len(candidates) < 2:
         return None
     lead, other = candidates[:2]
@@ -128,7 +133,7 @@ def runner_up(candidates: Sequence[Candidate]) -> RunnerUp | None:
     return RunnerUp(
         strategy=other.strategy,
         model=other.model,
-        probability=lead.quality.probability_above(other.quality),
+        probability=nearer_half(lead.quality.probability_above(other.quality), wider),
         points=round(points, 2),
         turns_at=round(points / longer, 2) if points * longer > 0 else None,
     )

@@ -8,22 +8,14 @@ from types import ModuleType
 from sweeper import __version__
 from sweeper.artifact import Record
 from sweeper.errors import SweeperError
-from sweeper.features.parts import (
-    ADVISE,
-    BECAUSE,
-    CARD,
-    COMPUTE,
-    CONFIDENCE,
-    HEADING,
-    LIMITS,
-)
+from sweeper.features.parts import ADVISE, BECAUSE, CARD, COMPUTE, CONFIDENCE, HEADING, LIMITS
 from sweeper.findings.compute import findings_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings, Limitation, NextStep
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.reporting.document import Report, not_computed, plan_for_report
-from sweeper.reporting.find_sections import sections
+from sweeper.reporting.page import sections
 from sweeper.runfolder import RunFolder
 
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}

@@ -9,19 +9,18 @@ import csv
 import io
 from collections.abc import Sequence
 
-from sweeper.findings.findings import CurvePoint, Findings, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
+from sweeper.trials import RungReport
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_MAPPINGS = ("features", "parameters", "metrics", "measures", "seen", "validation_by_source")
 # Fields of a trial that are not one column of the same name: their columns with paths.
 _RENAMED_FIELDS: dict[str, dict[str, str]] = {
     "number": {"trial": "number"},
     "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},
     "base": {"base": "base.folder"},
-    **{
-        name: {}
-        for name in ("features", "parameters", "metrics", "seen", "validation_by_source", "curve")
-    },
+    **{name: {} for name in (*_MAPPINGS, "rungs")},
 }
 # The most important fields come first.
 _FIRST_FIELDS = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
@@ -31,7 +30,9 @@ _PATHS = {
     for column, path in _RENAMED_FIELDS.get(field, {field: field}).items()
 }
 _TRIAL_COLUMNS = ("trial", "strategy", "state")
-_RUNG_COLUMNS = tuple(CurvePoint.model_fields)
+_RUNG_COLUMNS = (
+    "rung", "optimizer_steps", "tokens", "epochs", "validation_loss", "train_loss", "seconds",
+)  # fmt: skip
 
 
 Table = tuple[Sequence[str], list[list[object]]]
@@ -62,12 +63,12 @@ def curves_table(findings: Findings) -> Table:
             *(_cell(point, name) for name in _RUNG_COLUMNS),
         ]
         for trial in findings.trials
-        for point in trial.curve
+        for point in trial.rungs
     ]
     return [*_TRIAL_COLUMNS, *_RUNG_COLUMNS], rows
 
 
-def _cell(row: TrialRow | CurvePoint, column: str) -> object:
+def _cell(row: TrialRow | RungReport, column: str) -> object:
     """The value of a column; None if it is empty or missing."""
     value: object = row
     for name in _PATHS.get(column, column).split("."):

@@ -1,25 +1,32 @@
-"""Builds the page of a report: open sections, then folded ones."""
+"""Finds the sections of a report, and builds its page: open sections, then folded ones.
+
+Sections are those of the core in ``sections/``, and those of features.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from types import ModuleType
 from typing import Any
 
+import sweeper.reporting.sections as folder
 from sweeper import units
 from sweeper.errors import SweeperError
+from sweeper.features import loader
 from sweeper.features.parts import BLOCKS, FIGURES, FINDING, HEADING, Hook
 from sweeper.reporting.blocks import Empty, Page, Section, Text
 from sweeper.reporting.document import Report, not_computed
-from sweeper.reporting.find_sections import sections as all_sections
 
 
 def page(report: Report) -> Page:
     """The page with all its texts."""
     run = report.findings.run
-    shown_sections = [section for module in all_sections() if (section := _section(module, report))]
+    shown_sections = [section for module in sections() if (section := _section(module, report))]
     if run.ended and run.failed == run.ended:
         # If all trials failed, the failures come right after the verdict.
         shown_sections = [
@@ -48,7 +55,7 @@ def _unfolded_section(section: Section) -> Section:
 
 def _missing(report: Report) -> Iterator[Empty]:
     """The reasons why sections have no figures, and the commands that compute them."""
-    for module in all_sections():
+    for module in sections():
         heading = HEADING.required(module)
         if reason := report.missing.get(heading.id):
             yield Empty("not-measured", reason.reason, reason.command, heading.title)
@@ -133,3 +140,33 @@ def _facts(report: Report) -> Iterator[str]:
     yield f"{data.path or 'no data'}: {data.rows:,} rows{classes}"
     yield f"{run.ended} of {units.plural(run.trials_asked, 'trial')}"
     yield report.findings.reproduction.hardware
+
+
+@cache
+def sections() -> tuple[ModuleType, ...]:
+    """The modules of all sections in their order.
+
+    Raises:
+        ValueError: Two sections have the same order or id.
+    """
+    names = (module.name for module in pkgutil.iter_modules(folder.__path__))
+    core = (importlib.import_module(f"{folder.__name__}.{n}") for n in names if n[0] != "_")
+    return in_order(
+        [*core, *(feature.load("section") for feature in loader.features_with("section"))]
+    )
+
+
+def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:
+    """Sections in their order.
+
+    Raises:
+        ValueError: Two sections have the same order or id.
+    """
+    by_key: dict[object, ModuleType] = {}
+    for module in modules:
+        heading = HEADING.required(module)
+        for key in (heading.order, heading.id):
+            if (other := by_key.setdefault(key, module)) is not module:
+                both = f"{other.__name__} and {module.__name__}"
+                raise ValueError(f"{both} have the same order or id in the report: {key}")
+    return tuple(sorted(modules, key=lambda module: HEADING.required(module).order))

@@ -11,8 +11,7 @@ from sweeper.reporting.charts.draw import NotDrawn
 from sweeper.reporting.charts.forest import forest, pictures
 from sweeper.reporting.csvfiles import csv_text, curves_table, trials_table
 from sweeper.reporting.document import Report
-from sweeper.reporting.markdown import markdown
-from sweeper.reporting.modelcard import model_card
+from sweeper.reporting.markdown import markdown, model_card
 from sweeper.reporting.page import page
 from sweeper.reporting.page_html import light_colors, render
 from sweeper.runfolder import RunFolder

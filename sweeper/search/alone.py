@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sweeper import objective as objectives
-from sweeper.constraints import Limit, cost_within
+from sweeper.constraints import Limit
 from sweeper.plans import Configuration, Space, StrategySpace, TrialBudget
+from sweeper.search.cost_model.trial_costs import TrialCosts, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.search import Search
 from sweeper.search.study_end import gains_too_little
@@ -24,7 +24,6 @@ from sweeper.trials import Failure, RungReport, State, TrialResult, so_far
 __all__ = [
     "Configuration",
     "Diverged",
-    "EndedTrial",
     "Objective",
     "RungReport",
     "Searched",
@@ -32,6 +31,7 @@ __all__ = [
     "StopCondition",
     "StrategySpace",
     "TrialBudget",
+    "TrialCosts",
     "search",
 ]
 
@@ -58,38 +58,22 @@ Objective = Callable[[str, dict[str, Scalar]], Generator[RungReport, None, float
 
 
 @dataclass(frozen=True)
-class EndedTrial:
-    """A trial that has ended: its parameters, its reports and its result."""
-
-    trial: Configuration
-    reports: tuple[RungReport, ...]
-    result: TrialResult
-
-
-@dataclass(frozen=True)
 class Searched:
     """All trials in their order, and the reason for the end of the search."""
 
-    trials: tuple[EndedTrial, ...]
+    trials: tuple[TrialCosts, ...]
     because: str
-    objective: objectives.Objective = objectives.LOSS
-    limits: tuple[Limit, ...] = ()
 
     @property
-    def best(self) -> EndedTrial | None:
+    def best(self) -> TrialCosts | None:
         """The completed trial within the limits that has the lowest cost."""
-        done = [trial for trial in self.trials if math.isfinite(self.cost(trial))]
-        return min(done, key=self.cost, default=None)
-
-    def cost(self, trial: EndedTrial) -> float:
-        """The cost of a completed trial within the limits; infinite for others."""
-        cost = cost_within(trial.result, self.objective, self.limits)
-        return math.inf if cost is None else cost
+        done = [(trial.final, trial) for trial in self.trials if trial.final is not None]
+        return min(done, key=lambda pair: pair[0], default=(None, None))[1]
 
     @property
     def seconds(self) -> float:
         """Seconds of all trials together."""
-        return sum(trial.result.seconds for trial in self.trials)
+        return sum(trial.seconds for trial in self.trials)
 
 
 def search(
@@ -128,36 +112,29 @@ def search(
         starts = [Configuration.taken_from(each, parameters={}) for each in space.candidates]
     stop = limit or StopCondition()
     running = Search(space, starts, sampler, pruner, untrained, limits)
-    searched = Searched((), "", running.objective, tuple(limits))
-    while not (reason := _ended(running, stop, searched)):
-        trial, reports = running.ask(), list[RungReport]()
+    while not (reason := _ended(running, stop)):
+        trial = running.ask()
         steps = objective(space.key(trial), trial.parameters)
-        result = _follow(running, trial.number, steps, reports)
-        running.tell(trial.number, result)
-        ended = EndedTrial(trial, tuple(reports), result)
-        searched = replace(searched, trials=(*searched.trials, ended))
-    return replace(searched, because=reason)
+        running.tell(trial.number, _follow(running, trial.number, steps))
+    return Searched(tuple(running.trials), reason)
 
 
-def _ended(running: Search, stop: StopCondition, searched: Searched) -> str:
+def _ended(running: Search, stop: StopCondition) -> str:
     """The reason for the end of the search; empty while it goes on."""
-    if len(searched.trials) >= stop.trials:
+    if len(running.trials) >= stop.trials:
         return f"{stop.trials} trials have ended"
-    if searched.seconds >= stop.seconds:
+    if sum(trial.seconds for trial in running.trials) >= stop.seconds:
         return f"{stop.seconds:g} seconds are spent"
-    if min(map(searched.cost, searched.trials), default=math.inf) <= stop.target_loss:
+    if lowest_final(running.trials) <= stop.target_loss:
         return f"the loss of {stop.target_loss:g} is reached"
     return gains_too_little(running) if stop.while_worth_it else ""
 
 
 def _follow(
-    running: Search,
-    number: int,
-    steps: Generator[RungReport, None, float | None],
-    reports: list[RungReport],
+    running: Search, number: int, steps: Generator[RungReport, None, float | None]
 ) -> TrialResult:
     def ended(state: State, **fields: Any) -> TrialResult:
-        spent = so_far(reports)
+        spent = so_far([*running.trials[number].reports.values()])
         return TrialResult(number=number, state=state, **spent, **fields)
 
     def diverged(why: str) -> TrialResult:
@@ -166,15 +143,14 @@ def _follow(
     try:
         while True:
             report = next(steps)
-            reports.append(report)
+            decision = running.report(number, report)
             if not math.isfinite(report.validation_loss):
                 return diverged(f"its loss at rung {report.rung} is {report.validation_loss}")
-            decision = running.report(number, report)
             if decision.prune:
                 rung, why = report.rung, decision.because
                 return ended("PRUNED", pruned_at_rung=rung, pruned_because=why)
     except StopIteration as end:
-        target = running.objective
+        target, reports = running.objective, [*running.trials[number].reports.values()]
         best = min(reports, key=lambda rung: target.cost_of(rung) or 0.0)
         value = target.measured(best) if end.value is None else float(end.value)
         field = "validation_loss" if target.is_loss else "objective"

@@ -18,7 +18,7 @@ from scipy import special
 from sweeper.hyperparameters import CLASS_WEIGHT, CLASS_WEIGHT_POWERS
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Space
-from sweeper.search.cost_model.observations import START, Observation, best_so_far, lowest_final
+from sweeper.search.cost_model.trial_costs import START, TrialCosts, best_so_far, lowest_final
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
@@ -101,12 +101,12 @@ class SweeperPruner:
         # if there are no facts.
         self._may_fall_far = space.facts is None or space.facts.classes_by == "generate"
 
-    def _guessing(self, own: Observation) -> float:
+    def _guessing(self, own: TrialCosts) -> float:
         """The loss of a trial that has only learnt class frequencies and weights."""
         weight = own.parameters.get(CLASS_WEIGHT, self._weight.get(own.key, "none"))
         return self._guessing_losses.get(str(weight), math.inf)
 
-    def _remaining_gain(self, own: Observation, rung: int) -> float:
+    def _remaining_gain(self, own: TrialCosts, rung: int) -> float:
         """The share of its lowest loss so far to which a good trial may still fall."""
         start = own.parameters.get(START, self._start.get(own.key))
         random = self._may_fall_far or start == "random"
@@ -114,7 +114,7 @@ class SweeperPruner:
         eighth = math.floor(8 * rung / own.rungs)
         return gains[eighth - 1] if eighth else 0.0
 
-    def decide(self, own: Observation, trials: Sequence[Observation]) -> PruningDecision:
+    def decide(self, own: TrialCosts, trials: Sequence[TrialCosts]) -> PruningDecision:
         """The decision at a trial's last report.
 
         Args:
@@ -123,7 +123,7 @@ class SweeperPruner:
         rung = max(own.reported, default=own.rungs)
         if rung >= own.rungs:
             return GO_ON
-        searched = rung >= self._first and own.origin == "search"
+        searched = rung >= self._first and own.searched
         guessing = self._guessing(own)
         lowest = min(best_so_far(own.losses).values(), default=math.inf)
         overfits = self._classes and lowest < guessing < math.inf
@@ -133,7 +133,7 @@ class SweeperPruner:
         others = [trial for trial in trials if trial.number != own.number]
         strategy = [trial for trial in others if trial.key == own.key]
 
-        def alike(trial: Observation) -> bool:
+        def alike(trial: TrialCosts) -> bool:
             same = (self._model[trial.key], trial.rungs, trial.group[1])
             same_as = (self._model[own.key], own.rungs, own.group[1])
             return same == same_as and trial.has(rung)
@@ -154,7 +154,7 @@ def _defaults(space: Space, name: str) -> dict[str, Scalar]:
     }
 
 
-def _last(trials: Sequence[Observation], holds: Callable[[Observation], bool]) -> list[Observation]:
+def _last(trials: Sequence[TrialCosts], holds: Callable[[TrialCosts], bool]) -> list[TrialCosts]:
     return list(islice(filter(holds, reversed(trials)), MOST_PEERS))[::-1]
 
 
@@ -185,7 +185,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
     return -sum(n / total * math.log(s / sum(learnt)) for n, s in zip(rows, learnt, strict=True))
 
 
-def final_costs(peers: Iterable[Observation], rung: int) -> list[tuple[float, float]]:
+def final_costs(peers: Iterable[TrialCosts], rung: int) -> list[tuple[float, float]]:
     """The cost at a rung and the final cost of each completed trial that has both.
 
     The lowest cost so far would predict the final cost less well if few items are scored at a rung.
@@ -313,11 +313,11 @@ class View:
         objective: The objective whose costs they are.
     """
 
-    own: Observation
+    own: TrialCosts
     rung: int
-    strategy: Sequence[Observation]
-    peers: Sequence[Observation]
-    others: Sequence[Observation]
+    strategy: Sequence[TrialCosts]
+    peers: Sequence[TrialCosts]
+    others: Sequence[TrialCosts]
     gain: float
     objective: Objective = LOSS
 
@@ -374,12 +374,12 @@ class View:
             return CONFIDENCE
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
-    def _subset_bias(self, others: Sequence[Observation]) -> float:
+    def _subset_bias(self, others: Sequence[TrialCosts]) -> float:
         """The cost on all items minus that on the rungs' items; 0 if unknown."""
         differences = [trial.subset_bias for trial in others]
         return statistics.fmean([each for each in differences if each is not None] or [0.0])
 
-    def _item_std(self, others: Sequence[Observation], subset_bias: float) -> float:
+    def _item_std(self, others: Sequence[TrialCosts], subset_bias: float) -> float:
         theirs = [trial.items.get(self.rung) for trial in others]
         return item_std(self.own.items.get(self.rung), theirs, subset_bias)
 

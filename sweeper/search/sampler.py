@@ -35,7 +35,7 @@ from sweeper.search.cost_model.axes import (
 )
 from sweeper.search.cost_model.cost_model import CostModel, StudyCosts, Suggestion, Trials
 from sweeper.search.cost_model.gaussian_process import Vector, one_thread
-from sweeper.search.cost_model.observations import Observation, lowest_final
+from sweeper.search.cost_model.trial_costs import TrialCosts, lowest_final
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.spec import Scalar
 
@@ -95,7 +95,7 @@ class SweeperSampler:
             if (candidate.strategy, candidate.model) == (trial.strategy, trial.model)
         }
 
-    def choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
+    def choose(self, number: int, seen: Sequence[TrialCosts]) -> tuple[str, dict[str, Scalar]]:
         """The candidate of a trial, and values of its searched parameters.
 
         Args:
@@ -104,9 +104,9 @@ class SweeperSampler:
         with one_thread():
             return self._choose(number, seen)
 
-    def _choose(self, number: int, seen: Sequence[Observation]) -> tuple[str, dict[str, Scalar]]:
+    def _choose(self, number: int, seen: Sequence[TrialCosts]) -> tuple[str, dict[str, Scalar]]:
         generator = np.random.default_rng([self._space.seed, number])
-        by_key: dict[str, list[Observation]] = defaultdict(list)
+        by_key: dict[str, list[TrialCosts]] = defaultdict(list)
         for trial in seen:
             by_key[trial.key].append(trial)
         before = self.untrained.with_heads(self._candidates, by_key)
@@ -129,7 +129,7 @@ class SweeperSampler:
         proposal = self._untried_proposal(best, by_key[best])
         return best, proposal or (suggestions.get(best) or suggestion(best)).point
 
-    def _trials_of(self, key: str, seen: Sequence[Observation], untrained: Untrained) -> Trials:
+    def _trials_of(self, key: str, seen: Sequence[TrialCosts], untrained: Untrained) -> Trials:
         own, candidate = list(seen), self._candidates[key]
         if any(trial.cost is not None for trial in seen):
             initial = untrained.as_trial(key, candidate, self._axes[key], self._constants(key))
@@ -153,10 +153,10 @@ class SweeperSampler:
             if parameter.searched
         }
 
-    def _untried_proposal(self, key: str, own: Sequence[Observation]) -> dict[str, Scalar]:
+    def _untried_proposal(self, key: str, own: Sequence[TrialCosts]) -> dict[str, Scalar]:
         """The proposed configuration as this candidate's first draw; empty if it was tried."""
-        drawn = [trial for trial in own if trial.origin == "search"]
-        point = self._proposed_point(key) if not drawn else {}
+        drawn = any(trial.searched for trial in own)
+        point = {} if drawn else self._proposed_point(key)
         return {} if any(trial.parameters == point for trial in own) else point
 
     def _proposed_point(self, key: str) -> dict[str, Scalar]:
@@ -165,20 +165,20 @@ class SweeperSampler:
             return {}
         return candidate.searched(candidate.defaults(proposed.parameters))
 
-    def _earlier_prior(self, key: str, own: Sequence[Observation]) -> ProposedTrial | None:
+    def _earlier_prior(self, key: str, own: Sequence[TrialCosts]) -> ProposedTrial | None:
         """The proposal of an earlier study as a prior, unless it is worse than the default."""
         proposed, point = self._proposed.get(key), self._proposed_point(key)
         if proposed is None:
             return None
         ended = [trial for trial in own if trial.cost is not None or trial.failed]
         tried = [trial for trial in ended if trial.parameters == point]
-        default = min((trial.rank for trial in ended if trial.origin == "default"), default=None)
-        if tried and (tried[0].failed or (default is not None and tried[0].rank > default)):
+        defaults = [trial.rank for trial in ended if trial.config.origin == "default"]
+        if tried and (tried[0].failed or (defaults and tried[0].rank > min(defaults))):
             return None
         return proposed
 
 
-def statistics_of(seen: Sequence[Observation]) -> StudyCosts:
+def statistics_of(seen: Sequence[TrialCosts]) -> StudyCosts:
     """Statistics over the trials of all candidates: spread and best cost."""
     done = sorted(trial.cost for trial in seen if trial.complete and trial.cost is not None)
     better = done[: max(2, (len(done) + 1) // 2)]
@@ -186,7 +186,7 @@ def statistics_of(seen: Sequence[Observation]) -> StudyCosts:
     return StudyCosts(spread, lowest_final(seen))
 
 
-def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> list[str]:
+def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[TrialCosts]]) -> list[str]:
     """The candidates that do not always fail; all of them if there is none.
 
     Args:
@@ -196,13 +196,13 @@ def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]
     return [key for key in keys if not _always_fails(seen.get(key, ()))] or [*keys]
 
 
-def _always_fails(trials: Sequence[Observation]) -> bool:
+def _always_fails(trials: Sequence[TrialCosts]) -> bool:
     if any(trial.complete for trial in trials):
         return False
     return sum(1 for trial in trials if trial.failed) >= FAILURES_ALLOWED
 
 
-def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -> str | None:
+def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[TrialCosts]]) -> str | None:
     """The candidate that is next because it has too few trials; None if there is none.
 
     Args:
@@ -214,12 +214,12 @@ def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[Observation]]) -
     return untried[0] if untried else _fewest_trials(keys, by_key)
 
 
-def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[Observation]]) -> str | None:
+def _fewest_trials(keys: Sequence[str], by_key: Mapping[str, Sequence[TrialCosts]]) -> str | None:
     """The young candidate with the fewest searched trials.
 
     None if young candidates have had their share of the searched trials.
     """
-    searched = {key: sum(trial.origin == "search" for trial in by_key[key]) for key in keys}
+    searched = {key: sum(trial.searched for trial in by_key[key]) for key in keys}
     due = YOUNG_SHARE / len(keys) * sum(searched.values()) - 0.5
     behind = [
         key

@@ -22,7 +22,7 @@ from sweeper.constraints import Limit
 from sweeper.objective import Objective
 from sweeper.plans import Configuration, Plan, Space, StrategySpace
 from sweeper.search import optuna_space
-from sweeper.search.cost_model.observations import Observation, as_costs, observation
+from sweeper.search.cost_model.trial_costs import TrialCosts, as_costs
 from sweeper.search.cost_model.untrained import NOTHING, Untrained
 from sweeper.search.named import OURS, make_pruner, make_sampler
 from sweeper.search.pruner import GO_ON, PruningDecision, SweeperPruner, rung_title, value_text
@@ -60,6 +60,7 @@ class Search:
         objective: The objective of the study.
         untried: The starts that are still to be tried, in order.
         candidates: Candidates by key, in the plan's order.
+        trials: All trials by number.
 
     Raises:
         SpecError: The sampler or pruner cannot be created.
@@ -79,10 +80,8 @@ class Search:
     _sampler: SweeperSampler = field(init=False)
     _pruner: BasePruner | SweeperPruner = field(init=False)
     _samplers: dict[int, BaseSampler] = field(default_factory=dict)
-    _trials: list[Configuration] = field(default_factory=list)
-    _reports: list[dict[int, RungReport]] = field(default_factory=list)
-    _observed: dict[int, Observation] = field(default_factory=dict)
-    _for_pruner: dict[int, Observation] = field(default_factory=dict)
+    trials: list[TrialCosts] = field(default_factory=list)
+    _for_pruner: list[TrialCosts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -123,7 +122,7 @@ class Search:
             state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=origin
         )
         self.study.add_trial(running)
-        self._begin(trial)
+        self._observe(trial, {})
         self.restart(trial.number, reports)
         began = next((start for start in self.untried if self._is_start(trial, start)), None)
         if began is not None:
@@ -136,7 +135,7 @@ class Search:
     def ask(self) -> Configuration:
         """The next trial: an untried start, or the sampler's choice."""
         start = self.untried.pop(0) if self.untried else None
-        number, origin = len(self._trials), start.origin if start else "search"
+        number, origin = len(self.trials), start.origin if start else "search"
         given = start.parameters if start else {}
         fixed: dict[str, Scalar] = {}
         if start is not None:
@@ -158,14 +157,14 @@ class Search:
         trial = Configuration.taken_from(
             candidate, number=number, parameters=parameters, origin=origin
         )
-        self._begin(trial)
+        self._observe(trial, {})
         return trial
 
     def report(self, number: int, report: RungReport) -> PruningDecision:
         """Record a rung of a running trial, and decide whether the trial goes on."""
         self._add_report(number, report)
         if isinstance(self._pruner, SweeperPruner):
-            return self._pruner.decide(self._for_pruner[number], list(self._for_pruner.values()))
+            return self._pruner.decide(self._for_pruner[number], self._for_pruner)
         # The only rung of a one-trial strategy is its last. Halving pruners would compare its loss
         # with the first rungs of all later trials.
         own, trial = self._for_pruner[number], self._optuna_trial(number)
@@ -180,15 +179,14 @@ class Search:
     def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
         """Begin an interrupted trial again; only these of its rungs count."""
         self._optuna_trial(number).intermediate_values = {}
-        self._reports[number] = {}
-        self._observe(number)
+        self._observe(self.trials[number].config, {})
         for report in reports:
             self._add_report(number, report)
 
     def tell(self, number: int, result: TrialResult) -> None:
         """End a trial."""
-        self._observe(number, result)
-        trial, ended = self._optuna_trial(number), self._observed[number]
+        trial = self._optuna_trial(number)
+        ended = self._observe(self.trials[number].config, self.trials[number].reports, result)
         trial.user_attrs[SECONDS] = result.seconds
         if result.failure:
             trial.user_attrs[FAILURE] = result.failure.kind
@@ -204,43 +202,45 @@ class Search:
             sampler.after_trial(self.study, trial, state, values)
         self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
-    def seen(self) -> list[Observation]:
+    def seen(self) -> list[TrialCosts]:
         """All trials by number, as the sampler sees them."""
-        seen = list(self._observed.values())
-        return seen if self.objective.at_rungs else as_costs(seen)
+        return self.trials if self.objective.at_rungs else as_costs(self.trials)
 
     def median(self, number: int, rung: int) -> float | None:
         """The median over the candidate's other trials at a rung; None if there are none."""
         own, objective = self._for_pruner[number], self.objective
-        same = [trial for trial in self._for_pruner.values() if trial.key == own.key]
+        same = [trial for trial in self._for_pruner if trial.key == own.key]
         costs = [trial.reported[rung] for trial in same if trial is not own and trial.has(rung)]
         if not costs or not own.has(rung):
             return None
         middle = statistics.median(costs)
         return objective.value(middle) if objective.at_rungs else middle
 
-    def _begin(self, trial: Configuration) -> None:
-        self._trials.append(trial)
-        self._reports.append({})
-        self._observe(len(self._trials) - 1)
-
     def _add_report(self, number: int, report: RungReport) -> None:
         """Keep a report."""
-        self._reports[number][report.rung] = report
-        self._observe(number)
+        trial = self.trials[number]
+        self._observe(trial.config, {**trial.reports, report.rung: report})
         cost = self._for_pruner[number].reported[report.rung]
         self._optuna_trial(number).intermediate_values[report.rung] = self.objective.study_value(
             cost
         )
 
-    def _observe(self, number: int, result: TrialResult | None = None) -> None:
-        """Update a trial as sampler and pruner see it; the pruner's has the costs reported at
-        rungs."""
-        trial = self._trials[number]
-        view = observation(trial, self._reports[number], result, self.space, self.limits)
-        self._observed[number] = self._for_pruner[number] = view
-        if result is not None and view.complete and not self.objective.at_rungs:
-            self._for_pruner[number] = replace(view, cost=result.validation_loss)
+    def _observe(
+        self,
+        config: Configuration,
+        reports: Mapping[int, RungReport],
+        result: TrialResult | None = None,
+    ) -> TrialCosts:
+        """Add or update a trial as sampler and pruner see it; the pruner's has the costs reported
+        at rungs."""
+        number = config.number
+        trial = TrialCosts.of(config, reports, result, self.space, self.limits)
+        for_pruner = trial
+        if result is not None and trial.complete and not self.objective.at_rungs:
+            for_pruner = replace(trial, cost=result.validation_loss)
+        self.trials[number : number + 1] = [trial]
+        self._for_pruner[number : number + 1] = [for_pruner]
+        return trial
 
     def _optuna_trial(self, number: int) -> FrozenTrial:
         """Optuna's trial; changes to it change the study, which is in memory."""

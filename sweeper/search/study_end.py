@@ -130,7 +130,7 @@ def _target(search: Search, target: float | None) -> str:
 def _settled(search: Search) -> str:
     # Defaults and the user's own trials are always run.
     running = (trial for trial in search.seen() if trial.running)
-    if search.untried or any(trial.origin != "search" for trial in running):
+    if search.untried or any(not trial.searched for trial in running):
         return ""
     return gains_too_little(search)
 

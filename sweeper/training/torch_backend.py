@@ -179,7 +179,7 @@ class TorchBackend:
 
     @cached_property
     def _reference_models(self) -> dict[str, parts.OutsideModel]:
-        """Reference models that plug-ins compare with, by name."""
+        """Reference models that features compare with, by name."""
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 
@@ -214,7 +214,7 @@ class TorchBackend:
         self._underway.should_stop = should_stop
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
-            if config.gpus > 1:
+            if config.setup.gpus > 1:
                 job.plan = self._plan
             result = train_trial(job)
             context = shared.context
@@ -245,11 +245,11 @@ class TorchBackend:
             programs = samples(self._spec)
             return with_answers(score, shared, base, spec, programs, context.mixed, baseline.prompt)
         shared = self.shared(config.model)
-        mixed = autocast_dtype(config.precision)
+        mixed = autocast_dtype(config.setup.precision)
         evaluator = Evaluator(
             shared.context.task,
             shared.context.items("test"),
-            config.evaluation_batch,
+            config.setup.evaluation_batch,
             mixed,
             underway=self._underway.steps("scoring test"),
         )
@@ -308,7 +308,7 @@ def scores_on_test(
         name=name,
         trial=config.number if config else None,
         seed=config.seed if config else None,
-        loss=evaluation.loss,
+        test_loss=evaluation.loss,
         metrics=evaluation.metrics | figure,
         item_scores=tuple(map(float, items)),
         item_losses=tuple(evaluation.losses.tolist()),

@@ -63,13 +63,18 @@ def sections(parts: Iterable[Section]) -> Table:
     return grid
 
 
-def show_page(page: RenderableType) -> None:
-    """Print a page to stdout, wrapped at the terminal's width or at ``MAX_WIDTH``."""
-    console = out()
+def lines_of(page: RenderableType, console: Console) -> list[str]:
+    """The lines of a page, wrapped at the console's width or at ``MAX_WIDTH``."""
     with console.capture() as output:
         console.print(page, width=min(console.width, MAX_WIDTH), soft_wrap=False)
-    for line in output.get().splitlines():
-        print(line.rstrip(), file=console.file)
+    return [line.rstrip() for line in output.get().splitlines()]
+
+
+def show_page(page: RenderableType) -> None:
+    """Print a page to stdout."""
+    console = out()
+    for line in lines_of(page, console):
+        print(line, file=console.file)
 
 
 def out() -> Console:

@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Protocol
 
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from sweeper import units
@@ -27,8 +28,8 @@ from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
-from sweeper.views.console import LogFormat, ProgressMode, can_encode_bars, err, is_live
-from sweeper.views.notebook import pre
+from sweeper.views.console import LogFormat, ProgressMode, can_encode_bars, err, is_live, text
+from sweeper.views.notebook import html_of
 from sweeper.views.work_progress import Hidden, sentence
 from sweeper.visible import visible
 
@@ -243,8 +244,7 @@ class LiveProgress:
             self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
         if time.monotonic() - self._drawn_at >= 0.25:
             self._drawn_at = time.monotonic()
-            lines = view(status, self._console.width, self._screen)
-            self._live.update(Group(*map(Text, lines)), refresh=True)
+            self._live.update(view(status, self._console.width, self._screen), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -273,8 +273,9 @@ class NotebookProgress:
 
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
-        lines = [] if self._status is None else view(self._status, 100, self._screen)
-        self._handle.update(self._display.HTML(pre([*self._ended_lines, *lines])))
+        ended = map(text, self._ended_lines)
+        page = [] if self._status is None else [view(self._status, 100, self._screen)]
+        self._handle.update(self._display.HTML(html_of(Group(*ended, *page))))
 
     def close(self) -> None:
         self._draw()
@@ -299,39 +300,35 @@ def ended_line(event: Event, objective: Objective = LOSS, screen: Screen | None 
     )
 
 
-def view(status: Status, width: int, screen: Screen | None = None) -> list[str]:
-    """The lines of the live view for a terminal of ``width`` columns.
+def view(status: Status, width: int, screen: Screen | None = None) -> Group:
+    """The live view for a terminal of ``width`` columns.
 
     Below 80 columns, the bar and the medians are left out.
     """
     screen = screen or Screen()
-    lines = [plan_line(screen.plan)] if screen.plan else []
-    lines.append(_headline(status, width, screen))
-    free_lines = MAX_LINES - 1 - len(lines) - (status.outlook is not None)
+    head = [plan_line(screen.plan)] if screen.plan else []
+    head.append(_headline(status, width, screen))
+    free_lines = MAX_LINES - 1 - len(head) - (status.outlook is not None)
     rows = [
         _running_cells(job, width, status.objective, screen) for job in status.running[:free_lines]
     ]
-    lines += _aligned_columns(rows)
+    running, tail = Table.grid(padding=(0, 2, 0, 0)), []
+    filled = [column for column in zip(*rows, strict=True) if any(column)]
+    for row in zip(*filled, strict=True):
+        running.add_row(*map(text, row))
     if status.best is not None:
         best, title = status.best, status.objective.title
         default = f", best default {units.number(status.default.value)}" if status.default else ""
         name = "val" if status.objective.is_loss else title
         interval = f"{screen.interval}; " if screen.interval else ""
-        lines.append(
+        tail.append(
             f"best #{best.trial} {_parameters(best.strategy, best.parameters)}  "
             f"{name} {units.number(best.value)} ({interval}{status.objective.direction}){default}"
             f"{''.join(f', over the limit on {title}' for title in best.over_limits)}"
         )
     if status.outlook is not None:
-        lines.append(str(status.outlook))
-    return lines
-
-
-def _aligned_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows of a table with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    texts = (zip(row, widths, strict=True) for row in rows)
-    return ["  ".join(f"{cell:{w}}" for cell, w in row if w).rstrip() for row in texts]
+        tail.append(str(status.outlook))
+    return Group(*map(text, head), *([running] if rows else []), *map(text, tail))
 
 
 def _headline(status: Status, width: int, screen: Screen) -> str:

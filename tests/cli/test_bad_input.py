@@ -32,7 +32,7 @@ FILES = [
         "one class only",
         "rows.jsonl",
         lines(*[row(f"t {n}", "a") for n in range(20)]),
-        ["same label"],
+        ["two classes"],
     ),
     (
         "more classes than rows",

@@ -219,7 +219,7 @@ def test_max_rows_keeps_every_class_or_says_that_it_cannot(tmp_path):
     path = write(tmp_path / "rows.jsonl", questions(400, 20))
     dataset = loaded(path, max_rows=100)
     assert (dataset.rows, len(dataset.labels)) == (100, 20)
-    with pytest.raises(DataError, match="max_rows is 10, which is too few: train has no row of"):
+    with pytest.raises(DataError, match=r"10.* train "):
         loaded(path, max_rows=10)
 
 
@@ -261,43 +261,41 @@ def test_plain_text_is_the_data_of_a_domain_task(tmp_path):
 USELESS = {
     "one class only": (
         [{"text": f"t {n}", "label": "x"} for n in range(20)],
-        ["all rows have the same label, 'x' (20 rows)", "Is this the right column?"],
+        "single-class",
     ),
     "all labels but one seen once": (
         [
             *[{"text": f"t {n}", "label": "x"} for n in range(20)],
             {"text": "odd", "label": "lonely"},
         ],
-        ["only 'x' of 2 labels occurs in more than one row", "merge these"],
+        "single-class",
     ),
     "more classes than half the rows": (
         [{"text": f"t {n}", "label": f"l {n}"} for n in range(20)],
-        ["20 different labels in 20 rows", "If it is free text"],
+        "too-many-classes",
     ),
     "too few inputs": (
         [{"text": "same", "label": "ab"[n % 2]} for n in range(20)],
-        ["no row is left for validation", "no row is left for test", "has 1 different input;"],
+        "empty-split",
     ),
     "nothing but empties": (
         [{"text": "", "label": "a"} for _ in range(20)],
-        ["no row is left for train"],
+        "empty-split",
     ),
 }
 
 
 def test_a_link_to_nothing_is_named_as_such(tmp_path):
     (tmp_path / "rows.jsonl").symlink_to("nowhere.jsonl")
-    with pytest.raises(DataError, match="this link leads to no file or folder"):
+    with pytest.raises(DataError):
         loaded(tmp_path / "rows.jsonl")
 
 
 @pytest.mark.parametrize("case", USELESS)
-def test_useless_data_is_refused_with_what_to_do(tmp_path, case):
-    rows, said = USELESS[case]
-    with pytest.raises(DataError) as error:
+def test_useless_data_is_refused_with_its_code(tmp_path, case):
+    rows, code = USELESS[case]
+    with pytest.raises(DataError, check=lambda error: error.code == code):
         loaded(write(tmp_path / "rows.jsonl", rows))
-    for part in said:
-        assert part in str(error.value)
 
 
 def test_a_train_split_of_one_class_is_refused_even_if_validation_has_two(tmp_path):
@@ -428,7 +426,7 @@ def test_a_prompt_is_built_from_several_columns(tmp_path):
     assert {"f(3) returns a number\n\nInput: 3", "f(6) returns a number\n\nInput:"} <= asked
     said = " ".join(dataset.warnings)
     assert "`input`, which a template uses, is empty in 1 of 40 rows (line 7)" in said
-    with pytest.raises(DataError, match=r"no column 'cod' for the template .*\n.*'code'"):
+    with pytest.raises(DataError, match="'cod'"):
         loaded(path, "code", columns={"prompt": "{cod} {input}"})
 
 
@@ -468,17 +466,17 @@ def test_a_folder_without_data_for_training_is_refused(tmp_path, names):
 
 def test_paths_that_do_not_exist_are_refused_with_a_near_match(tmp_path):
     write(tmp_path / "question.jsonl", questions(9))
-    with pytest.raises(DataError, match=r"Did you mean 'question\.jsonl'"):
+    with pytest.raises(DataError, match=r"'question\.jsonl'"):
         loaded(tmp_path / "questions.jsonl")
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError):
         loaded(tmp_path / "question.jsonl", test=str(tmp_path / "nowhere" / "x.jsonl"))
-    with pytest.raises(DataError, match="no data was named"):
+    with pytest.raises(DataError):
         load(DataSpec(), "classification")
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path):
     path = write(tmp_path / "rows.jsonl", questions(40))
-    with pytest.raises(DataError, match="validation and test would take 120% of the rows"):
+    with pytest.raises(DataError, match="120%"):
         loaded(path, validation_fraction=0.6, test_fraction=0.6)
 
 
@@ -497,12 +495,13 @@ FUZZ = settings(
 )
 
 
-def loads_or_refuses(path, task):
+def whole_or_refused(path, task) -> bool:
+    """Whether a file gives all splits, if it is not refused."""
     try:
         dataset = loaded(path, task)
     except (DataError, NotInstalled):
-        return
-    assert all(dataset.splits[split] for split in SPLITS)
+        return True
+    return all(dataset.splits[split] for split in SPLITS)
 
 
 @FUZZ
@@ -510,7 +509,7 @@ def loads_or_refuses(path, task):
 def test_any_bytes_load_or_are_refused(tmp_path, data, suffix, task):
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(data)
-    loads_or_refuses(path, task)
+    assert whole_or_refused(path, task)
 
 
 @FUZZ
@@ -518,7 +517,7 @@ def test_any_bytes_load_or_are_refused(tmp_path, data, suffix, task):
 def test_any_text_loads_or_is_refused(tmp_path, text, suffix):
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    loads_or_refuses(path, "classification")
+    assert whole_or_refused(path, "classification")
 
 
 @FUZZ
@@ -526,7 +525,7 @@ def test_any_text_loads_or_is_refused(tmp_path, text, suffix):
 def test_any_json_rows_load_or_are_refused(tmp_path, rows, task):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(rows))
-    loads_or_refuses(path, task)
+    assert whole_or_refused(path, task)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,7 @@ from sweeper.backend import Decision
 from sweeper.execution import coordinator
 from sweeper.execution.coordinator import RunOutcome, run_sweep
 from sweeper.execution.job import (
-    BaselineSaid,
     Close,
-    Do,
     Hello,
     Job,
     JobEnded,
@@ -31,11 +29,9 @@ from sweeper.execution.job import (
     Order,
     Ready,
     RungAnswer,
-    RungSaid,
     Stop,
     line_of,
     read_message,
-    read_order,
 )
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.execution.state import attempts
@@ -104,7 +100,7 @@ class FakePool:
                 self._workers[name] = _Worker()
 
     def send(self, worker: str, order: Order) -> None:
-        order = read_order(line_of(order))
+        order = read_message(line_of(order))
         if worker in self._workers:
             self._workers[worker].orders.append(order)
 
@@ -124,18 +120,18 @@ class FakePool:
             return self.hello if worker.greeted == 1 else self.ready
         if worker.part is None:
             order = worker.orders.pop(0) if worker.orders else None
-            if isinstance(order, Do):
-                self.jobs.append(order.job)
-                job = order.job
+            if isinstance(order, Job):
+                self.jobs.append(order)
+                job = order
                 name = f"score-{job.name}" if job.kind == "test" else job.name
                 known = self.parts.get(f"{name}/{job.attempt}") or self.parts.get(name)
                 worker.part = (known or does_well)(self.run, job)
                 worker.said = None
             return Dies(0) if isinstance(order, Close | Stop) else None
         answer = worker.orders.pop(0) if worker.orders else None
-        if isinstance(worker.said, RungSaid):
+        if isinstance(worker.said, RungReport):
             assert answer is not None, "a rung was not answered at once"
-        if isinstance(answer, Stop) and not isinstance(worker.said, RungSaid):
+        if isinstance(answer, Stop) and not isinstance(worker.said, RungReport):
             worker.part, name = None, self.jobs[-1].name
             worker.orders.append(Close())
             return JobEnded(name=name, done=False, end="interrupted", detail="told to stop")
@@ -170,13 +166,13 @@ def does_well(run: RunFolder, job: Job) -> Part:
     if job.kind == "baselines":
         for name, loss in (("majority", 1.9), ("tfidf", 0.8)):
             result = BaselineResult(name=name, title=name, validation_loss=loss)
-            yield BaselineSaid(result=result)
+            yield result
     elif job.kind == "test":
         write_score(run, job)
     else:
         report = None
         for report in reports(job):
-            answer = yield RungSaid(report=report)
+            answer = yield report
             if isinstance(answer, Stop):
                 yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to")
                 return
@@ -206,8 +202,7 @@ def is_silent(after: int = 0) -> Plays:
     """A part of which nothing more is heard after some rungs."""
 
     def part(run: RunFolder, job: Job) -> Part:
-        for report in reports(job, after):
-            yield RungSaid(report=report)
+        yield from reports(job, after)
         while True:
             yield None
 
@@ -222,8 +217,7 @@ def _some_rungs(
     *,
     whole: bool = False,
 ) -> Part:
-    for report in reports(job, after):
-        yield RungSaid(report=report)
+    yield from reports(job, after)
     if whole:
         write_result(run, job)
     yield end(job)
@@ -236,7 +230,7 @@ def saves_and_stops(rung: int) -> Plays:
         said = []
         for report in reports(job, rung):
             said.append(report)
-            yield RungSaid(report=report)
+            yield report
         make_checkpoint(run, job, said)
         yield JobEnded(name=job.name, done=False, end="interrupted", detail="told to stop")
 
@@ -289,7 +283,8 @@ def result_of(job: Job, state: str, rung: int = RUNGS, **fields: object) -> Tria
         "state": state, "validation_loss": loss_at(job.config, rung) if complete else None,
         "pruned_at_rung": None if complete else rung, "optimizer_steps": 5 * rung,
         "training_seconds": rung, "weights": "weights" if complete else None,
-        "micro_batch": job.config.micro_batch, "evaluation_batch": job.config.evaluation_batch,
+        "micro_batch": job.config.setup.micro_batch,
+        "evaluation_batch": job.config.setup.evaluation_batch,
     }  # fmt: skip
     return TrialResult.model_validate({**known, **fields})
 
@@ -301,7 +296,12 @@ def write_result(run: RunFolder, job: Job, **fields: object) -> None:
 
 def write_score(run: RunFolder, job: Job) -> None:
     score = TestScore(
-        name=job.name, trial=job.trial, loss=1.0, metrics={}, items_sha256="", item_scores=(1.0,)
+        name=job.name,
+        trial=job.trial,
+        test_loss=1.0,
+        metrics={},
+        items_sha256="",
+        item_scores=(1.0,),
     )
     score.write(folder(run, job) / SCORE)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.backend import Interrupted
-from sweeper.execution.job import JobEnded, Message, RungSaid
+from sweeper.execution.job import JobEnded, Message
 from sweeper.execution.worker.link import Link
 from sweeper.execution.worker.session import Session
 from sweeper.runfolder import RunFolder
-from sweeper.trials import TrialConfig, TrialResult
+from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 # How many times workers kill themselves, and where in turn. Workers that die before they have got
 # anywhere, one after the other, would look like a broken installation: such moments stand apart.
@@ -90,12 +90,12 @@ def install(run: RunFolder) -> None:
     say = Link.say
 
     def told(link: Link, message: Message) -> None:
-        if isinstance(message, RungSaid):
+        if isinstance(message, RungReport):
             moment(run, "before report")
         if isinstance(message, JobEnded) and message.done:
             moment(run, "after write")
         say(link, message)
-        if isinstance(message, RungSaid):
+        if isinstance(message, RungReport):
             moment(run, "after report")
         if isinstance(message, JobEnded) and message.done:
             moment(run, "told")
@@ -136,13 +136,13 @@ def memory(config: TrialConfig) -> TrialConfig:
     if not MEMORY:
         return config
     micro, evaluation = map(int, MEMORY.split(":"))
-    effective = config.micro_batch * config.gradient_accumulation_steps
-    fits = next(n for n in range(min(micro, config.micro_batch), 0, -1) if effective % n == 0)
+    effective = config.setup.micro_batch * config.setup.gradient_accumulation_steps
+    fits = next(n for n in range(min(micro, config.setup.micro_batch), 0, -1) if effective % n == 0)
     return config.model_copy(
         update={
             "micro_batch": fits,
             "gradient_accumulation_steps": effective // fits,
-            "evaluation_batch": min(evaluation, config.evaluation_batch),
+            "evaluation_batch": min(evaluation, config.setup.evaluation_batch),
         }
     )
 

@@ -44,7 +44,9 @@ def few(make):
 
 def test_a_loss_is_not_under_zero(few):
     found = compute(few)
-    losses = [one.loss for one in found.tested] + [one.validation_loss for one in found.finalists]
+    losses = [one.test_loss for one in found.tested] + [
+        one.validation_loss for one in found.finalists
+    ]
     gains = figures_of(few, cost).gains
     losses += [one for gain in gains for one in (gain.default, gain.best)]
     assert all(0 <= loss.low <= loss.value <= loss.high for loss in losses)
@@ -69,7 +71,7 @@ def test_no_share_is_larger_than_that_of_a_model_without_a_mistake(make):
 def test_a_share_of_a_loss_ends_at_a_loss_of_zero(make):
     run = make(task="instruction", strategies=("lora", "full"), trials=8)
     found = compute(run)
-    loss = {model.name: model.loss.value for model in found.tested}
+    loss = {model.name: model.test_loss.value for model in found.tested}
     share = figures_of(run, strategies).quality_share
     zero, whole = loss["zero_shot"], loss[f"trial-{share.second_trial}"]
     assert share.share.value < share.share.high <= zero / (zero - whole)

@@ -67,7 +67,7 @@ def test_rows_that_are_collected_leave_memory_to_others(tmp_path, monkeypatch):
     path.write_text("".join(f'{{"text": "row {n} of many"}}\n' for n in range(1000)))
     data = read_rows(DataSpec(path=str(path)), "domain")
     for collect in (lambda: data.usable, lambda: load(DataSpec(path=str(path)), "domain")):
-        with pytest.raises(DataError, match="do not fit into memory"):
+        with pytest.raises(DataError):
             collect()
 
 

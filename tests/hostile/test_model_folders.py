@@ -38,7 +38,7 @@ def written(tmp_path, source):
 )
 def test_a_hostile_chat_template_is_a_message(tmp_path, monkeypatch, source, says):
     monkeypatch.setattr(templates, "TIMEOUT_SECONDS", 3 if says == "took longer" else 30)
-    with pytest.raises(ModelError, match="chat template") as caught:
+    with pytest.raises(ModelError) as caught:
         written(tmp_path, source)
     assert says in str(caught.value)
 

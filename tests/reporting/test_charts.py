@@ -1,8 +1,8 @@
 """Charts: valid specs, small SVG, labels apart, nothing drawn that was not measured."""
 
-import doctest
 import itertools
 import json
+import math
 import re
 from typing import get_args
 
@@ -12,18 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper import resources
-from sweeper.findings.findings import CurvePoint
-from sweeper.reporting.charts import cost_quality, draw, scales
+from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import dodge, fit, focus
 from sweeper.reporting.page import page
 from sweeper.reporting.palette import GLYPHS, look
-from sweeper.reporting.sections import curves, parameters
+from sweeper.reporting.sections import curves
 from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
-
-
-@pytest.mark.parametrize("module", [cost_quality, curves, draw, scales, parameters])
-def test_doctests(module):
-    assert doctest.testmod(module).failed == 0
+from sweeper.trials import RungReport
 
 
 def test_every_spec_is_valid_vega_lite(report, monkeypatch):
@@ -62,9 +57,9 @@ def test_texts_of_users_are_only_ever_data(report, monkeypatch):
 def test_a_gap_in_a_curve_is_not_joined(report):
     found = report(trials=6, prune=False)
     row = found.findings.trials[0]
-    points = list(row.curve)
-    points[3] = points[3].model_copy(update={"validation_loss": None})
-    broken = row.model_copy(update={"curve": tuple(points)})
+    points = list(row.rungs)
+    points[3] = points[3].model_copy(update={"validation_loss": math.nan})
+    broken = row.model_copy(update={"rungs": tuple(points)})
     findings = found.findings.model_copy(update={"trials": (broken, *found.findings.trials[1:])})
     whole = drawn_lines(draw.render_svg(curves.curves(found.findings, "")), 0)
     parts = drawn_lines(draw.render_svg(curves.curves(findings, "")), 0)
@@ -83,8 +78,8 @@ def test_above_six_hundred_curves_the_best_and_a_sample_of_each_strategy_are_dra
     rows = []
     for number in range(1500):
         row = found.trials[number % 12]
-        point = CurvePoint(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
-        rows.append(row.model_copy(update={"number": number, "curve": (point,)}))
+        point = RungReport(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
+        rows.append(row.model_copy(update={"number": number, "rungs": (point,)}))
     best = {s.best_trial for s in found.strategies if s.best_trial is not None}
     shown = curves.drawn_trials(found.model_copy(update={"trials": tuple(rows)}))
     assert len(shown) <= curves.MAX_CURVES
@@ -148,20 +143,20 @@ def test_scores_far_below_the_rest_lie_off_the_low_end():
     assert (scale.low, scale.high) == (-mirrored.high, -mirrored.low)
 
 
-@pytest.mark.parametrize("chart", ["cost", "trials", "hparams", "curves"])
-def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(chart, report):
+def test_a_loss_far_above_the_rest_is_an_arrow_at_the_edge_and_in_the_caption(report):
     found = page(report(trials=16, prune=False, strategies=("lora",), losses={6: 9.0}))
-    section = next(section for section in found.sections if section.id == chart)
-    figure = next(block for block in section.blocks if block.kind == "figure")
-    said = "1 curve leaves the drawn" if chart == "curves" else r"an arrow at its edge: #6 [89]\."
-    assert re.search(said, figure.note)
-    panel = figure.options[0][1] if chart == "cost" else figure.panels[0]
-    spec = json.loads(panel.spec)
-    arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._UP]
-    rows = [row for layer in arrows for row in spec["datasets"][layer["data"]["name"]]]
-    assert [row["trial"] for row in rows] == ["6"]
-    others = [row["y"] for rows in spec["datasets"].values() for row in rows if "y" in row]
-    assert max(y for y in others if y is not None) <= rows[0]["y"]
+    sections = {section.id: section for section in found.sections}
+    for chart in ("cost", "trials", "hparams", "curves"):
+        figure = next(block for block in sections[chart].blocks if block.kind == "figure")
+        said = "1 curve leaves" if chart == "curves" else r"an arrow at its edge: #6 [89]\."
+        assert re.search(said, figure.note), chart
+        panel = figure.options[0][1] if chart == "cost" else figure.panels[0]
+        spec = json.loads(panel.spec)
+        arrows = [layer for layer in layers(spec) if layer["mark"].get("shape") == draw._UP]
+        rows = [row for layer in arrows for row in spec["datasets"][layer["data"]["name"]]]
+        assert [row["trial"] for row in rows] == ["6"], chart
+        others = [row["y"] for rows in spec["datasets"].values() for row in rows if "y" in row]
+        assert max(y for y in others if y is not None) <= rows[0]["y"], chart
 
 
 def layers(spec):
@@ -189,7 +184,7 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
     text = draw.clean_svg(raw, 'a "title"', "<what>")
     assert 'data-trial="17"' in text
     assert 'transform="translate(10,20.1)"' in text
-    assert 'd="M0,0l10.1,5.7"' in text
+    assert 'd="M0,0L10.1,5.7"' in text
     assert "&#34;title&#34;" in text
     assert "&lt;what&gt;" in text
     for gone in ("style=", "aria-roledescription", "X-axis", "white", "<text></text>"):

@@ -9,8 +9,8 @@ from section_figures import blocks_of
 
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.plans import DECLARED
-from sweeper.reporting.find_sections import sections
 from sweeper.reporting.markdown import markdown, plain
+from sweeper.reporting.page import sections
 from sweeper.reporting.palette import look
 from sweeper.reporting.sections import rules, verdict
 from sweeper.reporting.sections._plan import declared_table

@@ -14,8 +14,7 @@ from sweeper.findings.findings import Findings, Limitation
 from sweeper.plans import Plan
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
-from sweeper.reporting.markdown import markdown
-from sweeper.reporting.modelcard import model_card
+from sweeper.reporting.markdown import markdown, model_card
 from sweeper.reporting.write import html, write_report
 from sweeper.trials import TrialResult
 
@@ -111,7 +110,7 @@ def test_tables_have_one_line_a_trial_and_one_a_rung(reports):
     assert list(trials[0])[:6] == [
         "trial", "strategy", "model", "origin", "state", "validation_loss",
     ]  # fmt: skip
-    assert len(curves) == sum(len(trial.curve) for trial in findings.trials)
+    assert len(curves) == sum(len(trial.rungs) for trial in findings.trials)
     assert {row["state"] for row in trials} == {"COMPLETE", "PRUNED", "FAIL"}
     assert float(trials[0]["parameter.learning_rate"]) > 0
     pruned = next(row for row in trials if row["state"] == "PRUNED")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.constraints import Limit
-from sweeper.plans import Parameter
-from sweeper.search.alone import Space, StrategySpace, TrialBudget
+from sweeper.plans import Configuration, Origin, Parameter
+from sweeper.search.alone import Space, StrategySpace, TrialBudget, TrialCosts
+from sweeper.spec import Scalar
 from sweeper.trials import Failure, Measure, RungReport, State, TrialResult
 
 RATE = Parameter(
@@ -41,3 +42,20 @@ def beyond(violation: float | None) -> dict[str, Measure]:
     """Measures of a trial that is so far beyond ``LIMIT``."""
     measure = Measure(title="lost", unit="points", value=violation or 0.0)
     return {} if violation is None else {LIMIT.measure: measure}
+
+
+def costs(
+    cost: float | None,
+    *,
+    key: str = "lora",
+    state: State | None = "COMPLETE",
+    number: int = 0,
+    origin: Origin = "search",
+    parameters: dict[str, Scalar] | None = None,
+    seconds: float = 0.0,
+    **fields: Any,
+) -> TrialCosts:
+    """A trial with this cost, in this state; None for one that is running."""
+    config = Configuration(number=number, strategy=key, origin=origin)
+    result = None if state is None else ended(state, cost, seconds)
+    return TrialCosts(config, key, parameters or {}, result=result, cost=cost, **fields)

@@ -36,19 +36,20 @@ def test_the_example_of_the_documentation_runs_and_finds_its_optimum(capsys) -> 
     made: dict[str, object] = {}
     exec(example.group(1), made)
     searched = made["searched"]
-    assert searched.best.trial.strategy == "lora"
-    assert searched.best.trial.parameters["learning_rate"] == pytest.approx(2e-3, rel=1.0)
+    assert searched.best.config.strategy == "lora"
+    assert searched.best.config.parameters["learning_rate"] == pytest.approx(2e-3, rel=1.0)
     assert "20 trials have ended" in capsys.readouterr().out
 
 
 def test_defaults_come_first_and_trials_tell_how_they_ended() -> None:
     searched = search(SPACE, bowl, StopCondition(trials=12))
-    assert [one.trial.strategy for one in searched.trials[:2]] == ["lora", "full"]
-    assert searched.trials[0].trial.parameters == {"learning_rate": 2e-4}
+    assert [one.config.strategy for one in searched.trials[:2]] == ["lora", "full"]
+    assert searched.trials[0].config.parameters == {"learning_rate": 2e-4}
     assert {one.result.state for one in searched.trials} == {"COMPLETE", "PRUNED"}
     assert all(one.result.pruned_because for one in searched.trials if one.result.state == "PRUNED")
     assert searched.best is not None
-    assert searched.cost(searched.best) == min(map(searched.cost, searched.trials))
+    finals = [one.final for one in searched.trials if one.final is not None]
+    assert searched.best.final == min(finals)
 
 
 def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
@@ -63,8 +64,8 @@ def test_a_pruned_objective_is_closed_and_costs_what_it_took_so_far() -> None:
     searched = search(SPACE, objective, StopCondition(trials=12))
     assert len(closed) == 12
     stopped = next(one for one in searched.trials if one.result.state == "PRUNED")
-    assert stopped.result.seconds == stopped.reports[-1].seconds < 16
-    assert searched.cost(stopped) == math.inf
+    assert stopped.result.seconds == [*stopped.reports.values()][-1].seconds < 16
+    assert stopped.final is None
     assert searched.seconds == sum(one.result.seconds for one in searched.trials)
 
 
@@ -108,7 +109,8 @@ def test_a_diverged_trial_fails_and_the_search_goes_on(how: str) -> None:
         yield from bowl(strategy, parameters)
 
     searched = search(SPACE, objective, StopCondition(trials=8))
-    assert {one.result.state for one in searched.trials if one.trial.strategy == "full"} == {"FAIL"}
+    full = [one for one in searched.trials if one.key == "full"]
+    assert {one.result.state for one in full} == {"FAIL"}
     assert any(one.result.state == "COMPLETE" for one in searched.trials)
 
 
@@ -159,7 +161,7 @@ def test_a_strategy_without_anything_to_search_may_be_started_more_than_once() -
     both = SPACE.model_copy(update={"candidates": (*SPACE.candidates, fixed)})
     starts = [Configuration(strategy="fixed")] * 4
     searched = search(both, bowl_anyhow, StopCondition(trials=8), starts=starts)
-    assert sum(one.trial.strategy == "fixed" for one in searched.trials) == 4
+    assert sum(one.config.strategy == "fixed" for one in searched.trials) == 4
 
 
 def bowl_anyhow(strategy, parameters):
@@ -182,12 +184,12 @@ def test_base_models_compete_and_the_worse_one_is_pruned_by_the_best_of_all() ->
     searched = search(space, objective, StopCondition(trials=16))
     states = {model: [] for model in ("small", "large")}
     for one in searched.trials:
-        states[one.trial.model].append(one.result.state)
+        states[one.config.model].append(one.result.state)
     assert states["small"][:2] == ["COMPLETE", "PRUNED"]
     assert states["large"][:2] == ["COMPLETE"] * 2
     assert len(states["large"]) > len(states["small"])
     assert searched.best is not None
-    assert searched.best.trial.model == "large"
+    assert searched.best.config.model == "large"
 
 
 def test_a_plan_is_searched_like_a_space() -> None:
@@ -195,5 +197,5 @@ def test_a_plan_is_searched_like_a_space() -> None:
         yield report(8, 0.4 if strategy == "head" else 0.3, 1.0)
 
     searched = search(make_plan(), objective, StopCondition(trials=6))
-    assert [one.trial.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
-    assert sum(one.trial.strategy == "head" for one in searched.trials) == 1
+    assert [one.config.strategy for one in searched.trials[:3]] == ["lora", "full", "head"]
+    assert sum(one.config.strategy == "head" for one in searched.trials) == 1

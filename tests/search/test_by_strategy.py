@@ -21,8 +21,8 @@ def bowl(strategy: str, parameters: dict[str, float]) -> Iterator[RungReport]:
 def test_every_second_trial_belongs_to_the_strategy_that_leads_and_its_rate_is_found() -> None:
     sampler = "benchmarks.search.by_strategy:GaussianProcess"
     searched = search(SPACE, bowl, StopCondition(trials=14), sampler=sampler)
-    strategies = [one.trial.strategy for one in searched.trials]
+    strategies = [one.config.strategy for one in searched.trials]
     assert set(strategies[3::2]) == {"lora"}
     assert set(strategies[2::2]) == {"lora", "full"}
     assert searched.best is not None
-    assert searched.best.trial.parameters["learning_rate"] == pytest.approx(1e-3, rel=0.5)
+    assert searched.best.config.parameters["learning_rate"] == pytest.approx(1e-3, rel=0.5)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spaces import costs
 
-from sweeper.search.cost_model.observations import Observation, best_so_far
+from sweeper.search.cost_model.trial_costs import TrialCosts, best_so_far
 from sweeper.search.pruner import (
     final_costs,
     forecast,
@@ -17,12 +18,8 @@ from sweeper.search.pruner import (
 from sweeper.trials import MAX_ITEMS, FirstItems
 
 
-def one(losses: dict[int, float], loss: float | None = None, rungs: int = 8) -> Observation:
-    curve = best_so_far(losses)
-    complete = loss is not None
-    return Observation(
-        0, "lora", {}, loss, complete, False, False, "search", curve, losses, rungs=rungs
-    )
+def one(losses: dict[int, float], loss: float | None = None, rungs: int = 8) -> TrialCosts:
+    return costs(loss, state="PRUNED" if loss is None else "COMPLETE", reported=losses, rungs=rungs)
 
 
 def test_a_trial_is_expected_to_gain_what_others_gained_with_less_doubt_the_more_there_are() -> (

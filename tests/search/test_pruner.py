@@ -10,7 +10,7 @@ from spaces import ended, report
 
 from sweeper.facts.record import LabelCount
 from sweeper.plans import Configuration, Parameter, Plan
-from sweeper.search.cost_model.observations import Observation, observation
+from sweeper.search.cost_model.trial_costs import TrialCosts
 from sweeper.search.pruner import PruningDecision, SweeperPruner, guessing_loss
 from sweeper.search.search import Search
 from sweeper.spec import Scalar
@@ -34,30 +34,33 @@ def trial(
     items: dict[int, FirstItems] | None = None,
     loss: float | None = None,
     **searched: Scalar,
-) -> Observation:
+) -> TrialCosts:
     searched |= {"learning_rate": 2e-5, "head_init": start}
     known = items or {}
     reports = {k: report(k, value, first_items=known.get(k)) for k, value in losses.items()}
     final = losses.get(8, min(losses.values())) if loss is None else loss
     result = None if state is None else ended(state, final)
     chosen = Configuration(strategy=strategy, origin=origin, parameters=searched)
-    return observation(chosen, reports, result, PLAN)
+    return TrialCosts.of(chosen, reports, result, PLAN)
 
 
-def numbered(trials: list[Observation]) -> list[Observation]:
-    return [replace(one, number=number) for number, one in enumerate(trials)]
+def numbered(trials: list[TrialCosts]) -> list[TrialCosts]:
+    return [
+        replace(one, config=one.config.model_copy(update={"number": number}))
+        for number, one in enumerate(trials)
+    ]
 
 
-def ask(others: list[Observation], own: Observation, plan: Plan = PLAN) -> PruningDecision:
+def ask(others: list[TrialCosts], own: TrialCosts, plan: Plan = PLAN) -> PruningDecision:
     trials = numbered([*others, own])
     return SweeperPruner(plan).decide(trials[-1], trials)
 
 
-def complete(*finals: float, **fields: str) -> list[Observation]:
+def complete(*finals: float, **fields: str) -> list[TrialCosts]:
     return [trial(curve(final), COMPLETE, **fields) for final in finals]
 
 
-def running(final: float, rungs: int, **fields: str) -> Observation:
+def running(final: float, rungs: int, **fields: str) -> TrialCosts:
     return trial(curve(final, rungs), RUNNING, **fields)
 
 
@@ -117,7 +120,7 @@ def test_a_trial_that_doubt_cannot_tell_from_the_best_goes_on() -> None:
     assert not ask(noisy, running(0.40, 4)).prune
 
 
-def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> Observation:
+def scored(losses: dict[int, float], pattern: list[float], whole: float = 1.0) -> TrialCosts:
     """A trial whose rungs see items of such a pattern, of many; ends are on all of them."""
     state = COMPLETE if 8 in losses else RUNNING
     items = _items(losses, pattern)
@@ -167,13 +170,13 @@ def test_a_trial_is_judged_by_those_that_train_as_long_as_it_does() -> None:
     longer = lora.model_copy(update={"parameters": {**lora.parameters, "num_train_epochs": epochs}})
     plan = plan.model_copy(update={"candidates": (longer,)})
 
-    def of(length: float, losses: dict[int, float], state: State | None) -> Observation:
+    def of(length: float, losses: dict[int, float], state: State | None) -> TrialCosts:
         rungs = round(8 * length / 2)
         final = min(losses.values())
         made = trial(losses, state, strategy="lora", loss=final, num_train_epochs=length)
         return replace(made, rungs=rungs)
 
-    def asked(own: Observation, *others: Observation) -> bool:
+    def asked(own: TrialCosts, *others: TrialCosts) -> bool:
         return ask([*others], own, plan).prune
 
     long = [of(2.0, curve(0.3 + k / 100), COMPLETE) for k in range(4)]
@@ -202,7 +205,7 @@ def test_while_few_of_a_strategy_ended_all_of_its_start_are_the_measure() -> Non
 
 
 def test_few_trials_of_all_strategies_are_a_more_doubtful_measure_than_its_own() -> None:
-    def trials(*strategies: str) -> list[Observation]:
+    def trials(*strategies: str) -> list[TrialCosts]:
         finals = zip((0.30, 0.33, 0.40), strategies, strict=True)
         return [trial({3: 0.5, 8: one}, COMPLETE, strategy=of) for one, of in finals]
 

@@ -4,13 +4,14 @@ from spaces import ended, report
 
 from benchmarks.search.pruning import enveloped, foreseen
 from sweeper.plans import Configuration
-from sweeper.search.alone import EndedTrial
+from sweeper.search.alone import TrialCosts
 
 
-def tried(number: int, loss: float | None, seconds: tuple[float, ...]) -> EndedTrial:
-    reports = tuple(report(rung, 1.0, at) for rung, at in zip((2, 4, 8), seconds, strict=False))
+def tried(number: int, loss: float | None, seconds: tuple[float, ...]) -> TrialCosts:
+    reports = {rung: report(rung, 1.0, at) for rung, at in zip((2, 4, 8), seconds, strict=False)}
     result = ended("FAIL" if loss is None else "COMPLETE", loss, seconds[-1])
-    return EndedTrial(Configuration(number=number, strategy="lora"), reports, result)
+    config = Configuration(number=number, strategy="lora")
+    return TrialCosts(config, "lora", {}, reports, result, loss)
 
 
 def test_only_searched_trials_that_will_not_lead_are_stopped_at_the_first_rung() -> None:
@@ -27,7 +28,7 @@ def test_only_searched_trials_that_will_not_lead_are_stopped_at_the_first_rung()
 
 def test_a_trial_without_an_early_rung_counts_in_full() -> None:
     trial, result = Configuration(number=1, strategy="head"), ended("COMPLETE", 0.6, 3.0)
-    head = EndedTrial(trial, (report(8, 0.6, 3.0),), result)
+    head = TrialCosts(trial, "head", {}, {8: report(8, 0.6, 3.0)}, result, 0.6)
     assert foreseen([tried(0, 0.5, (2.0, 4.0, 8.0)), head], 1, 2) == 11.0
 
 

@@ -2,30 +2,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spaces import costs
+
+from sweeper.plans import Origin
 from sweeper.search import sampler
-from sweeper.search.cost_model.observations import Observation
+from sweeper.search.cost_model.trial_costs import TrialCosts
 
 
 def trials(
-    key: str, *losses: float | None, seconds: float = 0.0, origin: str = "search"
-) -> list[Observation]:
+    key: str, *losses: float | None, seconds: float = 0.0, origin: Origin = "search"
+) -> list[TrialCosts]:
     return [
-        Observation(
-            0, key, {}, loss, loss is not None, False, loss is None, origin, {}, {}, seconds
+        costs(
+            loss,
+            key=key,
+            state="FAIL" if loss is None else "COMPLETE",
+            origin=origin,
+            seconds=seconds,
         )
         for loss in losses
     ]
 
 
-def by_key(seen: list[Observation]) -> dict[str, list[Observation]]:
+def by_key(seen: list[TrialCosts]) -> dict[str, list[TrialCosts]]:
     return {key: [one for one in seen if one.key == key] for key in {one.key for one in seen}}
 
 
-def alive(keys: list[str], seen: list[Observation]) -> list[str]:
+def alive(keys: list[str], seen: list[TrialCosts]) -> list[str]:
     return sampler.without_failed(keys, by_key(seen))
 
 
-def in_turn(keys: list[str], seen: list[Observation]) -> str | None:
+def in_turn(keys: list[str], seen: list[TrialCosts]) -> str | None:
     return sampler.next_young(keys, by_key(seen))
 
 
@@ -65,7 +72,7 @@ def test_many_candidates_that_are_young_take_turns_and_no_more_than_their_share(
 
 
 def test_a_candidate_whose_trial_still_runs_is_not_given_another_one() -> None:
-    running = [replace(one, running=True) for one in trials("a", 0.0)]
+    running = [replace(one, result=None) for one in trials("a", 0.0)]
     seen = trials("a", 0.9, origin="default") + trials("b", *[0.2] * 4)
     assert in_turn(["a", "b"], seen) == "a"
     assert in_turn(["a", "b"], seen + running) is None

@@ -63,7 +63,7 @@ def test_a_trial_that_begins_again_is_judged_by_the_rungs_that_count() -> None:
     search.restart(number, [report(1, 0.6)])
     assert search.seen()[0].reported == {1: 0.6}
     assert search.report(number, report(2, math.inf)).prune
-    assert search.seen()[0].origin == "default"
+    assert search.seen()[0].config.origin == "default"
 
 
 @pytest.mark.parametrize("state", ["FAIL", "PRUNED"])

@@ -47,5 +47,5 @@ def test_what_cannot_be_is_refused(tiny_base):
     with pytest.raises(ModelError, check=lambda error: error.code == "mixture-of-experts"):
         Adapter().apply(tiny_base("mixtral"), {"reduction_factor": 4}, setting)
     parameters = {"reduction_factor": 4, "placement": "pfeifer"}
-    with pytest.raises(UsageError, match="Did you mean 'pfeiffer'"):
+    with pytest.raises(UsageError, match="'pfeiffer'"):
         Adapter().apply(tiny_base("llama"), parameters, setting)

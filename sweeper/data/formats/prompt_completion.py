@@ -6,46 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sweeper.data.examples import Example, Message
-from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape
+from sweeper.data.formats.row_format import RawRow, RoleTests, RowFormat, Shape, is_text
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
     TOOLS,
     answered_example,
     conversation_example,
-    is_answer_or_turns,
+    is_answer,
     is_anything,
-    is_text_or_turns,
+    is_turns,
     system_message,
     turns_of,
 )
 from sweeper.data.table import Fields
 
-_PAIRS = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "canonical_solution"),
-    ("prompt", "code"),
-    ("prompt", "solution"),
-    ("prompt", "output"),
-    ("prompt", "answer"),
+_COMPLETIONS = (
+    ("prompt", "completion response canonical_solution code solution output answer"),
     ("input", "output"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("question", "answers"),
+    ("question", "answer response answers"),
     ("inputs", "targets"),
     ("source", "target"),
-    ("query", "response"),
-    ("query", "answer"),
+    ("query", "response answer"),
     ("docstring", "code"),
     ("text", "code"),
     ("dialogue", "summary"),
-    ("article", "highlights"),
-    ("article", "summary"),
+    ("article", "highlights summary"),
     ("document", "summary"),
     ("text", "summary"),
     ("problem", "solution"),
 )
+_PAIRS = [(prompt, name) for prompt, names in _COMPLETIONS for name in names.split()]
 
 
 class PromptCompletion(RowFormat):
@@ -63,8 +54,8 @@ class PromptCompletion(RowFormat):
         for prompt, completion in _PAIRS
     )
     values: ClassVar[RoleTests] = {
-        "prompt": is_text_or_turns,
-        "completion": is_answer_or_turns,
+        "prompt": lambda value: is_text(value) or is_turns(value),
+        "completion": lambda value: is_answer(value) or is_turns(value),
         "tests": is_anything,
         "tools": is_anything,
     }

@@ -31,12 +31,19 @@ RoleTests = Mapping[str, Callable[[object], bool]]
 """From a role to the test of its values."""
 
 
-class EmptyRow(ValueError):
-    """A row without input or without answer."""
-
-
 class Unusable(ValueError):
     """A row that cannot become an example; its text says why, to be counted."""
+
+
+EMPTY_ROW = "it is empty"
+"""The reason that is given for a row without input or answer."""
+
+
+class EmptyRow(Unusable):
+    """A row without input or without answer."""
+
+    def __init__(self) -> None:
+        super().__init__(EMPTY_ROW)
 
 
 @dataclass(frozen=True)

@@ -27,22 +27,13 @@ TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 _SPEAKER_KEYS = ("from", "role")
 """Keys for the role of a turn: ShareGPT's, then OpenAI's."""
 
-_ROLES: dict[str, MessageRole] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
+_NAMES: dict[MessageRole, tuple[str, ...]] = {
+    "system": ("system", "developer"),
+    "user": ("user", "human"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bard", "bing", "model", "function_call"),
+    "tool": ("tool", "function", "observation"),
 }
+_ROLES = {name: role for role, names in _NAMES.items() for name in names}
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:
@@ -64,22 +55,12 @@ def is_turns(value: object) -> bool:
     return turns_of(value) is not None
 
 
-def is_text_or_turns(value: object) -> bool:
-    """Whether a value is text, or a list of turns in place of it."""
-    return is_text(value) or is_turns(value)
-
-
 def is_answer(value: object) -> bool:
     """Whether a value is text, several accepted answers, or SQuAD's object of answers."""
     if isinstance(value, dict):
         value = value.get("text")
         return value == [] or is_text(value)
     return is_text(value)
-
-
-def is_answer_or_turns(value: object) -> bool:
-    """Whether a value is an answer, or a list of turns in place of it."""
-    return is_answer(value) or is_turns(value)
 
 
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
@@ -142,9 +123,13 @@ def with_assertions(example: Example) -> list[Message]:
 
 def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
     """The example of a conversation."""
+    try:
+        tools = extras_json(tools=tools_of(row.value("tools")))
+    except ValueError as error:
+        raise Unusable(f"`{row.columns['tools']}` is not a list of tools") from error
     messages = tuple(
         replace(message, content=without_surrogates(message.content))
-        for message in _conversation(turns, row.text("system"), _tools(row))
+        for message in _conversation(turns, row.text("system"), tools)
     )
     if not all(turn.content.strip() or turn.more or turn.role == "tool" for turn in messages):
         raise EmptyRow
@@ -152,14 +137,6 @@ def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> 
     # A tool call as the answer is compared in the text that a model writes.
     references = (text_with_calls(messages[-1]),) if messages[-1].more else ()
     return Example(key, row.line, messages=messages, references=references, tests=_tests(row))
-
-
-def _tools(row: RawRow) -> str:
-    """The tools of a row, as its system message keeps them."""
-    try:
-        return extras_json(tools=tools_of(row.value("tools")))
-    except ValueError as error:
-        raise Unusable(f"`{row.columns['tools']}` is not a list of tools") from error
 
 
 def _tests(row: RawRow) -> tuple[str, ...]:

@@ -183,8 +183,6 @@ def _encoding_of(sample: bytes) -> str:
     as often as for cp1252. Of these two, the one that decodes more bytes as letters is taken.
     """
     guess = _guess(sample, _NON_LATIN_ENCODINGS) if _NON_LATIN.search(sample) else ""
-    return guess or max(_LATIN, key=lambda name: _letters(sample.decode(name, "replace")))
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalpha, text))
+    return guess or max(
+        _LATIN, key=lambda name: sum(map(str.isalpha, sample.decode(name, "replace")))
+    )

@@ -90,13 +90,8 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
         if fields == header:
             table.leave_out(line, "the line with names, repeated", dialect.delimiter.join(fields))
         elif len(fields) > len(names):
-            table.leave_out(
-                line,
-                "more fields than there are columns",
-                dialect.delimiter.join(fields),
-                f"{len(fields)} fields, but there are {len(names)} columns",
-                "Put quotation marks around text that contains the delimiter.",
-            )
+            reason = "more fields than there are columns"
+            table.leave_out(line, reason, dialect.delimiter.join(fields))
         else:
             yield line, dict(zip(names, fields, strict=False))
 
@@ -167,16 +162,11 @@ def _has_header(lines: list[list[str]]) -> bool:
 
 def _is_no_name(cell: str) -> bool:
     """Whether a cell is too much text or a number, and so no column's name."""
-    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
-    return len(cell) > MAX_NAME_CHARACTERS or sentence or _is_number(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
+    with suppress(ValueError):
         float(cell)
-    except ValueError:
-        return False
-    return True
+        return True
+    sentence = len(cell.split()) > 2 and cell[-1] in ".?!"
+    return len(cell) > MAX_NAME_CHARACTERS or sentence
 
 
 def titles_and_table(

@@ -94,11 +94,10 @@ def _check_extent(file: BinaryIO, limit: MemoryLimit) -> None:
                     size += len(chunk)
                     for name, number in _POSITION.findall(tail + chunk):
                         rows = max(rows, int(number))
-                        columns = max(columns, reduce(_next_letter, name.upper(), 0))
+                        # A is 1, AB is 28
+                        column = reduce(
+                            lambda number, letter: 26 * number + letter - 64, name.upper(), 0
+                        )
+                        columns = max(columns, column)
                     limit.check(size, cells=rows * columns)
                     tail = chunk[-_TAG_BYTES:]
-
-
-def _next_letter(number: int, letter: int) -> int:
-    """The number of a column, letter by letter: A is 1, AB is 28."""
-    return 26 * number + letter - ord("A") + 1

@@ -121,15 +121,6 @@ def _check_shards(named: FilesBySplitName, where: str) -> None:
                 must_be_one([path.name for path in paths], stem, where)
 
 
-def split_of(name: str) -> Split | None:
-    """The split that a file's name stands for.
-
-    >>> split_of("train-00000-of-00002.parquet"), split_of("fewshot_dev.jsonl")
-    ('train', None)
-    """
-    return SPLIT_NAMES.get(_stem(PurePosixPath(name)).lower())
-
-
 def _stem(path: PurePosixPath) -> str:
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     return _SHARD.sub("", name.rsplit(".", 1)[0]) or name

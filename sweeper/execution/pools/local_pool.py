@@ -13,9 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from sweeper.child_process import GPU_SETTINGS, GPU_SHARE, start_child
+from sweeper.child_process import GPU_SHARE, TORCH_SETTINGS, start_child
 from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
@@ -188,7 +186,7 @@ class LocalPool:
         own = dict(self.environments[int(name) - self.first])
         # GPUs were chosen among the user's visible ones; the user's thread counts take precedence.
         gpus = {key: own[key] for key in own if key in (VISIBLE, GPU_SHARE)}
-        return {**GPU_SETTINGS, **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
+        return {**TORCH_SETTINGS, **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
@@ -232,7 +230,7 @@ class LocalPool:
         *lines, process.pending = process.pending.split(b"\n")
         for line in lines:
             # Ignore the incomplete line of a worker that was killed while it wrote.
-            with contextlib.suppress(ValidationError):
+            with contextlib.suppress(ValueError):
                 yield read_message(line)
 
     def _gone(self, name: str, process: Process, status: int) -> WorkerGone:

@@ -96,7 +96,7 @@ def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
     by_name = baselines(run)
     for score in seal.scores:
         baseline = by_name.get(score.name) if score.trial is None else None
-        figures = {"test_loss": score.loss, "test_metrics": score.metrics}
+        figures = {"test_loss": score.test_loss, "test_metrics": score.metrics}
         filled = baseline.model_copy(update=figures) if baseline is not None else None
         if filled is not None and filled != baseline:
             filled.write(run.baselines / f"{score.name}.json")

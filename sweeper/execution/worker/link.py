@@ -11,18 +11,15 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
-from pydantic import ValidationError
-
 from sweeper.execution.job import (
     Beat,
     Close,
-    Do,
     Job,
     Message,
     RungAnswer,
     Stop,
     line_of,
-    read_order,
+    read_message,
 )
 
 # A twelfth of the silence after which a worker counts as dead (worker_states.py).
@@ -99,12 +96,12 @@ class Link:
 
     def _hear(self, line: bytes) -> None:
         try:
-            order = read_order(line)
-        except ValidationError as error:
+            order = read_message(line)
+        except ValueError as error:
             print(f"not an order: {error}", file=sys.stderr, flush=True)
             return
-        if isinstance(order, Do):
-            self._jobs.put(order.job)
+        if isinstance(order, Job):
+            self._jobs.put(order)
         elif isinstance(order, RungAnswer):
             self._answers.put(order)
         elif isinstance(order, Stop):

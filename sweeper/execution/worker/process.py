@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from sweeper.backend import TRAINING, MakeBackend
-from sweeper.child_process import message_pipe
+from sweeper.child_process import message_pipe, uncollected_imports
 from sweeper.errors import RunError, near_match
 from sweeper.execution.job import Hello, Ready, WorkerRequest
 from sweeper.execution.worker.link import Link
@@ -35,7 +35,8 @@ def load_backend(name: str) -> MakeBackend:
         NotInstalled: A package that it imports is missing.
     """
     module_name, _, function = name.partition(":")
-    with needed_for(f"The training backend {name}", install_command("train")):
+    extra = install_command("train")
+    with needed_for(f"The training backend {name}", extra), uncollected_imports():
         module = importlib.import_module(module_name)
     if not hasattr(module, function):
         raise RunError(f"{module_name} has no {function!r}", fix=near_match(function, vars(module)))

@@ -22,7 +22,7 @@ from pathlib import Path
 from sweeper.backend import Backend, Decision, Interrupted
 from sweeper.errors import SweeperError
 from sweeper.execution.disk import no_room
-from sweeper.execution.job import BaselineSaid, Job, JobEnded, ProgressSaid, RungSaid
+from sweeper.execution.job import Job, JobEnded, ProgressSaid
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
@@ -110,7 +110,7 @@ class Session:
         if job.kind == "baselines":
             for baseline in backend.baselines():
                 self._pulse.beat()
-                self._link.say(BaselineSaid(result=baseline))
+                self._link.say(baseline)
                 if self._link.stopping():
                     raise Interrupted
         elif job.kind == "test":
@@ -131,7 +131,7 @@ class Session:
         def report(rung: RungReport) -> Decision:
             nonlocal because
             self._pulse.beat()
-            self._link.say(RungSaid(report=rung))
+            self._link.say(rung)
             answer = self._link.answer(self._pulse.beat)
             self._pulse.beat()
             because = answer.because if answer is not None else ""

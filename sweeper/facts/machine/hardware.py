@@ -49,7 +49,7 @@ def hardware_facts(spec: HardwareSpec, *, for_run: bool = False) -> HardwareFact
             fix="Name it with --gpu NAME or --gpu-memory GIB. On a CPU, leave --gpus out.",
             where="--gpus" if spec.gpus is not None else "--nodes",
         )
-    return _this_cpu()
+    return _this_cpu(spec)
 
 
 def needs_calibration(facts: HardwareFacts) -> bool:
@@ -126,7 +126,7 @@ def _in_table(device: DetectedGpu) -> Gpu | None:
         return None
 
 
-def _this_cpu() -> HardwareFacts:
+def _this_cpu(spec: HardwareSpec) -> HardwareFacts:
     """The facts about this processor, with its speed if it was calibrated."""
     cpu = processor()
     measured = calibration.read(cpu.name, cpu.cores)
@@ -142,4 +142,5 @@ def _this_cpu() -> HardwareFacts:
         bandwidth_gb_per_second=measured.bandwidth_gb_per_second if measured else None,
         cpu_cores=cpu.cores,
         ram_gib=cpu.memory_gib,
+        price_per_gpu_hour=spec.price_per_gpu_hour,
     )

@@ -191,11 +191,7 @@ class GeneralSet:
         return task, TokenizedSplit(task, [example for example, _ in useful])
 
     def measure(
-        self,
-        model: nn.Module,
-        batch: int,
-        mixed: Half | None,
-        count: int | None = None,
+        self, model: nn.Module, batch: int, mixed: Half | None, count: int | None = None
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back
@@ -207,7 +203,10 @@ class GeneralSet:
 
         Computed once for each form of the base.
         """
-        dtype, mixed = strategy.base_dtype(config.precision), autocast_dtype(config.precision)
+        dtype, mixed = (
+            strategy.base_dtype(config.setup.precision),
+            autocast_dtype(config.setup.precision),
+        )
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
         key = dtype, mixed, quantized is not None
         if key not in self._of_base:

@@ -19,17 +19,16 @@ from sweeper.cache import home
 from sweeper.errors import UsageError
 from sweeper.facts.machine.measured import path_of
 from sweeper.facts.record import Facts, HardwareFacts
-from sweeper.features.ledger._predictions import Scored
+from sweeper.features.ledger._predictions import DIFFERENCES, LEVEL, Scored
 from sweeper.spec import Task
 from sweeper.traits.traits import StrategyOnModel
 
 FOLDER = "ledger"
 OTHER = "other"
-#: Kinds of predictions whose intervals plans widen. Memory has corrections of its own, and the
-#: claims of rules stay as they are.
-WIDENED = frozenset({"trial-time", "sweep-time", "search-gain", "strategy-gap"})
 # A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
+# At most by this factor, a probability is nearer to a half: it is a toss-up then.
+MOST_NEARER = 10.0
 # A plan reads at most this many files.
 MOST_RUNS = 200
 # For each strategy, the points of each run with their standard error.
@@ -107,12 +106,18 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
         sweeper_version=__version__,
         device=facts.hardware.device,
         task=facts.task,
-        model_kind=kinds.pop() if len(kinds := {model.kind for model in facts.models}) == 1 else "",
+        model_kind=_model_kind(facts),
         train_rows=facts.data.train_rows,
         trials=trials,
         scored=tuple(_without_user_names(scored)),
     )
     entry.write(path)
+
+
+def _model_kind(facts: Facts) -> str:
+    """The kind of all models; empty where both compete."""
+    kinds = {model.kind for model in facts.models}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _without_user_names(scored: Iterable[Scored]) -> Iterator[Scored]:
@@ -170,26 +175,82 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
     return observed
 
 
-def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
-    """By kind, the factor on its interval with which the stated share would have held.
+def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, float] | None:
+    """The best loss of earlier runs of the task and kind of model, as a share of guessing.
 
-    Only for kinds that need more than 1, and that enough runs of this version have judged.
+    The median with a 90% interval: the conformal quantile of the factors to the median. None with
+    fewer than ``LEAST_RUNS`` runs.
     """
-    factors_by_kind: dict[str, float] = {}
-    same_version = [run for run in kept if run.sweeper_version == version]
-    kinds = dict.fromkeys(scored.kind for entry in same_version for scored in entry.scored)
-    for kind in filter(WIDENED.__contains__, kinds):
-        needs: list[float] = []
-        runs = 0
-        for entry in same_version:
-            run_needs = [s.need for s in entry.scored if s.kind == kind and s.need is not None]
-            needs += run_needs
-            runs += bool(run_needs)
-        stated = [s.stated for e in same_version for s in e.scored if s.kind == kind]
-        rank = math.ceil((len(needs) + 1) * fmean(stated))
-        if runs >= LEAST_RUNS and rank <= len(needs) and (factor := sorted(needs)[rank - 1]) > 1:
-            factors_by_kind[kind] = round(factor, 2)
-    return factors_by_kind
+    shares = [
+        scored.own
+        for entry in kept
+        if entry.task == facts.task and entry.model_kind == _model_kind(facts)
+        for scored in entry.scored
+        if scored.kind == "best-loss" and scored.observed
+    ]
+    if len(shares) < LEAST_RUNS:
+        return None
+    middle = median(shares)
+    factor = _quantile([max(share / middle, middle / share) for share in shares], LEVEL)
+    assert factor is not None
+    return round(middle, 4), round(middle / factor, 4), round(middle * factor, 4)
+
+
+def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
+    """By prediction, the factor on its interval with which the stated share would have held.
+
+    Only for predictions that need more than 1, and that enough runs of this version have judged.
+    The best loss follows ``best_loss`` instead.
+    """
+    needs: dict[str, list[tuple[int, float, float]]] = {}
+    events: dict[str, list[tuple[int, float, bool]]] = {}
+    for run, entry in enumerate(entry for entry in kept if entry.sweeper_version == version):
+        for scored in entry.scored:
+            if scored.unit == "probability" and scored.held is not None:
+                certainty = scored.widened * (scored.stated - 0.5)
+                events.setdefault(scored.kind, []).append((run, certainty, scored.held))
+            for name, need, level in _needs(scored):
+                needs.setdefault(name, []).append((run, need, level))
+    found = {
+        name: _quantile([need for _, need, _ in judged], fmean(level for *_, level in judged))
+        for name, judged in needs.items()
+        if _enough(judged)
+    }
+    found |= {
+        name: _nearer([certainty for _, certainty, _ in judged], [held for *_, held in judged])
+        for name, judged in events.items()
+        if _enough(judged)
+    }
+    return {name: round(factor, 2) for name, factor in found.items() if factor and factor > 1}
+
+
+def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
+    """The prediction whose interval it was, the factor that it needed, and the level for it."""
+    if scored.need is None or scored.kind == "best-loss":
+        return
+    if scored.kind != "memory":
+        yield scored.kind, scored.need, scored.stated
+        return
+    # Each end on its own: if models need less memory than predicted, more of it is not at risk.
+    for name, need in zip(("memory-low", "memory-high"), scored.needs_of_ends, strict=True):
+        yield name, need, (1 + scored.stated) / 2
+
+
+def _enough(judged: Sequence[tuple[int, float, object]]) -> bool:
+    return len({run for run, *_ in judged}) >= LEAST_RUNS
+
+
+def _quantile(needs: Sequence[float], level: float) -> float | None:
+    """The conformal quantile; None if there are too few."""
+    rank = math.ceil((len(needs) + 1) * level)
+    return sorted(needs)[rank - 1] if rank <= len(needs) else None
+
+
+def _nearer(certainties: Sequence[float], held: Sequence[bool]) -> float:
+    """The factor by which probabilities were further from a half than the events that occurred."""
+    right = fmean(held) - 0.5
+    stated = fmean(certainties)
+    return stated / right if right > stated / MOST_NEARER else MOST_NEARER
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
@@ -201,19 +262,19 @@ def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
             by_run.setdefault(run, []).append(scored)
     widening = factors(kept)
     kinds = tuple(
-        _summary_of(kind, version, runs, widening.get(kind, 1.0) if version == __version__ else 1.0)
+        _summary_of(kind, version, runs, widening if version == __version__ else {})
         for (kind, version), runs in sorted(by_kind.items())
     )
     return Summary(runs=len(kept), damaged=tuple(damaged), kinds=kinds)
 
 
 def _summary_of(
-    kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widened: float
+    kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widening: Mapping[str, float]
 ) -> KindSummary:
     scored = [score for of_run in runs.values() for score in of_run]
     judged = [score for score in scored if score.held is not None]
     held = sum(bool(score.held) for score in judged)
-    points = any(score.unit == "points" for score in scored)
+    points = any(score.unit in DIFFERENCES for score in scored)
     ends = [(s.low, s.high) for s in scored if s.low is not None and s.high is not None]
     widths = [high - low if points else high / low for low, high in ends if points or low > 0]
     held_on_clock = [_held_on_the_clock(score) for score in judged]
@@ -229,7 +290,8 @@ def _summary_of(
         clock_hit_rate=fmean(held_on_clock) if judged else None,
         width=median(widths) if widths else None,
         width_unit=("points" if points else "factor") if widths else "",
-        widened=widened,
+        # Memory has a factor for each end.
+        widened=max((f for name, f in widening.items() if name.startswith(kind)), default=1.0),
     )
 
 

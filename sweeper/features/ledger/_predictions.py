@@ -9,17 +9,19 @@ from typing import Literal
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Number, Record
+from sweeper.features.ledger.facts import LedgerFacts
+from sweeper.features.parts import record_of
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.memory.estimate import trial_gib
-from sweeper.planning.costs.corrections import interval_factor
+from sweeper.planning.costs.corrections import MemoryEnds, interval_factor, nearer_half
 from sweeper.plans import Candidate, Duration, Plan, Quality
 from sweeper.traits.traits import changes_base
 
 Kind = Literal[
-    "memory", "trial-time", "sweep-time", "money", "search-gain", "strategy-gap", "rule-gap",
-    "best-strategy", "fine-tuning-pays",
+    "memory", "trial-time", "sweep-time", "money", "best-loss", "search-gain", "strategy-gap",
+    "rule-gap", "more-rows", "best-strategy", "fine-tuning-pays",
 ]  # fmt: skip
-Unit = Literal["GiB", "s", "USD", "points", "probability"]
+Unit = Literal["GiB", "s", "USD", "share", "points", "percent", "probability"]
 Open = Literal["not-measured", "other-work", "no-points"]
 """Why a prediction is not judged: no figure was measured; the run did other work than was planned,
 such as without a phase; or the metric is not in points."""
@@ -28,6 +30,18 @@ such as without a phase; or the metric is not in points."""
 PREDICTIONS, SCORES = "predictions.json", "scores.json"
 #: The probability that an interval of a plan contains the measured value, and its normal quantile.
 LEVEL, DEVIATIONS = 0.9, 1.645
+#: Units of differences, which may be negative.
+DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
+# The lowest validation loss as a share of that of guessing, with a 90% interval: the prediction
+# interval of the logarithms of the best recorded trials (benchmarks/search/tables). With classes,
+# ten tasks from 0.045 to 0.81; guessing itself is the upper end. With texts, three: 0.14
+# (restaurants), 0.057 (benchmarks/rates/apertus.jsonl), 0.048 (PEFT's method comparison of
+# Llama-3.2-3B, the lowest loss of training).
+_LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
+# By how many per cent twice the rows lower the loss of the winner, and half the 90% interval: three
+# doublings of six curves (benchmarks/data_curve), as a prediction interval of six. The exponents of
+# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, are 5 to 22 per cent.
+_MORE_ROWS, _HALF = 15.0, 30.0
 # The strategy with which the quality of others is compared.
 _REFERENCE = "lora"
 
@@ -42,7 +56,9 @@ class PlanPrediction(Record):
         against: The strategy that this one is compared with.
         rule: The rule whose claim it is.
         stated: The probability with which the prediction should hold.
-        widened: Factor on the interval that earlier scores have led to.
+        widened: Factor on the interval that earlier scores have led to, or by which a probability
+            was nearer to a half.
+        widened_low: That on the lower end, where it differs.
     """
 
     kind: Kind
@@ -55,6 +71,7 @@ class PlanPrediction(Record):
     high: Number | None = None
     stated: float = Field(LEVEL, ge=0, le=1)
     widened: float = Field(1.0, ge=1)
+    widened_low: float | None = Field(None, ge=1)
 
 
 class Scored(PlanPrediction):
@@ -83,16 +100,22 @@ class Scored(PlanPrediction):
     def need(self) -> float | None:
         """The factor on the interval, before it was widened, at which the prediction just holds.
 
-        For an amount the factor is on both ends, for a difference in points on their distance.
+        For an amount the factor is on both ends, for a difference on their distance.
         """
         if self.held is None or self.low is None or self.high is None:
             return None
-        if self.unit == "points":
-            half = math.hypot((self.high - self.low) / 2 / self.widened, DEVIATIONS * self.error)
-            return abs(self.own - self.value) / half if half else None
-        low, own = self.low * self.widened, max(self.own, 1e-9)
-        high = max(self.high / self.widened, 1e-9)
-        return max(own / high, low / own)
+        if self.unit not in DIFFERENCES:
+            return max(self.needs_of_ends)
+        half = math.hypot((self.high - self.low) / 2 / self.widened, DEVIATIONS * self.error)
+        return abs(self.own - self.value) / half if half else None
+
+    @property
+    def needs_of_ends(self) -> tuple[float, float]:
+        """That of an amount that was judged, for its lower and its upper end."""
+        assert self.low is not None
+        assert self.high is not None
+        own, high = max(self.own, 1e-9), max(self.high / self.widened, 1e-9)
+        return self.low * (self.widened_low or self.widened) / own, own / high
 
 
 class Predictions(Artifact):
@@ -120,23 +143,26 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }
     for candidate, named in zip(own, pairs, strict=True):
-        yield _memory(named)
+        yield _memory(named, MemoryEnds.of(plan.facts))
         yield _seconds(plan, "trial-time", named.duration, named.strategy)
         reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
         if candidate.strategy != _REFERENCE:
             yield from _gaps(plan, candidate, named.strategy, reference)
     budget = plan.budget
-    yield _seconds(plan, "sweep-time", budget.sweep)
+    sweep = _seconds(plan, "sweep-time", budget.sweep)
+    yield sweep
     usd, low, high = budget.cost_usd, budget.cost_low_usd, budget.cost_high_usd
-    if usd and low is not None and high is not None:
-        yield _seconds(plan, "money", Duration(seconds=usd, low=low, high=high), unit="USD")
+    if usd is not None and low is not None and high is not None:
+        money = {"kind": "money", "unit": "USD", "value": usd, "low": low, "high": high}
+        yield sweep.model_copy(update=money)
     first = names[own[0].strategy, own[0].model]
     if plan.search_gain.sd:
         yield _points(plan, "search-gain", plan.search_gain, first)
+    yield from _best_loss(plan)
+    yield _more_rows(interval_factor(plan.facts, "more-rows"))
     if second := plan.runner_up:
-        yield _event(
-            "best-strategy", second.probability, first, names[second.strategy, second.model]
-        )
+        other = names[second.strategy, second.model]
+        yield _event(plan, "best-strategy", second.probability, first, other)
     frozen = [each for each in own if not changes_base(each.strategy)]
     trained = [each for each in own if changes_base(each.strategy) and each.model == own[0].model]
     if frozen and trained:
@@ -144,30 +170,55 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         trained_name, frozen_name = (
             names[each.strategy, each.model] for each in (trained[0], frozen[0])
         )
-        yield _event("fine-tuning-pays", probability, trained_name, frozen_name)
+        probability = nearer_half(probability, interval_factor(plan.facts, "fine-tuning-pays"))
+        yield _event(plan, "fine-tuning-pays", probability, trained_name, frozen_name)
 
 
-def _memory(candidate: Candidate) -> PlanPrediction:
+def _best_loss(plan: Plan) -> Iterator[PlanPrediction]:
+    """The lowest validation loss, where the loss of guessing is known."""
+    from sweeper.search.pruner import guessing_loss  # loads scipy, and each plan loads this module
+
+    if math.isfinite(guessing_loss(plan)):
+        prior = _LOSS_OF_CLASSES if plan.facts.task == "classification" else _LOSS_OF_TEXTS
+        record = record_of(plan.facts.features, "ledger", LedgerFacts)
+        value, low, high = (record.best_loss if record else None) or prior
+        yield PlanPrediction(kind="best-loss", unit="share", value=value, low=low, high=high)
+
+
+def _more_rows(widened: float) -> PlanPrediction:
+    """By how many per cent twice the rows lower the loss of the winner."""
+    low, high = _MORE_ROWS - widened * _HALF, _MORE_ROWS + widened * _HALF
+    return PlanPrediction(
+        kind="more-rows", unit="percent", value=_MORE_ROWS, low=low, high=high, widened=widened
+    )
+
+
+def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
     """The peak as a trial measures it, without the process and the driver."""
     memory = candidate.memory
     value = trial_gib(memory)
     overhead = memory.peak_gib - value
     low, high = max(0.0, memory.low_gib - overhead), memory.high_gib - overhead
     return PlanPrediction(
-        kind="memory", strategy=candidate.strategy, unit="GiB", value=value, low=low, high=high
+        kind="memory",
+        strategy=candidate.strategy,
+        unit="GiB",
+        value=value,
+        low=low,
+        high=high,
+        widened=ends.high,
+        widened_low=ends.low,
     )
 
 
-def _seconds(
-    plan: Plan, kind: Kind, duration: Duration, strategy: str = "", unit: Unit = "s"
-) -> PlanPrediction:
-    """A time, or the money for it. A sweep's interval is widened by both factors."""
+def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> PlanPrediction:
+    """A time. A sweep's interval is widened by both factors."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
         widened *= interval_factor(plan.facts, "sweep-time")
     value, low, high = duration.seconds, duration.low, duration.high
     return PlanPrediction(
-        kind=kind, strategy=strategy, unit=unit, value=value, low=low, high=high, widened=widened
+        kind=kind, strategy=strategy, unit="s", value=value, low=low, high=high, widened=widened
     )
 
 
@@ -192,12 +243,13 @@ def _points(
         value=quality.mean,
         low=quality.mean - half,
         high=quality.mean + half,
-        # A rule's claim is stated as it is; its effect on a strategy's quality is widened.
-        widened=1.0 if rule else interval_factor(plan.facts, kind),
+        widened=interval_factor(plan.facts, kind),
     )
 
 
-def _event(kind: Kind, probability: float, strategy: str, against: str) -> PlanPrediction:
+def _event(
+    plan: Plan, kind: Kind, probability: float, strategy: str, against: str
+) -> PlanPrediction:
     return PlanPrediction(
         kind=kind,
         strategy=strategy,
@@ -205,4 +257,5 @@ def _event(kind: Kind, probability: float, strategy: str, against: str) -> PlanP
         unit="probability",
         value=probability,
         stated=max(probability, 1 - probability),
+        widened=interval_factor(plan.facts, kind),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 
 from sweeper.evaluation.significance import paired_difference
@@ -12,6 +13,7 @@ from sweeper.findings.study.metric import headline
 from sweeper.findings.study.predicted_figures import PredictedFigure, predicted_figures
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import best_of, default_of
+from sweeper.search.pruner import guessing_loss
 
 _FIGURES = {"memory": "memory", "trial-time": "trial", "sweep-time": "sweep", "money": "money"}
 # Half the width of a 95% interval in standard errors.
@@ -25,6 +27,10 @@ def scores_of(predictions: Sequence[PlanPrediction], run: RunFiles) -> Iterator[
         if prediction.kind in _FIGURES:
             figure = figures.get((_FIGURES[prediction.kind], prediction.strategy))
             yield _score_amount(prediction, figure)
+        elif prediction.kind == "best-loss":
+            yield _score_best_loss(prediction, run)
+        elif prediction.kind == "more-rows":
+            yield _score_more_rows(prediction, run)
         elif prediction.unit == "probability":
             yield _score_event(prediction, run)
         else:
@@ -63,14 +69,63 @@ def _score_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
         return Scored.taken_from(prediction, open="not-measured")
     if headline(run.plan, run.seal).unit != "points":
         return Scored.taken_from(prediction, open="no-points")
-    if (difference := _difference(first, second, run)) is None:
+    return _judged_difference(prediction, _difference(first, second, run))
+
+
+def _judged_difference(prediction: PlanPrediction, measured: tuple[float, float] | None) -> Scored:
+    """The prediction with a difference and its standard error, by which the interval is wider."""
+    if measured is None:
         return Scored.taken_from(prediction, open="not-measured")
-    observed, error = difference
+    observed, error = measured
     assert prediction.low is not None
     assert prediction.high is not None
     tolerance = math.hypot((prediction.high - prediction.low) / 2, DEVIATIONS * error)
     held = abs(observed - prediction.value) <= tolerance
     return Scored.taken_from(prediction, observed=observed, error=error, held=held)
+
+
+def _score_best_loss(prediction: PlanPrediction, run: RunFiles) -> Scored:
+    """The lowest validation loss of the search, as a share of that of guessing."""
+    losses = [trial.result.validation_loss for trial in run.ranked if trial.result]
+    measured = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    if not measured:
+        return Scored.taken_from(prediction, open="not-measured")
+    observed = min(measured) / guessing_loss(run.plan)
+    assert prediction.low is not None
+    assert prediction.high is not None
+    held = prediction.low <= observed <= prediction.high
+    return Scored.taken_from(prediction, observed=observed, held=held)
+
+
+def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
+    """How the loss of the winner changed with the last doubling of its rows, seed by seed."""
+    winners = [run.seal.recommended, *run.seal.order] if run.seal else []
+    trials = (run.trial(number) for number in winners if number is not None)
+    trial = next(trials, None)
+    measured = _last_doubling(trial, run.plan.searched_rows) if trial else None
+    return _judged_difference(prediction, measured)
+
+
+def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
+    """Per cent of the loss that twice the rows took away, with the standard error.
+
+    From the trainings on the most rows and on the next fewer ones; None without two seeds in both.
+    """
+    by_rows: dict[int, dict[int, float]] = {}
+    for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
+        loss = training.result.validation_loss
+        if training.result.state == "COMPLETE" and loss is not None and 0 < loss < math.inf:
+            by_rows.setdefault(number, {})[training.seed] = loss
+    fewer, most = sorted(by_rows)[-2:] if len(by_rows) > 1 else (rows, rows)
+    seeds = sorted(by_rows.get(fewer, {}).keys() & by_rows.get(most, {}).keys())
+    if fewer == most or len(seeds) < 2:
+        return None
+    doublings = math.log2(most / fewer)
+    gains = [
+        100 * (1 - (by_rows[most][seed] / by_rows[fewer][seed]) ** (1 / doublings))
+        for seed in seeds
+    ]
+    return statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
 
 
 def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[float, float] | None:

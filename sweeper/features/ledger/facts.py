@@ -11,23 +11,32 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """Factors on intervals above 1, by the kind of prediction, and observed gaps.
+    """Factors on intervals above 1, by the kind of prediction, and what was observed.
 
     Args:
+        best_loss: Expected share of the loss of guessing, with the ends of its 90% interval.
         gaps: For each kind of model and strategy, the points of each run against LoRA with their
             standard error.
     """
 
     factors: dict[str, float] = Field(default_factory=dict)
+    best_loss: tuple[float, float, float] | None = None
     gaps: dict[str, dict[str, tuple[tuple[float, float], ...]]] = Field(default_factory=dict)
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine, unless the hardware was stated, and the gaps of all machines."""
-    from sweeper.features.ledger._ledger import MOST_RUNS, entries, factors, gaps, machine_of
+    """The factors of this machine, unless the hardware was stated, and what runs of all machines
+    observed."""
+    from sweeper.features.ledger import _ledger
 
-    factors_here = {}
+    factors: dict[str, float] = {}
     if facts.hardware.detected:
-        factors_here = factors(entries(machine_of(facts.hardware), MOST_RUNS)[0])
-    observed = gaps(entries(most=MOST_RUNS)[0], facts.task)
-    return LedgerFacts(factors=factors_here, gaps=observed) if factors_here or observed else None
+        here = _ledger.machine_of(facts.hardware)
+        factors = _ledger.factors(_ledger.entries(here, _ledger.MOST_RUNS)[0])
+    kept = _ledger.entries(most=_ledger.MOST_RUNS)[0]
+    record = LedgerFacts(
+        factors=factors,
+        best_loss=_ledger.best_loss(kept, facts),
+        gaps=_ledger.gaps(kept, facts.task),
+    )
+    return record if record != LedgerFacts() else None

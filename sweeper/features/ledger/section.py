@@ -94,9 +94,11 @@ def _title(scored: Scored) -> str:
         "trial-time": f"a full trial of {name}",
         "sweep-time": "the sweep",
         "money": "money",
+        "best-loss": "the best loss, as a share of that of guessing",
         "search-gain": f"gain over the default of {name}",
         "strategy-gap": f"{name} against {other}",
         "rule-gap": f"{name} against {other} by the rule {scored.rule}",
+        "more-rows": "what twice the rows take away of the loss",
         "best-strategy": f"{name} better than {other}",
         "fine-tuning-pays": f"{name} better than {other}, whose base stays frozen",
     }[scored.kind]
@@ -105,8 +107,10 @@ def _title(scored: Scored) -> str:
 def _figure(scored: Scored, value: float | None) -> str:
     if value is None:
         return words.DASH
-    if scored.unit == "probability":
+    if scored.unit in ("probability", "share"):
         return words.share(value)
+    if scored.unit == "percent":
+        return words.minus(f"{value:+.0f}%")
     if scored.unit == "s":
         return units.duration(value)
     if scored.unit == "points":

@@ -12,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 from tokenizers import Tokenizer
 from torch import nn
 
-from sweeper.features.quality._ranking import SpreadRequest, SpreadRows
+from sweeper.features.quality.rows import SpreadRequest, SpreadRows
 from sweeper.tasks.classification import pool
 from sweeper.tasks.task import padded
 from sweeper.training.base_model.lent_base import load_base

@@ -1,18 +1,31 @@
-"""The remedies and the choice of rows that a spec asks for, and the faults that a plan warns of."""
+"""The remedies and the choice of rows that a spec asks for, and the faults that a plan warns of.
+
+The best rows are those with the most trusted labels, or those that are spread over the features of
+the base model. Spread rows are chosen in a process with torch; the choice is kept in
+``SWEEPER_HOME``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 
+from sweeper.artifact import Artifact, Record
+from sweeper.cache import home
+from sweeper.child_process import in_child, request_line
 from sweeper.data.changes import ListedChange
-from sweeper.data.examples import Dataset
+from sweeper.data.examples import Dataset, Example
 from sweeper.data.faults import DataFault
-from sweeper.data.rows import DataRows
+from sweeper.data.rows import DataRows, FileRow
+from sweeper.errors import UsageError
+from sweeper.extras import TRAINING, require
+from sweeper.facts.dataset.bits_per_byte import weight_files
+from sweeper.facts.models.model import model_facts
 from sweeper.features.quality import _check
 from sweeper.features.quality._checked_rows import CheckedRows
 from sweeper.features.quality._fix import fix
 from sweeper.features.quality._kinds.base import FaultKind, kinds_by_name, remedies
-from sweeper.features.quality._ranking import rows_to_leave_out
+from sweeper.features.quality._trust import label_trust, reason_not_checked
 from sweeper.features.quality.options import Options
 from sweeper.spec import Spec
 
@@ -36,9 +49,88 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
 
 def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKind]:
     """The remedies that a spec asks for: those that use a model, or the others."""
-    options, where = (
-        spec.features.of(Options),
-        spec.places.where(("features", "quality", "remedies")),
-    )
-    asked = [kind for kind in kinds_by_name(options.remedies, where) if kind.uses_model == by_model]
-    return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)
+    options = spec.features.of(Options)
+    where = spec.places.where(("features", "quality", "remedies"))
+    named = kinds_by_name(options.remedies, where)
+    requested = [kind for kind in named if kind.uses_model == by_model]
+    return remedies(requested, options.all_safe and not by_model, CheckedRows.of(data), where)
+
+
+FUNCTION = "sweeper.features.quality._spread_rows:choose"
+_TIMEOUT_SECONDS = 24 * 3600
+TrainRows = Sequence[tuple[int, FileRow, Example]]
+
+
+class SpreadRequest(Record):
+    """Texts to choose ``count`` from, and the folder of the model for their features."""
+
+    folder: str
+    texts: tuple[str, ...]
+    count: int
+
+
+class SpreadRows(Artifact):
+    """The indexes of the chosen texts."""
+
+    chosen: tuple[int, ...]
+
+
+def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
+    """The rows of train that are not among the best, each with the reason.
+
+    Raises:
+        UsageError: The rows cannot be ranked like that.
+    """
+    keep = spec.features.of(Options).keep
+    train = [usable for usable in data.usable if usable[1].split == "train"]
+    if keep is None or len(train) <= keep.rows:
+        return
+    where = spec.places.where(("features", "quality", "keep", "by"))
+    if keep.by == "spread":
+        chosen = _spread(spec, train, keep.rows, where)
+        for n, (_, row, _) in enumerate(train):
+            if n not in chosen:
+                yield _removal(row, "not one of the rows that are spread over all")
+        return
+    if why := reason_not_checked(data):
+        raise UsageError("rows cannot be ranked by label-trust", why, where=where)
+    trusted = label_trust(data)
+    trust = dict(zip(trusted.places, trusted.trust, strict=True))
+    # Unchecked rows come first. Keys are hashes: the order of equals is random, but reproducible.
+    ranked = sorted(train, key=lambda usable: (-trust.get(usable[0], 1.0), usable[2].key))
+    for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
+        yield _removal(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
+
+
+def _removal(row: FileRow, why: str) -> ListedChange:
+    return ListedChange(row.path, row.line, "keep", "removed", why, row.fields, {})
+
+
+def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
+    """Indexes of the rows that are nearest to the centres of clusters of features."""
+    require("Ranking rows by spread", (*TRAINING, "sklearn"))
+    if not spec.models:
+        raise UsageError(
+            "ranking rows by spread needs a base model", fix="Give --model.", where=where
+        )
+    model = model_facts(spec.models[0])
+    files = weight_files(model)
+    if not files:
+        raise UsageError(
+            f"rows cannot be ranked by spread: the weights of {model.id} are not on this machine",
+            fix="Name a model that is on this machine, or rank by label-trust.",
+            where=where,
+        )
+    texts = tuple(f"{row.input}\n{row.written}".strip() for _, row, _ in train)
+    request = SpreadRequest(folder=str(model.folder), texts=texts, count=count)
+    key_prefix = f"{model.id}|{model.revision}|{files}|".encode()
+    key = hashlib.sha256(key_prefix + request_line(request)).hexdigest()
+    path = home() / "spread-rows" / f"{key[:16]}.json"
+    spread = SpreadRows.read_or_none(path)
+    if spread is None:
+        what = "the ranking by spread"
+        spread = in_child(
+            FUNCTION, request, SpreadRows, what=what, where=where, seconds=_TIMEOUT_SECONDS
+        )
+        spread.write(path)
+    return set(spread.chosen)

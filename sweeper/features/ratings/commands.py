@@ -7,11 +7,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, RunName
 
 ORDER = 41
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
+
+
+class WrittenPage(TypedDict):
+    """What ``evaluate human --json`` prints."""
+
+    page: str
+    id: str
+    pairs: int
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    from sweeper.features.ratings.section import Figures
+
+    return {"evaluate human": WrittenPage, "evaluate ratings": Figures}
 
 
 @commands.command("human")

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
 
 ORDER = 60
 commands = typer.Typer()
+
+
+class Refitted(TypedDict):
+    """What ``refit --json`` prints."""
+
+    trial: int
+    folders: list[str]
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    return {"refit": Refitted}
 
 
 @commands.command("refit")

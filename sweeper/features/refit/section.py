@@ -28,7 +28,7 @@ class Figures(Record):
     trial: int
     searched_rows: int
     rows: int
-    loss: float | None = None
+    test_loss: float | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
 
@@ -46,7 +46,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
         trial=winner,
         searched_rows=plan.searched_rows,
         rows=rows,
-        loss=score.loss if score else None,
+        test_loss=score.test_loss if score else None,
         metrics=score.metrics if score else {},
     )
 
@@ -62,13 +62,13 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
         f"The search trained on {figures.searched_rows:,} of {figures.rows:,} rows: the verdict is "
         "about that part."
     )
-    if figures.loss is None:
+    if figures.test_loss is None:
         yield f"Trial {figures.trial} was not yet trained on all rows."
         return
     scores = [f"{name} {words.value(value)}" for name, value in figures.metrics.items()]
     yield (
         f"The final model is trial {figures.trial}, trained once on all rows and scored once on "
-        f"the test split: loss {words.loss(figures.loss)}"
+        f"the test split: loss {words.loss(figures.test_loss)}"
         f"{''.join(f', {score}' for score in scores)}."
     )
 

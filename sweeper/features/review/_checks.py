@@ -1,4 +1,4 @@
-"""Checks for settings that contradict each other, or do not do what they seem to do.
+"""Checks for settings that contradict each other, do not do what they seem to do, or lack evidence.
 
 Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
 names all of them. A check that depends on how one trainer behaves asks its table.
@@ -15,10 +15,12 @@ from sweeper import yamlfile
 from sweeper.features.review._case import Case
 from sweeper.features.review._formats import matches
 from sweeper.features.review._record import Finding
-from sweeper.hyperparameters import is_pattern
+from sweeper.hyperparameters import BATCH, EPOCHS, is_number, is_pattern
 from sweeper.memory.linear_layers import targeted
 from sweeper.planning.rulebook.book import rule_book
+from sweeper.plans import Parameter
 from sweeper.textfile import read_text
+from sweeper.units import setting
 
 _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
@@ -28,6 +30,12 @@ _MAX_WARMUP_SHARE = 0.5
 _MIN_SIMILARITY = 0.9
 #: With fewer rows, a loss on prompts may help.
 _MIN_ROWS_FOR_ANSWER_LOSS = 10_000
+#: A learning rate beyond the range by more than this factor, half a decade, is a warning.
+_WARNING_FACTOR = 3.0
+#: A batch within this factor of the range gets no note: rules name powers of two.
+_BATCH_TOLERANCE = 2.0
+#: Names of ``Training`` by names of the rule book.
+_SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
 
 def _packing(case: Case) -> Iterator[Finding]:
@@ -85,12 +93,12 @@ def _warmup(case: Case) -> Iterator[Finding]:
 
 def _evaluation(case: Case) -> Iterator[Finding]:
     training, table, steps, kind = case.training, case.config.table, case.steps, "evaluation-never"
-    asked = ("evals_per_epoch", "eval_steps", "eval_strategy")
+    names = ("evals_per_epoch", "eval_steps", "eval_strategy")
     held_out = bool(training.validation_data) or (training.validation_share or 0) > 0
     by_strategy = "eval_strategy" in table.defaults
-    if table.evaluates_if_held_out and case.file_values(*asked) and case.evaluates and not held_out:
+    if table.evaluates_if_held_out and case.file_values(*names) and case.evaluates and not held_out:
         reason = "evaluation is asked for, and no rows are held out"
-        yield case.finding(kind, asked, {"validation_share": 0.05}, reason=reason)
+        yield case.finding(kind, names, {"validation_share": 0.05}, reason=reason)
     elif table.evaluates_if_held_out and held_out and not case.evaluates:
         fields, reason = ("validation_share", "validation_data"), "rows are held out for no purpose"
         yield case.finding(kind, fields, {"evals_per_epoch": 1}, reason=reason)
@@ -168,8 +176,8 @@ def _adapter(case: Case) -> Iterator[Finding]:
         yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
     if full and any(getattr(training, name) for name in bits):
         yield case.finding("quantised-and-full", bits, {"method": "lora"})
-    asked = any(item.value == "qlora" for item in case.file_values("method"))
-    if asked and not training.load_in_4bit and training.quantization is None:
+    is_qlora = any(item.value == "qlora" for item in case.file_values("method"))
+    if is_qlora and not training.load_in_4bit and training.quantization is None:
         yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
 
 
@@ -225,7 +233,74 @@ def _misspelt_fields(case: Case) -> Iterator[Finding]:
             yield finding.model_copy(update=details)
 
 
+def _outside_evidence(case: Case) -> Iterator[Finding]:
+    """A finding for each value of this training outside the evidence."""
+    training = case.training
+    if training.stage != "sft" or training.method == "other":
+        return
+    unknown_batch = training.packing or not (training.gpus or case.on_gpu)
+    adam = not training.optim or matches(training.optim, "*adam*")
+    for name, (parameter, rule) in _parameters(case).items():
+        setting_name = _SETTINGS.get(name, name)
+        is_batch, is_rate = name == BATCH, name == "learning_rate"
+        # The trainer's default rate is judged, too: it is seldom meant for an adapter.
+        is_judged = case.file_values(setting_name) or (is_rate and case.config.format != "peft")
+        value = case.batch if is_batch else getattr(training, setting_name, None)
+        low, high = _range(parameter)
+        if not is_judged or not is_number(value) or low is None or high is None:
+            continue
+        # A training that ends during warmup never reaches its rate.
+        if (is_batch and unknown_batch) or (is_rate and (not adam or case.warmup_share >= 1)):
+            continue
+        tolerance, default = _BATCH_TOLERANCE if is_batch else 1.0, parameter.default
+        # Published rates have one digit.
+        if is_rate and is_number(default):
+            low, high = min(low, float(f"{low:.0e}")), max(high, float(f"{high:.0e}"))
+            default = float(f"{default:.0e}")
+        if low / tolerance <= value <= high * tolerance:
+            continue
+        far = value * _WARNING_FACTOR < low if value < low else value > high * _WARNING_FACTOR
+        yield case.finding(
+            "outside-evidence",
+            (setting_name, "gradient_accumulation_steps") if is_batch else (setting_name,),
+            {} if is_batch else {setting_name: default},
+            level="warning" if far and is_rate else "note",
+            name="the effective batch" if is_batch else case.field(setting_name) or setting_name,
+            shown=setting(value),
+            default="" if case.file_values(setting_name) else ", the trainer's default,",
+            side="below" if value < low else "above",
+            covered=f"{setting(low)} to {setting(high)}",
+            why=parameter.why,
+            source=parameter.source,
+            rule=rule,
+            value=value,
+            low=low,
+            high=high,
+        )
+
+
+def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
+    """The rule book's parameters by name, each with the rule that changed it."""
+    method = case.training.method
+    declared = rule_book().strategies[method].parameters
+    ranges = {name: (entry.parameter, "") for name, entry in declared.items()}
+    if case.rated is not None:
+        rated = case.rated.strategies[method]
+        rules = {name: reason.rule for reason in rated.reasons for name in reason.changes}
+        ranges |= {name: (p, rules.get(name, "")) for name, p in rated.parameters.items()}
+    return ranges
+
+
+def _range(parameter: Parameter) -> tuple[float | None, float | None]:
+    """The range of a searched parameter, or the allowed range of another."""
+    if parameter.kind == "categorical":
+        numbers = [float(choice) for choice in parameter.choices or () if is_number(choice)]
+        return (min(numbers), max(numbers)) if numbers else (None, None)
+    return (parameter.low, parameter.high) if parameter.searched else parameter.bounds
+
+
 CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _packing, _prompt_loss, _warmup, _evaluation, _same_rows, _template, _rslora, _adapter,
     _new_tokens, _targets, _epochs_without_effect, _context, _misspelt_fields,
+    _outside_evidence,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, Quiet, RunName, takes_limits
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 ORDER = 40
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
+
+
+def answers() -> dict[str, Any]:
+    """The types of what the commands print with ``--json``."""
+    from sweeper.evaluation.task_scores import ModelScores
+    from sweeper.findings.study.trained_changes import TaskChange
+
+    fields = {"run": str, "trials": list[int], "base": list[ModelScores], "tasks": list[TaskChange]}
+    return {"evaluate suite": TypedDict("Scored", fields)}  # type: ignore[operator]
 
 
 @commands.command("suite")
@@ -111,7 +121,7 @@ def _show(
         shown = {
             "run": folder.path.name,
             "trials": numbers,
-            "base": [b.model_dump(mode="json", exclude={"schema_version"}) for b in bases],
+            "base": [item.model_dump(mode="json") for item in bases],
             "tasks": [item.model_dump(mode="json") for item in changes],
         }
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sweeper.findings import words
-from sweeper.findings.findings import CurvePoint, TrialRow
+from sweeper.findings.findings import TrialRow
 from sweeper.findings.study.reading import TrialFiles
 from sweeper.redaction import clean
 from sweeper.trials import Failure, RungReport, TrialResult
@@ -47,14 +47,14 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
             f"{number}: {end.kind} ({clean(end.detail)[:MAX_DETAIL_CHARACTERS]})"
             for number, end in trial.ended
         ),
-        micro_batch=(result.micro_batch if result else None) or config.micro_batch,
+        micro_batch=(result.micro_batch if result else None) or config.setup.micro_batch,
         memory_note=memory_note(trial),
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),
         peak_memory_gib=finite_value(result.peak_memory_gib) if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
         validation_by_source=finite(result.validation_by_source) if result else {},
-        curve=tuple(_point(report) for report in trial.rungs),
+        rungs=tuple(map(_rung, trial.rungs)),
     )
 
 
@@ -64,8 +64,8 @@ def memory_note(trial: TrialFiles) -> str:
     tried = [config.memory_note] if config.memory_note else []
     if result is not None:
         for name, now, then in (
-            ("micro-batch", result.micro_batch, config.micro_batch),
-            ("evaluation batch", result.evaluation_batch, config.evaluation_batch),
+            ("micro-batch", result.micro_batch, config.setup.micro_batch),
+            ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
         ):
             if now is not None and now < then:
                 tried.append(f"memory ran out at {name} {then}, tried again down to {now}")
@@ -103,13 +103,15 @@ def finite_value(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _point(report: RungReport) -> CurvePoint:
-    return CurvePoint.taken_from(
-        report,
-        validation_loss=finite_value(report.validation_loss),
-        train_loss=finite_value(report.train_loss),
-        seconds=finite_value(report.seconds) or 0.0,
-    )
+def _rung(report: RungReport) -> RungReport:
+    """A report without the losses of items; a loss that is not finite is infinite."""
+    loss = finite_value(report.validation_loss)
+    update = {
+        "first_items": None,
+        "validation_loss": math.inf if loss is None else loss,
+        "train_loss": finite_value(report.train_loss),
+    }
+    return report.model_copy(update=update)
 
 
 def _loss_note(trial: TrialFiles, state: str, failure: Failure | None) -> str:

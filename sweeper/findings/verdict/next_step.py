@@ -152,8 +152,8 @@ def _longer(findings: Findings) -> NextStep | None:
         return None
     row = _row(findings)
     command = f"{_run(findings)} --new"
-    if row is not None and row.curve:
-        command += f" --epochs {2 * row.curve[-1].epochs:g}"
+    if row is not None and row.rungs:
+        command += f" --epochs {2 * row.rungs[-1].epochs:g}"
     because = f"{limit.text} {limit.action}"
     return NextStep(kind="longer-training", because=because, command=command)
 

@@ -171,7 +171,7 @@ def make_budget(
     price = facts.hardware.price_per_gpu_hour
     rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
     ends = (sweep.seconds, sweep.low, sweep.high)
-    usd = [None if price is None else round(end * device_hours * price, 2) for end in ends]
+    usd = [None if price is None else round(end * device_hours * price, 6) for end in ends]
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -239,7 +239,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
 
 
 def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the phases that are not plug-ins'."""
+    """Seconds of the phases that are not features'."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
@@ -387,10 +387,11 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
         return facts
     price = list_price(hardware.name) if hardware.gpus else None
     if price is None:
-        why = f"no price of {hardware.name} is known" if hardware.gpus else "there is no GPU to pay"
-        do = "Give --price USD, the price of a GPU for an hour" if hardware.gpus else "Give a time"
         raise SpecError(
-            f"budget = {spec.aim.budget!r}", f"It limits nothing: {why}.", f"{do}.", "--budget"
+            f"budget = {spec.aim.budget!r}",
+            f"It limits nothing: no price of {hardware.name} is known.",
+            "Give --price USD, the price of an hour.",
+            "--budget",
         )
     update = {"price_per_gpu_hour": price.usd, "price_source": price.source}
     return facts.model_copy(update={"hardware": hardware.model_copy(update=update)})

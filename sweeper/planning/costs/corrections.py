@@ -24,8 +24,40 @@ from sweeper.traits.traits import find
 
 
 def interval_factor(facts: Facts, prediction: str) -> float:
-    """The factor by which plug-ins widen the interval of a prediction, at least 1."""
+    """The factor by which features widen the interval of a prediction, at least 1."""
     return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
+
+
+def nearer_half(probability: float, factor: float) -> float:
+    """A probability whose distance from a half is divided by the factor.
+
+    >>> nearer_half(0.9, 2.0)
+    0.7
+    """
+    return round(0.5 + (probability - 0.5) / factor, 4)
+
+
+class MemoryEnds(NamedTuple):
+    """Factors by which features widen the lower and the upper end of memory, at least 1."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, facts: Facts) -> MemoryEnds:
+        """Those for the machine of a plan."""
+        return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
+
+    def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
+        """The estimate with wider ends of what a trial measures."""
+        if max(self) <= 1:
+            return memory
+        overhead = memory.peak_gib - trial_gib(memory)
+        low = overhead + (memory.low_gib - overhead) / self.low
+        high = overhead + (memory.high_gib - overhead) * self.high
+        note = f"widened by trials here: {self.low:.2g} times below, {self.high:.2g} times above"
+        update = {"low_gib": low, "high_gib": high, "assumptions": (*memory.assumptions, note)}
+        return memory.model_copy(update=update)
 
 
 class Correction(NamedTuple):
@@ -42,7 +74,7 @@ def correction_for(
     """The correction for a set-up from measurements of its architecture.
 
     Measurements of the same strategy count; those of other strategies only if there are none.
-    Steps to which plug-ins add something are measured separately; without such measurements, those
+    Steps to which features add something are measured separately; without such measurements, those
     of plain steps count.
     """
     if not hardware.measured:
@@ -58,7 +90,7 @@ def correction_for(
 
 
 def _extra(setup: Setup | Measured) -> tuple[bool, bool]:
-    """Whether plug-ins add tokens to a step, and whether they add outputs of the base."""
+    """Whether features add tokens to a step, and whether they add outputs of the base."""
     return setup.extra.further_share > 0, setup.extra.reference
 
 

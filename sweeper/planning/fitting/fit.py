@@ -15,7 +15,7 @@ from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
-from sweeper.planning.costs.corrections import ran_out, with_measured_peak
+from sweeper.planning.costs.corrections import MemoryEnds, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
@@ -57,12 +57,17 @@ def fit(
     hardware: HardwareFacts,
     training: TrainingSpec,
     workload: Workload,
+    ends: MemoryEnds,
 ) -> Fit:
     """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
 
     Memory is that of a batch of texts at the cap, time that of their mean length.
+
+    Args:
+        ends: What earlier trials teach about the interval of memory.
     """
-    fields: dict[str, Any] = {"padded": True}
+    # Training does not mask the padding of a causal model.
+    fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,
@@ -79,7 +84,7 @@ def fit(
     heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _FittingTask(heavy, model, hardware, workload)
+    task = _FittingTask(heavy, model, hardware, workload, ends)
     groups = [
         [list(_batches(shape, parameters)) for shape in shapes]
         for shapes in _shapes(base, strategy, model, training, hardware)
@@ -118,6 +123,7 @@ class _FittingTask(NamedTuple):
     model: ModelFacts
     hardware: HardwareFacts
     workload: Workload
+    ends: MemoryEnds
 
     def high_gib_of_heaviest(self, setup: Setup) -> float:
         """The upper end of the memory of the heaviest configuration, in GiB."""
@@ -126,7 +132,8 @@ class _FittingTask(NamedTuple):
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
-        return with_measured_peak(predicted, self.model, setup, self.hardware)
+        measured = with_measured_peak(predicted, self.model, setup, self.hardware)
+        return self.ends.widened(measured)
 
     def promising(self, batches: list[Setup]) -> list[Setup]:
         """The batches of a shape, without those that cannot fit because the smallest does not.

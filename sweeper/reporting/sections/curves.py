@@ -15,8 +15,9 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.findings import CurvePoint, Findings, TrialRow
+from sweeper.findings.findings import Findings, TrialRow
 from sweeper.findings.study.reading import RunFiles, TrialFiles
+from sweeper.findings.study.trial_rows import finite_value
 from sweeper.reporting.blocks import (
     Block,
     Column,
@@ -33,6 +34,7 @@ from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, strategy_cell
+from sweeper.trials import RungReport
 
 # With more curves, only the best and a sample of each strategy are drawn.
 MAX_CURVES = 600
@@ -80,7 +82,7 @@ def _saved_seconds(trial: TrialFiles) -> float:
 
 def finding(figures: Figures, report: Report) -> str:
     """Whether the best trials overfitted, and what pruning saved."""
-    if not any(t.curve for t in report.findings.trials):
+    if not any(t.rungs for t in report.findings.trials):
         return ""
     run = report.findings.run
     saved = figures.saved_seconds
@@ -93,7 +95,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
     findings = report.findings
     caption = _finding(report)
     if panels := existing_panels(curves(findings, caption)):
-        names = dict.fromkeys(t.strategy for t in findings.trials if t.curve)
+        names = dict.fromkeys(t.strategy for t in findings.trials if t.rungs)
         ends = (
             LegendEntry("pruned", "", "┆"),
             LegendEntry("failed", "", "✕"),
@@ -113,7 +115,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 def _finding(report: Report) -> str:
     findings = report.findings
-    rows = [t for t in findings.trials if t.number in findings.best_trials and t.curve]
+    rows = [t for t in findings.trials if t.number in findings.best_trials and t.rungs]
     noise = _noise(findings)
     rising = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
     diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
@@ -139,7 +141,7 @@ def _noise(findings: Findings) -> float:
 
 
 def _note(report: Report, items: int | None) -> str:
-    trials = [t for t in report.findings.trials if t.curve]
+    trials = [t for t in report.findings.trials if t.rungs]
     drawn = drawn_trials(report.findings)
     text = (
         "Thick: the best of each strategy, its training loss dotted. Dashed: pruned, ending in a "
@@ -176,7 +178,7 @@ def _table(report: Report) -> Table:
     """A table of the best trials' curves; curves.csv has all curves."""
     unit = report.findings.loss_unit
     best = report.findings.best_trials
-    columns: list[Column[tuple[TrialRow, CurvePoint]]] = [
+    columns: list[Column[tuple[TrialRow, RungReport]]] = [
         Number("trial", lambda row: f"#{row[0].number}"),
         Column("strategy", lambda row: strategy_cell(row[0].strategy)),
         Number("rung", lambda row: str(row[1].rung), "/rung"),
@@ -189,7 +191,7 @@ def _table(report: Report) -> Table:
         (pointer, (trial, point))
         for at, trial in with_pointers(report.findings.trials, "/findings/trials")
         if trial.number in best
-        for pointer, point in with_pointers(trial.curve, f"{at}/curve")
+        for pointer, point in with_pointers(trial.rungs, f"{at}/rungs")
     ]
     caption = "The curves of the best trials (all of them: curves.csv)"
     return Table.of("curve-points", caption, columns, rows, trial=lambda row: row[0].number)
@@ -214,7 +216,7 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
 
 def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
     """The trials whose curves are drawn: all, or the best and a sample of each strategy."""
-    trials = [t for t in findings.trials if t.curve]
+    trials = [t for t in findings.trials if t.rungs]
     if len(trials) <= MAX_CURVES:
         return tuple(trials)
     best = findings.best_trials
@@ -234,7 +236,7 @@ class _Axes:
     scale: Scale
     by_tokens: bool
 
-    def x_value(self, point: CurvePoint) -> int:
+    def x_value(self, point: RungReport) -> int:
         return point.tokens if self.by_tokens else point.optimizer_steps
 
 
@@ -245,16 +247,19 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     y_scale = curve_scale(findings)
     if y_scale is None:
         return None
-    steps = [p.optimizer_steps for t in trials for p in t.curve]
-    by_tokens = _batches_differ(trials)
-    x_values = [p.tokens for t in trials for p in t.curve] if by_tokens else steps
+    steps = [p.optimizer_steps for t in trials for p in t.rungs]
+    # Trials whose batches differ have different steps for each rung.
+    by_tokens = len({t.rungs[-1].optimizer_steps // max(1, t.rungs[-1].rung) for t in trials}) > 1
+    x_values = [p.tokens for t in trials for p in t.rungs] if by_tokens else steps
     x_scale = Scale(0.0, fit(x_values, log=False, pad=0.0).high, log=False)
     title = "tokens trained on" if by_tokens else "optimizer step"
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
     axes = _Axes(draw.Sheet(), x, y, y_scale, by_tokens)
-    chart = _faint(axes, [t for t in trials if t.number not in best]) + _ends(axes, trials)
-    chart = chart + _best(axes, [t for t in trials if t.number in best])
+    others = [t for t in trials if t.number not in best]
+    opacity = 0.45 if len(others) < 100 else 0.25
+    faint = _line(axes, _rows(axes, others, "validation_loss"), strokeWidth=1, opacity=opacity)
+    chart = faint + _ends(axes, trials) + _best(axes, [t for t in trials if t.number in best])
     title = "Validation loss during training"
     return axes.sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
@@ -271,18 +276,14 @@ def curve_scale(findings: Findings) -> Scale | None:
     return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
 
 
-def _batches_differ(trials: Sequence[TrialRow]) -> bool:
-    """Whether trials differ in steps for each rung, since their batches differ."""
-    return len({t.curve[-1].optimizer_steps // max(1, t.curve[-1].rung) for t in trials}) > 1
-
-
 def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str, Any]]:
     """Rows with the points of each curve, cut where it leaves the axis."""
     rows = []
     for trial in trials:
         style = draw.row_of(trial.strategy, trial.number)
         style |= {"dash": _PRUNED_DASH} if trial.state == "PRUNED" else {}
-        points = [(float(axes.x_value(point)), getattr(point, field)) for point in trial.curve]
+        values = [finite_value(getattr(report, field)) for report in trial.rungs]
+        points = [*zip(map(axes.x_value, trial.rungs), values, strict=True)]
         rows += [{"x": x, "y": y, **style} for x, y in cut(points, axes.scale)]
     return rows
 
@@ -320,17 +321,12 @@ def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
 
 
-def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
-    opacity = 0.45 if len(trials) < 100 else 0.25
-    return _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=1, opacity=opacity)
-
-
 def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
     arrow for an end above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
-        points = [p for p in trial.curve if p.validation_loss is not None]
+        points = [p for p in trial.rungs if math.isfinite(p.validation_loss)]
         if points:
             ends.setdefault(trial.state, []).append(_point_row(axes, trial, points[-1]))
     look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
@@ -359,8 +355,8 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     rung_points = [
         _point_row(axes, trial, point)
         for trial in trials
-        for point in trial.curve[:-1]
-        if point.validation_loss is not None
+        for point in trial.rungs[:-1]
+        if math.isfinite(point.validation_loss)
     ]
     small = (
         sheet.chart(draw.inside(rung_points, scale))
@@ -369,16 +365,16 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     )
     ends = [
         _point_row(
-            axes, trial, trial.curve[-1], label=f"{words.short(trial.strategy)} #{trial.number}"
+            axes, trial, trial.rungs[-1], label=f"{words.short(trial.strategy)} #{trial.number}"
         )
         for trial in trials
-        if trial.curve[-1].validation_loss is not None
+        if math.isfinite(trial.rungs[-1].validation_loss)
     ]
     points = draw.dots(sheet, draw.inside(ends, scale), x, y, 60)
     text = draw.end_labels(sheet, ends, x, scale, _HEIGHT, dx=8, color=draw.INK)
     return thin + thick + small + points + text
 
 
-def _point_row(axes: _Axes, trial: TrialRow, point: CurvePoint, **more: Any) -> dict[str, Any]:
+def _point_row(axes: _Axes, trial: TrialRow, point: RungReport, **more: Any) -> dict[str, Any]:
     position = {"x": axes.x_value(point), "y": point.validation_loss}
     return draw.row_of(trial.strategy, trial.number, **position, **more)

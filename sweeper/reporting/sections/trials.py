@@ -162,7 +162,7 @@ def _others(report: Report, trial: TrialRow) -> str:
 
 
 def _steps(trial: TrialRow) -> str:
-    return f"{trial.curve[-1].optimizer_steps:,}" if trial.curve else words.DASH
+    return f"{trial.rungs[-1].optimizer_steps:,}" if trial.rungs else words.DASH
 
 
 def _remark(trial: TrialRow) -> str:

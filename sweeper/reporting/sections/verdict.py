@@ -72,8 +72,8 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 def _forest(report: Report) -> Figure | None:
     board = scoreboard(report.findings)
-    tables = [*([_comparisons(report)] if report.findings.verdict.comparisons else ())]
-    tables += tested_tables(report)
+    tables = [_comparisons(report)] if report.findings.verdict.comparisons else []
+    tables += [_test_table(report)] if report.findings.tested else []
     note = "Large: recommended. Hollow: baseline."
     if any(model.tied for model in board.models):
         note += " Bracket: cannot be told apart from the chosen trial."
@@ -131,12 +131,6 @@ def model_title(report: Report, name: str) -> str:
     return trial_title(row) if row else baseline.title if baseline else name
 
 
-def tested_tables(report: Report) -> Iterator[Table]:
-    """A table of all models that were scored on the test split, if there are any."""
-    if report.findings.tested:
-        yield _test_table(report)
-
-
 def _test_table(report: Report) -> Table:
     findings = report.findings
     models, metric = findings.tested, findings.metric
@@ -157,8 +151,8 @@ def _test_table(report: Report) -> Table:
         ]
     unit = findings.loss_unit
     columns += [
-        Number("loss", lambda m: _score(m.loss, _loss(findings)), "/loss/value", unit),
-        Number("95% CI", lambda m: interval_text(m.loss), "", unit),
+        Number("loss", lambda m: _score(m.test_loss, _loss(findings)), "/test_loss/value", unit),
+        Number("95% CI", lambda m: interval_text(m.test_loss), "", unit),
         *(_metric(name, "/metrics") for name in plain if name != metric.name),
         *(_metric(n, "/generated/metrics") for n in _answer_metrics(models) if n != metric.name),
         *_costs(report),

@@ -27,8 +27,7 @@ from sweeper.search.cost_model.gaussian_process import (
     Vector,
     clipped,
 )
-from sweeper.search.cost_model.observations import START, Observation
-from sweeper.search.cost_model.untrained import UNTRAINED
+from sweeper.search.cost_model.trial_costs import TrialCosts
 
 INCUMBENTS = 3
 # Most trials in one model, of its own and other candidates: its time grows with more than their
@@ -60,7 +59,7 @@ VIOLATION_NOISE_SHARE = 0.1
 class ModelInput:
     """Trials and their costs, as input of a cost model."""
 
-    trials: Sequence[Observation]
+    trials: Sequence[TrialCosts]
     costs: Vector
 
     def thinned(self, most: int) -> ModelInput:
@@ -89,7 +88,7 @@ class Trials:
     """
 
     axes: Axes
-    seen: Sequence[Observation]
+    seen: Sequence[TrialCosts]
     full: TrialBudget
 
     def informs(self, axes: Axes) -> bool:
@@ -112,27 +111,18 @@ class Trials:
         }
 
     @cached_property
-    def incumbents(self) -> list[Observation]:
-        """The best trials, best first.
-
-        An untrained model is one of them until a trial has started from it, which then says more.
-        """
+    def incumbents(self) -> list[TrialCosts]:
+        """The best trials, best first, with the untrained model as one of them."""
         ended = [trial for trial in self.seen if trial.cost is not None]
-        starts = {trial.parameters.get(START) for trial in ended if trial.origin != UNTRAINED}
-        candidates = [
-            trial
-            for trial in ended
-            if trial.origin != UNTRAINED or trial.parameters.get(START) not in starts
-        ]
-        return heapq.nsmallest(INCUMBENTS, candidates, lambda trial: trial.rank)
+        return heapq.nsmallest(INCUMBENTS, ended, lambda trial: trial.rank)
 
     @cached_property
     def trained(self) -> int:
         """The number of trained trials that ended with a cost."""
-        return sum(1 for trial in self.seen if trial.cost is not None and trial.origin != UNTRAINED)
+        return sum(1 for trial in self.seen if trial.cost is not None and not trial.untrained)
 
     @cached_property
-    def informative(self) -> list[Observation]:
+    def informative(self) -> list[TrialCosts]:
         """The most informative trials; all if they are few enough."""
         return thinned(self.seen, MAX_MODEL_TRIALS)
 
@@ -147,7 +137,7 @@ class Trials:
     def shared_input(self) -> ModelInput:
         """Its trials as input of other candidates' models."""
         ended = [trial for trial in self.informative if trial.cost is not None]
-        return self._input_of([trial for trial in ended if trial.origin != UNTRAINED])
+        return self._input_of([trial for trial in ended if not trial.untrained])
 
     @cached_property
     def rows(self) -> Matrix:
@@ -169,14 +159,14 @@ class Trials:
         ]
         return float(np.log(full).mean()) if full else 0.0
 
-    def _input_of(self, ended: Sequence[Observation]) -> ModelInput:
+    def _input_of(self, ended: Sequence[TrialCosts]) -> ModelInput:
         # A failed trial is as bad as the worst that ended.
         worst = max((trial.cost for trial in ended if trial.cost is not None), default=1.0)
         filled = np.asarray([worst if trial.cost is None else trial.cost for trial in ended])
         return ModelInput(ended, clipped(filled) if ended else filled)
 
 
-def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
+def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
     """The range to draw from, within the allowed one.
 
     An edge moves by one width of the best-practice range beyond the best trial when that trial
@@ -203,12 +193,12 @@ def searched_range(axis: Axis, seen: Sequence[Observation]) -> Range:
     return max(0.0, low), min(1.0, high)
 
 
-def thinned(trials: Sequence[Observation], most: int) -> list[Observation]:
+def thinned(trials: Sequence[TrialCosts], most: int) -> list[TrialCosts]:
     """The most informative trials, in order: the best, the most recent, some of the rest."""
     return [trials[index] for index in informative_indices(trials, most)]
 
 
-def informative_indices(trials: Sequence[Observation], most: int) -> list[int]:
+def informative_indices(trials: Sequence[TrialCosts], most: int) -> list[int]:
     """The positions of the ``thinned`` trials."""
     if len(trials) <= most:
         return list(range(len(trials)))
@@ -322,7 +312,7 @@ class CostModel:
         gains: Vector = np.log(fitted.expected_improvement(rows, best) + 1e-300) + within
         return gains
 
-    def _log_within_limit(self, measured: Sequence[Observation], rows: Matrix) -> Vector:
+    def _log_within_limit(self, measured: Sequence[TrialCosts], rows: Matrix) -> Vector:
         if all(trial.keeps for trial in measured):
             return np.zeros(len(rows))
         trials = thinned(measured, self._limit)

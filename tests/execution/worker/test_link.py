@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
@@ -13,7 +12,18 @@ from collections.abc import Iterator
 import pytest
 
 from sweeper.backend import Decision
-from sweeper.execution.job import Close, Do, Job, Message, Order, Ready, RungAnswer, Stop, line_of
+from sweeper.execution.job import (
+    Beat,
+    Close,
+    Job,
+    Message,
+    Order,
+    Ready,
+    RungAnswer,
+    Stop,
+    line_of,
+    read_message,
+)
 from sweeper.execution.worker import link as link_module
 from sweeper.execution.worker.link import Link
 
@@ -36,11 +46,11 @@ class Command:
         for start in range(0, len(line), size):
             os.write(self.orders, line[start : start + size])
 
-    def hear(self) -> dict[str, object]:
+    def hear(self) -> Message:
         line = b""
         while not line.endswith(b"\n"):
             line += os.read(self.messages, 1)
-        return json.loads(line)
+        return read_message(line)
 
     def leave(self) -> None:
         """End, as a command that is killed."""
@@ -70,7 +80,7 @@ def command() -> Iterator[Command]:
 
 
 def test_orders_arrive_whole_however_they_are_cut(command: Command) -> None:
-    command.send(Do(job=JOB), pieces=7)
+    command.send(JOB, pieces=7)
     assert command.link.job() == JOB
     command.send(RungAnswer(decision=Decision.PRUNE, because="worse"), pieces=3)
     answer = command.link.answer(lambda: None)
@@ -79,7 +89,7 @@ def test_orders_arrive_whole_however_they_are_cut(command: Command) -> None:
 
 
 def test_two_orders_in_one_piece_are_two(command: Command) -> None:
-    os.write(command.orders, line_of(Do(job=JOB)) + line_of(Close()))
+    os.write(command.orders, line_of(JOB) + line_of(Close()))
     assert command.link.job() == JOB
     assert command.link.job() is None
     assert not command.link.stopping()  # what is under way ends well
@@ -87,7 +97,7 @@ def test_two_orders_in_one_piece_are_two(command: Command) -> None:
 
 def test_what_is_no_order_is_left_out(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     os.write(command.orders, b'{"kind": "dance"}\n\xff\n')
-    command.send(Do(job=JOB))
+    command.send(JOB)
     assert command.link.job() == JOB
     assert "not an order" in capfd.readouterr().err
 
@@ -133,7 +143,7 @@ def test_a_worker_of_which_nothing_else_is_heard_beats(monkeypatch: pytest.Monke
     command = Command()
     command.link.listen()
     try:
-        assert command.hear() == {"kind": "beat"}
+        assert command.hear() == Beat()
         os.close(command.messages)
         command.closed.add(command.messages)
         while not command.link.stopping():  # nobody hears it: the command is gone

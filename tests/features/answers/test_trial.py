@@ -73,7 +73,7 @@ def test_an_answer_is_a_class_by_its_name_and_wrong_without_one(labelled, model_
     assert validation.validation_loss is None
     named = None if objective == "validation_loss" else validation.metrics[objective]
     assert validation.objective == named
-    assert (test.loss, test.item_losses) == (None, ())
+    assert (test.test_loss, test.item_losses) == (None, ())
     assert test.metrics["accuracy"] == pytest.approx(0.8)
     assert np.mean(test.item_scores) == pytest.approx(
         test.metrics["macro_f1" if objective == "macro_f1" else "accuracy"]
@@ -137,4 +137,4 @@ def test_a_worker_scores_them_beside_its_own_baselines(backend, monkeypatch):
     )
     assert next(one.name for one in backend.baselines()) == "answers-x"
     assert backend.score_test("answers-x", None, None).item_scores == (1.0,)
-    assert backend.score_test("majority", None, None).loss is not None
+    assert backend.score_test("majority", None, None).test_loss is not None

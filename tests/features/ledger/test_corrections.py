@@ -8,9 +8,11 @@ import pytest
 from ledger_scores import gap, time
 
 from sweeper.facts.gather import gather
+from sweeper.facts.record import LabelCount
 from sweeper.features.ledger._ledger import add
 from sweeper.features.ledger._predictions import Scored, predictions_of
 from sweeper.features.ledger.corrections import widen
+from sweeper.memory.estimate import trial_gib
 from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import gap_reason
 from sweeper.plans import Plan, Quality
@@ -79,13 +81,129 @@ def test_qualities_get_wider_and_keep_their_means() -> None:
         assert one.quality.sd == pytest.approx(2.5 * other.quality.sd, rel=0.01)
 
 
-def test_what_plans_do_not_widen_is_not_taught() -> None:
-    teach(time(60.0, kind="memory", unit="GiB"), gap(9.0, kind="rule-gap", rule="few-rows"))
+def test_each_end_of_memory_gets_wider_by_what_missed_it() -> None:
+    def ends(plan: Plan) -> tuple[float, float]:
+        memory = plan.candidates[0].memory
+        overhead = memory.peak_gib - trial_gib(memory)
+        return memory.low_gib - overhead, memory.high_gib - overhead
+
+    below, above = (
+        time(observed, kind="memory", unit="GiB", widened_low=1.0) for observed in (2.5, 30.0)
+    )
+    before = plan_of()
+    low, high = ends(before)
+    teach(below, below)
+    assert ends(plan_of()) == pytest.approx((low / 2, high), abs=2e-3)
+    teach(above, above, run=10)
+    after = plan_of()
+    assert len(after.candidates[0].memory.assumptions) == (
+        len(before.candidates[0].memory.assumptions) + 1
+    )
+    # Of 40, 39 should hold at each end.
+    assert ends(after) == pytest.approx((low / 2, high * 1.5), abs=2e-3)
+    (written,) = (
+        each for each in predictions_of(after)
+        if (each.kind, each.strategy) == ("memory", after.candidates[0].strategy)
+    )  # fmt: skip
+    assert (written.widened_low, written.widened) == (2.0, 1.5)
+
+
+def test_a_set_up_must_fit_with_the_wider_end_of_memory() -> None:
+    def batch(plan: Plan) -> int:
+        return max(each.micro_batch for each in plan.candidates if each.strategy == "full")
+
+    small = plan_of()
+    limit = next(c for c in small.candidates if c.strategy == "full").memory.high_gib * 1.2
+    facts = small.facts.model_copy(
+        update={"hardware": small.facts.hardware.model_copy(update={"memory_gib": limit})}
+    )
+    learnt = {"ledger": {"factors": {"memory-high": 3.0}}}
+    spec = Spec.model_validate(FIELDS)
+    before = make_plan(spec, facts)
+    after = make_plan(spec, facts.model_copy(update={"features": learnt}))
+    assert batch(after) < batch(before)
+
+
+def test_the_claims_of_rules_get_wider_and_pooled_qualities_do_not() -> None:
+    def claims(plan: Plan) -> dict[tuple[str, str], Quality]:
+        return {
+            (each.strategy, reason.rule): reason.gap
+            for each in plan.candidates
+            for reason in each.reasons
+            if reason.gap is not None
+        }
+
+    before = plan_of()
+    teach(gap(6.0, kind="rule-gap", rule="few-rows"))
+    after = plan_of()
+    assert claims(before)
+    assert claims(after) == {name: claim.widened(2.5) for name, claim in claims(before).items()}
+    assert [each.quality for each in after.candidates] == [
+        each.quality for each in before.candidates
+    ]
+    assert {each.widened for each in predictions_of(after) if each.kind == "rule-gap"} == {2.5}
+
+
+def event(kind: str, held: bool) -> Scored:
+    return Scored(
+        kind=kind, strategy="lora", against="full", unit="probability", value=0.9, stated=0.9,
+        observed=float(held), held=held,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("hits", "factor"), [(9, 1.0), (7, 2.0), (5, 10.0), (2, 10.0)])
+def test_a_probability_moves_towards_a_half_where_the_likelier_outcome_is_rarer(
+    hits: int, factor: float
+) -> None:
+    before = plan_of().runner_up
+    for number in range(10):
+        held = number < hits
+        scored = (event("best-strategy", held), event("fine-tuning-pays", held))
+        add(f"{number:032x}", plan_of().facts, 5, scored)
     plan = plan_of()
-    assert "ledger" not in plan.facts.features
-    teach(gap(6.0, strategy="prefix"), run=10)
-    kinds = {one.kind: one.widened for one in predictions_of(plan_of())}
-    assert (kinds["strategy-gap"], kinds["rule-gap"]) == (2.5, 1.0)
+    assert before is not None
+    assert plan.runner_up is not None
+    expected = 0.5 + (before.probability - 0.5) / factor
+    assert plan.runner_up.probability == pytest.approx(expected, abs=1e-3)
+    written = {each.kind: each for each in predictions_of(plan) if each.unit == "probability"}
+    assert written["best-strategy"].widened == factor
+    assert written["best-strategy"].value == pytest.approx(expected, abs=1e-3)
+    assert written["fine-tuning-pays"].widened == factor
+
+
+def test_the_best_loss_is_expected_where_own_runs_of_the_task_had_it() -> None:
+    def expected() -> tuple[float, float | None, float | None]:
+        plan = plan_of()
+        labels = (LabelCount(label="a", rows=450), LabelCount(label="b", rows=450))
+        data = plan.facts.data.model_copy(update={"labels": labels})
+        facts = plan.facts.model_copy(update={"data": data})
+        predicted = predictions_of(plan.model_copy(update={"facts": facts}))
+        (written,) = (each for each in predicted if each.kind == "best-loss")
+        return written.value, written.low, written.high
+
+    prior = expected()
+    facts = plan_of().facts
+    text = facts.model_copy(update={"task": "instruction"})
+    for number, share in enumerate([0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.625]):
+        for run, of_task in ((number, facts), (100 + number, text)):
+            add(f"{run:032x}", of_task, 5, (best_loss(share),))
+    assert expected() == prior
+    add(f"{9:032x}", facts, 5, (best_loss(0.5),))
+    # The largest of ten factors to the median.
+    assert expected() == (0.5, 0.4, 0.625)
+
+
+def best_loss(share: float) -> Scored:
+    return Scored(
+        kind="best-loss", unit="share", value=0.3, low=0.1, high=1.0, observed=share, held=True
+    )
+
+
+def test_the_value_of_more_rows_gets_wider() -> None:
+    teach(gap(6.0, kind="more-rows", unit="percent"))
+    (written,) = (each for each in predictions_of(plan_of()) if each.kind == "more-rows")
+    assert (written.value, written.low, written.high) == (15.0, -60.0, 90.0)
+    assert written.widened == 2.5
 
 
 def test_own_runs_of_the_task_and_kind_of_model_move_the_expected_quality() -> None:

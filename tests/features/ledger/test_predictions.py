@@ -27,7 +27,7 @@ def plan_of(**changes: object) -> Plan:
         )
         for one in plan.candidates
     ]
-    money = {"cost_usd": 2.0, "cost_low_usd": 1.0, "cost_high_usd": 3.0}
+    money = {"cost_usd": 2e-4, "cost_low_usd": 1e-4, "cost_high_usd": 3e-4}
     fields = {
         "candidates": tuple(candidates),
         "budget": plan.budget.model_copy(update=money),
@@ -47,6 +47,7 @@ def test_every_value_that_a_plan_states_is_a_prediction() -> None:
         *(("trial-time", name) for name in ("lora", "full", "head")),
         ("strategy-gap", "full"), ("strategy-gap", "head"), ("rule-gap", "full"),
         ("sweep-time", ""), ("money", ""), ("search-gain", "lora"),
+        ("best-loss", ""), ("more-rows", ""),
         ("best-strategy", "lora"), ("fine-tuning-pays", "lora"),
     }  # fmt: skip
 
@@ -54,7 +55,7 @@ def test_every_value_that_a_plan_states_is_a_prediction() -> None:
         return found[key].value, found[key].low, found[key].high
 
     assert ends(("sweep-time", "")) == (420, 280, 580)
-    assert ends(("money", "")) == (2, 1, 3)
+    assert ends(("money", "")) == (2e-4, 1e-4, 3e-4)
     for one in plan.candidates:
         duration, memory = one.duration, one.memory
         expected = (duration.seconds, duration.low, duration.high)
@@ -66,6 +67,22 @@ def test_every_value_that_a_plan_states_is_a_prediction() -> None:
     claim = found["rule-gap", "full"]
     assert (claim.rule, claim.against) == ("large-sets", "lora")
     assert ends(("rule-gap", "full")) == pytest.approx((0.4, 0.071, 0.729))
+
+
+def test_the_best_loss_is_a_share_of_that_of_guessing_where_this_is_known() -> None:
+    plan = plan_of()
+    several = plan.facts.models * 2
+    text = plan.facts.model_copy(update={"task": "instruction"})
+    facts = (plan.facts, text, text.model_copy(update={"models": several}))
+    found = [
+        [
+            (one.unit, one.value, one.low, one.high)
+            for one in predictions_of(plan.model_copy(update={"facts": each}))
+            if one.kind == "best-loss"
+        ]
+        for each in facts
+    ]
+    assert found == [[("share", 0.26, 0.02, 1.0)], [("share", 0.07, 0.01, 0.5)], []]
 
 
 def test_an_event_has_its_probability_and_what_is_stated_of_the_likelier_outcome() -> None:
@@ -80,4 +97,4 @@ def test_a_plan_without_such_values_predicts_none_of_them() -> None:
     plan = plan_of(runner_up=None, search_gain=Quality(mean=0, sd=0))
     alone = plan.candidates[0]
     kinds = [one.kind for one in predictions_of(plan.model_copy(update={"candidates": (alone,)}))]
-    assert kinds == ["memory", "trial-time", "sweep-time", "money"]
+    assert kinds == ["memory", "trial-time", "sweep-time", "money", "best-loss", "more-rows"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from sweeper.features.ledger._scoring import scores_of
 from sweeper.findings.study.reading import read_run
 from sweeper.findings.study.strategy_figures import best_of
 from sweeper.runfolder import RunFolder
+from sweeper.search.pruner import guessing_loss
 from sweeper.trials import TrialResult
 
 
@@ -124,3 +126,43 @@ def test_without_a_metric_in_points_a_gap_is_not_judged(make_run: Callable[..., 
         value=0, low=-1, high=1,
     )  # fmt: skip
     assert (gap.held, gap.open) == (None, "no-points")
+
+
+@pytest.mark.parametrize(("factor", "held"), [(1.1, True), (0.9, False)])
+def test_the_best_loss_is_the_lowest_of_the_search_over_that_of_guessing(
+    make_run: Callable[..., RunFolder], factor: float, held: bool
+) -> None:
+    run = make_run(trials=6, prune=False)
+    files = read_run(run)
+    lowest = min(t.result.validation_loss for t in files.ranked if t.result)
+    share = lowest / guessing_loss(files.plan)
+    assert 0 < share < 1
+    scored = score(run, kind="best-loss", unit="share", value=share, low=0, high=share * factor)
+    assert (scored.observed, scored.held) == (pytest.approx(share), held)
+
+
+def test_more_rows_are_judged_by_the_last_doubling_of_a_data_curve(
+    make_run: Callable[..., RunFolder],
+) -> None:
+    rows = {"kind": "more-rows", "unit": "percent", "value": 15, "low": -15, "high": 45}
+    without = score(make_run(trials=6, prune=False), **rows)
+    assert (without.held, without.open) == (None, "not-measured")
+    run = make_run(trials=6, parts=0.5)
+    scored = score(run, **rows)
+    # The loss falls by a factor of 1.41 at each doubling.
+    assert scored.observed == pytest.approx(100 * (1 - 2**-0.5), abs=5)
+    assert 0 < scored.error < 5
+    assert scored.held
+    assert not score(run, **rows | {"value": 5, "low": 0, "high": 10}).held
+    for part in run.trials.glob("*/rows/280/[!0]*"):  # a single seed has no error
+        shutil.rmtree(part)
+    assert score(run, **rows).open == "not-measured"
+
+
+def test_more_rows_of_a_text_task_are_judged_by_its_loss(
+    make_run: Callable[..., RunFolder],
+) -> None:
+    run = make_run(trials=6, parts=0.5, task="instruction")
+    scored = score(run, kind="more-rows", unit="percent", value=30, low=20, high=40)
+    assert scored.observed == pytest.approx(29.3, abs=5)
+    assert scored.held

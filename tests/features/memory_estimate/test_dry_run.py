@@ -158,5 +158,5 @@ def test_the_catalogue_gives_the_configuration() -> None:
 
 def test_a_model_without_a_configuration_is_refused() -> None:
     facts = _facts(CONFIG_MAPPING["llama"](**_PLAIN))
-    with pytest.raises(ModelError, match="there is no configuration of x here"):
+    with pytest.raises(ModelError):
         config_of(facts)

@@ -58,6 +58,6 @@ def test_words_and_other_families_names_mean_roles(
 
 def test_a_module_that_the_model_lacks_is_refused() -> None:
     model = model_facts(ModelSpec(id="meta-llama/Meta-Llama-3-8B"))
-    with pytest.raises(UsageError, match=r"no linear layer named 'q_prj'") as caught:
+    with pytest.raises(UsageError, match="'q_prj'") as caught:
         check_targets(model, checked_setup(strategy="lora", target_modules="q_prj,v_proj"))
     assert "Did you mean 'q_proj'?" in str(caught.value)

@@ -4,8 +4,7 @@ from sweeper.features.prediction import section
 from sweeper.findings.compute import compute
 from sweeper.findings.verdict.next_step import next_step
 from sweeper.reporting.compose import report_of
-from sweeper.reporting.find_sections import sections
-from sweeper.reporting.page import page
+from sweeper.reporting.page import page, sections
 
 
 def test_it_advises_last_to_ask_the_winner_and_has_no_place_on_the_page(make_run):

@@ -271,7 +271,7 @@ def test_an_adapter_finds_the_base_it_belongs_to_in_the_run_alone(
     config = json.loads((weights / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base
     shutil.rmtree(tmp_path / "run" / base)
-    with pytest.raises(UsageError, match="is not there"), trained(job.shared, weights):
+    with pytest.raises(UsageError), trained(job.shared, weights):
         pass
 
 

@@ -52,7 +52,7 @@ def test_the_search_sees_the_part_and_the_winner_all_rows(sweep: Sweep) -> None:
     figures = section.compute(read_run(sweep.run), compute(sweep.run))
     assert figures is not None
     assert (figures.trial, figures.searched_rows, figures.rows) == (winner, 100, rows)
-    assert figures.loss == 1.0
+    assert figures.test_loss == 1.0
     (folder / attempts.WEIGHTS / "sweeper.json").write_text("{}")
     assert kept_weights(sweep.run) == folder / attempts.WEIGHTS
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from sweeper.errors import UsageError
 from sweeper.features.refit import _refit as refit_steps
+from sweeper.features.refit.commands import answers
 from sweeper.trials import TrialConfig, TrialResult
 
 
@@ -23,13 +25,16 @@ def test_the_winner_is_trained_for_as_long_as_its_weights_were(make_run):
     assert Path(second.folder) == run.path / "refit" / str(config.seed + 1)
 
 
-def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make_run):
-    first, second = refit_steps.requests(make_run(), None, 2, None, all_rows=False)
+def test_a_finished_refit_is_not_repeated_and_another_folder_is_not_touched(make_run, sweeper):
+    run = make_run()
+    first, second = refit_steps.requests(run, None, 2, None, all_rows=False)
     Path(first.folder).mkdir(parents=True)
     first.write(Path(first.folder) / "refit.json")
     assert list(refit_steps.unfinished([first, second])) == [second]
+    shown = sweeper("refit", str(run.path), "--json").out
+    assert TypeAdapter(answers()["refit"]).validate_json(shown)["folders"] == [first.folder]
     Path(second.folder).mkdir()
-    with pytest.raises(UsageError, match="not of this refit"):
+    with pytest.raises(UsageError):
         refit_steps.unfinished([first, second])
 
 

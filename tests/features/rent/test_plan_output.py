@@ -28,5 +28,5 @@ def test_offers_are_printed_in_place_of_a_plan_only_if_asked_for(capsys) -> None
 def test_cards_are_compared_for_a_model() -> None:
     flags = {key: value for key, value in FLAGS.items() if key != ("models",)}
     asked = resolve({**flags, ("features", "rent", "enabled"): True}, needs_model=False)
-    with pytest.raises(UsageError, match="no model is given"):
+    with pytest.raises(UsageError):
         plan_output.show(asked, as_json=True)

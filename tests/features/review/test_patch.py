@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeper.features.review._patch import changed_text, diff
 from sweeper.features.review._reading import read
+from sweeper.features.review._review import changed_text, diff
 from tests.features.review.configurations import AXOLOTL, LITGPT, PEFT, TRL
 from tests.features.review.test_checks import CASES, with_lines
 

@@ -73,7 +73,7 @@ def test_a_later_call_replaces_its_own_copy_and_leaves_others(tmp_path: Path, ur
 
 def test_another_study_of_that_name_is_left_alone(tmp_path: Path, url: str) -> None:
     copy(make_run(tmp_path / "here" / "a", [0.5]), url)
-    with pytest.raises(RunError, match="another study named 'a'"):
+    with pytest.raises(RunError, match="'a'"):
         copy(make_run(tmp_path / "there" / "a", [0.25]), url)
     assert optuna.load_study(study_name="a", storage=url).best_value == 0.5
     own = make_run(tmp_path / "runs" / "c", [0.5])

@@ -208,7 +208,7 @@ class Writer(DummyLM):
 def test_a_pattern_that_never_ends_is_named_with_its_file(write, load, monkeypatch, config):
     monkeypatch.setattr(tasks, "MAX_SECONDS", 0.2)
     (task,) = load(write("folder/slow.yaml", [{"q": "a", "choices": ["a"]}], **config).parent)
-    with pytest.raises(UsageError, match=r"took longer than 0\.2 s") as caught:
+    with pytest.raises(UsageError, match=r"0\.2 s") as caught:
         score(Writer(), task)
     assert "slow.yaml" in str(caught.value)
     assert repr(BOMB) in str(caught.value)

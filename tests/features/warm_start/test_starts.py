@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from configs import config_of
 from curve_backend import LORA, candidate, make_plan, make_spec
-from spaces import report
+from spaces import costs, report
 
 from sweeper import cache
 from sweeper.features.warm_start.options import Options
@@ -15,7 +15,7 @@ from sweeper.features.warm_start.starts import Remembered, propose, remember, si
 from sweeper.plans import Parameter, Plan, ProposedTrial
 from sweeper.runfolder import RunFolder
 from sweeper.search.alone import Space, StopCondition, StrategySpace, TrialBudget, search
-from sweeper.search.cost_model.observations import Observation
+from sweeper.search.cost_model.trial_costs import TrialCosts
 from sweeper.search.sampler import SweeperSampler
 from sweeper.trials import Measure, TrialResult
 
@@ -193,9 +193,9 @@ def hinted(rate: float, seed: int = 0) -> Space:
 
 def test_the_first_draw_after_the_default_is_what_the_earlier_study_found() -> None:
     searched = search(hinted(5e-3), bowl(5e-3), StopCondition(trials=3))
-    assert searched.trials[0].trial.parameters == {"learning_rate": 2e-4, "r": 16}
-    assert searched.trials[1].trial.parameters == {"learning_rate": 5e-3, "r": 32}
-    assert searched.trials[2].trial.parameters != searched.trials[1].trial.parameters
+    assert searched.trials[0].config.parameters == {"learning_rate": 2e-4, "r": 16}
+    assert searched.trials[1].config.parameters == {"learning_rate": 5e-3, "r": 32}
+    assert searched.trials[2].config.parameters != searched.trials[1].config.parameters
     assert searched.best is searched.trials[1] or searched.best is searched.trials[2]
 
 
@@ -204,7 +204,7 @@ def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
     same = space_.proposed[0].model_copy(update={"parameters": {"learning_rate": 2e-4, "r": 16}})
     twice = space_.model_copy(update={"proposed": (same,)})
     searched = search(twice, bowl(1e-3), StopCondition(trials=3))
-    assert searched.trials[1].trial.parameters != searched.trials[0].trial.parameters
+    assert searched.trials[1].config.parameters != searched.trials[0].config.parameters
 
 
 @pytest.mark.parametrize(
@@ -215,13 +215,13 @@ def test_a_hint_that_is_the_default_is_not_trained_twice() -> None:
 def test_an_earlier_study_is_believed_until_its_best_is_worse_than_the_default(
     loss: float | None, failed: bool, believed: bool
 ) -> None:
-    def seen(number: int, rate: float, rank: int, loss: float | None, **fields) -> Observation:
+    def seen(number: int, rate: float, rank: int, loss: float | None, **fields) -> TrialCosts:
         parameters = {"learning_rate": rate, "r": rank}
-        known = {"complete": loss is not None, "running": False, "failed": False, **fields}
-        return Observation(number, "lora", parameters, loss, **known)
+        return costs(loss, number=number, parameters=parameters, **fields)
 
     default = seen(0, 2e-4, 16, 0.5, origin="default")
-    tried = seen(1, 5e-3, 32, loss, failed=failed, origin="search")
+    state = "FAIL" if failed else "PRUNED" if loss is None else "COMPLETE"
+    tried = seen(1, 5e-3, 32, loss, state=state)
     sampler = SweeperSampler(hinted(5e-3))
     assert (sampler._earlier_prior("lora", [default, tried]) is not None) is believed
 

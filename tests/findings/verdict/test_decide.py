@@ -209,7 +209,7 @@ def test_test_items_with_weight_0_are_compared_counted_and_shown_nowhere(make):
     assert findings.verdict.test_items == kept
     assert {c.difference.n for c in findings.verdict.comparisons} == {kept}
     assert {model.score.n for model in findings.tested} == {kept}
-    assert {model.loss.n for model in findings.tested} == {kept}
+    assert {model.test_loss.n for model in findings.tested} == {kept}
     assert findings.finalists[0].test_score.n == kept
     assert figures_of(run, strategies).quality_share.share.n == kept
     outputs = figures_of(run, samples)

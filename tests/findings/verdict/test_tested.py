@@ -27,7 +27,7 @@ def test_every_scored_model_is_there_finalists_first_and_baselines_last(make):
     assert [model.trial for model in found][: len(order)] == list(order)
     assert {model.name for model in found[-3:]} == {"majority", "probe", "tfidf"}
     assert {model.seeds for model in found[: len(order)]} == {3}
-    assert all(model.loss and model.score.low is not None for model in found)
+    assert all(model.test_loss and model.score.low is not None for model in found)
 
 
 def test_a_trial_of_one_seed_beside_others_of_three_is_called_so(make):
@@ -93,9 +93,9 @@ def test_a_longer_answer_counts_more_in_the_test_loss(make):
     for model in compute(run).tested:
         score = next(s for s in TestSeal.read(run.test_seal).scores if s.name == model.name)
         expected = np.average(score.item_losses, weights=weights)
-        assert model.loss.value == pytest.approx(expected)
+        assert model.test_loss.value == pytest.approx(expected)
         assert model.score.value == pytest.approx(expected)
-        assert model.loss.low < expected < model.loss.high
+        assert model.test_loss.low < expected < model.test_loss.high
 
 
 def test_intervals_of_validation_belong_to_the_weighted_loss(make):

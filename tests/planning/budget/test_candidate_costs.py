@@ -90,6 +90,15 @@ def test_money_comes_from_the_sweep_as_a_range(scene: Any) -> None:
     assert make_plan(*small(scene)).budget.cost_usd is None
 
 
+def test_the_money_of_a_short_sweep_on_a_cpu_is_not_rounded_away(scene: Any) -> None:
+    spec, facts = small(scene)
+    cheap = facts.hardware.model_copy(update={"price_per_gpu_hour": 0.001})
+    budget = make_plan(spec, facts.model_copy(update={"hardware": cheap})).budget
+    hours = budget.sweep.seconds / 3600
+    assert budget.cost_usd == pytest.approx(0.001 * hours, rel=0.01)
+    assert 0 < budget.cost_usd < 0.005
+
+
 def test_the_plan_says_whether_its_times_are_calibrated(scene: Any) -> None:
     spec, facts = small(scene)
     assert "not calibrated" in make_plan(spec, facts).budget.timing[0]

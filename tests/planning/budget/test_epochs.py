@@ -74,7 +74,7 @@ def test_shorter_trials_are_expected_to_cost_less(scene: Any) -> None:
 def test_an_own_trial_of_more_than_a_full_budget_is_refused_with_what_to_do(scene: Any) -> None:
     spec, facts = scene(training={"epochs": 2.0})
     own = TrialRequest(strategy="lora", parameters={EPOCHS: 6})
-    with pytest.raises(SpecError, match="more than the full budget of 2") as error:
+    with pytest.raises(SpecError) as error:
         make_plan(spec.model_copy(update={"trials": (own,)}), facts)
     assert "--epochs 6" in str(error.value)
     half = TrialRequest(strategy="lora", parameters={EPOCHS: 1})

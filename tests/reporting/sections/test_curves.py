@@ -21,10 +21,10 @@ def test_a_loss_rose_again_only_if_it_rose_by_more_than_seeds_differ(report, ris
     best = made.findings.strategies[0].best_trial
     trials = []
     for row in made.findings.trials:
-        *_, last = row.curve
+        *_, last = row.rungs
         higher = last.model_copy(update={"validation_loss": last.validation_loss + rise})
-        risen = (*row.curve, higher) if row.number == best else row.curve
-        trials.append(row.model_copy(update={"curve": risen}))
+        risen = (*row.rungs, higher) if row.number == best else row.rungs
+        trials.append(row.model_copy(update={"rungs": risen}))
     findings = made.findings.model_copy(update={"trials": tuple(trials)})
     line = curves.finding(curves.Figures(), made.model_copy(update={"findings": findings}))
     assert (f"trial {best} after rung" in line) is said

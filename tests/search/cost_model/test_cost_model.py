@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from spaces import LIMIT, RATE, SPACE, beyond, ended, report
+from spaces import LIMIT, RATE, SPACE, beyond, costs, ended, report
 
 from sweeper.plans import Configuration, Parameter
 from sweeper.search import optuna_space
@@ -26,7 +26,7 @@ from sweeper.search.cost_model.cost_model import (
     log_within_limit,
     thinned,
 )
-from sweeper.search.cost_model.observations import Observation, observation
+from sweeper.search.cost_model.trial_costs import TrialCosts
 from sweeper.search.pruner import View
 from sweeper.search.sampler import statistics_of
 
@@ -38,12 +38,11 @@ RATE_AXES = {
 GENERATOR = np.random.default_rng(0)
 
 
-def trials(count: int, key: str = "lora") -> list[Observation]:
+def trials(count: int, key: str = "lora") -> list[TrialCosts]:
     rates = 10 ** GENERATOR.uniform(-5, -2, count)
     losses = 0.3 + (np.log10(rates) + 3) ** 2 + GENERATOR.normal(0, 0.01, count)
     return [
-        Observation(number, key, {"learning_rate": float(rate)}, float(loss), True, False, False,
-                    "search")
+        costs(float(loss), key=key, number=number, parameters={"learning_rate": float(rate)})
         for number, (rate, loss) in enumerate(zip(rates, losses, strict=True))
     ]  # fmt: skip
 
@@ -129,7 +128,7 @@ def within(searched: Searched, limit: float) -> float:
         one.result.validation_loss
         for one in searched.trials
         if one.result.state == "COMPLETE"
-        and next(objective("lora", one.trial.parameters)).measures["lost"].value <= 0
+        and next(objective("lora", one.config.parameters)).measures["lost"].value <= 0
     ]
     return min(kept)
 
@@ -139,19 +138,19 @@ def test_the_search_moves_away_from_an_optimum_that_breaks_the_limit(seed: int) 
     free = search(space(seed), forgets(1e9), StopCondition(trials=16), limits=[LIMIT])
     bound = search(space(seed), forgets(50.0), StopCondition(trials=16), limits=[LIMIT])
     assert free.best is not None
-    assert free.best.trial.parameters["learning_rate"] == pytest.approx(4e-3, rel=0.6)
+    assert free.best.config.parameters["learning_rate"] == pytest.approx(4e-3, rel=0.6)
     assert bound.best is not None
     # 50 points are lost at a rate of 3.7e-4 without replay, and of 1e-3 with it.
     lowest = 0.3 + 0.2 * math.log10(1e-3 / 4e-3) ** 2
     assert bound.best.result.validation_loss == pytest.approx(lowest, abs=0.02)
-    assert bound.best.trial.parameters["replay_share"] == 0.2
+    assert bound.best.config.parameters["replay_share"] == 0.2
     assert within(free, 50.0) > bound.best.result.validation_loss + 0.02
 
 
 def test_where_no_trial_keeps_to_the_limit_the_search_goes_where_less_is_lost() -> None:
     # The default loses 32 points, and 12 are allowed: at rates under 5e-5, or 1.3e-4 with replay.
     searched = search(space(0), forgets(12.0), StopCondition(trials=14), limits=[LIMIT])
-    assert searched.cost(searched.trials[0]) == math.inf
+    assert searched.trials[0].final is None
     assert searched.best is not None
 
 
@@ -164,13 +163,11 @@ def test_the_chance_to_keep_to_a_limit_falls_towards_where_it_was_broken() -> No
     assert chances[2] < 0.05
 
 
-def observed(number: int, loss: float, violation: float | None) -> Observation:
+def observed(number: int, loss: float, violation: float | None) -> TrialCosts:
     curve = {rung: loss + 0.1 * (8 - rung) for rung in range(1, 9)}
     parameters = {"learning_rate": 2e-4, "replay_share": 0.0}
-    return Observation(
-        number, "lora", parameters, loss, complete=True, running=False, failed=False,
-        origin="search", curve=curve, reported=curve, seconds=1.0, violation=violation,
-    )  # fmt: skip
+    known = {"reported": curve, "violation": violation}
+    return costs(loss, number=number, parameters=parameters, seconds=1.0, **known)
 
 
 def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_stopped_by() -> None:
@@ -188,7 +185,7 @@ def test_trials_over_the_limit_are_neither_the_best_known_nor_what_others_are_st
 def test_a_trial_without_a_limit_of_its_own_is_no_measurement() -> None:
     result = ended("COMPLETE", 0.5, measures=beyond(0.1))
     limits = [LIMIT._replace(most=math.inf)]
-    trial = observation(Configuration(strategy="lora"), {}, result, SPACE, limits)
+    trial = TrialCosts.of(Configuration(strategy="lora"), {}, result, SPACE, limits)
     assert trial.violation is None
     assert trial.keeps
 

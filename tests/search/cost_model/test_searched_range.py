@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 from curve_backend import LORA
+from spaces import costs
 
 from sweeper.search.cost_model.axes import Axis, axis_of
 from sweeper.search.cost_model.cost_model import searched_range
-from sweeper.search.cost_model.observations import Observation
+from sweeper.search.cost_model.trial_costs import TrialCosts
 from sweeper.search.optuna_space import distribution
 
 
@@ -17,14 +18,11 @@ def axis() -> Axis:
     return made
 
 
-def trial(rate: float, loss: float | None, *, failed: bool = False) -> Observation:
-    complete = loss is not None
-    return Observation(
-        0, "lora", {"learning_rate": rate}, loss, complete, False, failed, "search", {}
-    )
+def trial(rate: float, loss: float | None, *, failed: bool = False) -> TrialCosts:
+    return costs(loss, state="FAIL" if failed else "COMPLETE", parameters={"learning_rate": rate})
 
 
-def values(axis: Axis, seen: list[Observation]) -> tuple[float, float]:
+def values(axis: Axis, seen: list[TrialCosts]) -> tuple[float, float]:
     low, high = searched_range(axis, seen)
     return float(axis.value(low)), float(axis.value(high))
 

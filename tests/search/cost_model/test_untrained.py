@@ -7,7 +7,7 @@ import math
 import pytest
 from curve_backend import make_plan
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from spaces import report
+from spaces import costs, report
 
 from sweeper.plans import Parameter, Plan, Stage
 from sweeper.search import optuna_space
@@ -21,8 +21,8 @@ from sweeper.search.alone import (
 )
 from sweeper.search.cost_model.axes import axis_of
 from sweeper.search.cost_model.cost_model import Trials
-from sweeper.search.cost_model.observations import Observation
-from sweeper.search.cost_model.untrained import NUMBER, Untrained, of_baseline
+from sweeper.search.cost_model.trial_costs import TrialCosts
+from sweeper.search.cost_model.untrained import Untrained, of_baseline
 from sweeper.search.search import Search
 from sweeper.trials import BaselineResult
 
@@ -73,7 +73,7 @@ WITHOUT_START = StrategySpace(
 )
 
 
-def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> Observation | None:
+def unmoved(known: Untrained, arm: StrategySpace = LORA, axes=AXES) -> TrialCosts | None:
     return known.as_trial(arm.strategy, arm, axes, {})
 
 
@@ -85,7 +85,7 @@ def test_it_is_a_trial_that_starts_from_the_probe_at_the_lowest_rate() -> None:
         "head_init": "probe",
         "head_learning_rate": pytest.approx(math.sqrt(3e-4 * 2e-3)),
     }
-    assert (one.cost, one.complete, one.number, one.seconds) == (PROBE, True, NUMBER, 0.0)
+    assert (one.cost, one.complete, one.untrained, one.seconds) == (PROBE, True, True, 0.0)
 
 
 def test_who_writes_begins_as_the_base_model_is_but_not_with_prompts_before_it() -> None:
@@ -127,8 +127,8 @@ def test_parameters_that_do_not_exist_beside_the_probe_are_left_out() -> None:
 def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
     candidates = make_plan().keyed
     model = candidates["head"].model
-    ended = Observation(0, "head", {}, 0.4, True, False, False, "default")
-    running = Observation(0, "head", {}, None, False, True, False, "default")
+    ended = costs(0.4, key="head", origin="default")
+    running = costs(None, key="head", origin="default", state=None)
     said = Untrained({model: 0.5})
     assert said.with_heads(candidates, {}).probes == {model: 0.5}
     assert said.with_heads(candidates, {running.key: [running]}).probes == {model: 0.5}
@@ -138,18 +138,18 @@ def test_the_heads_own_trial_counts_before_what_the_baseline_said() -> None:
 
 def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
     for seed in range(5):
-        good = searched(PROBE, seed=seed).trials[2].trial.parameters
+        good = searched(PROBE, seed=seed).trials[2].config.parameters
         assert good["head_init"] == "probe"
         assert good["learning_rate"] < 3e-4
-        bad = searched(0.9, seed=seed).trials[2].trial.parameters
+        bad = searched(0.9, seed=seed).trials[2].config.parameters
         assert bad["head_init"] == "random"
 
 
-def test_the_untrained_model_is_gone_out_from_once() -> None:
-    def trial(number: int, loss: float, **parameters: object) -> Observation:
-        return Observation(number, "lora", parameters, loss, True, False, False, "search")
+def test_the_untrained_model_stays_an_incumbent_after_a_trial_has_started_from_it() -> None:
+    def trial(number: int, loss: float, **parameters: object) -> TrialCosts:
+        return costs(loss, number=number, parameters=parameters)
 
-    def best(*seen: Observation) -> list[int]:
+    def best(*seen: TrialCosts) -> list[int]:
         return [one.number for one in Trials(AXES, seen, TrialBudget()).incumbents]
 
     untrained = unmoved(Untrained({"": PROBE}))
@@ -157,8 +157,8 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
     rates = {"learning_rate": 1e-3, "head_learning_rate": 2e-3}
     random = trial(0, 0.5, head_init="random", **rates)
     probe = trial(1, 0.3, head_init="probe", **rates)
-    assert best(random, untrained) == [NUMBER, 0]
-    assert best(random, probe, untrained) == [1, 0]
+    assert best(random, untrained) == [-1, 0]
+    assert best(random, probe, untrained) == [-1, 1, 0]
 
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:
@@ -172,7 +172,7 @@ def test_a_search_that_knows_the_probe_gets_further() -> None:
 
 def test_defaults_come_before_anything_that_the_probe_suggests() -> None:
     first = searched(PROBE).trials[:2]
-    assert [(one.trial.strategy, one.trial.parameters["head_init"]) for one in first] == [
+    assert [(one.config.strategy, one.config.parameters["head_init"]) for one in first] == [
         ("lora", "random"),
         ("full", "random"),
     ]

@@ -315,7 +315,7 @@ def test_conversations_without_question_or_answer_are_refused(
 def test_what_a_template_refuses_is_said_in_its_own_words(make_tokenizer: MakeTokenizer) -> None:
     chat = Chat(make_tokenizer(MISTRAL, bos="<s>"))
 
-    with pytest.raises(DataError, match="roles must alternate") as caught:
+    with pytest.raises(DataError) as caught:
         chat.encode((Message("assistant", "Hello."), *TURNS))
 
     assert "assistant, user, assistant" in str(caught.value)

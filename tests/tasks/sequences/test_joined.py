@@ -9,6 +9,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
     AutoModelForCausalLM,
     BloomConfig,
     GPT2Config,
@@ -17,7 +19,10 @@ from transformers import (
     MistralConfig,
     Qwen2Config,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
+from sweeper.tasks.classification import Classifier
 from sweeper.tasks.sequences import joined as sequences
 from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, keeps_texts_apart, pack_texts
@@ -107,6 +112,75 @@ def test_losses_and_gradients_are_those_of_the_padded_batch(config: Any, trained
     torch.testing.assert_close(theirs, losses, rtol=1e-5, atol=1e-5)
     largest = max(float(gradient.abs().max()) for gradient in gradients)
     torch.testing.assert_close(others, gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+@pytest.fixture
+def _masked_attention() -> None:
+    AttentionInterface.register("masked", sdpa_attention_forward)
+    AttentionMaskInterface.register("masked", sdpa_mask)
+
+
+PROMPTS = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 3}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:fan_in_fan_out")
+@pytest.mark.usefixtures("_masked_attention")
+@pytest.mark.parametrize(
+    ("config", "trained"),
+    [
+        (LlamaConfig(**SIZE), None),
+        (LlamaConfig(**SIZE), PrefixTuningConfig(**PROMPTS)),
+        (LlamaConfig(**SIZE), PromptTuningConfig(**PROMPTS)),
+        (MistralConfig(**SIZE, sliding_window=6), None),
+        (GPT2, None),
+    ],
+    ids=["llama", "prefix", "prompts", "a window shorter than the texts", "learned positions"],
+)
+def test_padding_is_not_masked_in_training_and_changes_nothing(config: Any, trained: Any) -> None:
+    model = model_of(config)
+    if trained is not None:
+        model = get_peft_model(model, trained)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    inputs, labels = batches()[0]
+    found = []
+    for name in ("masked", "sdpa"):
+        model.set_attn_implementation(name)
+        losses = answer_losses(model, inputs, labels)
+        found.append((losses.detach(), torch.autograd.grad(losses.sum(), weights)))
+    (losses, gradients), (theirs, others) = found
+    torch.testing.assert_close(theirs, losses, rtol=1e-5, atol=1e-5)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    torch.testing.assert_close(others, gradients, rtol=1e-5, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.usefixtures("_masked_attention")
+def test_padding_changes_nothing_for_a_head_on_a_decoder(pooling: Any) -> None:
+    base: Any = model_of(LlamaConfig(**SIZE)).model
+    model = Classifier(base, pooling, SIZE["hidden_size"], 3)
+    weights = [*model.parameters()]
+    inputs, _ = batches()[0]
+    found = []
+    for name in ("masked", "sdpa"):
+        base.set_attn_implementation(name)
+        logits = model(**inputs)
+        found.append((logits.detach(), torch.autograd.grad(logits.square().sum(), weights)))
+    (logits, gradients), (theirs, others) = found
+    torch.testing.assert_close(theirs, logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(others, gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_on_the_left_is_masked_without_gradients() -> None:
+    model = model_of(LlamaConfig(**SIZE))
+    model.set_attn_implementation("sdpa")
+    ids = torch.randint(2, 64, (1, 7))
+    with torch.no_grad():
+        alone = model(input_ids=ids).logits[:, -1]
+        filled = torch.cat([torch.full((1, 4), 5), ids], 1)
+        mask = torch.tensor([[0] * 4 + [1] * 7])
+        positions = (mask.cumsum(1) - 1).clamp_min(0)
+        output = model(input_ids=filled, attention_mask=mask, position_ids=positions)
+    torch.testing.assert_close(output.logits[:, -1], alone, rtol=1e-4, atol=1e-4)
 
 
 def kernel(

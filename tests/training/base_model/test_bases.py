@@ -99,7 +99,7 @@ def test_weights_are_loaded_from_the_run_without_feature_and_cache(
 
     # Another content under the same name is not taken for it.
     save_file({**kept, name: 2 * kept[name]}, tmp_path / FOLDER / "half" / "model.safetensors")
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError):
         reload(weights)
 
 

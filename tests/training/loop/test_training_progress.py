@@ -39,5 +39,5 @@ def test_on_a_gpu_it_looks_every_few_steps_and_misses_nothing_that_stays():
     progress.add(torch.tensor(math.nan), 1, 10)
     progress.step()
     progress.step()
-    with pytest.raises(TrainingDiverged, match="at step 3"):
+    with pytest.raises(TrainingDiverged, match="step 3"):
         progress.step()

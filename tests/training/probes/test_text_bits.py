@@ -67,7 +67,7 @@ def test_long_texts_are_read_in_part(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("texts", [[], ["", " "]])
 def test_texts_without_a_token_are_refused(tokenizer: Tokenizer, texts: list[str]) -> None:
-    with pytest.raises(ModelError, match="nothing is predicted"):
+    with pytest.raises(ModelError):
         bits_per_byte(model(), tokenizer, texts)
 
 

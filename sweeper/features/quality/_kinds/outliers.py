@@ -63,10 +63,7 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     middle = median(logs.values())
     spread = max(median(abs(log - middle) for log in logs.values()), MIN_SPREAD)
     ordered = sorted(logs.values())
-    percentile_95, percentile_5 = (
-        ordered[int(0.95 * len(ordered))],
-        ordered[int(0.05 * len(ordered))],
-    )
+    percentile_95, percentile_5 = (ordered[int(share * len(ordered))] for share in (0.95, 0.05))
     # 0.6745 makes the median deviation of a normal distribution its standard deviation.
     far = MAX_Z_SCORE * spread / 0.6745
     lower = min(max(middle - far, percentile_5 - MARGIN_OF_LOG_LENGTH), percentile_5)

@@ -1,11 +1,18 @@
-"""Rows that training leaves out: unreadable, of no known form, or empty."""
+"""Rows that training leaves out or reads in part: unreadable, of no known form, empty, cut off."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from sweeper.data.detect_columns import Form
+from sweeper.data.formats.row_format import trainable
+from sweeper.data.formats.turns import role_of, turns_of
+from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
+from sweeper.data.table import Fields
 from sweeper.features.quality._checked_rows import CheckedRows
-from sweeper.features.quality._kinds.base import FaultKind
+from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 
 class Unreadable(FaultKind):
@@ -57,3 +64,97 @@ def _empty_cells(form: Form | None, row: FileRow) -> str:
     columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
     empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
     return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""
+
+
+class LastTurn(FaultKind):
+    """Conversations that do not end with a turn of the assistant."""
+
+    name = "last-turn"
+    order = 6
+    title = "end with a turn of another speaker than the assistant"
+    consequence = (
+        "Training cuts off what follows the last answer. If turns are missing, or roles are "
+        "exchanged, the rest of the conversation is wrong, too."
+    )
+    remedy = "cuts off what follows the last answer"
+    compares = "nothing"
+
+    def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
+        for turns in _turns(data, row).values() if row.example else ():
+            if (role := role_of(turns[-1])) != "assistant":
+                return f"the last turn is of {role}"
+        return None
+
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
+        fields = dict(row.fields)
+        for column, turns in _turns(data, row).items():
+            while role_of(turns[-1]) != "assistant":
+                turns.pop()
+            fields[column] = turns
+        return data.with_fields(row, fields)
+
+
+def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
+    """The turns of a conversation by its column; empty if the row has another form."""
+    column = data.forms[row.path].of(row.fields).columns.get("messages", "")
+    turns = turns_of(row.fields.get(column))
+    return {column: [*turns]} if turns else {}
+
+
+class TwoFormats(FaultKind):
+    """Rows that have all columns of two formats, such as `messages` and `prompt`/`completion`."""
+
+    name = "two-formats"
+    order = 7
+    title = "hold a question and an answer in two formats"
+    consequence = (
+        "Only one of them is read. If they differ, the other one may be the one that is meant: "
+        "then name its columns with --column."
+    )
+    remedy = "empties the columns that are not read"
+    compares = "nothing"
+
+    def find(self, data: CheckedRows) -> list[Fault]:
+        forms: dict[tuple[str, tuple[str, ...]], list[Form]] = {}
+        faults = []
+        for index, row, _ in data.usable:
+            columns = (row.path, tuple(row.fields))
+            if columns not in forms:
+                forms[columns] = _other_forms(data, row)
+            unread = _unread(forms[columns], row.fields)
+            if unread:
+                names = listing([f"`{column}`" for column in unread])
+                faults.append(Fault(index, f"not read: {names}"))
+        return faults
+
+    def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
+        empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
+        return data.with_fields(row, {**row.fields, **empty})
+
+
+_ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation")
+"""Formats with a question and an answer. A column `text` often repeats both on purpose."""
+
+
+def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
+    """The forms of the columns of a row that are not read."""
+    own = data.forms[row.path].of(row.fields)
+    if own.format not in _ANSWER_FORMATS:
+        return []
+    present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
+    forms = [
+        Form(other.name, shape.columns(present, {}), ())
+        for other in trainable().values()
+        if other.name in _ANSWER_FORMATS and other.name != own.format
+        for shape in other.shapes
+    ]
+    return [replace(form, columns=_needed(form)) for form in forms if form.columns]
+
+
+def _needed(form: Form) -> dict[str, str]:
+    return {role: column for role, column in form.columns.items() if column in form.needed}
+
+
+def _unread(forms: list[Form], fields: Fields) -> list[str]:
+    """The columns of the first of these forms that the row has completely."""
+    return next(([*form.columns.values()] for form in forms if form.has(fields)), [])

@@ -20,42 +20,120 @@ _DUE_TO_CONFIGURATION = frozenset({"diverged", "out-of-memory"})
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What sampler and pruner know of one trial.
+class TrialCosts:
+    """A trial so far, with its costs.
 
     Args:
+        config: Its configuration.
         key: Key of its candidate.
         parameters: Its searched parameters by plain name.
+        reports: Its reports by rung.
+        result: Its result; None while it is running.
         cost: Final cost of a completed trial, cost at the last rung of a pruned one, else None.
-        complete: Whether it was trained to the end.
-        running: Whether it is running.
-        failed: Whether it failed because of its configuration.
-        origin: ``default``, ``user``, ``search`` or ``untrained``.
-        curve: Lowest finite cost so far, by rung.
         reported: The reported costs, by rung.
-        losses: The reported validation losses, by rung.
-        seconds: Its seconds; 0 if unknown.
         violation: How far it exceeds the user's limit, up to 0 if it keeps it; None if there is no
             limit or no measurement.
-        items: The first validation items at each rung, if reported.
         rungs: Number of its rungs if it trains to its end.
     """
 
-    number: int
+    config: Configuration
     key: str
     parameters: dict[str, Scalar]
-    cost: float | None
-    complete: bool
-    running: bool
-    failed: bool
-    origin: str
-    curve: dict[int, float] = field(default_factory=dict)
+    reports: Mapping[int, RungReport] = field(default_factory=dict)
+    result: TrialResult | None = None
+    cost: float | None = None
     reported: dict[int, float] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
-    seconds: float = 0.0
     violation: float | None = None
-    items: dict[int, FirstItems] = field(default_factory=dict)
     rungs: int = 8
+
+    @classmethod
+    def of(
+        cls,
+        config: Configuration,
+        reports: Mapping[int, RungReport],
+        result: TrialResult | None,
+        space: Space,
+        limits: Sequence[Limit] = (),
+    ) -> TrialCosts:
+        """The costs of one trial.
+
+        Args:
+            space: Candidates, objective and full budget.
+            limits: Limits that trials must keep.
+        """
+        objective, key = space.objective, space.key(config)
+        costs = {rung: objective.cost_at_rung(report) for rung, report in reports.items()}
+        reported = {rung: cost for rung, cost in costs.items() if cost is not None}
+        cost, measured = None, None
+        if result is not None and result.state == "COMPLETE":
+            cost = objective.cost_of(result)
+        elif result is not None and result.state == "PRUNED" and reported:
+            last = reported[max(reported)]
+            cost = last if math.isfinite(last) else None
+        if result is not None and result.state != "FAIL":
+            measured = violation(result.measures, limits)
+        return cls(
+            config,
+            key,
+            space.keyed[key].searched(config.parameters),
+            reports,
+            result,
+            cost,
+            reported,
+            # An infinite violation means that there is no limit.
+            measured if measured is not None and math.isfinite(measured) else None,
+            space.budget.rungs_of(config.parameters),
+        )
+
+    @property
+    def number(self) -> int:
+        return self.config.number
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it is no trial, but the untrained model."""
+        return self.config.number < 0
+
+    @property
+    def searched(self) -> bool:
+        """Whether the sampler chose its configuration."""
+        return self.config.origin == "search"
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was trained to the end."""
+        return self.result is not None and self.result.state == "COMPLETE"
+
+    @property
+    def running(self) -> bool:
+        return self.result is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed because of its configuration."""
+        failure = self.result.failure if self.result else None
+        return failure is not None and failure.kind in _DUE_TO_CONFIGURATION
+
+    @property
+    def seconds(self) -> float:
+        """Its seconds; 0 if unknown."""
+        return self.result.seconds if self.result else 0.0
+
+    @cached_property
+    def curve(self) -> dict[int, float]:
+        """The lowest finite cost so far, by rung."""
+        return best_so_far(self.reported)
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """The reported validation losses, by rung."""
+        return {rung: report.validation_loss for rung, report in self.reports.items()}
+
+    @cached_property
+    def items(self) -> dict[int, FirstItems]:
+        """The first validation items at each rung, if reported."""
+        reports = self.reports.items()
+        return {rung: report.first_items for rung, report in reports if report.first_items}
 
     def has(self, rung: int) -> bool:
         """Whether a finite cost was reported at a rung."""
@@ -78,16 +156,6 @@ class Observation:
         return self.key, self.parameters.get(START)
 
     @cached_property
-    def best_rung(self) -> int | None:
-        """The rung with the lowest cost on the same items; None without a rung."""
-        costs = {
-            rung: self.items[rung].cost if rung in self.items else cost
-            for rung, cost in self.reported.items()
-            if math.isfinite(cost)
-        }
-        return min(costs, key=lambda rung: (costs[rung], rung)) if costs else None
-
-    @cached_property
     def subset_bias(self) -> float | None:
         """Its cost on all items minus its cost on the rungs' items, if known."""
         if not self.complete or self.cost is None or not self.items:
@@ -107,62 +175,16 @@ class Observation:
         return True, -max(self.curve, default=0), cost, 0.0
 
 
-def observation(
-    trial: Configuration,
-    reports: Mapping[int, RungReport],
-    result: TrialResult | None,
-    space: Space,
-    limits: Sequence[Limit] = (),
-) -> Observation:
-    """One trial as an observation.
-
-    Args:
-        reports: Its reports by rung.
-        result: Its result; None while it runs.
-        space: Candidates, objective and full budget.
-        limits: Limits that trials must keep.
-    """
-    objective, state = space.objective, result.state if result else None
-    costs = {rung: objective.cost_at_rung(report) for rung, report in reports.items()}
-    reported = {rung: cost for rung, cost in costs.items() if cost is not None}
-    cost, measured = None, None
-    if result is not None and state == "COMPLETE":
-        cost = objective.cost_of(result)
-    elif state == "PRUNED" and reported and math.isfinite(last := reported[max(reported)]):
-        cost = last
-    if result is not None and state != "FAIL":
-        measured = violation(result.measures, limits)
-    failure, key = result.failure if result else None, space.key(trial)
-    return Observation(
-        number=trial.number,
-        key=key,
-        parameters=space.keyed[key].searched(trial.parameters),
-        cost=cost,
-        complete=state == "COMPLETE",
-        running=result is None,
-        failed=state == "FAIL" and failure is not None and failure.kind in _DUE_TO_CONFIGURATION,
-        origin=trial.origin,
-        curve=best_so_far(reported),
-        reported=reported,
-        losses={rung: report.validation_loss for rung, report in reports.items()},
-        items={rung: rep.first_items for rung, rep in reports.items() if rep.first_items},
-        seconds=result.seconds if result else 0.0,
-        # An infinite violation means that there is no limit.
-        violation=measured if measured is not None and math.isfinite(measured) else None,
-        rungs=space.budget.rungs_of(trial.parameters),
-    )
-
-
 # Completed trials for a straight line from losses to costs.
 _MIN_COMPLETE = 3
 
 
-def as_costs(seen: Sequence[Observation]) -> list[Observation]:
+def as_costs(seen: Sequence[TrialCosts]) -> list[TrialCosts]:
     """Trials with the losses of their rungs converted to costs of the objective.
 
     A pruned trial only has a loss. It counts with the cost that the completed trials have at that
     loss, by a straight, non-decreasing line through them; with their highest cost while they are
-    too few for a line. Losses of curves are converted likewise.
+    too few for a line. Losses at rungs are converted likewise.
     """
     pairs = [
         (min(trial.curve.values()), trial.cost)
@@ -180,20 +202,19 @@ def as_costs(seen: Sequence[Observation]) -> list[Observation]:
         )
 
     if not costs:
-        return [replace(trial, curve={}, reported={}, items={}) for trial in seen]
+        return [replace(trial, reports={}, reported={}) for trial in seen]
     return [
         replace(
             trial,
             cost=trial.cost if trial.complete or trial.cost is None else cost_at(trial.cost),
-            curve={rung: cost_at(loss) for rung, loss in trial.curve.items()},
+            reports={},
             reported={rung: cost_at(loss) for rung, loss in trial.reported.items()},
-            items={},
         )
         for trial in seen
     ]
 
 
-def lowest_final(trials: Iterable[Observation]) -> float:
+def lowest_final(trials: Iterable[TrialCosts]) -> float:
     """The lowest final cost of the trials that keep the user's limit."""
     return min((trial.final for trial in trials if trial.final is not None), default=math.inf)
 

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from sweeper.features.run_status._next_step import step_now
+from sweeper.features.run_status._shown import step_now
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import NextStep
 

@@ -1,1 +1,0 @@
-"""How ``sweeper review`` does on the example configurations of other projects."""
