@@ -34,8 +34,9 @@ def schema(
         "rules": lambda: _schemas.rules_schema(rule_book()),
         "strategy": _schemas.strategy_schema,
         "parameters": _schemas.parameters_schema,
-        **{command: partial(_schemas.answer_schema, command) for command in _schemas.answers()},
     }
+    if kind not in schemas:  # the types of answers load what their commands need
+        schemas |= {name: partial(_schemas.answer_schema, name) for name in _schemas.answers()}
     if kind not in schemas:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))
     typer.echo(json.dumps(schemas[kind](), indent=2))

@@ -17,7 +17,6 @@ from sweeper import yamlfile
 from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
 from sweeper.errors import DataError, Problem, SpecError, UsageError
-from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.facts.record import Facts
 from sweeper.features.suite.options import Options
 from sweeper.spec import Spec
@@ -186,6 +185,8 @@ def _lm_eval_task(name: str, config: Config) -> SuiteTaskFacts:
 
 
 def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
+    from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN  # most plans read no suite
+
     kind = str(config.get("output_type") or _OUTPUT_TYPE)
     limit = _count(_mapping(config, "metadata").get("limit"))
     shots = _count(config.get("num_fewshot")) or 0
@@ -215,7 +216,7 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
 
 def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
     """The rows of the split that is scored, if they lie in files on this machine."""
-    from sweeper.data.reading.read import read  # most plans read no suite
+    from sweeper.data.reading.read import read
 
     files = _mapping(config, "dataset_kwargs").get("data_files")
     split = str(config.get("test_split") or config.get("validation_split") or "train")
