@@ -33,6 +33,7 @@ from benchmarks import json_lines
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
+from sweeper.facts.record import TrainingSetup
 from sweeper.hyperparameters import PADDING_FREE
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Configuration, Plan
@@ -169,10 +170,10 @@ def planned(
         hardware = plan.facts.hardware.model_copy(update=change)
         facts = plan.facts.model_copy(update={"hardware": hardware})
         plan = plan.model_copy(update={"facts": facts})
-    own = {name: switched.pop(name) for name in TrialConfig.model_fields if name in switched}
+    own = {name: switched.pop(name) for name in TrainingSetup.model_fields if name in switched}
     parameters = {**config.parameters, **switched}
-    changes = {"keep_weights": False, "parameters": parameters, **own}
-    return spec, plan, config.model_copy(update=changes)
+    changes = {"keep_weights": False, "parameters": parameters}
+    return spec, plan, config.with_setup(**own).model_copy(update=changes)
 
 
 def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
@@ -242,14 +243,14 @@ def _settings(config: TrialConfig, scratch: Path) -> dict[str, Any]:
     return {
         "output_dir": str(scratch),
         "num_train_epochs": 1,
-        "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "per_device_train_batch_size": config.setup.micro_batch,
+        "gradient_accumulation_steps": config.setup.gradient_accumulation_steps,
         "learning_rate": float(config.parameters["learning_rate"]),
         "weight_decay": float(config.parameters.get("weight_decay", 0.0)),
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "bf16": config.precision == "bf16-mixed",
-        "fp16": config.precision == "fp16-mixed",
-        "optim": config.optimizer,
+        "gradient_checkpointing": config.setup.gradient_checkpointing,
+        "bf16": config.setup.precision == "bf16-mixed",
+        "fp16": config.setup.precision == "fp16-mixed",
+        "optim": config.setup.optimizer,
         "train_sampling_strategy": "group_by_length",
         "use_liger_kernel": torch.cuda.is_available() and find_spec("liger_kernel") is not None,
         "use_cpu": not torch.cuda.is_available(),
@@ -266,7 +267,7 @@ def _model(spec: Spec, plan: Plan, config: TrialConfig) -> tuple[Any, Any]:
     strategy = strategy_named(config.strategy)
     quantized = strategy.quantization_config(config.parameters)
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=strategy.base_dtype(config.precision), quantization_config=quantized
+        folder, dtype=strategy.base_dtype(config.setup.precision), quantization_config=quantized
     )
     if quantized is not None:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

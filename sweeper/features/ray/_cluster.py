@@ -141,6 +141,15 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
+def _private_folder() -> str:
+    """A new folder for Ray's logs and sockets that only this user can enter.
+
+    Ray and each of its workers let all users read and write what is in it.
+    """
+    root = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
+    return str(Path(tempfile.mkdtemp("", "sweeper-", root), "ray"))
+
+
 def _start_here() -> None:
     # Ray starts its workers at a niceness of 15: with other work on the machine, they starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -156,11 +165,7 @@ def _start_here() -> None:
     try:
         ray.init(
             address="local",
-            # Ray and each of its workers let all users read and write its logs and sockets: they
-            # are in a folder that only this user can enter.
-            _temp_dir=str(
-                Path(tempfile.mkdtemp("", "sweeper-", get_default_system_temp_dir()), "ray")
-            ),
+            _temp_dir=_private_folder(),
             _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,

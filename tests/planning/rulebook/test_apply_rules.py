@@ -227,6 +227,7 @@ def test_dropout_is_searched_where_rows_repeat(scene: Any, strategy: str) -> Non
 
     assert dropout(model="13B", rows=999) == (0, True)
     assert dropout(model="13B", rows=1000) == dropout(model="70B", rows=999) == (0, False)
+    assert dropout(model="minilm", task="classification", rows=500) == (0, False)
 
 
 OWN_LORA = """\
