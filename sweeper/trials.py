@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ FailureKind = Literal[
 ]
 
 
-class TrialConfig(Artifact, TrainingSetup, Configuration):
+class TrialConfig(Artifact, Configuration):
     """All that a worker must know to train one trial, and to train it again the same way.
 
     A confirmation run is the same configuration with another ``seed``; a training on a part of the
@@ -41,12 +41,17 @@ class TrialConfig(Artifact, TrainingSetup, Configuration):
     seed: int
     task: Task
     budget: TrialBudget
+    setup: TrainingSetup
     train_rows: int | None = Field(
         None, ge=1, description="how many rows of the train split it trains on; all if None"
     )
     keep_weights: bool = False
     checkpoints: bool = Field(False, description="save one at each rung, to continue from")
     memory_note: str = Field("", description="why the batches are smaller than planned")
+
+    def with_setup(self, **changes: Any) -> Self:
+        """A copy with other values in its set-up."""
+        return self.model_copy(update={"setup": self.setup.model_copy(update=changes)})
 
 
 # How much items differ is told from the first so many of them, rounded to so many digits.

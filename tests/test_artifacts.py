@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from sweeper.artifact import VERSION
 from sweeper.errors import OtherVersion, UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import TrialBudget
 from sweeper.spec import DataSpec, ModelSpec, Spec
 from sweeper.specfile import resolve
@@ -31,11 +32,9 @@ def a_config() -> TrialConfig:
         model="packaged:minilm",
         parameters={"learning_rate": 2e-4, "r": 16, "target_modules": "all-linear", "dora": False},
         budget=TrialBudget(epochs=3, full_tokens=90_000, rung_items=120),
-        micro_batch=16,
-        gradient_accumulation_steps=1,
-        evaluation_batch=32,
-        precision="fp32",
-        sequence_length=128,
+        setup=TrainingSetup(
+            micro_batch=16, evaluation_batch=32, precision="fp32", sequence_length=128
+        ),
     )
 
 

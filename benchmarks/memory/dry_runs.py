@@ -65,6 +65,8 @@ def models() -> Iterator[tuple[str, PretrainedConfig]]:
         for depth in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
             if depth in fields:
                 fields[depth] = _LAYERS
+        if isinstance(kinds := fields.get("layer_types"), list):
+            fields["layer_types"] = kinds[:_LAYERS]
         if kind == "gpt_neo":  # a kind of attention for each layer
             fields["attention_types"] = [[["global", "local"], _LAYERS // 2]]
         yield name, CONFIG_MAPPING[kind](**fields)

@@ -176,10 +176,9 @@ class Recorder:
         looks = {"rung_items": self._rung_items, "rung_every": 1}
         budget = config.budget.model_copy(update=looks)
         # A table may be recorded on several machines, not all of which multiply in bf16.
-        precision = config.precision if processor().bf16 else "fp32"
+        precision = config.setup.precision if processor().bf16 else "fp32"
         update: dict[str, Any] = {"seed": planned.seed, "budget": budget, "keep_weights": False}
-        update["precision"] = precision
-        return config.model_copy(update=update)
+        return config.with_setup(precision=precision).model_copy(update=update)
 
     def _write(
         self, index: int, planned: Planned, result: TrialResult, curve: Curve, final: Any
@@ -197,7 +196,7 @@ class Recorder:
             "peak_memory_gib": result.peak_memory_gib,
             "setup_seconds": result.setup_seconds,
             "versions": result.versions,
-            "precision": self._config(planned).precision,
+            "precision": self._config(planned).setup.precision,
             "machine": machine(),
         }
         ended_early = result.state != "COMPLETE" or result.stopped_at_rung is not None

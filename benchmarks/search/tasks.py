@@ -178,6 +178,12 @@ def _section_rows(folder: Path, split: str) -> list[Row]:
     return rows
 
 
+def _prompt_rows(folder: Path, split: str) -> list[Row]:
+    """The first words of T0's prompts, each with the data set that it is made of."""
+    rows = _file_rows(folder.parent / "t0_instruct_mix", split)
+    return [{"text": row["instruction"], "label": row["source"]} for row in rows]
+
+
 # Characters of a passage, some 170 tokens, and topics that have at least fourteen of them.
 PASSAGE = 700
 TOPICS = (
@@ -191,6 +197,7 @@ DERIVED: dict[str, Callable[[Path, str], list[Row]]] = {
     "python_statements": _statement_rows,
     "python_topics": _topic_rows,
     "pubmed_sections": _section_rows,
+    "t0_prompts": _prompt_rows,
 }
 
 TASKS = {
@@ -230,6 +237,9 @@ TASKS = {
         ),
         RecordedTask(
             "code", "python_statements", (160, 240), kept=True, rung_items=24, longest=80, layers=2
+        ),
+        RecordedTask(
+            "prompts", "t0_prompts", (320, 240), classes=10, kept=True, rung_items=32, longest=60
         ),
     )
 }

@@ -10,6 +10,7 @@ from sweeper.execution.state import attempts, work_items
 from sweeper.execution.state.attempts import attempt_folder, attempts_of
 from sweeper.execution.state.fitted_batches import FittedBatches
 from sweeper.execution.state.run_state import RunState
+from sweeper.facts.record import TrainingSetup
 from sweeper.hyperparameters import BATCH, EPOCHS, OPTIMIZER, split_batch
 from sweeper.plans import Configuration, Plan, TrialBudget
 from sweeper.runfolder import CONFIG
@@ -87,16 +88,18 @@ def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig
     budget = trial_budget(plan, parameters)
     seconds = candidate.duration.seconds * budget.epochs / plan.budget.epochs
     trial_fields = {name: getattr(trial, name) for name in Configuration.model_fields}
-    return TrialConfig.taken_from(
-        candidate,
+    return TrialConfig(
         **trial_fields,
         attempt=attempt,
         seed=plan.seed,
         task=plan.facts.task,
         budget=budget,
-        micro_batch=micro,
-        gradient_accumulation_steps=accumulation,
-        optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
+        setup=TrainingSetup.taken_from(
+            candidate,
+            micro_batch=micro,
+            gradient_accumulation_steps=accumulation,
+            optimizer=str(parameters.get(OPTIMIZER, candidate.optimizer)),
+        ),
         keep_weights=True,
         train_rows=plan.budget.train_rows,
         checkpoints=seconds > LONG_TRIAL_SECONDS,

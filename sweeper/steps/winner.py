@@ -81,13 +81,7 @@ def refit_config(run: RunFolder, number: int) -> TrialConfig:
         "epochs": budget.epochs * share,
         "full_tokens": round(budget.full_tokens * share),
     }
-    return config.model_copy(
-        update={
-            "attempt": 1,
-            "budget": budget.model_copy(update=budget_changes),
-            "gradient_accumulation_steps": config.gradient_accumulation_steps * config.gpus,
-            "gpus": 1,
-            "keep_weights": True,
-            "train_rows": None,
-        }
-    )
+    steps = config.setup.gradient_accumulation_steps * config.setup.gpus
+    budget = budget.model_copy(update=budget_changes)
+    changes = {"attempt": 1, "budget": budget, "keep_weights": True, "train_rows": None}
+    return config.with_setup(gradient_accumulation_steps=steps, gpus=1).model_copy(update=changes)

@@ -50,17 +50,19 @@ def measurement(
     trained = result.optimizer_steps >= _MIN_STEPS and result.training_seconds > 0
     if not (trained or out_of_memory) or saved_modules(config.parameters):
         return None  # a measurement has no field for fully trained modules
-    micro = result.micro_batch or config.micro_batch
-    batch = config.micro_batch * config.gradient_accumulation_steps
+    setup = config.setup
+    micro = result.micro_batch or setup.micro_batch
+    batch = setup.micro_batch * setup.gradient_accumulation_steps
     steps = max(result.optimizer_steps, 1)
     parameters = config.parameters
-    length = result.tokens / (steps * batch * config.gpus) if trained else config.sequence_length
+    length = result.tokens / (steps * batch * setup.gpus) if trained else setup.sequence_length
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
     return Measured.taken_from(
-        config,
+        setup,
         shape=shape_of(model),
+        strategy=config.strategy,
         micro_batch=micro,
         gradient_accumulation_steps=max(1, batch // micro),
         mean_length=max(1, round(length)),

@@ -214,7 +214,7 @@ class TorchBackend:
         self._underway.should_stop = should_stop
         try:
             job = TrialJob(shared, config, folder, report, self._run, checkpoint)
-            if config.gpus > 1:
+            if config.setup.gpus > 1:
                 job.plan = self._plan
             result = train_trial(job)
             context = shared.context
@@ -245,11 +245,11 @@ class TorchBackend:
             programs = samples(self._spec)
             return with_answers(score, shared, base, spec, programs, context.mixed, baseline.prompt)
         shared = self.shared(config.model)
-        mixed = autocast_dtype(config.precision)
+        mixed = autocast_dtype(config.setup.precision)
         evaluator = Evaluator(
             shared.context.task,
             shared.context.items("test"),
-            config.evaluation_batch,
+            config.setup.evaluation_batch,
             mixed,
             underway=self._underway.steps("scoring test"),
         )

@@ -317,7 +317,8 @@ class CurveBackend:
             "weights": "weights" if complete else None, "training_seconds": rung * 0.1,
             "evaluation_seconds": rung * 0.01, "tokens": rung * 1250,
             "optimizer_steps": rung * STEPS_PER_RUNG, "peak_memory_gib": 1.0,
-            "micro_batch": config.micro_batch, "evaluation_batch": config.evaluation_batch,
+            "micro_batch": config.setup.micro_batch,
+            "evaluation_batch": config.setup.evaluation_batch,
         }  # fmt: skip
         if complete and FORGETS:
             lost = FORGETS / 100 * float(config.parameters.get("learning_rate", 0)) / 1e-3

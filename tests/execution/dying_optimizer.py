@@ -24,7 +24,7 @@ def make(*args: Any) -> Backend:
 
     def trained(config: Any, *others: Any, **named: Any) -> Any:
         def dying(optimizer: AdamW, closure: Any = None) -> Any:
-            if config.micro_batch > FITTING.get(config.number, config.micro_batch):
+            if config.setup.micro_batch > FITTING.get(config.number, config.setup.micro_batch):
                 os.write(2, _TEXT)
                 os._exit(1)
             return step(optimizer, closure)

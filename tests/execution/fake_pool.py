@@ -283,7 +283,8 @@ def result_of(job: Job, state: str, rung: int = RUNGS, **fields: object) -> Tria
         "state": state, "validation_loss": loss_at(job.config, rung) if complete else None,
         "pruned_at_rung": None if complete else rung, "optimizer_steps": 5 * rung,
         "training_seconds": rung, "weights": "weights" if complete else None,
-        "micro_batch": job.config.micro_batch, "evaluation_batch": job.config.evaluation_batch,
+        "micro_batch": job.config.setup.micro_batch,
+        "evaluation_batch": job.config.setup.evaluation_batch,
     }  # fmt: skip
     return TrialResult.model_validate({**known, **fields})
 

@@ -136,13 +136,13 @@ def memory(config: TrialConfig) -> TrialConfig:
     if not MEMORY:
         return config
     micro, evaluation = map(int, MEMORY.split(":"))
-    effective = config.micro_batch * config.gradient_accumulation_steps
-    fits = next(n for n in range(min(micro, config.micro_batch), 0, -1) if effective % n == 0)
+    effective = config.setup.micro_batch * config.setup.gradient_accumulation_steps
+    fits = next(n for n in range(min(micro, config.setup.micro_batch), 0, -1) if effective % n == 0)
     return config.model_copy(
         update={
             "micro_batch": fits,
             "gradient_accumulation_steps": effective // fits,
-            "evaluation_batch": min(evaluation, config.evaluation_batch),
+            "evaluation_batch": min(evaluation, config.setup.evaluation_batch),
         }
     )
 

@@ -102,9 +102,9 @@ def test_too_little_memory_teaches_the_trials_that_come_after(night: Sweeper) ->
     assert taught
     for number in taught:
         config = configs[number]
-        assert config.micro_batch <= 4 or "micro-batch" not in config.memory_note
-        assert config.evaluation_batch <= 8 or "evaluation batch" not in config.memory_note
-        effective = config.micro_batch * config.gradient_accumulation_steps
+        assert config.setup.micro_batch <= 4 or "micro-batch" not in config.memory_note
+        assert config.setup.evaluation_batch <= 8 or "evaluation batch" not in config.memory_note
+        effective = config.setup.micro_batch * config.setup.gradient_accumulation_steps
         assert effective == config.parameters["per_device_train_batch_size"]
     findings = json.loads((night.folder / "findings.json").read_text())
     limits = {limit["id"]: limit["text"] for limit in findings["limits"]}

@@ -93,7 +93,7 @@ def test_an_interrupted_attempt_is_continued_with_the_rungs_up_to_its_checkpoint
 ) -> None:
     begin(state)
     folder = breaks_off(state, 1, 5)
-    changed = TrialConfig.read(folder / "config.json").model_copy(update={"micro_batch": 4})
+    changed = TrialConfig.read(folder / "config.json").with_setup(micro_batch=4)
     changed.write(folder / "config.json")
     saves(folder, 4)
     made = begin(state)
@@ -141,7 +141,7 @@ def test_batches_that_fitted_are_used(state: RunState) -> None:
     fitted = FittedBatches(state.run, {state.run.attempt(0, 1): lesson})
     smaller = next_attempt(state, fitted, work_items.trial(1)).config
     assert smaller is not None
-    assert (smaller.micro_batch, smaller.evaluation_batch) == (2, 16)
+    assert (smaller.setup.micro_batch, smaller.setup.evaluation_batch) == (2, 16)
 
 
 def test_a_confirmation_run_is_the_same_configuration_with_another_seed(state: RunState) -> None:
@@ -156,7 +156,7 @@ def test_a_confirmation_run_is_the_same_configuration_with_another_seed(state: R
 def test_a_score_is_of_the_configuration_that_was_trained(state: RunState) -> None:
     begin(state)
     home = state.run.trial(1)
-    trained = TrialConfig.read(home / "config.json").model_copy(update={"micro_batch": 1})
+    trained = TrialConfig.read(home / "config.json").with_setup(micro_batch=1)
     trained.write(home / "config.json")
     job = begin(state, work_items.score_trial(1))
     assert (job.weights, job.folder) == ("trials/1", "jobs/trial-1/attempts/1")
@@ -189,7 +189,7 @@ def test_a_configuration_holds_the_candidates_set_up_and_the_plans_budget() -> N
         plan, plan.candidate("full"), parameters, number=4, attempt=2, origin="search"
     )
     assert (config.number, config.attempt, config.seed, config.origin) == (4, 2, 7, "search")
-    assert (config.micro_batch, config.gradient_accumulation_steps) == (8, 4)
+    assert (config.setup.micro_batch, config.setup.gradient_accumulation_steps) == (8, 4)
     assert config.parameters == parameters
     assert (config.budget.rungs, config.budget.epochs) == (8, 2.0)
     assert config.keep_weights
@@ -213,7 +213,7 @@ def test_a_trial_of_fewer_epochs_has_that_part_of_the_budget() -> None:
 def test_without_a_batch_parameter_the_candidates_own_batch_is_kept() -> None:
     plan = make_plan()
     config = config_of(plan, plan.candidate("lora"), {}, number=0, attempt=1, origin="search")
-    assert (config.micro_batch, config.gradient_accumulation_steps) == (8, 2)
+    assert (config.setup.micro_batch, config.setup.gradient_accumulation_steps) == (8, 2)
 
 
 def test_a_rung_scores_what_the_plan_says_or_the_whole_split() -> None:

@@ -160,7 +160,7 @@ def test_a_worker_that_the_system_killed_for_memory_costs_no_crash_and_teaches(
 ) -> None:
     def needs_less(run: RunFolder, job: Job) -> Part:
         assert job.config is not None
-        if job.config.micro_batch > 1 and job.config.strategy == "full":
+        if job.config.setup.micro_batch > 1 and job.config.strategy == "full":
             yield Dies(-9, out_of_memory=True)
         else:
             yield from does_well(run, job)
@@ -170,9 +170,9 @@ def test_a_worker_that_the_system_killed_for_memory_costs_no_crash_and_teaches(
     assert [kind for kind, _ in sweep.ends("trials/0")] == ["out-of-memory"] * 3
     config = TrialConfig.read(sweep.run.trial(0) / "config.json")
     planned = TrialConfig.read(sweep.run.attempt(0, 1) / "config.json")
-    assert (planned.micro_batch, config.micro_batch) == (8, 1)
-    effective = planned.micro_batch * planned.gradient_accumulation_steps
-    assert config.gradient_accumulation_steps == effective
+    assert (planned.setup.micro_batch, config.setup.micro_batch) == (8, 1)
+    effective = planned.setup.micro_batch * planned.setup.gradient_accumulation_steps
+    assert config.setup.gradient_accumulation_steps == effective
     for number in range(1, 4):
         assert sweep.made(f"trials/{number}") == [1]
         note = TrialConfig.read(sweep.run.trial(number) / "config.json").memory_note
@@ -186,7 +186,7 @@ def test_a_trial_that_does_not_fit_one_example_has_failed_for_want_of_memory(
     assert sweep.go(2).kind == "complete"
     assert not attempts.crashes(sweep.run.trial(1))
     last = TrialConfig.read(sweep.run.trial(1) / "config.json")
-    assert last.micro_batch == last.evaluation_batch == 1
+    assert last.setup.micro_batch == last.setup.evaluation_batch == 1
     found = sweep.result(1).failure
     assert found is not None
     assert found.kind == "out-of-memory"

@@ -148,7 +148,7 @@ def test_an_optimizer_among_choices_is_in_the_trials_configuration(scene: Any) -
     full = plan.candidate("full")
     values = {**full.defaults(), "optim": "adafactor"}
     config = config_of(plan, full, values, number=0, attempt=1, origin="search")
-    assert config.optimizer == "adafactor"
+    assert config.setup.optimizer == "adafactor"
     assert full.optimizer == "adamw_torch"
 
 

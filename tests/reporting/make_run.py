@@ -20,6 +20,7 @@ import numpy as np
 from make_plan import PARAMETERS, STRATEGIES, Shape, make_plan
 
 from sweeper.artifact import Artifact
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.trials import (
@@ -150,11 +151,9 @@ def _trial(
         model=candidate.model,
         parameters=parameters,
         budget=TrialBudget(epochs=3, full_tokens=70_000, rungs=shape.rungs, rung_items=60),
-        micro_batch=16,
-        gradient_accumulation_steps=1,
-        evaluation_batch=32,
-        precision="fp32",
-        sequence_length=128,
+        setup=TrainingSetup(
+            micro_batch=16, evaluation_batch=32, precision="fp32", sequence_length=128
+        ),
     )
     folder = run.trial(number)
     _put(config, folder / "config.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import TrialBudget
 from sweeper.training.checkpoints import (
     MANIFEST,
@@ -30,11 +31,7 @@ CONFIG = TrialConfig(
     model="tiny",
     parameters={"learning_rate": 5e-3},
     budget=TrialBudget(epochs=2, full_tokens=1000, rung_items=20),
-    micro_batch=8,
-    gradient_accumulation_steps=1,
-    evaluation_batch=16,
-    precision="fp32",
-    sequence_length=16,
+    setup=TrainingSetup(micro_batch=8, evaluation_batch=16, precision="fp32", sequence_length=16),
 )
 
 

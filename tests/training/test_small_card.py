@@ -70,10 +70,10 @@ def test_baselines_trials_and_test_scores_need_no_more_than_the_base_in_four_bit
     folder = tmp_path / "attempt"
     result, config = train(four_bits, make_config, folder, ONLY_FOUR_BITS, parameters=parameters)
     assert (result.state, result.failure) == ("COMPLETE", None)
-    assert result.micro_batch == config.micro_batch
+    assert result.micro_batch == config.setup.micro_batch
     with FakeCard(ONLY_FOUR_BITS):
-        assert four_bits.score_test("probe", None, None).loss > 0
-        assert four_bits.score_test("trial-3", config, folder).loss > 0
+        assert four_bits.score_test("probe", None, None).test_loss > 0
+        assert four_bits.score_test("trial-3", config, folder).test_loss > 0
     base = four_bits.shared(config.model).context.base()
     assert sum(isinstance(module, Linear4bit) for module in base.modules()) == 2 * 7
 
@@ -86,7 +86,7 @@ def test_memory_that_runs_out_while_loading_is_no_reason_for_smaller_batches(
     result, config = train(four_bits, make_config, tmp_path / "attempt", limit)
     assert result.failure.kind == "out-of-memory"
     assert result.failure.loading
-    assert result.micro_batch == config.micro_batch
+    assert result.micro_batch == config.setup.micro_batch
     with FakeCard(limit), pytest.raises(TooLarge) as raised:
         list(four_bits.baselines())
     assert raised.value.loading
@@ -95,7 +95,7 @@ def test_memory_that_runs_out_while_loading_is_no_reason_for_smaller_batches(
 def test_memory_that_runs_out_in_a_step_halves_the_batch(four_bits, make_config, tmp_path):
     result, config = train(four_bits, make_config, tmp_path / "attempt", 1_600_000)
     assert (result.state, result.failure) == ("COMPLETE", None)
-    assert (config.micro_batch, result.micro_batch) == (8, 4)
+    assert (config.setup.micro_batch, result.micro_batch) == (8, 4)
 
 
 def test_an_error_that_stays_ends_the_attempt_as_what_it_is(four_bits, make_config, tmp_path):

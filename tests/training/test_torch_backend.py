@@ -38,7 +38,7 @@ def test_finalists_and_baselines_are_scored_item_by_item(backend, config, tmp_pa
     assert (score.name, score.trial, score.seed) == ("trial-3", 3, 0)
     assert len(score.item_scores) == len(score.item_losses) == 30
     assert sum(score.item_scores) / 30 == pytest.approx(score.metrics["accuracy"])
-    assert sum(score.item_losses) / 30 == pytest.approx(score.loss)
+    assert sum(score.item_losses) / 30 == pytest.approx(score.test_loss)
     baseline = backend.score_test("tfidf", None, None)
     assert (baseline.trial, len(baseline.item_scores)) == (None, 30)
     assert baseline.metrics["accuracy"] > 0.9

@@ -21,7 +21,7 @@ from transformers import (
 
 from sweeper.backend import Decision, Underway
 from sweeper.data.examples import Dataset, Example, Message, digest
-from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts
+from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, TrainingSetup
 from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec
@@ -196,13 +196,15 @@ def make_config() -> Callable[..., TrialConfig]:
             "model": "tiny",
             "parameters": LORA,
             "budget": TrialBudget(**(budget | changes.pop("budget", {}))),
+        }
+        setup = {
             "micro_batch": 8,
-            "gradient_accumulation_steps": 1,
             "evaluation_batch": 16,
             "precision": "fp32",
             "sequence_length": 16,
         }
-        return TrialConfig(**(fields | changes))
+        setup |= {name: changes.pop(name) for name in TrainingSetup.model_fields if name in changes}
+        return TrialConfig(**(fields | changes), setup=TrainingSetup(**setup))
 
     return make
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.execution.state import attempts
-from sweeper.facts.record import TrainingSetup
 from sweeper.memory.setup import step_extra
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RunFolder
 from sweeper.trials import TrialConfig, TrialResult
@@ -39,16 +38,15 @@ class Lesson:
 
 def setup_of(config: TrialConfig) -> tuple[Hashable, ...]:
     """The values on which a trial's memory depends, except batches."""
-    setup = TrainingSetup.taken_from(config).key(*_BATCHES)
     parameters = map(config.parameters.get, ("r", "target_modules", "modules_to_save"))
     reference = step_extra(config.parameters).reference
-    return (config.model, config.strategy, setup, *parameters, reference)
+    return (config.model, config.strategy, config.setup.key(*_BATCHES), *parameters, reference)
 
 
 def after_result(config: TrialConfig, result: TrialResult) -> Lesson | None:
     """The lesson of a result; None if its planned batches fitted."""
-    micro = _smaller(result.micro_batch, config.micro_batch)
-    evaluation = _smaller(result.evaluation_batch, config.evaluation_batch)
+    micro = _smaller(result.micro_batch, config.setup.micro_batch)
+    evaluation = _smaller(result.evaluation_batch, config.setup.evaluation_batch)
     if micro is None and evaluation is None:
         return None
     return Lesson(setup_of(config), config.number, micro, evaluation)
@@ -63,10 +61,10 @@ def smaller_batches(config: TrialConfig) -> Lesson | None:
 
     It is unknown which of them was too large. None if both are already one example.
     """
-    if config.micro_batch == config.evaluation_batch == 1:
+    if config.setup.micro_batch == config.setup.evaluation_batch == 1:
         return None
     micro, evaluation = (
-        max(1, size // 2) for size in (config.micro_batch, config.evaluation_batch)
+        max(1, size // 2) for size in (config.setup.micro_batch, config.setup.evaluation_batch)
     )
     return Lesson(setup_of(config), config.number, micro, evaluation, killed=True)
 
@@ -101,30 +99,26 @@ class FittedBatches:
         """The configuration with batches that fitted; the effective batch is unchanged."""
         setup = setup_of(config)
         lessons = [lesson for lesson in self._lessons() if lesson.setup == setup]
-        micro = min([config.micro_batch, *(lesson.micro for lesson in lessons if lesson.micro)])
+        planned = config.setup
+        micro = min([planned.micro_batch, *(lesson.micro for lesson in lessons if lesson.micro)])
         evaluation = min(
-            [config.evaluation_batch, *(each.evaluation for each in lessons if each.evaluation)]
+            [planned.evaluation_batch, *(each.evaluation for each in lessons if each.evaluation)]
         )
-        share = config.micro_batch * config.gradient_accumulation_steps
+        share = planned.micro_batch * planned.gradient_accumulation_steps
         micro = next(size for size in range(micro, 0, -1) if share % size == 0)
         changed = [
             f"{name} {new} instead of {old}"
             for name, new, old in (
-                ("micro-batch", micro, config.micro_batch),
-                ("evaluation batch", evaluation, config.evaluation_batch),
+                ("micro-batch", micro, planned.micro_batch),
+                ("evaluation batch", evaluation, planned.evaluation_batch),
             )
             if new != old
         ]
         if not changed:
             return config
-        return config.model_copy(
-            update={
-                "micro_batch": micro,
-                "gradient_accumulation_steps": share // micro,
-                "evaluation_batch": evaluation,
-                "memory_note": f"{' and '.join(changed)}: {_why(lessons)}",
-            }
-        )
+        batches = dict(zip(_BATCHES, (micro, share // micro, evaluation), strict=True))
+        note = f"{' and '.join(changed)}: {_why(lessons)}"
+        return config.with_setup(**batches).model_copy(update={"memory_note": note})
 
 
 def _why(lessons: Sequence[Lesson]) -> str:

@@ -99,7 +99,7 @@ def settings_of(
         chat_template: Whether the exported folder has a chat template.
     """
     parameters: dict[str, Any] = dict(config.parameters)
-    batch = config.micro_batch * config.gradient_accumulation_steps
+    batch = config.setup.micro_batch * config.setup.gradient_accumulation_steps
     steps = optimizer_steps(len(dataset.splits["train"]), batch, config.budget.epochs)
     plan = schedule(parameters, steps)
     for name in ("num_train_epochs", "per_device_train_batch_size", "warmup_ratio"):
@@ -119,32 +119,25 @@ def settings_of(
         "chat_template": chat_template,
         "revision": facts.revision,
         "strategy": config.strategy,
-        "quantization": config.quantization,
-        "sequence_length": config.sequence_length,
-        "micro_batch": config.micro_batch,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        **config.setup.model_dump(exclude={"gpus"}),
         "effective_batch": batch,
-        "evaluation_batch": config.evaluation_batch,
         "epochs": config.budget.epochs,
         "steps": steps,
         "evaluation_steps": min(rung_steps(steps, _EVALUATIONS)),
         "lr_scheduler_type": plan.kind,
         "lr_scheduler_kwargs": dict(plan.options),
         "warmup_steps": plan.warmup_steps,
-        "optimizer": config.optimizer,
-        "precision": config.precision,
         "base_dtype": _base_dtype(config),
-        "gradient_checkpointing": config.gradient_checkpointing,
         "seed": config.seed,
     }
 
 
 def _base_dtype(config: TrialConfig) -> str:
     """The dtype of the base: float32 if its weights are trained, except in pure 16-bit training."""
-    half = half_of(config.precision)
-    trains_base, mixed = config.strategy == "full", autocast_dtype(config.precision) is not None
-    in_fp32 = config.precision == "fp32" or (trains_base and mixed)
-    return half if config.quantization or not in_fp32 else "float32"
+    setup = config.setup
+    trains_base, mixed = config.strategy == "full", autocast_dtype(setup.precision) is not None
+    in_fp32 = setup.precision == "fp32" or (trains_base and mixed)
+    return half_of(setup.precision) if setup.quantization or not in_fp32 else "float32"
 
 
 def with_effect(settings: Settings) -> dict[str, Any]:

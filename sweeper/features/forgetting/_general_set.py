@@ -203,7 +203,10 @@ class GeneralSet:
 
         Computed once for each form of the base.
         """
-        dtype, mixed = strategy.base_dtype(config.precision), autocast_dtype(config.precision)
+        dtype, mixed = (
+            strategy.base_dtype(config.setup.precision),
+            autocast_dtype(config.setup.precision),
+        )
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
         key = dtype, mixed, quantized is not None
         if key not in self._of_base:

@@ -93,9 +93,9 @@ class FirstStage:
             float(parameters["first_stage_epochs"]),
             blocks,
             max(sizes),
-            config.precision,
-            config.sequence_length,
-            config.gradient_checkpointing,
+            config.setup.precision,
+            config.setup.sequence_length,
+            config.setup.gradient_checkpointing,
         )
 
     @property

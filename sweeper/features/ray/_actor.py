@@ -19,7 +19,7 @@ import ray
 from pydantic import ValidationError
 
 import sweeper
-from sweeper.execution.job import Briefing, Hello, line_of, read_message
+from sweeper.execution.job import Briefing, Hello, Order, line_of, read_message
 from sweeper.execution.pools.local_pool import LocalPool
 from sweeper.execution.pools.pool import WorkerGone
 from sweeper.features.ray._run_check import RemoteBriefing, missing
@@ -122,7 +122,9 @@ class WorkerActor:
     async def send(self, line: bytes) -> None:
         """Pass an order on to the worker."""
         if self._pool is not None:
-            self._pool.send(self._name, read_message(line))
+            order = read_message(line)
+            assert isinstance(order, Order)
+            self._pool.send(self._name, order)
 
     async def kill(self) -> None:
         """End the worker and its child processes at once; ``poll`` reports it."""

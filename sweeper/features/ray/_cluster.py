@@ -8,12 +8,14 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
@@ -139,6 +141,15 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
+def _private_folder() -> str:
+    """A new folder for Ray's logs and sockets that only this user can enter.
+
+    Ray and each of its workers let all users read and write what is in it.
+    """
+    root = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
+    return str(Path(tempfile.mkdtemp("", "sweeper-", root), "ray"))
+
+
 def _start_here() -> None:
     # Ray starts its workers at a niceness of 15: with other work on the machine, they starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -154,14 +165,12 @@ def _start_here() -> None:
     try:
         ray.init(
             address="local",
+            _temp_dir=_private_folder(),
             _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        # Logs and sockets, which Ray lets all users of this machine read and write.
-        if (node := ray_worker.global_worker.node) is not None:
-            Path(node.get_session_dir_path()).chmod(0o700)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = was_enabled
 

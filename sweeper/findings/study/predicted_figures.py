@@ -117,9 +117,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
         held = math.fsum(p.seconds for name, p in planned.items() if name not in _COMMAND_PHASES)
-        yield figure(
-            "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
-        )
+        money = figure("money", budget.sweep, usd * seconds / held, "USD")
+        yield money.model_copy(update={"predicted": usd, "low": low, "high": high})
 
 
 def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:

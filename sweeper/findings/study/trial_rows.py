@@ -47,7 +47,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
             f"{number}: {end.kind} ({clean(end.detail)[:MAX_DETAIL_CHARACTERS]})"
             for number, end in trial.ended
         ),
-        micro_batch=(result.micro_batch if result else None) or config.micro_batch,
+        micro_batch=(result.micro_batch if result else None) or config.setup.micro_batch,
         memory_note=memory_note(trial),
         tokens=result.tokens if result else trial.rungs[-1].tokens if trial.rungs else 0,
         seconds=trial_seconds(trial),
@@ -64,8 +64,8 @@ def memory_note(trial: TrialFiles) -> str:
     tried = [config.memory_note] if config.memory_note else []
     if result is not None:
         for name, now, then in (
-            ("micro-batch", result.micro_batch, config.micro_batch),
-            ("evaluation batch", result.evaluation_batch, config.evaluation_batch),
+            ("micro-batch", result.micro_batch, config.setup.micro_batch),
+            ("evaluation batch", result.evaluation_batch, config.setup.evaluation_batch),
         ):
             if now is not None and now < then:
                 tried.append(f"memory ran out at {name} {then}, tried again down to {now}")

@@ -9,9 +9,7 @@ from sweeper.facts.record import Measured, TrainingSetup
 from sweeper.hyperparameters import (
     ATTENTION,
     BATCH,
-    NEFTUNE,
     OPTIMIZER,
-    PADDING_FREE,
     SDPA,
     TARGET_MODULES,
     modules_of,
@@ -74,8 +72,6 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
     for name, (field, kind) in _FIELDS.items():
         if name in parameters:
             fields[field] = kind(parameters[name])
-    if parameters.get(PADDING_FREE) and not parameters.get(NEFTUNE):
-        fields["padded"] = False
     if parameters.get(ATTENTION, SDPA) != SDPA:
         fields["attention"] = "flash"
     return fields

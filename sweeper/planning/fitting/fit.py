@@ -66,7 +66,8 @@ def fit(
     Args:
         ends: What earlier trials teach about the interval of memory.
     """
-    fields: dict[str, Any] = {"padded": True}
+    # Training does not mask the padding of a causal model.
+    fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
     base = Setup(
         strategy=strategy.name,

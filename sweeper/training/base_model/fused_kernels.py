@@ -6,6 +6,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 # Its losses are off: ``answer_logits`` already computes the loss for part of the tokens at a time.
+# Liger's has the same loss and gradient (differences below 1e-7) and needs less memory: beside the
+# output layer 5 MiB instead of 146 for 512 tokens of SmolLM2 in float32. But it waits for the GPU,
+# and multiplies with parts of 8 tokens instead of 256, so it reads the output layer 64 times.
 _KERNELS = {
     "rope": True,
     "rms_norm": True,

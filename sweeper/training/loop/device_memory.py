@@ -25,8 +25,8 @@ import torch
 from torch import nn
 
 from sweeper.errors import TooLarge
+from sweeper.facts.record import TrainingSetup
 from sweeper.training.checkpoints import Checkpoint
-from sweeper.trials import TrialConfig
 from sweeper.units import GIB
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 @dataclass(frozen=True)
 class Batching:
-    """How an effective batch is divided, with the field names of a trial's configuration.
+    """How an effective batch is divided, with the field names of a set-up.
 
     ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
     """
@@ -56,7 +56,7 @@ class Batching:
     evaluation_batch: int
 
     @classmethod
-    def of(cls, source: TrialConfig | Checkpoint) -> Batching:
+    def of(cls, source: TrainingSetup | Checkpoint) -> Batching:
         return cls(**{size.name: getattr(source, size.name) for size in fields(cls)})
 
     def smaller_training(self) -> Batching | None:

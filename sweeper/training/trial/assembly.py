@@ -39,7 +39,7 @@ def _with_attention(base: Any, config: TrialConfig) -> Iterator[None]:
     parameters, usual = config.parameters, base.config._attn_implementation
     candidates = [BY_TEXT] if parameters.get(PADDING_FREE) else []
     kernel = str(parameters.get(ATTENTION, SDPA))
-    if kernel != SDPA and config.precision != "fp32":  # FlashAttention has no fp32
+    if kernel != SDPA and config.setup.precision != "fp32":  # FlashAttention has no fp32
         candidates.insert(0, kernel)
     with quiet_library():
         for name in candidates:
@@ -72,7 +72,7 @@ def assembled(
     from_probe = parameters.get("head_init") == "probe"
     probe = shared.features.probe_for(parameters).probe if from_probe else None
     sample = shared.features.sample
-    dtype = strategy.base_dtype(config.precision)
+    dtype = strategy.base_dtype(config.setup.precision)
     quantized = strategy.quantization_config(parameters, dtype=dtype)
     trains_base = strategy.changes_base(parameters)
     base = lent_base.lend(dtype, quantized, will_change=trains_base)
@@ -83,7 +83,7 @@ def assembled(
         try:
             # Only now: earlier, PEFT would hook the base's embeddings, which only the reentrant
             # variant needs, and the hook would outlive the adapter.
-            set_gradient_checkpointing(base, config.gradient_checkpointing)
+            set_gradient_checkpointing(base, config.setup.gradient_checkpointing)
             # Seeded again, so that a head starts the same with every strategy.
             set_seed(config.seed)
             model = shared.context.task.assemble(adapted, parameters)
@@ -131,8 +131,8 @@ def trained(shared: SharedModel, folder: Path) -> Iterator[nn.Module]:
 def _setting(shared: SharedModel, config: TrialConfig) -> Setting:
     return Setting(
         task_type=shared.context.task.task_type,
-        precision=config.precision,
-        gradient_checkpointing=config.gradient_checkpointing,
+        precision=config.setup.precision,
+        gradient_checkpointing=config.setup.gradient_checkpointing,
         seed=config.seed,
         tokenizer=shared.context.tokenizer,
     )

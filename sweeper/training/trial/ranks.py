@@ -72,9 +72,9 @@ def check_device(config: TrialConfig) -> None:
         UsageError: It has too few GPUs.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and config.gpus > gpus:
+    if gpus and config.setup.gpus > gpus:
         raise UsageError(
-            f"the trial needs {config.gpus} GPUs, and there are {gpus}",
+            f"the trial needs {config.setup.gpus} GPUs, and there are {gpus}",
             fix="Plan for this machine, or run the worker on one with more GPUs.",
         )
 
@@ -113,7 +113,7 @@ class Ranks:
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
-            config=job.config.model_copy(update=asdict(batching)),
+            config=job.config.with_setup(**asdict(batching)),
             planned=job.config,
             folder=str(folder.resolve()),
             attempt=str(job.folder.resolve()),
@@ -130,7 +130,7 @@ class Ranks:
         return self._result(folder, launcher.returncode)
 
     def _start(self, ranks_folder: Path) -> subprocess.Popen[bytes]:
-        ranks, folder = self.job.config.gpus, str(ranks_folder.resolve())
+        ranks, folder = self.job.config.setup.gpus, str(ranks_folder.resolve())
         command = tuple(rank_command(folder))
         with (ranks_folder / _LAUNCHER_LOG).open("wb") as log:
             return start_child(
@@ -164,13 +164,13 @@ class Ranks:
 
     def _gather_logs(self, folder: Path) -> None:
         with (self.job.folder / TRAINER_LOG).open("a", encoding="utf-8") as log:
-            for rank in range(self.job.config.gpus):
+            for rank in range(self.job.config.setup.gpus):
                 for path in (folder_of_rank(folder, rank) / TRAINER_LOG, *_output(folder, rank)):
                     log.writelines(f"rank {rank}: {line}\n" for line in _lines(path))
             log.writelines(f"launcher: {line}\n" for line in _lines(folder / _LAUNCHER_LOG))
 
     def _result(self, folder: Path, status: int) -> TrialResult:
-        ranks = range(self.job.config.gpus)
+        ranks = range(self.job.config.setup.gpus)
         read_results = [
             TrialResult.read_or_none(folder_of_rank(folder, rank) / RESULT) for rank in ranks
         ]
@@ -196,7 +196,7 @@ class Ranks:
 
     def _failure_message(self, folder: Path, status: int) -> str:
         """A message with the rank that failed first, and the last line of its output."""
-        ranks = self.job.config.gpus
+        ranks = self.job.config.setup.gpus
         if not (folder / FAILURE).is_file():
             last = (_lines(folder / _LAUNCHER_LOG) or ["no message"])[-1]
             return f"the launcher of {ranks} ranks ended with status {status}: {last}"

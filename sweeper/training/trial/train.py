@@ -108,7 +108,7 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    first = Batching.of(job.saved.manifest if job.saved else job.config)
+    first = Batching.of(job.saved.manifest if job.saved else job.config.setup)
     if job.plan is None:
         return retry(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # Several devices: this process makes the base and frees its memory for the ranks.
@@ -279,7 +279,7 @@ def _trainer(
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
     config, batching, train_rows = job.config, job.batching, len(job.context.items("train"))
-    effective = batching.micro_batch * batching.gradient_accumulation_steps * config.gpus
+    effective = batching.micro_batch * batching.gradient_accumulation_steps * config.setup.gpus
     steps = optimizer_steps(train_rows, effective, config.budget.epochs)
     steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
     rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
@@ -293,7 +293,7 @@ def _trainer(
         micro_batch=batching.micro_batch,
         accumulation=batching.gradient_accumulation_steps,
         parameters=config.parameters,
-        optimizer=config.optimizer,
+        optimizer=config.setup.optimizer,
         seed=config.seed,
         device=job.context.device,
     )
@@ -351,7 +351,7 @@ def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
         return False
     if not parameters.get(PADDING_FREE):
         return False
-    with autocast(next(model.parameters()).device, autocast_dtype(config.precision)):
+    with autocast(next(model.parameters()).device, autocast_dtype(config.setup.precision)):
         if keeps_texts_apart(model):
             return True
     log.warning("texts are padded, since this model cannot read joined texts one by one")

@@ -132,7 +132,7 @@ class TrialJob:
     _cpu_started: float = field(default_factory=time.thread_time)
 
     def __post_init__(self) -> None:
-        self.batching = Batching.of(self.config)
+        self.batching = Batching.of(self.config.setup)
 
     @property
     def context(self) -> ModelContext:
@@ -142,7 +142,7 @@ class TrialJob:
     @property
     def mixed(self) -> Half | None:
         """The dtype of autocast."""
-        return autocast_dtype(self.config.precision)
+        return autocast_dtype(self.config.setup.precision)
 
     @property
     def checkpoints_folder(self) -> Path:
@@ -380,7 +380,7 @@ class TrialJob:
 
     def _record(self, strategy: Strategy) -> TrainedRecord:
         task, facts = self.context.task, self.context.facts
-        dtype = strategy.base_dtype(self.config.precision)
+        dtype = strategy.base_dtype(self.config.setup.precision)
         whole = strategy.saves_whole_model
         base = self.prepared.base if self.prepared and not whole else None
         # A path is private. Weights with a local base have its name and state.
@@ -400,7 +400,7 @@ class TrialJob:
             base=base,
             facts=facts.model_copy(update={"folder": None, "id": name}),
             base_state=remember_folder(self.context.folder) if local else None,
-            precision=self.config.precision,
+            precision=self.config.setup.precision,
             system_prompt=self.context.spec.training.system_prompt,
             data_format=self.context.dataset.format,
             columns=dict(self.context.dataset.columns),

@@ -153,7 +153,7 @@ def test_three_attempts_that_are_crashes_end_a_task(
 def test_an_attempt_of_one_example_that_ran_out_of_memory_ends_a_task(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     folder = begun(run.trial(3))
-    small = a_config().model_copy(update={"micro_batch": 1, "evaluation_batch": 1})
+    small = a_config().with_setup(micro_batch=1, evaluation_batch=1)
     small.write(folder / "config.json")
     attempts.note_end(folder, "out-of-memory", "the system killed worker 0")
     found = work_items.failure(run, work_items.trial(3))

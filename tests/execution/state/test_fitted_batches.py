@@ -8,6 +8,7 @@ from curve_backend import make_plan
 
 from sweeper.execution.state import attempts
 from sweeper.execution.state.fitted_batches import FittedBatches, smaller_batches
+from sweeper.facts.record import TrainingSetup
 from sweeper.runfolder import RunFolder
 from sweeper.trials import AttemptEndKind, TrialConfig, TrialResult
 
@@ -16,7 +17,9 @@ def a_config(**fields: object) -> TrialConfig:
     plan = make_plan()
     candidate = plan.candidate("lora")
     made = config_of(plan, candidate, candidate.defaults(), number=1, attempt=1, origin="search")
-    return made.model_copy(update={"micro_batch": 8, "gradient_accumulation_steps": 2, **fields})
+    batches = {"micro_batch": 8, "gradient_accumulation_steps": 2}
+    batches |= {name: fields.pop(name) for name in TrainingSetup.model_fields if name in fields}
+    return made.with_setup(**batches).model_copy(update=fields)
 
 
 def tried(
@@ -58,9 +61,9 @@ def test_the_next_attempt_at_a_set_up_starts_where_an_earlier_one_fitted(
     note: str,
 ) -> None:
     config = tried(run, **fitted).apply(a_config())
-    assert config.micro_batch == micro
-    assert config.gradient_accumulation_steps == accumulation
-    assert config.evaluation_batch == evaluation
+    assert config.setup.micro_batch == micro
+    assert config.setup.gradient_accumulation_steps == accumulation
+    assert config.setup.evaluation_batch == evaluation
     assert config.memory_note.startswith(note)
     assert bool(config.memory_note) == bool(note)
 
@@ -79,7 +82,7 @@ def test_evaluation_that_ran_out_says_nothing_about_the_micro_batch(run: RunFold
     )
     result.write(attempts.attempt_folder(home, 1) / "result.json")
     config = FittedBatches(run).apply(a_config())
-    assert (config.micro_batch, config.evaluation_batch) == (8, 8)
+    assert (config.setup.micro_batch, config.setup.evaluation_batch) == (8, 8)
 
 
 def test_another_set_up_learns_nothing_from_it(run: RunFolder) -> None:
@@ -94,7 +97,7 @@ def test_the_smallest_batches_count_and_all_teachers_are_named(run: RunFolder) -
     tried(run, 1, end="out-of-memory")
     tried(run, 2, micro_batch=2)
     config = fitted.apply(a_config())
-    assert (config.micro_batch, config.evaluation_batch) == (2, 16)
+    assert (config.setup.micro_batch, config.setup.evaluation_batch) == (2, 16)
     assert config.memory_note == (
         "micro-batch 2 instead of 8 and evaluation batch 16 instead of 32: memory ran out in "
         "trial 0, trial 2 and the system killed trial 1 because memory ran out"
@@ -104,9 +107,9 @@ def test_the_smallest_batches_count_and_all_teachers_are_named(run: RunFolder) -
 def test_an_attempt_counts_once_it_has_ended(run: RunFolder) -> None:
     home, fitted = run.trial(0), FittedBatches(run)
     attempts.begin(home, a_config(attempt=attempts.new_attempt(home), number=0))
-    assert fitted.apply(a_config()).micro_batch == 8
+    assert fitted.apply(a_config()).setup.micro_batch == 8
     attempts.note_end(attempts.attempt_folder(home, 1), "out-of-memory", "why")
-    assert fitted.apply(a_config()).micro_batch == 4
+    assert fitted.apply(a_config()).setup.micro_batch == 4
 
 
 def test_attempts_that_ended_otherwise_teach_nothing(run: RunFolder) -> None:
@@ -122,7 +125,5 @@ def test_the_next_try_takes_half_of_both_batches_until_there_is_nothing_to_halve
     sizes = []
     while (learned := smaller_batches(config)) is not None:
         sizes.append((learned.micro, learned.evaluation))
-        config = config.model_copy(
-            update={"micro_batch": learned.micro, "evaluation_batch": learned.evaluation}
-        )
+        config = config.with_setup(micro_batch=learned.micro, evaluation_batch=learned.evaluation)
     assert sizes == [(4, 16), (2, 8), (1, 4), (1, 2), (1, 1)]

@@ -6,7 +6,7 @@ import json
 def test_explain_names_what_would_change_the_decision(sweeper, here):
     plan = sweeper(
         "plan", "--task", "classification", "--examples", "2000", "--gpu-memory", "24",
-        "--model", "7B", "--set", "lora.r=16", "--json",
+        "--model", "7B", "--strategies", "lora,full", "--set", "lora.r=16", "--json",
     )  # fmt: skip
     (here / "plan.json").write_text(plan.out)
     ran = sweeper("explain", "plan.json")  # takes seconds, so its JSON is left to the next test
@@ -29,7 +29,7 @@ def test_explain_takes_the_rules_that_a_plan_was_made_with(sweeper, here):
         "  then: {gap: {full: {points: 50, sd: 0.1}}}\n  why: We always do.\n  source: house rule\n"
     )
     plan = ("plan", "--task", "instruction", "--examples", "2000", "--gpu-memory", "200")
-    made = sweeper(*plan, "--model", "1B", "--rules", "mine", "--json")
+    made = sweeper(*plan, "--model", "1B", "--strategies", "lora,full", "--rules", "mine", "--json")
     (here / "plan.json").write_text(made.out)
     assert "house-style" not in sweeper("explain", "plan.json", "--json").out
     parts = json.loads(sweeper("explain", "plan.json", "--rules", "mine", "--json").out)

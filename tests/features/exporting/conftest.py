@@ -13,6 +13,7 @@ from training_fixtures import (  # noqa: F401 - fixtures
 )
 
 from sweeper.cli.main import main
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TrialConfig, TrialResult
@@ -58,13 +59,7 @@ def _complete(run: RunFolder, plan: Plan, number: int, strategy: str, changes: d
             full_tokens=plan.budget.full_tokens,
             rung_items=plan.budget.rung_items,
         ),
-        micro_batch=candidate.micro_batch,
-        gradient_accumulation_steps=candidate.gradient_accumulation_steps,
-        evaluation_batch=candidate.evaluation_batch,
-        gradient_checkpointing=candidate.gradient_checkpointing,
-        precision=candidate.precision,
-        sequence_length=candidate.sequence_length,
-        quantization=candidate.quantization,
+        setup=TrainingSetup.taken_from(candidate),
     )
     result = TrialResult(
         number=number,

@@ -75,7 +75,9 @@ def export(run, to: str, number: int = 0):
 
 
 def value(config: TrialConfig, name: str):
-    return config.parameters[name] if name in config.parameters else getattr(config, name)
+    if name in config.parameters:
+        return config.parameters[name]
+    return getattr(config.setup if hasattr(config.setup, name) else config, name)
 
 
 def found(read: dict, key: str):
@@ -263,7 +265,7 @@ def test_an_unknown_trainer_is_refused_with_the_nearest_name(finished, questions
 )
 def test_the_precision_is_that_of_the_trial(finished, questions, precision, dtype, bf16, fp16):
     run = finished(questions, "--task", "instruction")
-    config = refit_config(run, 0).model_copy(update={"precision": precision})
+    config = refit_config(run, 0).with_setup(precision=precision)
     made = export_configuration(run, compute(run), config, "trl", run.path / "trl")
     read = yaml.safe_load((made.folder / "trl.yaml").read_text())
     assert (read["dtype"], read["bf16"], read["fp16"]) == (dtype, bf16, fp16)

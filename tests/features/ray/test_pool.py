@@ -58,12 +58,12 @@ WORKERS = {"PYTHONPATH": PATHS, "CURVE_STEP_SECONDS": "0.08", "CURVE_CRASH": "1:
 
 
 class TwoNodes:
-    """A head that does no work, and nodes with room for one worker each."""
+    """Two nodes with room for one worker each; the first one is the head."""
 
     def __init__(self) -> None:
-        head = {"num_cpus": 0, "memory": GIB, "include_dashboard": False}
+        head = {"num_cpus": 1, "memory": 3 * GIB, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.first, self.second = self.add(), self.add()
+        self.first, self.second = self.cluster.head_node, self.add()
 
     @property
     def address(self) -> str:
@@ -257,7 +257,7 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
     )
     assert not (tmp_path / ".ray").exists()
     session = Path(value_of(whole, "--session-dir="))  # with logs and sockets
-    assert stat.S_IMODE(session.stat().st_mode) == 0o700
+    assert 0o700 in {stat.S_IMODE(folder.stat().st_mode) for folder in session.parents}
     for process in whole.children(recursive=True):
         if process.name().startswith("ray::WorkerActor"):
             process.kill()  # an actor alone; its worker must not outlive it
@@ -283,11 +283,10 @@ def test_what_fits_on_no_node_is_an_error_or_waited_for_where_nodes_may_be_start
     assert "1 CPU, 0 GPUs and 500.0 GiB of memory" in text
     assert "the largest node has 1 CPU, 0 GPUs and 3.0 GiB of memory" in text
     monkeypatch.setattr(_cluster, "has_autoscaler", lambda: True)
-    monkeypatch.setattr(_cluster, "WAIT_SECONDS", 0.2)
     pool = asked(plan, 2)
     pool.start(2)
     assert pool.notices() == []
-    time.sleep(0.3)
+    monkeypatch.setattr(_cluster, "WAIT_SECONDS", 0.0)
     assert list(pool.poll(0.1)) == []
     assert list(pool.workers) == []
     assert pool.notices() == [

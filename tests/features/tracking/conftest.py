@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from curve_backend import make_plan
 
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Plan, TrialBudget
 from sweeper.runfolder import RunFolder
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
@@ -32,11 +33,9 @@ class Sweep:
             model="/data/models/tiny",
             parameters={"learning_rate": 1e-4, "r": 8},
             budget=TrialBudget(epochs=2, full_tokens=1000, rung_items=10),
-            micro_batch=8,
-            gradient_accumulation_steps=1,
-            evaluation_batch=8,
-            precision="fp32",
-            sequence_length=64,
+            setup=TrainingSetup(
+                micro_batch=8, evaluation_batch=8, precision="fp32", sequence_length=64
+            ),
         )
         config.write(self.run.trial(number) / "config.json")
         (self.run.trial(number) / "rungs.jsonl").write_text("")

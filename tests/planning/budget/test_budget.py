@@ -19,6 +19,7 @@ from sweeper.planning.budget.budget import (
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
 from sweeper.spec import ModelSpec
+from sweeper.views.plan_view import start
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,39 @@ def test_the_upper_end_of_a_plan_lies_within_its_budget(
     assert shorter is (budget.epochs < make_plan(*scene(**facts)).budget.epochs)
     # Confirmation is given up before a search of eight trials is.
     assert budget.trials >= 8 or budget.confirmation_seeds == 1 or budget.finalists == 1
+
+
+def test_a_budget_that_pays_for_the_whole_plan_changes_nothing_of_its_search(scene: Any) -> None:
+    search = {"confirmation_seeds": 3}
+    facts: dict[str, Any] = {"rows": 20_000, "model": "smollm2", "gpu_gib": 24.0, "search": search}
+    plain = make_plan(*scene(**facts)).budget
+    hours = plain.sweep.high / 3600
+    assert hours < 24
+    fields = ("trials", "finalists", "confirmation_seeds", "train_rows", "epochs")
+    search_of = [
+        [getattr(budget, name) for name in fields] + [budget.phases["search"]]
+        for budget in (
+            plain,
+            *(
+                make_plan(*scene(**facts, aim={"budget": f"{amount:.3f}h"})).budget
+                for amount in (hours * 1.01, 24, hours * 0.8)
+            ),
+        )
+    ]
+    assert search_of[0] == search_of[1] == search_of[2]
+    assert search_of[3] != search_of[0]
+
+
+def test_one_trial_is_one_good_run(scene: Any) -> None:
+    plan = make_plan(*scene(rows=200_000, gpu_gib=24.0, search={"trials": 1}))
+    budget, lead = plan.budget, plan.candidates[0]
+    assert (budget.trials, budget.finalists, budget.confirmation_seeds) == (1, 1, 1)
+    assert (budget.train_rows, budget.extra_seeds) == (None, 0)
+    assert budget.phases["confirmation"].seconds == 0
+    assert budget.phases["search"].seconds == pytest.approx(lead.duration.seconds, rel=0.01)
+    assert "refit" not in budget.phases
+    assert plan.search_gain.mean == 0
+    assert "One run, nothing is searched" in start(plan)
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:

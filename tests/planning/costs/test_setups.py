@@ -12,10 +12,9 @@ from sweeper.memory.setup import Setup
 from sweeper.planning.costs.setups import candidate_setup, measured_setup
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Candidate, Configuration
-from sweeper.trials import TrialConfig
 
 
-@pytest.mark.parametrize("kind", [Candidate, TrialConfig, Measured, Setup])
+@pytest.mark.parametrize("kind", [Candidate, Measured, Setup])
 def test_fields_of_a_training_set_up_are_declared_once(kind: type[TrainingSetup]) -> None:
     assert issubclass(kind, TrainingSetup)
     assert not TrainingSetup.model_fields.keys() & kind.__annotations__.keys()
@@ -30,12 +29,18 @@ def test_a_trial_its_measurement_and_its_formula_have_one_key(scene: Any) -> Non
     )
     config = configure(plan, trial)
     measured = Measured.taken_from(
-        config, shape="", mean_length=config.sequence_length, when="2026-12-01"
+        config.setup,
+        strategy=config.strategy,
+        shape="",
+        mean_length=config.setup.sequence_length,
+        when="2026-12-01",
     )
-    formula = candidate_setup(candidate, parameters, config.sequence_length, 3, "cpu")
+    formula = candidate_setup(candidate, parameters, config.setup.sequence_length, 3, "cpu")
     again = measured_setup(measured, 3, "cpu")
-    keys = {TrainingSetup.taken_from(each).key() for each in (config, measured, formula, again)}
+    keys = {
+        TrainingSetup.taken_from(each).key() for each in (config.setup, measured, formula, again)
+    }
     assert len(keys) == 1
-    other = config.model_copy(update={"micro_batch": config.micro_batch + 1})
-    assert TrainingSetup.taken_from(other).key() not in keys
-    assert other.key("micro_batch") == config.key("micro_batch")
+    other = config.with_setup(micro_batch=config.setup.micro_batch + 1).setup
+    assert other.key() not in keys
+    assert other.key("micro_batch") == config.setup.key("micro_batch")

@@ -71,7 +71,6 @@ def setup_of(draw: Any, candidate: Candidate, device: str, classes: int) -> Setu
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         gradient_checkpointing=candidate.gradient_checkpointing,
         sequence_length=candidate.sequence_length,
-        padded=not candidate.defaults().get("padding_free", False),
         loss="by-rows",
         precision=candidate.precision,
         quantization=candidate.quantization,  # type: ignore[arg-type]

@@ -282,8 +282,8 @@ def test_a_checkpoint_of_another_configuration_is_not_used(
     _, _, folder = trial.run(stop=Steps(monkeypatch, 15))
     path, _ = newest_checkpoint(folder)
     # As after the system killed the worker because memory ran out.
-    smaller = {"micro_batch": 4, "gradient_accumulation_steps": 2, "attempt": 2}
-    trial.config = trial.config.model_copy(update=smaller)
+    smaller = trial.config.with_setup(micro_batch=4, gradient_accumulation_steps=2)
+    trial.config = smaller.model_copy(update={"attempt": 2})
     clean, begun_again = trial.run(), trial.run(path)
     assert_same(clean, begun_again, 0)
     assert "another configuration" in (begun_again[2] / "trainer.log").read_text()
@@ -347,13 +347,9 @@ def test_memory_that_runs_out_behind_a_checkpoint_starts_the_trial_from_clean_we
     trial = attempts(make_shared())
     _, before, folder = trial.run(stop=Steps(monkeypatch, 15))
     path, _ = newest_checkpoint(folder)
-    trial.config = trial.config.model_copy(
-        update={"micro_batch": 4, "gradient_accumulation_steps": 2}
-    )
+    trial.config = trial.config.with_setup(micro_batch=4, gradient_accumulation_steps=2)
     smaller = trial.run()
-    trial.config = trial.config.model_copy(
-        update={"micro_batch": 8, "gradient_accumulation_steps": 1}
-    )
+    trial.config = trial.config.with_setup(micro_batch=8, gradient_accumulation_steps=1)
     memory.examples, memory.left = 4, 8  # behind rung 3, at the larger micro-batch
 
     retried = trial.run(path)

@@ -76,7 +76,7 @@ def test_two_ranks_train_as_one_does_across_a_checkpoint_until_they_are_pruned(
 ) -> None:
     saving = two.model_copy(update={"checkpoints": True})
     alone = answering()
-    one = two.model_copy(update={"gpus": 1, "micro_batch": 8})
+    one = two.with_setup(gpus=1, micro_batch=8)
     backend.train(one, _folder(tmp_path, "alone"), alone, _never)
     first = _folder(tmp_path, "first")
     before, running = answering(rung_3=Decision.STOP), {}
