@@ -1,8 +1,11 @@
-"""The device that measured processes see."""
+"""The device that measured processes see, and how long they may run."""
 
 from __future__ import annotations
 
 import os
+
+# Seconds after which a measured process is called hung.
+LONGEST = 3600.0
 
 
 def one_gpu() -> dict[str, str]:

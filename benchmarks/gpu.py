@@ -34,7 +34,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks import json_lines
-from benchmarks.devices import one_gpu
+from benchmarks.devices import LONGEST, one_gpu
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
 from benchmarks.throughput.__main__ import lap, rates
@@ -48,8 +48,6 @@ from sweeper.traits.traits import known_strategies
 
 # Rows of instructions, and rounds of each contender.
 WHOLE, REDUCED = (2000, 3), (24, 1)
-# Seconds after which a step is called hung.
-LONGEST = 3600.0
 # Torch has a kernel for joined rows from Ampere on; elsewhere this is SDPA text by text.
 JOINED_BY_TORCH = {"padding_free": True, "attn_implementation": "sdpa"}
 # Values that replace those of a plan. An attention that cannot be loaded is replaced by SDPA; the

@@ -1,10 +1,7 @@
 """Values, and the costs that are minimised in their place."""
 
-import doctest
-
 import pytest
 
-from sweeper import objective
 from sweeper.objective import LOSS, Objective
 from sweeper.trials import RungReport
 
@@ -15,10 +12,6 @@ ACCURACY = Objective(
 ROUGE = Objective(
     name="rouge_l", title="ROUGE-L", metric="rougeL", of="answers", higher_is_better=True, best=1.0
 )
-
-
-def test_doctests():
-    assert doctest.testmod(objective).failed == 0
 
 
 @pytest.mark.parametrize("one", [LOSS, ACCURACY, ROUGE, Objective(function=True, of="classes")])

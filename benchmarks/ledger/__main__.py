@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
+import math
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean, median
+from typing import NamedTuple
 
 from benchmarks import json_lines
 from benchmarks.json_lines import Row
+from sweeper.features.ledger._ledger import LEAST_RUNS, LedgerEntry, entries, factors
+from sweeper.features.ledger._predictions import DIFFERENCES, Scored
 
 ROOT = Path(__file__).parents[2]
 SIZES, STRATEGIES, TRIALS = (60, 120, 240), ("head,lora", "lora,full", "head,lora,full"), (2, 3, 4)
@@ -66,9 +70,8 @@ def main() -> None:
     os.environ.update(QUIET, SWEEPER_HOME=str(arguments.out.resolve() / "home"))
     for sweep in sweeps(sorted(data), arguments.sweeps):
         run(sweep, data[sweep.data], arguments.out)
-    program = [sys.executable, "-m", "sweeper", "ledger", "--json"]
-    done = subprocess.run(program, check=True, capture_output=True, text=True)
-    print(table(json.loads(done.stdout)))
+    kept, _ = entries()
+    print(f"{len(kept)} sweeps\n\n{table(replay(kept[::-1]))}")
 
 
 def data_sets(given: Path, out: Path) -> dict[str, dict[str, list[Row]]]:
@@ -122,20 +125,94 @@ def run(sweep: Sweep, splits: dict[str, list[Row]], out: Path) -> None:
         print(done.stderr, flush=True)
 
 
-def table(summary: dict[str, Any]) -> str:
+@dataclass
+class Kind:
+    """The predictions of one kind, with the intervals of a plan without a ledger and with one.
+
+    ``shipped`` and ``learnt`` say of each whether it held, ``shipped_widths`` and ``learnt_widths``
+    how wide its interval was: high over low of an amount, else their difference.
+    """
+
+    stated: list[float] = field(default_factory=list)
+    shipped: list[bool] = field(default_factory=list)
+    shipped_widths: list[float] = field(default_factory=list)
+    learnt_stated: list[float] = field(default_factory=list)
+    learnt: list[bool] = field(default_factory=list)
+    learnt_widths: list[float] = field(default_factory=list)
+
+
+def replay(kept: Sequence[LedgerEntry]) -> dict[str, Kind]:
+    """What plans teach one another, sweep by sweep in their order.
+
+    The score of a sweep says which factor on the interval it needed, so that its outcome is known
+    for any factor. Those of a sweep follow from the sweeps before it, from ten on.
+    """
+    kinds: dict[str, Kind] = {}
+    for number, entry in enumerate(kept):
+        factors_before = factors(kept[:number]) if number >= LEAST_RUNS else None
+        for scored in entry.scored:
+            kind = kinds.setdefault(scored.kind, Kind())
+            if scored.held is None:
+                continue
+            held, width, stated = outcome(scored, {})
+            kind.shipped.append(held)
+            kind.shipped_widths.append(width)
+            kind.stated.append(stated)
+            if factors_before is not None:
+                held, width, stated = outcome(scored, factors_before)
+                kind.learnt.append(held)
+                kind.learnt_widths.append(width)
+                kind.learnt_stated.append(stated)
+    return kinds
+
+
+def outcome(scored: Scored, factors_: Mapping[str, float]) -> tuple[bool, float, float]:
+    """Whether a judged prediction holds with these factors, its width, and the stated share."""
+    factor = factors_.get(scored.kind, 1.0)
+    if scored.unit == "probability":
+        certainty = scored.widened * (scored.stated - 0.5)
+        return bool(scored.held), math.nan, 0.5 + certainty / factor
+    assert scored.low is not None
+    assert scored.high is not None
+    need = scored.need or 0.0
+    if scored.kind == "best-loss":  # follows earlier runs in another way
+        return bool(scored.held), scored.high / scored.low, scored.stated
+    if scored.unit in DIFFERENCES:
+        width = (scored.high - scored.low) / scored.widened * factor
+        return need <= factor, width, scored.stated
+    ends = [factors_.get(f"memory-{end}", 1.0) for end in ("low", "high")]
+    lower, upper = ends if scored.kind == "memory" else (factor, factor)
+    low_need, high_need = scored.needs_of_ends
+    low = scored.low * (scored.widened_low or scored.widened) / lower
+    width = scored.high / scored.widened * upper / max(low, 1e-9)
+    return low_need <= lower and high_need <= upper, width, scored.stated
+
+
+def table(kinds: Mapping[str, Kind]) -> str:
     """How many predictions held, by kind."""
     lines = [
-        "| kind | judged | held | held on the clock | should have held | width |",
-        "|---|---|---|---|---|---|",
+        "| kind | judged | should hold | hold as shipped | width | should hold | hold as learnt "
+        "| width |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for kind in summary["kinds"]:
-        shares = [kind[name] for name in ("hit_rate", "clock_hit_rate", "stated")]
-        held, clock, stated = ("–" if share is None else f"{share:.0%}" for share in shares)
-        width = "–" if kind["width"] is None else f"{kind['width']:.2g} {kind['width_unit']}"
-        lines.append(
-            f"| `{kind['kind']}` | {kind['judged']} | {held} | {clock} | {stated} | {width} |"
-        )
-    return "\n".join([f"{summary['runs']} sweeps", "", *lines])
+    for name, kind in sorted(kinds.items()):
+        shown = [
+            f"`{name}`", str(len(kind.shipped)),
+            share(kind.stated), share(kind.shipped), middle(kind.shipped_widths),
+            share(kind.learnt_stated), share(kind.learnt), middle(kind.learnt_widths),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def share(values: Sequence[float]) -> str:
+    """Their mean in per cent."""
+    return f"{fmean(values):.0%}" if values else "–"
+
+
+def middle(widths: Sequence[float]) -> str:
+    """The median width; events have none."""
+    return f"{median(widths):.2g}" if widths and not math.isnan(widths[0]) else "–"
 
 
 if __name__ == "__main__":

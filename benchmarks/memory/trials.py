@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import json_lines
-from benchmarks.devices import one_gpu
+from benchmarks.devices import LONGEST, one_gpu
 from sweeper.traits.traits import known_strategies
 
 #: Agreement: within this share of the measured figure, or within so many GiB.
@@ -81,8 +81,13 @@ def measured(work: Work, strategy: str, data: Path, folder: Path, home: Path) ->
     ]
     shutil.rmtree(home / "measured", ignore_errors=True)
     around = one_gpu() | {"SWEEPER_HOME": str(home)}
-    done = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True)
     case = {"model": work.model, "task": work.task, "texts": work.name, "strategy": strategy}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=around, capture_output=True, text=True, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired as error:
+        return case | {"error": [str(error)]}
     result = folder / "runs" / "one" / "trials" / "0" / "result.json"
     if not result.is_file():
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

@@ -14,7 +14,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
+
+from scipy import stats
 
 from benchmarks.advice.__main__ import records
 from benchmarks.advice.held_out import without
@@ -32,6 +34,8 @@ CONSTANTS = {
 }
 # For full fine-tuning and for LoRA; the exponent is the one for Qwen, or for Llama.
 _TINKER_RATES, _QWEN, _LLAMA = {"full": 5e-5, "lora": 5e-4}, 0.0775, 0.781
+# Models or tasks for an interval.
+_FEWEST = 3
 _FLAT_RATES = [10 ** (exponent / 20) for exponent in range(-120, -39)]
 
 Rule = Callable[[Sweep], float | None]
@@ -49,6 +53,12 @@ def main() -> None:
         own = [sweep for sweep in sweeps if sweep.strategy == strategy]
         leagues[strategy] = league(own, strategy)
         print(f"{table(leagues[strategy] | {WHOLE: whole_book(own)}, own, strategy)}\n")
+        for source, title in TITLES.items():
+            scored = {name: of[source] for name, of in leagues[strategy].items() if source in of}
+            rivals = scored.keys() - {OURS}
+            if rivals:
+                best = min(rivals, key=scored.__getitem__)
+                print(f"{title}: behind {best} by {behind(own, source, best)}")
     if arguments.chart:
         arguments.chart.write_text(chart(leagues, TITLES), encoding="utf-8")
 
@@ -121,11 +131,32 @@ def best_constant(sweeps: Sequence[Sweep]) -> float | None:
 
 
 def mean_regret(rates: Iterable[tuple[Sweep, float]]) -> float:
-    """The mean over models and tasks of the median over ranks, of which one may diverge."""
+    """The mean regret over models and tasks."""
+    return fmean(regrets(rates))
+
+
+def regrets(rates: Iterable[tuple[Sweep, float]]) -> list[float]:
+    """The regret of each model and task: the median over ranks, of which one may diverge."""
     groups: dict[str, list[float]] = defaultdict(list)
     for sweep, rate in rates:
         groups[sweep.group].append(sweep.regret(rate))
-    return fmean(map(median, groups.values()))
+    return [median(of_group) for of_group in groups.values()]
+
+
+def behind(sweeps: Sequence[Sweep], source: str, rival: str) -> str:
+    """How far our default is behind a rule on a source, with its 95% interval if it has one."""
+    here = [sweep for sweep in sweeps if sweep.source == source]
+    elsewhere = [sweep for sweep in sweeps if sweep.source != source]
+    made = rules(here[0].strategy, source, elsewhere)
+    ours, theirs = (
+        regrets((sweep, rate) for sweep in here if (rate := made[name](sweep)) is not None)
+        for name in (OURS, rival)
+    )
+    each = [100 * (own - other) for own, other in zip(ours, theirs, strict=True)]
+    if len(each) < _FEWEST:
+        return f"{fmean(each):+.2f} points, no interval from {len(each)}"
+    half = float(stats.t.ppf(0.975, len(each) - 1)) * stdev(each) / math.sqrt(len(each))
+    return f"{fmean(each):+.2f} points ({fmean(each) - half:.2f} to {fmean(each) + half:.2f})"
 
 
 def table(scores: Scores, sweeps: Sequence[Sweep], strategy: str) -> str:

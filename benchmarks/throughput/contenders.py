@@ -34,6 +34,7 @@ from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
 from sweeper.facts.gather import gather
 from sweeper.facts.record import TrainingSetup
+from sweeper.hyperparameters import PADDING_FREE
 from sweeper.planning.planner import make_plan
 from sweeper.plans import Configuration, Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
@@ -48,6 +49,10 @@ from sweeper.trials import TrialConfig
 
 _LENGTH = 512
 NAMES = ("sweeper", "trl", "trainer")
+SETUPS: dict[str, tuple[dict[str, Any], ...]] = {
+    "trl": ({PADDING_FREE: True}, {PADDING_FREE: False}),
+}
+"""Set-ups of a contender, of which the fastest counts in each lap."""
 COMPLETE_LOGITS = "complete_logits"
 """Switches to the loss of all logits together, which no plan asks for."""
 FUSED_KERNELS = "fused_kernels"
@@ -188,26 +193,25 @@ def by_sweeper(spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> La
 
 
 def by_trl(data: Path, spec: Spec, plan: Plan, config: TrialConfig, scratch: Path) -> Lap:
-    """SFTTrainer on prompt and completion, loss on the completion only, as its guide says.
+    """SFTTrainer on rows of tokens, loss on the completion only.
 
-    Without padding where FlashAttention is installed, else in batches of similar length: TRL warns
-    that texts of a joined row may mix in any other attention. There the comparison favours sweeper.
+    Without padding if ``padding_free`` is set: with FlashAttention where it is installed, else with
+    SDPA and a mask over the joined row.
     """
     from trl import SFTConfig, SFTTrainer  # only this contender needs it
 
     model, tokenizer = _model(spec, plan, config)
     rows = json_lines.read(data / "train.jsonl")
-    joins = torch.cuda.is_available() and find_spec("flash_attn") is not None
-    if joins:
+    joins = bool(config.parameters.get(PADDING_FREE))
+    if joins and torch.cuda.is_available() and find_spec("flash_attn") is not None:
         model.set_attn_implementation("flash_attention_2")
-    settings = SFTConfig(
-        **_settings(config, scratch), max_length=_LENGTH, packing=False, padding_free=joins
-    )
+    # TRL does not cut joined rows; these are cut.
+    settings = SFTConfig(**_settings(config, scratch), max_length=None, padding_free=joins)
     clock = Clock()
     trainer = SFTTrainer(
         model=model,
         args=settings,
-        train_dataset=Dataset.from_list([_conversation(row) for row in rows]),
+        train_dataset=Dataset.from_list([_encoded(tokenizer, row) for row in rows]),
         processing_class=tokenizer,
         peft_config=_lora(model, config),
         callbacks=[clock],
@@ -282,18 +286,12 @@ def _lora(model: Any, config: TrialConfig) -> LoraConfig | None:
     )
 
 
-def _conversation(row: dict[str, str]) -> dict[str, Any]:
-    return {
-        "prompt": [{"role": "user", "content": row["instruction"]}],
-        "completion": [{"role": "assistant", "content": row["output"]}],
-    }
-
-
 def _encoded(tokenizer: Any, row: dict[str, str]) -> dict[str, list[int]]:
-    messages = _conversation(row)
+    prompt = [{"role": "user", "content": row["instruction"]}]
+    answer = [{"role": "assistant", "content": row["output"]}]
     template = tokenizer.apply_chat_template
-    before = template(messages["prompt"], add_generation_prompt=True, return_dict=False)
-    whole = template(messages["prompt"] + messages["completion"], return_dict=False)[:_LENGTH]
+    before = template(prompt, add_generation_prompt=True, return_dict=False)
+    whole = template(prompt + answer, return_dict=False)[:_LENGTH]
     labels = [-100] * len(before) + whole[len(before) :]
     return {"input_ids": whole, "labels": labels[: len(whole)]}
 

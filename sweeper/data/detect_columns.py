@@ -108,11 +108,7 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
     gaps, evidence = _null_words(table, form, sample)
     unused = [f"`{name}`" for name in _unused_columns(table, form)]
     not_used = [f"not used: {listing(unused, 12)}"] if unused else []
-    return replace(
-        form,
-        gaps=gaps,
-        evidence=(*form.evidence, *evidence, *not_used),
-    )
+    return replace(form, gaps=gaps, evidence=(*form.evidence, *evidence, *not_used))
 
 
 NULL_WORDS = frozenset(

@@ -17,15 +17,12 @@ Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
+_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
 }
+SPLIT_NAMES = {name: split for split, names in _NAMES.items() for name in names}
 """From names in files to splits."""
 
 

@@ -39,27 +39,6 @@ def folded(label: str) -> str:
     return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
 
 
-CATCH_ALL = frozenset(
-    (
-        *("other", "others", "none", "no intent", "none of the above", "misc", "miscellaneous"),
-        *(
-            "unknown",
-            "unk",
-            "undefined",
-            "unspecified",
-            "general",
-            "fallback",
-            "nlu fallback",
-            "default",
-        ),
-        *("oos", "ood", "out of scope", "out of domain", "outofscope", "n/a", "na"),
-    )
-)
-"""Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
-(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
-say nothing about these labels."""
-
-
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
     """From labels that only ``other`` has to the spelling of train, where it has exactly one.
 

@@ -18,15 +18,11 @@ NumberedRow = tuple[int, Fields]
 
 
 class BrokenRow(NamedTuple):
-    """A row that cannot be read, with what the file holds there, as far as it is kept.
-
-    ``problem`` is what is raised if most rows of a file are broken; None for a line without a row.
-    """
+    """A row that cannot be read, with what the file holds there, as far as it is kept."""
 
     line: int
     reason: str
     text: str
-    problem: Problem | None
 
 
 Item = TypeVar("Item", covariant=True)
@@ -140,17 +136,13 @@ class RowTable:
         step = max(1, -(-len(self.rows) // size))
         return (fields for _, fields in self.rows[::step])
 
-    def leave_out(self, line: int, reason: str, text: str, what: str = "", fix: str = "") -> None:
+    def leave_out(self, line: int, reason: str, text: str) -> None:
         """Note a line without a readable row.
-
-        Args:
-            what: Why it is no row, for an error if most lines are none; empty if it needs none.
 
         Raises:
             DataError: Most of many rows are broken.
         """
-        problem = Problem(what, fix=fix, where=f"{self.name}:{line}") if what else None
-        self.broken.append(BrokenRow(line, reason, text[:_SHOWN_CHARACTERS], problem))
+        self.broken.append(BrokenRow(line, reason, text[:_SHOWN_CHARACTERS]))
         if len(self.broken) >= _MIN_BROKEN_ROWS:
             self.refuse_most()
 
@@ -161,7 +153,9 @@ class RowTable:
             DataError: With the first problems.
         """
         if len(self.broken) > self.count:
-            raise_any([broken.problem for broken in self.broken if broken.problem])
+            fix = "Repair or remove these lines."
+            places = ((row.reason, f"{self.name}:{row.line}") for row in self.broken)
+            raise_any([Problem(reason, fix=fix, where=where) for reason, where in places])
 
     def count_rows(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
         """The same rows, which are counted and their columns noted.

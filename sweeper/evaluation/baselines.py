@@ -111,7 +111,17 @@ def fit_path(
             # Validation judges a solution that has not converged, too.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(inputs, targets, sample_weight=item_weights)
-        probe = _for_unscaled_features(model, mean, scale, classes, strength, losses)
+        coefficients, intercepts = model.coef_, model.intercept_
+        if len(model.classes_) == 2:
+            # scikit-learn gives the log-odds of the second class: half for it, half against the
+            # other
+            coefficients = np.concatenate([-coefficients, coefficients]) / 2
+            intercepts = np.concatenate([-intercepts, intercepts]) / 2
+        weight = np.zeros((classes, len(mean)), dtype=np.float32)
+        bias = np.full(classes, -30.0, dtype=np.float32)
+        weight[model.classes_] = coefficients / scale  # for features that are not standardised
+        bias[model.classes_] = intercepts - weight[model.classes_] @ mean
+        probe = Probe(weight, bias, strength, losses)
         loss = float(nll(probe.log_probabilities(validation), validation_targets).mean())
         losses[strength] = loss
         if best is None or loss < losses[best.strength]:
@@ -120,27 +130,6 @@ def fit_path(
             break
     assert best is not None
     return best
-
-
-def _for_unscaled_features(
-    model: LogisticRegression,
-    mean: Array,
-    scale: Array,
-    classes: int,
-    strength: float,
-    losses: dict[float, float],
-) -> Probe:
-    """The fitted model as a probe for features that are not standardised."""
-    coefficients, intercepts = model.coef_, model.intercept_
-    if len(model.classes_) == 2:
-        # scikit-learn gives the log-odds of the second class: half for it, minus half for the other
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercepts = np.concatenate([-intercepts, intercepts]) / 2
-    weight = np.zeros((classes, len(mean)), dtype=np.float32)
-    bias = np.full(classes, -30.0, dtype=np.float32)
-    weight[model.classes_] = coefficients / scale
-    bias[model.classes_] = intercepts - weight[model.classes_] @ mean
-    return Probe(weight, bias, strength, losses)
 
 
 _TFIDF_PATH = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)

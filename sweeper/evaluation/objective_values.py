@@ -72,7 +72,16 @@ def generate(
     drawing = sampling or Sampling()
     stops = sorted(set(stop_tokens))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
-    config = _generation_config(drawing, stops, padding, max_new_tokens)
+    drawn = {"temperature": drawing.temperature, "top_p": drawing.top_p}
+    config = GenerationConfig(
+        do_sample=drawing.temperature > 0,
+        num_return_sequences=drawing.samples,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=stops,
+        pad_token_id=padding,
+        use_cache=True,
+        **(drawn if drawing.temperature > 0 else {}),
+    )
     device = next(model.parameters()).device
     generator: Any = model.eval()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
@@ -127,22 +136,6 @@ class _ReportsTokens(StoppingCriteria):
         self._written += 1
         self._underway(self._before + self._rows * self._written // self._most, self._total)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-def _generation_config(
-    sampling: Sampling, stops: list[int], padding: int, max_new_tokens: int
-) -> GenerationConfig:
-    do_sample = sampling.temperature > 0
-    options = {"temperature": sampling.temperature, "top_p": sampling.top_p} if do_sample else {}
-    return GenerationConfig(
-        do_sample=do_sample,
-        num_return_sequences=sampling.samples,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stops,
-        pad_token_id=padding,
-        use_cache=True,
-        **options,
-    )
 
 
 def _left_padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
@@ -203,7 +196,8 @@ def answer(
         RunError: Code is to be run, but this machine cannot isolate it from network and files.
     """
     underway = underway or Underway()
-    most_tokens = _longest_reference(task, examples)
+    lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
+    most_tokens = min(_MAX_ANSWER_TOKENS, max(lengths))
     generated = generate(
         model,
         task.tokenizer,
@@ -217,8 +211,10 @@ def answer(
     references = [example.accepted for example in examples]
     figures = compute_metrics("answers", [texts[0] for texts in generated], references)
     if run_code:
-        progress = underway.steps("running programs")
-        figures |= _pass_rates(passed(generated, examples, progress))
+        runs = passed(generated, examples, underway.steps("running programs"))
+        samples = len(runs[0]) if runs else 0
+        ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
+        figures |= {f"pass@{k}": pass_at_k(runs, k) for k in ks if runs}
     return ItemAnswers(tuple(map(tuple, generated)), figures, most_tokens)
 
 
@@ -235,11 +231,6 @@ def item_metrics(
     }
 
 
-def _longest_reference(task: Instruction, examples: Sequence[Example]) -> int:
-    lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
-    return min(_MAX_ANSWER_TOKENS, max(lengths))
-
-
 def passed(
     answers: Sequence[Sequence[str]], examples: Sequence[Example], underway: Steps
 ) -> list[list[bool]]:
@@ -253,14 +244,6 @@ def passed(
         underway(len(runs), len(tested))
         runs.append([run_program(code_of(text), example.tests) for text in samples])
     return runs
-
-
-def _pass_rates(runs: Sequence[Sequence[bool]]) -> dict[str, float]:
-    if not runs:
-        return {}
-    samples = len(runs[0])
-    ks = sorted({samples, *(10**n for n in range(4) if 10**n <= samples)})
-    return {f"pass@{k}": pass_at_k(runs, k) for k in ks}
 
 
 def code_of(answer: str) -> str:

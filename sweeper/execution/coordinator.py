@@ -148,7 +148,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 @dataclass
 class Coordinator:
-    """The phases of one ``run_sweep``. Phases of plug-ins see it as their ``parts.Study``."""
+    """The phases of one ``run_sweep``. The features' phases see it as their ``parts.Study``."""
 
     run: RunFolder
     spec: Spec
@@ -328,14 +328,14 @@ class Coordinator:
         self.owner.until(lambda: not self.owner.open)
 
     def _feature_phases(self) -> None:
-        """Run the phases of plug-ins."""
+        """Run the features' phases."""
         self.seal = seal.read_seal(self.run)
         for name, phase in parts.AFTER_TEST.all():
             try:
                 phase(self)
             except (SweeperError, Stopped, OSError):
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug in a plug-in only costs its own figures
+            except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
                 self.owner.warn(parts.failure(name, error))
 
     def _note_late_trials(self, opened: TestSeal) -> None:

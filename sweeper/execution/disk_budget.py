@@ -37,7 +37,7 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 class DiskBudget:
     """The most bytes that a run's weights take at once.
 
-    ``bases`` are bases that plug-ins make, stored in the cache once for all runs; ``base_copies``
+    ``bases`` are bases that features make, stored in the cache once for all runs; ``base_copies``
     those that adapters in the run's folder need there. If cache and run are on one file system,
     copies are links and take no space.
     """
@@ -80,7 +80,7 @@ class DiskBudget:
 def disk_budget(plan: Plan, workers: int) -> DiskBudget:
     """The disk budget of a plan, for each strategy's default and best trial, and the finalists.
 
-    The weights of all other trials are deleted as soon as they have lost. Bases that plug-ins make
+    The weights of all other trials are deleted as soon as they have lost. Bases that features make
     are kept: at most as many as trials may ask for, or as there are trials.
     """
     sizes = [weights_bytes(candidate) for candidate in plan.candidates]

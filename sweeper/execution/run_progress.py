@@ -97,7 +97,7 @@ def remaining(
 
 
 def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
-    """The plan's seconds of the remaining phases after training: test split and plug-ins' phases.
+    """The plan's seconds of the remaining phases after training: test split and features' phases.
 
     Args:
         share: Share of the current phase's jobs that are left.

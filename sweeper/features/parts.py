@@ -243,10 +243,10 @@ WIDEN: Hook[Callable[[Facts, str], float]] = Hook("corrections", "widen")
 wider.
 
 Args:
-    prediction: ``trial-time``; ``sweep-time``, which ``trial-time`` widens too;
-        ``search-gain``; ``strategy-gap``; ``rule-gap``, the effect that a single rule claims;
-        ``memory-low`` and ``memory-high``, the ends of the interval of memory; ``best-strategy``,
-        a probability, whose distance from a half is divided by the factor.
+    prediction: ``trial-time``, ``sweep-time``, ``search-gain``, ``strategy-gap`` or ``rule-gap``,
+        the claim of a single rule. The interval of the sweep's time is widened by the factors of
+        both times. ``memory-low`` and ``memory-high`` are for one end each; ``best-strategy`` is
+        for the distance of a probability from a half.
 """
 
 

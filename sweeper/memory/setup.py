@@ -43,7 +43,7 @@ def further_parameters(traits: Traits) -> frozenset[str]:
 
 
 def step_extra(parameters: Mapping[str, Scalar]) -> StepExtra:
-    """The memory and time that all plug-ins add to a step with a trial's parameters."""
+    """The memory and time that all features add to a step with a trial's parameters."""
     return sum((step(parameters) for _, step in parts.STEP.all()), NO_EXTRA)
 
 

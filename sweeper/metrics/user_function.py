@@ -94,23 +94,18 @@ def _call(
     returned = function(predictions, references, rows)
     if isinstance(returned, str | bytes | dict | None):
         raise _InvalidFunction(f"it returned {returned!r:.60}, which is no number")
+    value: float | list[float]
     try:
-        number = float(returned)
+        value = float(returned)
     except (TypeError, ValueError):
-        numbers = [float(value) for value in returned]
-        if len(numbers) != len(predictions):
-            what = f"it returned {len(numbers)} numbers for {len(predictions)} items"
+        value = [float(number) for number in returned]
+        if len(value) != len(predictions):
+            what = f"it returned {len(value)} numbers for {len(predictions)} items"
             raise _InvalidFunction(what) from None
-        _check_finite(numbers)
-        return numbers
-    _check_finite([number])
-    return number
-
-
-def _check_finite(numbers: Sequence[float]) -> None:
-    odd = next((number for number in numbers if not math.isfinite(number)), None)
-    if odd is not None:
-        raise _InvalidFunction(f"it returned {odd}")
+    for number in value if isinstance(value, list) else [value]:
+        if not math.isfinite(number):
+            raise _InvalidFunction(f"it returned {number}")
+    return value
 
 
 def answer(request: ItemsToMeasure) -> ItemValues:
@@ -137,13 +132,8 @@ def answer(request: ItemsToMeasure) -> ItemValues:
             return ItemValues(value=math.fsum(returned) / len(returned), items=tuple(returned))
 
         def compute(predicted: Sequence[Any], kept: Sequence[Any]) -> float:
-            kept_references, row_numbers = (
-                [reference for reference, _ in kept],
-                [row for _, row in kept],
-            )
-            value = _call(
-                function, list(predicted), kept_references, [rows[row] for row in row_numbers]
-            )
+            kept_references, kept_rows = [item for item, _ in kept], [rows[row] for _, row in kept]
+            value = _call(function, list(predicted), kept_references, kept_rows)
             return value if isinstance(value, float) else math.fsum(value) / len(value)
 
         numbered = [(reference, row) for row, reference in enumerate(references)]

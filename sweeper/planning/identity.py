@@ -42,7 +42,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
         return None
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
-    # Rows that plug-ins add to train are in the fingerprint.
+    # Rows that features add to train are in the fingerprint.
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),
@@ -74,7 +74,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
 
 
 def _plugin_options(spec: Spec) -> list[Any]:
-    """The plug-ins' options that are part of the identity, if not the defaults."""
+    """The features' options that are part of the identity, if not the defaults."""
     given = spec.features.model_dump(mode="json")
     defaults = type(spec.features)().model_dump(mode="json")
     return [

@@ -158,7 +158,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
-    in_time = search.seconds <= most * 3600
+    in_time = min(search.seconds, plan.budget.sweep.seconds) <= most * 3600
     if spec.aim.budget is not None:
         in_time = trials >= min(spec.search.trials, USEFUL_TRIALS)
     option = option.model_copy(update=update)

@@ -5,20 +5,22 @@ Reads no files except the rule book.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sweeper import units
 from sweeper.data.long_rows import IN_WORDS
 from sweeper.errors import NothingFits, Problem, TooLong
+from sweeper.facts.models.catalogue import MIN_PARAMETERS
 from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
 from sweeper.planning.budget.budget import (
     MIN_PART_ROWS,
-    affordable_part,
     in_time,
     make_budget,
     with_price,
@@ -45,15 +47,40 @@ from sweeper.planning.ranking import runner_up, search_gain, worth
 from sweeper.planning.rulebook.apply_rules import fired, notes
 from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.user_questions import answers
-from sweeper.plans import Candidate, NoPlan, Plan, Reason, Rejected
+from sweeper.plans import Budget, Candidate, NoPlan, Plan, Reason, Rejected
 from sweeper.spec import Spec
 
 _DAY_SECONDS = 24 * 3600.0
-# A trial that takes longer is refused, unless the user sets a budget: a choice of this project.
-_MAX_TRIAL_SECONDS = 3 * _DAY_SECONDS
+# A longer search is refused, and one run of more than three days is not offered in its place,
+# unless the user sets a budget: choices of this project.
+_MAX_SWEEP_SECONDS, _MAX_RUN_SECONDS = 7 * _DAY_SECONDS, 3 * _DAY_SECONDS
+# Fewer rows would not have fewer updates, since few rows get more epochs (``epochs_for_steps``).
+_MIN_OFFERED_ROWS = 500
 # Fewest epochs to which a budget shortens trials: an eighth, after which trials are first
-# runner_up, is then a thirtieth of the rows.
+# compared, is then a thirtieth of the rows.
 _MIN_EPOCHS = 0.25
+# Factor from one size of a part of the rows to the next that is tried.
+_PART_STEP = 1.02
+
+
+class _Request(NamedTuple):
+    """What is planned: the request with its facts, and its base models after the rules."""
+
+    book: RuleBook
+    spec: Spec
+    facts: Facts
+    bases: Sequence[RatedModel]
+    objective: Objective
+
+    def base_of(self, candidate: Candidate) -> RatedModel:
+        return next(base for base in self.bases if base.model.id == candidate.model)
+
+
+class _Study(NamedTuple):
+    """A study of certain rows and epochs: its candidates in order, and its budget."""
+
+    candidates: tuple[Candidate, ...]
+    budget: Budget
 
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
@@ -69,20 +96,13 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan of a given rule book; the budget may shorten its trials."""
-    objective, facts = objective_of(spec), with_price(spec, facts)
-    bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    check_declared(book, spec, facts, {base.model.id: base.values for base in bases})
+    request = _request(book, spec, with_price(spec, facts))
+    bases = request.bases
+    check_declared(book, spec, request.facts, {base.model.id: base.values for base in bases})
     whole = epochs = epochs_of(spec, facts, bases[0])
     while True:
         try:
-            plan = _plan(book, spec, facts, bases, objective, epochs, whole)
-            part = affordable_part(spec, plan)
-            with contextlib.suppress(TooLong):
-                while part is not None:
-                    plan = _plan(book, spec, facts, bases, objective, epochs, whole, part)
-                    smaller = max(part * 4 // 5, MIN_PART_ROWS)
-                    part = None if in_time(spec, plan.budget) or smaller == part else smaller
-            return plan
+            return _plan(request, epochs, whole)
         except TooLong:
             set_by_user = spec.training.epochs is not None or declared_epochs(spec) is not None
             if spec.aim.budget is None or set_by_user or epochs / 2 < _MIN_EPOCHS:
@@ -90,33 +110,27 @@ def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
             epochs /= 2
 
 
-def _plan(
-    book: RuleBook,
-    spec: Spec,
-    facts: Facts,
-    bases: Sequence[RatedModel],
-    objective: Objective,
-    epochs: float,
-    whole: float,
-    part: int | None = None,
-) -> Plan:
-    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective, part)
-    candidates = [cost.candidate for cost in costs]
+def _request(book: RuleBook, spec: Spec, facts: Facts) -> _Request:
+    bases = [rated_model(book, spec, facts, model) for model in facts.models]
+    return _Request(book, spec, facts, bases, objective_of(spec))
+
+
+def _plan(request: _Request, epochs: float, whole: float) -> Plan:
+    book, spec, facts, bases, objective = request
+    candidates, rejected = _candidates(request, epochs)
     own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
-    lead = candidates[0]
-    _refuse_days(spec, facts, lead)
-    base = next(base for base in bases if base.model.id == lead.model)
+    study = _study(request, candidates, epochs)
+    _refuse_weeks(spec, facts, study)
+    lead = study.candidates[0]
+    base = request.base_of(lead)
     rules = fired(book, base.values)
-    workload = workload_of(spec, facts, base.model, epochs, objective, part)
-    full_tokens = round(epochs * workload.train_rows * base.cap.mean)
-    budget = make_budget(spec, facts, costs, workload, full_tokens, objective, part)
-    gain = search_gain(budget.trials, new_head=bool(base.values["new_head"]))
+    gain = search_gain(study.budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
         objective=objective,
         recommended=lead.strategy,
-        candidates=tuple(candidates),
-        runner_up=runner_up(candidates, interval_factor(facts, "best-strategy")),
+        candidates=study.candidates,
+        runner_up=runner_up(study.candidates, interval_factor(facts, "best-strategy")),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
@@ -129,10 +143,10 @@ def _plan(
             ),
         ),
         advice=notes(rules, base.values, "advice"),
-        answers=answers(rules, base.values, candidates, rejected),
+        answers=answers(rules, base.values, study.candidates, rejected),
         own_trials=own_trials,
         declared=spec.parameters,
-        budget=budget,
+        budget=study.budget,
         search_gain=gain.widened(interval_factor(facts, "search-gain")),
         seed=spec.search.seed,
         identity=identity(spec, facts, objective),
@@ -147,48 +161,83 @@ def ranked_candidates(
     Raises:
         NothingFits: No strategy can be used.
     """
-    bases = [rated_model(book, spec, facts, model) for model in facts.models]
-    epochs = epochs_of(spec, facts, bases[0])
-    costs, rejected = _ranked(book, spec, facts, bases, epochs, objective_of(spec))
-    return [cost.candidate for cost in costs], rejected
+    request = _request(book, spec, facts)
+    epochs = epochs_of(spec, facts, request.bases[0])
+    candidates, rejected = _candidates(request, epochs)
+    return [cost.candidate for cost in _costs(request, candidates, epochs)], rejected
 
 
-def _ranked(
-    book: RuleBook,
-    spec: Spec,
-    facts: Facts,
-    bases: Sequence[RatedModel],
-    epochs: float,
-    objective: Objective,
-    part: int | None = None,
-) -> tuple[list[TimedCandidate], list[Rejected]]:
-    """The candidates in the order of their worth, with the times of their trials."""
-    rejected: list[Rejected] = []
+def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list[Rejected]]:
+    """The strategies that can be used with each base model, and those that cannot."""
     # If nothing fits, strategies that rules leave out are included.
     for leave_out in (True, False):
         made = [
-            candidate_or_rejected(spec, facts, base, rated, epochs, leave_out=leave_out)
-            for base in bases
+            candidate_or_rejected(
+                request.spec, request.facts, base, rated, epochs, leave_out=leave_out
+            )
+            for base in request.bases
             for rated in base.strategies.values()
         ]
-        workloads = {
-            base.model.id: workload_of(spec, facts, base.model, epochs, objective, part)
-            for base in bases
-        }
-        costs = [
-            timed_candidate(c, facts, workloads[c.model]) for c in made if isinstance(c, Candidate)
-        ]
+        candidates = [item for item in made if isinstance(item, Candidate)]
         rejected = [item for item in made if isinstance(item, Rejected)]
-        if costs:
-            price = spec.aim.points_per_doubling
-            costs.sort(
-                key=lambda cost: (
-                    -worth(cost.candidate, price),
-                    book.strategies[cost.candidate.strategy].order,
-                )
-            )
-            return costs, rejected
-    raise _nothing_fits(book, facts, bases, rejected)
+        if candidates:
+            return candidates, rejected
+    raise _nothing_fits(request, rejected)
+
+
+def _costs(
+    request: _Request, candidates: Sequence[Candidate], epochs: float, part: int | None = None
+) -> list[TimedCandidate]:
+    """The candidates in the order of their worth, with the times of their trials.
+
+    Args:
+        part: Rows that the search trains on; None for all.
+    """
+    book, spec, facts, bases, objective = request
+    workloads = {
+        base.model.id: workload_of(spec, facts, base.model, epochs, objective, part)
+        for base in bases
+    }
+    costs = [timed_candidate(item, facts, workloads[item.model]) for item in candidates]
+    price = spec.aim.points_per_doubling
+    return sorted(
+        costs,
+        key=lambda cost: (
+            -worth(cost.candidate, price),
+            book.strategies[cost.candidate.strategy].order,
+        ),
+    )
+
+
+def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
+    """The study of all rows, or the largest part that all trials can be searched on in time.
+
+    Raises:
+        TooLong: The budget has no room for a trial on all rows.
+    """
+    spec, facts = request.spec, request.facts
+
+    def study_of(part: int | None = None) -> _Study:
+        costs = _costs(request, candidates, epochs, part)
+        base = request.base_of(costs[0].candidate)
+        workload = workload_of(spec, facts, base.model, epochs, request.objective, part)
+        budget = make_budget(spec, facts, costs, workload, request.objective, part)
+        return _Study(tuple(cost.candidate for cost in costs), budget)
+
+    def late(part: int) -> bool:
+        try:
+            return not in_time(spec, study_of(part).budget)
+        except TooLong:
+            return True
+
+    study, rows = study_of(), facts.data.train_rows
+    if spec.search.trials == 1 or rows <= MIN_PART_ROWS or in_time(spec, study.budget):
+        return study
+    steps = math.ceil(math.log(rows / MIN_PART_ROWS, _PART_STEP))
+    parts = [100 * round(MIN_PART_ROWS * _PART_STEP**step / 100) for step in range(steps)]
+    with contextlib.suppress(TooLong):
+        study = study_of(parts[max(bisect.bisect_left(parts, True, key=late) - 1, 0)])
+    return study
 
 
 def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
@@ -211,24 +260,33 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     return 1.0
 
 
-def _refuse_days(spec: Spec, facts: Facts, lead: Candidate) -> None:
-    """Refuse a plan whose first trial takes days, unless the user sets a budget.
+def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
+    """Refuse a study of weeks, unless the user sets a budget.
 
     Raises:
-        TooLong: The trial takes too long; the error suggests alternatives.
+        TooLong: The study takes too long; the error says what would be reasonable instead.
     """
-    seconds, model = lead.duration.seconds, next(m for m in facts.models if m.id == lead.model)
-    if spec.aim.budget is not None or seconds <= _MAX_TRIAL_SECONDS:
+    lead, budget = study.candidates[0], study.budget
+    seconds, run = budget.sweep.seconds, budget.phases.get("refit", lead.duration).seconds
+    if spec.aim.budget is not None or seconds <= _MAX_SWEEP_SECONDS:
         return
-    share = _DAY_SECONDS / seconds
-    parameters = units.count(round(model.parameters * share))
-    where = "a GPU" if facts.hardware.gpus == 0 else "a faster GPU"
+    alone = run > _MAX_RUN_SECONDS
+    share = _DAY_SECONDS / (run if alone else seconds)
+    model = next(model for model in facts.models if model.id == lead.model)
+    rows, parameters = round(facts.data.examples * share), round(model.parameters * share)
+    size = f"a model of about {units.count(parameters)} parameters"
+    ways = [size] if parameters >= MIN_PARAMETERS else []
+    ways += [f"{rows:,} rows (--max-rows)"] if rows >= _MIN_OFFERED_ROWS else []
+    what, instead = f"one run takes {units.duration(run)}", "--trials 1 with "
+    if not alone:
+        what = f"{budget.trials} trials take {units.duration(seconds)}"
+        instead = f"one run (--trials 1: {units.duration(run)}), "
+    ways += ["a faster GPU" if facts.hardware.gpus else "a GPU"]
     raise TooLong(
-        f"one run of {lead.strategy} on {lead.model} takes {units.duration(seconds)} on "
-        f"{facts.hardware.name}: a model of about {parameters} parameters, {where}, or "
-        f"{max(round(facts.data.examples * share), 1):,} rows (--max-rows) would take a day for "
-        "one run",
-        fix=f"To plan it nevertheless, give a budget: --budget {math.ceil(seconds / 1800)}h.",
+        f"{what} with {lead.strategy} on {lead.model} on {facts.hardware.name}; reasonable would "
+        f"be {instead}{units.joined(ways, 'or')}",
+        fix="To plan it nevertheless, give a budget: "
+        f"--budget {math.ceil(budget.sweep.high / 3600)}h.",
     )
 
 
@@ -290,9 +348,7 @@ def _sharding_warnings(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reas
     )
 
 
-def _nothing_fits(
-    book: RuleBook, facts: Facts, bases: Sequence[RatedModel], rejected: Sequence[Rejected]
-) -> NothingFits:
+def _nothing_fits(request: _Request, rejected: Sequence[Rejected]) -> NothingFits:
     """The error for a plan in which nothing fits; it begins with the strategy nearest to
     fitting."""
     strategies: dict[tuple[str, str, str], list[str]] = {}
@@ -300,6 +356,7 @@ def _nothing_fits(
         if item.reason != NOT_ASKED_FOR:
             key = (item.model, item.reason, item.remedy)
             strategies.setdefault(key, []).append(item.strategy)
+    facts = request.facts
     sentence, nearest_reason = nearest_fit(facts, rejected)
     others = [
         Problem(f"{', '.join(names)} cannot be used for {model}: {reason}", "", remedy)
@@ -309,8 +366,8 @@ def _nothing_fits(
     unsharded = _sharding_warnings(facts, rejected)
     others += [Problem(reason.why) for reason in unsharded]
     error = NothingFits([Problem(sentence), *others])
-    values = bases[0].values
-    rules = fired(book, values)
+    values = request.bases[0].values
+    rules = fired(request.book, values)
     error.plan = NoPlan(
         facts=facts,
         nearest=sentence,

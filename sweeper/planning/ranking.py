@@ -119,7 +119,7 @@ def search_gain(trials: int, *, new_head: bool) -> Quality:
     return Quality(mean=round(scale * mean, 2), sd=round(scale * sd, 2))
 
 
-def runner_up(candidates: list[Candidate], wider: float) -> RunnerUp | None:
+def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
     """The second candidate compared with the first; None if there is only one.
 
     Args:

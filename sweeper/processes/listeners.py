@@ -1,4 +1,4 @@
-"""The processes of plug-ins that listen to a run: starts them, reads their messages, ends them.
+"""The processes of features that listen to a run: starts them, reads their messages, ends them.
 
 The run does not wait for them: they read the run's folder, and have limited time at its end. A
 process reads on standard input how the run ended. It exits with 0, or with 1 if the listener misses
@@ -69,7 +69,7 @@ class ListenerRequest(Record):
 
 
 def wanted_listeners(spec: Spec) -> list[WantedListener]:
-    """The listeners of all plug-ins that a request asks for.
+    """The listeners of all features that a request asks for.
 
     Raises:
         SweeperError: A listener cannot work here, or needs a missing package.

@@ -214,7 +214,7 @@ def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
 
 def _setup_of(candidate: Candidate, facts: Facts) -> Setup:
     """The set-up of a candidate's default at the cap, with padding, without additions of
-    plug-ins."""
+    features."""
     head = facts.task == "classification" and facts.classes_by == "head"
     setup = candidate_setup(
         candidate,

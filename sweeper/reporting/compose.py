@@ -8,15 +8,7 @@ from types import ModuleType
 from sweeper import __version__
 from sweeper.artifact import Record
 from sweeper.errors import SweeperError
-from sweeper.features.parts import (
-    ADVISE,
-    BECAUSE,
-    CARD,
-    COMPUTE,
-    CONFIDENCE,
-    HEADING,
-    LIMITS,
-)
+from sweeper.features.parts import ADVISE, BECAUSE, CARD, COMPUTE, CONFIDENCE, HEADING, LIMITS
 from sweeper.findings.compute import findings_of
 from sweeper.findings.figures import NotMeasured
 from sweeper.findings.findings import Findings, Limitation, NextStep

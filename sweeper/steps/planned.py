@@ -13,13 +13,13 @@ from sweeper.views.console import Tell, say_nothing
 
 
 def check_features(spec: Spec, *, for_run: bool) -> None:
-    """Check that every plug-in can do what a request asks for.
+    """Check that every feature can do what a request asks for.
 
     Args:
         for_run: Whether the plan will be run here.
 
     Raises:
-        SpecError: Some plug-in cannot; the error lists all problems.
+        SpecError: Some feature cannot; the error lists all problems.
     """
     if problems := [problem for _, check in parts.CHECK.all() for problem in check(spec, for_run)]:
         raise SpecError(problems)

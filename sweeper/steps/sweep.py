@@ -60,7 +60,7 @@ class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
     ``phase_seconds`` are the seconds of each phase that is already done; ``changes`` lists the
-    plug-ins' changes of rows.
+    features' changes of rows.
     """
 
     folder: RunFolder
@@ -290,7 +290,7 @@ def sweep(
 
 
 def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:
-    """Run the plug-ins' hooks before the first trial. A plug-in that fails only loses its
+    """Run the features' hooks before the first trial. A feature that fails only loses its
     figures."""
     for name, begin in parts.BEGIN.all():
         try:
@@ -308,10 +308,10 @@ def _run_finish_hooks(
     outcome: RunOutcome,
     show: Callable[[Event, Status], None],
 ) -> RunOutcome:
-    """Run the plug-ins' hooks at the end of a complete run, until a signal interrupts one.
+    """Run the features' hooks at the end of a complete run, until a signal interrupts one.
 
     Raises:
-        SweeperError: A plug-in cannot do what was asked for.
+        SweeperError: A feature cannot do what was asked for.
     """
     if outcome.kind != "complete":
         return outcome
@@ -330,7 +330,7 @@ def _run_finish_hooks(
             return replace(outcome, kind="interrupted", signal=int(str(ended.code)) - 128)
         except (SweeperError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug in a plug-in only costs its own figures
+        except Exception as error:  # noqa: BLE001 - a bug in a feature only costs its own figures
             show(make_event("warning", text=parts.failure(name, error)), outcome.status)
             continue
         if lines:  # else the hook had nothing to do

@@ -66,8 +66,7 @@ class FewShot:
     def evaluate(self, split: Split) -> Evaluation:
         model = self.context.base().eval()
         device = next(model.parameters()).device
-        shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
-        shot_ids = self.task.chat.encode(shots).ids
+        shots, shot_ids = _turns(self.task, self.shots)
         examples = self.context.dataset.splits[split]
         features = [self.task.feature(self._item(shot_ids, shots, item), item) for item in examples]
         order = sorted(range(len(examples)), key=lambda i: -len(features[i]["input_ids"]))
@@ -84,9 +83,8 @@ class FewShot:
     def prompt(self, example: Example) -> list[int]:
         """The tokens of the shots and of an item's question; the question is cut on the left if
         it is too long."""
-        shots = [turn for shot in self.shots for turn in self.task.turns(shot)]
-        whole = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]])
-        keep = len(self.task.chat.encode(shots).ids)
+        shots, shot_ids = _turns(self.task, self.shots)
+        whole, keep = self.task.chat.prompt([*shots, *self.task.turns(example)[:-1]]), len(shot_ids)
         return whole[:keep] + whole[keep:][-self.task.sequence_length :]
 
     def _item(self, shot_ids: list[int], shots: list[Message], item: Example) -> Encoded:
@@ -118,12 +116,14 @@ def shot_baselines(
     shot_tokens = task.facts.context_length - task.sequence_length
     if len(shots) < min_shots or not cacheable(context.base()):
         return (zero_shot,)
-    if (
-        len(task.chat.encode([turn for shot in shots for turn in task.turns(shot)]).ids)
-        > shot_tokens
-    ):
-        return (zero_shot,)
-    return (zero_shot, FewShot(task, shots, context))
+    has_room = len(_turns(task, shots)[1]) <= shot_tokens
+    return (zero_shot, FewShot(task, shots, context)) if has_room else (zero_shot,)
+
+
+def _turns(task: TextTask, shots: Sequence[Example]) -> tuple[list[Message], list[int]]:
+    """The conversation of the shots, and its tokens."""
+    turns = [turn for shot in shots for turn in task.turns(shot)]
+    return turns, task.chat.encode(turns).ids
 
 
 def _choose(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:

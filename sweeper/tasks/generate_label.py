@@ -32,11 +32,11 @@ class GenerateLabel(ClassDecisions, TextTask):
     @cached_property
     def tree(self) -> AnswerTree:
         """The tokens of every class name with its end of turn."""
-        return AnswerTree([self._answer_tokens(label) for label in self.dataset.labels])
-
-    def _answer_tokens(self, label: str) -> list[int]:
-        encoded = self.chat.encode([Message("user", "?"), Message("assistant", label)])
-        return encoded.ids[encoded.answers[-1][0] :]
+        asked = Message("user", "?")
+        names = [
+            self.chat.encode([asked, Message("assistant", label)]) for label in self.dataset.labels
+        ]
+        return AnswerTree([name.ids[name.answers[-1][0] :] for name in names])
 
     def encode_one(self, example: Example) -> Encoded:
         """The prompt and the name's tokens, which are those that validation scores."""
@@ -70,15 +70,10 @@ class GenerateLabel(ClassDecisions, TextTask):
     def baselines(self, context: BaselineContext) -> Sequence[Baseline]:
         """The untrained model zero-shot and, if the context has room, with one example of each
         class (of ten classes, if there are more)."""
-
-        return shot_baselines(self, context, self._shots())
-
-    def _shots(self) -> tuple[Example, ...]:
-        """The first train example of each of the first ``MAX_LISTED_CLASSES`` classes."""
         first: dict[str, Example] = {}
         for example in self.dataset.splits["train"]:
             first.setdefault(str(example.label), example)
-        return tuple(first.values())[:MAX_LISTED_CLASSES]
+        return shot_baselines(self, context, tuple(first.values())[:MAX_LISTED_CLASSES])
 
 
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:

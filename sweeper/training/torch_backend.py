@@ -179,7 +179,7 @@ class TorchBackend:
 
     @cached_property
     def _reference_models(self) -> dict[str, parts.OutsideModel]:
-        """Reference models that plug-ins compare with, by name."""
+        """Reference models that features compare with, by name."""
         context = self.shared(self._plan.candidates[0].model).context
         return {model.name: model for _, hook in parts.BASELINES.all() for model in hook(context)}
 

@@ -147,6 +147,32 @@ def test_a_contender_that_fails_leaves_the_rates_of_the_others() -> None:
     assert math.isnan(float(rates[len(NAMES)]))
 
 
+@pytest.mark.parametrize("joined_rate", [0, 40, 80])
+def test_trl_has_the_faster_of_its_set_ups(
+    monkeypatch: pytest.MonkeyPatch, joined_rate: int
+) -> None:
+    def lap(name: str, data: Path, strategy: str, model: str, switched: Any) -> dict[str, Any]:
+        if not switched.get("padding_free"):
+            return LAP
+        return LAP | {"tokens": 2 * joined_rate} if joined_rate else {"error": "no memory"}
+
+    monkeypatch.setattr(throughput, "lap", lap)
+    laps = throughput.race(Path(), "lora", "1B", 2, "seconds")
+    assert [each["tokens"] for each in laps["trl"]] == [max(100, 2 * joined_rate)] * 2
+    assert laps["sweeper"] == laps["trainer"] == [LAP] * 2
+
+
+def test_a_contender_that_hangs_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = tmp_path / "python"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hangs))
+    for module in (throughput, trials):
+        monkeypatch.setattr(module, "LONGEST", 0.2)
+    assert [*throughput.lap("trl", Path(), "lora", "1B")] == ["error"]
+    assert "error" in trials.measured(trials.WORK[0], "lora", Path(), tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(("visible", "pinned"), [(None, "0"), ("3,1", "3"), ("", "")])
 def test_every_contender_sees_one_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, pinned: str

@@ -1,4 +1,3 @@
-import doctest
 import itertools
 import math
 
@@ -45,10 +44,6 @@ def coverage(runs, **how):
         estimate = paired_difference(*models(rng, **how), seed=run)
         hits += estimate.low <= 0 <= estimate.high
     return hits / runs
-
-
-def test_doctests():
-    assert doctest.testmod(significance).failed == 0
 
 
 @pytest.mark.parametrize(

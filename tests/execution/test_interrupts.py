@@ -28,12 +28,17 @@ def training(sweeper: Sweeper, more: int) -> None:
 def test_ctrl_c_twice_term_and_a_lost_terminal_leave_a_run_that_resumes(sweeper: Sweeper) -> None:
     popen = sweeper.start(6, 1, **WAITS)
     training(sweeper, 2)
+    sweeper.wait_for(sweeper.run.report_html.is_file)  # while trials train
+    page = sweeper.run.report_html.read_text()
+    assert popen.poll() is None
+    assert "This sweep is running" in page
+    assert "<svg" in page
     popen.send_signal(signal.SIGINT)
     out, errors = popen.communicate(timeout=300)
     assert popen.returncode == 130, errors
     assert "Interrupted. Resume with: sweeper run" in errors
     assert "report: " in out
-    assert sweeper.run.report_html.is_file()
+    assert "This sweep was interrupted" in sweeper.run.report_html.read_text()
     assert nothing_runs(sweeper)
     assert Status.read(sweeper.run.status).phase == "interrupted"
     said = [event for event in sweeper.lines("events.jsonl") if "run-ended" in event]

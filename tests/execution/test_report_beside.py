@@ -1,9 +1,8 @@
-"""The real command's report: there while trials train, and whole where no chart can be drawn."""
+"""The real command's report where no chart can be drawn."""
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,16 +47,3 @@ def test_a_sweep_ends_well_without_charts_and_report_draws_them_later(
     assert json.loads((limited.folder / "report.json").read_text())["no_charts"] == ""
     assert "could not be drawn" not in page.read_text()
     assert page.read_text().count("<svg") > 3
-
-
-def test_a_report_is_there_while_trials_train(sweeper: Sweeper) -> None:
-    popen = sweeper.start(200, 1, CURVE_STEP_SECONDS="0.2")  # more than end by then
-    sweeper.wait_for(sweeper.run.report_html.is_file)
-    page = sweeper.run.report_html.read_text()
-    assert popen.poll() is None
-    assert "This sweep is running" in page
-    assert "<svg" in page
-    popen.send_signal(signal.SIGINT)
-    popen.communicate(timeout=300)
-    assert popen.returncode == 130
-    assert "This sweep was interrupted" in sweeper.run.report_html.read_text()

@@ -39,12 +39,15 @@ import json
 from pathlib import Path
 import sweeper
 from sweeper.search.search import known_starts
-plan = sweeper.plan(task="{task}", model="1B", examples=4000, gpu_memory=24)
-print(json.dumps({{
-    "lamps": {{c.strategy: c.defaults().get("lamp") for c in plan.candidates}},
-    "warned": [w.rule for w in plan.warnings],
-    "starts": [s.parameters | {{"strategy": s.strategy}} for s in known_starts(plan, 30)],
-}}))
+answers = []
+for task in ("instruction", "code"):
+    plan = sweeper.plan(task=task, model="1B", examples=4000, gpu_memory=24)
+    answers.append({
+        "lamps": {c.strategy: c.defaults().get("lamp") for c in plan.candidates},
+        "warned": [w.rule for w in plan.warnings],
+        "starts": [s.parameters | {"strategy": s.strategy} for s in known_starts(plan, 30)],
+    })
+print(json.dumps(answers))
 """
 
 
@@ -64,22 +67,23 @@ def package(folder: Path) -> None:
     (made / "entry_points.txt").write_text("[sweeper.features]\nothers = others_feature\n")
 
 
-def asked(folder: Path, task: str) -> dict[str, object]:
+def answers(folder: Path) -> list[dict[str, object]]:
+    """What ``ASK`` prints: the answers for an instruction task and one of code."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK.format(task=task)],
+        [sys.executable, "-c", ASK],
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answer: dict[str, object] = json.loads(done.stdout)
-    return answer
+    read: list[dict[str, object]] = json.loads(done.stdout)
+    return read
 
 
 def test_rules_parameters_and_facts_of_a_feature(tmp_path: Path) -> None:
     package(tmp_path)
-    plan = asked(tmp_path, "instruction")
+    plan, other = answers(tmp_path)
     lamps, starts = plan["lamps"], plan["starts"]
     assert isinstance(lamps, dict)
     assert isinstance(starts, list)
@@ -89,6 +93,5 @@ def test_rules_parameters_and_facts_of_a_feature(tmp_path: Path) -> None:
     first = next(iter(lamps))
     dark = [start for start in starts if "dark" in start.values()]
     assert [start["strategy"] for start in dark] == [first]
-    other = asked(tmp_path, "code")
     assert set(other["lamps"].values()) == {None}  # type: ignore[attr-defined]
     assert "night-warning" not in other["warned"]  # type: ignore[operator]

@@ -1,18 +1,10 @@
-import doctest
-
 import pytest
 
-from sweeper import redaction
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
 
 ACCURACY = Metric(name="accuracy", title="accuracy", higher_is_better=True, unit="points")
 LOSS = Metric(name="loss", title="loss", higher_is_better=False, unit="nats/token")
-
-
-@pytest.mark.parametrize("module", [words, redaction])
-def test_doctests(module):
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(

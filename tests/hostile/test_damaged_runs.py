@@ -32,12 +32,16 @@ WRITTEN = ("report.html", "report.md", "report.json", "findings.json", "MODEL_CA
 
 
 def commands(path, damage):
-    """Those that may read this file; once, all others as well."""
-    if path.name not in WRITTEN and path.suffix != ".csv":
+    """Those that may read this file; once, all others as well.
+
+    What every report writes again is damaged in one way alone.
+    """
+    again = path.name in WRITTEN or path.suffix == ".csv"
+    if not again:
         yield ("report", "x")
     if path.name in EXPLAINED:
         yield ("explain", "x")
-    if path.name in SHOWN or damage == "garbage":
+    if (path.name in SHOWN and not again) or damage == "garbage":
         yield from COMMANDS
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scenes import model_facts
 
 from sweeper.errors import NothingFits
 from sweeper.facts.machine.gpus import table
 from sweeper.hyperparameters import BATCH
 from sweeper.planning.candidates import candidate_or_rejected, rated_model
+from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Rejected, Remedy
@@ -136,24 +138,30 @@ def test_qlora_is_never_faster_than_lora_in_the_same_set_up(
         assert qlora.duration.seconds >= lora.duration.seconds
 
 
-def with_remedy(strategy: str, remedy: Remedy) -> list[dict[str, Any]]:
+def with_remedy(strategy: str, model: str, remedy: Remedy) -> list[dict[str, Any]]:
     """What a user types for a remedy: each way of it as changes of the scene."""
-    numbers = [int(text.replace(",", "")) for text in re.findall(r"[0-9][0-9,]*", remedy.text)]
+    first = re.search(r"\d[\d,]*(\.\d+)?", remedy.text)
+    assert first is not None
+    number = float(first[0].replace(",", ""))
     if remedy.kind == "length":
-        return [{"training": {"max_length": numbers[0]}}]
+        return [{"training": {"max_length": int(number)}}]
     if remedy.kind == "rank":
-        return [{"request": {"parameters": {strategy: {"r": numbers[0]}}}}]
+        return [{"request": {"parameters": {strategy: {"r": int(number)}}}}]
     if remedy.kind == "machine":
-        return [{"hardware": {"memory_gib": float(numbers[0])}}]
+        return [{"hardware": {"memory_gib": number}}]
     if remedy.kind == "gpus":
         named = re.search(r"\((.*)\)", remedy.text)
         assert named is not None
-        return [{"gpu_gib": table()[name].memory_gib} for name in named[1].split(", ")]
+        sizes = [table()[name].memory_gib for name in named[1].split(", ")]
+        return [{"gpu_gib": size} for size in (*sizes, number)]
     if remedy.kind == "quantization":
         named = re.search(r"\((.*)\)", remedy.text)
         assert named is not None
         return [{"aim": {"strategies": (named[1],)}}]
-    return []
+    assert remedy.kind == "model"
+    facts = model_facts(model)
+    parameters = number * (1e9 if f"{first[0]}B" in remedy.text else 1e6)
+    return [{"model": [scaled(facts, parameters / facts.parameters)]}]
 
 
 @quick
@@ -173,7 +181,7 @@ def test_every_remedy_works_when_it_is_typed(
     if not isinstance(made, Rejected):
         return
     for remedy in made.remedies:
-        for change in with_remedy(strategy, remedy):
-            kept = {"gpu_gib": gib, "aim": aim} | change
-            candidates, _ = ranked_candidates(BOOK, *scene(task, model, 2_000, **kept))
+        for change in with_remedy(strategy, model, remedy):
+            kept = {"model": model, "gpu_gib": gib, "aim": aim} | change
+            candidates, _ = ranked_candidates(BOOK, *scene(task, rows=2_000, **kept))
             assert candidates, (remedy, change)

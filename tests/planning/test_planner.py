@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import NothingFits
+from sweeper.facts.models.model import catalogue_facts
 from sweeper.planning.planner import make_plan
 from sweeper.planning.ranking import worth
 from sweeper.plans import NoPlan, Plan
@@ -70,6 +71,22 @@ def test_full_fine_tuning_of_an_encoder_comes_first_and_is_a_toss_up(scene: Any)
     assert plan.runner_up is not None
     assert (plan.runner_up.strategy, plan.runner_up.probability) == ("lora", 0.72)
     assert not plan.runner_up.toss_up
+
+
+@pytest.mark.parametrize("model", ["FacebookAI/roberta-base", "FacebookAI/roberta-large"])
+def test_full_fine_tuning_of_an_encoder_comes_first_for_any_number_of_rows(
+    scene: Any, model: str
+) -> None:
+    encoder = [catalogue_facts(model)]
+    lengths = {"mean": 64.0, "p50": 55, "p90": 100, "p99": 128, "longest": 128}
+    gaps = []
+    for rows in (2_000, 50_000, 200_000, 400_000, 1_000_000):
+        facts: dict[str, Any] = {"gpu_gib": 24.0, "labels": 2, "lengths": lengths}
+        facts["hardware"] = {"bf16_tflops": 121.0, "bandwidth_gb_per_second": 300.0}
+        plan = make_plan(*scene("classification", encoder, rows, **facts))
+        assert plan.recommended == "full"
+        gaps.append(plan.candidates[0].quality.mean)
+    assert gaps == sorted(gaps)
 
 
 def test_a_set_up_that_just_fits_does_not_come_first(scene: Any) -> None:

@@ -82,7 +82,7 @@ def test_one_process_makes_every_report_of_the_run_as_it_is_then(make_run):
 def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(
     make_run, engine, tmp_path
 ):
-    run, now = make_run(trials=40), [0.0]
+    run, now = make_run(trials=4), [0.0]
     begun, free = tmp_path / "begun", tmp_path / "free"
     engine(WAITS.format(begun=str(begun), free=str(free)))
     with ReportMaker(run, clock=lambda: now[0]) as maker:

@@ -69,12 +69,15 @@ MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh",
           "--model", "8B", "--assume-length", "1800"), 25),
         (("plan", "--task", "classification", "--model", "packaged:minilm", "--examples", "50"),
          25),
+        (("plan", "--task", "instruction", "--model", "packaged:smollm2", "--examples", "200"), 25),
+        (("plan", "--task", "classification", "--examples", "90"), 25),
         (("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
          25),
         (("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
           "--gpu-memory", "80", *MANY), 40),
     ],
-    ids=["7B", "no-model", "no-model-code", "19.6", "long", "minilm", "code", "all-flags"],
+    ids=["7B", "no-model", "no-model-code", "19.6", "long", "cpu", "cpu-text", "cpu-no-model",
+         "code", "all-flags"],
 )  # fmt: skip
 def test_a_plan_for_one_model_is_short_and_no_line_is_cut(sweeper, here, asked, most):
     (here / "suite.yaml").write_text(SUITE)

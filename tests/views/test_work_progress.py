@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 import json
 import time
@@ -13,10 +12,6 @@ from rich.console import Console
 from sweeper.views import work_progress
 from sweeper.views.work_progress import Bar, Lines
 from sweeper.views.work_progress import work_progress as view
-
-
-def test_doctests():
-    assert doctest.testmod(work_progress).failed == 0
 
 
 def test_lines_are_seconds_apart(monkeypatch):

@@ -1,12 +1,5 @@
 """The formats that rows come in: one file each, found by folder."""
 
-TRAINABLE = (
-    "messages",
-    "instruction",
-    "prompt-completion",
-    "translation",
-    "text-label",
-    "text",
-)
+TRAINABLE = ("messages", "instruction", "prompt-completion", "translation", "text-label", "text")
 """Names of the formats that some task can be trained on, for conditions of rules. The formats
 themselves are loaded where rows are read."""

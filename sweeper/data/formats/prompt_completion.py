@@ -21,31 +21,22 @@ from sweeper.data.formats.turns import (
 )
 from sweeper.data.table import Fields
 
-_PAIRS = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "canonical_solution"),
-    ("prompt", "code"),
-    ("prompt", "solution"),
-    ("prompt", "output"),
-    ("prompt", "answer"),
+_COMPLETIONS = (
+    ("prompt", "completion response canonical_solution code solution output answer"),
     ("input", "output"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("question", "answers"),
+    ("question", "answer response answers"),
     ("inputs", "targets"),
     ("source", "target"),
-    ("query", "response"),
-    ("query", "answer"),
+    ("query", "response answer"),
     ("docstring", "code"),
     ("text", "code"),
     ("dialogue", "summary"),
-    ("article", "highlights"),
-    ("article", "summary"),
+    ("article", "highlights summary"),
     ("document", "summary"),
     ("text", "summary"),
     ("problem", "solution"),
 )
+_PAIRS = [(prompt, name) for prompt, names in _COMPLETIONS for name in names.split()]
 
 
 class PromptCompletion(RowFormat):

@@ -10,13 +10,8 @@ from sweeper.data.table import Fields
 from sweeper.spec import Task
 
 CHAT_MARKERS = (
-    "<|im_start|>",
-    "<|start_header_id|>",
-    "<start_of_turn>",
-    "<|user|>",
-    "[INST]",
-    "### Response:",
-    "<|assistant|>",
+    *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|user|>", "<|assistant|>"),
+    *("[INST]", "### Response:"),
 )
 """Markers of chat templates in a text that one was applied to."""
 

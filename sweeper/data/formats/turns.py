@@ -27,22 +27,13 @@ TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 _SPEAKER_KEYS = ("from", "role")
 """Keys for the role of a turn: ShareGPT's, then OpenAI's."""
 
-_ROLES: dict[str, MessageRole] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
+_NAMES: dict[MessageRole, tuple[str, ...]] = {
+    "system": ("system", "developer"),
+    "user": ("user", "human"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bard", "bing", "model", "function_call"),
+    "tool": ("tool", "function", "observation"),
 }
+_ROLES = {name: role for role, names in _NAMES.items() for name in names}
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:

@@ -90,13 +90,8 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
         if fields == header:
             table.leave_out(line, "the line with names, repeated", dialect.delimiter.join(fields))
         elif len(fields) > len(names):
-            table.leave_out(
-                line,
-                "more fields than there are columns",
-                dialect.delimiter.join(fields),
-                f"{len(fields)} fields, but there are {len(names)} columns",
-                "Put quotation marks around text that contains the delimiter.",
-            )
+            reason = "more fields than there are columns"
+            table.leave_out(line, reason, dialect.delimiter.join(fields))
         else:
             yield line, dict(zip(names, fields, strict=False))
 

@@ -27,7 +27,6 @@ _MAX_ESCAPE_CHARACTERS = 8
 
 _NO_OBJECT = "a row that is not an object with named fields"
 _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."
-_LINE_FIX = "Each line must hold one JSON object; repair or remove the line."
 
 
 def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> Iterator[NumberedRow]:
@@ -83,17 +82,14 @@ def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
     for number, line in enumerate(lines, start=1):
         try:
             row = value_of(line)
-        except ValueError as error:
+        except ValueError:
             if line and not line.isspace():
-                table.leave_out(
-                    number, "broken JSON", line.rstrip("\r\n"), _broken(error), _LINE_FIX
-                )
+                table.leave_out(number, "broken JSON", line.rstrip("\r\n"))
             continue
         if isinstance(row, dict):
             yield number, row
-            continue
-        what = f"a row must be an object with named fields, but this is {type(row).__name__}"
-        table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"), what, _LINE_FIX)
+        else:
+            table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"))
 
 
 def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[NumberedRow]:
@@ -115,7 +111,7 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
             if isinstance(row, dict):
                 yield number, row
             else:
-                table.leave_out(number, _NO_OBJECT, json.dumps(row), _NO_OBJECT, _FILE_FIX)
+                table.leave_out(number, _NO_OBJECT, json.dumps(row))
     if head == "{" and not number:
         yield from _rows_of_object(text, key, table)
         return

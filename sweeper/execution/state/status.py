@@ -61,7 +61,7 @@ class Eta(Record):
 
 
 class OptionalPhase(Record):
-    """Whether a plug-in's optional phase was run, and why."""
+    """Whether a feature's optional phase was run, and why."""
 
     made: bool
     text: str

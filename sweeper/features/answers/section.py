@@ -1,4 +1,4 @@
-"""Whether a trial is as good as a model elsewhere: worse by less than the margin."""
+"""The best trial against models elsewhere: is it worse by more than the margin?"""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ReferenceModel:
         answers: list[str],
         examples: list[Example],
     ) -> _Scores:
-        """An answer that names no class is wrong."""
+        """Scores of answers that name classes; an answer that names none is wrong."""
         objective = self._context.objective
         numbers = {normalised(label): number for number, label in enumerate(task.dataset.labels)}
         predicted = [numbers.get(normalised(text), -1) for text in answers]

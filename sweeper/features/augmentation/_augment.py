@@ -1,19 +1,31 @@
-"""Asks a model for new rows, and keeps or rejects each."""
+"""Asks a model for new rows, and keeps or rejects each, with the reason."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from sweeper.data.changes import ListedChange
-from sweeper.data.examples import Dataset, Example
+from sweeper.data.examples import Dataset, Example, Split
+from sweeper.data.rows import DataRows, FileRow
+from sweeper.data.similar import near_earlier, near_later
 from sweeper.data.table import Fields
-from sweeper.features.augmentation._filters import rejection_reasons
-from sweeper.features.augmentation._marks import MADE_FROM, METHOD
-from sweeper.features.augmentation._methods import Method, ModelRequest, NoReply, RowRequest
+from sweeper.extras import install_command, needed_for
+from sweeper.features.augmentation._methods import (
+    Method,
+    ModelRequest,
+    NoReply,
+    RowRequest,
+    subject,
+)
 from sweeper.features.augmentation._replies import Replies, Reply
+from sweeper.features.augmentation.facts import MADE_FROM, METHOD
+from sweeper.features.augmentation.rows import usable
 
 
 class ModelClient(Protocol):
@@ -125,3 +137,133 @@ def fields_of(row: Example, method: str) -> Mapping[str, object]:
         return {"messages": turns, **marks}
     label = {} if row.label is None else {"label": row.label}
     return {"text": row.text, **label, **marks}
+
+
+_NUMBER = re.compile(r"\d+")
+
+
+def rejection_reasons(
+    source_rows: Mapping[Example, Example], dataset: Dataset, method: Method
+) -> dict[Example, str]:
+    """The new rows that must not be trained on, each with the reason.
+
+    ``source_rows`` maps each new row to the train row that it resembles.
+    """
+    train = dataset.splits["train"]
+    longest = max(len(subject(row)) for row in train)
+    problems = {
+        row: _form_problem(row, source, longest, method) for row, source in source_rows.items()
+    }
+    reasons = {row: why for row, why in problems.items() if why}
+    reasons |= usable(_remaining(source_rows, reasons), dataset)[1]
+    reasons |= _similar(_remaining(source_rows, reasons), dataset)
+    if dataset.labels:
+        labels = label_drifts(train, _remaining(source_rows, reasons))
+        reasons |= {
+            row: f"its text seems to belong to the class {label!r}" for row, label in labels.items()
+        }
+    return reasons
+
+
+def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Example]:
+    return [row for row in rows if row not in reasons]
+
+
+def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
+    """The problem with the form of a row; empty if there is none."""
+    text, before = subject(row), subject(source)
+    if len(text) > longest:
+        return f"longer than every row of train ({longest:,} characters)"
+    if "\n" in text and "\n" not in before:
+        return "several lines where its original has one"
+    if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(_NUMBER.findall(before)):
+        return "its numbers differ from those of its original"
+    return ""
+
+
+def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
+    """Near duplicates of rows of any split, or of earlier new rows."""
+    later_splits: list[tuple[Split, Sequence[Example]]] = [
+        ("validation", dataset.splits["validation"]),
+        ("test", dataset.splits["test"]),
+    ]
+    train = [_row("train", row) for row in dataset.splits["train"]]
+    held_out = [_row(split, row) for split, rows in later_splits for row in rows]
+    new = [_row("train", row) for row in new_rows]
+    reasons: dict[Example, str] = {}
+    for index, _ in near_later(_rows(chain(new, held_out))):
+        if index < len(new):
+            reasons[new_rows[index]] = "nearly the same as a row of validation or test"
+    for index, other in near_earlier(_rows(chain(train, new))):
+        if index >= len(train):
+            what = "a row of train" if other < len(train) else "another new row"
+            reasons.setdefault(new_rows[index - len(train)], f"nearly the same as {what}")
+    return reasons
+
+
+def _row(split: Split, example: Example) -> FileRow:
+    """The question alone, since the answer of a rewritten question stays the same."""
+    question = Example(example.key, example.line, text=subject(example), label=example.label)
+    return FileRow("", split, example.line, {}, question)
+
+
+def _rows(rows: Iterable[FileRow]) -> DataRows:
+    return DataRows("", "classification", tuple(rows), {})
+
+
+FOLDS = 5
+"""The default of scikit-learn's cross_val_predict."""
+
+
+def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:
+    """The new rows that seem to belong to another class than their own, with that class.
+
+    For each fifth of the original rows and the new rows made from them, a logistic regression on
+    TF-IDF is trained on the other original rows. Its confidence is used as in confident learning
+    (Northcutt et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its
+    probability there is at least the mean that rows of that class have.
+
+    Args:
+        train: The original rows, of two classes at least.
+        new_rows: Rows of the same classes.
+
+    Raises:
+        NotInstalled: scikit-learn is missing.
+    """
+    with needed_for("The check of labels", install_command("train")):
+        import numpy as np
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GroupKFold, cross_val_predict
+    rows = [*train, *new_rows]
+    names, labels = np.unique([row.label for row in rows], return_inverse=True)
+    folds = min(FOLDS, len({row.key for row in train}))
+    if not new_rows or folds < 2:
+        return {}
+    tfidf = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+")
+    tfidf.fit([row.text for row in train])
+    # New rows are scored, not learned from.
+    weights = (np.arange(len(rows)) < len(train)).astype(float)
+    with warnings.catch_warnings():  # a fold may lack a class
+        warnings.simplefilter("ignore")
+        probabilities = cross_val_predict(
+            LogisticRegression(max_iter=1000),
+            tfidf.transform([row.text for row in rows]),
+            labels,
+            groups=[(row.made_from or (row.key,))[0] for row in rows],
+            cv=GroupKFold(folds),
+            method="predict_proba",
+            params={"sample_weight": weights},
+        )
+    own_probabilities = probabilities[np.arange(len(train)), labels[: len(train)]]
+    mean_by_class = np.array(
+        [own_probabilities[labels[: len(train)] == k].mean() for k in range(len(names))]
+    )
+    likeliest = probabilities.argmax(axis=1)
+    return {
+        row: str(names[likeliest[index]])
+        for index, row in enumerate(rows)
+        if index >= len(train)
+        and names[likeliest[index]] != row.label
+        and probabilities[index, likeliest[index]] >= mean_by_class[likeliest[index]]
+    }

@@ -219,8 +219,8 @@ def rewritten(example: Example, reply: str) -> Example:
         raise NoReply("the reply is empty")
     if not example.messages:
         return replace(example, key=input_key(text), text=text)
-    *before, asked, answer = example.messages
-    turns = (*before, replace(asked, content=text), answer)
+    *before, question, answer = example.messages
+    turns = (*before, replace(question, content=text), answer)
     return replace(example, key=input_key(*(m.content for m in turns[:-1])), messages=turns)
 
 

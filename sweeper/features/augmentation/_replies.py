@@ -1,4 +1,4 @@
-"""Replies are text to a file at once, so that a repeated command pays for none twice."""
+"""Replies of a model, written to a file at once, so that a repeated command pays for none twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reply:
 
 
 class Replies:
-    """The replies of one model: a file with one reply a line, text as they arrive.
+    """The replies of one model: a file with one reply a line, written as they arrive.
 
     Args:
         path: The file. Its replies are read, without a line that was cut off.

@@ -22,8 +22,7 @@ from sweeper.errors import DataError, NotInstalled, UsageError, near_match
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
-from sweeper.features.augmentation._endpoint import Endpoint
-from sweeper.features.augmentation._local_model import LocalModel
+from sweeper.features.augmentation._clients import Endpoint, LocalModel
 from sweeper.features.augmentation._methods import METHODS, Method, RowRequest
 from sweeper.features.augmentation._replies import Replies
 from sweeper.spec import DataSpec
@@ -54,11 +53,7 @@ def prices(text: str) -> Prices:
 
 
 def read_dataset(
-    path: str,
-    task: TaskName,
-    data_format: str,
-    columns: list[str] | None,
-    output: Path,
+    path: str, task: TaskName, data_format: str, columns: list[str] | None, output: Path
 ) -> Dataset:
     """The data set, split as in a run; refused if ``output`` cannot be written."""
     if missing := reason_not_available():

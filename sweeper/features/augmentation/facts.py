@@ -1,9 +1,25 @@
-"""The fact whether there are augmented rows."""
+"""Whether there are augmented rows, and the names that tell them from others."""
 
 from __future__ import annotations
 
-from sweeper.features.augmentation._marks import is_augmented
 from sweeper.planning.rulebook.fact import FactInput, Value, flag
+
+MADE_FROM, METHOD = "augmented_from", "augmentation_method"
+"""Columns of a new row: the keys of its source rows, separated by spaces; and its method."""
+
+UNKNOWN_METHOD = "another tool"
+AUGMENTED_ROWS, NONE = "augmented_rows", "none"
+"""The parameter that selects augmented rows, and its value for none of them."""
+
+
+def source_of(method: str) -> str:
+    """The source under which rows of this method are counted."""
+    return f"augmented ({method})"
+
+
+def is_augmented(source: str) -> bool:
+    """Whether rows of this source are augmented."""
+    return source.startswith("augmented (")
 
 
 @flag()

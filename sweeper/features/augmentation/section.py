@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sweeper.artifact import Record
-from sweeper.features.augmentation._marks import AUGMENTED_ROWS, is_augmented
+from sweeper.features.augmentation.facts import AUGMENTED_ROWS, is_augmented
 from sweeper.features.parts import Heading
 from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles

@@ -144,14 +144,14 @@ class Conversion:
         to: The format; None to write the same cells in another kind of file.
         suffix: Suffix of the file.
         carried: Columns without a role, which are written as well.
-        left: Columns that are left out, since they would be read as a part of the new format.
+        dropped: Columns that are left out, since they would be read as a part of the new format.
     """
 
     data: DataRows
     to: str | None
     suffix: str
     carried: tuple[str, ...]
-    left: tuple[str, ...]
+    dropped: tuple[str, ...]
 
     def rows(self, split: str) -> Iterator[Row]:
         """The rows of one split, as they are written."""
@@ -204,8 +204,8 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
         name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}
     ]
     carried = tuple(name for name in unused if name.lower() not in known_names() - {"id"})
-    left = tuple(name for name in unused if name not in carried) if to else ()
-    result = Conversion(data, to, suffix, carried, left)
+    dropped = tuple(name for name in unused if name not in carried) if to else ()
+    result = Conversion(data, to, suffix, carried, dropped)
     if to is not None:
         _check_all_fit(result, to)
     return result

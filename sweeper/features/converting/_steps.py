@@ -1,4 +1,4 @@
-"""The steps of ``sweeper data split`` and ``data convert``: new files from rows."""
+"""The steps of ``sweeper data split`` and ``data convert``: write files, and print their sizes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 from sweeper.artifact import Record, replacing
 from sweeper.cli.data_options import must_be_free
 from sweeper.data.examples import SPLITS, Split
+from sweeper.data.groups import widest_gap
 from sweeper.data.load import split_rows
-from sweeper.data.problems import WRITABLE_SUFFIXES
+from sweeper.data.problems import WRITABLE_SUFFIXES, listing
 from sweeper.data.rows import DataRows
 from sweeper.data.splits import requested_fractions
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
 from sweeper.errors import DataError, UsageError, near_match
 from sweeper.features.converting._formats import TARGETS, conversion
 from sweeper.spec import DataSpec, SplitBy
+from sweeper.units import plural
+from sweeper.views.console import show_line
 
 
 def split_spec(
@@ -184,5 +187,38 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
         format=to,
         rows=len(data.rows) - sum(map(len, left_out.values())),
         left_out=left_out,
-        left_columns=result.left,
+        left_columns=result.dropped,
     )
+
+
+def show_division(division: DivisionFiles) -> None:
+    """Show the rows of each split, and how far class shares differ."""
+    total = sum(division.rows.values())
+    for split, rows in division.rows.items():
+        origin = " (as the data had it)" if split in division.official else ""
+        show_line(f"{split:<11}{rows:>9,} rows {rows / total:6.1%}{origin}")
+    if any(division.labels.values()):
+        labels = {split: [*Counter(counts).elements()] for split, counts in division.labels.items()}
+        gap, label, where = widest_gap(labels)
+        classes = {label for counts in division.labels.values() for label in counts}
+        show_line(f"{len(classes)} classes; shares differ by up to {gap:.1%} ({label!r}, {where})")
+        for split, counts in division.labels.items():
+            if missing_classes := sorted(classes - counts.keys()):
+                show_line(f"  {split} lacks {listing([repr(label) for label in missing_classes])}")
+    if division.unreadable:
+        count, lines = len(division.unreadable), listing([*map(str, division.unreadable)])
+        show_line(f"In no file, since they cannot be read: {count:,} (line {lines})")
+    show_line(f"Written: {division.output}")
+
+
+def show_conversion(converted: ConvertedFiles) -> None:
+    """Show what was written, and what was left out."""
+    for reason, lines in converted.left_out.items():
+        rows, numbers = plural(len(lines), "row is", "rows are"), listing([*map(str, lines)])
+        show_line(f"{rows} not written: {reason} (line {numbers})")
+    if converted.left_columns:
+        names = listing([f"`{name}`" for name in converted.left_columns])
+        show_line(
+            f"Columns not written, since they would be read as part of {converted.format}: {names}"
+        )
+    show_line(f"Written: {listing(converted.files)}")

@@ -54,7 +54,6 @@ def split(
     """
     from sweeper.cli.data_options import rows_of
     from sweeper.features.converting import _steps as steps
-    from sweeper.features.converting._view import show_division
 
     spec = steps.split_spec(
         path, name, (validation_fraction, test_fraction), seed, by_hash, group_by, by_time
@@ -64,7 +63,7 @@ def split(
     if as_json:
         typer.echo(division.model_dump_json(indent=2))
     else:
-        show_division(division)
+        steps.show_division(division)
 
 
 @commands.command("convert")
@@ -92,7 +91,6 @@ def convert(
     """
     from sweeper.cli.data_options import rows_of
     from sweeper.features.converting import _steps as steps
-    from sweeper.features.converting._view import show_conversion
 
     target = steps.target_format(to)
     rows = rows_of(path, task, data_format, columns, name)
@@ -100,7 +98,7 @@ def convert(
     if as_json:
         typer.echo(converted.model_dump_json(indent=2))
     else:
-        show_conversion(converted)
+        steps.show_conversion(converted)
 
 
 def answers() -> dict[str, Any]:

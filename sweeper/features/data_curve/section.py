@@ -371,16 +371,12 @@ HEADING = Heading(80, "data-need", "How much data")
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     """The data curve of the winner and its default."""
     need = data_need(run, findings.metric, findings.verdict.recommended_trial)
-    decision = _decision(run)
+    # Why the phase was run or left out, if that was decided.
+    decided = run.status.optional_phases.get("data_curve") if run.status else None
+    decision = f"{words.sentence(decided.text)}." if decided else ""
     if isinstance(need, NotMeasured):
         return need.model_copy(update={"reason": f"{need.reason} {decision}".rstrip()})
     return need.model_copy(update={"decision": decision})
-
-
-def _decision(run: RunFiles) -> str:
-    """Why the phase was run or left out, as a sentence; empty if that was not decided."""
-    decided = run.status.optional_phases.get("data_curve") if run.status else None
-    return f"{words.sentence(decided.text)}." if decided else ""
 
 
 def finding(figures: Figures, report: Report) -> str:

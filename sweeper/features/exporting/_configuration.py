@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
 from sweeper.artifact import replacing, write_text
+from sweeper.child_process import in_child
 from sweeper.data.examples import Dataset, Example, Message, Split
 from sweeper.data.formats.text_label import class_turns
 from sweeper.data.further_rows import choosing_parameters, rows_for_trial
@@ -28,14 +29,21 @@ from sweeper.data.splits import in_order
 from sweeper.data.tools import as_text, for_template
 from sweeper.data.write_rows import json_lines
 from sweeper.errors import Problem, RuleError, UsageError, near_match
+from sweeper.execution.interruption import leaving_on_signals
+from sweeper.extras import RUNS, require
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._weights import (
     RECORD,
+    MergeRequest,
+    copy_adapter,
+    copy_model,
+    facts_of,
     kept_files,
     must_be_new,
     nearest,
     public_name,
 )
+from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
@@ -45,6 +53,7 @@ from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
+from sweeper.steps.winner import kept_weights, refit_config
 from sweeper.training.loop.schedule import optimizer_steps, rung_steps, schedule
 from sweeper.trials import TrialConfig
 from sweeper.yamlfile import FileModel, checked
@@ -517,3 +526,45 @@ def yaml_value(value: object) -> str:
         pairs = (f"{json.dumps(key)}: {yaml_value(item)}" for key, item in value.items())
         return f"{{{', '.join(pairs)}}}"
     return json.dumps(value, ensure_ascii=False)
+
+
+ExportOutput = tuple[dict[str, Any], list[str]]
+"""Fields for JSON, and lines for the terminal."""
+
+
+def export_trial(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
+    """Export a trial into a new folder, as weights or for a trainer.
+
+    Raises:
+        SweeperError: The trial cannot be exported like this, or the folder exists.
+    """
+    if to not in WEIGHTS:
+        exported = export_configuration(run, compute(run), refit_config(run, number), to, target)
+        lost = [f"  not supported: {entry}" for entry in exported.lost]
+        fields = {
+            "command": exported.command,
+            "not_taken_over": [vars(entry) for entry in exported.lost],
+        }
+        return fields, [*lost, f"train: cd {target} && {exported.command}"]
+    weights = kept_weights(run, number)
+    must_be_new(target)
+    if to == "merged":
+        kept_files(weights)
+        return _merged(weights, target)
+    if to == "model":
+        left_out = copy_model(weights, target)
+        lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
+        return {"not_copied": left_out}, lines
+    facts = facts_of(run, refit_config(run, number).model)
+    copy_adapter(weights, target, compute(run), facts)
+    return {}, []
+
+
+def _merged(weights: Path, target: Path) -> ExportOutput:
+    require("sweeper export --to merged", RUNS)
+    request = MergeRequest(weights=str(weights), folder=str(target))
+    with leaving_on_signals():
+        merge = "sweeper.features.exporting._merge:merge"
+        result = in_child(merge, request, MergeRequest, what="merging")
+    fields = {"difference": result.difference, "agreement": result.agreement}
+    return fields, [result.agreement_text]

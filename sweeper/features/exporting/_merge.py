@@ -53,7 +53,8 @@ def merge(request: MergeRequest) -> MergeRequest:
     else:
         model = strategy.merge(model).to(dtype)
     with replacing(Path(request.folder)) as part:
-        merged_record = _merged_record(record)
+        no_base = {"strategy": _FULL, "base": None, "base_state": None}
+        merged_record = record.model_copy(update=no_base)
         save_trained(part, model, strategy_named(_FULL), merged_record, loaded.task)
         after = _logits(load(part))
         agreement = _agreement(torch.cat(before), torch.cat(after))
@@ -69,12 +70,6 @@ def merge(request: MergeRequest) -> MergeRequest:
         write_text(part / CARD, card + _card(record, compared, len(before)))
         compared.write(part / MERGE_RECORD)
     return compared
-
-
-def _merged_record(record: TrainedRecord) -> TrainedRecord:
-    """The record of the merged model, which needs no base."""
-    no_base = {"base": None, "base_state": None}
-    return record.model_copy(update={"strategy": _FULL, **no_base})
 
 
 def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
 import typer
 from typing_extensions import TypedDict
 
 from sweeper.cli.options import AsJson, Quiet, RunName, TrialNumber
-
-if TYPE_CHECKING:
-    from sweeper.runfolder import RunFolder
 
 ORDER = 70
 commands = typer.Typer()
@@ -60,7 +57,7 @@ def export(
     """
     import json
 
-    from sweeper.features.exporting._configuration import WEIGHTS
+    from sweeper.features.exporting._configuration import export_trial
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import best_trial
@@ -69,10 +66,7 @@ def export(
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     target = output or folder.path / "exports" / to
-    if to in WEIGHTS:
-        fields, lines = _weights(folder, number, to, target)
-    else:
-        fields, lines = _configuration(folder, number, to, target)
+    fields, lines = export_trial(folder, number, to, target)
     if as_json:
         typer.echo(json.dumps({"folder": str(target), "trial": number, **fields}))
         return
@@ -110,7 +104,7 @@ def push(
     from sweeper import units
     from sweeper.errors import UsageError, near_match
     from sweeper.features.exporting import _weights as hub
-    from sweeper.features.exporting._configuration import WEIGHTS
+    from sweeper.features.exporting._configuration import WEIGHTS, export_trial
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import best_trial, refit_config
@@ -127,7 +121,7 @@ def push(
     draft_text = draft.read_text(encoding="utf-8") if draft.is_file() and trial is None else ""
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".push-") as temporary:
         model = Path(temporary) / "model"
-        _, lines = _weights(folder, number, form, model)
+        _, lines = export_trial(folder, number, form, model)
         writes_text = (model / "config.json").is_file() and not (
             model / "head.safetensors"
         ).is_file()
@@ -151,57 +145,3 @@ def push(
             return
         address = hub.upload(model, repo, private=not public)
     show_line(f"trial {number} is at {address}")
-
-
-ExportOutput = tuple[dict[str, Any], list[str]]
-"""Fields for JSON, and lines for the terminal."""
-
-
-def _configuration(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
-    """Export the configuration of a trial for a trainer."""
-    from sweeper.features.exporting._configuration import export_configuration
-    from sweeper.findings.compute import compute
-    from sweeper.steps.winner import refit_config
-
-    exported = export_configuration(run, compute(run), refit_config(run, number), to, target)
-    lost = [f"  not supported: {entry}" for entry in exported.lost]
-    fields = {
-        "command": exported.command,
-        "not_taken_over": [vars(entry) for entry in exported.lost],
-    }
-    return fields, [*lost, f"train: cd {target} && {exported.command}"]
-
-
-def _weights(run: RunFolder, number: int, to: str, target: Path) -> ExportOutput:
-    """Export the kept weights of a trial."""
-    from sweeper.features.exporting import _weights as files
-    from sweeper.findings.compute import compute
-    from sweeper.steps.winner import kept_weights, refit_config
-
-    weights = kept_weights(run, number)
-    files.must_be_new(target)
-    if to == "merged":
-        files.kept_files(weights)
-        return _merged(weights, target)
-    if to == "model":
-        left_out = files.copy_model(weights, target)
-        lines = [f"  not copied: {name}, which sweeper did not write" for name in left_out]
-        return {"not_copied": left_out}, lines
-    facts = files.facts_of(run, refit_config(run, number).model)
-    files.copy_adapter(weights, target, compute(run), facts)
-    return {}, []
-
-
-def _merged(weights: Path, target: Path) -> ExportOutput:
-    from sweeper.child_process import in_child
-    from sweeper.execution.interruption import leaving_on_signals
-    from sweeper.extras import RUNS, require
-    from sweeper.features.exporting._weights import MergeRequest
-
-    require("sweeper export --to merged", RUNS)
-    request = MergeRequest(weights=str(weights), folder=str(target))
-    with leaving_on_signals():
-        merge = "sweeper.features.exporting._merge:merge"
-        result = in_child(merge, request, MergeRequest, what="merging")
-    fields = {"difference": result.difference, "agreement": result.agreement}
-    return fields, [result.agreement_text]

@@ -191,11 +191,7 @@ class GeneralSet:
         return task, TokenizedSplit(task, [example for example, _ in useful])
 
     def measure(
-        self,
-        model: nn.Module,
-        batch: int,
-        mixed: Half | None,
-        count: int | None = None,
+        self, model: nn.Module, batch: int, mixed: Half | None, count: int | None = None
     ) -> Evaluation:
         """Score a model on the held-out texts, or on the first ``count`` of them."""
         task, items = self._held_back

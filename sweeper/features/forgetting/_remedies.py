@@ -157,11 +157,7 @@ class KLToBase:
     """
 
     def __init__(
-        self,
-        task: TextTask,
-        strategy: Strategy,
-        weight: float,
-        copied: nn.Module | None = None,
+        self, task: TextTask, strategy: Strategy, weight: float, copied: nn.Module | None = None
     ) -> None:
         self.task = task
         self.weight = weight
@@ -238,18 +234,18 @@ class Remedies(Extension):
     """
 
     replay: Replay | None = None
-    near: KLToBase | None = None
+    kl_to_base: KLToBase | None = None
 
-    def use(self, replay: Replay | None = None, near: KLToBase | None = None) -> None:
-        """Add what is given."""
+    def use(self, replay: Replay | None = None, kl_to_base: KLToBase | None = None) -> None:
+        """Add replay, a KL penalty, or both."""
         if replay is not None:
             self.replay, self.task_share = replay, 1.0 - replay.share
-        if near is not None:
-            self.near, self.has_penalty = near, True
+        if kl_to_base is not None:
+            self.kl_to_base, self.has_penalty = kl_to_base, True
 
     def use_attention(self, attention: str) -> None:
-        if self.near is not None:
-            self.near.use_attention(attention)
+        if self.kl_to_base is not None:
+            self.kl_to_base.use_attention(attention)
 
     def further_batches(self, task_tokens: int, micro_batch: int) -> Iterator[FurtherBatch]:
         replay = self.replay
@@ -263,15 +259,15 @@ class Remedies(Extension):
             yield FurtherBatch(replay.task, batch, step.weight, REPLAYED, rows)
 
     def reference(self, model: nn.Module, batch: Batch) -> Tensor:
-        assert self.near is not None
-        return self.near.logits(model, batch)
+        assert self.kl_to_base is not None
+        return self.kl_to_base.logits(model, batch)
 
     def penalised_loss(
         self, model: nn.Module, batch: Batch, reference: Tensor
     ) -> tuple[LossSum, Tensor]:
-        assert self.near is not None
-        loss, moved = self.near.task.loss_and_divergence(model, batch, reference)
-        return loss, self.near.weight * moved
+        assert self.kl_to_base is not None
+        loss, moved = self.kl_to_base.task.loss_and_divergence(model, batch, reference)
+        return loss, self.kl_to_base.weight * moved
 
     def state(self) -> Any:
         return self.replay.state() if self.replay else None

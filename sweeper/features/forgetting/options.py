@@ -14,8 +14,7 @@ class Options(parts.Options):
     """what a model loses of what its base could do"""
 
     general: Annotated[
-        str | None,
-        parts.Flag("--general", plan=True, panel="Data", commit_in="general_revision"),
+        str | None, parts.Flag("--general", plan=True, panel="Data", commit_in="general_revision")
     ] = Field(None, min_length=1, description="general data, for replay and to measure forgetting")
     general_revision: str | None = Field(None, description="a commit, if general is on the hub")
     max_points: Annotated[

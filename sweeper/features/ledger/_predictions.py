@@ -149,10 +149,12 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         if candidate.strategy != _REFERENCE:
             yield from _gaps(plan, candidate, named.strategy, reference)
     budget = plan.budget
-    yield _seconds(plan, "sweep-time", budget.sweep)
+    sweep = _seconds(plan, "sweep-time", budget.sweep)
+    yield sweep
     usd, low, high = budget.cost_usd, budget.cost_low_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
-        yield _seconds(plan, "money", Duration(seconds=usd, low=low, high=high), unit="USD")
+        money = {"kind": "money", "unit": "USD", "value": usd, "low": low, "high": high}
+        yield sweep.model_copy(update=money)
     first = names[own[0].strategy, own[0].model]
     if plan.search_gain.sd:
         yield _points(plan, "search-gain", plan.search_gain, first)
@@ -209,16 +211,14 @@ def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
     )
 
 
-def _seconds(
-    plan: Plan, kind: Kind, duration: Duration, strategy: str = "", unit: Unit = "s"
-) -> PlanPrediction:
-    """A time, or the money for it. A sweep's interval is widened by both factors."""
+def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> PlanPrediction:
+    """A time. A sweep's interval is widened by both factors."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
         widened *= interval_factor(plan.facts, "sweep-time")
     value, low, high = duration.seconds, duration.low, duration.high
     return PlanPrediction(
-        kind=kind, strategy=strategy, unit=unit, value=value, low=low, high=high, widened=widened
+        kind=kind, strategy=strategy, unit="s", value=value, low=low, high=high, widened=widened
     )
 
 

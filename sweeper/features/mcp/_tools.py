@@ -215,7 +215,6 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
         )  # fmt: skip
     except (subprocess.TimeoutExpired, ValueError) as error:  # ValueError: a NUL in an argument
         return ToolAnswer(ok=False, exit_code=1, messages=str(error)[:_MAX_MESSAGE_CHARACTERS])
-    answer = None
     try:
         answer = json.loads(done.stdout)
     except ValueError:

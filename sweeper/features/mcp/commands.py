@@ -26,9 +26,7 @@ def mcp() -> None:
 
 
 @commands.command("skill")
-def skill(
-    folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
-) -> None:
+def skill(folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path()) -> None:
     """Write a skill folder and AGENTS.md: when an agent asks sweeper, and what it must not do.
 
     An AGENTS.md that is there is kept; the lines are then only printed.

@@ -38,12 +38,12 @@ class PredictionRequest(Artifact):
 
 
 def predictions(
-    model: str, trial: int | None, output: Path | None, asked: PredictionRequest, *, quiet: bool
+    model: str, trial: int | None, output: Path | None, settings: PredictionRequest, *, quiet: bool
 ) -> list[str]:
     """A line of JSON for each row, in their order; written into the output, if one is named.
 
     Args:
-        asked: Rows and settings; ``weights`` and ``part`` are empty.
+        settings: Rows and settings; ``weights`` and ``part`` are empty.
 
     Raises:
         UsageError: The model or the rows cannot be used, or the output cannot be written.
@@ -53,9 +53,9 @@ def predictions(
     weights = weights_of(model, trial)
     with tempfile.TemporaryDirectory(prefix="sweeper-predict-") as folder:
         part = output.with_name(output.name + ".part") if output else Path(folder) / "part.jsonl"
-        data = str(piped(Path(folder))) if asked.data == "-" else asked.data
+        data = str(piped(Path(folder))) if settings.data == "-" else settings.data
         paths = {"weights": str(weights), "data": data, "part": str(part)}
-        request = asked.model_copy(update=paths)
+        request = settings.model_copy(update=paths)
         hint = " The same command continues where it stopped." if output else ""
         with leaving_on_signals(f"Interrupted.{hint}"), closing(work_progress(quiet=quiet)) as work:
             function = "sweeper.features.prediction._predict:predict"

@@ -57,10 +57,10 @@ def predict(
             fix=f"For its rows, give --data {text}.",
             where=text,
         )
-    asked = steps.PredictionRequest(
+    settings = steps.PredictionRequest(
         data=data, text=text, batch_size=batch_size, max_new_tokens=max_new_tokens
     )
-    lines = steps.predictions(model, trial, output, asked, quiet=quiet)
+    lines = steps.predictions(model, trial, output, settings, quiet=quiet)
     if output is None:
         for line in lines:
             typer.echo(line if as_json else steps.shown(line), nl=not as_json)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sweeper.data.labels import CATCH_ALL, folded
+from sweeper.data.labels import folded
 from sweeper.data.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
@@ -19,6 +19,17 @@ labels take 1.3 to 1.6 seconds of CPU."""
 
 MAX_WORDS = 2**16
 """The commonest words and word pairs, which have weights: half a gigabyte for 1,000 labels."""
+
+CATCH_ALL = frozenset(
+    (
+        *("other", "others", "none", "no intent", "none of the above", "misc", "miscellaneous"),
+        *("unknown", "unk", "undefined", "unspecified", "general", "default", "n/a", "na"),
+        *("fallback", "nlu fallback", "oos", "ood", "out of scope", "out of domain", "outofscope"),
+    )
+)
+"""Folded names of classes that hold what fits no other class, as CLINC150 (`oos`), Rasa
+(`nlu_fallback`) and ticket systems name them. Their texts have no subject in common, so that words
+say nothing about these labels."""
 
 FOLDS = 5
 MIN_ROWS = 50

@@ -12,7 +12,7 @@ from sweeper.data.write_rows import changes_path
 from sweeper.features.quality._check import Checked, FaultFinding
 from sweeper.features.quality._fix import Fixed
 from sweeper.units import plural
-from sweeper.views.console import out
+from sweeper.views.console import show_line
 
 MAX_CHANGES = 3
 
@@ -22,47 +22,47 @@ def show_check(checked: Checked) -> None:
     counts = ", ".join(f"{split} {rows:,}" for split, rows in checked.rows.items())
     total = sum(checked.rows.values())
     rows = f"{plural(total, 'row')} ({counts})"
-    _line(f"{checked.name}: {rows}, {checked.format}, read for {checked.task}")
+    show_line(f"{checked.name}: {rows}, {checked.format}, read for {checked.task}")
     for line in checked.evidence:
-        _line(f"  {line}")
+        show_line(f"  {line}")
     for line in checked.cautions:
-        _line(f"  Check this: {line}")
+        show_line(f"  Check this: {line}")
     for finding in checked.findings:
         _show(finding, several=len(checked.rows) > 1)
     if not checked.findings:
-        _line("\nNo fault was found.")
+        show_line("\nNo fault was found.")
     elif safe := [fault.kind for fault in checked.findings if fault.safe]:
-        _line(f"\nAll safe remedies ({', '.join(safe)}):")
-        _line(f"  {checked.mend_all}")
+        show_line(f"\nAll safe remedies ({', '.join(safe)}):")
+        show_line(f"  {checked.mend_all}")
     for kind, why in checked.not_looked_for.items():
-        _line(f"Not checked: {kind}; {why}")
+        show_line(f"Not checked: {kind}; {why}")
 
 
 def show_example(data: DataRows) -> None:
     """Print the first row that can be trained on, with « » around the answers."""
     row, example = next((row, row.example) for row in data.rows if row.example is not None)
-    _line(f"\nLine {row.line} as an example, with «what is learnt»:")
+    show_line(f"\nLine {row.line} as an example, with «what is learnt»:")
     if not example.messages:
         label = "" if example.label is None else f" «{example.label}»"
-        _line(f"  {redacted(example.text)}{label}")
+        show_line(f"  {redacted(example.text)}{label}")
     for turn in example.messages:
         text, learnt = redacted(text_with_calls(turn)), turn.role == "assistant" and turn.trained
-        _line(f"  {turn.role}: {f'«{text}»' if learnt else text}")
+        show_line(f"  {turn.role}: {f'«{text}»' if learnt else text}")
 
 
 def _show(finding: FaultFinding, *, several: bool) -> None:
-    _line(f"\n{finding.severity}: {finding.kind}")
+    show_line(f"\n{finding.severity}: {finding.kind}")
     sample = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
     rows = f"{finding.count:,}{sample} ({finding.share:.1%})"
-    _line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
+    show_line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for example in finding.examples:
         where = f"{Path(example.path).name}:{example.line}" if several else f"line {example.line}"
         detail = f" ({example.detail})" if example.detail else ""
-        _line(f"    {where}{detail}: {example.text}")
+        show_line(f"    {where}{detail}: {example.text}")
     if finding.command:
         mendable = f" (of {finding.mendable:,} rows)" if finding.mendable < finding.count else ""
-        _line(f"  Remedy{mendable}: {finding.remedy}.")
-        _line(f"    {finding.command}")
+        show_line(f"  Remedy{mendable}: {finding.remedy}.")
+        show_line(f"    {finding.command}")
 
 
 def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
@@ -72,15 +72,16 @@ def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
         outcome = "left out" if action == "removed" else action
         if not output:
             outcome = "would be left out" if action == "removed" else "would be changed"
-        _line(f"{remedy}: {plural(rows, 'row')} {outcome}")
+        show_line(f"{remedy}: {plural(rows, 'row')} {outcome}")
         shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
         for change in shown[:MAX_CHANGES]:
-            _line(f"    {Path(change.path).name}:{change.line} ({change.why}){_difference(change)}")
+            where = f"{Path(change.path).name}:{change.line}"
+            show_line(f"    {where} ({change.why}){_difference(change)}")
     if not counts:
-        _line("Nothing to change.")
-    _line(f"{plural(len(before.rows), 'row')} before, {len(fixed.data.rows):,} after")
+        show_line("Nothing to change.")
+    show_line(f"{plural(len(before.rows), 'row')} before, {len(fixed.data.rows):,} after")
     if output is not None:
-        _line(f"Written: {output}; every change: {changes_path(output)}")
+        show_line(f"Written: {output}; every change: {changes_path(output)}")
 
 
 def _difference(change: ListedChange) -> str:
@@ -93,7 +94,3 @@ def _difference(change: ListedChange) -> str:
 def _short(cell: object) -> str:
     text = repr(cell)
     return text if len(text) <= 60 else f"{text[:28]} ... {text[-28:]}"
-
-
-def _line(text: str) -> None:
-    out().print(text, markup=False, soft_wrap=True)

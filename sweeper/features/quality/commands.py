@@ -47,7 +47,7 @@ def check(
     from sweeper.artifact import write_text
     from sweeper.cli.data_options import rows_of
     from sweeper.errors import GateFailed
-    from sweeper.features.quality import _steps as steps
+    from sweeper.features.quality import _fix as steps
     from sweeper.features.quality._check import check as find_faults
     from sweeper.features.quality._view import show_check, show_example
     from sweeper.units import plural
@@ -114,20 +114,19 @@ def fix(
     """
 
     from sweeper.cli.data_options import must_be_new, rows_of
-    from sweeper.features.quality import _steps as steps
-    from sweeper.features.quality._fix import fix as fix_rows
+    from sweeper.features.quality import _fix as steps
     from sweeper.features.quality._kinds.base import remedies
     from sweeper.features.quality._view import show_changes
     from sweeper.views.console import say
 
-    asked = steps.asked_remedies(remedy or [], all_safe)
+    requested = steps.requested_remedies(remedy or [], all_safe)
     rows = rows_of(path, task, data_format, columns, name)
     rows = steps.rows_to_check(rows, max_length, model, against)
-    kinds = remedies(asked, all_safe, rows, "--remedy")
+    kinds = remedies(requested, all_safe, rows, "--remedy")
     written_to = output if not dry_run else None
     if written_to is not None:
         must_be_new(written_to, rows)
-    fixed = fix_rows(rows, kinds)
+    fixed = steps.fix(rows, kinds)
     if written_to is not None:
         steps.write(fixed, written_to)
     if as_json:
@@ -141,6 +140,6 @@ def fix(
 def answers() -> dict[str, Any]:
     """The types of what the commands print with ``--json``."""
     from sweeper.features.quality._check import Checked
-    from sweeper.features.quality._steps import FixedFiles
+    from sweeper.features.quality._fix import FixedFiles
 
     return {"data check": Checked, "data fix": FixedFiles}

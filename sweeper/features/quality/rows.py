@@ -51,8 +51,9 @@ def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKin
     """The remedies that a spec asks for: those that use a model, or the others."""
     options = spec.features.of(Options)
     where = spec.places.where(("features", "quality", "remedies"))
-    asked = [kind for kind in kinds_by_name(options.remedies, where) if kind.uses_model == by_model]
-    return remedies(asked, options.all_safe and not by_model, CheckedRows.of(data), where)
+    named = kinds_by_name(options.remedies, where)
+    requested = [kind for kind in named if kind.uses_model == by_model]
+    return remedies(requested, options.all_safe and not by_model, CheckedRows.of(data), where)
 
 
 FUNCTION = "sweeper.features.quality._spread_rows:choose"

@@ -15,7 +15,7 @@ ORDER = 41
 commands = typer.Typer(name="evaluate", help="Score or compare models of a run.")
 
 
-class Page(TypedDict):
+class WrittenPage(TypedDict):
     """What ``evaluate human --json`` prints."""
 
     page: str
@@ -27,7 +27,7 @@ def answers() -> dict[str, Any]:
     """The types of what the commands print with ``--json``."""
     from sweeper.features.ratings.section import Figures
 
-    return {"evaluate human": Page, "evaluate ratings": Figures}
+    return {"evaluate human": WrittenPage, "evaluate ratings": Figures}
 
 
 @commands.command("human")

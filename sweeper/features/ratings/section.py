@@ -148,8 +148,8 @@ def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
 
     Ties vary less than wins and losses, so that with ties the interval is wider than necessary.
 
-    >>> found = wilson(8, 10)
-    >>> found.value, round(found.low, 3), round(found.high, 3)
+    >>> share = wilson(8, 10)
+    >>> share.value, round(share.low, 3), round(share.high, 3)
     (0.8, 0.49, 0.943)
     """
     z = float(special.ndtri(1 - level / 2))

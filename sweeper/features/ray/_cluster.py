@@ -8,12 +8,14 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
@@ -34,13 +36,11 @@ class Node:
 
     Args:
         name: Ray's id of the node.
-        host: Host name, for messages.
         resources: All its resources, in use or not.
         group: Node group from which it was started; empty without one.
     """
 
     name: str
-    host: str
     resources: dict[str, float]
     group: str = ""
 
@@ -50,18 +50,12 @@ def nodes() -> list[Node]:
     return [
         Node(
             node["NodeID"],
-            node["NodeManagerHostname"],
             dict(node["Resources"]),
             node.get("Labels", {}).get(_GROUP_LABEL, ""),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     ]
-
-
-def own_node() -> str:
-    """Ray's name of the node that this process is connected to."""
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def check_connected(own: str) -> None:
@@ -162,14 +156,16 @@ def _start_here() -> None:
     try:
         ray.init(
             address="local",
+            # Ray and each of its workers let all users read and write its logs and sockets: they
+            # are in a folder that only this user can enter.
+            _temp_dir=str(
+                Path(tempfile.mkdtemp("", "sweeper-", get_default_system_temp_dir()), "ray")
+            ),
             _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        # Logs and sockets, which Ray lets all users of this machine read and write.
-        if (node := ray_worker.global_worker.node) is not None:
-            Path(node.get_session_dir_path()).chmod(0o700)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = was_enabled
 

@@ -84,7 +84,9 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
     training_nodes = [node for node in nodes if node.get("GPU", 0.0) >= demand.gpus]
     gpus_on_nodes = [int(node["GPU"]) for node in training_nodes]
     gpus_on_nodes = gpus_on_nodes or [max(1, hardware.gpus // hardware.nodes)]
-    memory = int(_weights_gib(plan) * 2**30)
+    # Weights are read into main memory before they move to the GPU.
+    weights_gib = max(each.memory.parts.get("weights", 0.0) for each in plan.candidates)
+    memory = int(weights_gib * 2**30)
     if demand.gpus > 1:
         workers_on_node = max(1, max(gpus_on_nodes) // demand.gpus)
         return Request(_cpus(machine.cores, training_nodes, workers_on_node), demand.gpus, memory)
@@ -103,8 +105,3 @@ def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], workers: int) -> int
     """Cores for each of the workers on a node; a cluster may offer fewer than the machine has."""
     offered = min((int(node.get("CPU", 0.0)) for node in nodes), default=cores)
     return max(1, min(cores, offered) // workers)
-
-
-def _weights_gib(plan: Plan) -> float:
-    # Weights are read into main memory before they move to the GPU.
-    return max(each.memory.parts.get("weights", 0.0) for each in plan.candidates)

@@ -70,7 +70,8 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         )
     request = request_for(plan, requested, resources)
     count = _cluster.workers_that_fit(request, "a worker")
-    pool = RayPool(run, remote(run, briefing), requested, request, _cluster.own_node(), ours=ours)
+    own_node = str(ray.get_runtime_context().get_node_id())
+    pool = RayPool(run, remote(run, briefing), requested, request, own_node, ours=ours)
     if count >= requested or _cluster.has_autoscaler():
         return pool, ""
     return pool, (

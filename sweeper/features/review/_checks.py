@@ -93,12 +93,12 @@ def _warmup(case: Case) -> Iterator[Finding]:
 
 def _evaluation(case: Case) -> Iterator[Finding]:
     training, table, steps, kind = case.training, case.config.table, case.steps, "evaluation-never"
-    asked = ("evals_per_epoch", "eval_steps", "eval_strategy")
+    names = ("evals_per_epoch", "eval_steps", "eval_strategy")
     held_out = bool(training.validation_data) or (training.validation_share or 0) > 0
     by_strategy = "eval_strategy" in table.defaults
-    if table.evaluates_if_held_out and case.file_values(*asked) and case.evaluates and not held_out:
+    if table.evaluates_if_held_out and case.file_values(*names) and case.evaluates and not held_out:
         reason = "evaluation is asked for, and no rows are held out"
-        yield case.finding(kind, asked, {"validation_share": 0.05}, reason=reason)
+        yield case.finding(kind, names, {"validation_share": 0.05}, reason=reason)
     elif table.evaluates_if_held_out and held_out and not case.evaluates:
         fields, reason = ("validation_share", "validation_data"), "rows are held out for no purpose"
         yield case.finding(kind, fields, {"evals_per_epoch": 1}, reason=reason)
@@ -176,8 +176,8 @@ def _adapter(case: Case) -> Iterator[Finding]:
         yield case.finding("adapter-not-trained", _LORA_FIELDS, {"method": "lora"})
     if full and any(getattr(training, name) for name in bits):
         yield case.finding("quantised-and-full", bits, {"method": "lora"})
-    asked = any(item.value == "qlora" for item in case.file_values("method"))
-    if asked and not training.load_in_4bit and training.quantization is None:
+    is_qlora = any(item.value == "qlora" for item in case.file_values("method"))
+    if is_qlora and not training.load_in_4bit and training.quantization is None:
         yield case.finding("qlora-without-4bit", ("method", *bits), {"load_in_4bit": True})
 
 
@@ -244,10 +244,10 @@ def _outside_evidence(case: Case) -> Iterator[Finding]:
         setting_name = _SETTINGS.get(name, name)
         is_batch, is_rate = name == BATCH, name == "learning_rate"
         # The trainer's default rate is judged, too: it is seldom meant for an adapter.
-        judged = case.file_values(setting_name) or (is_rate and case.config.format != "peft")
+        is_judged = case.file_values(setting_name) or (is_rate and case.config.format != "peft")
         value = case.batch if is_batch else getattr(training, setting_name, None)
         low, high = _range(parameter)
-        if not judged or not is_number(value) or low is None or high is None:
+        if not is_judged or not is_number(value) or low is None or high is None:
             continue
         # A training that ends during warmup never reaches its rate.
         if (is_batch and unknown_batch) or (is_rate and (not adam or case.warmup_share >= 1)):

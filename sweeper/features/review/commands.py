@@ -19,8 +19,7 @@ commands = typer.Typer()
 def review(
     flags: dict[Path_, Any],
     file: Annotated[
-        Path,
-        typer.Argument(help="A trainer's configuration, or a script with a training command."),
+        Path, typer.Argument(help="A trainer's configuration, or a script with a training command.")
     ],
     fail_on: Annotated[
         Literal["error", "warning", "never"],

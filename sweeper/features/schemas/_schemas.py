@@ -5,6 +5,7 @@ Editors use them to complete and check files; the loaders check more.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -81,10 +82,12 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def answers() -> dict[str, Any]:
-    """The type of the ``--json`` output of each command."""
-    return {"plan": Plan, "run": Findings, "report": Findings} | {
-        command: kind for _, hook in parts.ANSWERS.all() for command, kind in hook().items()
-    }
+    """The type of the ``--json`` output of each command for which its packages are installed."""
+    types: dict[str, Any] = {"plan": Plan, "run": Findings, "report": Findings}
+    for _, hook in parts.ANSWERS.all():
+        with contextlib.suppress(ModuleNotFoundError):
+            types |= hook()
+    return types
 
 
 def answer_schema(command: str) -> dict[str, Any]:

@@ -14,8 +14,7 @@ commands = typer.Typer()
 @commands.command("schema")
 def schema(
     kind: Annotated[
-        str,
-        typer.Argument(help="sweep, rules, strategy or parameters, or a command with --json."),
+        str, typer.Argument(help="sweep, rules, strategy or parameters, or a command with --json.")
     ] = "sweep",
 ) -> None:
     """Print the JSON Schema of a kind of file, or of what a command prints with --json.
@@ -35,8 +34,9 @@ def schema(
         "rules": lambda: _schemas.rules_schema(rule_book()),
         "strategy": _schemas.strategy_schema,
         "parameters": _schemas.parameters_schema,
-        **{command: partial(_schemas.answer_schema, command) for command in _schemas.answers()},
     }
+    if kind not in schemas:  # the types of answers load what their commands need
+        schemas |= {name: partial(_schemas.answer_schema, name) for name in _schemas.answers()}
     if kind not in schemas:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))
     typer.echo(json.dumps(schemas[kind](), indent=2))

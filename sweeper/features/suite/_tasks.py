@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -31,8 +30,14 @@ from sweeper.errors import DataError, Problem, SpecError, UsageError, near_match
 from sweeper.evaluation.task_scores import TaskScores, Unit
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.suite._scoring import harness
-from sweeper.features.suite._task_files import GUIDE, MAX_GEN_TOKS, members, name_of, task_file
-from sweeper.features.suite.facts import SuiteTaskFacts
+from sweeper.features.suite.facts import (
+    MAX_GEN_TOKS,
+    SuiteTaskFacts,
+    members,
+    name_of,
+    suite_files,
+    top_names,
+)
 from sweeper.metrics import programs
 from sweeper.metrics.programs import refusal
 
@@ -143,9 +148,9 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     path = path.resolve()
-    files = _files(path)
+    files = suite_files(path)
     index = _index(path, files, with_defaults=False)
-    names = _top_names(path, files)
+    names = top_names(files)
     if _unknown(names, index.task_index):
         index = _index(path, files, with_defaults=True)
         if unknown := _unknown(names, index.task_index):
@@ -168,48 +173,20 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     ]
 
 
-def _files(path: Path) -> dict[Path, Config]:
-    """Every task or group file of the suite, as plain data."""
-    if not path.exists():
-        raise UsageError("there is no such suite", fix=GUIDE, where=str(path))
-    files: dict[Path, Config] = {}
-    problems: list[Problem] = []
-    for file in [path] if path.is_file() else sorted(path.rglob("*.yaml")):
-        try:
-            task_file(file)  # refuses YAML that includes itself or expands without end
-            content = load_yaml(file, resolve_func=False)
-        except UsageError as error:
-            problems += [replace(problem, fix=GUIDE) for problem in error.problems]
-            continue
-        except (yaml.YAMLError, ValueError, OSError) as error:
-            problems.append(Problem("this is not a task file", str(error), GUIDE, str(file)))
-            continue
-        if "task" in content or "group" in content:
-            files[file] = content
-    if problems:
-        raise SpecError(problems)
-    if not files:
-        raise SpecError("there are no task files here", fix=GUIDE, where=str(path))
-    return files
-
-
-def _index(path: Path, files: Mapping[Path, Config], *, with_defaults: bool) -> TaskManager:
+def _index(
+    path: Path, files: Mapping[Path, Mapping[str, Any]], *, with_defaults: bool
+) -> TaskManager:
     """lm-eval's index of the suite's task files, and of its own if asked for (it takes seconds)."""
-    has_groups = any(members(config) for config in files.values())
+    has_groups = any(map(members, files.values()))
     # A single task needs no other file of its folder, which may hold a whole project.
     folder = path if path.is_dir() else path.parent if has_groups else None
     manager = TaskManager(include_path=folder, include_defaults=with_defaults)
-    for file, config in files.items() if path.is_file() else ():
+    if path.is_file():
         # lm-eval keeps the first of two files with one name; the user named this one.
-        kind = TaskIndex._kind_of(config)
-        manager.task_index[name_of(config)] = Entry(name_of(config), kind, file, config)
+        config = load_yaml(path, resolve_func=False)
+        name = name_of(config)
+        manager.task_index[name] = Entry(name, TaskIndex._kind_of(config), path, config)
     return manager
-
-
-def _top_names(path: Path, files: Mapping[Path, Config]) -> list[str]:
-    """The names of the tasks and groups to load, without members of groups."""
-    member_names = {name_of(m) for config in files.values() for m in members(config)}
-    return [name for config in files.values() if (name := name_of(config)) not in member_names]
 
 
 def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Config | None]]:

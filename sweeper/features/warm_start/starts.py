@@ -112,11 +112,9 @@ def _best(
     config, result = min(
         candidate_trials, key=lambda item: (cost_of(item[1], objective), item[0].number)
     )
-    defaults = [
-        cost_of(result_of, objective)
-        for item, result_of in candidate_trials
-        if item.origin == "default"
-    ]
+    defaults = (
+        cost_of(end, objective) for item, end in candidate_trials if item.origin == "default"
+    )
     facts = next(model for model in plan.facts.models if model.id == candidate.model)
     searched = {name for name, item in candidate.parameters.items() if item.searched}
     return RememberedBest(
@@ -124,7 +122,7 @@ def _best(
         model=RememberedModel.taken_from(facts, name=facts.id.rstrip("/").rpartition("/")[2]),
         parameters={name: value for name, value in config.parameters.items() if name in searched},
         cost=cost_of(result, objective),
-        default_cost=defaults[0] if defaults else None,
+        default_cost=next(defaults, None),
     )
 
 
@@ -159,9 +157,8 @@ def _warm_start(
     ]
     if not by_similarity:
         return None
-    likeness, study, best = max(
-        by_similarity, key=lambda entry: entry[0]
-    )  # of equally similar studies, the newest
+    # Of equally similar studies, the newest.
+    likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
     usable = {
         n: v for n, v in best.parameters.items() if n in parameters and _allows(parameters[n], v)

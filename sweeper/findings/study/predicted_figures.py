@@ -28,7 +28,7 @@ class PredictedFigure(Record):
 
     ``sweep`` is the wall-clock time of the sweep with all planned phases; ``search`` lasts from the
     start to the last trial, with the baselines; ``download`` and ``conversion`` are phases of the
-    command; plug-ins' phases have their names; ``trial`` is a full trial, the median over
+    command; features' phases have their names; ``trial`` is a full trial, the median over
     ``trials``; ``memory`` is the highest measured peak of a trial; ``money`` is the price of the
     devices for the duration of the sweep.
     """
@@ -100,7 +100,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
-    # The first trials run in parallel with baselines, and wait for plug-ins' phases in the search.
+    # The first trials run in parallel with baselines, and wait for features' phases in the search.
     begun = [planned[name] for name in ("baselines", "search", *within) if name in planned]
     phases = planned | {"search": Duration.sum(begun)}
     phases = {name: p for name, p in phases.items() if name in took and name != "baselines"}
@@ -117,9 +117,8 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     low, usd, high = budget.cost_low_usd, budget.cost_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
         held = math.fsum(p.seconds for name, p in planned.items() if name not in _COMMAND_PHASES)
-        yield figure(
-            "money", Duration(seconds=usd, low=low, high=high), usd * seconds / held, "USD"
-        )
+        money = figure("money", budget.sweep, usd * seconds / held, "USD")
+        yield money.model_copy(update={"predicted": usd, "low": low, "high": high})
 
 
 def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:

@@ -23,7 +23,7 @@ from sweeper.planning.budget.study_phases import (
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Workload
-from sweeper.plans import Budget, Candidate, Duration, PhaseCost, Plan
+from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
 # The earliest rung at which trials may be pruned. In replays of recorded runs at equal cost,
@@ -125,7 +125,6 @@ def make_budget(
     facts: Facts,
     costs: Sequence[TimedCandidate],
     workload: Workload,
-    full_tokens: int,
     objective: Objective,
     part: int | None = None,
 ) -> Budget:
@@ -174,7 +173,7 @@ def make_budget(
         rung_every=workload.rung_every,
         stop_overfitting=stops,
         epochs=workload.epochs,
-        full_tokens=full_tokens,
+        full_tokens=workload.full_tokens,
         train_rows=part,
         trials_at_once=at_once,
         limit_seconds=seconds,
@@ -252,7 +251,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
 
 
 def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the phases that are not plug-ins'."""
+    """Seconds of the phases that are not features'."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
@@ -369,23 +368,6 @@ def in_time(spec: Spec, budget: Budget) -> bool:
     """Whether all trials lie within the user's budget, and within a day without one."""
     whole = budget.trials == spec.search.trials
     return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
-
-
-def affordable_part(spec: Spec, plan: Plan) -> int | None:
-    """Rows of a part that all trials can be searched on in time; None to search on all rows.
-
-    The training of the winner on all rows takes its share of the time.
-
-    Args:
-        plan: Of the study on all rows.
-    """
-    budget, rows, wanted = plan.budget, plan.facts.data.train_rows, spec.search.trials
-    if wanted == 1 or rows <= MIN_PART_ROWS or in_time(spec, budget):
-        return None
-    sweep, winner, limit = budget.sweep, plan.candidates[0].duration, budget.limit_seconds
-    left = limit - winner.high if limit else LONG_SECONDS - winner.seconds
-    share = left / (sweep.high if limit else sweep.seconds) * budget.trials / wanted
-    return max(MIN_PART_ROWS, int(rows * share) // 100 * 100)
 
 
 def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ def workload_of(
         train_rows=cap.items(rows),
         all_rows=cap.items(data.train_rows) if part else 0,
         epochs=epochs,
+        full_tokens=round(epochs * cap.items(rows) * cap.mean),
         rungs=RUNGS,
         rung_items=scored.items,
         rung_every=scored.every,

@@ -118,7 +118,7 @@ class StudyPhases:
         return self.parallel(sum(cost.default for cost in defaults) + searched, trials)
 
     def stages(self, trials: int) -> float:
-        """Seconds of stages of plug-ins, such as continued pretraining; each variant is made
+        """Seconds of the features' stages, such as continued pretraining; each variant is made
         once."""
         stages = {
             (feature, stage.key): stage

@@ -107,7 +107,7 @@ def affordable(
         passes: Allowance for evaluation, in forward passes over an item.
         widest: Most rungs from one scored rung to the next.
         cost: Forward passes to score one item.
-        at_rung: Forward passes for plug-ins at each rung.
+        at_rung: Forward passes for features at each rung.
         at_end: Forward passes for everything that is scored at the end.
 
     >>> affordable(700.0, 1000), affordable(1200.0, 1000, at_end=500.0)
@@ -124,7 +124,7 @@ def affordable(
 
 
 def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Tokens on which plug-ins score a trial: at each scored rung, and at its end."""
+    """Tokens on which features score a trial: at each scored rung, and at its end."""
     scored = [tokens(spec, cap) for _, tokens in parts.SCORED_TOKENS.all()]
     return sum(at_rung for at_rung, _ in scored), sum(at_end for _, at_end in scored)
 

@@ -24,7 +24,7 @@ from sweeper.traits.traits import find
 
 
 def interval_factor(facts: Facts, prediction: str) -> float:
-    """The factor by which plug-ins widen the interval of a prediction, at least 1."""
+    """The factor by which features widen the interval of a prediction, at least 1."""
     return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
 
 
@@ -38,7 +38,7 @@ def nearer_half(probability: float, factor: float) -> float:
 
 
 class MemoryEnds(NamedTuple):
-    """Factors by which plug-ins widen the lower and the upper end of memory, at least 1."""
+    """Factors by which features widen the lower and the upper end of memory, at least 1."""
 
     low: float
     high: float
@@ -50,10 +50,14 @@ class MemoryEnds(NamedTuple):
 
     def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
         """The estimate with wider ends of what a trial measures."""
+        if max(self) <= 1:
+            return memory
         overhead = memory.peak_gib - trial_gib(memory)
         low = overhead + (memory.low_gib - overhead) / self.low
         high = overhead + (memory.high_gib - overhead) * self.high
-        return memory.model_copy(update={"low_gib": low, "high_gib": high})
+        note = f"widened by trials here: {self.low:.2g} times below, {self.high:.2g} times above"
+        update = {"low_gib": low, "high_gib": high, "assumptions": (*memory.assumptions, note)}
+        return memory.model_copy(update=update)
 
 
 class Correction(NamedTuple):
@@ -70,7 +74,7 @@ def correction_for(
     """The correction for a set-up from measurements of its architecture.
 
     Measurements of the same strategy count; those of other strategies only if there are none.
-    Steps to which plug-ins add something are measured separately; without such measurements, those
+    Steps to which features add something are measured separately; without such measurements, those
     of plain steps count.
     """
     if not hardware.measured:
@@ -86,7 +90,7 @@ def correction_for(
 
 
 def _extra(setup: Setup | Measured) -> tuple[bool, bool]:
-    """Whether plug-ins add tokens to a step, and whether they add outputs of the base."""
+    """Whether features add tokens to a step, and whether they add outputs of the base."""
     return setup.extra.further_share > 0, setup.extra.reference
 
 

@@ -41,10 +41,11 @@ class Workload:
         written_items: Test items for which an answer is generated.
         written_tokens: Tokens of an answer.
         answered_rows: Validation items for which each trial generates an answer at its end.
-        plugin_tokens: Tokens that plug-ins score, at rungs and at the end.
+        plugin_tokens: Tokens that features score, at rungs and at the end.
         rung_every: Rungs from one scored rung to the next.
         processes: Parallel trials that share the cores of a processor.
         all_rows: Items of an epoch over all rows, if ``train_rows`` are a part; else 0.
+        full_tokens: Training tokens of a full budget.
     """
 
     train_rows: int
@@ -65,6 +66,7 @@ class Workload:
     rung_every: int = 1
     processes: int = 1
     all_rows: int = 0
+    full_tokens: int = 0
 
     @property
     def on_all_rows(self) -> Workload:

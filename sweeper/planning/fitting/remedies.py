@@ -87,7 +87,8 @@ def _cards(need: float, precision: str) -> str:
     for card in able:  # without variants of a listed GPU
         if card.memory_gib == size and not any(card.name.startswith(f"{name} ") for name in names):
             names.append(card.name)
-    return f"{size:.0f} GiB ({', '.join(names[:_MAX_GPUS_LISTED])})"
+    # Rounded up, so that the number is enough when it is typed.
+    return f"{math.ceil(size * 10) / 10:g} GiB ({', '.join(names[:_MAX_GPUS_LISTED])})"
 
 
 def _halved(value: int, least: int, fits: Callable[[int], bool]) -> int | None:
@@ -127,8 +128,10 @@ def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> 
         low, high = (middle, high) if fits else (low, middle)
     if low < 0.02:
         return []
-    most = units.count(int(float(f"{low * model.parameters:.2g}")))
-    text = f"a model of the same shape with up to {most} parameters"
+    most = low * model.parameters
+    step = 10 ** (math.floor(math.log10(most)) - 1)  # two digits, rounded down
+    count = units.count(math.floor(most / step) * step)
+    text = f"a model of the same shape with up to {count} parameters"
     return [Remedy(kind="model", text=text)]
 
 

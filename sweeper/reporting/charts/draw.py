@@ -265,10 +265,7 @@ def arrows(sheet: Sheet, rows: Rows, x: Any, y: Any, scale: Scale) -> Any:
 
 def legend(strategies: Sequence[str], *more: LegendEntry) -> tuple[LegendEntry, ...]:
     """A legend of strategies with their styles, then of other symbols."""
-    return (
-        *(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies),
-        *more,
-    )
+    return (*(LegendEntry(words.short(s), look(s).css, look(s).glyph) for s in strategies), *more)
 
 
 def value_title(findings: Findings) -> str:

@@ -9,7 +9,7 @@ import altair as alt
 import vl_convert
 
 from sweeper.findings import words
-from sweeper.findings.verdict.scoreboard import Scoreboard, ScoredModel
+from sweeper.findings.verdict.scoreboard import Scoreboard
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import fit
@@ -45,7 +45,7 @@ def forest(board: Scoreboard, description: str) -> Drawing | None:
             fill=draw.PAPER if model.role == "baseline" else look(model.strategy).color,
             size=150 if model.role == "recommended" else 55,
             weight="bold" if model.role == "recommended" else "normal",
-            said=figures_text(model, board),
+            said=words.score_with_interval(model.score, board.metric).replace("95% CI ", ""),
         )
         for index, model in enumerate(models)
     ]
@@ -92,8 +92,3 @@ def pictures(plot: Drawing, title: str, colors: dict[str, str]) -> tuple[str, by
     spec["config"]["background"] = colors["paper"]
     picture = draw.vega_svg(json.dumps(spec))
     return picture, draw.call_engine(vl_convert.svg_to_png, picture, scale=2)
-
-
-def figures_text(model: ScoredModel, board: Scoreboard) -> str:
-    """A score with its interval, such as ``89.6% (86.3 to 92.9)``."""
-    return words.score_with_interval(model.score, board.metric).replace("95% CI ", "")

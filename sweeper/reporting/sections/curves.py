@@ -248,15 +248,18 @@ def curves(findings: Findings, description: str) -> Drawing | None:
     if y_scale is None:
         return None
     steps = [p.optimizer_steps for t in trials for p in t.rungs]
-    by_tokens = _batches_differ(trials)
+    # Trials whose batches differ have different steps for each rung.
+    by_tokens = len({t.rungs[-1].optimizer_steps // max(1, t.rungs[-1].rung) for t in trials}) > 1
     x_values = [p.tokens for t in trials for p in t.rungs] if by_tokens else steps
     x_scale = Scale(0.0, fit(x_values, log=False, pad=0.0).high, log=False)
     title = "tokens trained on" if by_tokens else "optimizer step"
     x = x_scale.x(format="~s" if by_tokens else ",d", grid=False, title=title)
     y = y_scale.y(title=f"validation loss, {findings.loss_unit} (lower is better)")
     axes = _Axes(draw.Sheet(), x, y, y_scale, by_tokens)
-    chart = _faint(axes, [t for t in trials if t.number not in best]) + _ends(axes, trials)
-    chart = chart + _best(axes, [t for t in trials if t.number in best])
+    others = [t for t in trials if t.number not in best]
+    opacity = 0.45 if len(others) < 100 else 0.25
+    faint = _line(axes, _rows(axes, others, "validation_loss"), strokeWidth=1, opacity=opacity)
+    chart = faint + _ends(axes, trials) + _best(axes, [t for t in trials if t.number in best])
     title = "Validation loss during training"
     return axes.sheet.draw(chart, (_WIDTH, _HEIGHT), title, description, wide=True)
 
@@ -271,11 +274,6 @@ def curve_scale(findings: Findings) -> Scale | None:
         return None
     last = focus([trial[-1] for trial in curves])
     return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
-
-
-def _batches_differ(trials: Sequence[TrialRow]) -> bool:
-    """Whether trials differ in steps for each rung, since their batches differ."""
-    return len({t.rungs[-1].optimizer_steps // max(1, t.rungs[-1].rung) for t in trials}) > 1
 
 
 def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str, Any]]:
@@ -321,11 +319,6 @@ def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
 def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     broken = "break-paths-filter-domains"
     return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
-
-
-def _faint(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
-    opacity = 0.45 if len(trials) < 100 else 0.25
-    return _line(axes, _rows(axes, trials, "validation_loss"), strokeWidth=1, opacity=opacity)
 
 
 def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:

@@ -41,14 +41,7 @@ def finding(figures: None, report: Report) -> str:
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """A table of failed trials with memory needed and available, and the last line of the error."""
     trials = with_pointers(report.findings.trials, "/findings/trials")
-    yield _failures([(at, trial) for at, trial in trials if trial.state == "FAIL"])
-
-
-def _kind(trial: TrialRow) -> str:
-    return trial.failure.kind if trial.failure else "error"
-
-
-def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
+    failed = [(at, trial) for at, trial in trials if trial.state == "FAIL"]
     columns: list[Column[TrialRow]] = [
         Column("class", lambda t: words.failure(_kind(t)), "/failure/kind"),
         Number.of("trial", "/number"),
@@ -59,6 +52,8 @@ def _failures(failed: list[tuple[str, TrialRow]]) -> Table:
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
     ordered = sorted(failed, key=lambda entry: (_kind(entry[1]), entry[1].number))
-    return Table.of(
-        "failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number
-    )
+    yield Table.of("failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number)
+
+
+def _kind(trial: TrialRow) -> str:
+    return trial.failure.kind if trial.failure else "error"

@@ -27,12 +27,7 @@ from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Gain, Interval
 from sweeper.findings.findings import Findings, Limitation, TrialRow
-from sweeper.findings.study.paired_trials import (
-    ComparedPair,
-    ComparedPairs,
-    Pair,
-    compare_pairs,
-)
+from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
     default_best_comparisons,

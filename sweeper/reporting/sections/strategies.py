@@ -27,13 +27,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import (
-    interval_text,
-    minutes,
-    number_text,
-    strategy_cell,
-    time_name,
-)
+from sweeper.reporting.parts import interval_text, minutes, number_text, strategy_cell, time_name
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import find
 

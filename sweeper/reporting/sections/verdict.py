@@ -72,8 +72,8 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
 
 def _forest(report: Report) -> Figure | None:
     board = scoreboard(report.findings)
-    tables = [*([_comparisons(report)] if report.findings.verdict.comparisons else ())]
-    tables += tested_tables(report)
+    tables = [_comparisons(report)] if report.findings.verdict.comparisons else []
+    tables += [_test_table(report)] if report.findings.tested else []
     note = "Large: recommended. Hollow: baseline."
     if any(model.tied for model in board.models):
         note += " Bracket: cannot be told apart from the chosen trial."
@@ -129,12 +129,6 @@ def model_title(report: Report, name: str) -> str:
     row = next((trial for trial in findings.trials if f"trial-{trial.number}" == name), None)
     baseline = findings.baseline(name)
     return trial_title(row) if row else baseline.title if baseline else name
-
-
-def tested_tables(report: Report) -> Iterator[Table]:
-    """A table of all models that were scored on the test split, if there are any."""
-    if report.findings.tested:
-        yield _test_table(report)
 
 
 def _test_table(report: Report) -> Table:

@@ -27,7 +27,7 @@ from sweeper.search.cost_model.gaussian_process import (
     Vector,
     clipped,
 )
-from sweeper.search.cost_model.trial_costs import START, TrialCosts
+from sweeper.search.cost_model.trial_costs import TrialCosts
 
 INCUMBENTS = 3
 # Most trials in one model, of its own and other candidates: its time grows with more than their
@@ -112,18 +112,9 @@ class Trials:
 
     @cached_property
     def incumbents(self) -> list[TrialCosts]:
-        """The best trials, best first.
-
-        An untrained model is one of them until a trial has started from it, which then says more.
-        """
+        """The best trials, best first, with the untrained model as one of them."""
         ended = [trial for trial in self.seen if trial.cost is not None]
-        starts = {trial.parameters.get(START) for trial in ended if not trial.untrained}
-        candidates = [
-            trial
-            for trial in ended
-            if not trial.untrained or trial.parameters.get(START) not in starts
-        ]
-        return heapq.nsmallest(INCUMBENTS, candidates, lambda trial: trial.rank)
+        return heapq.nsmallest(INCUMBENTS, ended, lambda trial: trial.rank)
 
     @cached_property
     def trained(self) -> int:

@@ -182,25 +182,19 @@ def _node_logits(base: Any, tree: AnswerTree, mask: Tensor, cache: Any) -> Tenso
         ],
         2,
     ).unsqueeze(1)
+    if base.config._attn_implementation == "eager":  # whose mask is added to the scores
+        lowest = torch.finfo(torch.float32).min
+        node_mask = torch.zeros_like(node_mask, dtype=torch.float32).masked_fill(~node_mask, lowest)
     positions = cached + mask.sum(1, keepdim=True) + tree.depths.to(mask.device)
     output = base(
         input_ids=tree.tokens.to(mask.device).expand(rows, nodes),
-        attention_mask=_mask_for(base, node_mask),
+        attention_mask=node_mask,
         position_ids=positions,
         use_cache=True,
         cache=cache,
     )
     logits: Tensor = output.logits.float()
     return logits
-
-
-def _mask_for(base: Any, visible: Tensor) -> Tensor:
-    """A 4D mask in the form that the model's attention takes: boolean, or added to the scores."""
-    if base.config._attn_implementation != "eager":
-        return visible
-    return torch.zeros(visible.shape, device=visible.device).masked_fill(
-        ~visible, torch.finfo(torch.float32).min
-    )
 
 
 def _one_answer_at_a_time(

@@ -73,14 +73,11 @@ def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) ->
     else:
         whole, token_cuts = _tokenise_pieces(tokenizer, text, cuts, whole, parts)
     spans = tuple(zip(token_cuts[::2], token_cuts[1::2], strict=True))
-    answer_sizes = tuple(_answer_bytes(tokenizer, text[start:end]) for start, end in answers)
+    # Without markers, so that sizes do not depend on the template.
+    markers, texts = added_tokens(tokenizer), [text[start:end] for start, end in answers]
+    texts = [markers.sub("", answer) for answer in texts] if markers else texts
+    answer_sizes = tuple(len(answer.strip().encode()) for answer in texts)
     return Encoded(whole, spans, rewritten, answer_sizes)
-
-
-def _answer_bytes(tokenizer: Any, answer: str) -> int:
-    """UTF-8 bytes of an answer without markers, so that they do not depend on the template."""
-    markers = added_tokens(tokenizer)
-    return len((markers.sub("", answer) if markers else answer).strip().encode())
 
 
 def with_bos_and_eos(encoded: Encoded, tokenizer: Any) -> Encoded:
@@ -203,7 +200,8 @@ class Chat:
         self.template = _FIXED_DATE + template if "strftime_now" in template else template
         """The Jinja template of conversations, with a fixed date."""
         self._added = added_tokens(tokenizer)
-        self._has_system_role = self._renders_system()
+        marker = "probe system"
+        self._has_system_role = self._writes([Message("system", marker), *_PROBE], marker)
         self.end_of_turn = self._end_of_turn()
 
     @property
@@ -251,7 +249,12 @@ class Chat:
         if not answers:
             raise DataError("a conversation holds an answer but no question")
         rewritten = _trained_turns(turns) - len(answers)
-        return RenderedChat(self._with_end_of_turn(text, answers), tuple(answers), rewritten)
+        start, end = answers[-1]
+        text = text[:end]
+        if self.end_of_turn and not text.endswith(self.end_of_turn.strip()):
+            text += self.end_of_turn
+            answers[-1] = (start, len(text))
+        return RenderedChat(text, tuple(answers), rewritten)
 
     def _position(self, text: str, turns: Sequence[Message], number: int) -> tuple[int, int] | None:
         """``(start, end)`` of one assistant turn in the text; None if the template rewrites it."""
@@ -271,15 +274,6 @@ class Chat:
             return len(before), at + len(marker) if at >= 0 else len(through.rstrip())
         closing = self._added.search(text, end, len(through)) if self._added else None
         return len(before), closing.end() if closing else end
-
-    def _with_end_of_turn(self, text: str, answers: list[tuple[int, int]]) -> str:
-        """The text up to the last answer's end, with an end-of-turn token if it has none."""
-        start, end = answers[-1]
-        kept = text[:end]
-        if self.end_of_turn and not kept.endswith(self.end_of_turn.strip()):
-            kept += self.end_of_turn
-            answers[-1] = (start, len(kept))
-        return kept
 
     def _write_last_by_hand(self, turns: Sequence[Message]) -> RenderedChat:
         """The template's prompt and the unchanged answer, if the template rewrites the last answer.
@@ -327,21 +321,18 @@ class Chat:
             for turn in _merge_roles(turns)
         ]
 
-    def _renders_system(self) -> bool:
-        marker = "probe system"
+    def _writes(self, turns: Sequence[Message], *marks: str) -> bool:
+        """Whether the template takes a conversation and writes these parts of it."""
         try:
-            return marker in self._render([Message("system", marker), *_PROBE])
+            text = self._render(turns)
         except DataError:
             return False
+        return all(mark in text for mark in marks)
 
     @cached_property
     def writes_tools(self) -> bool:
         """Whether the template writes tools, their calls and their results."""
-        try:
-            text = self._render(PROBE)
-        except DataError:
-            return False
-        return all(mark in text for mark in PROBE_TEXTS)
+        return self._writes(PROBE, *PROBE_TEXTS)
 
     def _end_of_turn(self) -> str:
         """The text that ends an answer in the template: up to and with its first special token."""

@@ -95,9 +95,7 @@ def _attend_by_text(
     cu_seq_lens_q: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each packed text: by one kernel, or by SDPA for each text. Neither needs
-
-    a mask.
+    """Attention within each packed text, by one kernel or by SDPA for each text, without a mask.
 
     Args:
         query: ``(batch, heads, tokens, width)``, like ``key`` and ``value``.

@@ -1,4 +1,4 @@
-"""Base class of what a plug-in adds to a training; made by ``trial.py`` of a feature folder."""
+"""Base class of what a feature adds to a training; made by ``trial.py`` of a feature folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ItemMeasure:
 
 
 class Extension:
-    """What a plug-in adds to one training. It overrides what it needs.
+    """What a feature adds to one training. It overrides what it needs.
 
     Attributes:
         task_share: Weight of the task's loss beside those of further batches.

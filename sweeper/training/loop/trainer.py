@@ -105,7 +105,7 @@ class TrialTrainer(Trainer):
         strategy: Defines the optimizer groups, learning rates included.
         progress: Updated with every micro-batch.
         mixed: Dtype of autocast; float16 scales the loss.
-        extensions: Additions of plug-ins. The first with a penalty computes the loss.
+        extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
 

@@ -52,7 +52,7 @@ class TrainedRecord(Artifact):
     """What is needed to load trained weights again.
 
     ``classes_by`` says how one of the ``labels`` is chosen, if there are any.
-    ``base`` is an adapter's base, if a plug-in made it from ``base_model``.
+    ``base`` is an adapter's base, if a feature made it from ``base_model``.
     ``facts`` are those of the base model. If a local folder is needed as base, ``base_state`` is a
     hash of its files, and ``base_model`` only its name.
     ``tokenizer`` is the SHA-256 of the tokenizer in the folder, and ``files`` lists all files of

@@ -209,7 +209,7 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: Additions of plug-ins.
+        extensions: Additions of features.
         peak: Returns the memory peak since this attempt began, in GiB.
     """
 

@@ -99,7 +99,7 @@ class TrialJob:
 
     Args:
         report: Called once for each rung, over all retries.
-        run: The run's folder, in which a base that a plug-in made is kept for its adapters; None
+        run: The run's folder, in which a base that a feature made is kept for its adapters; None
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
@@ -160,7 +160,7 @@ class TrialJob:
         )
 
     def prepare_base(self) -> LentBase:
-        """The cache that lends this trial's base, which a plug-in makes now if necessary.
+        """The cache that lends this trial's base, which a feature makes now if necessary.
 
         The base still counts as made by this trial if it starts again with a smaller micro-batch.
         """
@@ -173,7 +173,7 @@ class TrialJob:
         return bases.lent_base(prepared.base)
 
     def base_fields(self) -> dict[str, Any]:
-        """Fields of the result about a base that a plug-in made."""
+        """Fields of the result about a base that a feature made."""
         if (prepared := self.prepared) is None:
             return {}
         features = {prepared.feature: prepared.record}

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.advice.held_out import without
 from benchmarks.advice.rates import Curve
 from benchmarks.advice.records import request_of
-from benchmarks.rates.__main__ import TINKER, best_constant, formula, league, mean_regret, rules
+from benchmarks.rates.__main__ import (
+    TINKER,
+    behind,
+    best_constant,
+    formula,
+    league,
+    mean_regret,
+    rules,
+)
 from benchmarks.rates.chart import chart
 from benchmarks.rates.sweeps import APERTUS, RECORDINGS, Sweep, all_sweeps
+from sweeper.planning.rulebook.book import rule_book
 
 LOSSES = ((1e-4, 1.1), (3e-4, 1.0), (1e-3, 1.2))
 
@@ -46,6 +56,25 @@ def test_the_formula_is_not_scored_on_the_sweeps_that_it_was_made_from() -> None
     assert formula(one) == pytest.approx(5e-4 * (2000 / 4096) ** 0.0775)
     assert rules("lora", TINKER, [])["Tinker's formula"](one) is None
     assert rules("lora", APERTUS, [])["Tinker's formula"](one) == formula(one)
+
+
+def test_default_rates_of_small_encoders_do_not_rest_on_the_recordings() -> None:
+    book = rule_book()
+    small = [one for one in all_sweeps([]) if one.source == RECORDINGS]
+    assert len(without(book, RECORDINGS).rules) < len(book.rules)
+    for one in small:
+        assert one.planned(without(book, RECORDINGS)) == one.planned(book)
+
+
+def test_our_default_is_behind_by_the_mean_over_models_with_students_interval() -> None:
+    sweeps = [sweep("nobody", f"m{n} lora", shift) for n, shift in enumerate((1.0, 1.0, 10.0))]
+    ours = [100 * one.regret(one.planned(rule_book())) for one in sweeps]
+    each = [own - 100 * one.regret(3e-4) for own, one in zip(ours, sweeps, strict=True)]
+    mean = sum(each) / 3
+    half = 4.303 * (sum((x - mean) ** 2 for x in each) / 2 / 3) ** 0.5
+    expected = f"{mean:+.2f} points ({mean - half:.2f} to {mean + half:.2f})"
+    assert behind(sweeps, "nobody", "3e-4") == expected
+    assert behind(sweeps[:2], "nobody", "3e-4").endswith("no interval from 2")
 
 
 def test_the_sources_of_the_repository_are_read() -> None:

@@ -228,7 +228,7 @@ BROKEN = {
         b'text,label\n"never closed,b\n"nor this\n',
         r"open\.csv:2: the row that starts here cannot be read",
     ),
-    "wide.csv": (b"text,label\n" + b"a,b\n" + b"a,b,c\n" * 2, r"wide\.csv:3: 3 fields"),
+    "wide.csv": (b"text,label\n" + b"a,b\n" + b"a,b,c\n" * 2, r"wide\.csv:3: more fields"),
 }
 
 
@@ -263,7 +263,7 @@ def test_broken_lines_are_listed_and_refused_only_where_most_are(tmp_path):
         read(path)
     problems = error.value.problems
     assert [problem.where.rsplit(":", 1)[1] for problem in problems] == ["2", "3"]
-    assert "this is list" in problems[0].what
+    assert problems[0].what == other
     path.write_text("nonsense\n" * 100)
     with pytest.raises(DataError, match=" 90 "):
         read(path)

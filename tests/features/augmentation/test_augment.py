@@ -7,8 +7,13 @@ from augment_server import by_rules
 
 from sweeper.data.examples import Example, input_key
 from sweeper.data.load_large import load
-from sweeper.features.augmentation._augment import augment, fields_of, requests
-from sweeper.features.augmentation._filters import label_drifts, rejection_reasons
+from sweeper.features.augmentation._augment import (
+    augment,
+    fields_of,
+    label_drifts,
+    rejection_reasons,
+    requests,
+)
 from sweeper.features.augmentation._methods import METHODS, NoReply, rewritten
 from sweeper.features.augmentation._replies import Replies, Reply
 from sweeper.spec import DataSpec

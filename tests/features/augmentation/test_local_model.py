@@ -6,8 +6,8 @@ import pytest
 
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
-from sweeper.features.augmentation import _local_model
-from sweeper.features.augmentation._local_model import LocalModel
+from sweeper.features.augmentation import _clients
+from sweeper.features.augmentation._clients import LocalModel
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 
 ECHO = """
@@ -32,7 +32,7 @@ def answers(tmp_path, monkeypatch):
     def by(program, *texts):
         (tmp_path / "writer_of_a_test.py").write_text(program)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(_local_model, "FUNCTION", "writer_of_a_test:answer")
+        monkeypatch.setattr(_clients, "FUNCTION", "writer_of_a_test:answer")
 
         async def ask():
             model = LocalModel("packaged:tiny")

@@ -302,15 +302,10 @@ def test_checks_without_a_gpu_are_said_to_be_of_the_cpu(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_in_a_process() -> None:
-    assert results(only=("two ranks",)).check_names("ok") == ("two ranks",)
-
-
-@pytest.mark.slow
-def test_a_killed_worker_in_a_process(real_machine: None) -> None:
-    found = results(only=("killed worker",))
-    assert found.check_names("ok") == ("killed worker",)
-    (killed,) = found.results
+def test_two_ranks_and_a_killed_worker_in_a_process(real_machine: None) -> None:
+    found = results(only=("two ranks", "killed worker"))
+    assert found.check_names("ok") == ("two ranks", "killed worker")
+    _, killed = found.results
     assert (killed.figures["lost_trials"], killed.figures["attempts"]) == (0, 2)
 
 

@@ -155,8 +155,8 @@ def _step(
         layer.self_attn.attention_dropout = 0.0
     parameters = {**PARAMETERS["lora"], "lora_dropout": 0.0, "learning_rate": 0.0}
     model = moved(strategy.apply(base, parameters, SETTING))
-    if remedies is not None and remedies.near is not None:
-        remedies.use(near=KLToBase(task(), strategy, remedies.near.weight))
+    if remedies is not None and remedies.kl_to_base is not None:
+        remedies.use(kl_to_base=KLToBase(task(), strategy, remedies.kl_to_base.weight))
     rows, progress, grads = features(), TrainingProgress(), {}
 
     class Watched(TrialTrainer):

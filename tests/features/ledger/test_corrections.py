@@ -90,11 +90,15 @@ def test_each_end_of_memory_gets_wider_by_what_missed_it() -> None:
     below, above = (
         time(observed, kind="memory", unit="GiB", widened_low=1.0) for observed in (2.5, 30.0)
     )
-    low, high = ends(plan_of())
+    before = plan_of()
+    low, high = ends(before)
     teach(below, below)
     assert ends(plan_of()) == pytest.approx((low / 2, high), abs=2e-3)
     teach(above, above, run=10)
     after = plan_of()
+    assert len(after.candidates[0].memory.assumptions) == (
+        len(before.candidates[0].memory.assumptions) + 1
+    )
     # Of 40, 39 should hold at each end.
     assert ends(after) == pytest.approx((low / 2, high * 1.5), abs=2e-3)
     (written,) = (

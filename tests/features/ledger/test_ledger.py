@@ -136,6 +136,12 @@ def test_the_factor_is_that_with_which_nine_in_ten_hold() -> None:
     assert factors([entry(time(8.0))] * 20) == {}  # they hold already
 
 
+def test_each_end_of_memory_has_a_factor_and_the_best_loss_has_none() -> None:
+    memory = [time(share, kind="memory", unit="GiB") for share in (4.0, 30.0)]
+    kept = [entry(*memory, time(40.0, kind="best-loss", unit="share"))] * 10
+    assert factors(kept) == {"memory-low": 1.25, "memory-high": 1.5}
+
+
 def test_several_predictions_of_a_run_are_one_run() -> None:
     assert factors([entry(*[time(40.0)] * 20)]) == {}
     assert factors([entry(*[time(40.0)] * 2)] * 10) == {"trial-time": 2.0}
@@ -162,6 +168,8 @@ def test_the_summary_counts_by_kind_and_version() -> None:
 
 
 def test_a_summary_says_how_much_wider_plans_are_now() -> None:
-    kept = [entry(time(40.0))] * 10
-    assert [one.widened for one in summary(kept, []).kinds] == [2.0]
+    memory = time(30.0, kind="memory", unit="GiB")
+    kept = [entry(time(40.0), memory, memory)] * 10
+    found = {one.kind: one.widened for one in summary(kept, []).kinds}
+    assert found == {"trial-time": 2.0, "memory": 1.5}
     assert _ledger.LEAST_RUNS == 10

@@ -27,7 +27,7 @@ def plan_of(**changes: object) -> Plan:
         )
         for one in plan.candidates
     ]
-    money = {"cost_usd": 2.0, "cost_low_usd": 1.0, "cost_high_usd": 3.0}
+    money = {"cost_usd": 2e-4, "cost_low_usd": 1e-4, "cost_high_usd": 3e-4}
     fields = {
         "candidates": tuple(candidates),
         "budget": plan.budget.model_copy(update=money),
@@ -55,7 +55,7 @@ def test_every_value_that_a_plan_states_is_a_prediction() -> None:
         return found[key].value, found[key].low, found[key].high
 
     assert ends(("sweep-time", "")) == (420, 280, 580)
-    assert ends(("money", "")) == (2, 1, 3)
+    assert ends(("money", "")) == (2e-4, 1e-4, 3e-4)
     for one in plan.candidates:
         duration, memory = one.duration, one.memory
         expected = (duration.seconds, duration.low, duration.high)

@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from sweeper.data.labels import CATCH_ALL, folded
+from sweeper.data.labels import folded
 from sweeper.data.rows import read_rows
 from sweeper.features.quality._kinds.base import kinds
-from sweeper.features.quality._trust import MIN_CONFIDENCE, label_trust
+from sweeper.features.quality._trust import CATCH_ALL, MIN_CONFIDENCE, label_trust
 from sweeper.spec import DataSpec
 from tests.features.quality.planting import PLANTS, made, sentence
 

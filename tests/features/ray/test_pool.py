@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -57,12 +58,12 @@ WORKERS = {"PYTHONPATH": PATHS, "CURVE_STEP_SECONDS": "0.08", "CURVE_CRASH": "1:
 
 
 class TwoNodes:
-    """A head that does no work, and nodes with room for one worker each."""
+    """Two nodes with room for one worker each; the first one is the head."""
 
     def __init__(self) -> None:
-        head = {"num_cpus": 0, "memory": GIB, "include_dashboard": False}
+        head = {"num_cpus": 1, "memory": 3 * GIB, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.first, self.second = self.add(), self.add()
+        self.first, self.second = self.cluster.head_node, self.add()
 
     @property
     def address(self) -> str:
@@ -132,16 +133,19 @@ except AuthenticationError as error:
 """
 
 
-def entered(command: psutil.Process, environment: dict[str, str]) -> str:
-    """What Ray of a command answers to a stranger on this machine."""
+def value_of(command: psutil.Process, flag: str) -> str:
+    """A flag's value in the processes of a command."""
     words: list[str] = []
     for one in command.children(recursive=True):
         with contextlib.suppress(psutil.Error):  # a child that has just ended
             words += one.cmdline()
-    flag = "--gcs-address="
-    address = next(word.removeprefix(flag) for word in words if word.startswith(flag))
+    return next(word.removeprefix(flag) for word in words if word.startswith(flag))
+
+
+def entered(command: psutil.Process, environment: dict[str, str]) -> str:
+    """What Ray of a command answers to a stranger on this machine."""
     asked = subprocess.run(
-        [sys.executable, "-c", _ENTER, address],
+        [sys.executable, "-c", _ENTER, value_of(command, "--gcs-address=")],
         env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         | environment,
         capture_output=True, text=True, check=True, timeout=300,
@@ -252,6 +256,8 @@ def test_a_cluster_on_this_machine_alone_is_closed_to_others(
         "AuthenticationError"
     )
     assert not (tmp_path / ".ray").exists()
+    session = Path(value_of(whole, "--session-dir="))  # with logs and sockets
+    assert 0o700 in {stat.S_IMODE(folder.stat().st_mode) for folder in session.parents}
     for process in whole.children(recursive=True):
         if process.name().startswith("ray::WorkerActor"):
             process.kill()  # an actor alone; its worker must not outlive it
@@ -277,11 +283,10 @@ def test_what_fits_on_no_node_is_an_error_or_waited_for_where_nodes_may_be_start
     assert "1 CPU, 0 GPUs and 500.0 GiB of memory" in text
     assert "the largest node has 1 CPU, 0 GPUs and 3.0 GiB of memory" in text
     monkeypatch.setattr(_cluster, "has_autoscaler", lambda: True)
-    monkeypatch.setattr(_cluster, "WAIT_SECONDS", 0.2)
     pool = asked(plan, 2)
     pool.start(2)
     assert pool.notices() == []
-    time.sleep(0.3)
+    monkeypatch.setattr(_cluster, "WAIT_SECONDS", 0.0)
     assert list(pool.poll(0.1)) == []
     assert list(pool.workers) == []
     assert pool.notices() == [
@@ -366,7 +371,7 @@ def test_a_plan_for_a_cpu_is_refused_on_a_cluster_with_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_cluster, "join", lambda _address: None)
-    monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", "a", {"CPU": 8.0, "GPU": 1.0})])
+    monkeypatch.setattr(_cluster, "nodes", lambda: [Node("a", {"CPU": 8.0, "GPU": 1.0})])
     run, spec = RunFolder(tmp_path), make_spec()
     with pytest.raises(RunError) as refused:
         connect(run, spec, make_plan(), Briefing(spec=spec, backend="curve_backend:make"))
@@ -402,12 +407,12 @@ def test_why_a_worker_is_gone_is_told_apart(
 def test_a_run_that_no_node_sees_is_an_error_that_names_them_all(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = [Node("a", "elsewhere", {"CPU": 8.0, "memory": 8.0 * GIB})]
+    left = [Node("a", {"CPU": 8.0, "memory": 8.0 * GIB})]
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     (said,) = pool._answered(pool._actors["0"])
     assert said == WorkerMessage("0", ELSEWHERE)
-    left.append(Node("b", "other", {"CPU": 8.0, "memory": 8.0 * GIB}))
+    left.append(Node("b", {"CPU": 8.0, "memory": 8.0 * GIB}))
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
     assert list(pool._answered(pool._actors["0"])) == []
     assert pool.notices() == ["elsewhere gets no work: it sees no data"]
@@ -428,7 +433,7 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
 def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(
     alone: Callable[..., RayPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = [Node("here", "here", {}), Node("a", "elsewhere", {})]
+    left = [Node("here", {}), Node("a", {})]
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone("silence")
     pool.node, pool._actors["0"].node = "here", ""

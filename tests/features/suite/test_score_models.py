@@ -21,7 +21,7 @@ from sweeper.features.suite._scoring import (  # noqa: E402
     Subject,
     _quantized,
 )
-from sweeper.features.suite._task_files import suite_facts  # noqa: E402
+from sweeper.features.suite.facts import suite_facts  # noqa: E402
 from sweeper.metrics.programs import PERMISSION  # noqa: E402
 from sweeper.planning.planner import make_plan  # noqa: E402
 from sweeper.spec import ModelSpec  # noqa: E402

@@ -126,9 +126,22 @@ def test_a_process_that_dies_is_a_warning(folder):
     assert "tensorboard does not have all of this run: it ended with -9" in note
 
 
+def assert_without_torch(listeners, folder, name):
+    """The process of a service that has all three trials has not loaded torch."""
+    process = psutil.Process(process_of(listeners, name).pid)
+    path, limit = folder.listeners / "tracking" / f"{name}.json", time.monotonic() + 300.0
+    while (state := TrackingState.read_or_none(path)) is None or len(state.trials) < 3:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    libraries = {mapping.path for mapping in process.memory_maps()}
+    assert any("python" in path for path in libraries)
+    assert not [path for path in libraries if "libtorch" in path]
+
+
 def test_a_run_is_logged_by_the_process(folder):
     pytest.importorskip("tensorboardX")
     with Listeners(folder, tracked("tensorboard", "tensorboard")) as listeners:
+        assert_without_torch(listeners, folder, "tensorboard")
         assert listeners.finish("complete") == []
     state = TrackingState.read(folder.listeners / "tracking" / "tensorboard.json")
     assert {number: one.ended for number, one in state.trials.items()} == dict.fromkeys(
@@ -148,6 +161,7 @@ def test_a_store_of_mlflow_gets_the_end_of_a_run(folder, monkeypatch, tmp_path):
     found = {"verdict": verdict, "metric": {"name": "accuracy"}, "finalists": finalists}
     folder.findings.write_text(json.dumps(found))
     with Listeners(folder, tracked("mlflow")) as listeners:
+        assert_without_torch(listeners, folder, "mlflow")
         assert listeners.finish("complete") == []
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("sweeper")
@@ -177,28 +191,6 @@ def test_the_log_has_the_whole_reason_why_a_service_lacks_the_end(folder, monkey
     assert log.startswith("Traceback")
     assert reason.partition(":")[0] in note
     assert str(tmp_path / "file") in reason
-
-
-@pytest.mark.parametrize(
-    ("name", "client"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")]
-)
-def test_a_listener_loads_no_torch(folder, monkeypatch, tmp_path, name, client):
-    pytest.importorskip(client)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
-    limit = time.monotonic() + 300.0
-    with Listeners(folder, tracked(name)) as listeners:
-        process = psutil.Process(process_of(listeners, name).pid)
-        path = folder.listeners / "tracking" / f"{name}.json"
-        while time.monotonic() < limit:
-            state = TrackingState.read_or_none(path)
-            if state is not None and len(state.trials) == 3:
-                break
-            time.sleep(0.05)
-        assert state is not None
-        libraries = {mapping.path for mapping in process.memory_maps()}
-    assert any("python" in path for path in libraries)
-    assert not [path for path in libraries if "libtorch" in path]
 
 
 def test_the_command_logs_a_sweep_and_keeps_its_services_for_a_resume(tmp_path, monkeypatch):

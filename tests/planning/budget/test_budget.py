@@ -9,6 +9,7 @@ import pytest
 from sweeper import units
 from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.machine.gpus import list_prices
+from sweeper.facts.models.model import model_facts
 from sweeper.planning.budget.budget import (
     MIN_PART_ROWS,
     first_rung,
@@ -17,6 +18,8 @@ from sweeper.planning.budget.budget import (
 )
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.planner import make_plan
+from sweeper.spec import ModelSpec
+from sweeper.views.plan_view import start
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,39 @@ def test_the_upper_end_of_a_plan_lies_within_its_budget(
     assert shorter is (budget.epochs < make_plan(*scene(**facts)).budget.epochs)
     # Confirmation is given up before a search of eight trials is.
     assert budget.trials >= 8 or budget.confirmation_seeds == 1 or budget.finalists == 1
+
+
+def test_a_budget_that_pays_for_the_whole_plan_changes_nothing_of_its_search(scene: Any) -> None:
+    search = {"confirmation_seeds": 3}
+    facts: dict[str, Any] = {"rows": 20_000, "model": "smollm2", "gpu_gib": 24.0, "search": search}
+    plain = make_plan(*scene(**facts)).budget
+    hours = plain.sweep.high / 3600
+    assert hours < 24
+    fields = ("trials", "finalists", "confirmation_seeds", "train_rows", "epochs")
+    search_of = [
+        [getattr(budget, name) for name in fields] + [budget.phases["search"]]
+        for budget in (
+            plain,
+            *(
+                make_plan(*scene(**facts, aim={"budget": f"{amount:.3f}h"})).budget
+                for amount in (hours * 1.01, 24, hours * 0.8)
+            ),
+        )
+    ]
+    assert search_of[0] == search_of[1] == search_of[2]
+    assert search_of[3] != search_of[0]
+
+
+def test_one_trial_is_one_good_run(scene: Any) -> None:
+    plan = make_plan(*scene(rows=200_000, gpu_gib=24.0, search={"trials": 1}))
+    budget, lead = plan.budget, plan.candidates[0]
+    assert (budget.trials, budget.finalists, budget.confirmation_seeds) == (1, 1, 1)
+    assert (budget.train_rows, budget.extra_seeds) == (None, 0)
+    assert budget.phases["confirmation"].seconds == 0
+    assert budget.phases["search"].seconds == pytest.approx(lead.duration.seconds, rel=0.01)
+    assert "refit" not in budget.phases
+    assert plan.search_gain.mean == 0
+    assert "One run, nothing is searched" in start(plan)
 
 
 def test_no_more_trials_are_confirmed_than_are_trained(scene: Any) -> None:
@@ -266,17 +302,36 @@ def test_trials_that_overfit_end_early_where_rows_are_seen_again(
     )
 
 
-def test_a_run_of_weeks_is_refused_and_what_takes_a_day_is_named_first(scene: Any) -> None:
-    slow: dict[str, Any] = {"model": "7B", "gpu_gib": None, "hardware": {"memory_gib": 64.0}}
+@pytest.mark.parametrize(
+    ("slow", "rows", "alone"),
+    [
+        ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 100_000, True),
+        ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 1_000, False),
+        ({"model": "smollm2"}, 100_000, False),
+    ],
+)
+def test_a_study_of_weeks_is_refused_and_each_remedy_of_the_error_works(
+    scene: Any, slow: dict[str, Any], rows: int, alone: bool
+) -> None:
+    slow = {"gpu_gib": None, **slow}
     with pytest.raises(NothingFits) as caught:
-        make_plan(*scene(rows=100_000, **slow))
+        make_plan(*scene(rows=rows, **slow))
     assert caught.value.exit_code == 3
-    first = caught.value.problems[0].what
-    rows = int(re.search(r"([\d,]+) rows", first)[1].replace(",", ""))  # type: ignore[index]
-    reasonable = make_plan(*scene(rows=rows, **slow))
-    assert reasonable.candidates[0].duration.seconds < 3 * 24 * 3600
-    budget = re.search(r"--budget \w+", caught.value.problems[0].fix)[0].split()[1]  # type: ignore[index]
-    assert make_plan(*scene(rows=100_000, aim={"budget": budget}, **slow)).recommended
+    problem = caught.value.problems[0]
+    assert ("--trials 1 with" in problem.what) is alone
+    run_once: dict[str, Any] = {"search": {"trials": 1}}
+    fewer = re.findall(r"([\d,]+) rows", problem.what)
+    sizes = re.findall(r"about (\S+) parameters", problem.what)
+    assert fewer or sizes
+    typed: list[dict[str, Any]] = [{"rows": int(count.replace(",", ""))} for count in fewer]
+    typed += [{"model": [model_facts(ModelSpec(id=size))]} for size in sizes]
+    typed = [one | run_once for one in typed] if alone else [*typed, run_once]
+    typed += [{"aim": {"budget": re.search(r"--budget (\S+)\.", problem.fix)[1]}}]  # type: ignore[index]
+    for change in typed:
+        plan = make_plan(*scene(**{"rows": rows, **slow, **change}))
+        within = plan.budget.limit_seconds or 7 * 24 * 3600
+        assert plan.budget.sweep.seconds <= within
+        assert plan.budget.trials == (1 if "search" in change else 20)
 
 
 def test_two_percent_more_rows_move_the_time_of_the_sweep_by_less_than_four(scene: Any) -> None:

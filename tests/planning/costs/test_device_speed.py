@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.facts.machine.gpus import table
 from sweeper.facts.models.model import model_facts
 from sweeper.facts.record import HardwareFacts, ModelFacts
 from sweeper.memory.setup import Setup
@@ -119,6 +120,24 @@ def test_lora_of_8b_on_a_consumer_card_is_inside_the_interval() -> None:
     card = _gpu(165, 1008)
     interval = speed_of(card, setup).range(seconds_per_step(LLAMA3, setup, card))
     assert interval.low < setup.tokens / 3_083 < interval.high
+
+
+# QLoRA's authors, transformers and PEFT on a card of 48 GB (https://github.com/artidoro/qlora,
+# scripts/finetune_guanaco_65b.sh): 24 hours for 1,875 steps of 4 x 4 texts of about 400 tokens,
+# which are cut at 528.
+@pytest.mark.parametrize("card", ["RTX A6000", "A40"])
+def test_qlora_of_65b_on_a_card_of_48_gb_is_inside_the_interval(card: str) -> None:
+    setup = Setup(
+        strategy="qlora", quantization="nf4-dq", precision="bf16-mixed", micro_batch=4,
+        gradient_accumulation_steps=4, sequence_length=400, r=64, gradient_checkpointing=True,
+        lora_dropout=0.05, optimizer="paged_adamw_32bit",
+    )  # fmt: skip
+    hardware = _gpu(table()[card].bf16_tflops or 0.0, table()[card].bandwidth)
+    model = model_facts(ModelSpec(id="huggyllama/llama-65b"))
+    interval = speed_of(hardware, setup).range(seconds_per_step(model, setup, hardware))
+    tokens = setup.gradient_accumulation_steps * setup.tokens
+    assert tokens / 140 == pytest.approx(24 * 3600 / 1875, rel=0.01)
+    assert interval.low < tokens / 140 < interval.high
 
 
 # CPU seconds of one step in float32 on one core, measured by this project.

@@ -34,13 +34,25 @@ def test_a_gpu_that_would_fit_is_named_with_cards_of_its_size(scene: Any) -> Non
         strategy="lora", precision="bf16-pure", micro_batch=1, gradient_checkpointing=True
     )
     texts, _ = found(scene, 24.0, setup, model="70B")
-    assert text_of(texts, "gpus") == "a GPU with 179 GiB (B100, B200)"
+    assert text_of(texts, "gpus") == "a GPU with 179.1 GiB (B100, B200)"
     # Cards without bfloat16 do not take a set-up in it.
     small = Setup(strategy="lora", precision="bf16-pure", micro_batch=1)
     texts, _ = found(scene, 12.0, small, model="7B")
     named = text_of(texts, "gpus")
     assert "V100" not in named
     assert "P100" not in named
+
+
+def test_a_gpu_of_nearly_the_same_memory_is_named_with_more_of_it(scene: Any) -> None:
+    setup = Setup(strategy="lora", precision="bf16-pure", micro_batch=1, r=16)
+    need = estimate(scene()[1].models[0], setup, 22.4).high_gib
+    model = scene()[1].models[0]
+    while not 22.0 < need <= 22.4:
+        longer = setup.sequence_length + (8 if need <= 22.0 else -8)
+        setup = setup.replace(sequence_length=longer)
+        need = estimate(model, setup, 22.4).high_gib
+    texts, _ = found(scene, 22.0, setup)
+    assert text_of(texts, "gpus") == "a GPU with 22.5 GiB (A10, A10G, L4)"
 
 
 def test_shorter_texts_are_offered_when_they_help(scene: Any) -> None:

@@ -81,8 +81,8 @@ def test_every_phase_and_money_stand_beside_the_plan(make):
     small = {"seconds": 10.0, "low": 5.0, "high": 20.0}
     plan["budget"] |= {
         "phases": {"baselines": small, "search": part, "confirmation": part, "test": small},
-        "sweep": planned, "gpu_hours": 2.0, "cost_low_usd": 2.0, "cost_usd": 4.0,
-        "cost_high_usd": 8.0,
+        "sweep": planned, "gpu_hours": 2.0, "cost_low_usd": 0.0002, "cost_usd": 0.0004,
+        "cost_high_usd": 0.0008,
     }  # fmt: skip
     run.plan.write_text(json.dumps(plan))
     took = {"baselines": 15.0, "search": 45.0, "confirmation": 20.0, "test": 10.0}
@@ -95,10 +95,10 @@ def test_every_phase_and_money_stand_beside_the_plan(make):
         place.write_text(json.dumps(result | {"waited_seconds": spent / 10}))
     found = {p.what: p for p in figures_of(run, spending).predictions if not p.strategy}
     assert {name: p.actual for name, p in found.items()} == pytest.approx(
-        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "money": 3.6}
+        {"sweep": 90, "search": 60, "confirmation": 20, "test": 10, "money": 0.00036}
     )
     assert found["search"].predicted == 50
-    assert (found["sweep"].predicted, found["money"].predicted) == (100.0, 4.0)
+    assert (found["sweep"].predicted, found["money"].predicted) == (100.0, 0.0004)
     assert found["sweep"].disturbed == pytest.approx(0.1)
     assert found["sweep"].factor == pytest.approx(0.81)
 

@@ -145,7 +145,7 @@ def test_a_good_probe_is_started_from_at_once_and_a_bad_one_is_not() -> None:
         assert bad["head_init"] == "random"
 
 
-def test_the_untrained_model_is_gone_out_from_once() -> None:
+def test_the_untrained_model_stays_an_incumbent_after_a_trial_has_started_from_it() -> None:
     def trial(number: int, loss: float, **parameters: object) -> TrialCosts:
         return costs(loss, number=number, parameters=parameters)
 
@@ -158,7 +158,7 @@ def test_the_untrained_model_is_gone_out_from_once() -> None:
     random = trial(0, 0.5, head_init="random", **rates)
     probe = trial(1, 0.3, head_init="probe", **rates)
     assert best(random, untrained) == [-1, 0]
-    assert best(random, probe, untrained) == [1, 0]
+    assert best(random, probe, untrained) == [-1, 1, 0]
 
 
 def test_a_search_that_knows_the_probe_gets_further() -> None:

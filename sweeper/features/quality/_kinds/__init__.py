@@ -1,1 +1,1 @@
-"""The kinds of faults: related ones in one file, found by folder."""
+"""The kinds of faults, related ones in one file. All files of this folder are loaded."""

@@ -103,19 +103,19 @@ class FaultKind:
 
 
 def remedies(
-    asked: list[FaultKind], all_safe: bool, data: CheckedRows, where: str
+    requested: list[FaultKind], all_safe: bool, data: CheckedRows, where: str
 ) -> list[FaultKind]:
-    """The kinds whose remedies are asked for, in the order of remedies.
+    """The kinds whose remedies are requested, in the order of remedies.
 
     Raises:
         UsageError: A kind has no remedy, or cannot be looked for in these rows.
     """
-    for kind in asked:
+    for kind in requested:
         if why := kind.missing(data) if kind.has_remedy else kind.consequence:
             raise UsageError(
                 f"{kind.name} cannot be mended in these rows", why, where=where, code="no-remedy"
             )
-    return [kind for kind in kinds().values() if kind in asked or (all_safe and kind.safe)]
+    return [kind for kind in kinds().values() if kind in requested or (all_safe and kind.safe)]
 
 
 @cache

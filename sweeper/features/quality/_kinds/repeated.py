@@ -22,7 +22,7 @@ class Duplicates(FaultKind):
     compares = "inputs"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """All but the first."""
+        """The rows that have the input and the answer of an earlier one."""
         seen: dict[tuple[str, str, str], int] = {}
         faults = []
         for index, row, example in data.usable:

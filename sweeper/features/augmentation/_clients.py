@@ -1,21 +1,27 @@
-"""A model behind an OpenAI-compatible endpoint, called through the ``openai`` client.
+"""Clients of a model: behind an OpenAI-compatible endpoint, or a base model in a process.
 
-The client retries 429, 5xx, lost connections and timeouts with increasing delays, and heeds
-``Retry-After``. The key comes from ``OPENAI_API_KEY`` and is written nowhere.
+An endpoint is called through the ``openai`` client, which retries 429, 5xx, lost connections and
+timeouts with increasing delays, and heeds ``Retry-After``. The key comes from ``OPENAI_API_KEY``
+and is written nowhere. A base model answers one request at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.errors import UsageError
+from sweeper.child_process import child_command, request_line, thread_settings
+from sweeper.errors import ModelError, Problem, UsageError
 from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
+from sweeper.jsontext import object_of
 from sweeper.redaction import without_secrets
+from sweeper.spec import ModelSpec
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 6
@@ -136,3 +142,62 @@ def _reply(completion: Any) -> Reply | str:
     usage = getattr(completion, "usage", None)
     counts = (getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens"))
     return Reply(text, *(count if isinstance(count, int) else 0 for count in counts))
+
+
+FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
+"""The function of the process: a request a line on standard input, a reply on standard output."""
+
+_MAX_LINE_BYTES = 2**24
+_NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'
+
+
+class LocalModel:
+    """A client of the base model that ``--model`` names."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._one_at_a_time = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def ask(self, request: ModelRequest) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            NoReply: The model wrote nothing.
+            ModelError: The model cannot be loaded.
+        """
+        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        line = json.dumps({"messages": turns, "expected": request.expected})
+        async with self._one_at_a_time:
+            process = self._process = self._process or await self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(OSError):  # the process has ended; its output says why
+                process.stdin.write(line.encode() + b"\n")
+                await process.stdin.drain()
+            answer = object_of((await process.stdout.readline()).decode() or _NO_ANSWER)
+        if "problems" in answer:
+            where = f"--model {self._model}"
+            raise ModelError(
+                [Problem(**{**problem, "where": where}) for problem in answer["problems"]]
+            )
+        if not str(answer["text"]).strip():
+            raise NoReply("the answer holds no text")
+        return Reply(**answer)
+
+    async def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *child_command(FUNCTION),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_MAX_LINE_BYTES,
+            env={**os.environ, **thread_settings(None)},
+        )
+        assert process.stdin is not None
+        process.stdin.write(request_line(ModelSpec(id=self._model)))
+        return process

@@ -8,7 +8,7 @@ from augment_server import by_rules, cut_off, fails, says, sends, waits_for_anot
 
 from sweeper.data.examples import Message
 from sweeper.errors import UsageError
-from sweeper.features.augmentation._endpoint import MAX_CONSECUTIVE_FAILURES, Endpoint
+from sweeper.features.augmentation._clients import MAX_CONSECUTIVE_FAILURES, Endpoint
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
 from sweeper.features.augmentation._replies import Reply
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import UsageError
-from sweeper.features.suite._task_files import suite_facts
+from sweeper.features.suite.facts import suite_facts
 
 CHOICE = """
 task: {name}
