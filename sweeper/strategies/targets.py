@@ -24,13 +24,6 @@ GROUPS: dict[str, frozenset[str]] = {
     "qkvo": _QUERY | _KEY | _VALUE | _FUSED | _OUTPUT,
 }
 ALL_LINEAR = "all-linear"
-_ATTENTION = {
-    "query": _QUERY | _FUSED,
-    "key": _KEY | _FUSED,
-    "value": _VALUE | _FUSED,
-    "projection": _OUTPUT,
-}
-
 _LAYER_NUMBER = re.compile(r"(^|\.)\d+\.")
 
 
@@ -98,38 +91,6 @@ def target_modules(model: nn.Module, choice: str) -> list[str]:
             fix="Use all-linear, or name some of these layers with commas between them.",
             code="unknown-module",
         )
-    return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
-
-
-def role_modules(model: nn.Module, roles: Iterable[str]) -> list[str]:
-    """The names of linear layers with certain roles, to pass to PEFT as ``target_modules``.
-
-    If query, key and value are one fused layer, each of these roles means that layer.
-
-    Args:
-        roles: ``query``, ``key``, ``value``, ``projection``, and ``down``, the
-            last layer of an MLP.
-
-    Returns:
-        Endings of module names, sorted.
-
-    Raises:
-        ModelError: The model has no such layers.
-    """
-    width = int(model.config.get_text_config().hidden_size)
-    wanted = list(roles)
-    names = frozenset().union(*(_ATTENTION.get(role, ()) for role in wanted))
-
-    def is_wanted(name: str, layer: nn.Module) -> bool:
-        if _in_attention(name):
-            return name.rpartition(".")[2] in names
-        widths = set(layer.weight.shape)
-        outputs = layer.weight.shape[1 if isinstance(layer, Conv1D) else 0]
-        return "down" in wanted and outputs == width and len(widths) == 2
-
-    chosen = [name for name, layer in linear_layers(model).items() if is_wanted(name, layer)]
-    if not chosen:
-        raise ModelError(f"{type(model).__name__} has no layers for {', '.join(wanted)}")
     return _shortest_suffixes(chosen, set(dict(model.named_modules())) - set(chosen))
 
 

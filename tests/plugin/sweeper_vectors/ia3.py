@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from peft import IA3Config, PeftConfig
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
+from sweeper.facts.models.families import layer_names
 from sweeper.strategies.strategy import Parameters, PeftStrategy, Setting
-from sweeper.strategies.targets import needs_transpose, role_modules
+from sweeper.strategies.targets import linear_layers, needs_transpose
+
+_KEYS_AND_VALUES = layer_names("k", "v", "qkv", "kv_b")
 
 
 class IA3(PeftStrategy):
@@ -18,8 +22,15 @@ class IA3(PeftStrategy):
     name = "ia3"
 
     def peft_config(self, model: nn.Module, parameters: Parameters, setting: Setting) -> PeftConfig:
-        inner = role_modules(model, ("down",))
-        targets = [*role_modules(model, ("key", "value")), *inner]
+        keys_and_values, inner = [], []
+        width = int(model.config.get_text_config().hidden_size)
+        for name, layer in linear_layers(model).items():
+            outputs = int(isinstance(layer, Conv1D))
+            if "att" in name:
+                keys_and_values += [name] if name.rpartition(".")[2] in _KEYS_AND_VALUES else []
+            elif layer.weight.shape[outputs] == width != layer.weight.shape[1 - outputs]:
+                inner.append(name)
+        targets = [*keys_and_values, *inner]
         return IA3Config(
             task_type=setting.task_type,
             target_modules=targets,
