@@ -116,7 +116,7 @@ def candidate_or_rejected(
     workload = workload_of(spec, facts, base.model, epochs)
     parameters, fitting = _fastest(parameters, rated.strategy, base.model, spec, facts, workload)
     if not fitting.fits:
-        return too_large(rated.strategy, base.model, fitting, facts.hardware)
+        return too_large(rated.strategy, base.model, fitting, facts)
     parameters = limit_widening(parameters, fitting, base.model, facts.hardware)
     candidate = _candidate(base, rated, facts, parameters, fitting)
     for _, with_stage in parts.WITH_STAGE.all():

@@ -181,9 +181,8 @@ def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
         return old.default
     if not all(is_number(value) for value in (old.default, *choices)):
         return choices[0]
-    if old.log:
-        return min(choices, key=lambda value: abs(math.log(float(value) / float(old.default))))
-    return min(choices, key=lambda value: abs(float(value) - float(old.default)))
+    scale = math.log if old.log else float
+    return min(choices, key=lambda value: abs(scale(float(value)) - scale(float(old.default))))
 
 
 def _range_fields(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
@@ -295,13 +294,10 @@ def _declaration_problems(
         return
     for strategy in here:
         book_parameter = strategy.parameters[name]
-        for choice in declared.choices or ():
-            yield from value_problems(book_parameter, name, choice, where)
-        for end in ("low", "high", "default"):
-            value = getattr(declared, end)
+        ends = [(getattr(declared, end), (*path, end)) for end in ("low", "high", "default")]
+        for value, at in (*((choice, path) for choice in declared.choices or ()), *ends):
             if value is not None:
-                at = spec.places.where((*path, end))
-                yield from value_problems(book_parameter, name, value, at)
+                yield from value_problems(book_parameter, name, value, spec.places.where(at))
         yield from _range_problems(book_parameter, name, declared, where)
     if name == EPOCHS:
         yield from _too_many_epochs(spec, declared, where)

@@ -53,11 +53,9 @@ def checked_own_trials(
             wrong += _problems(candidate, declared.get(name), name, value, at, epochs)
         problems += wrong
         if not wrong:
-            values = {
-                # One type per value: else a study would count 2 and 2.0 as two choices.
-                name: as_kind(candidate.parameters[name], value)
-                for name, value in trial.parameters.items()
-            }
+            kinds = candidate.parameters
+            # One type per value: else a study would count 2 and 2.0 as two choices.
+            values = {name: as_kind(kinds[name], item) for name, item in trial.parameters.items()}
             strategy, model = candidate.strategy, candidate.model
             checked.append(
                 Configuration(strategy=strategy, model=model, parameters=values, origin="user")

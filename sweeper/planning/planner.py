@@ -184,14 +184,9 @@ def _costs(
         for base in bases
     }
     costs = [timed_candidate(item, facts, workloads[item.model]) for item in candidates]
-    price = spec.aim.points_per_doubling
-    return sorted(
-        costs,
-        key=lambda cost: (
-            -worth(cost.candidate, price),
-            book.strategies[cost.candidate.strategy].order,
-        ),
-    )
+    costs.sort(key=lambda cost: book.strategies[cost.candidate.strategy].order)
+    costs.sort(key=lambda cost: -worth(cost.candidate, spec.aim.points_per_doubling))
+    return costs
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
@@ -259,8 +254,8 @@ def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
     share = _DAY_SECONDS / (run if alone else seconds)
     model = next(model for model in facts.models if model.id == lead.model)
     rows, parameters = round(facts.data.examples * share), round(model.parameters * share)
-    size = f"a model of about {units.count(parameters)} parameters"
-    ways = [size] if parameters >= MIN_PARAMETERS else []
+    count = units.count(parameters)
+    ways = [f"a model of about {count} parameters"] if parameters >= MIN_PARAMETERS else []
     ways += [f"{rows:,} rows (--max-rows)"] if rows >= _MIN_OFFERED_ROWS else []
     what, instead = f"one run takes {units.duration(run)}", "--trials 1 with "
     if not alone:

@@ -39,12 +39,9 @@ _Z_90 = 1.645
 
 def setup_penalty(setup: Setup) -> Quality:
     """The quality that is lost by a set-up that saves memory, as a negative estimate."""
-    losses = [_PURE_BF16] if setup.precision == "bf16-pure" else []
-    losses += [_ADAFACTOR] if setup.optimizer == "adafactor" else []
     total = Quality(mean=0.0, sd=0.0)
-    for loss in losses:
-        total = total.plus(loss)
-    return total
+    total = total.plus(_PURE_BF16) if setup.precision == "bf16-pure" else total
+    return total.plus(_ADAFACTOR) if setup.optimizer == "adafactor" else total
 
 
 def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Reason | None:

@@ -140,10 +140,10 @@ def _parallel_workers(spec: Spec, facts: Facts) -> int:
 
 def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> TimedCandidate:
     """A candidate with the times of its trials."""
-    clocks = [
-        (weight, _clock(candidate, facts, workload, parameters))
+    searched = math.fsum(
+        weight * _clock(candidate, facts, workload, parameters).full_trial(workload)
         for weight, parameters in _configurations(candidate)
-    ]
+    )
     default = clock_of_default(candidate, facts, workload)
     seconds = default.full_trial(workload)
     # If only the GPU's memory is known, the interval spans all GPUs with that memory.
@@ -160,8 +160,7 @@ def timed_candidate(candidate: Candidate, facts: Facts, workload: Workload) -> T
             update={"duration": duration, "time_notes": (source,) if source else ()}
         ),
         default=seconds,
-        searched=math.fsum(weight * clock.full_trial(workload) for weight, clock in clocks)
-        * usual_share(candidate.parameters.get(EPOCHS)),
+        searched=searched * usual_share(candidate.parameters.get(EPOCHS)),
         scoring=default.scoring(workload, workload.test_rows),
         answering=default.answering(workload),
         # A head on a frozen base is fitted as in the probe baseline, with unweighted classes.

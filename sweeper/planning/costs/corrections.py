@@ -167,17 +167,21 @@ def _source(measured: Sequence[Measured], strategy: str) -> str:
 
 def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
     """Whether a set-up that needs at most as much ran out of memory on this machine."""
-    failed = [m for m in hardware.measured if m.out_of_memory]
     return any(
-        _is_comparable(m, model, setup.classes)
-        and m.extra.reference <= setup.extra.reference
-        and (m.strategy, m.precision, m.quantization)
-        == (setup.strategy, setup.precision, setup.quantization)
+        m.out_of_memory
+        and (m.precision, m.quantization) == (setup.precision, setup.quantization)
         and m.gradient_checkpointing >= setup.gradient_checkpointing
         and m.micro_batch <= setup.micro_batch
         and m.sequence_length <= setup.sequence_length
-        for m in failed
+        for m in _of_strategy(hardware, model, setup)
     )
+
+
+def _of_strategy(hardware: HardwareFacts, model: ModelFacts, setup: Setup) -> list[Measured]:
+    """Measurements of this architecture and strategy that load no more of the base."""
+    alike = [m for m in hardware.measured if _is_comparable(m, model, setup.classes)]
+    alike = [m for m in alike if m.strategy == setup.strategy]
+    return [m for m in alike if m.extra.reference <= setup.extra.reference]
 
 
 def with_measured_peak(
@@ -189,11 +193,8 @@ def with_measured_peak(
     """
     ratios = [
         (m.peak_gib or 0.0) / trial_gib(estimate(model, _at_cap(m, setup), memory.limit_gib))
-        for m in hardware.measured
+        for m in _of_strategy(hardware, model, setup)
         if m.peak_gib
-        and _is_comparable(m, model, setup.classes)
-        and m.strategy == setup.strategy
-        and m.extra.reference <= setup.extra.reference
     ]
     factor = max(ratios, default=1.0)
     if factor <= 1.0:

@@ -69,22 +69,18 @@ def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, 
         "parameters": tuple((name, parameters[name]) for name in further),
         "extra": step_extra(parameters),
     }
-    for name, (field, kind) in _FIELDS.items():
-        if name in parameters:
-            fields[field] = kind(parameters[name])
+    for name in _KINDS.keys() & parameters.keys():
+        fields["optimizer" if name == OPTIMIZER else name] = _KINDS[name](parameters[name])
     if parameters.get(ATTENTION, SDPA) != SDPA:
         fields["attention"] = "flash"
     return fields
 
 
-# Parameter to the field that it sets, and the type of that field.
-_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    **{name: (name, int) for name in ("r", "num_virtual_tokens", "encoder_hidden_size")},
-    "reduction_factor": ("reduction_factor", int),
-    "lora_dropout": ("lora_dropout", float),
-    "placement": ("placement", str),
-    "use_dora": ("use_dora", bool),
-    "prefix_projection": ("prefix_projection", bool),
-    TARGET_MODULES: ("target_modules", modules_of),
-    OPTIMIZER: ("optimizer", str),
+# Parameters that set a field of a set-up, and the type of that field.
+_KINDS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("r", "num_virtual_tokens", "encoder_hidden_size", "reduction_factor"), int),
+    **dict.fromkeys(("use_dora", "prefix_projection"), bool),
+    **dict.fromkeys(("placement", OPTIMIZER), str),
+    "lora_dropout": float,
+    TARGET_MODULES: modules_of,
 }

@@ -95,8 +95,7 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     moved = tokens * (kept * (4 + 2 * recomputation) + vocabulary * 24)
     passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)
-    beside_layers = float(_adapter_count(model, setup))
-    micro = StepWork(flops, moved, passes * model.layers, adapters=beside_layers)
+    micro = StepWork(flops, moved, passes * model.layers, adapters=_adapter_count(model, setup))
     micro *= 1 / (1 - setup.extra.further_share)
     if setup.extra.reference:
         micro += evaluation(model, setup, setup.micro_batch, setup.sequence_length)
@@ -110,8 +109,8 @@ def evaluation(model: ModelFacts, setup: Setup, batch: int, length: float) -> St
     costs = layer_costs(model, setup)
     moved = 2 * tokens * sum(cost.kept * cost.count for cost in costs)
     moved += _weight_traffic(model, setup)
-    adapted = float(_adapter_count(model, setup))
-    return StepWork(tokens * (blocks + head), moved, float(model.layers), adapters=adapted)
+    flops = tokens * (blocks + head)
+    return StepWork(flops, moved, model.layers, adapters=_adapter_count(model, setup))
 
 
 def _weight_traffic(model: ModelFacts, setup: Setup) -> float:

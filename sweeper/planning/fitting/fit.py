@@ -100,8 +100,9 @@ def fit(
                 timed = (tried, task.duration(tried))
                 best = timed if best is None or _better(timed, best) else best
         if best is not None:
-            alone = (batches[-1] for shapes in groups for batches in shapes)
-            least = min(map(task.high_gib_of_heaviest, alone))
+            alone = (batches[-1].replace(**heavy) for shapes in groups for batches in shapes)
+            each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
+            least = min(memory.high_gib for memory in each)
             return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
@@ -124,11 +125,6 @@ class _FittingTask(NamedTuple):
     hardware: HardwareFacts
     workload: Workload
     ends: MemoryEnds
-
-    def high_gib_of_heaviest(self, setup: Setup) -> float:
-        """The upper end of the memory of the heaviest configuration, in GiB."""
-        heaviest = setup.replace(**self.heavy)
-        return estimate(self.model, heaviest, self.hardware.memory_gib).high_gib
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)

@@ -12,6 +12,7 @@ from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
+from sweeper.planning.costs.corrections import MemoryEnds
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
@@ -23,11 +24,9 @@ BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
 _MAX_GPUS_LISTED = 3
 
 
-def too_large(
-    strategy: BookStrategy, model: ModelFacts, fitted: Fit, hardware: HardwareFacts
-) -> Rejected:
+def too_large(strategy: BookStrategy, model: ModelFacts, fitted: Fit, facts: Facts) -> Rejected:
     """The rejection of a strategy whose smallest set-up does not fit."""
-    setup, need = fitted.setup, fitted.heaviest.high_gib
+    setup, need, hardware = fitted.setup, fitted.heaviest.high_gib, facts.hardware
     reason = (
         f"needs {fitted.heaviest.peak_gib:.1f} GiB (up to {need:.1f}), the device has "
         f"{hardware.memory_gib:.3g} (smallest set-up: "
@@ -43,17 +42,22 @@ def too_large(
         needs_gib=round(need, 2),
         peak_gib=round(fitted.heaviest.peak_gib, 2),
         has_gib=hardware.memory_gib,
-        remedies=tuple(remedies(model, fitted.heaviest_setup, hardware)),
+        remedies=tuple(remedies(model, fitted.heaviest_setup, hardware, MemoryEnds.of(facts))),
     )
 
 
-def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
+def remedies(
+    model: ModelFacts, setup: Setup, hardware: HardwareFacts, ends: MemoryEnds
+) -> list[Remedy]:
     """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib
     changes: list[Remedy] = []
 
+    def need(model: ModelFacts, setup: Setup) -> float:
+        return ends.widened(estimate(model, setup, limit)).high_gib
+
     def fits(**change: Any) -> bool:
-        return estimate(model, setup.replace(**change), limit).high_gib <= limit
+        return need(model, setup.replace(**change)) <= limit
 
     if "r" in setup.traits.parameters() and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
         changes.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
@@ -65,14 +69,13 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
         if fits(strategy=other.name, quantization=other.quantization):
             text = f"a base in {BITS[str(other.quantization)]} bits ({other.name})"
             changes.append(Remedy(kind="quantization", text=text))
-    need = estimate(model, setup, limit).high_gib
+    gib = need(model, setup)
     if hardware.device == "cpu":
-        text = f"a machine with {math.ceil(need)} GiB of memory"
+        text = f"a machine with {math.ceil(gib)} GiB of memory"
         changes.append(Remedy(kind="machine", text=text))
-    elif cards := _cards(need, setup.precision):
+    elif cards := _cards(gib, setup.precision):
         changes.append(Remedy(kind="gpus", text=f"a GPU with {cards}"))
-    changes += _smaller_model(model, setup, hardware)
-    return changes
+    return changes + _smaller_model(model, lambda small: need(small, setup) <= limit)
 
 
 def _cards(need: float, precision: str) -> str:
@@ -118,13 +121,11 @@ def scaled(model: ModelFacts, share: float) -> ModelFacts:
     return model.model_copy(update=change)
 
 
-def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
-    limit = hardware.memory_gib
+def _smaller_model(model: ModelFacts, fits: Callable[[ModelFacts], bool]) -> list[Remedy]:
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        fits = estimate(scaled(model, middle), setup, limit).high_gib <= limit
-        low, high = (middle, high) if fits else (low, middle)
+        low, high = (middle, high) if fits(scaled(model, middle)) else (low, middle)
     if low < 0.02:
         return []
     most = low * model.parameters
@@ -147,12 +148,10 @@ def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
         return text, why
     rejection = min(large, key=lambda item: item.needs_gib or math.inf)
     many = f" for {rejection.model}" if len(facts.models) > 1 else ""
-    ways = [way.text for way in rejection.remedies if way.kind in ("machine", "gpus")]
-    ways_text = f": {' or '.join(ways)}" if ways else ""
+    ways = " or ".join(way.text for way in rejection.remedies if way.kind in ("machine", "gpus"))
     need = f"{units.gib(rejection.peak_gib)} to {units.gib(rejection.needs_gib)}"
-    machine = machine_name(facts.hardware)
-    least = f"{rejection.strategy}{many} needs least, {need}{ways_text}"
-    return f"Nothing fits {models} on {machine}; {least}.", ""
+    least = f"{rejection.strategy}{many} needs least, {need}{f': {ways}' if ways else ''}"
+    return f"Nothing fits {models} on {machine_name(facts.hardware)}; {least}.", ""
 
 
 def machine_name(hardware: HardwareFacts) -> str:

@@ -86,13 +86,7 @@ class Group:
 
     def holds(self, values: Values) -> bool | None:
         """True, false, or None where unknown parts could change the result."""
-        decisive = None if self.kind == "not" else self.kind == "any"
-        results: list[bool | None] = []
-        for part in self.parts:
-            results.append(part.holds(values))
-            if decisive is not None and results[-1] is decisive:
-                return decisive  # the other parts cannot change it
-        return self.join(tuple(results))
+        return self.join(tuple(part.holds(values) for part in self.parts))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:
         """The group's value from those of its parts."""
@@ -107,10 +101,9 @@ class Group:
         if self.kind == "not":
             part = self.parts[0]
             return part.shown(holds=False) if isinstance(part, FactComparison) else f"not ({part})"
-        compound = [isinstance(part, Group) and part.kind != "not" for part in self.parts]
         texts = [
-            f"({part})" if several else str(part)
-            for part, several in zip(self.parts, compound, strict=True)
+            f"({part})" if isinstance(part, Group) and part.kind != "not" else str(part)
+            for part in self.parts
         ]
         return (" and " if self.kind == "all" else " or ").join(texts) or "always"
 

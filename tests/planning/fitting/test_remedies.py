@@ -7,13 +7,16 @@ import pytest
 
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
+from sweeper.planning.costs.corrections import MemoryEnds
 from sweeper.planning.fitting.remedies import remedies, scaled
 from sweeper.plans import Remedy
+
+EXACT = MemoryEnds(1.0, 1.0)
 
 
 def found(scene: Any, gib: float, setup: Setup, **facts: Any) -> tuple[list[Remedy], Any]:
     _, gathered = scene(gpu_gib=gib, **facts)
-    return remedies(gathered.models[0], setup, gathered.hardware), gathered
+    return remedies(gathered.models[0], setup, gathered.hardware, EXACT), gathered
 
 
 def text_of(found: list[Remedy], kind: str) -> str:
@@ -55,6 +58,16 @@ def test_a_gpu_of_nearly_the_same_memory_is_named_with_more_of_it(scene: Any) ->
     assert text_of(texts, "gpus") == "a GPU with 22.5 GiB (A10, A10G, L4)"
 
 
+def test_earlier_trials_that_needed_more_raise_the_memory_that_a_remedy_names(scene: Any) -> None:
+    setup = Setup(strategy="full", precision="fp32", device="cpu")
+    _, facts = scene(gpu_gib=None)
+    sizes = []
+    for ends in (EXACT, MemoryEnds(1.0, 3.0)):
+        text = text_of(remedies(facts.models[0], setup, facts.hardware, ends), "machine")
+        sizes.append(int(re.findall(r"\d+", text)[0]))
+    assert sizes[1] > 2 * sizes[0]
+
+
 def test_shorter_texts_are_offered_when_they_help(scene: Any) -> None:
     setup = Setup(strategy="full", sequence_length=4096, precision="fp32", micro_batch=1)
     _, facts = scene(model="smollm2")
@@ -87,13 +100,13 @@ def test_the_size_of_a_model_is_written_without_an_exponent(scene: Any) -> None:
     _, facts = scene()
     model = facts.models[0].model_copy(update={"parameters": 405_000_000_000})
     wide = facts.hardware.model_copy(update={"memory_gib": 280.0})
-    sized = text_of(remedies(model, setup, wide), "model")
+    sized = text_of(remedies(model, setup, wide, EXACT), "model")
     assert re.fullmatch(r"a model of the same shape with up to [1-9]\d0B parameters", sized)
 
 
 def test_a_cpu_is_told_how_much_memory_it_lacks(scene: Any) -> None:
     setup = Setup(strategy="full", precision="fp32", device="cpu")
     _, facts = scene(gpu_gib=None)
-    kinds = {one.kind for one in remedies(facts.models[0], setup, facts.hardware)}
+    kinds = {one.kind for one in remedies(facts.models[0], setup, facts.hardware, EXACT)}
     assert "machine" in kinds
     assert "gpus" not in kinds
