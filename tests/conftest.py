@@ -86,13 +86,12 @@ def real_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _session_home(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     home = tmp_path_factory.mktemp("sweeper-home")
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # The processes of one run share the interpreter of the sandbox: compiling takes 30 s.
-        shared = tmp_path_factory.getbasetemp().parent / "sandbox"
-        shared.mkdir(exist_ok=True)
-        (home / "sandbox").symlink_to(shared)
+    # All runs share the interpreter of the sandbox, as the cache folder of a user would keep it:
+    # compiling takes 30 s.
+    if pytestconfig.pluginmanager.has_plugin("cacheprovider"):
+        (home / "sandbox").symlink_to(pytestconfig.cache.mkdir("sandbox"))
     return home
 
 

@@ -29,7 +29,8 @@ def test_a_sweep_is_refused_where_programs_cannot_be_cut_off(monkeypatch, tmp_pa
 
 
 def test_a_plan_takes_the_permission_that_it_asks_for(sweeper):
-    asked = ["--task", "code", "--examples", "200", "--model", "7B", "--objective", "pass_at_1"]
+    asked = ["--task", "code", "--examples", "200", "--gpu-memory", "24", "--model", "7B"]
+    asked += ["--objective", "pass_at_1"]
     refused = sweeper("plan", *asked)
     assert refused.code == 2
     assert "pass_at_1" in refused.err
