@@ -425,11 +425,22 @@ class ParameterSpec(_Keys):
     default: _Value | None = None
     """value of the strategy's first trial"""
 
+    @property
+    def ranged(self) -> bool:
+        """Whether it declares something about a range."""
+        return any(part is not None for part in (self.low, self.high, self.log, self.step))
+
+    @property
+    def values(self) -> tuple[Scalar, ...]:
+        """The declared values, without the lower end of a range."""
+        named = (*(self.choices or ()), self.high, self.default)
+        return tuple(value for value in named if value is not None)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         low = -math.inf if self.low is None else self.low
         high, default = math.inf if self.high is None else self.high, self.default
-        ranged = any(part is not None for part in (self.low, self.high, self.log, self.step))
+        ranged = self.ranged
         problems = {
             "it declares nothing": self.choices == ()
             or not (ranged or self.choices or default is not None),

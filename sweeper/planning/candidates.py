@@ -13,6 +13,7 @@ from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
 from sweeper.planning.costs.corrections import MemoryEnds, interval_factor
+from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
@@ -69,10 +70,8 @@ class RatedModel(NamedTuple):
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
     """One of the base models, with its facts, its strategies after the rules, and its cap."""
-    values = fact_values(spec, facts, model)
-    return RatedModel(
-        model, values, RatedStrategies(book, values), sequence_cap(spec, facts, model)
-    )
+    values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
+    return RatedModel(model, values, RatedStrategies(book, values), cap)
 
 
 def candidate_or_rejected(
@@ -89,34 +88,7 @@ def candidate_or_rejected(
     Args:
         leave_out: Whether rules may leave out strategies that the user did not name.
     """
-    result = try_to_fit(spec, facts, base, rated, epochs, leave_out=leave_out)
-    if isinstance(result, Rejected):
-        return result
-    parameters, fitting = result
-    if not fitting.fits:
-        return too_large(rated.strategy, base.model, fitting, facts.hardware)
-    parameters = limit_widening(parameters, fitting, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts, parameters, fitting)
-    for _, with_stage in parts.WITH_STAGE.all():
-        candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
-    return candidate
-
-
-def try_to_fit(
-    spec: Spec,
-    facts: Facts,
-    base: RatedModel,
-    rated: RatedStrategy,
-    epochs: float,
-    *,
-    leave_out: bool,
-) -> Rejected | tuple[dict[str, Parameter], Fit]:
-    """The parameters and the set-up on this device, or why rules or request forbid it.
-
-    The set-up may not fit. Arguments as in ``candidate_or_rejected``, which calls this first.
-    """
-    name = rated.strategy.name
-    wanted = spec.aim.strategies
+    name, wanted = rated.strategy.name, spec.aim.strategies
     if wanted is not None and name not in wanted:
         return _rejected(base, name, NOT_ASKED_FOR, "", "the request")
     if rated.refused is not None:
@@ -142,20 +114,38 @@ def try_to_fit(
         return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
+    parameters, fitting = _fastest(parameters, rated.strategy, base.model, spec, facts, workload)
+    if not fitting.fits:
+        return too_large(rated.strategy, base.model, fitting, facts.hardware)
+    parameters = limit_widening(parameters, fitting, base.model, facts.hardware)
+    candidate = _candidate(base, rated, facts, parameters, fitting)
+    for _, with_stage in parts.WITH_STAGE.all():
+        candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
+    return candidate
+
+
+def _fastest(
+    parameters: dict[str, Parameter],
+    strategy: BookStrategy,
+    model: ModelFacts,
+    spec: Spec,
+    facts: Facts,
+    workload: Workload,
+) -> tuple[dict[str, Parameter], Fit]:
+    """The parameters, perhaps with narrower ranges, and the set-up, which may not fit."""
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
     tried, ends, hardware = [], MemoryEnds.of(facts), facts.hardware
     for narrower in _narrowed(parameters):
-        fit_ = fit(rated.strategy, narrower, base.model, hardware, spec.training, workload, ends)
+        fit_ = fit(strategy, narrower, model, hardware, spec.training, workload, ends)
         tried.append((narrower, fit_))
         accumulates = fit_.setup.gradient_accumulation_steps > 1
         if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
             break
-    fits_found = [option for option in tried if option[1].fits]
-    if not fits_found:
+    fitting = [option for option in tried if option[1].fits]
+    if not fitting:
         return tried[-1]
-    usual = [
-        option for option in fits_found if _defaults(option[0]) == _defaults(parameters)
-    ] or fits_found
+    asked = _defaults(parameters)
+    usual = [option for option in fitting if _defaults(option[0]) == asked] or fitting
     best = max(setup_penalty(option[1].setup).mean for option in usual)
     good = [option for option in usual if setup_penalty(option[1].setup).mean == best]
     slowest = _NARROWING_SPEEDUP * min(option[1].duration.seconds for option in good)
@@ -211,17 +201,13 @@ def limit_widening(
         if parameter is None or parameter.high is None or parameter.allowed_high is None:
             continue
         most = parameter.allowed_high
-        while most > parameter.high and not _fits(fit_on_device, name, most, model, hardware):
+        while most > parameter.high:
+            setup = fit_on_device.heaviest_setup.replace(**{name: int(most)})
+            if estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib:
+                break
             most = max(float(int(most) // 2), parameter.high)
         held = limited(held, name, most)
     return held
-
-
-def _fits(
-    fit_on_device: Fit, name: str, value: float, model: ModelFacts, hardware: HardwareFacts
-) -> bool:
-    setup = fit_on_device.heaviest_setup.replace(**{name: int(value)})
-    return estimate(model, setup, hardware.memory_gib).high_gib <= hardware.memory_gib
 
 
 def _min_virtual_tokens(prompt: Parameter) -> float:
@@ -234,9 +220,8 @@ def _min_virtual_tokens(prompt: Parameter) -> float:
 def _rejected(
     base: RatedModel, name: str, why: str, rule: str, source: str, **fields: Any
 ) -> Rejected:
-    return Rejected(
-        strategy=name, model=base.model.id, reason=why, rule=rule, source=source, **fields
-    )
+    fields |= {"reason": why, "rule": rule, "source": source}
+    return Rejected(strategy=name, model=base.model.id, **fields)
 
 
 def _candidate(
@@ -280,8 +265,8 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) ->
         return ()
     if fit_on_device.setup.precision == "fp16-mixed":
         return (FP16,)
-    slow = "cards without tensor cores" if not hardware.fp16_tflops else ""
-    why = slow or f"{base.model.model_type}, whose activations leave its range"
+    why = f"{base.model.model_type}, whose activations leave its range"
+    why = why if hardware.fp16_tflops else "cards without tensor cores"
     return (NO_HALF.format(why=why),) if fit_on_device.setup.precision == "fp32" else ()
 
 
@@ -306,10 +291,12 @@ def _setup_notes(
 ) -> tuple[str, ...]:
     heaviest = fit_on_device.heaviest
     pure = (PURE_BF16,) if fit_on_device.setup.precision == "bf16-pure" else ()
-    smaller = {optimizer.use: optimizer for optimizer in strategy.smaller_optimizers}.get(
-        fit_on_device.setup.optimizer
+    optimizer = fit_on_device.setup.optimizer
+    states = (
+        f"optimizer {optimizer}: {smaller.why} ({smaller.source})"
+        for smaller in strategy.smaller_optimizers
+        if smaller.use == optimizer
     )
-    states = (f"optimizer {smaller.use}: {smaller.why} ({smaller.source})",) if smaller else ()
     return (
         f"texts of at most {base.cap.tokens} tokens: {base.cap.why}"
         f"{f'; {base.cap.longer} {IN_WORDS[base.cap.becomes]}' if base.cap.longer else ''}",

@@ -45,14 +45,7 @@ from sweeper.planning.rulebook.strategy_files import (
     NumberParameter,
 )
 from sweeper.plans import DECLARED, Candidate, Parameter, Reason, Rejected
-from sweeper.spec import (
-    EVERY_STRATEGY,
-    MODULE_PARAMETERS,
-    ParameterSpec,
-    Scalar,
-    Spec,
-    distinct,
-)
+from sweeper.spec import EVERY_STRATEGY, MODULE_PARAMETERS, ParameterSpec, Scalar, Spec, distinct
 from sweeper.traits.traits import Traits
 from sweeper.units import setting
 
@@ -77,8 +70,7 @@ def declared_epochs(spec: Spec) -> float | None:
     for strategy, items in spec.parameters.items():
         declared = items.get(EPOCHS)
         if declared is not None and (wanted is None or strategy in (EVERY_STRATEGY, *wanted)):
-            values = (*(declared.choices or ()), declared.high, declared.default)
-            epochs += [float(value) for value in values if isinstance(value, int | float)]
+            epochs += [float(value) for value in declared.values if is_number(value)]
     return max(epochs, default=None)
 
 
@@ -93,8 +85,18 @@ def settled_parameters(
     Args:
         spec: Checked by ``check_declared``.
     """
-    parameters = with_flags(with_epochs(rated.parameters, epochs, spec), spec)
-    return with_declared(rated, parameters, spec, values)
+    settled = with_flags(with_epochs(rated.parameters, epochs, spec), spec)
+    for name, (declared, path) in spec.declared(rated.strategy.name).items():
+        in_book = rated.strategy.parameters.get(name)
+        if in_book is None or in_book.fitted or not _exists(in_book, values):
+            continue
+        of_rules = rated.parameters.get(name, in_book.parameter)
+        # A study's full budget narrows epochs to choices; what is declared replaces those.
+        old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
+        rule_range = str(of_rules.range) if name in rated.parameters else "not used"
+        settled[name] = _merged(old, of_rules, declared, spec.places.where(path), rule_range)
+        settled.pop(_REPLACES.get(name, ""), None)
+    return settled
 
 
 def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
@@ -122,32 +124,6 @@ def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Par
     return settled
 
 
-def with_declared(
-    rated: RatedStrategy, parameters: Mapping[str, Parameter], spec: Spec, values: Values
-) -> dict[str, Parameter]:
-    """The parameters of a strategy, with the user's declarations.
-
-    Args:
-        spec: Checked by ``check_declared``.
-    """
-    settled = dict(parameters)
-    for name, (declared, path) in spec.declared(rated.strategy.name).items():
-        book_parameter = rated.strategy.parameters.get(name)
-        if book_parameter is None or book_parameter.fitted or not _exists(book_parameter, values):
-            continue
-        rule_parameter = rated.parameters.get(name, book_parameter.parameter)
-        # A study's full budget narrows epochs to choices; what is declared replaces those.
-        old = (
-            book_parameter.parameter
-            if name == EPOCHS
-            else settled.get(name, book_parameter.parameter)
-        )
-        rule_range = str(rule_parameter.range) if name in rated.parameters else "not used"
-        settled[name] = _merged(old, rule_parameter, declared, spec.places.where(path), rule_range)
-        settled.pop(_REPLACES.get(name, ""), None)
-    return settled
-
-
 def _exists(book_parameter: BookParameter, values: Values) -> bool:
     return bool(book_parameter.when.holds(MappingProxyType({**values, **_IMPLIED_FACTS})))
 
@@ -165,20 +141,15 @@ def _merged(
         )
     elif old.kind == "categorical":  # a default alone
         default = as_kind(old, declared.default)  # type: ignore[arg-type]
-        choices = distinct((*(old.choices or ()), default))
-        allowed = distinct((*(old.allowed_choices or ()), default))
-        update |= {"choices": choices, "allowed_choices": allowed, "default": default}
-        update["searched"] = old.searched
+        for field in ("choices", "allowed_choices"):
+            update[field] = distinct((*(getattr(old, field) or ()), default))
+        update |= {"default": default, "searched": old.searched}
     else:
         update |= _range_fields(old, declared)
     why = f"Declared by the user. The rule book: {rule_range} ({rule_parameter.source})."
     update |= {"source": where, "shipped": rule_range, "why": why}
     new = old.model_copy(update=update)
     return new.model_copy(update={"prior": prior_of(new)})
-
-
-def _choices_text(choices: Sequence[Scalar]) -> str:
-    return "|".join(str(choice) for choice in choices)
 
 
 def _ends(parameter: Parameter) -> tuple[float, float]:
@@ -222,7 +193,7 @@ def _range_fields(old: Parameter, declared: ParameterSpec) -> dict[str, object]:
     if declared.step is not None:
         high = low + math.floor((high - low) / declared.step * (1 + 1e-12)) * declared.step
     default = float(old.default) if declared.default is None else float(declared.default)
-    if (declared.low, declared.high, declared.log, declared.step) == (None, None, None, None):
+    if not declared.ranged:
         ends = {"low": min(low, default), "high": max(high, default)}
         return {**ends, "default": as_kind(old, default), "searched": old.searched}
     # A default at an edge would limit the search to one side.
@@ -302,8 +273,11 @@ def _declaration_problems(
 ) -> Iterator[Problem]:
     path = ("parameters", key, name)
     where = spec.places.where(path)
-    asked = [*book.strategies.values()] if key == EVERY_STRATEGY else [book.strategies[key]]
-    owners = [strategy for strategy in asked if name in strategy.parameters]
+    owners = [
+        strategy
+        for strategy in book.strategies.values()
+        if key in (EVERY_STRATEGY, strategy.name) and name in strategy.parameters
+    ]
     if not owners:
         yield _unknown(book, key, name, where)
         return
@@ -342,8 +316,8 @@ def _declaration_problems(
 
 def _unknown(book: RuleBook, key: str, name: str, where: str) -> Problem:
     having = [s.name for s in book.strategies.values() if name in s.parameters]
-    asked = book.strategies if key == EVERY_STRATEGY else [key]
-    names = {parameter for strategy in asked for parameter in book.strategies[strategy].parameters}
+    asked = [s for s in book.strategies.values() if key in (EVERY_STRATEGY, s.name)]
+    names = {parameter for strategy in asked for parameter in strategy.parameters}
     who = "no strategy has a" if key == EVERY_STRATEGY else f"{key} has no"
     fix = (
         f"Strategies that have it: {', '.join(having)}." if having else near_parameter(name, names)
@@ -370,11 +344,8 @@ def value_problems(
         whole = all(isinstance(choice, int) for choice in allowed)
     log = isinstance(book_parameter, NumberParameter) and book_parameter.log
     kind = f"{'a whole number' if whole else 'a number'}{' above 0' if log else ''}"
-    if (
-        not is_number(value)
-        or (whole and float(value) != int(value))
-        or (log and float(value) <= 0)
-    ):
+    wrong = not is_number(value) or (whole and float(value) != int(value))
+    if wrong or (log and float(value) <= 0):
         yield Problem(what, f"It must be {kind}.", "", where)
     elif low is not None and float(value) < low:
         yield Problem(what, f"It must be at least {low:g}.", "", where)
@@ -387,12 +358,9 @@ def _range_problems(
 ) -> Iterator[Problem]:
     if declared.choices is not None:
         return
-    ranged = (declared.low, declared.high, declared.log, declared.step) != (None, None, None, None)
     if isinstance(book_parameter, ChoiceParameter):
-        if ranged:
-            choices = ", ".join(
-                str(c) for c in book_parameter.allowed_choices or book_parameter.choices
-            )
+        if declared.ranged:
+            choices = ", ".join(map(str, book_parameter.allowed_choices or book_parameter.choices))
             yield Problem(f"{name} has choices, not a range", "", f"Write [{choices}].", where)
         return
     parameter = book_parameter.parameter
@@ -405,37 +373,25 @@ def _range_problems(
         what = f"{name} from {setting(low)} to {setting(high)}"
         why = f"Without {missing} it is the rule book's, {parameter.range}."
         yield Problem(what, why, f"Give {missing} as well.", where)
-    if (
-        declared.step is not None
-        and parameter.kind == "int"
-        and declared.step != int(declared.step)
-    ):
-        yield Problem(f"step = {declared.step:g}", "It must be a whole number.", "", where)
-    if (parameter.log if declared.log is None else declared.log) and (
-        declared.step is not None or low <= 0
-    ):
-        what = f"{name} from {low:g}" + (f" in steps of {declared.step:g}" if declared.step else "")
+    step, log = declared.step, parameter.log if declared.log is None else declared.log
+    if step is not None and parameter.kind == "int" and step != int(step):
+        yield Problem(f"step = {step:g}", "It must be a whole number.", "", where)
+    if log and (step is not None or low <= 0):
+        what = f"{name} from {low:g}" + (f" in steps of {step:g}" if step else "")
         why = f"The range of {name} is logarithmic."
         yield Problem(what, why, "Write log: false for a linear one.", where)
     floor, ceiling = _ends(parameter)
-    if (
-        not ranged
-        and is_number(declared.default)
-        and not floor <= float(declared.default or 0) <= ceiling
-    ):
-        what = (
-            f"default = {declared.default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
-        )
+    default = declared.default
+    if not declared.ranged and is_number(default) and not floor <= float(default or 0) <= ceiling:
+        what = f"default = {default!r} lies outside of {setting(floor)} to {setting(ceiling)}"
         yield Problem(what, "", "Give low and high as well.", where)
 
 
 def _too_many_epochs(spec: Spec, declared: ParameterSpec, where: str) -> Iterator[Problem]:
     full, most = spec.training.epochs, declared_epochs(spec)
-    values = [
-        v for v in (*(declared.choices or ()), declared.high, declared.default) if is_number(v)
-    ]
-    if full is not None and most is not None and any(float(v or 0) > full for v in values):
-        what = f"{EPOCHS} up to {max(float(v or 0) for v in values):g}"
+    highest = max((float(value) for value in declared.values if is_number(value)), default=0.0)
+    if full is not None and most is not None and highest > full:
+        what = f"{EPOCHS} up to {highest:g}"
         why = f"All trials of a study share one full budget, and training.epochs is {full:g}."
         yield Problem(what, why, "Raise the one, or lower the other.", where)
 
@@ -449,7 +405,7 @@ def _module_problems(
     where: str,
 ) -> Iterator[Problem]:
     """Problems of modules that the model does not have."""
-    choices = [str(c) for c in (*(declared.choices or ()), declared.default) if c is not None]
+    choices = list(map(str, declared.values))
     if name == TARGET_MODULES:
         for choice in choices:
             if is_pattern(choice) and (wrong := _pattern_error(choice)):
@@ -487,7 +443,7 @@ def _pattern_error(choice: str) -> str:
 
 def _missing_optimizers(declared: ParameterSpec, facts: Facts, where: str) -> Iterator[Problem]:
     machine = facts.hardware
-    for choice in [str(c) for c in (*(declared.choices or ()), declared.default) if c is not None]:
+    for choice in map(str, declared.values):
         package = _package(choice)
         if "paged" in choice and machine.device == "cpu":
             why = "Paged states need the unified memory of an NVIDIA GPU."
@@ -500,10 +456,8 @@ def _missing_optimizers(declared: ParameterSpec, facts: Facts, where: str) -> It
 
 
 def _package(optimizer: str) -> str:
-    if optimizer in _PACKAGES:
-        return _PACKAGES[optimizer]
-    eight = "8bit" in optimizer or "paged" in optimizer or "lion" in optimizer
-    return "bitsandbytes" if eight else ""
+    eight = any(word in optimizer for word in ("8bit", "paged", "lion"))
+    return _PACKAGES.get(optimizer, "bitsandbytes" if eight else "")
 
 
 def _conflict_problems(book: RuleBook, spec: Spec) -> Iterator[Problem]:
@@ -526,7 +480,7 @@ def declared_warnings(
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejected],
     rated: Mapping[str, RatedStrategies],
-) -> tuple[Reason, ...]:
+) -> Iterator[Reason]:
     """Warnings of ranges beyond the rule book's, and of declarations without effect.
 
     Args:
@@ -543,20 +497,15 @@ def declared_warnings(
                 rules.get(name, strategy.parameters[name].parameter), name, parameter
             ):
                 texts.setdefault(text, []).append(candidate.strategy)
-    reasons = [
-        Reason(
+    for text, strategies in texts.items():
+        yield Reason(
             rule=DECLARED,
             title="Beyond the rule book",
             why=f"{', '.join(dict.fromkeys(strategies))}: {text}",
             source="the request",
         )
-        for text, strategies in texts.items()
-    ]
-    return (
-        *reasons,
-        *_adam_rate_warnings(candidates),
-        *_unused_warnings(spec, candidates, rejected),
-    )
+    yield from _adam_rate_warnings(candidates)
+    yield from _unused_warnings(spec, candidates, rejected)
 
 
 def _divergence_text(rules: Parameter, name: str, parameter: Parameter) -> str:
@@ -578,7 +527,7 @@ def _beyond_text(strategy: BookStrategy, name: str, parameter: Parameter) -> str
     if book_parameter.kind == "categorical":
         allowed = [*(book_parameter.allowed_choices or ()), *(book_parameter.choices or ())]
         values = [v for v in parameter.choices or () if not any(same(a, v) for a in allowed)]
-        bounds = _choices_text(allowed)
+        bounds = "|".join(map(str, allowed))
     else:
         low, high = _ends(book_parameter)
         given = parameter.choices or (parameter.low, parameter.high)

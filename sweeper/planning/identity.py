@@ -46,12 +46,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     weights = sorted([source.title, source.weight] for source in data.sources)
     return Identity(
         model=digest([[typed(model.id), model.revision] for model in facts.models]),
-        data=digest(
-            [
-                data.fingerprint,
-                weights,
-            ]
-        ),
+        data=digest([data.fingerprint, weights]),
         task=digest([facts.task, training.classes_by]),
         split=digest([splits, given.model_dump(mode="json", include=_SPLIT_FIELDS)]),
         space=digest(

@@ -74,8 +74,7 @@ class ModelComparison(FileModel):
 
     def models_of(self, task: Task) -> list[str]:
         """The models to compare for a task."""
-        variants = self.variants_of(task)
-        return [*self.models, *(name for variant in variants for name in variant.models)]
+        return [*self.models, *(name for item in self.variants_of(task) for name in item.models)]
 
 
 @lru_cache(maxsize=1)
@@ -133,13 +132,12 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
 
 
 def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _PlannedOption:
-    scores = {
-        entry.name: entry.scores[model.id]
-        for entry in _benchmarks(facts.task)
-        if model.id in entry.scores
-    }
+    known = [entry for entry in _benchmarks(facts.task) if model.id in entry.scores]
     option = ModelOption(
-        model=model.id, kind=model.kind, parameters=model.parameters, scores=scores
+        model=model.id,
+        kind=model.kind,
+        parameters=model.parameters,
+        scores={entry.name: entry.scores[model.id] for entry in known},
     )
     try:
         plan = plan_with(book, spec, facts.model_copy(update={"models": (model,)}))
@@ -188,12 +186,9 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
     largest = max(left, key=lambda option: option.summary.parameters)
     variants = {name for option in comparison().variants_of(task) for name in option.models}
     least = largest.summary.parameters / _VARIANT_FACTOR
-    preferred = [
-        option
-        for option in left
-        if option.summary.model in variants and option.summary.parameters >= least
-    ]
-    return max(preferred, key=lambda option: option.summary.parameters, default=largest)
+    preferred = [option for option in left if option.summary.model in variants]
+    best = max(preferred, key=lambda option: option.summary.parameters, default=largest)
+    return best if best.summary.parameters >= least else largest
 
 
 def _kind(task: Task) -> _KindRule:
@@ -207,9 +202,6 @@ def _benchmarks(task: Task) -> list[_Benchmark]:
 def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
     file, kind = comparison(), _kind(task)
     reasons = []
-    plan = chosen.plan
-    cpu = plan is not None and not plan.facts.hardware.gpus
-    hours = file.hours.most_on_cpus if cpu else file.hours.most
     if chosen.summary.kind == kind.kind:
         title = f"{kind.kind.capitalize()}s for {task}"
         reasons.append(Reason(rule="model-kind", title=title, why=kind.why, source=kind.source))
@@ -218,8 +210,7 @@ def _reasons(chosen: _PlannedOption, task: Task) -> tuple[Reason, ...]:
             Reason(
                 rule="largest-in-time",
                 title="The largest model whose search is in time",
-                why=f"{file.larger.why} Searches of more than {hours:g} hours are not "
-                "recommended unless a budget allows for them.",
+                why=f"{file.larger.why} {file.hours.why}",
                 source=f"{file.larger.source}; {file.hours.source}",
             )
         )

@@ -47,18 +47,10 @@ def checked_own_trials(
             problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
         declared = book.strategies[trial.strategy].parameters
-        wrong = [
-            problem
-            for name, value in trial.parameters.items()
-            for problem in _problems(
-                candidate,
-                declared.get(name),
-                name,
-                value,
-                spec.places.where(("trials", index, "parameters", name)),
-                epochs,
-            )
-        ]
+        wrong: list[Problem] = []
+        for name, value in trial.parameters.items():
+            at = spec.places.where(("trials", index, "parameters", name))
+            wrong += _problems(candidate, declared.get(name), name, value, at, epochs)
         problems += wrong
         if not wrong:
             values = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sweeper import units
@@ -19,12 +19,7 @@ from sweeper.facts.record import Facts
 from sweeper.hyperparameters import BATCH
 from sweeper.metrics.objectives import objective_of
 from sweeper.objective import Objective
-from sweeper.planning.budget.budget import (
-    MIN_PART_ROWS,
-    in_time,
-    make_budget,
-    with_price,
-)
+from sweeper.planning.budget.budget import MIN_PART_ROWS, in_time, make_budget, with_price
 from sweeper.planning.budget.candidate_costs import TimedCandidate, timed_candidate, workload_of
 from sweeper.planning.budget.sequence_cap import Cap
 from sweeper.planning.budget.trial_budget import epochs_for_steps
@@ -35,11 +30,7 @@ from sweeper.planning.candidates import (
     rated_model,
 )
 from sweeper.planning.costs.corrections import interval_factor
-from sweeper.planning.declared_parameters import (
-    check_declared,
-    declared_epochs,
-    declared_warnings,
-)
+from sweeper.planning.declared_parameters import check_declared, declared_epochs, declared_warnings
 from sweeper.planning.fitting.remedies import nearest_fit
 from sweeper.planning.identity import identity
 from sweeper.planning.own_trials import checked_own_trials
@@ -118,12 +109,11 @@ def _request(book: RuleBook, spec: Spec, facts: Facts) -> _Request:
 def _plan(request: _Request, epochs: float, whole: float) -> Plan:
     book, spec, facts, bases, objective = request
     candidates, rejected = _candidates(request, epochs)
-    own_trials = checked_own_trials(book, spec, candidates, rejected, epochs)
     study = _study(request, candidates, epochs)
     _refuse_weeks(spec, facts, study)
     lead = study.candidates[0]
     base = request.base_of(lead)
-    rules = fired(book, base.values)
+    rules, rated = fired(book, base.values), {item.model.id: item.strategies for item in bases}
     gain = search_gain(study.budget.trials, new_head=bool(base.values["new_head"]))
     return Plan(
         facts=facts,
@@ -134,17 +124,12 @@ def _plan(request: _Request, epochs: float, whole: float) -> Plan:
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
-            *_long_text_warnings(base.cap),
-            *_worker_warnings(spec, facts),
-            *_sharding_warnings(facts, rejected),
-            *_shortened_warnings(epochs, whole),
-            *declared_warnings(
-                book, spec, candidates, rejected, {base.model.id: base.strategies for base in bases}
-            ),
+            *_warnings(spec, facts, base.cap, rejected, (epochs, whole)),
+            *declared_warnings(book, spec, candidates, rejected, rated),
         ),
         advice=notes(rules, base.values, "advice"),
         answers=answers(rules, base.values, study.candidates, rejected),
-        own_trials=own_trials,
+        own_trials=checked_own_trials(book, spec, candidates, rejected, epochs),
         declared=spec.parameters,
         budget=study.budget,
         search_gain=gain.widened(interval_factor(facts, "search-gain")),
@@ -221,7 +206,7 @@ def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) ->
         costs = _costs(request, candidates, epochs, part)
         base = request.base_of(costs[0].candidate)
         workload = workload_of(spec, facts, base.model, epochs, request.objective, part)
-        budget = make_budget(spec, facts, costs, workload, request.objective, part)
+        budget = make_budget(spec, facts, costs, workload, part)
         return _Study(tuple(cost.candidate for cost in costs), budget)
 
     def late(part: int) -> bool:
@@ -290,48 +275,42 @@ def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
     )
 
 
-def _shortened_warnings(epochs: float, whole: float) -> tuple[Reason, ...]:
-    if epochs == whole:
-        return ()
-    return (
-        Reason(
-            rule="budget",
-            title="Shorter trials",
-            why=f"The budget pays for no trial of {units.epochs(whole)} epochs, so that trials "
-            f"have {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
-            source="the request (--budget)",
-        ),
-    )
+def _warnings(
+    spec: Spec, facts: Facts, cap: Cap, rejected: Sequence[Rejected], shortened: tuple[float, float]
+) -> Iterator[Reason]:
+    """Warnings that are not rules'.
 
-
-def _long_text_warnings(cap: Cap) -> tuple[Reason, ...]:
-    if not cap.many:
-        return ()
-    return (
-        Reason(
+    Args:
+        shortened: The epochs of a trial, and those that it has without a budget.
+    """
+    if cap.many:
+        yield Reason(
             rule="sequence-cap",
             title="Long texts are divided" if cap.becomes == "divided" else "Long texts are cut",
             why=f"{cap.longer} of the examples are longer than the cap of {cap.tokens} tokens "
             f"(the longest: {cap.longest:,}) and {IN_WORDS[cap.becomes]} ({cap.why}).",
             source="measured: token lengths of the data",
-        ),
-    )
-
-
-def _worker_warnings(spec: Spec, facts: Facts) -> tuple[Reason, ...]:
+        )
     workers, cores = spec.search.workers or 1, facts.hardware.cpu_cores
     on_cpus = facts.hardware.gpus == 0 and spec.search.executor == "local"
-    if not on_cpus or cores is None or workers <= cores:
-        return ()
-    return (
-        Reason(
+    if on_cpus and cores is not None and workers > cores:
+        yield Reason(
             rule="workers-and-cores",
             title="More workers than cores",
             why=f"{workers} workers would share {cores} cores. More than {cores} save no time, and "
             f"each needs memory for a trial. Give --workers {cores} or fewer.",
             source="detected: cores of this machine",
-        ),
-    )
+        )
+    yield from _sharding_warnings(facts, rejected)
+    epochs, whole = shortened
+    if epochs != whole:
+        yield Reason(
+            rule="budget",
+            title="Shorter trials",
+            why=f"The budget pays for no trial of {units.epochs(whole)} epochs, so that trials "
+            f"have {units.epochs(epochs)}. With less than one, a trial sees a part of the rows.",
+            source="the request (--budget)",
+        )
 
 
 def _sharding_warnings(facts: Facts, rejected: Sequence[Rejected]) -> tuple[Reason, ...]:

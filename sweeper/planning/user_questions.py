@@ -42,12 +42,8 @@ def _cost(candidate: Candidate) -> str:
 
 def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
     """Strategies with low-rank updates first, then those that train the base."""
-    all_traits = [find(name) for name in known_strategies()]
-    compared = [
-        traits
-        for traits in all_traits
-        if traits and (traits.adds == "low-rank" or traits.trains_base)
-    ]
+    traits_of = filter(None, map(find, known_strategies()))
+    compared = [item for item in traits_of if item.adds == "low-rank" or item.trains_base]
     compared.sort(key=lambda traits: traits.trains_base)
     by_name = {c.strategy: c for c in reversed(candidates)}
     parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -28,13 +29,14 @@ class Calibration(Artifact):
 
 
 def versions() -> str:
-    """The version of the installed torch, on which speed depends; empty without torch."""
+    """Torch and packages with GPU kernels, as far as installed: speed depends on their versions."""
     from importlib.metadata import PackageNotFoundError, version  # it loads the email package
 
-    try:
-        return f"torch {version('torch')}"
-    except PackageNotFoundError:
-        return ""
+    installed = []
+    for package in ("torch", "flash-attn", "liger-kernel"):
+        with suppress(PackageNotFoundError):
+            installed.append(f"{package} {version(package)}")
+    return ", ".join(installed)
 
 
 def path_of(processor: str, cores: int) -> Path:

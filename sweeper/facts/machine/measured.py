@@ -74,7 +74,7 @@ def append(measured: Measured, device: str, cores: int) -> Path:
 
 
 def read(device: str, cores: int) -> tuple[Measured, ...]:
-    """The measurements with the installed torch, one record for each set-up, newest first."""
+    """Measurements with these versions of torch and kernels, one for each set-up, newest first."""
     try:
         with path_of(device, cores).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -82,11 +82,11 @@ def read(device: str, cores: int) -> tuple[Measured, ...]:
             lines = file.read().splitlines()
     except OSError:
         return ()
-    entries = []
+    entries, installed = [], versions()
     for line in lines:
         with suppress(ValidationError):
             entries.append(Measured.model_validate_json(line))
-    return _one_per_setup(line_ for line_ in entries if line_.versions == versions())
+    return _one_per_setup(entry for entry in entries if entry.versions == installed)
 
 
 def with_measured(hardware: HardwareFacts, models: Iterable[ModelFacts]) -> HardwareFacts:

@@ -73,10 +73,9 @@ class AgainstForgetting(Remedies):
             return
         copied = None
         if self._strategy.changes_base(config.parameters):
-            base = lent_base.lend(
-                self._strategy.base_dtype(config.setup.precision), will_change=True
-            )
-            copied = frozen_copy(base, config.setup.precision)
+            precision = config.setup.precision
+            base = lent_base.lend(self._strategy.base_dtype(precision), will_change=True)
+            copied = frozen_copy(base, precision)
         self.use(kl_to_base=KLToBase(task, self._strategy, weight, copied))
 
     def measure(self, model: nn.Module, *, at_end: bool) -> Mapping[str, ItemMeasure]:

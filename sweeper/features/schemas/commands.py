@@ -20,7 +20,7 @@ def schema(
     """Print the JSON Schema of a kind of file, or of what a command prints with --json.
 
     Files are sweep.yaml, rules, strategies and parameters. A command is named as it is typed, such
-    as 'data check'. An unknown name lists all of them.
+    as 'data check', or 'rules --json' if files have its name. An unknown name lists all of them.
     """
     import json
     from functools import partial
@@ -36,7 +36,10 @@ def schema(
         "parameters": _schemas.parameters_schema,
     }
     if kind not in schemas:  # the types of answers load what their commands need
-        schemas |= {name: partial(_schemas.answer_schema, name) for name in _schemas.answers()}
+        schemas |= {
+            f"{name} --json" if name in schemas else name: partial(_schemas.answer_schema, name)
+            for name in _schemas.answers()
+        }
     if kind not in schemas:
         raise UsageError(f"there is no schema {kind!r}", fix=near_match(kind, schemas))
     typer.echo(json.dumps(schemas[kind](), indent=2))

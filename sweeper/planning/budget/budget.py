@@ -5,22 +5,16 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from sweeper import units
 from sweeper.errors import SpecError, TooLong
 from sweeper.facts.machine.gpus import list_price
-from sweeper.facts.record import Facts, HardwareFacts
+from sweeper.facts.record import Facts
 from sweeper.features import parts
-from sweeper.objective import Objective
 from sweeper.planning.budget.candidate_costs import TimedCandidate
-from sweeper.planning.budget.study_phases import (
-    StudyPhases,
-    before_workers,
-    download_notes,
-    timing,
-)
+from sweeper.planning.budget.study_phases import StudyPhases, before_workers, download_notes, timing
 from sweeper.planning.budget.trial_budget import RUNGS
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.plans import Budget, Candidate, Duration, PhaseCost
@@ -56,6 +50,10 @@ MIN_PART_ROWS = 20_000
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
+)
+_SPARSE = (
+    "Trials are scored at rungs {rungs} and {all} of {all}: at every one, validation would take "
+    "more than a tenth of a trial."
 )
 _OVERFITS = (
     "Rows are seen more than once, so a trial can overfit. It ends early, with its best "
@@ -125,7 +123,6 @@ def make_budget(
     facts: Facts,
     costs: Sequence[TimedCandidate],
     workload: Workload,
-    objective: Objective,
     part: int | None = None,
 ) -> Budget:
     """The study's budget: its trials, the time of each phase, and its price.
@@ -148,11 +145,22 @@ def make_budget(
     study, trials, trial_notes = _affordable_study(spec, study, share, seconds)
     core = _core_seconds(study, trials, share)
     features = _planned(spec, study, core, seconds)
-    phases = _phases(study, core, features)
-    extra = _extra_seeds(spec, study)
-    with_extra = study.with_confirmation(
-        study.search.finalists, study.search.confirmation_seeds + extra
-    )
+    timed = {
+        name: study.duration(cost.seconds, cost.uncertainty)
+        for name, cost in features.items()
+        if cost.planned
+    }
+    phases = {  # in the order of a run
+        **before_workers(facts),
+        **{name: timed[name] for name in timed if features[name].in_search},
+        **{name: study.duration(seconds) for name, seconds in core.items()},
+        **timed,
+    }
+    finalists, seeds = study.search.finalists, study.search.confirmation_seeds
+    # Where neither time nor the number of trainings was asked for.
+    free = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
+    extra = EXTRA_SEEDS if free and min(finalists, seeds) > 1 else 0
+    with_extra = study.with_confirmation(finalists, seeds + extra)
     for name, most in _core_seconds(with_extra, trials, share).items():
         high = study.duration(most).high
         phases[name] = phases[name].model_copy(update={"high": high})
@@ -161,10 +169,9 @@ def make_budget(
     # A rented machine is paid from its start, so that downloads count too.
     device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
-    usd = [
-        None if price is None else round(end * device_hours * price, 6)
-        for end in (sweep.seconds, sweep.low, sweep.high)
-    ]
+    rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
+    ends = (sweep.seconds, sweep.low, sweep.high)
+    usd = [None if price is None else round(end * device_hours * price, 6) for end in ends]
     return Budget(
         trials=trials,
         rungs=RUNGS,
@@ -180,23 +187,18 @@ def make_budget(
         phases=phases,
         features=features,
         sweep=sweep,
-        finalists=study.search.finalists,
-        confirmation_seeds=study.search.confirmation_seeds,
+        finalists=finalists,
+        confirmation_seeds=seeds,
         extra_seeds=extra,
         gpu_hours=round(sweep.seconds * device_hours, 4),
         cost_usd=usd[0],
         cost_low_usd=usd[1],
         cost_high_usd=usd[2],
         timing=timing(facts, costs),
-        limit_notes=(
-            *_list_price(limit, facts.hardware),
-            *trial_notes,
-            *_part_notes(part, facts),
-            *([] if limit else _long_sweep_notes(sweep, phases.get("refit"))),
-        ),
+        limit_notes=(*trial_notes, *_limit_notes(facts, limit, part, phases)),
         notes=(
             *([_PART] if part else []),
-            *_scored_rungs(workload),
+            *([_SPARSE.format(rungs=rungs, all=RUNGS)] if workload.rung_every > 1 else []),
             *([_OVERFITS] if stops and workload.epochs > 1 else []),
             *download_notes(facts),
             *(note for cost in features.values() for note in cost.notes),
@@ -222,20 +224,6 @@ def _planned(
     return costs
 
 
-def _phases(
-    study: StudyPhases, core: Mapping[str, float], features: Mapping[str, PhaseCost]
-) -> dict[str, Duration]:
-    """The time of every phase, in the order of a run."""
-    timed = {
-        name: study.duration(cost.seconds, cost.uncertainty)
-        for name, cost in features.items()
-        if cost.planned
-    }
-    earlier = {name: timed[name] for name in timed if features[name].in_search}
-    own = {name: study.duration(seconds) for name, seconds in core.items()}
-    return {**before_workers(study.facts), **earlier, **own, **timed}
-
-
 def _plugin_phases(spec: Spec, phases: StudyPhases) -> dict[str, PhaseCost]:
     costs = ((name, plan_phase(spec, phases)) for name, plan_phase in parts.PLAN_PHASE.all())
     return {name: cost for name, cost in costs if cost is not None}
@@ -258,15 +246,6 @@ def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, fl
         "confirmation": study.confirmation(),
         "test": study.test(),
     }
-
-
-def _extra_seeds(spec: Spec, study: StudyPhases) -> int:
-    """Further trainings of each finalist if seeds are most of the noise: none where time or the
-    number of trainings was asked for, or where nothing is compared.
-    """
-    asked = spec.aim.budget is not None or "confirmation_seeds" in spec.search.model_fields_set
-    compared = min(study.search.finalists, study.search.confirmation_seeds) > 1
-    return EXTRA_SEEDS if compared and not asked else 0
 
 
 def _affordable_study(
@@ -295,9 +274,8 @@ def _affordable_study(
     best, most = study, 0
     for finalists, seeds in ((spec.search.finalists, asked), (1, asked), (1, 1)):
         smaller = study.with_confirmation(finalists, seeds)
-        numbers = range(1, wanted + 1)
         trials = bisect.bisect_right(
-            numbers, seconds, key=lambda n: upper(smaller.with_trials(n), n)
+            range(1, wanted + 1), seconds, key=lambda n: upper(smaller.with_trials(n), n)
         )
         if trials > most:
             best, most = smaller, trials
@@ -354,34 +332,34 @@ def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseC
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 
-def _part_notes(part: int | None, facts: Facts) -> tuple[str, ...]:
-    """A note on the verdict of a search on a part of the rows; none for a search on all rows."""
-    if part is None:
-        return ()
-    return (
-        f"The search trains on {part:,} of {facts.data.train_rows:,} rows, and its verdict is "
-        "about these. The winner is then trained once on all rows and scored once.",
-    )
-
-
 def in_time(spec: Spec, budget: Budget) -> bool:
     """Whether all trials lie within the user's budget, and within a day without one."""
     whole = budget.trials == spec.search.trials
     return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
 
 
-def _long_sweep_notes(sweep: Duration, winner: Duration | None) -> tuple[str, ...]:
-    """Why a study takes more than a day, and how to shorten it.
+def _limit_notes(
+    facts: Facts, limit: UserBudget | None, part: int | None, phases: Mapping[str, Duration]
+) -> Iterator[str]:
+    """Notes on the price of a budget, a search on a part, and a study of more than a day.
 
     Args:
-        winner: The training of the winner on all rows, after a search on a part.
+        part: Rows that the search trains on; None for all.
     """
-    if sweep.seconds < LONG_SECONDS:
-        return ()
-    why = ""
-    if winner is not None:
-        why = f", {units.duration(winner.seconds)} of it for the winner on all rows"
-    return (f"More than a day{why}: give --budget 24h, --max-rows, --epochs or a smaller model.",)
+    hardware = facts.hardware
+    if limit is not None and hardware.price_source:
+        price = f"{hardware.price_per_gpu_hour:g} USD an hour for {hardware.name}"
+        yield f"The budget is counted at {price} ({hardware.price_source}); --price gives yours."
+    if part is not None:
+        yield (
+            f"The search trains on {part:,} of {facts.data.train_rows:,} rows, and its verdict is "
+            "about these. The winner is then trained once on all rows and scored once."
+        )
+    if limit is None and Duration.sum(phases.values()).seconds >= LONG_SECONDS:
+        why = ""
+        if (winner := phases.get("refit")) is not None:
+            why = f", {units.duration(winner.seconds)} of it for the winner on all rows"
+        yield f"More than a day{why}: give --budget 24h, --max-rows, --epochs or a smaller model."
 
 
 def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
@@ -396,16 +374,6 @@ def _clock_seconds(limit: UserBudget | None, facts: Facts) -> float | None:
     price = facts.hardware.price_per_gpu_hour
     assert price is not None  # ``with_price`` found it
     return limit.amount / price * 3600 / devices
-
-
-def _scored_rungs(workload: Workload) -> tuple[str, ...]:
-    if workload.rung_every == 1:
-        return ()
-    rungs = ", ".join(str(r) for r in range(workload.rung_every, RUNGS, workload.rung_every))
-    return (
-        f"Trials are scored at rungs {rungs} and {RUNGS} of {RUNGS}: at every one, validation "
-        "would take more than a tenth of a trial.",
-    )
 
 
 def with_price(spec: Spec, facts: Facts) -> Facts:
@@ -427,10 +395,3 @@ def with_price(spec: Spec, facts: Facts) -> Facts:
         )
     update = {"price_per_gpu_hour": price.usd, "price_source": price.source}
     return facts.model_copy(update={"hardware": hardware.model_copy(update=update)})
-
-
-def _list_price(limit: UserBudget | None, hardware: HardwareFacts) -> tuple[str, ...]:
-    if limit is None or not hardware.price_source:
-        return ()
-    price = f"{hardware.price_per_gpu_hour:g} USD an hour for {hardware.name}"
-    return (f"The budget is counted at {price} ({hardware.price_source}); --price gives yours.",)

@@ -30,12 +30,7 @@ from sweeper.planning.budget.trial_budget import (
 from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.device_speed import of_one_worker, possible_machines
 from sweeper.planning.costs.setups import candidate_setup
-from sweeper.planning.costs.trial_seconds import (
-    Clock,
-    Workload,
-    clock_of,
-    fit_seconds,
-)
+from sweeper.planning.costs.trial_seconds import Clock, Workload, clock_of, fit_seconds
 from sweeper.plans import Candidate, Duration, Parameter
 from sweeper.spec import Scalar, Spec
 
@@ -46,12 +41,12 @@ START_SECONDS, BETWEEN_SECONDS = 7.5, 0.5
 _GENERATED_ITEMS = {"cpu": 20, "cuda": 256}
 # Length of an answer as a share of the example, without data.
 _ANSWER_SHARE = 0.5
-_TIMED_PARAMETERS = (BATCH, TARGET_MODULES, OPTIMIZER, MODULES_TO_SAVE)
 
 
 def timed_parameters() -> tuple[str, ...]:
     """The parameters that affect a trial's time, except its epochs."""
-    return *_TIMED_PARAMETERS, *(name for _, names in parts.STEP_PARAMETERS.all() for name in names)
+    of_features = (name for _, names in parts.STEP_PARAMETERS.all() for name in names)
+    return BATCH, TARGET_MODULES, OPTIMIZER, MODULES_TO_SAVE, *of_features
 
 
 class TimedCandidate(NamedTuple):
@@ -211,13 +206,10 @@ def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Sca
 
 
 def _weighted(name: str, parameter: Parameter | None) -> Iterator[tuple[str, float, Scalar | None]]:
-    if parameter is None:
-        yield name, 1.0, None
+    if parameter is None or not parameter.searched or not parameter.choices:
+        yield name, 1.0, None if parameter is None else parameter.default
         return
-    choices = parameter.choices if parameter.searched else None
-    if not choices:
-        yield name, 1.0, parameter.default
-        return
+    choices = parameter.choices
     given = parameter.prior.weights if parameter.prior else None
     weights = given if given and len(given) == len(choices) else (1.0,) * len(choices)
     for choice, weight in zip(choices, weights, strict=True):

@@ -83,18 +83,10 @@ class StudyPhases:
             uncertainty: Factor by which both ends are widened.
         """
         uncertainty *= interval_factor(self.facts, "sweep-time")
-        each = [cost.candidate.duration for cost in self.costs]
-        whole = [duration for duration in each if duration.seconds > 0]
-        low = (
-            min((duration.low / duration.seconds for duration in whole), default=1.0)
-            * _COUNT_FACTORS[0]
-            / uncertainty
-        )
-        high = (
-            max((duration.high / duration.seconds for duration in whole), default=1.0)
-            * _COUNT_FACTORS[1]
-            * uncertainty
-        )
+        each = [cost.candidate.duration for cost in self.costs if cost.candidate.duration.seconds]
+        low = min((duration.low / duration.seconds for duration in each), default=1.0)
+        high = max((duration.high / duration.seconds for duration in each), default=1.0)
+        low, high = low * _COUNT_FACTORS[0] / uncertainty, high * _COUNT_FACTORS[1] * uncertainty
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def parallel(self, seconds: float, jobs: int = 0) -> float:

@@ -32,8 +32,6 @@ TYPICAL_CLASSES = 2
 # arXiv:2006.05987, section 6). A hundred updates are a choice of this project.
 MIN_STEPS, MAX_EPOCHS = 100, 20
 
-# Shares of the full epochs that shorter trials may have; they end at rungs of a full budget.
-_EPOCH_SHARES = (0.25, 0.5)
 _WHY = (
     "A trial may train for all epochs of the full budget or a part of them. If rows are seen more "
     "than once, a shorter trial with its own decay is often better, and costs less."
@@ -132,12 +130,14 @@ def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
 def epoch_choices(epochs: float) -> tuple[float, ...]:
     """Epochs that trials may have: those of a full budget, and a half and a quarter if at least 1.
 
-    They end at rungs of the full budget, so that all trials are compared at the same rungs.
+    Below two epochs, more than a half. They end at rungs of the full budget, so that all trials are
+    compared at the same rungs.
 
-    >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.0)
-    ((1.0, 2.0, 4.0), (1.5, 3.0), (1.0,))
+    >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.6), epoch_choices(1.0)
+    ((1.0, 2.0, 4.0), (1.5, 3.0), (1.2, 1.6), (1.0,))
     """
-    return (*(epochs * share for share in _EPOCH_SHARES if epochs * share >= 1), epochs)
+    shares = (0.25, max(0.5, math.ceil(RUNGS / epochs) / RUNGS))
+    return (*(epochs * share for share in shares if epochs * share >= 1 > share), epochs)
 
 
 def epochs_for_steps(epochs: float, batch: int, train_rows: int) -> float:
@@ -159,13 +159,17 @@ def with_epochs(
     old = parameters.get(EPOCHS)
     if old is None:
         return parameters
-    low, high = min(old.low or epochs, epochs), max(old.high or epochs, epochs)
-    update: dict[str, object] = {"default": epochs, "low": low, "high": high}
+    update: dict[str, object] = {"default": epochs, "low": min(old.low or epochs, epochs)}
+    update["high"] = max(old.high or epochs, epochs)
     choices = epoch_choices(epochs)
     if spec.training.epochs is not None:
         update |= {"source": "the request", "why": "The number that you asked for."}
     elif len(choices) > 1:
         update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
-        update |= {"prior": Prior(weights=(1.0,) * len(choices)), "searched": True, "why": _WHY}
+        weights = (1.0,) * len(choices)
+        if epochs < 2:  # the mean share falls from 1 at one epoch to that of two
+            mean, share = 1.25 - 0.25 * epochs, choices[0] / epochs
+            weights = ((1 - mean) / (mean - share), 1.0)
+        update |= {"prior": Prior(weights=weights), "searched": True, "why": _WHY}
     return parameters | {EPOCHS: old.model_copy(update=update)}

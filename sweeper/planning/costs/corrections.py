@@ -106,30 +106,23 @@ def _correction(
     measured: tuple[Measured, ...],
 ) -> Correction:
     alike = [m for m in measured if _is_comparable(m, model, classes) and m.precision == precision]
-    same = _trials_or_probes(m for m in alike if m.strategy == strategy)
+    same = [m for m in alike if m.strategy == strategy]
+    same = [m for m in same if m.probe is None] or same  # probes lack the Trainer's own time
     trained = _with_time(same) or (_with_time(alike) if gradients_through_base else [])
     scored = [m for m in same if m.seconds_per_item] or [m for m in alike if m.seconds_per_item]
     device = "cpu" if math.isinf(speed.bandwidth) else "cuda"
-    steps = [
-        (m.seconds_per_step or 0.0)
-        / step_seconds(model, measured_setup(m, classes, device), _speed(speed, m, cores))
-        for m in trained
-    ]
-    items = [
-        (m.seconds_per_item or 0.0)
-        / _item_seconds(model, m, classes, device, _speed(speed, m, cores))
-        for m in scored
-    ]
+
+    def setting(m: Measured) -> tuple[Setup, Speed]:
+        own_speed = speed.on(m.threads / cores) if m.threads else speed
+        return measured_setup(m, classes, device), own_speed
+
+    steps = [(m.seconds_per_step or 0.0) / step_seconds(model, *setting(m)) for m in trained]
+    items = [(m.seconds_per_item or 0.0) / _item_seconds(model, m, *setting(m)) for m in scored]
     return Correction(
         training=_mean(steps, trained),
         evaluation=_mean(items, scored),
         source=_source(trained, strategy),
     )
-
-
-def _speed(speed: Speed, measured: Measured, cores: int) -> Speed:
-    """The speed of ``cores`` cores, scaled to the threads of the measurement."""
-    return speed.on(measured.threads / cores) if measured.threads else speed
 
 
 def _is_comparable(measured: Measured, model: ModelFacts, classes: int) -> bool:
@@ -140,20 +133,11 @@ def _is_comparable(measured: Measured, model: ModelFacts, classes: int) -> bool:
     return same and find(measured.strategy) is not None
 
 
-def _trials_or_probes(measured: Iterable[Measured]) -> list[Measured]:
-    """The trials, if there are any, else probes, which lack data loading and the Trainer."""
-    ordered = list(measured)
-    return [m for m in ordered if m.probe is None] or ordered
-
-
 def _with_time(measured: Iterable[Measured]) -> list[Measured]:
     return [m for m in measured if m.seconds_per_step and not m.out_of_memory]
 
 
-def _item_seconds(
-    model: ModelFacts, measured: Measured, classes: int, device: str, speed: Speed
-) -> float:
-    setup = measured_setup(measured, classes, device)
+def _item_seconds(model: ModelFacts, measured: Measured, setup: Setup, speed: Speed) -> float:
     work = evaluation(model, setup, measured.evaluation_batch, measured.mean_length)
     return speed.seconds(work) / measured.evaluation_batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from sweeper.facts.record import ModelFacts
@@ -44,22 +45,14 @@ class StepWork:
     adapters: float = 0.0
 
     def __add__(self, other: StepWork) -> StepWork:
-        return StepWork(
-            self.flops + other.flops,
-            self.bytes + other.bytes,
-            self.layers + other.layers,
-            self.streamed + other.streamed,
-            self.adapters + other.adapters,
-        )
+        return StepWork(*map(operator.add, self._amounts, other._amounts))
 
     def __mul__(self, times: float) -> StepWork:
-        return StepWork(
-            self.flops * times,
-            self.bytes * times,
-            self.layers * times,
-            self.streamed * times,
-            self.adapters * times,
-        )
+        return StepWork(*(amount * times for amount in self._amounts))
+
+    @property
+    def _amounts(self) -> tuple[float, ...]:
+        return self.flops, self.bytes, self.layers, self.streamed, self.adapters
 
 
 def _block_parameters(model: ModelFacts) -> float:

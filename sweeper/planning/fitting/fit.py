@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
-from sweeper.hyperparameters import OPTIMIZER
+from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
@@ -192,9 +192,9 @@ def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Durat
     seconds, others = first[1].seconds, other[1].seconds
     if abs(seconds - others) > 0.005 * others:
         return seconds < others
-    setup, other_setup = first[0].setup, other[0].setup
-    key = (not setup.gradient_checkpointing, setup.micro_batch)
-    return key > (not other_setup.gradient_checkpointing, other_setup.micro_batch)
+    setups = first[0].setup, other[0].setup
+    keys = [(not setup.gradient_checkpointing, setup.micro_batch) for setup in setups]
+    return keys[0] > keys[1]
 
 
 # Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
@@ -234,41 +234,29 @@ def _shapes(
     An optimizer with smaller states comes before a precision without fp32 master weights, and an
     optimizer of last resort after everything else.
     """
-    checkpointing: tuple[bool, ...] = (False, True)
-    if training.gradient_checkpointing is not None:
-        checkpointing = (training.gradient_checkpointing,)
-    if not strategy.gradient_checkpointing:
-        checkpointing = (False,)
-    smaller = [option for option in strategy.smaller_optimizers if not option.last_resort]
-    last = [option for option in strategy.smaller_optimizers if option.last_resort]
+    asked = training.gradient_checkpointing if strategy.gradient_checkpointing else False
+    checkpointing = (False, True) if asked is None else (asked,)
+    smaller = [option.use for option in strategy.smaller_optimizers if not option.last_resort]
+    last = [option.use for option in strategy.smaller_optimizers if option.last_resort]
     kinds = precisions(hardware, training, model.model_type)
     if not strategy.traits.gradients_through_base and hardware.device == "cpu":
         kinds = ("fp32",)  # the untrained base is scored in fp32 too
-    shapes: list[Setup] = []
-    for precision in kinds:
-        option = base.replace(precision=precision)
-        shapes += [option, *(option.replace(optimizer=other.use) for other in smaller)]
-    shapes += [
-        base.replace(precision=precision, optimizer=other.use)
-        for other in last
-        for precision in kinds
-    ]
-    for shape in shapes:
+    order = [(kind, optimizer) for kind in kinds for optimizer in (base.optimizer, *smaller)]
+    order += [(kind, optimizer) for optimizer in last for kind in kinds]
+    for kind, optimizer in order:
+        shape = base.replace(precision=kind, optimizer=optimizer)
         yield tuple(shape.replace(gradient_checkpointing=flag) for flag in checkpointing)
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:
     """A set-up for every micro-batch that divides a device's share of the default batch, largest
     first."""
-    declared = parameters.get("per_device_train_batch_size")
-    share = max((int(declared.default) if declared else 32) // shape.gpus, 1)
-    micro = share
+    declared = parameters.get(BATCH)
+    micro = share = max((int(declared.default) if declared else 32) // shape.gpus, 1)
     while micro >= 1:
         if share % micro == 0:
-            steps = share // micro
-            yield shape.replace(
-                micro_batch=micro, evaluation_batch=micro, gradient_accumulation_steps=steps
-            )
+            batches = {"micro_batch": micro, "evaluation_batch": micro}
+            yield shape.replace(**batches, gradient_accumulation_steps=share // micro)
         micro //= 2
 
 

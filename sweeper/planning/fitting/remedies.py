@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeper import units
@@ -55,8 +55,7 @@ def remedies(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[R
     def fits(**change: Any) -> bool:
         return estimate(model, setup.replace(**change), limit).high_gib <= limit
 
-    has_rank = "r" in setup.traits.parameters()
-    if has_rank and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
+    if "r" in setup.traits.parameters() and (rank := _halved(setup.r, 1, lambda r: fits(r=r))):
         changes.append(Remedy(kind="rank", text=f"ranks up to {rank}"))
     if length := _halved(
         setup.sequence_length, MIN_TOKENS, lambda n: fits(sequence_length=n, evaluation_length=n)
@@ -108,7 +107,7 @@ def scaled(model: ModelFacts, share: float) -> ModelFacts:
     factor = share ** (1 / 3)
     heads = max(round(model.attention_heads * factor), 1)
     ratio = heads / model.attention_heads
-    change: Mapping[str, Any] = {
+    change = {
         "parameters": max(int(model.parameters * share), 1),
         "layers": max(round(model.layers * factor), 1),
         "hidden_size": max(round(model.hidden_size * ratio), 8),
@@ -116,7 +115,7 @@ def scaled(model: ModelFacts, share: float) -> ModelFacts:
         "key_value_heads": max(round(model.key_value_heads * ratio), 1),
         "intermediate_size": max(round(model.intermediate_size * ratio), 8),
     }
-    return model.model_copy(update=dict(change))
+    return model.model_copy(update=change)
 
 
 def _smaller_model(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> list[Remedy]:
@@ -141,11 +140,7 @@ def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
     If none is too large, both are about the most common reason why they cannot be used.
     """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
-    large = [
-        rejection
-        for rejection in rejected
-        if rejection.needs_gib is not None and rejection.peak_gib is not None
-    ]
+    large = [item for item in rejected if None not in (item.needs_gib, item.peak_gib)]
     if not large:
         ((why, _),) = Counter(rejection.reason for rejection in rejected).most_common(1)
         text = f"No strategy can be used for {models} on task {facts.task}: {why.rstrip('.')}."

@@ -121,9 +121,8 @@ def _rated(
         widened = _widened_beyond_default(parameter)
         rated.parameters[name] = widened.model_copy(update={"prior": prior_of(widened)})
     rated.cautions += _disagreements(settings, rated.parameters)
-    if len(rated.cautions) > 1:
-        order = {rule.id: number for number, rule in enumerate(rules)}
-        rated.cautions.sort(key=lambda caution: order[caution.rule])
+    order = {rule.id: number for number, rule in enumerate(rules)}
+    rated.cautions.sort(key=lambda caution: order[caution.rule])
     return rated
 
 
@@ -136,11 +135,10 @@ def _widened_beyond_default(parameter: Parameter) -> Parameter:
         return parameter
     low, high = _number(parameter.low), _number(parameter.high)
     default = float(parameter.default)
-    room = (
-        (default / MIN_ROOM_FACTOR, default * MIN_ROOM_FACTOR)
-        if parameter.log
-        else (default - (high - low) / STDS_IN_RANGE, default + (high - low) / STDS_IN_RANGE)
-    )
+    margin = (high - low) / STDS_IN_RANGE
+    room = default - margin, default + margin
+    if parameter.log:
+        room = default / MIN_ROOM_FACTOR, default * MIN_ROOM_FACTOR
     floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
     update = {}
     if default <= low:
@@ -151,11 +149,7 @@ def _widened_beyond_default(parameter: Parameter) -> Parameter:
 
 
 def _apply(
-    rule: Rule,
-    rated: RatedStrategy,
-    values: Values,
-    settings: _Settings,
-    held_back: _Settings,
+    rule: Rule, rated: RatedStrategy, values: Values, settings: _Settings, held_back: _Settings
 ) -> None:
     name, effects = rated.strategy.name, rule.effects
     if effects.strategies.isdisjoint((name, EVERY)):
@@ -260,22 +254,15 @@ def changed(parameter: Parameter, change: Change, rule: Rule, why: str) -> Param
         allowed = dict.fromkeys((*(parameter.allowed_choices or ()), *change.choices))
         update |= {"choices": change.choices, "allowed_choices": tuple(allowed)}
     if parameter.kind != "categorical":
-        low, high = _range(parameter, change)
-        update |= {"low": low, "high": high}
+        floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
+        ends = change.span or (parameter.low, parameter.high)
+        for name, end in zip(("low", "high"), ends, strict=True):
+            update[name] = _rounded_end(parameter, min(max(_number(end), floor), ceiling))
     update["default"] = _default(parameter, change, update)
     if change.prior is not None:
         update["prior"] = change.prior
     update |= {"source": rule.source, "why": f"{rule.title}: {why}"}
     return parameter.model_copy(update=update)
-
-
-def _range(parameter: Parameter, change: Change) -> tuple[float, float]:
-    floor, ceiling = _number(parameter.allowed_low), _number(parameter.allowed_high)
-    low, high = (
-        _rounded_end(parameter, min(max(_number(end), floor), ceiling))
-        for end in change.span or (parameter.low, parameter.high)
-    )
-    return low, high
 
 
 def _rounded_end(parameter: Parameter, end: float) -> float:
@@ -299,13 +286,11 @@ def _default(parameter: Parameter, change: Change, update: dict[str, object]) ->
 def _away_from_bounds(parameter: Parameter, value: float) -> float:
     """The value, or the nearest one that leaves room for a search on both sides of it."""
     low, high = _number(parameter.low), _number(parameter.high)
-    if parameter.log:
-        middle = math.sqrt(low * high)
-        return min(
-            max(value, min(low * MIN_ROOM_FACTOR, middle)), max(high / MIN_ROOM_FACTOR, middle)
-        )
     middle, margin = (low + high) / 2, (high - low) / STDS_IN_RANGE
-    return min(max(value, min(low + margin, middle)), max(high - margin, middle))
+    inner = low + margin, high - margin
+    if parameter.log:
+        middle, inner = math.sqrt(low * high), (low * MIN_ROOM_FACTOR, high / MIN_ROOM_FACTOR)
+    return min(max(value, min(inner[0], middle)), max(inner[1], middle))
 
 
 def _number(value: object) -> float:
@@ -321,12 +306,8 @@ def prior_of(parameter: Parameter) -> Prior:
         if declared and declared.weights and len(declared.weights) == len(choices):
             return declared
         rest = (1.0 - DEFAULT_SHARE) / max(len(choices) - 1, 1)
-        alone = len(choices) == 1
-        weights = [
-            1.0 if alone else DEFAULT_SHARE if choice == parameter.default else rest
-            for choice in choices
-        ]
-        return Prior(weights=tuple(weights))
+        share = 1.0 if len(choices) == 1 else DEFAULT_SHARE
+        return Prior(weights=tuple(share if c == parameter.default else rest for c in choices))
     low, high = _number(parameter.low), _number(parameter.high)
     if declared and declared.center is not None and low <= declared.center <= high:
         return declared

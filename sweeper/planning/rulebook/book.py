@@ -120,10 +120,8 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             fix = "Check the path, relative to the current folder."
             problems.append(Problem("this folder of rules does not exist", "", fix, given))
     strategy_folders = (shipped / "strategies", *(folder / "strategies" for folder in folders))
-    other_files = tuple(
-        path for path in installed.paths.values() if path.parent not in strategy_folders
-    )
-    strategies = load_strategies(strategy_folders, problems, other_files)
+    others = [path for path in installed.paths.values() if path.parent not in strategy_folders]
+    strategies = load_strategies(strategy_folders, problems, others)
     for name, strategy in strategies.items():
         if name not in installed.paths:
             what = f"no installed package brings the strategy {name!r}"
@@ -143,10 +141,8 @@ def _load(shipped: Path, own: tuple[str, ...]) -> RuleBook:
             rules[rule.id] = rule
     if problems:
         raise RuleError(problems)
-    return RuleBook(
-        tuple(rules.values()),
-        {name: strategy for name, strategy in strategies.items() if strategy},
-    )
+    complete = {name: strategy for name, strategy in strategies.items() if strategy}
+    return RuleBook(tuple(rules.values()), complete)
 
 
 def _rules_in(

@@ -212,7 +212,5 @@ def _comparable(fact: Fact, operator: str, bound: Any) -> bool:
 # The type of a field that holds a condition, and its title in a JSON Schema.
 SCHEMA_MARK = "condition of facts"
 Condition = Annotated[
-    FactComparison | Group,
-    PlainValidator(parse_condition),
-    WithJsonSchema({"title": SCHEMA_MARK}),
+    FactComparison | Group, PlainValidator(parse_condition), WithJsonSchema({"title": SCHEMA_MARK})
 ]

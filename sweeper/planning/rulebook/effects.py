@@ -6,14 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    Strict,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
@@ -66,12 +59,8 @@ class RuleContext(NamedTuple):
     def declared(self, strategy: str) -> list[BookStrategy] | None:
         """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
         names = self.strategies if strategy == EVERY else (strategy,)
-        strategies = [self.strategies[name] for name in names]
-        return (
-            None
-            if None in strategies
-            else [strategy_file for strategy_file in strategies if strategy_file]
-        )
+        strategies = [item for name in names if (item := self.strategies[name])]
+        return strategies if len(strategies) == len(names) else None
 
 
 def _strategy(name: str, info: ValidationInfo) -> str:
@@ -157,9 +146,8 @@ class Gap(FileModel):
         return None if mean is None else Quality(mean=round(mean, 4), sd=self.sd)
 
     def __str__(self) -> str:
-        if self.points_from is None:
-            return f"{self.points:+g} ± {self.sd:g} points"
-        return f"{self.points_from} ± {self.sd:g} points"
+        points = f"{self.points:+g}" if self.points_from is None else str(self.points_from)
+        return f"{points} ± {self.sd:g} points"
 
 
 class Change(FileModel):
@@ -192,9 +180,7 @@ class Change(FileModel):
     def __str__(self) -> str:
         """Range, default and whether it is searched, as far as the rule gives them."""
         parts = [" to ".join(map(setting, self.span))] if self.span else []
-        parts += (
-            [joined([setting(choice) for choice in self.choices], "or")] if self.choices else []
-        )
+        parts += [joined([*map(setting, self.choices)], "or")] if self.choices else []
         if self.default is not None:
             parts.append(f"default {setting(self.default)}")
         curves = {"from": self.low_from, "to": self.high_from, "default": self.default_from}
@@ -219,14 +205,10 @@ class Change(FileModel):
         if declared is None:
             return self
         name = self.parameter
-        open_to_rule = [
-            strategy for strategy in declared if strategy.layer(name) <= info.context.layer
-        ]
-        targets = [
-            strategy.parameters[name] for strategy in open_to_rule if name in strategy.parameters
-        ]
+        open_to_rule = [item for item in declared if item.layer(name) <= info.context.layer]
+        targets = [item.parameters[name] for item in open_to_rule if name in item.parameters]
         if open_to_rule and not targets:
-            names = {parameter for strategy in open_to_rule for parameter in strategy.parameters}
+            names = {parameter for item in open_to_rule for parameter in item.parameters}
             raise fault(f"{self.strategy} has no parameter {name!r}", "", near_match(name, names))
         faults([error for target in targets for error in self._bound_errors(target)])
         return self
@@ -253,11 +235,12 @@ class Change(FileModel):
                 yield (key,), fault(f"{key} leaves the allowed range", why)
         if self.span and not within(self.span, allowed_range):
             yield ("range",), fault(f"range = {listed(self.span)}", why)
-        if self.default is not None:
-            if not within((self.default,), allowed_range):
-                yield ("default",), fault(f"default = {self.default!r}", why)
-            elif self.span and not within((self.default,), self.span):
-                yield ("default",), outside(self.default, self.span)
+        if self.default is None:
+            return
+        if not within((self.default,), allowed_range):
+            yield ("default",), fault(f"default = {self.default!r}", why)
+        elif self.span and not within((self.default,), self.span):
+            yield ("default",), outside(self.default, self.span)
 
 
 CHANGE_KEYS = tuple(
@@ -322,6 +305,5 @@ def fill(text: str, values: Values) -> str:
     Without values the names stay as they are.
     """
     return SLOT.sub(
-        lambda slot: FACTS[slot[1]].text(values[slot[1]]) if slot[1] in values else slot[0],
-        text,
+        lambda slot: FACTS[slot[1]].text(values[slot[1]]) if slot[1] in values else slot[0], text
     )

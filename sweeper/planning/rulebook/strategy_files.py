@@ -8,7 +8,7 @@ by it with another default.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from sweeper import plans
 from sweeper.errors import Problem, near_match
 from sweeper.features.loader import yaml_folders
+from sweeper.hyperparameters import is_number
 from sweeper.memory.setup import OPTIMIZERS
 from sweeper.planning.rulebook.conditions import ALWAYS, Condition
 from sweeper.spec import Scalar
@@ -173,12 +174,7 @@ PARAMETER: TypeAdapter[NumberParameter | ChoiceParameter] = TypeAdapter(BookPara
 
 def within(values: tuple[object, ...], bounds: tuple[float, float]) -> bool:
     """Whether all values are numbers within the bounds."""
-    return all(
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and bounds[0] <= value <= bounds[1]
-        for value in values
-    )
+    return all(is_number(value) and bounds[0] <= value <= bounds[1] for value in values)
 
 
 def outside(default: object, bounds: tuple[float, float]) -> PydanticCustomError:
@@ -269,10 +265,8 @@ class SharedParameters:
                 continue
             documents = [*self.documents, *(() if changed else self.files)]
             if name not in documents:
-                what, fix = (
-                    f"there is no shared parameter {name!r}",
-                    near_match(str(name), documents),
-                )
+                what = f"there is no shared parameter {name!r}"
+                fix = near_match(str(name), documents)
                 where = file.document.where(("parameters", name))
                 problems.append(Problem(what, "", fix, where))
                 continue
@@ -414,7 +408,7 @@ STRATEGY: TypeAdapter[BookStrategy] = TypeAdapter(BookStrategy)
 
 
 def load_strategies(
-    folders: tuple[Path, ...], problems: list[Problem], of_features: tuple[Path, ...] = ()
+    folders: tuple[Path, ...], problems: list[Problem], of_features: Sequence[Path] = ()
 ) -> dict[str, BookStrategy | None]:
     """Every strategy file in these folders; a later folder's file replaces an earlier one's.
 

@@ -57,6 +57,18 @@ def test_trainings_of_one_setup_become_one_record_with_their_medians() -> None:
     assert (found[0].seconds_per_step, found[0].when) == (0.2, "2026-01-03")
 
 
+def test_trainings_before_a_kernel_was_installed_teach_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(one(), "cpu", 4)
+    assert read("cpu", 4)
+    metadata = tmp_path / "flash_attn-2.8.3.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: flash-attn\nVersion: 2.8.3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert read("cpu", 4) == ()
+
+
 def test_other_machines_and_other_versions_teach_nothing() -> None:
     append(one(), "cpu", 2)
     append(one(versions="torch 0.1"), "cpu", 4)

@@ -6,12 +6,21 @@ import jsonschema
 import pytest
 import yaml
 
+from sweeper.features.schemas._schemas import answer_schema, rules_schema
+from sweeper.planning.rulebook.book import rule_book
+
 
 def test_schemas_are_json_schemas(sweeper):
     for kind in ("sweep", "rules", "strategy", "parameters"):
         schema = json.loads(sweeper("schema", kind).out)
         assert schema["$schema"].startswith("https://json-schema.org/")
     assert sweeper("schema", "rule").code == 2
+
+
+def test_rules_are_files_and_a_command(sweeper):
+    of_files = json.loads(sweeper("schema", "rules").out)
+    assert of_files == rules_schema(rule_book())
+    assert json.loads(sweeper("schema", "rules --json").out) == answer_schema("rules")
 
 
 def test_what_a_plan_writes_fits_the_schema_and_a_slip_does_not(sweeper, here):

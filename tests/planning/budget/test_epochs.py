@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_epochs_are_searched_up_to_the_full_budget() -> None:
     assert usual_share(parameter) == pytest.approx((0.25 + 0.5 + 1) / 3)
 
 
-@pytest.mark.parametrize(("epochs", "training"), [(4.0, {"epochs": 4.0}), (1.0, {}), (1.5, {})])
+@pytest.mark.parametrize(("epochs", "training"), [(4.0, {"epochs": 4.0}), (1.0, {}), (1.1, {})])
 def test_epochs_are_fixed_where_they_were_asked_for_or_no_row_would_be_left_out(
     epochs: float, training: dict[str, float]
 ) -> None:
@@ -46,6 +47,20 @@ def test_epochs_are_fixed_where_they_were_asked_for_or_no_row_would_be_left_out(
     assert parameter.default == epochs
     assert usual_share(parameter) == 1.0
     assert usual_share(None) == 1.0
+
+
+def test_the_expected_share_of_trials_has_no_jump_up_to_two_epochs() -> None:
+    spec = Spec.model_validate({"task": "code", "models": [{"id": "7B"}]})
+    shares = []
+    for epochs in (1.0, 1.13, 1.15, 1.33, 1.34, 1.59, 1.61, 1.99, 2.0):
+        parameter = with_epochs({EPOCHS: PARAMETER}, epochs, spec)[EPOCHS]
+        shares.append(usual_share(parameter))
+        assert parameter.choices is None or min(map(float, parameter.choices)) >= 1
+    assert shares[0] == 1
+    assert shares[-1] == pytest.approx(0.75)
+    steps = [before - after for before, after in pairwise(shares)]
+    assert all(0 <= step < 0.1 for step in steps)
+    assert all(step < 0.04 for step in steps[1::2])
 
 
 def test_shorter_trials_are_expected_to_cost_less(scene: Any) -> None:

@@ -132,7 +132,7 @@ def test_a_plan_says_what_it_learned_and_is_a_function_of_its_facts(scene: Any) 
     spec, facts = scene(model="minilm", task="classification", gpu_gib=None)
     plain = make_plan(spec, facts)
     model = facts.models[0]
-    slow = one(shape=shape_of(model), seconds_per_step=60.0)
+    slow = one(shape=shape_of(model), seconds_per_step=2.0)
     hardware = facts.hardware.model_copy(update={"measured": (slow,)})
     taught = facts.model_copy(update={"hardware": hardware})
     again = make_plan(spec, taught)

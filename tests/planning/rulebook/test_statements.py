@@ -317,7 +317,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_changes": {}},
     ),
     "large-models-on-cpu": (
-        {"gpu_gib": None, "hardware": {"memory_gib": 64.0}, "rows": 300},
+        {"gpu_gib": None, "hardware": {"memory_gib": 64.0}, "rows": 300, "search": {"trials": 1}},
         {"gpu_gib": 80.0},
     ),
 }
