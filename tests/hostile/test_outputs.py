@@ -99,7 +99,9 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(call, arguments, tmp_path
     def small():
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
 
-    done = call(*arguments, preexec_fn=small)
+    # Python would leave half a compiled module where it has not compiled one yet.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = call(*arguments, preexec_fn=small, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("error[run-folder]: new"), done.stderr
     assert sorted(tmp_path.iterdir()) == before
