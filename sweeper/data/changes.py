@@ -1,4 +1,4 @@
-"""Changes of the rows of files, as lists that can be applied again."""
+"""Lists of changes to the rows of files, which are written, read and applied."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RowsT = TypeVar("RowsT", bound=DataRows)
 
 @dataclass(frozen=True)
 class ListedChange:
-    """What became of one row of a file, as a line of the change list.
+    """A change to one row of a file: one line of the change list.
 
     Args:
-        remedy: The name of what changed it.
-        action: ``removed`` or ``changed``.
+        remedy: Name of the remedy or method that made the change.
+        action: ``removed``, ``changed``, ``added``, ``rejected`` or ``failed``.
         before: The cells before; only those that changed, unless the row was removed.
-        after: The cells after; empty where the row was removed.
-        after_split: Whether the row was changed after the split, in train alone.
+        after: The cells after; empty if the row was removed.
+        after_split: Whether the change was made after the split, in train alone.
     """
 
     path: str
@@ -39,7 +39,7 @@ class ListedChange:
 
 
 def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
-    """The rows with the changes of a list."""
+    """The rows after the changes, without removed rows."""
     if not changes:
         return data
     by_row: dict[tuple[str, int], list[ListedChange]] = defaultdict(list)
@@ -56,18 +56,18 @@ def apply_changes(data: RowsT, changes: Sequence[ListedChange]) -> RowsT:
 
 
 def change_list(changes: Iterable[ListedChange]) -> str:
-    """The changes as JSON Lines; only those after the split say when they were made."""
+    """The changes as JSON Lines; ``after_split`` is written only where it is true."""
     lines = map(asdict, changes)
     return json_lines({k: v for k, v in line.items() if v is not False} for line in lines)
 
 
 def count_changes(changes: Iterable[ListedChange]) -> Counter[tuple[str, str]]:
-    """Rows by remedy and action, in the order of their first change."""
+    """The number of changes by remedy and action, in the order of first occurrence."""
     return Counter((change.remedy, change.action) for change in changes)
 
 
 def read_changes(path: Path) -> tuple[ListedChange, ...]:
-    """The changes of a list.
+    """The changes in a change list file.
 
     Raises:
         DataError: The file is damaged.

@@ -25,7 +25,7 @@ def check_classes_of_train(parts: Parts, name: str) -> None:
     """Check that train has every class that validation and test have.
 
     Raises:
-        DataError: It does not.
+        DataError: Train lacks a class.
     """
     labels = {example.label or "" for examples in parts.values() for example in examples}
     unseen = sorted(labels - {example.label or "" for example in parts["train"]})
@@ -73,11 +73,12 @@ def check_sizes(parts: Mapping[Split, list[Example]], name: str) -> None:
 
 
 MIN_SHARE_OF_REFERENCES = 0.5
-"""If more rows than this share have an input with several written answers, these are references."""
+"""If more than this share of the rows have an input with several written answers, the answers are
+references, not conflicts."""
 
 MIN_UNEVEN_RATIO = 10
-"""Classes are uneven if the most frequent one has so many times the rows of the least frequent one:
-a model that never names the rare one still has an accuracy above 90% on the two."""
+"""Classes are uneven if the most frequent has at least this many times the rows of the rarest.
+A model that never predicts the rarest still has an accuracy above 90% on the two."""
 
 MIN_VALIDATION_ROWS = 100
 """With fewer validation rows, the 95% interval of an accuracy of 90% is wider than plus or minus
@@ -99,7 +100,7 @@ class LeftOutRows:
 
     Args:
         kind: Code of the fault.
-        path: Their file.
+        path: The file of the rows.
     """
 
     split: Split
@@ -117,7 +118,10 @@ def faults(
 
 
 def warnings(dataset: Dataset) -> tuple[str, ...]:
-    """Warnings about a data set that is small or uneven; a rule warns of few test rows."""
+    """Warnings about uneven classes, numeric labels and few validation rows.
+
+    A rule warns of few test rows.
+    """
     warnings = []
     if dataset.labels:
         counts = Counter(example.label for example in dataset.splits["train"])
@@ -158,7 +162,10 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
 
 
 def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
-    """The left-out rows as a share of the rows that test is or is taken from; else 0."""
+    """The share of left-out rows in the rows that test consists of or is carved from.
+
+    0 for rows of other splits.
+    """
     holds_test = split == ("test" if dataset.origins["test"] == "official" else "train")
     of = len(dataset.splits["test"]) if split == "test" else dataset.rows
     return rows / (of + rows) if holds_test else 0.0

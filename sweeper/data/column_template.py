@@ -1,6 +1,6 @@
-"""Columns that are built from others by a template, as ``{code}\\n\\nInput: {input}``.
+"""Columns that are built from others by a template, such as ``{code}\\n\\nInput: {input}``.
 
-A role's column may be such a template wherever a column's name may stand.
+A template may replace a column's name wherever the column of a role is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 
 
 def placeholders(column: str) -> list[str]:
-    """The columns that a template names; none if it is a column's name itself.
+    """The columns that a template names; empty for a plain column name.
 
     >>> placeholders("{code} {input}"), placeholders("code")
     (['code', 'input'], [])
@@ -27,7 +27,9 @@ def placeholders(column: str) -> list[str]:
 
 
 def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
-    """The table with a column for each template among ``columns`` in place of those it names.
+    """The table with a column for each template in ``columns``.
+
+    Columns that only templates use are removed.
 
     Raises:
         DataError: A template names a column that does not exist.
@@ -77,7 +79,7 @@ def fill_template(fields: Fields, template: str) -> str:
 
 
 def _cell(fields: Fields, name: str) -> object:
-    """A cell, or for ``column.key`` the value under a key of a cell that holds an object."""
+    """A cell, or for ``column.key`` the value under that key in a cell that holds an object."""
     column, _, key = name.partition(".")
     if name in fields or not key:
         return fields.get(name)

@@ -1,4 +1,4 @@
-"""The bytes of one data file, unpacked, and never more of them than memory holds.
+"""Opens and unpacks data files, and refuses content that does not fit into memory.
 
 Only regular files are read: a pipe may never answer, and a device may never end.
 """
@@ -22,8 +22,8 @@ from sweeper import units
 from sweeper.errors import DataError
 
 MEMORY_FACTOR = 9
-"""A file takes so many times its size in memory while it becomes examples. Measured with 200,000
-rows of 250 characters: 8.3 times as CSV, 6.2 times as JSON Lines."""
+"""Memory that a file takes while it becomes examples, in multiples of its size. Measured with
+200,000 rows of 250 characters: 8.3 as CSV, 6.2 as JSON Lines."""
 
 ROW_BYTES = 700
 """Memory of a row besides its text. Measured with three million lines of one character."""
@@ -39,7 +39,7 @@ _CHECK_EVERY_ROWS = 10_000
 CHUNK_BYTES = 2**20
 
 MAX_LINE_BYTES = 64 * 2**20
-"""A longer line is no example: it has 16 million tokens at four characters each."""
+"""A longer line is refused: at four characters a token, it has 16 million tokens."""
 
 
 Item = TypeVar("Item")
@@ -58,13 +58,13 @@ class RandomAccessFile:
 
 
 def file_and_key(path: Path) -> tuple[Path, str]:
-    """The file and the key in it for a path ``FILE/KEY.json``; the path itself without a key."""
+    """File and key of a path ``FILE/KEY.json``; for other paths, the path and an empty key."""
     return (path.parent, path.stem) if path.parent.is_file() else (path, "")
 
 
 @contextmanager
 def open_data_file(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, unpacked if its name ends in ``.gz``.
+    """The opened file, unpacked if its name ends in ``.gz``.
 
     Raises:
         DataError: It cannot be opened or unpacked, or is no regular file.
@@ -107,7 +107,7 @@ def open_data_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def free_bytes() -> int:
-    """The memory that this process can still take."""
+    """Bytes of memory that this process can still allocate."""
     free: int = psutil.virtual_memory().available
     own_limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if own_limit != resource.RLIM_INFINITY:
@@ -123,7 +123,7 @@ class MemoryLimit:
         self._free = free_bytes()
 
     def check(self, size: int, cells: int = 0) -> None:
-        """Check the memory for the bytes that were read so far and their cells.
+        """Check that the bytes and cells that were read so far fit into memory.
 
         Raises:
             DataError: They take more memory than was free at the beginning.
@@ -133,10 +133,10 @@ class MemoryLimit:
 
 
 def while_memory_lasts(items: Iterable[Item], name: str) -> Iterator[Item]:
-    """The same items, for a caller that keeps all of them.
+    """Yields the same items to a caller that keeps all of them.
 
     Raises:
-        DataError: Hardly any memory is free.
+        DataError: Less than ``MIN_FREE_BYTES`` of memory are free.
     """
     for number, item in enumerate(items, start=1):
         if not number % _CHECK_EVERY_ROWS and free_bytes() < MIN_FREE_BYTES:
@@ -145,7 +145,7 @@ def while_memory_lasts(items: Iterable[Item], name: str) -> Iterator[Item]:
 
 
 def out_of_memory(name: str) -> DataError:
-    """The error that says that rows do not fit into memory."""
+    """The error for rows that do not fit into memory."""
     return DataError(
         f"the rows do not fit into memory, of which {units.gib(free_bytes() / 2**30)} are free",
         why=f"A row takes about {MEMORY_FACTOR} times its text, and {ROW_BYTES} bytes.",
@@ -156,7 +156,7 @@ def out_of_memory(name: str) -> DataError:
 
 
 def line_too_long(name: str, number: int, size: int) -> DataError:
-    """The error that says that a line is no example."""
+    """The error for a line that is too long for an example."""
     return DataError(
         f"this line has {size / 2**20:,.0f} MiB",
         why=f"No example is longer than {MAX_LINE_BYTES // 2**20} MiB.",

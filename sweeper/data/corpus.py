@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from sweeper.data.examples import Dataset, Example, normalised
 
-# A run of as many words in common means that one text quotes the other: the window of GPT-3's
+# If two texts share a run of this many words, one quotes the other: the window of GPT-3's
 # study of contamination (Brown et al. 2020, arXiv:2005.14165, appendix C).
 WINDOW_WORDS = 13
-# A window in more documents is a phrase of the domain, a notice or a form (same source).
+# A window in more documents is a common phrase, a notice or a form, no quote (same source).
 _MAX_DOCUMENTS_PER_WINDOW = 10
 _WORD = re.compile(r"\w+")
 
@@ -22,14 +22,14 @@ def without_duplicates(rows: tuple[Example, ...]) -> tuple[Example, ...]:
 
 
 def held_out(dataset: Dataset) -> tuple[Example, ...]:
-    """The rows of validation and test, which nothing may be trained on."""
+    """The rows of validation and test, which are never trained on."""
     return (*dataset.splits["validation"], *dataset.splits["test"])
 
 
 def without_held_out_text(
     documents: tuple[Example, ...], held_out_rows: tuple[Example, ...]
 ) -> tuple[Example, ...]:
-    """The documents, texts or rows, that neither are nor quote any of the held-out rows."""
+    """The documents (texts or rows) that neither equal nor quote a held-out row."""
     hashes = {example.content_hash() for example in held_out_rows}
     held_out_texts = {normalised(text) for example in held_out_rows for text in _texts(example)}
     held_out_windows = {

@@ -1,8 +1,8 @@
 """Recognises the roles of a table's columns, and gives the evidence.
 
-A mapping of roles to columns, a form, must fit at least 95% of a sample of the rows. If none does,
-several forms are read row by row, or the one that fits most rows is taken. Formats and columns that
-the user names come first.
+A form maps roles to columns. It must fit at least 95% of a sample of the rows. If none does, each
+row is read in one of several forms, or the form that fits most rows is taken. Formats and columns
+that the user names come first.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sweeper.errors import DataError, Problem, near_match
 from sweeper.spec import DataSpec, Task
 
 SAMPLE_ROWS = 500
-"""Size of the sample, evenly spread over the table; the practice of loaders is about a hundred."""
+"""Rows in the sample, evenly spread over the table. Other loaders take about a hundred."""
 
 MIN_SHARE_BY_NAME = 0.5
 """A format that the names of columns suggest is taken if at least this share of the rows fits it,
-even if none has ``AGREEMENT``."""
+even if no format reaches ``AGREEMENT``."""
 
 _NEEDS: dict[Task, str] = {
     "classification": "a text and a label",
@@ -50,10 +50,10 @@ class Form:
         columns: From a role to its column.
         evidence: Reasons, as sentences.
         templated: Whether the text already holds chat markers.
-        guessed: Whether the roles follow from values, as the columns' names say nothing.
+        guessed: Whether the roles follow from values, as no column has a known name.
         others: Forms of rows that lack these columns, where a file mixes formats.
         gaps: Words such as NA that stand for an empty cell, by column.
-        share: The share of the sample whose columns have values of the right types.
+        share: The share of the sample whose required columns hold the right types or null.
     """
 
     format: str
@@ -66,7 +66,7 @@ class Form:
     share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
-        """The form of one row: this one, unless the row lacks its columns and has another's."""
+        """The form of one row: this one or, if the row lacks its columns, a fitting other one."""
         if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
         return next((form for form in self.others if form.has(fields)), self)
@@ -85,7 +85,7 @@ class Form:
         )
 
     def suits(self, task: Task) -> bool:
-        """Whether the task can be trained on such rows."""
+        """Whether the task can be trained on rows of this form."""
         row_format = formats()[self.format]
         return task in row_format.tasks and not row_format.unsuited(task, self.templated)
 
@@ -114,7 +114,8 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, hyphens."""
+"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values`` and hyphens.
+"""
 
 _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""
@@ -125,7 +126,7 @@ def _null_words(
 ) -> tuple[dict[str, frozenset[str]], list[str]]:
     """The words that stand for an empty cell, by column, and sentences about exceptions.
 
-    A word in more than 5% of the cells of a label or answer column is a value.
+    A word in more than 5% of the cells of a label or answer column counts as a value.
     """
     if data_suffix(Path(table.name)) not in _FILES_WITHOUT_NULL:
         return {}, []
@@ -154,11 +155,11 @@ _CODE_TEST_COLUMNS = {"test_setup_code", "entry_point"}
 """Columns that are read for tests of code, besides those with a role."""
 
 INFORMATIVE_WORDS = 3
-"""An unused column with at least so many words per cell on average may be part of the question."""
+"""An unused column with at least this many words per cell on average may belong to the input."""
 
 
 def _unused_columns(table: RowTable, form: Form) -> list[str]:
-    """The columns without a role."""
+    """The columns that are not read at all."""
     used = {name for variant in (form, *form.others) for name in variant.columns.values()}
     used |= _CODE_TEST_COLUMNS | marking_columns()
     return [name for name in table.columns if name not in used]
@@ -194,7 +195,7 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
 
 
 def _names_splits(cells: Iterable[object]) -> bool:
-    """Whether all cells are names of splits, of two splits at least."""
+    """Whether all cells name splits, and at least two different ones."""
     named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
     return None not in named and len(named) > 1
 
@@ -230,9 +231,9 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
 
 
 def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
-    """The form that fits most rows by its columns' names; the other rows are left out.
+    """The form by column names that fits most rows, at least half; the others are left out.
 
-    None if a format has a hint why the values do not fit it, as then all rows mean something else.
+    None if there is none, or if a format's ``hint`` says why the values mean something else.
     """
     if any(row_format.hint(sample) for row_format in _formats_of(task)):
         return None
@@ -243,7 +244,7 @@ def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Tas
 def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     """The commonest of several forms that together fit at least 95% of the rows, else None.
 
-    A single form is not enough, as nothing is known then about the rows that it does not fit.
+    None also for a single form, as nothing is known about the rows that it does not fit.
     """
     rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
     if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(
@@ -362,7 +363,7 @@ def user_columns_of(table: RowTable, spec: DataSpec) -> dict[str, str]:
 def user_format_of(
     spec: DataSpec, user_columns: Mapping[str, str], task: Task, where: str
 ) -> RowFormat | None:
-    """The format that the user named, or that the user's roles of columns imply.
+    """The format that the user named, or that the user's roles imply; None without either.
 
     Raises:
         DataError: There is no format of that name, or the task cannot be trained on it.
@@ -399,7 +400,7 @@ def _unrecognised_error(
     user_format: RowFormat | None,
     forms: Sequence[Form],
 ) -> DataError:
-    """Why no format fits: the columns, the nearest format, and what to write in the spec."""
+    """The error if no format fits: the columns, the nearest format, what to write in the spec."""
     columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
     wanted = (user_format,) if user_format else _formats_of(task)
     why = [f"The task {task} needs {_NEEDS[task]}."] if not user_format else []

@@ -1,4 +1,4 @@
-"""The traces that a wrong encoding leaves in text, and characters that cannot be seen."""
+"""Finds characters that a wrong encoding garbled, and removes invisible ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def is_garbled(text: str) -> bool:
-    """Whether characters of this text were lost before it came here.
+    """Whether a wrong encoding garbled or lost characters of this text.
 
     >>> is_garbled("cafÃ©"), is_garbled("café")
     (True, False)
@@ -27,10 +27,10 @@ U+200D) are letters of Persian and Hindi, and parts of emoji."""
 
 
 def visible(text: str) -> str:
-    """The text without characters that cannot be seen."""
+    """The text without invisible characters."""
     return _INVISIBLE.sub("", text)
 
 
 def without_surrogates(text: str) -> str:
-    """The text with halves of surrogate pairs replaced: no encoder accepts them."""
+    """The text with U+FFFD for halves of surrogate pairs, which no encoder accepts."""
     return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)

@@ -1,4 +1,4 @@
-"""One example, whatever its file looked like, and a data set in its three splits."""
+"""The types of an example, whatever its file's format, and of a data set in three splits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Message:
     """One turn of a conversation.
 
     Args:
-        more: Calls of tools, or the tools themselves, as JSON.
-        trained: Whether the loss includes it, if it is the assistant's (``weight`` of OpenAI).
+        more: Tool calls, available tools, or name and call id of a tool, as JSON; else empty.
+        trained: Whether the loss includes an assistant's turn (``weight`` of OpenAI).
     """
 
     role: MessageRole
@@ -46,17 +46,17 @@ class Example:
     """One row in its canonical form.
 
     Args:
-        key: Hash of the normalised input (hex). Rows that ask the same have the same key,
-            whatever they answer, so that splitting by key keeps them together.
+        key: Hash of the normalised input (hex). Rows with the same input have the same key,
+            whatever their answers, so that splitting by key keeps them together.
         line: 1-based line, or row where the file has no lines, in its source.
         text: Input of a classification, or a whole plain text.
         messages: The conversation; the last message is the assistant's answer.
         templated: ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
-        tests: Code to run after a correct answer, without an error (code tasks).
+        tests: Programs that run without an error after a correct answer (code tasks).
         group: Value of ``data.split_column``; empty without one.
-        source: What its rows and tokens are counted under: the title of its source where there are
-            several, or what a feature calls the rows that it adds to train.
+        source: Name under which rows and tokens are counted: the title of the source if there are
+            several, or a feature's name for rows that it adds to train; else empty.
         made_from: Keys of the rows that it was made from, as far as they are known.
     """
 
@@ -156,7 +156,7 @@ _PARTS = re.compile(
 
 
 def normalised(text: str) -> str:
-    """The text without what does not change its meaning: case, width, runs of white space.
+    """The text for comparison, without differences in case, width and white space.
 
     >>> normalised("  Where IS\\n my card? ")
     'where is my card?'
@@ -168,7 +168,7 @@ def normalised(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """128 bits of BLAKE2b, hex: no two rows of one data set share it by chance."""
+    """BLAKE2b hash of 128 bits (hex), in which no two rows of a data set agree by chance."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
 

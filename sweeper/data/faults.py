@@ -1,4 +1,4 @@
-"""A fault of a data set as plans and reports name it."""
+"""Faults of a data set, as plans and reports show them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Rows that must stay in one split, and the split of each group by its hash alone.
+"""Groups rows that must stay in one split, and gives each group a split by its hash or time.
 
-A group's place depends on nothing but its own content, the shares and the seed. So rows that are
+A group's split by hash depends only on its own content, the shares and the seed. So rows that are
 added later move no old row, unless they join its group.
 """
 
@@ -48,9 +48,9 @@ def by_hash(
 ) -> list[Split]:
     """The split of each row by the hash of its group.
 
-    Rows with the same input or the same value are one group; with ``near``, also those whose inputs
-    are nearly the same, directly or by way of others, which needs rensa. ``shares`` are those of
-    the groups, for each split but train.
+    Rows with the same input or value of ``data.split_column`` are one group; with ``near``, also
+    chains of rows with nearly the same inputs, which needs rensa. ``shares`` are shares of the
+    groups, for each split but train.
     """
     rows = [(row.key, f"value {row.group}" if row.group else row.key) for row in examples]
     groups = _DisjointSets()
@@ -74,7 +74,7 @@ def _join_near(examples: Iterable[Example], joined: _DisjointSets) -> None:
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
-    """The largest difference between a class's share in a split and in all rows.
+    """The largest gap between a class's share in a split and in all rows, with class and split.
 
     >>> widest_gap({"train": ["a", "b"], "test": ["a", "a"]})
     (0.25, 'a', 'train')
@@ -90,7 +90,7 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
 
 
 class _DisjointSets:
-    """Names in disjoint sets."""
+    """Disjoint sets of names (union-find)."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
@@ -120,8 +120,8 @@ class _DisjointSets:
 def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
     """The split of each row by its time: test has the latest rows, validation the ones before.
 
-    Rows of one time, and rows with the same input (by its earliest time), stay together. Rows
-    without a time are trained on.
+    Rows of one time stay together. So do rows with the same input, by its earliest time. Rows
+    without a time are in train.
     """
     earliest: dict[str, float] = {}
     for row in examples:

@@ -1,6 +1,6 @@
-"""What models and data sets of the Hugging Face hub share: ids, and refusals in words.
+"""Shared by models and data sets of the Hugging Face hub: ids, time limits and refusals.
 
-Loads none of the hub's client, which takes a third of the time that a plan may take.
+Imports the hub's client only in functions, as it takes a third of the time that a plan may take.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sweeper.errors import Problem
 
 TIMEOUT_SECONDS = 4.0
-"""How long a plan waits for the hub, name look-up included. A person waits that long once."""
+"""Time limit of one request to the hub."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -26,7 +26,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def answer_in_time(ask: Callable[[], Answer], seconds: float) -> Answer | Problem:
-    """The answer of the hub, or the problem that none came in time."""
+    """The hub's answer, or a problem if none came within ``seconds``."""
     answers: list[Answer] = []
     # In a thread, as a name look-up has no time limit.
     thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
@@ -44,7 +44,7 @@ def _endpoint() -> str:
 
 
 def switched_off(where: str) -> Problem | None:
-    """The problem that the user's settings forbid the network; None if they do not."""
+    """A problem if the user's settings forbid to use the hub, else None."""
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE:
@@ -54,7 +54,7 @@ def switched_off(where: str) -> Problem | None:
 
 
 def refusal(error: BaseException, repository: str, revision: str | None, what: str) -> Problem:
-    """Why the hub does not give a repository, by the error of its client.
+    """The reason for which the hub refuses a repository, from its client's error.
 
     Args:
         what: ``model`` or ``data set``.
@@ -88,7 +88,7 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
 
 
 def progress_class(tell: Callable[[int, int], None]) -> type:
-    """A progress class for the hub's client that only reports megabytes to ``tell``."""
+    """A progress class for the hub's client that only tells ``tell`` megabytes done and in all."""
     # Imported here, as it loads the hub's client.
     from huggingface_hub.utils.tqdm import tqdm
 

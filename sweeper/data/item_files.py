@@ -18,7 +18,7 @@ from sweeper.data.contents import CHUNK_BYTES, MEMORY_FACTOR, ROW_BYTES, RandomA
 from sweeper.data.table import Item, LazySequence, NumberedRow
 
 LARGE_BYTES = 32 * 2**20
-"""Rows of at least this size stay on the disk. Smaller ones take up to 0.3 GiB as lists, nine times
+"""Rows of at least this size in all stay on the disk. Fewer take up to 0.3 GiB as lists, nine times
 their size (``contents.MEMORY_FACTOR``)."""
 
 WRITE_BUFFER_BYTES = 2**16
@@ -26,9 +26,9 @@ WRITE_BUFFER_BYTES = 2**16
 
 
 def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
-    """The rows as a tuple or, if they are large, in an unnamed file that ends with its last use.
+    """The rows as a tuple or, if they are large, in an unnamed file deleted after its last use.
 
-    They are pickled for this process alone: nobody else can open the file.
+    Pickle is safe here, as no other process can open the file.
     """
     pickled = (pickle.dumps(row, pickle.HIGHEST_PROTOCOL) for row in rows)
     first: list[bytes] = []
@@ -51,7 +51,7 @@ def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
 
 @contextmanager
 def item_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that appends an item to a file; where each item begins is in a second file."""
+    """A function that appends an item to a file; a second file stores where each item begins."""
     starts = array("Q", [0])
     with path.open("wb", WRITE_BUFFER_BYTES) as file:
         yield lambda item: starts.append(starts[-1] + file.write(item))
@@ -69,7 +69,7 @@ def stored_items(path: Path, make: Callable[[memoryview], Item]) -> LazySequence
 def items_of(
     file: RandomAccessFile, starts: Sequence[int], make: Callable[[memoryview], Item]
 ) -> LazySequence[Item]:
-    """The items of a file, each made of its bytes when it is accessed.
+    """The items of a file; each is made from its bytes when it is accessed.
 
     Args:
         starts: The position at which each item begins, and the end of the last one.

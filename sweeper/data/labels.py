@@ -24,14 +24,12 @@ MAX_CLASSES = 10_000
 """Common practice: more classes than this are ranked by retrieval, not by a last layer."""
 
 
-# Not the sign of a number: -1 and 1 are two classes.
+# Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.
 _JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
 
 
 def folded(label: str) -> str:
-    """The label without what people write in different ways: case, white space, hyphens.
-
-    Characters that cannot be seen do not count either.
+    """The label without differences in case, white space, hyphens and invisible characters.
 
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
@@ -40,7 +38,7 @@ def folded(label: str) -> str:
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
-    """From labels that only ``other`` has to the spelling of train, where it has exactly one.
+    """From labels that only ``other`` has to their spelling in ``train``, if there is exactly one.
 
     >>> spellings(["Yes", "no"], ["yes", "no", "maybe"])
     {'yes': 'Yes'}
@@ -77,7 +75,7 @@ LabelChanges = dict[tuple[Split, str], str | None]
 def reconcile_labels(
     parts: Mapping[Split, list[Example]], spec: DataSpec
 ) -> tuple[Parts, tuple[DataFault, ...]]:
-    """The rows that can be trained on and scored, and faults that tell what became of the others.
+    """The rows that can be trained on and scored, and faults about changed and left-out rows.
 
     Raises:
         DataError: See ``label_changes``.
@@ -105,10 +103,10 @@ def with_label(changes: LabelChanges, split: Split, example: Example) -> Example
 def label_changes(
     seen: Mapping[Split, SeenLabels], spec: DataSpec
 ) -> tuple[LabelChanges, tuple[DataFault, ...]]:
-    """The changes of labels, and faults that tell them to the user.
+    """The changes of labels, and faults that report them.
 
-    Validation and test take train's spelling of a label. Rows whose label no other row has are left
-    out, and those of validation and test with a label that train does not have.
+    Validation and test take train's spelling of a label. Left out are rows whose label no other
+    row has, and rows of validation and test whose label train lacks.
 
     Raises:
         DataError: Train has fewer than two classes, there are too many, or most rows of a split
@@ -185,13 +183,13 @@ def label_changes(
 
 
 def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
-    """The share of rows with these labels in test, or in train if test is to be taken from it."""
+    """The share of rows with these labels in test, or in train if there is no test yet."""
     rows = (seen.get("test") or seen["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
 
 
 def _refuse_too_many(rows: Counter[str], name: str) -> None:
-    """Refuse more than ``MAX_CLASSES`` classes, and those with fewer than two rows on average."""
+    """Refuse more than ``MAX_CLASSES`` classes, or classes with under two rows on average."""
     if 1 < len(rows) > rows.total() / 2:
         what = f"{len(rows)} different labels in {rows.total()} rows"
         why = "A class needs at least two rows, and most need many more."

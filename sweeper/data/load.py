@@ -1,4 +1,4 @@
-"""Makes a data set of the user's files: finds their form, reads, splits and checks examples."""
+"""Makes a data set from the rows of files: splits and checks their examples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from sweeper.units import plural
 Take = Callable[[Split, Example], None]
 Splits = dict[Split, Sequence[Example]]
 Choose = Callable[[Splits], Splits]
-"""Leaves out rows of the splits."""
+"""A function that leaves out rows of the splits."""
 
 
 def all_rows(splits: Splits) -> Splits:
@@ -47,7 +47,7 @@ def all_rows(splits: Splits) -> Splits:
 def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -> Dataset:
     """The data set of these rows, in three splits.
 
-    Official splits are kept as they are; those that are missing are carved out of train.
+    Official splits are kept as they are; missing ones are carved out of train.
 
     Raises:
         DataError: Nothing can be learnt from the rows.
@@ -68,7 +68,7 @@ def chosen_rows(
     """The rows of each split that ``max_rows`` and ``choose`` leave.
 
     Raises:
-        DataError: Train lacks a class of the others, or one that it had before.
+        DataError: Train lacks a class of another split, or one that it had before.
     """
     splits: Splits = dict(whole)
     if spec.max_rows is not None:
@@ -81,7 +81,7 @@ def chosen_rows(
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The examples of each split, the marked ones of train, and the rows that are left out."""
+    """The examples of each split, those of train marked as made from others, and left-out rows."""
 
     splits: Mapping[Split, list[Example]]
     further: tuple[Example, ...]
@@ -90,7 +90,7 @@ class SplitRows:
 
 
 def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
-    """The split of every example: official splits, and the missing ones carved out of train.
+    """The examples in official splits, and in missing ones that are carved out of train.
 
     Raises:
         DataError: Nothing can be learnt from the rows, or a split would be empty.
@@ -151,7 +151,7 @@ class LeftOut:
 
 
 def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
-    """Give every example to ``take``.
+    """Pass every example to ``take``, and return the rows that are left out.
 
     Raises:
         DataError: Most rows of a split do not have the form, or the column to split by is missing.
@@ -236,7 +236,7 @@ def _missing_shares(official: Set[Split], spec: DataSpec, name: str) -> dict[Spl
 
 
 def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
-    """The column that decides a row's split, or None.
+    """The column that decides a row's split; None if ``data.split_by`` needs none.
 
     Raises:
         DataError: It is needed and not named, or there is no such column.
@@ -293,7 +293,7 @@ def make_dataset(
 def _split_evidence(
     splits: Mapping[Split, Sequence[Example]], missing: Sequence[Split], spec: DataSpec
 ) -> Iterator[str]:
-    """How the missing splits were made, and how class shares differ if they are not stratified."""
+    """Sentences on how missing splits were made and, if not stratified, how class shares differ."""
     how = {
         "stratified": "the hash of the input",
         "hash": "the hash of each group of near duplicates alone",

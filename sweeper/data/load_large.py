@@ -1,9 +1,9 @@
 """The data set of large files: its examples stay on the disk, in a folder that is made once.
 
-Examples are put in the order of their keys without holding them. Rows are divided by the first byte
-of their key, which is a hash: each part is small enough to be sorted in memory, and one part after
-the other gives all rows in order. An example is one line, its key, content hash, split and line
-number in front of its content.
+Examples are sorted by key without holding all of them. They are divided into files by the first
+byte of their key, a hash. Each file is small enough to be sorted in memory, and the files one
+after the other give all examples in order. An example is one line: its key, content hash, split,
+line number and content.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from sweeper.data.table import LazySequence
 from sweeper.spec import DataSpec, Task
 
 _SORTED_FILES = 256
-"""Files that rows are sorted in: at most 256, for the values of a byte; 40 MB each for 10 GB."""
+"""Number of files into which rows are divided, at most 256: 40 MB each for 10 GB."""
 
 _KEY_CHARACTERS = 32
 """Length of a key, and of a content hash."""
@@ -77,7 +77,7 @@ class _SortedRows:
     """The lines of examples in files, each of which is sorted when it is read.
 
     Args:
-        folder: For the files; made here.
+        folder: Folder for the files, which is made here.
         classes: Whether rows have labels, so that each class is split by itself.
     """
 
@@ -137,8 +137,8 @@ def stored_examples(folder: Path, split: Split) -> LazySequence[Example]:
 def load(spec: DataSpec, task: Task) -> Dataset:
     """The data set of a spec, in three splits; that of a large file stays on the disk.
 
-    Rows are read into memory where near duplicates, groups or times divide them, and where some
-    are marked as no originals.
+    All rows are read into memory if ``data.split_by`` is not ``stratified``, or if a column marks
+    rows as made from others.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from. All problems of a stage are
@@ -171,7 +171,7 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
 
 
 def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
-    """Write the splits of a data set and all that is known of it."""
+    """Write the splits of a data set and its record."""
     name = str(spec.path)
     seen = {split: SeenLabels() for split in data.official}
     with closing(_SortedRows(folder / "sorting", data.task == "classification")) as rows:

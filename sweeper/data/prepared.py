@@ -1,4 +1,4 @@
-"""The data set of a spec as training sees it: of one source or several, with what features change.
+"""The data set of a spec as training sees it: one or several sources, with changes by features.
 
 Several sources are read and split one by one, by the same hash, and put together split by split.
 Each row keeps the title of its source. Files stay as they are; every change is listed.
@@ -116,7 +116,7 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
 
 
 def _rows_of_split(parts: Sequence[Dataset], split: Split) -> Iterator[Example]:
-    """The rows of a split in all sources, without rows of train that another source holds out."""
+    """The rows of a split in all sources; train lacks inputs that another source holds out."""
     for part in parts:
         others = (row.key for other in parts if other is not part for row in held_out(other))
         keys = set(others) if split == "train" else set()
@@ -165,7 +165,7 @@ class PreparedData:
 
 
 def changed_by(spec: Spec) -> dict[str, parts.Options]:
-    """The options of features that change rows of this request, by feature."""
+    """The options of those features that change rows of this request, by feature."""
     hooks = (parts.BEFORE_SPLIT, parts.AFTER_SPLIT)
     given = {name: getattr(spec.features, name) for hook in hooks for name, _ in hook.all()}
     return {name: options for name, options in given.items() if options != type(options)()}
@@ -174,13 +174,13 @@ def changed_by(spec: Spec) -> dict[str, parts.Options]:
 def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     """The data set of a spec.
 
-    Features change rows before they are split. Those that choose among all rows, of all sources
-    together, do so after the split and change train alone: without its hard rows, a validation or
-    test split would flatter every model.
+    Features change rows before they are split. Features that choose among the rows of all sources
+    run after the split and change train alone: without its hard rows, a validation or test split
+    would overstate every model's score.
 
     Args:
-        record: The list of changes of the run that this is for. If it exists, it is applied, and
-            no feature is asked again.
+        record: File of the run's list of changes. If it exists, features change no rows: the
+            list is applied.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from.
@@ -228,13 +228,13 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
 
 
 def unchanged_dataset(spec: Spec, record: Path, fingerprint: str | None, why: str) -> Dataset:
-    """The data set of a run, which must have the fingerprint that its plan has.
+    """The data set of a run, which must have the fingerprint in its plan.
 
     Args:
         why: What a change of the data makes impossible, as a sentence.
 
     Raises:
-        DataError: It has another one.
+        DataError: The fingerprint differs.
     """
     dataset = prepared_data(spec, record).dataset
     if dataset.fingerprint != fingerprint:
@@ -250,7 +250,7 @@ def unchanged_dataset(spec: Spec, record: Path, fingerprint: str | None, why: st
 def _rows_in(
     splits: Splits, spec: Spec, sources: Sequence[DataRows]
 ) -> dict[tuple[str, int, str], FileRow]:
-    """The rows that are in some split, each with the name of its split."""
+    """The rows that are in some split, each with its split, by ``_key``."""
     where = {
         _key(example.source, example): split for split, rows in splits.items() for example in rows
     }

@@ -1,4 +1,4 @@
-"""Secrets and personal data in texts, by their forms."""
+"""Finds and replaces secrets and personal data in texts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PATTERNS = {
         r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
     ),
 }
-"""The forms that their issuers document; card numbers and IBANs also by their check digits."""
+"""Patterns that issuers document; card numbers and IBANs must also have valid check digits."""
 
 _EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
 """Names that are reserved for examples (RFC 2606) belong to nobody."""
@@ -42,7 +42,7 @@ PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
 
 _SEARCHED_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
 _LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
-"""In every token; lines without such a word are not searched, which saves 90% of the time."""
+"""Every token has such a word. Pieces without one are not searched, which saves 90% of the time."""
 
 
 def private_in(text: str) -> list[str]:
@@ -51,7 +51,7 @@ def private_in(text: str) -> list[str]:
 
 
 def redacted(text: str) -> str:
-    """The text without secrets and personal data.
+    """The text, in which the kind replaces each secret and each piece of personal data.
 
     >>> redacted("Write to ann@mail.org, card 4111 1111 1111 1111, order 1234 5678 9012 3456")
     'Write to [E-MAIL ADDRESS], card [CARD NUMBER], order 1234 5678 9012 3456'
@@ -75,7 +75,7 @@ def _redact(text: str) -> tuple[str, list[str]]:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    """Kind and text of everything in the form of a service's tokens."""
+    """Kind and text of each access token that a detector finds."""
     pieces = _SEARCHED_PIECE.findall(text) if _LONG_WORD.search(text) else ()
     for piece in filter(_LONG_WORD.search, pieces):
         for detector in _detectors():
@@ -88,8 +88,8 @@ def _detectors() -> tuple[Any, ...]:
     """The detectors of detect-secrets for tokens of a known form; none without the package.
 
     Its detectors of entropy and of IP addresses are left out: in 51,267 rows of twelve public data
-    sets, they report 7 hashes, alphabets and numbers, and the others nothing. That of keywords
-    takes longer than all others together.
+    sets, they report 7 hashes, alphabets and numbers, and the others nothing. The keyword detector
+    is left out, as it takes longer than all others together.
     """
     if not is_installed("detect_secrets"):
         return ()

@@ -41,7 +41,7 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
 
 
 def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
-    """How to read rows, as flags of ``sweeper data``."""
+    """The flags with which ``sweeper data`` reads rows as this spec does."""
     given = {"--task": task, "--data-name": spec.name}
     if spec.format != "auto":
         given["--format"] = spec.format
@@ -52,6 +52,6 @@ def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:
 
 
 def remedy(spec: DataSpec, kind: str, otherwise: str = "Correct these rows in the file.") -> str:
-    """The sentence that names the command which removes a kind of fault, where there is one."""
+    """The sentence with the command that removes a kind of fault; ``otherwise`` if none does."""
     commands = [command for _, mend in parts.MEND_FAULTS.all() if (command := mend(spec, kind))]
     return f"To fix the file: {commands[0]}" if commands else otherwise

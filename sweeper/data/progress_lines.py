@@ -33,7 +33,7 @@ def with_progress(
     Args:
         what: The work, as a person would call it: "reading rows.jsonl".
         total: The amount of work.
-        done_so_far: Tells the amount that is done; the number of items if None.
+        done_so_far: Function that returns the amount done; None to count items.
     """
     begun = last = time.monotonic()
     for count, item in enumerate(items):

@@ -25,7 +25,7 @@ from sweeper.errors import DataError
 from sweeper.spec import DataSpec, Task
 
 LabelNames = Mapping[str, tuple[str, ...]]
-"""Column to the names of its integer classes."""
+"""From a column to the names of its integer classes."""
 
 _GUESSED_TASKS: tuple[Task, ...] = ("classification", "instruction", "domain")
 
@@ -37,7 +37,7 @@ class FileRow:
     Args:
         split: The split of the file.
         line: Line, or row where the file has no lines.
-        fields: The cells; none if the row cannot be read.
+        fields: The cells; empty if the row cannot be read.
         example: The example that the row becomes, or None.
         reason: The reason why there is no example.
         readable: Whether the row could be read.
@@ -60,7 +60,7 @@ class FileRow:
 
     @property
     def input(self) -> str:
-        """The input of the model."""
+        """The input of the model; empty without an example."""
         return self.example.asked if self.example else ""
 
     @property
@@ -81,11 +81,11 @@ class DataRows:
         rows: In the order of the files; those of a large file stay in it.
         forms: From a file to the form of its rows.
         evidence: Sentences on how the files were read.
-        cautions: Sentences on what the user should check about that.
+        cautions: Sentences on what the user should check.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
         label_names: From a column to the names of its numbers.
-        flags: What the command line needs to read them in the same way.
+        flags: The flags with which ``sweeper data`` reads the rows in the same way.
     """
 
     name: str
@@ -153,10 +153,10 @@ def example_or_reason(
 
 
 def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = None) -> DataRows:
-    """All rows of the files of a spec; without a task, for the first that they can be read for.
+    """All rows of the files of a spec. Without a task, the rows decide it.
 
     Args:
-        source: The files, where they are known.
+        source: The files; None for those of the spec.
 
     Raises:
         DataError: A file cannot be read, or its rows are not recognised.
@@ -207,9 +207,9 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
 
 
 def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
-    """The form of train where the columns are there, else the table's own.
+    """Train's form if the table has its columns, else the form detected in the table.
 
-    A column may be there in the plural: several accepted answers where train has one.
+    A column's name may be in the plural: several accepted answers where train has one.
     """
     present = table.columns
     plural = {role: f"{column}s" for role, column in form.columns.items()}
@@ -287,7 +287,7 @@ _CODE_COLUMNS = ("code", "canonical_solution")
 
 
 def _has_programs(table: RowTable, form: Form) -> bool:
-    """Whether most rows have tests, or an answer in a column of code that is no name of a class."""
+    """Whether most rows have tests, or an answer in a code column that is too long for a class."""
     tests, answer = form.columns.get("tests"), form.columns.get("completion")
     rows = list(table.sample(SAMPLE_ROWS))
     with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
@@ -297,10 +297,13 @@ def _has_programs(table: RowTable, form: Form) -> bool:
 
 
 LABEL_SAMPLE_ROWS = 100_000
-"""Labels are counted in so many rows: ten for each of ``labels.MAX_CLASSES`` classes."""
+"""Labels are counted in at most this many rows: ten for each of ``labels.MAX_CLASSES`` classes."""
 
 
 def _has_classes(table: RowTable, form: Form) -> bool:
-    """Whether most labels come in several rows; a column `target` may hold texts as well."""
+    """Whether labels repeat, so that there are two rows a label on average.
+
+    A column `target` may also hold texts.
+    """
     labels = [str(fields.get(form.columns["label"])) for fields in table.sample(LABEL_SAMPLE_ROWS)]
     return len(set(labels)) <= len(labels) / 2

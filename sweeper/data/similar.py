@@ -12,7 +12,7 @@ from sweeper.data.rows import DataRows, FileRow
 from sweeper.extras import install_command, is_installed
 
 MAX_ROWS = 200_000
-"""Only the first so many rows are compared."""
+"""Only this many rows, the first ones, are compared."""
 
 _Row = tuple[int, FileRow, Example]
 
@@ -31,8 +31,8 @@ def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
         if (text := SketchedText.of(f"{row.input} {row.written}")) is None:
             continue
         match = next(earlier.similar_to(text, partial(_same_split_and_label, usable)), None)
-        # Nothing is compared with a row that repeats another: else a chain of small steps from one
-        # question to the next would be left out as a whole.
+        # Rows are not compared with a row that repeats another: else a chain of small changes
+        # from one question to the next would be left out as a whole.
         if match is None:
             earlier.add(usable, text)
         elif match[2].key != example.key:

@@ -1,12 +1,11 @@
 """Splits examples into train, validation and test by the hash of their content.
 
-A row's place depends on what it asks, on the seed, and on nothing else: not on its line, not on
-its answer. Rows that ask the same stay together, so no answer can leak.
+Inputs are ordered by a hash of their text and the seed; a row's line does not matter. Rows with
+the same input stay together, so no answer can leak.
 
-Within each class the inputs are put in the order of their hashes; the first ones are for
-validation, the next ones for test, the rest for train. So each class is represented as asked, and
-one with at least three different inputs is in every split (of two, one goes to train and one to
-validation).
+Within each class, the first inputs are for validation, the next ones for test, the rest for train.
+So each class has its share of every split, and a class with at least three different inputs is in
+every split (of two, one goes to train and one to validation).
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ Name = TypeVar("Name", bound=Hashable)
 def carve(
     examples: Iterable[Example], fractions: Mapping[Split, float], seed: int
 ) -> dict[Split, list[Example]]:
-    """Take the splits named in ``fractions`` (shares of the inputs, each > 0) out of ``examples``.
-
-    What is left is ``train``.
-    """
+    """The splits named in ``fractions`` (shares of the inputs, each > 0), and the rest as train."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[example.key].append(example)
@@ -47,7 +43,11 @@ def carve(
 def placement(
     inputs: Iterable[tuple[str, str]], fractions: Mapping[Split, float], seed: int
 ) -> Callable[[str, str], Split]:
-    """The split of each input by its key and class, from the keys and classes of all inputs."""
+    """A function from an input's key and class to its split.
+
+    Args:
+        inputs: Key and class of every input.
+    """
 
     def hash_number(key: str) -> int:
         return int(digest(f"{seed}:{key}")[:16], 16)
@@ -71,15 +71,15 @@ def placement(
 
 
 def class_of(labels: Iterable[str | None]) -> str:
-    """The commonest label of rows that ask the same."""
+    """The commonest label of rows with the same input; empty without labels."""
     counts = Counter(label or "" for label in labels)
     return min(counts, key=lambda label: (-counts[label], label))
 
 
 def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
-    """How many inputs of one class go where: each split gets one before any gets two."""
+    """The number of inputs of one class for each split; each gets one before any gets two."""
     sizes: dict[Split, int] = {}
-    room = inputs - 1  # train never gets nothing
+    room = inputs - 1  # train gets at least one
     for to_come, split in reversed(list(enumerate(reversed(list(fractions))))):
         wanted = max(1, round(inputs * fractions[split]))
         sizes[split] = max(min(wanted, room - to_come), min(1, room))
@@ -90,7 +90,7 @@ def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, in
 def shares(
     rows: int, fractions: Mapping[Split, float], most_rows: int | None
 ) -> dict[Split, float]:
-    """The share of ``rows`` that each split takes: as asked, but no more than ``most_rows`` rows.
+    """The share of ``rows`` that each split takes: as asked, but at most ``most_rows`` rows.
 
     >>> shares(1000, {"test": 0.15}, 2500), shares(1_000_000, {"test": 0.15}, 2500)
     ({'test': 0.15}, {'test': 0.0025})
@@ -115,7 +115,7 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
 
 @dataclass
 class Repeated:
-    """How many rows of the splits repeat others: see ``Dataset.counts``."""
+    """How many rows repeat others, by kind (see ``Dataset.counts``), in all and in test."""
 
     counts: Counter[str] = field(
         default_factory=lambda: Counter(duplicates=0, leakage=0, conflicts=0)
@@ -157,15 +157,15 @@ def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
 
 
 def in_order(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Examples by key; the same content comes in the same order wherever it stood in its file."""
+    """Examples sorted by key, content and line, so that their order in the files does not count."""
     return tuple(sorted(examples, key=lambda e: (e.key, e.content_hash(), e.line)))
 
 
 def sample_rows(examples: Sequence[Example], rows: int, seed: int) -> tuple[Example, ...]:
     """``rows`` of the examples, stratified by class, in their original order.
 
-    Of each class, the first rows in the order of a hash are taken. With one seed, a smaller part
-    lies within a larger one.
+    Of each class, the first rows in the order of a hash are taken. With the same seed, a larger
+    sample contains a smaller one.
     """
     placed = sorted(
         (digest(f"{seed}:{example.key}"), index, example.label)
@@ -185,8 +185,8 @@ def subset(
 ) -> dict[Split, tuple[Example, ...]]:
     """About ``rows`` rows in all, with the proportions of the splits and of their classes.
 
-    Each split and, as far as there is room, each class keeps at least one row; of each class the
-    first rows in key order are taken, so that a smaller subset lies within a larger one.
+    Each split and, as far as there is room, each class keeps at least one row. Of each class, the
+    first rows in key order are taken.
     """
     sizes = proportional({split: len(examples) for split, examples in splits.items()}, rows)
     return {split: _of_classes(splits[split], sizes[split]) for split in splits}
@@ -206,7 +206,7 @@ def _of_classes(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
 def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
     """Whole numbers in the proportion of ``counts`` that add up to ``total``, none above its count.
 
-    Each gets at least one, as far as that goes; the largest come first.
+    Each name gets at least one while the total lasts; the largest counts come first.
 
     >>> proportional({"a": 90, "b": 9, "c": 1}, 10)
     {'a': 8, 'b': 1, 'c': 1}

@@ -18,7 +18,7 @@ NumberedRow = tuple[int, Fields]
 
 
 class BrokenRow(NamedTuple):
-    """A row that cannot be read, with what the file holds there, as far as it is kept."""
+    """A row that cannot be read, with the beginning of its text in the file."""
 
     line: int
     reason: str
@@ -32,7 +32,7 @@ class LazySequence(Sequence[Item]):
     """A sequence whose items are read from a file whenever they are accessed.
 
     Args:
-        size: How many items there are.
+        size: Number of items.
         at: Makes the item at an index.
         stream: Makes all items in order, faster than one by one.
     """
@@ -101,7 +101,7 @@ _MIN_BROKEN_ROWS = 10_000
 """A file with so many broken rows is refused while it is read, if most rows are broken."""
 
 MAX_COLUMNS = 10_000
-"""More columns are not fields of examples. Common practice: spreadsheets end at 16,384."""
+"""A file with more columns is refused. Common practice: spreadsheets end at 16,384."""
 
 
 @dataclass
@@ -158,7 +158,7 @@ class RowTable:
             raise_any([Problem(reason, fix=fix, where=where) for reason, where in places])
 
     def count_rows(self, rows: Iterable[NumberedRow]) -> Iterator[NumberedRow]:
-        """The same rows, which are counted and their columns noted.
+        """Yields the same rows, and notes their number and columns.
 
         Raises:
             DataError: There are too many columns.

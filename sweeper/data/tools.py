@@ -1,7 +1,7 @@
-"""Tool calls in conversations: read from what people write, handed to templates, or as text.
+"""Tool calls in conversations: read from usual forms, passed to templates, or written as text.
 
-A message keeps what it has beside its text as JSON: the calls of an assistant, the name of the tool
-that answers, and, at the system message, the tools that there are.
+A message keeps all but its text as JSON: an assistant's calls, the name of the tool that answers
+or, in the system message, the available tools.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def calls_of(value: object) -> list[dict[str, object]]:
 
 
 def tools_of(value: object) -> list[dict[str, object]]:
-    """The tools of a row in OpenAI's form; none where the cell is empty.
+    """The tools of a row in OpenAI's form; none if the cell is empty.
 
     Raises:
         ValueError: It holds something else.
@@ -93,7 +93,7 @@ def for_template(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], lis
 
 
 def text_with_calls(message: Message) -> str:
-    """The text of a turn with its calls in it."""
+    """The text of a turn with its tools, calls or tool result written out."""
     more = json.loads(message.more) if message.more else {}
     parts = [message.content] if message.content else []
     if tools := more.get("tools"):
@@ -106,7 +106,7 @@ def text_with_calls(message: Message) -> str:
 
 
 def as_text(messages: Sequence[Message]) -> list[Message]:
-    """The whole conversation for a template without tools."""
+    """The conversation as text alone, for a template that cannot write tools."""
     return [
         replace(
             message,
@@ -139,4 +139,4 @@ PROBE = (
 )
 """A conversation that shows whether a template writes tools, calls and results."""
 PROBE_TEXTS = ("probe_tool", "probe_call", "probe_key", "probe result")
-"""Texts of ``PROBE`` that such a template writes."""
+"""Texts of ``PROBE`` that a template with tools writes."""

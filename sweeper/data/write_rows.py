@@ -1,4 +1,4 @@
-"""Rows to files: JSON Lines, JSON, CSV, TSV and Parquet."""
+"""Writes rows to files: JSON Lines, JSON, CSV, TSV and Parquet."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def json_lines(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Fields], columns: Iterable[str] | None = None) -> None:
-    """Write rows one by one; JSON and Parquet files, which have an end, in one piece.
+    """Write rows one by one, but JSON and Parquet files in one piece.
 
     Half of a surrogate pair, which JSON can hold, becomes its escape again.
 
     Args:
-        columns: All names, for files with a line of names; those of all rows if None.
+        columns: All column names, for CSV and TSV; None for the names in the rows.
     """
     suffix = path.suffix.lower()
     if columns is None:
@@ -88,7 +88,7 @@ def writable_suffix(path: Path, source: Path) -> str:
 
 
 def name_in_folder(source: Path) -> str:
-    """The name of a folder's file in the new folder; what cannot be written becomes JSONL."""
+    """The new name of a folder's file; formats that cannot be written become JSONL."""
     plain = source.name.removesuffix(".gz")
     if data_suffix(source) in WRITABLE_SUFFIXES:
         return plain

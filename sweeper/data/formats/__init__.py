@@ -1,4 +1,4 @@
-"""The formats that rows come in: one file each, found by folder."""
+"""The formats of rows: one module each, discovered in this folder."""
 
 TRAINABLE = ("messages", "instruction", "prompt-completion", "translation", "text-label", "text")
 """Names of the formats that some task can be trained on, for conditions of rules. The formats

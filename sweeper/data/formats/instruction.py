@@ -26,7 +26,7 @@ from sweeper.data.formats.turns import (
 
 
 class InstructionRows(RowFormat):
-    """An instruction, what it is about, and the answer."""
+    """An instruction, an optional input, and the answer."""
 
     name = "instruction"
     aliases = ("alpaca",)

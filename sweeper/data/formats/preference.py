@@ -23,7 +23,7 @@ class Preference(RowFormat):
         return {"chosen", "rejected"}
 
     def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
-        """Refuse it with what could be trained on in its place.
+        """Refuse preference data, and say what to train on instead.
 
         Raises:
             DataError: The table holds preference data.

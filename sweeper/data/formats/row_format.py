@@ -22,7 +22,7 @@ from sweeper.plugins import named_classes
 from sweeper.spec import Task
 
 AGREEMENT = 0.95
-"""Share of the rows that must have the form; the practice of loaders."""
+"""Smallest share of rows that must have the form, as in other loaders."""
 
 ColumnNames = Mapping[str, tuple[str, ...]]
 """From a role to the names that its column may have: lower case, earlier ones win."""
@@ -32,7 +32,7 @@ RoleTests = Mapping[str, Callable[[object], bool]]
 
 
 class Unusable(ValueError):
-    """A row that cannot become an example; its text says why, to be counted."""
+    """Raised for a row that cannot become an example; the message is the reason."""
 
 
 EMPTY_ROW = "it is empty"
@@ -79,9 +79,9 @@ class RowFormat:
 
     Attributes:
         name: The name in specs, artifacts and reports.
-        order: Formats are tried in this order, and the first that fits is taken. A
-            question with a context is an instruction before it is a prompt, and no prompt is taken
-            for plain text.
+        order: Position among the formats, which are tried in turn; the first that fits is taken.
+            So a question with a context is an instruction rather than a prompt, and no prompt is
+            taken for plain text.
         tasks: Tasks that can be trained on it; none if it is recognised to be refused.
         columns: A description of its columns, for the docs.
         shapes: The columns it may have, in the order in which they are tried.
@@ -102,7 +102,7 @@ class RowFormat:
 
         Raises:
             EmptyRow: The row has no input or no answer.
-            Unusable: A cell holds something else than the format has there.
+            Unusable: A cell holds a value of the wrong kind.
         """
         raise NotImplementedError
 
@@ -120,19 +120,19 @@ class RowFormat:
     def guessed_shape(
         self, sample: Sequence[Fields], present: Mapping[str, str], user_columns: Mapping[str, str]
     ) -> Shape | None:
-        """A shape that the values suggest, where no shape has the names of the columns."""
+        """A shape that the values suggest if no column names match, or None."""
         return None
 
     def templated(self, sample: Sequence[Fields], columns: Mapping[str, str]) -> bool:
-        """Whether a chat template was applied to the rows before."""
+        """Whether the rows already hold chat markers."""
         return False
 
     def unsuited(self, task: Task, templated: bool) -> str:
-        """Why rows of this format cannot be trained on although the task takes it."""
+        """Why a task of ``tasks`` cannot be trained on such rows; empty if it can."""
         return ""
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """The reason why rows that resemble this format do not have it."""
+        """Why rows that resemble this format do not have it; empty if nothing speaks against it."""
         return ""
 
     def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
@@ -178,7 +178,7 @@ class RawRow:
     gaps: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, role: str) -> object:
-        """The value as the file has it; None where no column plays the role, or a null word."""
+        """The value in the file; None if no column has the role or the cell is a null word."""
         column = self.columns.get(role)
         if column is None:
             return None
@@ -225,7 +225,7 @@ def required_text(value: object) -> str:
 
 
 def is_text(value: object) -> bool:
-    """A string, or a list of strings (paragraphs, or several accepted answers)."""
+    """Whether a value is a string or a list of strings (paragraphs or accepted answers)."""
     if isinstance(value, str):
         return True
     return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)

@@ -1,4 +1,4 @@
-"""Plain text, and text that a chat template was applied to before."""
+"""Plain text, and text with the markers of a chat template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHAT_MARKERS = (
     *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|user|>", "<|assistant|>"),
     *("[INST]", "### Response:"),
 )
-"""Markers of chat templates in a text that one was applied to."""
+"""Markers that chat templates leave in a text."""
 
 
 class TextRows(RowFormat):
@@ -34,12 +34,12 @@ class TextRows(RowFormat):
         return with_markers >= AGREEMENT * len(sample)
 
     def unsuited(self, task: Task, templated: bool) -> str:
-        """Plain text without chat markers does not say where an answer begins."""
+        """Why only the task domain can use plain text without chat markers; else empty."""
         if task == "domain" or templated:
             return ""
         return "is plain text: nothing in it says where an answer begins"
 
 
 def is_templated(text: str) -> bool:
-    """Whether a chat template was applied to this text before."""
+    """Whether this text already holds chat markers."""
     return any(marker in text for marker in CHAT_MARKERS)

@@ -87,7 +87,7 @@ class TextLabel(RowFormat):
         return Shape({"text": (text.lower(),), "label": (label.lower(),)})
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """Says that labels are lists or fractions, which are no classes."""
+        """A sentence about labels that are lists or fractions, not classes; else empty."""
         for name in _CLASS_COLUMNS:
             cells = [fields[name] for fields in sample if fields.get(name) is not None]
             if cells and all(isinstance(cell, list) for cell in cells):

@@ -29,7 +29,7 @@ def is_translation(value: object) -> bool:
 
 
 class Translation(RowFormat):
-    """A text and its translation, in the order in which the first language comes."""
+    """A text and its translation; the first language in the cell is the prompt."""
 
     name = "translation"
     order = 35

@@ -1,4 +1,4 @@
-"""Shared by formats with an answer: turns to messages, an answer to an example."""
+"""Turns as messages and answers as examples, for all formats with an answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ROLES = {name: role for role, names in _NAMES.items() for name in names}
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:
-    """The role of a turn; None for a name that stands for no role."""
+    """The role of a turn; None for an unknown name."""
     return _ROLES.get(_speaker(turn).lower())
 
 
@@ -46,7 +46,7 @@ def _speaker(turn: Mapping[str, object]) -> str:
 
 
 def is_anything(_: object) -> bool:
-    """Accepts every value; what makes no sense is ignored when the row is read."""
+    """Accepts every value; it is checked when the row is read."""
     return True
 
 
@@ -64,7 +64,7 @@ def is_answer(value: object) -> bool:
 
 
 def turns_of(value: object) -> Sequence[Mapping[str, object]] | None:
-    """The turns of a conversation, also out of a JSON string (as CSV exports write it)."""
+    """The turns of a conversation or its JSON string (as in CSV exports); None for others."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         value = parsed_cell(value)
     if not isinstance(value, list) or not value:
@@ -81,7 +81,7 @@ def system_message(row: RawRow) -> tuple[Message, ...]:
 
 
 def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Example:
-    """An example whose answer is a column; of several accepted answers, the first is trained on.
+    """An example with a column's answer; of several accepted answers, the first is trained on.
 
     If the answer only continues the code of the prompt (HumanEval), both together are the answer,
     so that it is a complete program.
@@ -229,7 +229,7 @@ def _message(turn: Mapping[str, object]) -> Message | None:
 
 
 def _content(value: object) -> str:
-    """The text of a turn, also where it is a list of parts."""
+    """The text of a turn; the parts of a list become lines."""
     if not isinstance(value, list):
         return text_of(value)
     texts = []

@@ -1,4 +1,4 @@
-"""Parquet and Arrow to rows, with the class names that the hub stores in the schema.
+"""Reads rows of Parquet and Arrow files, with the class names that `datasets` stores in the schema.
 
 Arrow is a stream, as ``save_to_disk`` of `datasets` writes it, or a file (Feather).
 """
@@ -23,7 +23,7 @@ def read_batches(file: BinaryIO, suffix: str, table: RowTable) -> Iterator[Numbe
     """Rows of a Parquet or Arrow file.
 
     Raises:
-        DataError: It is not whole.
+        DataError: The file is damaged.
     """
     # Imported here, as pyarrow takes a tenth of a second.
     from pyarrow import ArrowException

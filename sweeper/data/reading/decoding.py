@@ -45,7 +45,7 @@ _NON_LATIN_ENCODINGS = (
 out: guessing one would be wrong more often than right."""
 
 _SAMPLE_BYTES = 2**16
-"""The encoding is guessed from so many bytes of lines that are not UTF-8."""
+"""The encoding is guessed from this many bytes of lines that are not UTF-8."""
 
 _SAMPLE_LINES = 100
 
@@ -99,7 +99,7 @@ class TextFile:
             yield line
 
     def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
-        """The lines, of which long ones come in several pieces."""
+        """The lines; those with more than ``size`` characters come in several pieces."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
         number, self._mended_lines = 1, {}

@@ -1,4 +1,4 @@
-"""CSV and TSV to rows: detects delimiter, quoting and header, and reports them.
+"""Reads rows of CSV and TSV files: detects delimiter, quoting and header, and reports them.
 
 Every cell stays a string: "007" is a label, not the number seven.
 """
@@ -34,7 +34,7 @@ MAX_NAME_CHARACTERS = 60
 """A longer cell is not a column's name."""
 
 TITLE_SEARCH_ROWS = 100
-"""Titles above a table are looked for in so many rows."""
+"""Titles above a table are looked for in this many rows."""
 
 Line = TypeVar("Line", bound=Sequence[object])
 
@@ -99,7 +99,7 @@ def read_delimited(text: TextFile, suffix: str, table: RowTable) -> Iterator[Num
 def _sniff(sample: str, suffix: str) -> Dialect:
     """The dialect whose rows agree best on their number of fields.
 
-    Only tabs in TSV are tried without quoting: there, a quotation mark is often just a character.
+    Only TSV is also tried without quoting: there, a quotation mark is often just a character.
     """
     candidates = [Dialect(mark, True) for mark in ("\t,;|" if suffix == ".tsv" else ",;\t|")]
     if suffix == ".tsv":
@@ -161,7 +161,7 @@ def _has_header(lines: list[list[str]]) -> bool:
 
 
 def _is_no_name(cell: str) -> bool:
-    """Whether a cell is too much text or a number, and so no column's name."""
+    """Whether a cell is a number, a sentence or too long, and so no column's name."""
     with suppress(ValueError):
         float(cell)
         return True

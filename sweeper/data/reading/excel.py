@@ -1,4 +1,4 @@
-"""Excel workbooks to rows: the first sheet that holds any, with the names in its first row."""
+"""Reads rows of Excel workbooks: of the first sheet with rows, with the names in its first row."""
 
 from __future__ import annotations
 

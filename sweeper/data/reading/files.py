@@ -89,7 +89,7 @@ def _splits_in_file(path: Path) -> SplitFiles:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """The files in a folder and in its folders, as paths inside it."""
+    """The files in a folder and its subfolders, as paths relative to it."""
     count = 0
     for parent, folders, files in os.walk(folder):
         inside = Path(parent).relative_to(folder)

@@ -1,8 +1,8 @@
 """Data sets of the Hugging Face hub, as files in the hub's own cache.
 
-The rows come as files (Parquet, JSON Lines, CSV, ...), never as a program: a data set that only a
-script can load is read from the hub's conversion to Parquet, or refused. What was listed once
-for a commit is kept, so that later calls and workers ask nobody.
+Only files are read (Parquet, JSON Lines, CSV, ...), and no program is run: a data set that only a
+script can load is read from the hub's conversion to Parquet, or refused. The list of files of a
+commit is stored, so that later calls and workers do not ask the hub again.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class _Listing(Record):
 
 
 def pinned(spec: DataSpec, tell: Tell = lambda _done, _of: None) -> DataSpec:
-    """The spec with the commits that its data sets have now, their files on this machine.
+    """The spec with the present commits of its hub data sets, whose files are downloaded.
 
     Raises:
-        DataError: The hub cannot be reached, does not give it, or it is no set of files.
+        DataError: The hub cannot be reached or refuses a data set, or it has no readable files.
     """
     sources = tuple(_with_commit(source, tell) for source in spec.sources)
     update: dict[str, object] = {"sources": sources}
@@ -97,7 +97,7 @@ def _with_commit(source: _Source, tell: Tell) -> _Source:
 
 
 def hub_files(spec: DataSpec) -> SplitFiles:
-    """The files of each split, on this machine."""
+    """The files of each split, downloaded if needed."""
     return _downloaded_splits(spec, _listing(spec), lambda _done, _of: None)
 
 

@@ -1,4 +1,4 @@
-"""JSON and JSON Lines to rows. The content decides which of them it is, not the file's name."""
+"""Reads rows of JSON and JSON Lines. The content decides; the suffix, if it fits both."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
 
 
 def _document_head(text: TextFile, suffix: str) -> str:
-    """How a document begins: ``[``, ``{``, or with several ``objects``; empty for JSON Lines."""
+    """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty for JSON Lines."""
     head = text.head().lstrip()
     try:
         _, end = _decode(head)
@@ -249,7 +249,7 @@ class _JsonStream:
             self._take(",")
 
     def _take(self, mark: str) -> bool:
-        """Whether this mark comes next, which is consumed then. The empty mark means the end."""
+        """Consume this mark if it comes next, and say whether it did. The empty mark is the end."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
@@ -268,7 +268,7 @@ class _JsonStream:
             )
 
     def _value(self) -> Any:
-        """The value that begins here, which is consumed."""
+        """Consume and return the value that begins here."""
         while True:
             held = len(self._text) - self._position
             if held > MAX_LINE_BYTES:
@@ -295,7 +295,7 @@ class _JsonStream:
         return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
 
     def _read_more(self) -> bool:
-        """Read as much again as is held, and drop the text before the position."""
+        """Read as much again as is held, drop the text before the position; False at the end."""
         parts, size = [self._text[self._position :]], 0
         for piece in self._pieces:
             parts.append(piece)

@@ -142,7 +142,10 @@ def _own_name(path: PurePosixPath) -> str | None:
 
 
 def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
-    """Files by their names. If the top level has a file to train on, subfolders are ignored."""
+    """Files by the split that they name, else by their own name.
+
+    If the top level has a file to train on, subfolders are ignored.
+    """
     top = [name for name in files if "/" not in name]
     for part in (top, files):
         exact: dict[str, list[str]] = {}
@@ -157,7 +160,7 @@ def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
     for name in files:
         stems.setdefault(_stem(PurePosixPath(name)), []).append(name)
     inside = {stem: (_WORD.findall(stem.lower()) or [stem])[0] for stem in stems}
-    # Where two files could be the same split, it is not for us to join them.
+    # Two names that may mean the same split are not joined.
     if len(set(inside.values())) < len(stems):
         return stems
     return {inside[stem]: names for stem, names in stems.items()}
@@ -194,7 +197,7 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitNam
 
 
 def _patterns(given: object) -> dict[str, list[str]]:
-    """Split to patterns, in each of the forms that a card may have."""
+    """From a split to its patterns, in each of the forms that a card may have."""
     if isinstance(given, dict):
         given = [{"split": split, "path": paths} for split, paths in given.items()]
     patterns: dict[str, list[str]] = {}

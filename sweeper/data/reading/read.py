@@ -1,4 +1,4 @@
-"""One file to rows: opens it, and hands it to the reader of its format."""
+"""Reads the rows of one file with the reader of its format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sweeper.extras import install_command, needed_for
 
 
 def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
-    """Plain text: a row of ``text`` for each paragraph, or each line of a text without any."""
+    """Plain text: a row of ``text`` for each paragraph or, if there is only one, each line."""
     filled = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
     several = next(filled, False) and next(filled, False)
     table.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
