@@ -265,10 +265,10 @@ def uncollected_imports() -> Iterator[None]:
 
 def _first_line() -> bytes:
     # Read byte by byte: what follows the request belongs to the function.
-    line = b""
+    line = bytearray()  # bytes would be copied with each one that is added
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
-    return line
+    return bytes(line)
 
 
 def die_with(parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -80,6 +81,17 @@ def test_what_a_function_returns_is_the_answer_whatever_it_prints() -> None:
     request = TemplateTexts(texts=("a \ud800 question",))  # as JSON may escape it
     found = in_child("called:echo", request, TemplateTexts, what="it", threads=3)
     assert found.texts == ("a \ud800 question", "3")
+
+
+def test_a_large_request_takes_time_by_its_size_alone() -> None:
+    request, before = TemplateTexts(texts=("x" * 1_000_000,)), os.times()
+    answer = in_child("called:echo", request, TemplateTexts, what="it")
+    assert len(answer.texts[0]) == 1_000_000
+    used = os.times()
+    # 1 s; half a minute if each byte copied all before it.
+    assert used.children_user + used.children_system < (
+        before.children_user + before.children_system + 15
+    )
 
 
 def test_garbage_is_collected_in_calls_but_not_in_imports() -> None:
