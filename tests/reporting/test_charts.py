@@ -184,7 +184,7 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
     text = draw.clean_svg(raw, 'a "title"', "<what>")
     assert 'data-trial="17"' in text
     assert 'transform="translate(10,20.1)"' in text
-    assert 'd="M0,0L10.1,5.7"' in text
+    assert 'd="M0,0l10.1,5.7"' in text
     assert "&#34;title&#34;" in text
     assert "&lt;what&gt;" in text
     for gone in ("style=", "aria-roledescription", "X-axis", "white", "<text></text>"):

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby, pairwise
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
@@ -280,6 +281,10 @@ _DROPPED_ATTRIBUTES = frozenset({
     "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
     "class", "style", "stroke-miterlimit", "clip-path",
 })  # fmt: skip
+_STYLE_ATTRIBUTES = (
+    "fill", "stroke", "stroke-width", "opacity", "fill-opacity", "stroke-dasharray", "text-anchor",
+    "font-size",
+)  # fmt: skip
 _DEFAULT_ATTRIBUTES = frozenset({
     ("opacity", "1"), ("fill-opacity", "1"), ("stroke-opacity", "1"), ("font-size", "11px"),
     ("transform", "translate(0,0)"), ("transform", ""), ("stroke-dasharray", "1,0"),
@@ -287,6 +292,7 @@ _DEFAULT_ATTRIBUTES = frozenset({
 })  # fmt: skip
 # Values of fill and stroke of invisible elements.
 _INVISIBLE = {(None, None), ("white", None), ("transparent", None)}
+_LINE = re.compile(r"M[-\d.]+,[-\d.]+(L[-\d.]+,[-\d.]+)+")
 _DECIMALS = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 
 
@@ -314,7 +320,7 @@ def _clean(element: ElementTree.Element, group: str) -> None:
     Args:
         group: Class of the innermost enclosing group with a role.
     """
-    kept: list[ElementTree.Element] = []
+    visible_elements: list[ElementTree.Element] = []
     for child in element:
         role = child.get("class", "")
         inner = role if "role-" in role else group
@@ -322,8 +328,30 @@ def _clean(element: ElementTree.Element, group: str) -> None:
         _clean(child, inner)
         if _is_visible(child):
             child.attrib = _attributes(child, inner)
-            kept += child if child.tag == "g" and not child.attrib else [child]
-    element[:] = kept
+            visible_elements += child if child.tag == "g" and not child.attrib else [child]
+    element[:] = [
+        part
+        for style, marks in groupby(visible_elements, key=_style)
+        for part in _group_marks(style, list(marks))
+    ]
+
+
+def _style(element: ElementTree.Element) -> dict[str, str]:
+    kept = {} if element.tag == "g" else element.attrib
+    return {name: value for name, value in kept.items() if name in _STYLE_ATTRIBUTES}
+
+
+def _group_marks(
+    style: Mapping[str, str], marks: list[ElementTree.Element]
+) -> list[ElementTree.Element]:
+    """Marks with one style, moved into a <g> that has the style."""
+    if not style or len(marks) == 1:
+        return marks
+    for mark in marks:
+        mark.attrib = {name: value for name, value in mark.attrib.items() if name not in style}
+    group = ElementTree.Element("g", dict(style))
+    group[:] = marks
+    return [group]
 
 
 def _is_visible(element: ElementTree.Element) -> bool:
@@ -342,11 +370,29 @@ def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
     label = element.get("aria-label", "")
     kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
     for name, value in element.attrib.items():
-        rounded = value if "opacity" in name else _DECIMALS.sub(_rounded, value)
+        rounded = value if "opacity" in name else _round_numbers(value)
+        if name == "d" and _LINE.fullmatch(value):
+            rounded = _relative_path(value)
         if name not in _DROPPED_ATTRIBUTES and (name, rounded) not in _DEFAULT_ATTRIBUTES:
             kept[name] = rounded
     return kept
 
 
-def _rounded(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.1f}".removesuffix(".0")
+def _round_numbers(text: str) -> str:
+    return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
+
+
+def _relative_path(line: str) -> str:
+    """A path in relative coordinates, which are shorter than absolute ones.
+
+    >>> _relative_path("M0,10L10.04,12.5L20,11")
+    'M0,10l10,2.5l10,-1.5'
+    """
+    points = [
+        [round(float(coordinate), 1) for coordinate in pair.split(",")]
+        for pair in line[1:].split("L")
+    ]
+    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
+    return _round_numbers(
+        f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)
+    )
