@@ -61,7 +61,7 @@ def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
 
 
 def _document_head(text: TextFile, suffix: str) -> str:
-    """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty for JSON Lines."""
+    """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty: JSON Lines."""
     head = text.head().lstrip()
     try:
         _, end = _decode(head)
