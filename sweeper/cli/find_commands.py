@@ -1,4 +1,4 @@
-"""Finds the commands in files without importing these.
+"""Finds the commands in files without importing the files.
 
 A command file declares its commands at its top level:
 
@@ -40,7 +40,7 @@ class CommandFile(NamedTuple):
         group: The group of the commands; empty if they have none.
         help: The help text of this group; may be empty.
         order: Position in the help.
-        commands: Command name to the settings that an overview shows, such as its help text.
+        commands: From a command's name to the settings that an overview shows, such as its help.
     """
 
     module: str
@@ -51,7 +51,7 @@ class CommandFile(NamedTuple):
 
 
 class _LazyCommand(TyperCommand):
-    """A command that knows what an overview shows, and imports its file when it is needed."""
+    """A command with the settings that an overview shows; ``load`` imports its file."""
 
     def __init__(self, name: str, file: CommandFile) -> None:
         super().__init__(name, **file.commands[name])

@@ -114,8 +114,7 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values`` and hyphens.
-"""
+"""Words for an empty cell in spreadsheets, pandas and R: most ``na_values`` of pandas, hyphens."""
 
 _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""

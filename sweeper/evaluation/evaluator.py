@@ -1,6 +1,6 @@
 """Scores a model on the items of a split, the same way in every trial and for every baseline.
 
-Items are tokenised once for all trials, and batched by length; those of a large split are stored in
+Items are tokenised once for all trials and batched by length. Items of a large split are stored in
 files.
 """
 
@@ -45,14 +45,14 @@ _ITEMS, _ITEM_TABLE = "items", "about"
 _TOKENISED_TOGETHER = 512
 _ROW = "row"
 MIN_ITEMS_IN_FILE = 10_000
-"""From this number of items on, features are stored in a file; fewer are tokenised in seconds."""
+"""Features of at least this many examples are stored in a file; fewer are tokenised in seconds."""
 
 
 def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
     """A digest of everything that a task's features depend on; None for a slow tokenizer.
 
-    It covers the examples, the tokenizer with its chat template, the length limit, and what else a
-    task may read.
+    It covers the examples, the tokenizer with its chat template, the length limit, and whatever
+    else a task may read.
     """
     backend = getattr(task.tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -214,7 +214,7 @@ class TokenizedSplit:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the model's device."""
+    """The batch on ``device``."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 

@@ -33,7 +33,7 @@ class Sampling:
 
     Args:
         temperature: Divides the logits.
-        top_p: Keeps the most likely tokens up to this mass (arXiv:1904.09751).
+        top_p: Keeps the most likely tokens up to this probability mass (arXiv:1904.09751).
         samples: Number of answers to each prompt.
         seed: Seed of the first batch; later batches have ``seed`` plus their first item's number.
     """
@@ -183,13 +183,13 @@ def answer(
     run_code: bool = False,
     underway: Underway | None = None,
 ) -> ItemAnswers:
-    """Let a model answer the items, and compare with the references.
+    """Let a model answer the items, and compare the answers with the references.
 
     Args:
         examples: The items; each has an answer.
         prompt: Returns the prompt's tokens for an item; ``task.prompt`` if None.
-        sampling: Greedy if None. With several samples, pass@k is given for every k that is a
-            power of ten or their number.
+        sampling: Greedy if None. With several samples, pass@k is computed for every k that is a
+            power of ten or the number of samples.
         run_code: The user's explicit permission to run answers against the items' tests.
 
     Raises:
@@ -277,7 +277,7 @@ def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
 
 @dataclass(frozen=True)
 class ObjectiveScore:
-    """The objective's value and its parts: one number for each scored item, with this mean (see
+    """The objective's value, and one number for each scored item whose mean is the value (see
     ``item_values``)."""
 
     value: float

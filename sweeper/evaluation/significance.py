@@ -22,8 +22,8 @@ CONFIDENCE = 0.95
 # Percentiles at 2.5% then rest on 100 draws, and one comparison takes less than 50 ms.
 RESAMPLES = 4000
 # Degrees of freedom that the mean of all models' seed variances adds to a model's own. Fitted to
-# pairs of recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents), and no
-# difference between models (wellformed). In benchmarks/verdict, 2 finds fewer gains, 8 no more.
+# pairs of recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents); models of
+# wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, 8 no more.
 SHARED_FREEDOM = 4
 # Up to this many distinct values, resamples are drawn as counts of values, not item by item.
 _MAX_DISTINCT = 64
@@ -38,7 +38,7 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
     distribution fifty times faster.
 
     Args:
-        pseudo: Value to the number of pseudo-items with it; ignored if values are many.
+        pseudo: From a value to its number of pseudo-items; ignored if many values are distinct.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if distinct.size > _MAX_DISTINCT:
@@ -109,7 +109,7 @@ class SeedDraws:
 
 
 def seed_draws(spread: SeedSpread | None, rng: np.random.Generator) -> SeedDraws:
-    """Draws from the variance of a mean between seeds; zeros if the variance is None (unknown)."""
+    """Draws from the variance of a mean between seeds; zeros if ``spread`` is None (unknown)."""
     if spread is None or spread.variance == 0:
         return SeedDraws(np.zeros(RESAMPLES), None if spread is None else 0.0, 0.0)
     error = math.sqrt(spread.variance)
@@ -148,7 +148,7 @@ def variance_of_sum(spreads: Sequence[SeedSpread], most: float = math.inf) -> Se
     """The variance of a sum, with degrees of freedom after Welch and Satterthwaite.
 
     Args:
-        most: Upper limit of the degrees of freedom; for estimates that share trainings.
+        most: Upper limit of the degrees of freedom, for variances that share trainings.
     """
     parts = [spread for spread in spreads if spread.variance > 0]
     if not parts:
@@ -230,9 +230,9 @@ class Scores:
 def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
     """The models with ``shared`` set: their variance between seeds shrunk to that of all models.
 
-    Each finalist has few seeds, so that a difference of two means of three seeds has to exceed four
-    standard errors. Models of one task and one kind have similar variances, so that each of them
-    helps to estimate those of the others.
+    With few seeds for each finalist, a difference of two means of three seeds would have to exceed
+    four standard errors. Models of one task and one kind have similar variances, so each helps to
+    estimate the variance of the others.
     """
     trained = {name: scores for name, scores in models.items() if scores.trained}
     own = [scores.seed_spread or SeedSpread(0.0, 0.0) for scores in trained.values()]
@@ -264,7 +264,7 @@ class Estimate:
 
     @property
     def seed_share(self) -> float | None:
-        """The seeds' part of the variance; the rest is the items'. None where unknown."""
+        """The share of the variance that seeds cause; items cause the rest. None if unknown."""
         if self.seed_error is None:
             return None
         whole = self.seed_error**2 + self.item_error**2
@@ -369,7 +369,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def lacking(difference: Estimate) -> Lacking | None:
-    """What there is too little of to claim any difference; None if there is enough."""
+    """Whether there are too few items or seeds to claim any difference; None if enough."""
     if difference.seeds is not None and difference.seeds < MIN_SEEDS:
         return "seeds"
     return "items" if difference.items < MIN_ITEMS else None

@@ -1,4 +1,4 @@
-"""Scores of models on tasks that they were not trained for, item by item, and their files.
+"""Scores of models for each item of tasks that they were not trained for, and their files.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
 ``trial-<n>.json``. A task is identified by a digest of its content, so that only changed tasks are

@@ -108,7 +108,7 @@ _MAX_EXPONENT = 700.0  # math.exp overflows above 709
 
 
 def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
-    """The exponential of the loss per token, which only compares models with the same tokenizer.
+    """The exponential of the loss per token; comparable only between models with one tokenizer.
 
     Args:
         losses: Mean nats per token of each item.
@@ -119,7 +119,7 @@ def perplexity(losses: Sequence[float], tokens: Sequence[float]) -> float:
 
 
 def bits_per_byte(nats: Sequence[float], answer_bytes: Sequence[float]) -> float:
-    """Bits per UTF-8 byte of the answers, which compare models with different tokenizers.
+    """Bits per UTF-8 byte of the answers; comparable between models with different tokenizers.
 
     Args:
         nats: Nats of each item.

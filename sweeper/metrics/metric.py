@@ -72,9 +72,9 @@ def item_values(
 ) -> list[float]:
     """One number for each item; their mean is the metric, their spread gives its standard error.
 
-    A metric over all items together has no values of single items. They are made from its jackknife
-    over groups of items (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11),
-    stretched so that items of a group count as if they were independent. Groups depend on the order
+    For a metric over all items together, the numbers come from its jackknife over groups of items
+    (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11), stretched so that
+    items of a group count as if they were independent. Groups depend on the order
     of items only, so that two models can be compared item by item.
 
     Args:

@@ -1,4 +1,4 @@
-"""The objective that ``sweep.yaml`` names, and all its mistakes."""
+"""The objective that ``sweep.yaml`` names, and checks of it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def objective_of(spec: Spec) -> Objective:
 
 
 def objectives_for(task: str) -> list[str]:
-    """The names of a task's objectives."""
+    """The names of the objectives that fit a task."""
     return [LOSS.name, *(objective_name(m.name) for m in metrics().values() if _fits(m, task))]
 
 

@@ -38,7 +38,7 @@ def fill_in_format(tokenizer: Any) -> FillIn | None:
 
 
 def fill_in(tokenizer: Any, form: FillIn, text: str, seed: str) -> Encoded:
-    """A text with its middle moved to the end, which is the answer.
+    """The tokens of a text with its middle moved to the end, as the answer.
 
     The two cuts are drawn uniformly over the characters, in the order prefix, suffix, middle
     (arXiv:2207.14255, sections 3 and 4.4).

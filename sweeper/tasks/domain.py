@@ -28,12 +28,12 @@ class Domain(Instruction):
         return any(_is_plain(example) for example in self.dataset.splits["train"][:1])
 
     def encode_all(self, examples: Sequence[Example]) -> list[list[Feature]]:
-        """Splits long texts and packs short ones and ends of long ones into shared items.
+        """Splits long texts; packs short texts and ends of long ones into shared items.
 
-        An item is listed with its first text. Texts from different sources share no item, so that
-        trained tokens can be counted by source. The end-of-text token separates texts. The model
-        reads an item as one text, since some strategies, such as prefix tuning, cannot keep packed
-        texts apart.
+        An item is listed with the text that it begins with. Texts from different sources share no
+        item, so that trained tokens can be counted by source. The end-of-text token separates
+        texts. The model reads an item as one text, since some strategies, such as prefix tuning,
+        cannot keep packed texts apart.
         """
         items: list[list[Feature]] = [[] for _ in examples]
         short_pieces: dict[str, list[tuple[int, Sequence[int]]]] = defaultdict(list)
@@ -74,7 +74,7 @@ def _is_plain(example: Example) -> bool:
 
 
 def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
-    """The pieces of each block, by index; no block exceeds ``block_length`` tokens."""
+    """Indices of the pieces in each block of at most ``block_length`` tokens (best fit)."""
     blocks: list[list[int]] = []
     open_blocks: list[tuple[int, int]] = []  # (free tokens, index), sorted
     for number, size in sorted(enumerate(lengths), key=lambda piece: (-piece[1], piece[0])):
@@ -90,7 +90,7 @@ def shared_blocks(lengths: Sequence[int], block_length: int) -> list[list[int]]:
 
 
 def pack_pieces(pieces: Sequence[Sequence[int]]) -> Feature:
-    """A block of pieces, whose positions restart with each piece."""
+    """One item of several pieces; positions restart with each piece."""
     return {
         "input_ids": [token for piece in pieces for token in piece],
         "position_ids": [position for piece in pieces for position in range(len(piece))],

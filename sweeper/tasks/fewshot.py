@@ -24,7 +24,7 @@ from sweeper.tasks.task import (
 )
 from sweeper.tasks.text import TextTask
 
-# It leaves room in short contexts, and is the usual number for small models on MBPP.
+# Leaves room in short contexts; the usual number for small models on MBPP.
 SHOTS = 3
 _BATCH_SIZE = 8
 # The shots are chosen among this many train examples.
@@ -88,7 +88,7 @@ class FewShot:
         return whole[:keep] + whole[keep:][-self.task.sequence_length :]
 
     def _item(self, shot_ids: list[int], shots: list[Message], item: Example) -> Encoded:
-        """The tokens of an item that follow the shots in the whole conversation."""
+        """The tokens of an item after the shots, or alone if the template rewrites the shots."""
         whole = self.task.chat.encode([*shots, *self.task.turns(item)])
         cut = len(shot_ids)
         if whole.ids[:cut] != shot_ids:
@@ -127,7 +127,7 @@ def _turns(task: TextTask, shots: Sequence[Example]) -> tuple[list[Message], lis
 
 
 def _choose(task: TextTask, train: Sequence[Example]) -> tuple[Example, ...]:
-    """The first train examples of at most the median length of ``_SHOT_CANDIDATES``."""
+    """The first ``SHOTS`` of the ``_SHOT_CANDIDATES`` that have at most their median length."""
     candidates = [example for example in train[:_SHOT_CANDIDATES] if example.messages]
     lengths = [len(task.chat.encode(task.turns(example)).ids) for example in candidates]
     median = sorted(lengths)[len(lengths) // 2] if lengths else 0

@@ -50,7 +50,7 @@ class Instruction(TextTask):
         return ids[:keep] + ids[keep + cut_tokens :]
 
     def _encode_templated(self, text: str) -> Encoded:
-        """A text with chat markers, which is not templated again; they tell where answers are."""
+        """The tokens of a text whose chat markers show the answers; no template is applied."""
         markers = family(text)
         spans = answers(text, markers) if markers else ()
         if not spans:

@@ -1,6 +1,6 @@
 """The interface of a task: from examples to tokens, to a loss, and to metrics.
 
-A task knows the data, the tokenizer and the shape of a model's output.
+A task holds the data and the tokenizer, and reads the model's output.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class LossSum:
 
     Args:
         total: Scalar with gradient, in nats.
-        unweighted: The same sum with every class counting alike, as validation has it; None where
-            ``total`` has no class weights.
+        unweighted: The sum with equal class weights, as in validation; None if ``total`` has no
+            class weights.
     """
 
     total: Tensor
@@ -58,10 +58,10 @@ class ItemScores:
     """The scores of the items of one validation batch. All tensors on the CPU.
 
     Args:
-        losses: ``(items,)`` nats: the mean over the item's own ``weights``.
-        weights: ``(items,)`` terms in each mean: 1 for a class decision, answer tokens for text; 0
-            for an item that could not be scored, since its answer exceeds the length limit.
-        outputs: Whatever ``metrics`` needs, each ``(items, ...)``; e.g. ``probabilities``.
+        losses: ``(items,)`` mean loss per term: nats, or bits if terms are bytes.
+        weights: ``(items,)`` terms in each mean: 1 for a class decision, answer tokens or bytes for
+            text; 0 for an item that was not scored, as its answer exceeds the length limit.
+        outputs: Whatever ``metrics`` needs, each ``(items, ...)``; e.g. ``logits``.
     """
 
     losses: Tensor
@@ -79,7 +79,7 @@ def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> Item
 
     Args:
         parts: The scores of each batch.
-        positions: The index in the split of each of their items, batch after batch.
+        positions: The index of each item in the split, batch after batch.
     """
     order, names = torch.tensor(positions).argsort(), parts[0].outputs
     return ItemScores(
@@ -127,12 +127,12 @@ class Evaluation:
     """The scores of a model on the items of one split, in item order.
 
     Args:
-        losses: ``(items,)`` nats per term.
+        losses: ``(items,)`` nats per class decision or token, or bits per byte.
         weights: ``(items,)``; ``loss`` is the mean of ``losses`` with these weights. An item with
             weight 0 was not scored.
         scores: ``(items,)`` the main score of each item: 1 or 0 for accuracy; the loss for
             text.
-        metrics: Over all scored items.
+        metrics: Values over all scored items, by name.
         decisions: The class decisions; None if the task has no classes.
     """
 
@@ -144,7 +144,7 @@ class Evaluation:
 
     @property
     def scored(self) -> NDArray[np.bool_]:
-        """``(items,)`` which items were scored."""
+        """``(items,)`` whether each item was scored."""
         return self.weights > 0
 
     def scored_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
@@ -161,7 +161,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """The validation loss: nats per class decision or per token of the reference answer."""
+        """The mean of ``losses``, weighted with ``weights``: the validation loss."""
         return float(np.average(self.losses, weights=self.weights))
 
 
@@ -276,7 +276,7 @@ class Task(ABC):
         """The training loss of one micro-batch. ``assemble`` made ``model``."""
 
     def loss_terms(self, batch: Batch) -> int:
-        """The number of terms in the training loss of this batch: classes or answer tokens."""
+        """The number of terms in this batch's training loss: class decisions or answer tokens."""
         return int(batch["labels"].ne(-100).sum())
 
     def tokens(self, batch: Batch) -> int:
@@ -296,7 +296,7 @@ class Task(ABC):
         each of these items.
 
         Args:
-            scores: Of the scored items, in item order.
+            scores: Scores of the scored items, in item order.
             examples: The examples of these items.
         """
 

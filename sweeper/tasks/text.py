@@ -36,7 +36,7 @@ _BITS_PER_NAT = 1 / math.log(2)
 
 
 class TextTask(Task):
-    """The base of text tasks: negative log-likelihood per token of the reference answer."""
+    """The base of text tasks; the loss is the negative log-likelihood of the reference answer."""
 
     task_type = "CAUSAL_LM"
 
@@ -78,7 +78,7 @@ class TextTask(Task):
         return features
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
-        """The example cut to ``sequence_length``; one unlabelled token if the answer is longer."""
+        """The item, cut to ``sequence_length``; one unlabelled token if the answer is longer."""
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
         has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":

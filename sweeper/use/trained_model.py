@@ -34,7 +34,7 @@ class Prediction:
 
     Args:
         label: The most likely class; None for a model that generates text.
-        probabilities: Class to probability, most likely first.
+        probabilities: From class to probability, most likely first.
         text: The generated text; None for a classifier.
     """
 
@@ -64,7 +64,7 @@ class Model:
         batch_size: int = BATCH_SIZE,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> list[Prediction]:
-        """Predict for each text.
+        """The prediction for each text.
 
         Args:
             batch_size: Texts in a batch; halved if memory is too small.
@@ -112,7 +112,7 @@ class Model:
         """Predictions in batches of similar lengths, longest first.
 
         Args:
-            examples: Inputs; a last message of the assistant is not read.
+            examples: Inputs; the assistant's last message is not read.
             batch_size: Examples in a batch; halved if memory is too small.
 
         Yields:

@@ -1,7 +1,7 @@
 """Log-likelihoods of several answers to the same prompts.
 
-The prompt is read once for all answers, and so are equal beginnings of answers: 77 class names do
-not cost 77 passes.
+The model reads the prompt once for all answers, and equal beginnings of answers once: 77 class
+names do not cost 77 passes.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def log_likelihoods(
         model: A causal language model, adapted or not, in evaluation mode.
         ids: ``(prompts, tokens)``, padded on the right.
         mask: ``(prompts, tokens)``, 1 on real tokens.
-        prefix: Tokens before every prompt, read by this model, which has no adapter.
+        prefix: Cached tokens before every prompt, for a model without an adapter.
 
     Returns:
         ``(prompts, answers)`` nats in float32, summed over the tokens of an answer.
@@ -121,8 +121,8 @@ def shareable(model: Any, length: int) -> bool:
     This needs a cache, ``position_ids`` as an input, and an attention that takes any mask.
 
     Args:
-        model: Adapted or not.
-        length: Tokens of the prefix, a prompt and all answers.
+        model: A causal language model, adapted or not.
+        length: Number of tokens in the prefix, a prompt and all answers.
     """
     base = _base(model)
     config = getattr(base, "config", None)

@@ -55,8 +55,8 @@ _OUTPUTS_ARE_LOGITS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def _allows_parts(layer: nn.Module) -> bool:
     """Whether the losses can be computed from the output layer for some tokens at a time.
 
-    With a trained output layer it would save nothing: its gradient would be held twice, which is
-    more than the logits. In float16, gradients of an unscaled loss would become zero.
+    False for a trained output layer: its gradient would be held twice, which takes more memory
+    than the logits. False in float16: gradients of an unscaled loss would become zero.
     """
     if type(layer) is not nn.Linear or not _OUTPUTS_ARE_LOGITS.get(layer, True):
         return False
@@ -143,10 +143,10 @@ def logits_at(
     """The model's output with logits of chosen positions only.
 
     Args:
-        positions: ``(positions,)`` of the tokens whose successor is to be predicted, among the
+        positions: ``(positions,)`` indices of the tokens whose successor is predicted, among the
             tokens of all rows.
-        layer_inputs: The output layer's inputs at these tokens, ``(positions, width)``, are
-            appended. Logits are then computed for the first of them only.
+        layer_inputs: List to which the output layer's inputs at these tokens are appended,
+            ``(positions, width)``. Logits are then computed for the first token only.
 
     Returns:
         The model's output, with ``logits`` of shape ``(positions, vocabulary)``.

@@ -1,4 +1,4 @@
-"""Conversations and texts as tokens, marked where they are trained on, within a length limit."""
+"""Conversations and texts as tokens within a length limit, with the spans that are trained on."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class Chat:
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
-        """Tokens of a whole conversation; the assistant's turns of weight 1 are trained on.
+        """Tokens of a whole conversation, trained on in the assistant's turns with ``trained``.
 
         Raises:
             DataError: The template refuses the conversation, or it has no answer.
@@ -375,7 +375,7 @@ def _system_into_user(turns: Sequence[Message]) -> list[Message]:
 
 
 def _without_end(content: str, *ends: str) -> str:
-    """An answer without the end marker that its source wrote."""
+    """An answer without the end marker of the data, if it ends with one of ``ends``."""
     for end in ends:
         if end and content.rstrip().endswith(end):
             return content.rstrip().removesuffix(end)
