@@ -10,9 +10,13 @@ from sweeper.features.parts import record_of
 
 
 def widen(facts: Facts, prediction: str) -> float:
-    """The factor that the ledger gives; that of a sweep comes on top of that of its trials."""
+    """The factor that the ledger gives; that of a sweep comes on top of that of its trials.
+
+    It is 1 for stated hardware, as for each card that ``plan --rent`` compares: the scores are of
+    this machine.
+    """
     record = record_of(facts.features, "ledger", LedgerFacts)
-    factors = record.factors if record else {}
+    factors = record.factors if record and facts.hardware.detected else {}
     factor = factors.get(prediction, 1.0)
     return (
         max(factor / factors.get("trial-time", 1.0), 1.0) if prediction == "sweep-time" else factor

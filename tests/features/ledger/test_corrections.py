@@ -8,6 +8,7 @@ import pytest
 from ledger_scores import gap, time
 
 from sweeper.facts.gather import gather
+from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.record import LabelCount
 from sweeper.features.ledger._ledger import add
 from sweeper.features.ledger._predictions import Scored, predictions_of
@@ -252,6 +253,14 @@ def test_stated_hardware_has_no_past_here() -> None:
     before = plan_of(**stated)
     teach(time(60.0))
     assert plan_of(**stated) == before
+
+
+def test_cards_to_rent_have_no_past_here() -> None:
+    teach(time(60.0))
+    facts = plan_of().facts
+    card = hardware_facts(HardwareSpec(gpu="RTX 4090"))
+    assert widen(facts, "trial-time") == 3.0
+    assert widen(facts.model_copy(update={"hardware": card}), "trial-time") == 1.0
 
 
 def test_without_scores_nothing_changes() -> None:
