@@ -207,7 +207,7 @@ def _parse(module: str, body: list[ast.stmt]) -> CommandFile | None:
 
 
 def _literals(call: ast.Call) -> dict[str, Any]:
-    """Those arguments of a call that overviews show."""
+    """The arguments of a call that overviews show."""
     names = ("name", "help", "short_help", "hidden", "deprecated", "rich_help_panel")
     arguments = {"name": call.args[0]} if call.args else {}
     arguments |= {item.arg: item.value for item in call.keywords if item.arg in names}

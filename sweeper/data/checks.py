@@ -18,7 +18,7 @@ from sweeper.units import plural
 Parts = Mapping[Split, Iterable[Example]]
 
 EMPTY = "no text or no answer"
-"""The reason that is given for leaving out an empty row."""
+"""The reason for leaving out an empty row."""
 
 
 def check_classes_of_train(parts: Parts, name: str) -> None:

@@ -23,7 +23,7 @@ _NAMES: dict[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 SPLIT_NAMES = {name: split for split, names in _NAMES.items() for name in names}
-"""From names in files to splits."""
+"""From names in sources to splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Example:
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """All answers that are right."""
+        """All answers that count as correct."""
         return self.references or (self.answer,)
 
     def content_hash(self) -> str:

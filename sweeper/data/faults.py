@@ -23,7 +23,7 @@ class DataFault(Record):
 
     @property
     def sentence(self) -> str:
-        """Text and action in one."""
+        """The text and the action."""
         return f"{self.text}. {self.action}"
 
 

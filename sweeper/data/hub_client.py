@@ -88,7 +88,7 @@ def refusal(error: BaseException, repository: str, revision: str | None, what: s
 
 
 def progress_class(tell: Callable[[int, int], None]) -> type:
-    """A progress class for the hub's client that only tells ``tell`` megabytes done and in all."""
+    """A progress class for the hub's client that only passes megabytes (done, all) to ``tell``."""
     # Imported here, as it loads the hub's client.
     from huggingface_hub.utils.tqdm import tqdm
 

@@ -18,10 +18,10 @@ from sweeper.units import plural
 Parts = dict[Split, list[Example]]
 
 _MAX_ROWS_LISTED = 3
-"""At most so many rows are listed in a message."""
+"""At most this many rows are listed in a message."""
 
 MAX_CLASSES = 10_000
-"""Common practice: more classes than this are ranked by retrieval, not by a last layer."""
+"""More classes are refused. Common practice ranks more by retrieval, not by a last layer."""
 
 
 # Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.

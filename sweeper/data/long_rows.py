@@ -1,4 +1,4 @@
-"""What becomes of a row with more tokens than the cap: the same in checks, plans and training."""
+"""How checks, plans and training treat a row with more tokens than the length limit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ IN_WORDS: Mapping[LongRow, str] = {
 
 
 def long_row(task: Task, *, has_prompt: bool) -> LongRow:
-    """What becomes of a row that is too long.
-
-    An answer is never cut.
+    """How a row with too many tokens is treated; an answer is never cut.
 
     Args:
         has_prompt: Whether the model learns to write an answer to a prompt.

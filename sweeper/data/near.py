@@ -19,7 +19,7 @@ for short texts, 75% of the planted rows of snips7 are found; with 0.85 for long
 Short questions that differ in one word are found, too, so no remedy for near duplicates is safe."""
 
 LONG_CHARACTERS = 100
-"""A text of at least so many characters is long. Long texts share many short shingles by chance:
+"""A text of at least this many characters is long. Long texts share many short shingles by chance:
 rows would be compared with thousands of others."""
 
 SHINGLE_CHARACTERS, SHINGLE_CHARACTERS_LONG = 3, 5

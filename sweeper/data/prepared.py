@@ -45,8 +45,8 @@ def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows)
     """The data set that a spec names, in three splits. Several sources are put together in memory.
 
     Args:
-        load_source: Reads and splits one source.
-        choose: Leaves out rows of the splits.
+        load_source: Function that reads and splits one source.
+        choose: Function that leaves out rows of the splits.
 
     Raises:
         DataError: The data cannot be read, recognised or learnt from, or sources do not go

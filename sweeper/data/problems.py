@@ -12,7 +12,7 @@ WRITABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Suffixes of files that can be written."""
 
 MAX_SHOWN = 10
-"""At most so many problems are printed. A screen holds about ten of three lines."""
+"""At most this many problems are printed. A screen holds about ten of three lines."""
 
 
 def raise_any(problems: Sequence[Problem]) -> None:

@@ -78,7 +78,7 @@ class DataRows:
     """All rows of a data set.
 
     Args:
-        rows: In the order of the files; those of a large file stay in it.
+        rows: Rows in the order of the files; large ones stay on the disk.
         forms: From a file to the form of its rows.
         evidence: Sentences on how the files were read.
         cautions: Sentences on what the user should check.

@@ -33,8 +33,8 @@ class LazySequence(Sequence[Item]):
 
     Args:
         size: Number of items.
-        at: Makes the item at an index.
-        stream: Makes all items in order, faster than one by one.
+        at: Function that makes the item at an index.
+        stream: Function that makes all items in order, faster than one by one.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
 
 
 _SHOWN_CHARACTERS = 200
-"""At most so many characters of a row that cannot be read are kept."""
+"""At most this many characters of a row that cannot be read are kept."""
 
 _MIN_BROKEN_ROWS = 10_000
-"""A file with so many broken rows is refused while it is read, if most rows are broken."""
+"""From this number of broken rows on, a file is refused while it is read if most are broken."""
 
 MAX_COLUMNS = 10_000
 """A file with more columns is refused. Common practice: spreadsheets end at 16,384."""
@@ -109,11 +109,11 @@ class RowTable:
     """The rows of one or more files of the same split, with notes on how they were read.
 
     Args:
-        rows: Line (or row) number and fields of every row; those of a large file stay in it.
+        rows: Line (or row) number and fields of every row; large ones stay on the disk.
         how: Sentences on how the file was read, where that had to be detected.
         label_names: From a column to the names of its integer classes, if the file states them.
         cautions: What a user should check about how the file was read, with the remedy.
-        named: All columns, if the reader of the file has noted them.
+        named: All columns as keys, if the reader of the file has noted them.
         count: How many rows were read.
     """
 
@@ -140,7 +140,7 @@ class RowTable:
         """Note a line without a readable row.
 
         Raises:
-            DataError: Most of many rows are broken.
+            DataError: Many rows are broken, and more than can be read.
         """
         self.broken.append(BrokenRow(line, reason, text[:_SHOWN_CHARACTERS]))
         if len(self.broken) >= _MIN_BROKEN_ROWS:

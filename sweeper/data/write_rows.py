@@ -96,5 +96,5 @@ def name_in_folder(source: Path) -> str:
 
 
 def changes_path(new: Path) -> Path:
-    """Where the list of changes of a new file or folder lies: beside it."""
+    """The path of the change list of a new file or folder, next to it."""
     return new.with_name(f"{new.name.partition('.')[0]}.changes.jsonl")

@@ -89,7 +89,7 @@ def fit_path(
         classes: Number of classes; one that never occurs in ``train`` gets almost no probability.
         path: Inverse strengths, ascending.
         class_weights: ``(classes,)`` weights in the fit, not in validation; equal if None.
-        underway: Called with the number of tried strengths and the number of all.
+        underway: Callback with the numbers of tried and of all strengths.
     """
     # Imported here, as scikit-learn takes 0.8 s of a worker's start and most tasks have no probe.
     from sklearn.exceptions import ConvergenceWarning
@@ -237,8 +237,8 @@ class FrozenProbe(_ClassBaseline):
     """Logistic regression on the frozen base model's pooled features.
 
     Args:
-        probe: Returns the fitted probe.
-        features: Returns the pooled features ``(items, width)`` of a split.
+        probe: Function that returns the fitted probe.
+        features: Function that returns the pooled features ``(items, width)`` of a split.
     """
 
     name = "probe"

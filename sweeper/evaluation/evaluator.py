@@ -232,7 +232,7 @@ class Evaluator:
 
     Args:
         batch_size: Items in a batch. The longest come first, to detect a lack of memory early.
-        underway: Called before each batch with the number of scored items.
+        underway: Callback before each batch, with the numbers of scored and of all items.
     """
 
     task: Task

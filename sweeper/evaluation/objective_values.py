@@ -63,8 +63,8 @@ def generate(
         stop_tokens: An answer ends before the first of these.
         batch_size: Prompts in a batch, longest first; as many as fit the device's memory if None.
         sampling: One greedy answer to each prompt if None.
-        underway: Called after each token with the number of answered prompts; an unfinished answer
-            counts as the share of ``max_new_tokens`` that is written.
+        underway: Callback after each token, with the number of answered prompts; an unfinished
+            answer counts as its share of ``max_new_tokens``.
 
     Returns:
         ``samples`` texts for each prompt, in the order of ``prompts``.
@@ -151,8 +151,7 @@ def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
     return text.strip()
 
 
-# Largest length of an answer, whatever the references are: a model that does not stop would cost
-# minutes.
+# Limit on the length of an answer: a model that does not stop would cost minutes.
 _MAX_ANSWER_TOKENS = 512
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
@@ -187,7 +186,7 @@ def answer(
 
     Args:
         examples: The items; each has an answer.
-        prompt: Returns the prompt's tokens for an item; ``task.prompt`` if None.
+        prompt: Function from an item to the prompt's tokens; None for ``task.prompt``.
         sampling: Greedy if None. With several samples, pass@k is computed for every k that is a
             power of ten or the number of samples.
         run_code: The user's explicit permission to run answers against the items' tests.
@@ -221,7 +220,7 @@ def answer(
 def item_metrics(
     answered: ItemAnswers, examples: Sequence[Example]
 ) -> dict[str, tuple[float, ...]]:
-    """For each metric of answers in tables, one number for each item (see ``item_values``)."""
+    """One number for each item, by metric of answers in tables (see ``item_values``)."""
     texts = [samples[0] for samples in answered.answers]
     references = [example.accepted for example in examples]
     return {
@@ -346,7 +345,7 @@ def from_generation(
     """The objective from answers that the model generates; None if it needs no answers.
 
     Args:
-        prompt: Returns the prompt's tokens for an item; ``task.prompt`` if None.
+        prompt: Function from an item to the prompt's tokens; None for ``task.prompt``.
 
     Raises:
         UsageError: An item has no question.

@@ -244,12 +244,12 @@ def with_shared_seeds(models: Mapping[str, Scores]) -> dict[str, Scores]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a difference of means with its interval.
+    """A mean or a difference of means with its 95% interval and two-sided ``p`` value.
 
     ``item_error`` and ``seed_error`` are the two parts of its standard error; ``seed_spread`` is
-    the half-width of an interval from the seeds alone. ``seed_error`` is None if only one seed was
-    trained; the interval then covers the choice of items only. ``seeds`` is the number of trainings
-    of the model that was trained most often, None if no model was trained.
+    the half-width of an interval from the seeds alone. ``seed_error`` is None if the variance
+    between seeds is unknown; the interval then covers the choice of items only. ``seeds`` is the
+    largest number of trainings of a model, None if no model was trained.
     """
 
     value: float

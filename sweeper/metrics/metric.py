@@ -24,9 +24,9 @@ class TaskMetric(NamedTuple):
         title: Its name in tables.
         of: The kind of its inputs.
         unit: ``%`` is a share from 0 to 1, shown times a hundred.
-        compute: Takes two sequences (see ``MetricInput``) and returns the value. It imports
-            what it needs when it is called.
-        order: Tables show metrics in this order.
+        compute: Function from two sequences (see ``MetricInput``) to the value. It imports what
+            it needs when it is called.
+        order: Position in tables.
         shown: Whether tables show it.
         per_item: Whether it is the mean of its values for single items.
     """
@@ -74,11 +74,11 @@ def item_values(
 
     For a metric over all items together, the numbers come from its jackknife over groups of items
     (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11), stretched so that
-    items of a group count as if they were independent. Groups depend on the order
-    of items only, so that two models can be compared item by item.
+    items of a group count as if they were independent. Groups depend on the order of items only, so
+    that two models can be compared item by item.
 
     Args:
-        compute: The metric; takes the two sequences.
+        compute: The metric, a function of the two sequences.
         per_item: Whether it is a mean over the items.
 
     >>> item_values(lambda a, b: sum(x == y for x, y in zip(a, b)) / len(a), [1, 2], [1, 3],

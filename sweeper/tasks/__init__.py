@@ -1,1 +1,1 @@
-"""The tasks that models learn: one file each, found by folder. See ``base.py``."""
+"""The tasks that models learn: one module each, discovered in this folder. See ``task.py``."""

@@ -14,7 +14,7 @@ from sweeper.tasks.task import Baseline, BaselineContext, Feature
 
 
 class Domain(Instruction):
-    """Trained on the domain's questions and answers or, without them, on its plain text."""
+    """Training on a domain's questions and answers or, without them, on its plain text."""
 
     name = "domain"
 

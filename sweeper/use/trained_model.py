@@ -208,7 +208,7 @@ def load(path: str | Path, device: str | None = None) -> Model:
         device: Device in torch's spelling; by default a GPU if there is one.
 
     Raises:
-        UsageError: The folder is damaged, or its base model is missing or another one.
+        UsageError: The folder is damaged, or its base model is missing or has changed.
     """
     folder = Path(path).expanduser()
     if any((parent / "plan.json").is_file() for parent in (folder, Path("runs", path))):

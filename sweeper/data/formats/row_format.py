@@ -36,7 +36,7 @@ class Unusable(ValueError):
 
 
 EMPTY_ROW = "it is empty"
-"""The reason that is given for a row without input or answer."""
+"""The reason of ``EmptyRow``."""
 
 
 class EmptyRow(Unusable):
@@ -82,7 +82,7 @@ class RowFormat:
         order: Position among the formats, which are tried in turn; the first that fits is taken.
             So a question with a context is an instruction rather than a prompt, and no prompt is
             taken for plain text.
-        tasks: Tasks that can be trained on it; none if it is recognised to be refused.
+        tasks: Tasks that can be trained on it; empty for a format that is always refused.
         columns: A description of its columns, for the docs.
         shapes: The columns it may have, in the order in which they are tried.
         aliases: Names of the format in other tools.
@@ -132,7 +132,7 @@ class RowFormat:
         return ""
 
     def hint(self, sample: Sequence[Fields]) -> str:
-        """Why rows that resemble this format do not have it; empty if nothing speaks against it."""
+        """Why rows that resemble this format do not have it, else empty."""
         return ""
 
     def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
@@ -167,7 +167,7 @@ class RowFormat:
 
 @dataclass(slots=True)
 class RawRow:
-    """One row, with its cells by role. Not frozen, which would take three times as long per row."""
+    """One row, with its cells by role. Not frozen, for speed."""
 
     format: RowFormat
     line: int

@@ -104,7 +104,7 @@ class TextLabel(RowFormat):
 
 
 def _has_few_values(sample: Sequence[Fields], column: str) -> bool:
-    """Whether a column has few different short values, as a column of classes has."""
+    """Whether a column has few different short values."""
     cells = [cell for fields in sample if (cell := fields.get(column)) is not None]
     if not cells or not all(
         isinstance(cell, str) and len(cell) <= MAX_CLASS_CHARACTERS for cell in cells

@@ -51,9 +51,7 @@ _SAMPLE_LINES = 100
 
 
 class TextFile:
-    """The text of a file, read from its beginning as often as it is asked for.
-
-    A line that is not UTF-8 is read in the likeliest other encoding.
+    """The text of a file, which can be read several times from its beginning.
 
     Raises:
         DataError: The file is binary.

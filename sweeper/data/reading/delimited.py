@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SAMPLE_CHARACTERS = 65_536
 MIN_CONSISTENT_SHARE = 0.95
-"""A delimiter fits if at least this share of rows has the same number of fields; the share of
-``AGREEMENT``, too."""
+"""A delimiter fits if at least this share of rows has the same number of fields (as ``AGREEMENT``).
+"""
 
 MAX_NAME_CHARACTERS = 60
 """A longer cell is not a column's name."""

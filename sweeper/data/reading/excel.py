@@ -1,4 +1,4 @@
-"""Reads rows of Excel workbooks: of the first sheet with rows, with the names in its first row."""
+"""Reads rows of Excel workbooks: the first sheet with rows, below its row of column names."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from sweeper.jsontext import value_of
 _decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")
 MIN_READ_CHARACTERS = 2**16
-"""At least so many characters of a document are read at once."""
+"""At least this many characters of a document are read at once."""
 
 _MAX_ESCAPE_CHARACTERS = 8
-"""An error so near the end of the text may be an escape that is cut off: ``\\u1234`` has six."""
+"""An error this near the end of the text may be a cut escape: ``\\u1234`` has six characters."""
 
 _NO_OBJECT = "a row that is not an object with named fields"
 _FILE_FIX = "Repair the file; `python -m json.tool FILE` shows the place."

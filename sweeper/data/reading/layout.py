@@ -27,7 +27,7 @@ _WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
 """A split's name inside the name of a file: ``banking77-train``."""
 
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
-"""What ``save_to_disk`` of `datasets` writes beside the rows."""
+"""Files without rows that ``save_to_disk`` of `datasets` writes."""
 
 _CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 """The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""

@@ -48,7 +48,7 @@ def answer_losses(model: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -
     return losses
 
 
-# Output layer to whether its outputs are the model's logits; some models scale or cap them.
+# From an output layer to whether its outputs are the logits; some models scale or cap them.
 _OUTPUTS_ARE_LOGITS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
