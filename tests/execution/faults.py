@@ -138,12 +138,10 @@ def memory(config: TrialConfig) -> TrialConfig:
     micro, evaluation = map(int, MEMORY.split(":"))
     effective = config.setup.micro_batch * config.setup.gradient_accumulation_steps
     fits = next(n for n in range(min(micro, config.setup.micro_batch), 0, -1) if effective % n == 0)
-    return config.model_copy(
-        update={
-            "micro_batch": fits,
-            "gradient_accumulation_steps": effective // fits,
-            "evaluation_batch": min(evaluation, config.setup.evaluation_batch),
-        }
+    return config.with_setup(
+        micro_batch=fits,
+        gradient_accumulation_steps=effective // fits,
+        evaluation_batch=min(evaluation, config.setup.evaluation_batch),
     )
 
 
