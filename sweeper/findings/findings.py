@@ -6,7 +6,6 @@ losses are lower-is-better everywhere.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
@@ -140,14 +139,13 @@ class TrialRow(Configuration, TrialOutcome):
     memory_note: str = Field("", description="why the batches are smaller than planned")
     seconds: float | None = None
     rungs: tuple[RungReport, ...] = Field(
-        (), description="without the losses of items; a loss that is not finite is infinite"
+        (), description="those with a finite loss, without the losses of items"
     )
 
     @property
     def losses(self) -> list[float]:
-        """The validation losses at its rungs, those that are finite."""
-        losses = (report.validation_loss for report in self.rungs)
-        return [loss for loss in losses if math.isfinite(loss)]
+        """The validation losses at its rungs."""
+        return [report.validation_loss for report in self.rungs]
 
 
 class MeasuredTrials(Record):

@@ -54,7 +54,7 @@ def trial_row(trial: TrialFiles, *, running: bool) -> TrialRow:
         peak_memory_gib=finite_value(result.peak_memory_gib) if result else None,
         weights=f"trials/{config.number}/weights" if trial.weights else None,
         validation_by_source=finite(result.validation_by_source) if result else {},
-        rungs=tuple(map(_rung, trial.rungs)),
+        rungs=tuple(_rung(rung) for rung in trial.rungs if math.isfinite(rung.validation_loss)),
     )
 
 
@@ -104,13 +104,7 @@ def finite_value(value: float | None) -> float | None:
 
 
 def _rung(report: RungReport) -> RungReport:
-    """A report without the losses of items; a loss that is not finite is infinite."""
-    loss = finite_value(report.validation_loss)
-    update = {
-        "first_items": None,
-        "validation_loss": math.inf if loss is None else loss,
-        "train_loss": finite_value(report.train_loss),
-    }
+    update = {"first_items": None, "train_loss": finite_value(report.train_loss)}
     return report.model_copy(update=update)
 
 

@@ -132,7 +132,9 @@ def test_each_command_that_a_plan_prints_changes_rows(sweeper, here, case):
     classes, names = PLANS[case]
     planted_in(here, classes, *names)
     task = "classification" if classes else "instruction"
-    ran = sweeper("plan", "--task", task, "--model", "7B", "--data", "set", "--json")
+    ran = sweeper(
+        "plan", "--task", task, "--model", "7B", "--gpu-memory", "24", "--data", "set", "--json"
+    )
     assert ran.code == 0, ran.err
     warnings = json.loads(ran.out)["facts"]["data"]["warnings"]
     commands = [command for said in warnings for command in PRINTED.findall(said)]
