@@ -64,7 +64,7 @@ def arguments(
     Args:
         micro_batch: Rows of a micro-batch on each device.
         accumulation: Micro-batches in a step.
-        parameters: The trial's, including schedule and clipping norm.
+        parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
@@ -104,7 +104,7 @@ class TrialTrainer(Trainer):
         order: Sampler of the row indices of each epoch.
         strategy: Defines the optimizer groups, learning rates included.
         progress: Updated with every micro-batch.
-        mixed: Dtype of autocast; float16 scales the loss.
+        mixed: Dtype of autocast; with float16, the loss is scaled.
         extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """

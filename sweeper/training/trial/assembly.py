@@ -68,7 +68,7 @@ def assembled(
     """
     lent_base = lent_base or shared.context.lent_base
     parameters = config.parameters
-    # First, since features need the base without an adapter.
+    # First, since frozen features need the base without an adapter.
     from_probe = parameters.get("head_init") == "probe"
     probe = shared.features.probe_for(parameters).probe if from_probe else None
     sample = shared.features.sample

@@ -52,7 +52,7 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
 
     Args:
         folder: ``weights/`` of a trial, in any place.
-        device: If None, a GPU if there is one.
+        device: Device of the model; if None, a GPU if there is one.
         to_merge: Load the base unquantised and in float32, to merge an adapter into it.
 
     Raises:

@@ -65,7 +65,7 @@ from sweeper.trials import TrialConfig, TrialResult
 log = logging.getLogger(__name__)
 
 TrainWithBatching = Callable[[Batching], TrialResult]
-# Its last argument says whether the last call ended in evaluation.
+# The function in its last argument returns whether the last call ended in evaluation.
 Retry = Callable[[Batching, TrainWithBatching, Callable[[], bool]], TrialResult]
 
 # Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
@@ -156,7 +156,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     release_memory()
     job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
-        drop_checkpoints(job.checkpoints_folder)  # those of larger batches
+        drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     lent_base = job.prepare_base()
     for extension in extensions:
@@ -361,8 +361,8 @@ def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
     """Fit the head on frozen features, report the last rung, and save it like any other trial.
 
-    Features and fit are those of the probe baseline, computed once per worker; the trial's seconds
-    are those that they took then.
+    The probe baseline has the same features and fit, computed once per worker. The trial's seconds
+    are what they took then.
 
     Raises:
         Interrupted: The trial was told to stop.
