@@ -232,9 +232,9 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     It depends on ``setup.loss``. ``full`` follows transformers: logits in the compute dtype, their
     float32 copy, its log softmax; then the gradients of both. ``kernel`` keeps full float32 logits
     and one shifted copy, whose gradient is written in place. ``chunked`` keeps logits and their log
-    softmax in the compute dtype and upcasts a chunk at a time. ``fused`` never holds all logits: Liger takes
-    so few tokens at a time that their logits are no larger than all hidden states. ``by-rows`` is
-    what trials use: ``LOSS_ROWS`` tokens at a time, forward and backward.
+    softmax in the compute dtype and upcasts a chunk at a time. ``fused`` never holds all logits:
+    Liger takes so few tokens at a time that their logits are no larger than all hidden states.
+    ``by-rows`` is what trials use: ``LOSS_ROWS`` tokens at a time, forward and backward.
     """
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
