@@ -22,8 +22,8 @@ from sweeper.errors import ModelError, Problem, UsageError, near_match
 
 PLACEMENTS = ("houlsby", "pfeiffer")
 NON_LINEARITIES = ("relu", "gelu", "silu", "tanh")
-# Truncated at two standard deviations; below 1e-2 results hardly depend on it, above they get
-# worse (arXiv:1902.00751, sections 2.1 and 3.6).
+# Standard deviation of initial weights, truncated at twice this value. Below 1e-2 results hardly
+# change, above they get worse (arXiv:1902.00751, sections 2.1 and 3.6).
 INIT_STD = 1e-2
 # Name of the attention module in every transformers architecture examined.
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
@@ -69,7 +69,7 @@ class BottleneckConfig(PeftConfig):
             every layer (arXiv:1902.00751, figure 2). ``pfeiffer``: after the MLP's only
             (arXiv:2005.00052), half the parameters. Ignored if ``target_modules`` is given.
         reduction_factor: Width of the residual stream over width of the bottleneck, at least 1.
-        non_linearity: ``f``; ReLU as in arXiv:2005.00052, equation 1.
+        non_linearity: Name of ``f``; by default ReLU, as in arXiv:2005.00052, equation 1.
         dropout: Probability with which a feature of the adapter's input is dropped.
         target_modules: Names of linear modules whose outputs are adapted. Found in the model's
             structure if None.
