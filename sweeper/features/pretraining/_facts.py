@@ -6,7 +6,7 @@ from sweeper.artifact import Record
 
 NAME = "pretraining"
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
-# LoRA's rank in a first stage, the continued pretraining of a base.
+# LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
 #: The parameter with the learning rate of each strategy; full needs lower rates than LoRA.
 FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
