@@ -49,9 +49,8 @@ It cannot be merged into the base model: it is not linear in its input.
 class BottleneckType(enum.StrEnum):
     """The one PEFT type that this package adds.
 
-    PEFT looks types up in dictionaries whose keys compare and hash as their string, and reads
-    ``.value`` of a type in places: an enumeration of our own satisfies both, so that PEFT's
-    own (closed) enumeration stays unchanged.
+    PEFT looks a type up by its string and in places reads its ``.value``. An enumeration of our own
+    satisfies both, without a change of PEFT's closed one.
     """
 
     BOTTLENECK = "BOTTLENECK"
@@ -215,8 +214,8 @@ def find_sites(model: nn.Module, hidden_size: int) -> Sites:
 
     A block is a module with an attention module as a direct child and a projection to
     ``hidden_size`` outside of that child. In both parts the output projection is the last linear
-    module, in definition order, that returns ``hidden_size`` features. (Phi-3 defines
-    its fused input projection after the output projection, but that returns more features.)
+    module defined that returns ``hidden_size`` features. (Phi-3 defines its fused input projection
+    later, but that returns more features.)
 
     Args:
         model: The base model, with or without adapters already in it.

@@ -40,7 +40,6 @@ class Setting:
         task_type: PEFT's name; ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
         seed: Seed of the trial; torch's generator is seeded with it just before ``apply``.
-        tokenizer: Tokenizer of the base, for prompts that start from a text.
     """
 
     task_type: TaskType
