@@ -37,9 +37,7 @@ def machine() -> tuple[str, int]:
 def measurement(
     config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
-    """The memory and time that one trial measured for its set-up.
-
-    None if it trained too few steps or whole modules, or ran out of memory for another reason.
+    """The memory and time that a trial measured for its set-up; None if they are not usable.
 
     Args:
         classes: Classes of a new head; 0 without one.

@@ -329,7 +329,7 @@ def items_sha256(examples: Sequence[Example]) -> str:
 
 
 def _texts(shared: SharedModel, evaluation: Evaluation) -> dict[int, ItemText]:
-    """Texts of items for the report: of the first items, and of those with the highest losses."""
+    """Texts of items for the report: the first items, and those with the highest losses."""
     if shared.context.spec.evaluation.no_texts:
         return {}
     examples = shared.context.dataset.splits["test"]

@@ -37,7 +37,7 @@ class ModelContext:
 
     Args:
         sequence_length: Maximum tokens of an item, the same in every trial.
-        evaluation_batch: Items of a batch when baselines are scored; trials have their own.
+        evaluation_batch: Items of a batch when baselines are scored.
         mixed: Dtype of autocast when the base is scored.
         underway: Called with the progress of long work; raises an error to end it.
         base_dtype: The dtype in which the untrained base is loaded.

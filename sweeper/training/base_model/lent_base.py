@@ -47,7 +47,6 @@ def load_base(
     Args:
         name: Name of the base in adapters; the folder's path if empty.
         config: Configuration of the model; the folder's if None.
-        fused: Whether to compute with fused kernels.
 
     Raises:
         TooLarge: The model does not fit on the device.
@@ -140,7 +139,6 @@ class LentBase:
         folder: Folder with the config and safetensors weights.
         task_type: ``CAUSAL_LM`` to load the output layer too, else ``FEATURE_EXTRACTION``.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
-        name: Name of the base in adapters.
         fused: Whether to compute with fused kernels.
     """
 

@@ -55,8 +55,8 @@ def mixture(
     An epoch has as many rows as there are originals.
 
     Args:
-        further: Number of further rows, whose indices follow those of the originals. Each is seen
-            as often as an original on average.
+        further: Number of further rows, with the indices after the originals. Each is seen as
+            often as an original on average.
         weights: Source to weight; if empty, each row has the same weight.
     """
     if not further and not weights:
