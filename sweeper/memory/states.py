@@ -56,7 +56,7 @@ _STATES = (
 )  # fmt: skip
 #: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
 _TRAINERS_8BIT = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
-#: Methods that shrink states: not counted, so that states are those of the wrapped optimizer.
+#: Methods that shrink states. Estimates ignore them, and count the wrapped optimizer's states.
 _PROJECTED = ("galore", "apollo")
 
 

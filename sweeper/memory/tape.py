@@ -128,7 +128,7 @@ class _Gradients:
         self._give(value, Value(value.elements, value.item))
 
     def pass_on(self, operation: _Operation) -> None:
-        """Replace the gradients of an operation's outputs by those of its inputs."""
+        """Replace the gradients of an operation's outputs by gradients of its inputs."""
         output_buffers = [self._take(value) for value in operation.outputs]
         shared = next((buffer for buffer in output_buffers if buffer is not None), None)
         for value in operation.inputs:
