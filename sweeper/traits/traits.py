@@ -35,7 +35,7 @@ from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults,
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-#: Entry points that name a strategy's class; its YAML lies beside the class's module.
+#: Entry points that name a strategy's class; its YAML is next to the class's module.
 STRATEGIES = "sweeper.strategies"
 #: Entry points that name a package whose folder is laid out like ``search_spaces``.
 SEARCH_SPACES = "sweeper.search_spaces"
@@ -269,7 +269,7 @@ DeclaredFormula = Annotated[
 #:   scale their results (VeRA).
 #: - ``scaling``: trained vectors that multiply layers' inputs or outputs (IA3).
 #: - ``bottlenecks``: small networks after the blocks' sublayers.
-#: - ``prefix``: keys and values before those of every layer.
+#: - ``prefix``: trained keys and values in every layer, before its own.
 #: - ``virtual-tokens``: embeddings before the input.
 Adds = Literal[
     "nothing", "low-rank", "scaled-projections", "scaling", "bottlenecks", "prefix",
@@ -366,7 +366,7 @@ def traits_of(name: str) -> Traits:
 
     Raises:
         UsageError: There is no such strategy; with the nearest name.
-        RuleError: Its file holds mistakes.
+        RuleError: Its file is invalid.
     """
     traits = find(name)
     if traits is None:
@@ -386,7 +386,7 @@ def find(name: str) -> Traits | None:
     """The traits of a strategy, or None if it is not installed.
 
     Raises:
-        RuleError: Its file holds mistakes.
+        RuleError: Its file is invalid.
     """
     path = strategy_files().paths.get(name)
     if path is None:
