@@ -20,7 +20,7 @@ class CorpusText:
         documents: Documents, sorted by key.
         leaked: Number of documents left out because they share text with validation or test.
         repeated: Number of documents left out because an earlier one is the same.
-        fingerprint: SHA-256 over the documents that are left.
+        fingerprint: SHA-256 over ``documents``.
     """
 
     documents: tuple[Example, ...]

@@ -1,6 +1,6 @@
 """Continued pretraining on plain text: every token is learnt, documents are packed into blocks.
 
-Positions begin anew with each document of a block; given positions and no padding mask,
+Positions start at 0 in each document of a block; given positions and no padding mask,
 transformers lets a token attend within its own document only.
 """
 
