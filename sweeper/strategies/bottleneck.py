@@ -343,8 +343,7 @@ def register() -> None:
     dictionaries that loading, saving and wrapping read can be extended. May be called repeatedly.
 
     Raises:
-        RuntimeError: PEFT already has this name or prefix: a version with its own
-            bottleneck adapters must not be silently replaced.
+        RuntimeError: PEFT already has this name or prefix, which must not be replaced silently.
     """
     key = BottleneckType.BOTTLENECK
     tuner = mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(key)

@@ -116,7 +116,7 @@ class Strategy(ABC):
         """A transformers quantisation config to load the base with, or None.
 
         Args:
-            dtype: The dtype in which the base is loaded: that of ``base_dtype``.
+            dtype: The dtype of ``base_dtype``, in which the base is loaded.
         """
         return None
 
@@ -167,7 +167,7 @@ class Strategy(ABC):
 
         Biases and vectors (norms, gains) have no weight decay, as is usual since BERT
         (arXiv:1810.04805, appendix A.2, as released). The head has ``head_learning_rate``. Each
-        layer's rate is ``layerwise_lr_decay`` times that of the one above it (arXiv:1801.06146,
+        layer's rate is ``layerwise_lr_decay`` times the rate of the layer above (arXiv:1801.06146,
         section 3.2).
 
         Args:
