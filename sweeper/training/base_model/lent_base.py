@@ -122,7 +122,7 @@ class _LoadedBase:
                     weight.copy_(self.original[name])
 
     def is_unchanged(self, turn: int) -> bool:
-        """Whether no weight was added, and those that are checked at this turn have not changed."""
+        """Whether no weight was added, and this turn's part of the weights has not changed."""
         weights = _weights(self.model)
         names = sorted(self.checksums)[turn % _CHECK_ONE_IN :: _CHECK_ONE_IN]
         return weights.keys() == self.checksums.keys() and all(

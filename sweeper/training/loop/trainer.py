@@ -215,8 +215,8 @@ class TrialTrainer(Trainer):
         return loss
 
     def _train_on(self, model: nn.Module, further: FurtherBatch) -> None:
-        """Add a batch's gradients in a pass of its own, which takes no more memory than the
-        task's."""
+        """Add a batch's gradients in a separate pass, which takes no more memory than a pass of
+        the task."""
         if further.rows:
             tokens = further.task.tokens(further.batch)
             self._progress.count_rows(further.origin, further.rows, tokens)
@@ -251,7 +251,7 @@ class TrialTrainer(Trainer):
             total = loss.total + penalty
         reported = loss.total if loss.unweighted is None else loss.unweighted
         self._progress.add(reported, terms, tokens)
-        # DDP averages gradients over the ranks, but the terms are those of all ranks.
+        # DDP averages gradients over the ranks, but the loss is divided by the terms of all ranks.
         scale = self._task_share * self.accelerator.num_processes
         return total * (scale / num_items_in_batch)
 

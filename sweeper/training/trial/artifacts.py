@@ -57,7 +57,7 @@ class TrainedRecord(Artifact):
     hash of its files, and ``base_model`` only its name.
     ``tokenizer`` is the SHA-256 of the tokenizer in the folder, and ``files`` lists all files of
     the folder except the card and this record. ``data_format`` and ``columns`` describe the data;
-    ``versions`` are those of the libraries.
+    ``versions`` has versions of libraries.
     """
 
     task: TaskName

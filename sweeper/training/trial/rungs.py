@@ -95,7 +95,7 @@ class RungWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # The first step may take minutes; the progress shown so far is that of tokenising.
+        # The first step may take minutes, and the progress of tokenising is shown so far.
         self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
 
     def on_step_end(
@@ -207,7 +207,7 @@ class RungWatch(TrainerCallback):
         return ItemLosses(losses, weights)
 
     def finish(self) -> Final:
-        """Choose the last weights or those of the best rung, by the whole validation split.
+        """Choose the last weights or the best rung's weights, by the whole validation split.
 
         The model holds the chosen weights afterwards.
 

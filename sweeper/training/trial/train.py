@@ -147,7 +147,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     Raises:
         TrainingDiverged: A loss is not finite.
         Interrupted: The trial was told to stop.
-        RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
+        RuntimeError: Training failed, for example out of memory; its memory is freed.
     """
     device = job.context.device
     saved, job.saved = job.saved, None

@@ -476,7 +476,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions by package, with those of ``python`` and, if torch has it, ``cuda``."""
+    """Name to version: of packages, ``python``, and ``cuda`` if torch has it."""
     installed = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:
