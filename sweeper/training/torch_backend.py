@@ -87,7 +87,7 @@ class TorchBackend:
     Args:
         plan: The run's plan, with sequence lengths and facts of the models.
         device: Training device; if None, a GPU if there is one.
-        tell: Called with the progress of long work.
+        tell: Receiver of the progress of long work.
         dataset: The training data; loaded as the spec says if None.
     """
 
@@ -367,7 +367,7 @@ def with_answers(
         score: The score without answers.
         wanted: Options: how many items are answered, and whether texts are kept.
         programs: Number of answers per item whose programs are run; 0 to run none.
-        prompt: Makes the prompt tokens of an item; the task's prompt if None.
+        prompt: Function from an item to its prompt tokens; the task's if None.
 
     Raises:
         RunError: Programs are to be run, but cannot be isolated from network and files here.

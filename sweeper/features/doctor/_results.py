@@ -34,7 +34,7 @@ class CheckRequest(Record):
 
     Args:
         folder: Folder for their files.
-        quick: Only the checks that decide how trials train.
+        quick: Whether to run only the checks that decide how trials train.
         done: Names of checks that have a result.
         only: Names of the checks to run; all of them if empty.
     """

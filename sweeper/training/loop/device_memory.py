@@ -147,9 +147,9 @@ def in_batches_that_fit(
 
     Args:
         batching: Batches of the first call.
-        attempt: Trains; frees its memory when it raises. Every call but the first
+        attempt: Training, which frees its memory when it raises. Every call but the first
             starts from clean weights.
-        evaluating: Returns whether the last call failed in evaluation, whose batch is then halved.
+        evaluating: Whether the last call ended in evaluation, whose batch is then halved.
 
     Raises:
         TooLarge: One example does not fit, or loading the model fails.

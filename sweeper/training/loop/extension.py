@@ -66,7 +66,7 @@ class Extension:
         """Prepare, before the model is assembled.
 
         Args:
-            lent_base: Lends the base that the training starts from.
+            lent_base: Lender of the base that the training starts from.
         """
 
     def use_attention(self, attention: str) -> None:

@@ -102,8 +102,8 @@ class TrialTrainer(Trainer):
 
     Args:
         order: Sampler of the row indices of each epoch.
-        strategy: Defines the optimizer groups, learning rates included.
-        progress: Updated with every micro-batch.
+        strategy: Source of the optimizer groups, learning rates included.
+        progress: Counts that every micro-batch updates.
         mixed: Dtype of autocast; with float16, the loss is scaled.
         extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.

@@ -64,7 +64,7 @@ def assembled(
     The base is restored afterwards, also after an error.
 
     Args:
-        lent_base: Lends the base; the model's own if None.
+        lent_base: Lender of the base; the context's if None.
     """
     lent_base = lent_base or shared.context.lent_base
     parameters = config.parameters

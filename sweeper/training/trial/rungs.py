@@ -61,7 +61,7 @@ class RungWatch(TrainerCallback):
         steps_per_epoch: Optimizer steps of one pass over the data.
         item_weights: ``(items,)`` weights of validation items when the best rung is chosen; equal
             if None. Not used in reports and results.
-        extensions: Compute further measures, such as forgetting.
+        extensions: Sources of further measures, such as forgetting.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def train_trial(job: TrialJob, retry: Retry = in_batches_that_fit) -> TrialResul
     """Train and score one trial.
 
     Args:
-        retry: Calls the training, and again with smaller batches if memory runs out.
+        retry: Caller of the training, again with smaller batches if memory runs out.
 
     Raises:
         Interrupted: The trial was told to stop.
@@ -210,7 +210,7 @@ class _TrialState:
 
     Args:
         extensions: Additions of features.
-        peak: Returns the memory peak since this attempt began, in GiB.
+        peak: Function for the memory peak since this attempt began, in GiB.
     """
 
     job: TrialJob

@@ -98,7 +98,7 @@ class TrialJob:
     """One trial to train.
 
     Args:
-        report: Called once for each rung, over all retries.
+        report: Receiver of rung reports, called once for each rung over all retries.
         run: The run's folder, in which a base that a feature made is kept for its adapters; None
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
