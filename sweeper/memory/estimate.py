@@ -126,12 +126,11 @@ class _Step:
         }
 
     def _earlier_gradients(self) -> float:
-        """Bytes of gradients before the backward pass: those of earlier micro-batches."""
+        """Bytes of gradients that earlier micro-batches left before the backward pass."""
         return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
 
     def _dequantized(self) -> float:
-        """Bytes of one layer's weights in the compute dtype: bitsandbytes multiplies with a
-        copy."""
+        """Bytes of the largest linear layer's weights when bitsandbytes dequantises them."""
         if self.setup.quantization not in ("nf4", "nf4-dq", "int8"):
             return 0.0
         return float(largest_linear(self.model) * self.setup.compute_bytes)
@@ -193,8 +192,8 @@ class _Step:
         return self.phase("end of the backward pass", parts)
 
     def _embedding_gradient(self) -> float:
-        """Bytes of the embeddings' gradient, if it is added to an existing one: that of a tied
-        output layer or of an earlier micro-batch."""
+        """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
+        layer or an earlier micro-batch; else 0."""
         tied = self.model.tied_embeddings and not self.setup.classes
         if not self.full or not (tied or self._earlier_gradients()):
             return 0.0

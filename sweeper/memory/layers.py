@@ -25,9 +25,9 @@ class LayerCost:
 
     Args:
         kept: Bytes kept from forward to backward without checkpointing.
-        peak: Peak of its backward, with kept bytes.
-        forward: Peak of its forward, with kept bytes.
-        entry: Bytes of its input, all that checkpointing keeps.
+        peak: Peak of the backward pass, kept bytes included.
+        forward: Peak of the forward pass, kept bytes included.
+        entry: Bytes of the layer's input, which is all that checkpointing keeps.
     """
 
     kept: float
@@ -229,12 +229,12 @@ def loss_by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> boo
 def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     """The cost of the final norm, the vocabulary's logits and the cross-entropy.
 
-    ``full`` follows transformers: logits in the compute dtype, their float32 copy, its log
-    softmax; then the gradients of both. ``kernel`` keeps full float32 logits and one shifted
-    copy, whose gradient is written in place. ``chunked`` keeps logits and their log softmax in
-    the compute dtype and upcasts a chunk at a time. ``fused`` never holds all logits: Liger works
-    on as many tokens at a time as make the chunk no larger than the hidden states. ``by-rows`` is
-    what trials use: ``LOSS_ROWS`` tokens at a time, forward and backward.
+    It depends on ``setup.loss``. ``full`` follows transformers: logits in the compute dtype, their
+    float32 copy, its log softmax; then the gradients of both. ``kernel`` keeps full float32 logits
+    and one shifted copy, whose gradient is written in place. ``chunked`` keeps logits and their log
+    softmax in the compute dtype and upcasts a chunk at a time. ``fused`` never holds all logits:
+    Liger takes so few tokens at a time that their logits are no larger than all hidden states.
+    ``by-rows`` is what trials use: ``LOSS_ROWS`` tokens at a time, forward and backward.
     """
     recorder = Recorder(model, setup)
     x = Value(model.hidden_size, setup.residual_bytes)
@@ -344,12 +344,12 @@ def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value
     if eager:
         _eager(recorder, inputs, out)
         return recorder.cast(out, narrow) if unfused else out
-    # FlashAttention-2 sums the queries' gradient in float32, and those of shared keys and
-    # values head by head.
+    # FlashAttention-2 sums gradients of queries in float32, and gradients of shared keys and values
+    # for each query head.
     workspace = 4.0 * out.elements + (2.0 * out.size if grouped else 0.0)
     saves = [*inputs, out, Value(heads, 4)]
     if masked:
-        # SDPA converts the boolean mask to numbers in every layer, and keeps each.
+        # SDPA converts the boolean mask to numbers in every layer, and keeps each copy.
         saves.append(Value(setup.sequence_length, out.item))
     recorder.tape.record([out], inputs, saves, workspace=workspace)
     return out

@@ -69,9 +69,9 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 @lru_cache(maxsize=256)
 def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks, with those of routed experts if ``experts``.
+    """All linear layers of the blocks, including routed experts if ``experts``.
 
-    A model with cross-attention counts it as a second attention of the decoder's layers.
+    Cross-attention counts as a second attention of the decoder's layers.
 
     Args:
         experts: Whether every routed expert is a set of linear layers, as before transformers 5;
@@ -120,7 +120,7 @@ def embedding_parameters(model: ModelFacts) -> int:
     return tables * model.vocabulary_size * model.hidden_size
 
 
-#: Names of the layers of Mixtral's experts while they were linear layers.
+#: Names of Mixtral's expert layers, which were linear layers before transformers 5.
 _MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
@@ -149,8 +149,8 @@ def targeted(
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
     ``projection``, ``gate``, ``up``, ``down``. Names of another family's layout are understood by
-    their role. A single string may be a pattern that matches whole names. Names in an unknown
-    family select all layers.
+    their role. A single string may be a pattern that matches whole names. If nothing matches
+    in an unknown family, all layers are selected.
     """
     available = linears(model, experts)
     if isinstance(target_modules, str) and is_pattern(target_modules):
@@ -178,7 +178,7 @@ def targeted(
     return chosen if chosen or not wanted or names_known(model) else available
 
 
-#: Attribute paths of the blocks in models, and in a block of the parents of linear layers.
+#: Attribute paths of the blocks in a model, and of linear layers' parents in a block.
 _BLOCKS = (
     "model.layers", "layers", "encoder.layer", "transformer.h", "h", "gpt_neox.layers",
     "model.decoder.layers", "decoder.layers", "transformer.layer", "transformer.blocks", "blocks",
@@ -195,8 +195,8 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
-    blocks. If nothing matches and names are unknown, all layers count. Memory is then rather too
-    high than too low.
+    blocks. If nothing matches and names are unknown, all layers count. Memory is then too high
+    rather than too low.
     """
     matches = []
     for linear in linears(model, experts):
@@ -219,7 +219,7 @@ def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
 
 
 def names_known(model: ModelFacts) -> bool:
-    """Whether the modules' names are known: of the model's family, not of a similar one."""
+    """Whether the module names of the model's own family are known."""
     return model.model_type in families()
 
 
@@ -239,7 +239,7 @@ def missing_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
     return tuple(name for name in wanted if name.rpartition(".")[2] not in names)
 
 
-#: Names of the token embeddings in families, unless ``embed_tokens`` in a decoder or
+#: Names of token embeddings by family, where they are not ``embed_tokens`` in a decoder or
 #: ``word_embeddings`` in an encoder.
 _EMBEDDING_NAMES = {
     "gpt2": "wte", "gpt_bigcode": "wte", "gptj": "wte", "codegen": "wte", "mpt": "wte",

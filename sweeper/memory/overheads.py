@@ -40,7 +40,7 @@ def prompts_at_once(cached: float, free: float) -> int:
 
     Args:
         cached: ``cache_bytes`` of a prompt with its answers.
-        free: Bytes of the GPU's memory.
+        free: Free bytes of the GPU's memory.
     """
     return int(max(MIN_PROMPTS, min(_MAX_PROMPTS, _CACHE_SHARE * free / cached)))
 

@@ -23,8 +23,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 #: With ``by-rows``, logits are computed for this many answer tokens at a time.
 LOSS_ROWS = 256
-#: Stands for methods that are no strategy here: they train ``trainable`` weights beside a frozen
-#: base.
+#: Traits of methods that are no strategies here: ``trainable`` weights beside a frozen base.
 OTHER = Traits.model_validate(
     {
         "strategy": "other",
@@ -38,7 +37,7 @@ OTHER = Traits.model_validate(
 
 
 def further_parameters(traits: Traits) -> frozenset[str]:
-    """Parameters on which the number of trained weights depends and that are no field of Setup."""
+    """Parameters in a strategy's formulas that are no field of ``Setup``."""
     return traits.parameters() - Setup.model_fields.keys()
 
 
@@ -51,32 +50,33 @@ class Setup(TrainingSetup):
     """One training set-up with the strategy and all that its memory and time depend on.
 
     Args:
-        strategy: A strategy's name, or that of ``OTHER``.
+        strategy: Name of a strategy, or ``other`` for ``OTHER``.
         sequence_length: Tokens of an example after padding or packing.
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
             or several documents packed. Matters only for ``sdpa``.
         base_dtype: Dtype of frozen weights; follows from the precision if None.
-        adapter_bytes: Bytes of a trained adapter weight where the precision does not tell: float32
-            adapters (4) may also be trained without autocast.
-        upcast_norms: Norms and embeddings of a quantised model are float32, and with them the
-            residual stream, as PEFT's ``prepare_model_for_kbit_training`` does it.
-        experts_are_linear: Routed experts are linear layers, so that they are quantised and get
-            adapters; since transformers 5 they are stacked into plain parameters, which neither
-            bitsandbytes nor PEFT's ``all-linear`` touches.
-        keeps_quantized_inputs: 4-bit layers keep their inputs, as bitsandbytes did before 0.43.
-        widened_inputs: Adapters' inputs are float32 under autocast, too: PEFT's default, which
-            this project's trainings switch off.
-        rescales_outputs: The targeted layers' outputs are multiplied by trained vectors (IA3,
-            LLaMA-Adapter v2), which keeps them.
-        releases_gradients: The optimizer steps inside the backward pass, a tensor at a time.
+        adapter_bytes: Bytes of a trained adapter weight; follows from the precision if None. 4
+            also describes float32 adapters without autocast.
+        upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
+            float32, as after PEFT's ``prepare_model_for_kbit_training``.
+        experts_are_linear: Whether routed experts are linear layers, which are quantised and get
+            adapters. Since transformers 5 they are stacked parameters, which neither bitsandbytes
+            nor PEFT's ``all-linear`` touches.
+        keeps_quantized_inputs: Whether 4-bit layers keep their inputs, as before bitsandbytes 0.43.
+        widened_inputs: Whether adapters' inputs are float32 under autocast, too: PEFT's default,
+            which this project's trainings switch off.
+        rescales_outputs: Whether trained vectors multiply the targeted layers' outputs (IA3,
+            LLaMA-Adapter v2), which are then kept.
+        releases_gradients: Whether the optimizer steps in the backward pass, a tensor at a time.
         target_modules: PEFT's names, words for a role, or ``all-linear``.
-        placement: Bottlenecks after both sublayers of a block, or after the second one.
-        modules_to_save: Modules of the base that train whole beside an adapter, in copies.
-        parameters: Further parameters that the number of trained parameters depends on.
-        trainable: Trained parameters where the strategy does not tell.
-        classes: Above 0, a classification head stands in for the vocabulary.
-        answer_fraction: Share of the tokens whose logits are computed: only those of the answers
-            where the loss needs no others.
+        placement: ``houlsby``: bottlenecks after both sublayers of a block; ``pfeiffer``: after
+            the second one.
+        modules_to_save: Names of the base's modules of which an adapter trains copies.
+        parameters: Further hyperparameters that the number of trained parameters depends on.
+        trainable: Number of trained parameters; follows from the strategy if None.
+        classes: Classes of a head that replaces the output layer; 0 without one.
+        answer_fraction: Share of the tokens whose logits are computed: 1, or the share of the
+            answers if the loss needs no others.
         evaluation_length: Tokens of an evaluated example; ``sequence_length`` if 0.
         extra: What features add to a step.
     """
@@ -117,7 +117,7 @@ class Setup(TrainingSetup):
 
     @property
     def traits(self) -> Traits:
-        """What the strategy is.
+        """The traits of the strategy.
 
         Raises:
             UsageError: No such strategy is installed.
@@ -125,7 +125,7 @@ class Setup(TrainingSetup):
         return OTHER if self.strategy == OTHER.name else traits_of(self.strategy)
 
     def value(self, name: str) -> Scalar | None:
-        """The value of one of the strategy's parameters; None where it has none.
+        """The value of one of the strategy's parameters; None if it is not set.
 
         >>> setup = Setup(strategy="lora", r=8, parameters=(("beta", 2),))
         >>> setup.value("r"), setup.value("beta"), setup.value("gamma")

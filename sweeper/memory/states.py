@@ -56,7 +56,7 @@ _STATES = (
 )  # fmt: skip
 #: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
 _TRAINERS_8BIT = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
-#: Methods that shrink states: not counted, so that states are those of the wrapped optimizer.
+#: Methods that shrink states. Estimates ignore them, and count the wrapped optimizer's states.
 _PROJECTED = ("galore", "apollo")
 
 
@@ -76,9 +76,9 @@ def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
     torch's AdamW computes the root of all second moments at once (``foreach``), one more copy of
-    the parameters; the fused kernel and bitsandbytes' work in place. Paged and offloaded states
-    are in the host's memory for PyTorch's counters. Adafactor's factored moments
-    are rows and columns, which is negligible, but it squares a gradient and scales the result in
+    the parameters; the fused kernel and bitsandbytes' work in place. PyTorch counts paged and
+    offloaded states as host memory. Adafactor's factored moments are negligible, but it squares a
+    gradient and scales the result in
     float32 tensors, and first copies 16-bit weights and gradients to float32. An unknown optimizer
     counts as AdamW.
     """
@@ -108,7 +108,7 @@ def optimizer_states(model: ModelFacts, setup: Setup) -> float:
 
 
 def largest_trained(model: ModelFacts, setup: Setup) -> int:
-    """Elements of the largest trained tensor."""
+    """Elements of the largest trained tensor; 0 if the base is frozen."""
     if not setup.traits.trains_base:
         return 0  # an adapter's tensors are small
     stacked = 0

@@ -52,8 +52,8 @@ class Tape:
 
         Args:
             inputs: Values that get gradients.
-            saves: Values kept for its backward pass; a value is kept once, whoever saves it.
-            workspace: Temporary bytes per token of its backward.
+            saves: Values kept for the backward pass; one that several operations save counts once.
+            workspace: Temporary bytes per token of the backward pass.
             aliases: Whether the gradient of every input is the output's gradient itself (a sum, a
                 view), which takes no memory.
             holds: Values that the caller still references while the operation runs.
@@ -115,7 +115,7 @@ class Tape:
 class _Gradients:
     """The gradients of a backward pass; a sum passes one buffer to all its inputs.
 
-    ``size`` is that of all buffers, in bytes per token.
+    ``size`` is the total of all buffers, in bytes per token.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class _Gradients:
         self._give(value, Value(value.elements, value.item))
 
     def pass_on(self, operation: _Operation) -> None:
-        """Replace the gradients of an operation's outputs by those of its inputs."""
+        """Replace the gradients of an operation's outputs by gradients of its inputs."""
         output_buffers = [self._take(value) for value in operation.outputs]
         shared = next((buffer for buffer in output_buffers if buffer is not None), None)
         for value in operation.inputs:

@@ -28,13 +28,13 @@ class BlockTraits:
         norm: ``rms`` computes in float32 on a copy, as transformers' RMSNorm does; ``rms_wide``
             also multiplies with its weights in float32. ``layer`` is PyTorch's fused kernel,
             ``layer_wide`` a LayerNorm written out in tensor operations.
-        rope: Queries and keys are rotated, which creates new tensors.
+        rope: Whether queries and keys are rotated, which creates new tensors.
         activation: ``gelu_composed`` is the tanh formula written out in tensor operations.
-        post_norm: Norms follow the residual sums, as in BERT.
-        fused_views: If queries, keys and values are one projection, they are views of it.
-        fused_attention: The family supports SDPA; else its attention is eager instead.
-        dropout: By default, the config has dropout on hidden states and attention weights.
-        capped: Logits and attention scores pass through a tanh, which keeps its result.
+        post_norm: Whether norms follow the residual sums, as in BERT.
+        fused_views: Whether queries, keys and values from one projection are views of it.
+        fused_attention: Whether the family supports SDPA; else its attention is eager.
+        dropout: Whether the usual config has dropout on hidden states and attention weights.
+        capped: Whether logits and attention scores pass through a tanh, which keeps its result.
     """
 
     norm: Norm = "rms"
@@ -217,7 +217,7 @@ class Recorder:
         return self.cast(y, x.item)
 
     def _layer_norm(self, x: Value) -> Value:
-        """PyTorch's fused kernel."""
+        """LayerNorm by PyTorch's fused kernel."""
         source = self.cast(x, 4) if self.autocast else x
         y = Value(x.elements, source.item)
         self.tape.record([y], [source], [source, Value(2, 4)])

@@ -1,7 +1,7 @@
 """Bottleneck adapters: a small network after each layer's output projections, base frozen.
 
-Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). The tuner
-itself is ``bottleneck``; PEFT has none.
+Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). They are
+implemented in ``bottleneck``, since PEFT has none.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from sweeper.errors import ModelError, Problem, UsageError, near_match
 
 PLACEMENTS = ("houlsby", "pfeiffer")
 NON_LINEARITIES = ("relu", "gelu", "silu", "tanh")
-# Truncated at two standard deviations; below 1e-2 results hardly depend on it, above they get
-# worse (arXiv:1902.00751, sections 2.1 and 3.6).
+# Standard deviation of initial weights, truncated at twice this value. Below 1e-2 results hardly
+# change, above they get worse (arXiv:1902.00751, sections 2.1 and 3.6).
 INIT_STD = 1e-2
 # Name of the attention module in every transformers architecture examined.
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
@@ -49,9 +49,8 @@ It cannot be merged into the base model: it is not linear in its input.
 class BottleneckType(enum.StrEnum):
     """The one PEFT type that this package adds.
 
-    PEFT looks types up in dictionaries whose keys compare and hash as their string, and reads
-    ``.value`` of a type in places: an enumeration of our own satisfies both, so that PEFT's
-    own (closed) enumeration stays unchanged.
+    PEFT looks a type up by its string and in places reads its ``.value``. An enumeration of our own
+    satisfies both, without a change of PEFT's closed one.
     """
 
     BOTTLENECK = "BOTTLENECK"
@@ -69,7 +68,7 @@ class BottleneckConfig(PeftConfig):
             every layer (arXiv:1902.00751, figure 2). ``pfeiffer``: after the MLP's only
             (arXiv:2005.00052), half the parameters. Ignored if ``target_modules`` is given.
         reduction_factor: Width of the residual stream over width of the bottleneck, at least 1.
-        non_linearity: ``f``; ReLU as in arXiv:2005.00052, equation 1.
+        non_linearity: Name of ``f``; by default ReLU, as in arXiv:2005.00052, equation 1.
         dropout: Probability with which a feature of the adapter's input is dropped.
         target_modules: Names of linear modules whose outputs are adapted. Found in the model's
             structure if None.
@@ -215,8 +214,8 @@ def find_sites(model: nn.Module, hidden_size: int) -> Sites:
 
     A block is a module with an attention module as a direct child and a projection to
     ``hidden_size`` outside of that child. In both parts the output projection is the last linear
-    module, in definition order, that returns ``hidden_size`` features. (Phi-3 defines
-    its fused input projection after the output projection, but that returns more features.)
+    module defined that returns ``hidden_size`` features. (Phi-3 defines its fused input projection
+    later, but that returns more features.)
 
     Args:
         model: The base model, with or without adapters already in it.
@@ -344,8 +343,7 @@ def register() -> None:
     dictionaries that loading, saving and wrapping read can be extended. May be called repeatedly.
 
     Raises:
-        RuntimeError: PEFT already has this name or prefix: a version with its own
-            bottleneck adapters must not be silently replaced.
+        RuntimeError: PEFT already has this name or prefix, which must not be replaced silently.
     """
     key = BottleneckType.BOTTLENECK
     tuner = mapping.PEFT_TYPE_TO_TUNER_MAPPING.get(key)

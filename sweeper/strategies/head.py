@@ -26,7 +26,7 @@ class Head(Strategy):
         return adapted
 
     def save(self, adapted: nn.Module, folder: Path) -> None:
-        """Nothing of the base was trained; the head is kept by the caller."""
+        """Save nothing: the base is unchanged, and the caller saves the head."""
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         return model

@@ -23,7 +23,7 @@ def class_options(model_class: type[nn.Module]) -> dict[str, Any]:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """A context without progress bars, and without warnings of weights left out on purpose."""
+    """A context without transformers' progress bars and warnings, such as of unused weights."""
     verbosity = library_logging.get_verbosity()
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()
@@ -37,10 +37,9 @@ def quiet_library() -> Iterator[None]:
 def keep_trainable(model: nn.Module) -> None:
     """Keep 4-bit weights in a layout that supports gradients.
 
-    On CPUs with AVX512-BF16, bitsandbytes repacks a weight permanently in its first forward pass
-    without gradient. After one evaluation, training went on without an error but without gradients
-    below the last adapter. Evaluation is no slower without the repacking.
-    Call this before the model's first forward pass.
+    Call this before the model's first forward pass. On CPUs with AVX512-BF16, bitsandbytes repacks
+    a weight permanently in its first forward pass without gradient. Later training steps then had
+    no gradients below the last adapter, and no error. Repacking does not speed up evaluation.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

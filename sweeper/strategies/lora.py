@@ -19,10 +19,10 @@ from sweeper.strategies.targets import needs_transpose, target_modules
 
 # Initialisations from the base's weights, which subtract the adapter's part from the base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
-# In bfloat16 a merged model is as far from one in float32 as an adapter beside its base is, since
-# either rounds (benchmarks/findings.md).
+# Dtypes of weights to merge into. In bfloat16, merging rounds as much as an adapter beside its base
+# does (benchmarks/findings.md).
 _DENSE = (torch.float32, torch.bfloat16, torch.float16)
-# Of the free main memory, for the weights as they were.
+# Share of the free main memory that copies of the unmerged weights may take.
 _COPY_SHARE = 0.5
 
 
@@ -69,7 +69,7 @@ class LoRA(PeftStrategy):
         weights = [layer.get_base_layer().weight for layer in layers]
         named = adapted.named_parameters(remove_duplicate=False)
         counts = Counter(id(weight) for _, weight in named)
-        # Merging into packed 4 bits would round, and a tied weight is also the embeddings'.
+        # Merging into packed 4 bits would round, and a tied weight would change the embeddings.
         dense = all(weight.dtype in _DENSE and counts[id(weight)] == 1 for weight in weights)
         copy_bytes = sum(weight.nbytes for weight in weights)
         fits = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available

@@ -1,8 +1,7 @@
 """Prefix tuning: trained keys and values before the first token in every layer of a frozen base.
 
-Source: Li & Liang 2021 (arXiv:2101.00190). Works on decoders only, since the prefix is passed as
-the cache of earlier tokens; for the same reason not with gradient checkpointing, which drops
-caches.
+Source: Li & Liang 2021 (arXiv:2101.00190). The prefix is passed as the cache of earlier tokens. So
+it works only on decoders, and not with gradient checkpointing, which drops caches.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class PromptStrategy(PeftStrategy):
         return base.requires_grad_(False)
 
     def problems(self, model: nn.Module, parameters: Parameters) -> list[Problem]:
-        """Problems of this prompt with this base."""
+        """Reasons why this base cannot have this prompt; empty if it can."""
         tokens = int(parameters["num_virtual_tokens"])
         context = getattr(model.config, "max_position_embeddings", None)
         if context is not None and tokens >= context:

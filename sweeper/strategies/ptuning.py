@@ -21,9 +21,9 @@ class PTuning(PromptStrategy):
     """Trains ``num_virtual_tokens`` embeddings through a small encoder.
 
     The encoder is only used in training and not saved. With ``v`` virtual tokens, embeddings of
-    ``h`` and an encoder of ``e`` = ``encoder_hidden_size``, an ``MLP`` trains ``vh + (h + 1)e + (e
-    + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has ``encoder_dropout``
-    between its layers.
+    width ``h`` and ``e`` = ``encoder_hidden_size``, an ``MLP`` trains
+    ``vh + (h + 1)e + (e + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has
+    ``encoder_dropout`` between its layers.
     """
 
     name: ClassVar[str] = "ptuning"

@@ -37,9 +37,9 @@ class Setting:
     """The input of a strategy besides its own parameters.
 
     Args:
-        task_type: Name in PEFT. ``FEATURE_EXTRACTION`` for a classifier's base.
+        task_type: PEFT's name; ``FEATURE_EXTRACTION`` for a classifier's base.
         precision: Precision of the trial. See ``Strategy.base_dtype``.
-        seed: The trial's seed; torch's generator was seeded with it just before ``apply``.
+        seed: Seed of the trial; torch's generator is seeded with it just before ``apply``.
     """
 
     task_type: TaskType
@@ -116,7 +116,7 @@ class Strategy(ABC):
         """A transformers quantisation config to load the base with, or None.
 
         Args:
-            dtype: The dtype in which the base is loaded: that of ``base_dtype``.
+            dtype: The dtype of ``base_dtype``, in which the base is loaded.
         """
         return None
 
@@ -137,8 +137,8 @@ class Strategy(ABC):
         )
 
     def merged(self, adapted: nn.Module) -> AbstractContextManager[None]:
-        """A context in which the model generates faster, if its change can be merged
-        without more rounding than its precision has. The base is restored afterwards."""
+        """A context with the adapter merged into the base, to generate faster, if that rounds no
+        more than its precision does. The base is restored afterwards."""
         return nullcontext()
 
     def base_output(self, adapted: nn.Module) -> AbstractContextManager[nn.Module]:
@@ -167,7 +167,7 @@ class Strategy(ABC):
 
         Biases and vectors (norms, gains) have no weight decay, as is usual since BERT
         (arXiv:1810.04805, appendix A.2, as released). The head has ``head_learning_rate``. Each
-        layer's rate is ``layerwise_lr_decay`` times that of the one above it (arXiv:1801.06146,
+        layer's rate is ``layerwise_lr_decay`` times the rate of the layer above (arXiv:1801.06146,
         section 3.2).
 
         Args:
@@ -256,7 +256,7 @@ def _layer_number(name: str) -> int | None:
 def layers_above(model: nn.Module) -> Callable[[str], int]:
     """A function from a weight's name to its number of layers above: 0 in the last layer and after.
 
-    Embeddings lie below all layers. All are 0 if a model has no numbered layers.
+    Embeddings are below all layers. The number is 0 if the model has no numbered layers.
     """
     order = [name for name, _ in model.named_parameters()]
     numbers = [number for name in order if (number := _layer_number(name)) is not None]
@@ -277,7 +277,7 @@ def strategy(name: str) -> Strategy:
     """The strategy with that name.
 
     Raises:
-        UsageError: There is none; the error suggests the nearest name.
+        UsageError: There is no such strategy; the error suggests the nearest name.
     """
     return find(package, Strategy, STRATEGIES, name)()
 

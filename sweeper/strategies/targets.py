@@ -12,7 +12,7 @@ from sweeper.errors import ModelError
 from sweeper.facts.models.families import layer_names
 from sweeper.hyperparameters import is_pattern
 
-# Names of projections in the families, and in a few models that use w. A fused one is q, k and v.
+# Names of projections in the families and in a few other models. A fused one computes q, k and v.
 _QUERY = layer_names("q", "q_b") | {"wq"}
 _KEY = layer_names("k", "kv_b") | {"wk"}
 _VALUE = layer_names("v", "kv_b") | {"wv"}

@@ -1,1 +1,1 @@
-"""One trial: transformers' Trainer and PEFT on a model that is loaded once. See ``backend.py``."""
+"""Trains trials with transformers' Trainer and PEFT. Starts in ``torch_backend.py``."""

@@ -46,8 +46,8 @@ class CheckpointFile(Record):
 class Checkpoint(Artifact):
     """``checkpoint.json``: the manifest of a checkpoint. It is written after all other files.
 
-    ``reports`` are those of all rungs so far. The last may not have reached the worker, since
-    a checkpoint is written before its rung is reported.
+    ``reports`` holds the reports of all rungs so far. The worker may lack the last one, since a
+    checkpoint is written before its rung is reported.
     """
 
     rung: int
@@ -95,10 +95,10 @@ def newest_checkpoint(attempt: Path) -> tuple[Path, int] | None:
 
 
 def drop_checkpoints(attempt: Path, keep: int | None = None) -> None:
-    """Delete all checkpoints of an attempt, unfinished ones included.
+    """Delete the checkpoints of an attempt, unfinished ones included.
 
     Args:
-        keep: The rung of a checkpoint that stays.
+        keep: Rung of the checkpoint to keep; None to delete all.
     """
     for rung, folder in _checkpoints(attempt):
         if rung != keep:
@@ -116,7 +116,7 @@ def checkpoint_bytes(
 
     Args:
         weight_bytes: Bytes of one weight; 2 in bf16-pure, else 4.
-        optimizer: Its name, as ``TrainingArguments.optim`` spells it.
+        optimizer: Name of the optimizer in ``TrainingArguments.optim``.
 
     >>> checkpoint_bytes(1_000_000)
     16000000
@@ -131,8 +131,8 @@ def seal(folder: Path, manifest: Checkpoint, to: Path) -> None:
 
     Args:
         folder: The unfinished checkpoint, with its files and nothing else.
-        manifest: Without files; those in ``folder`` are added.
-        to: The final folder; replaced if it exists.
+        manifest: Manifest without files; those in ``folder`` are added.
+        to: Final folder; replaced if it exists.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.

@@ -37,12 +37,12 @@ def machine() -> tuple[str, int]:
 def measurement(
     config: TrialConfig, result: TrialResult, model: ModelFacts, classes: int, scored_items: int
 ) -> Measured | None:
-    """The measurement of one trial's set-up; None if there is none.
+    """The memory and time that a trial measured for its set-up; None if they are not usable.
 
     Args:
-        classes: Classes of a new head; 0 for the vocabulary.
-        scored_items: Validation items that were scored at all rungs together; 0 if evaluation
-            also measured other items.
+        classes: Classes of a new head; 0 without one.
+        scored_items: Validation items scored at all rungs together; 0 if evaluation also measured
+            other items.
     """
     out_of_memory = result.failure is not None and result.failure.kind == "out-of-memory"
     if out_of_memory and not _is_due_to_setup(result.failure):
@@ -104,16 +104,16 @@ def store_measurement(
     rungs: list[RungReport],
     validation_items: int,
 ) -> None:
-    """Store a trial's measurement; a cache that cannot be written is only logged.
+    """Store a trial's measurement. If the cache cannot be written, only log a warning.
 
     Args:
-        validation_items: Validation items of the whole split.
+        validation_items: Number of items of the validation split.
     """
     # The evaluation time includes further measures, whose items have other lengths.
     only_validation = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
-        scored += validation_items  # its best rung's weights, once more on all of them
+        scored += validation_items  # the best rung's weights are scored again on all
     record = measurement(config, result, model, classes, scored if only_validation else 0)
     if record is None:
         return

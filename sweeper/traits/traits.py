@@ -1,9 +1,9 @@
 """The traits of a strategy: names, chart mark, trained weights, cost.
 
 Every strategy file states these under ``TRAIT_KEYS``; a file that extends another one inherits
-what it leaves out, except its own names and mark. Files of installed packages are found without an
-import: reading them must not run code. So are formulas for numbers of parameters: they are parsed,
-checked and computed node by node, by ``memory.states`` for the layers of a model.
+what it leaves out, except its own names and mark. Reading a file runs no code: files of installed
+packages are found without an import, and formulas for numbers of parameters are parsed, checked and
+computed node by node. ``memory.states`` computes them for the layers of a model.
 """
 
 import ast
@@ -35,14 +35,14 @@ from sweeper.yamlfile import Document, FileModel, Path_, checked, fault, faults,
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-#: Entry points that name a strategy's class; its YAML lies beside the class's module.
+#: Entry points that name a strategy's class; its YAML is next to the class's module.
 STRATEGIES = "sweeper.strategies"
 #: Entry points that name a package whose folder is laid out like ``search_spaces``.
 SEARCH_SPACES = "sweeper.search_spaces"
 
 
 class StrategyFiles(NamedTuple):
-    """The file of every strategy by name, and classes that lack theirs."""
+    """The file of every strategy by name, and a problem for each class without a file."""
 
     paths: Mapping[str, Path]
     problems: tuple[Problem, ...] = ()
@@ -55,9 +55,9 @@ def known_strategies() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def strategy_files() -> StrategyFiles:
-    """Every strategy's file: beside classes, then the project's, then those of packages' folders.
+    """Every strategy's file: next to classes, in the project's folder, in folders of packages.
 
-    Where several are of one name, the last one counts.
+    If several files have one name, the last one in this order counts.
     """
     entries = plugins.entries(STRATEGIES)
     beside_class = {entry.name: _file_next_to(entry) for entry in entries}
@@ -77,10 +77,10 @@ def strategy_files() -> StrategyFiles:
 
 @lru_cache(maxsize=128)
 def document_of(path: Path) -> Document:
-    """The file of an installed strategy, read once in a process.
+    """The content of a strategy's file, read once in a process.
 
     Raises:
-        UsageError: It cannot be read, or it is not YAML.
+        UsageError: The file cannot be read, or it is not YAML.
     """
     return read(path)
 
@@ -106,7 +106,7 @@ def _file_next_to(entry: "EntryPoint") -> Path | None:
 
 
 def _folders_of(package: str) -> list[Path]:
-    """Folders of a package; its top level alone is looked up, which imports nothing."""
+    """Folders of a package; looks up only its top level, which imports nothing."""
     top, _, rest = package.partition(".")
     spec = find_spec(top) if top else None
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -118,11 +118,11 @@ SHAPE = (
     "hidden_size", "layers", "key_value_width", "vocabulary_size", "largest_inputs",
     "largest_outputs",
 )  # fmt: skip
-#: Sizes of the layer that a formula is about.
+#: Sizes of the layer that a formula is computed for.
 LAYER = ("inputs", "outputs")
-#: Linear layers by what they do, whatever an architecture calls them.
+#: Roles of linear layers, whatever an architecture calls them.
 Role = Literal["query", "key", "value", "projection", "gate", "up", "down"]
-#: What a formula is computed for, besides a list of roles.
+#: What a formula is computed for, unless it is for a list of roles.
 Place = Literal["model", "layer", "target_layer"]
 
 Values = Mapping[str, Scalar | None]
@@ -162,7 +162,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula for a number of parameters: that of the whole base, or the sum of terms."""
+    """A number of parameters: all of the base, or the sum of terms."""
 
     terms: tuple[Term, ...] = ()
     whole_base: bool = False
@@ -173,7 +173,7 @@ class Formula:
         return frozenset().union(*(term.names for term in self.terms)) - {*SHAPE, *LAYER}
 
 
-#: Nothing but a new classification head, which is counted apart.
+#: No parameters; a new classification head is counted apart.
 NOTHING = Formula()
 
 
@@ -216,7 +216,7 @@ def _parsed_place(text: str) -> Place | tuple[Role, ...]:
 
 
 def _parsed_formula(text: object, names_allowed: Collection[str] | None) -> ast.expr:
-    """The syntax tree of a formula. ``names_allowed`` is None if the names are not known."""
+    """The syntax tree of a formula. All names are allowed if ``names_allowed`` is None."""
     fix = "Write names, whole numbers, +, *, //, 'a or b', and 'a if b == \"c\" else d'."
     try:
         formula = ast.parse(str(text), mode="eval").body
@@ -269,7 +269,7 @@ DeclaredFormula = Annotated[
 #:   scale their results (VeRA).
 #: - ``scaling``: trained vectors that multiply layers' inputs or outputs (IA3).
 #: - ``bottlenecks``: small networks after the blocks' sublayers.
-#: - ``prefix``: keys and values before those of every layer.
+#: - ``prefix``: trained keys and values in every layer, before its own.
 #: - ``virtual-tokens``: embeddings before the input.
 Adds = Literal[
     "nothing", "low-rank", "scaled-projections", "scaling", "bottlenecks", "prefix",
@@ -312,16 +312,16 @@ UNKNOWN = Mark(color=0, shape="stroke", dash=(4, 2))
 
 
 class Traits(FileModel):
-    """The traits of a strategy, as its file states them; the file's other keys are not looked at.
+    """The traits of a strategy, as its file states them; other keys of the file are ignored.
 
     Args:
-        one_trial: Whether one trial is enough, as it fits a head in closed form.
+        one_trial: Whether one trial is enough, as for a head that is fitted in closed form.
         gradients_through_base: Whether gradients pass through the base model. If not, its features
             are computed once, by forward passes alone.
-        adds: The kind of modules or inputs that it adds to the base model.
+        adds: Kind of modules or inputs that the strategy adds to the base model.
         trained: Number of trained parameters; a new classification head comes on top.
         frozen: Number of added parameters that stay frozen.
-        extends: The strategy whose parameters it has, too.
+        extends: Name of the strategy whose parameters and traits it inherits.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -366,7 +366,7 @@ def traits_of(name: str) -> Traits:
 
     Raises:
         UsageError: There is no such strategy; with the nearest name.
-        RuleError: Its file holds mistakes.
+        RuleError: Its file is invalid.
     """
     traits = find(name)
     if traits is None:
@@ -386,7 +386,7 @@ def find(name: str) -> Traits | None:
     """The traits of a strategy, or None if it is not installed.
 
     Raises:
-        RuleError: Its file holds mistakes.
+        RuleError: Its file is invalid.
     """
     path = strategy_files().paths.get(name)
     if path is None:
@@ -399,7 +399,7 @@ def find(name: str) -> Traits | None:
 
 
 class StrategyOnModel(NamedTuple):
-    """A strategy, on one of several base models where several compete."""
+    """A strategy, with its base model if several compete."""
 
     strategy: str
     model: str = ""
@@ -426,7 +426,7 @@ class StrategyOnModel(NamedTuple):
 def changes_base(contender: str) -> bool:
     """Whether a strategy changes the base model's outputs; a head on frozen features does not.
 
-    One that is not installed here is taken to change it.
+    A strategy that is not installed counts as changing them.
 
     Args:
         contender: The name of a ``StrategyOnModel``.
@@ -436,7 +436,7 @@ def changes_base(contender: str) -> bool:
 
 
 def read_traits(document: Document, problems: list[Problem]) -> Traits | None:
-    """The traits that a strategy file states; None where one is missing or wrong.
+    """The traits that a strategy file states; None if one is missing or wrong.
 
     Args:
         problems: Every problem is appended here, with file and line.

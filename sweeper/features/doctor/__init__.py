@@ -1,1 +1,1 @@
-"""Checks what works on this machine, by trainings on its GPU among others."""
+"""Checks what works on this machine, such as training on its GPU."""

@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
 A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
-something, and ``Failed`` or any other exception if something does not work.
+something, and ``Failed`` or any other exception if its docstring does not hold.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Largest relative differences of loss and gradient. Measured on a CPU: at most a fifth of these;
+# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth;
 # attention across texts changes the gradient by more than half.
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
@@ -88,7 +88,7 @@ class Failed(Exception):
 
 Figures = dict[str, float | int | str]
 LossAndGradient = tuple[float, Tensor]
-"""A loss and its gradient."""
+"""A loss and its gradient, flat, in float32 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def fused_kernels(bench: Bench) -> Figures:
 
 
 def half_precision(device: torch.device) -> Precision:
-    """The mixed precision of this device."""
+    """The mixed precision that this device supports."""
     old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
     return "fp16-mixed" if old else "bf16-mixed"
 
@@ -565,7 +565,7 @@ CHECKS: dict[str, Check] = {
     "two ranks": ranks,
     "killed worker": sweep,
 }
-# It changes rotary positions for all later checks of its process.
+# Last, since it changes rotary positions for all later checks of its process.
 CHECKS["fused kernels"] = CHECKS.pop("fused kernels")
 
 
@@ -587,7 +587,7 @@ def result(name: str, bench: Bench) -> Result:
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
-    """Run the checks without a result, up to a failed one, which may leave the GPU unusable."""
+    """Run the checks without a result. A failed one may break a GPU, so it ends the process."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     names = [name for name in (QUICK if request.quick else CHECKS) if name not in request.done]

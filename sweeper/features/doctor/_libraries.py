@@ -25,7 +25,7 @@ _ELEMENTS = 4096
 
 
 def checks() -> Iterator[dict[str, object]]:
-    """The results of all checks: of the libraries, then of what they can do here."""
+    """The results of all checks: of the libraries, then of their functions on this device."""
     for name in ("torch", "transformers", "peft"):
         yield _library(name, needed=True)
     yield _library("bitsandbytes", needed=False)

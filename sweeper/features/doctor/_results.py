@@ -1,7 +1,4 @@
-"""Runs the checks of training on this machine's device (``_checks``) in processes, for torch.
-
-Their results are kept in a file and printed.
-"""
+"""Runs the checks of ``_checks`` in child processes, which load torch. Returns the results."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
 BEGUN = "begun"
-# Each process loads torch anew; one that takes longer than this hangs.
+# A process that takes longer than this hangs.
 MAX_SECONDS = 1800.0
 # All processes of the quick checks together.
 QUICK_SECONDS = 120.0
@@ -37,7 +34,7 @@ class CheckRequest(Record):
 
     Args:
         folder: Folder for their files.
-        quick: Only the checks that decide how trials train.
+        quick: Whether to run only the checks that decide how trials train.
         done: Names of checks that have a result.
         only: Names of the checks to run; all of them if empty.
     """
@@ -96,7 +93,7 @@ def results(
     only: tuple[str, ...] = (),
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
-    """Run the checks. If a process breaks, the check that it ran has failed."""
+    """Run the checks. If a process breaks, its check failed; if it times out, it was not run."""
     finished: list[Result] = []
     began, begun, timed_out = monotonic(), "", False
 

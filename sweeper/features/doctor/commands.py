@@ -56,12 +56,12 @@ def examine() -> Iterator[MachineCheck]:
 
 
 def can_train(checks: list[MachineCheck]) -> bool:
-    """Whether training works; other parts may fail."""
+    """Whether all needed checks succeeded."""
     return all(check.state == "works" for check in checks if check.needed)
 
 
 def training() -> list[MachineCheck]:
-    """The results for the training libraries; those before a crash are kept."""
+    """The results of the training libraries, including those before a crash."""
     checks: list[MachineCheck] = []
     try:
         in_child(
@@ -85,7 +85,7 @@ def training() -> list[MachineCheck]:
 
 
 def search_and_reports() -> MachineCheck:
-    """Whether a sweep can be searched and reported; nothing is loaded."""
+    """Whether the packages for search and reports are installed; none is loaded."""
     name = "search, reports"
     for problem in missing("A sweep", [m for m in RUNS if m not in TRAINING]):
         return MachineCheck(name, "not installed", problem.what, problem.fix, needed=True)
@@ -93,13 +93,13 @@ def search_and_reports() -> MachineCheck:
 
 
 def hub_access() -> MachineCheck:
-    """Whether models can be downloaded, and whether a token is set; it is never shown."""
+    """Whether models can be downloaded, and whether a token is set."""
     from huggingface_hub import constants, get_token
 
     token = "a token is there" if get_token() else "no token is set, so gated models cannot be read"
     if constants.HF_HUB_OFFLINE:
         return MachineCheck("hub", "off", f"HF_HUB_OFFLINE is set; {token}")
-    # The cheapest request for the hub; any answer shows that it is there.
+    # The cheapest request; any answer shows that the hub is there.
     request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
@@ -117,7 +117,7 @@ def hub_access() -> MachineCheck:
 
 
 def disk(folder: Path, name: str) -> MachineCheck:
-    """Whether a folder can be written and holds a smallest model."""
+    """Whether a folder can be written and has room for the smallest model."""
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -138,7 +138,7 @@ def _other_place(name: str) -> str:
 
 
 def memory() -> MachineCheck:
-    """Main memory, with the limit of a container."""
+    """Whether main memory, as limited by a container, is enough for a worker."""
     gib = processor().memory_gib
     detail = f"{gib:.1f} GiB"
     if gib < _MIN_MEMORY_GIB:

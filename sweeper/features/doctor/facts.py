@@ -56,7 +56,7 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:
-    """The checks that failed."""
+    """The checks that have failed; None if none has."""
     failed = _errors_of_failed_checks(facts.hardware, False)
     return DoctorFacts(failed=failed) if failed else None
 
@@ -69,7 +69,7 @@ def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
 
 
 def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str, str]:
-    """The errors of failed checks of this GPU by name; before a run, new checks are run."""
+    """The errors of this GPU's failed checks by name; runs the checks first if ``for_run``."""
     if hardware.device != "cuda" or not hardware.detected:
         return {}
     name = hardware.name.partition(SPEED_OF)[0]

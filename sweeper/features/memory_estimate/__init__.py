@@ -1,1 +1,1 @@
-"""Predicts the peak memory of one training set-up, and follows or trains some of its steps."""
+"""Predicts the peak memory of a set-up; a dry run or a probe of training steps can check it."""

@@ -10,7 +10,8 @@ class DryRun(Record):
     """The peak of all tensors in one step of the real model class, adapter and optimizer.
 
     Args:
-        parts: GiB by kind at the peak.
+        parts: GiB at the peak by kind, such as weights or gradients.
+        phase: Kind that was allocated at the peak.
     """
 
     peak_gib: float
@@ -24,9 +25,8 @@ class MemoryAnswer(Record):
     """What ``sweeper memory --json`` prints, in GiB of one device.
 
     Args:
-        setup: Strategy, precision, optimizer and the rest, each by its name.
         parts: Size of each use of memory; ``origins`` has the source of each size.
-        limit_gib: Memory of the named GPU; None without one, as is ``fits``.
+        limit_gib: Memory of the device; None if not given, as is ``fits``.
         probe: Figures of a measurement on this machine.
     """
 

@@ -52,7 +52,7 @@ def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = No
     """The peak of all tensors in one training step.
 
     Args:
-        config: Configuration of the model; derived from its facts if None.
+        config: Configuration of the model; from its folder or the catalogue if None.
     """
     started = time.perf_counter()
     config = config_of(model) if config is None else config
@@ -88,7 +88,7 @@ def _on_meta() -> Iterator[None]:
     def autocast_or_none(device_type: str, *args: Any, **kwargs: Any) -> Any:
         return nullcontext() if device_type == "meta" else autocast(device_type, *args, **kwargs)
 
-    # The first reads the values of position ids, the second does not know the meta device.
+    # The first function reads the values of position ids; the second refuses the meta device.
     with (
         patch.object(transformers.masking_utils, "find_packed_sequence_indices", _return_none),
         patch.object(torch, "autocast", autocast_or_none),
@@ -165,7 +165,7 @@ def _loss(trained: nn.Module, setup: Setup, config: PretrainedConfig) -> Tensor:
 
 
 class StorageTracker(TorchDispatchMode):
-    """Live bytes while the mode is on. ``kind`` labels what is allocated from now on."""
+    """Counts live bytes of meta tensors, and their peak. ``kind`` labels new allocations."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()

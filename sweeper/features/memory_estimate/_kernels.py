@@ -1,7 +1,7 @@
-"""Stand-ins for kernels that meta tensors cannot run as a GPU would, and the modes that use them.
+"""Stand-ins for GPU kernels that meta tensors cannot run, and the modes that use them.
 
 SDPA on the meta device falls back to products that write the whole score matrix, which no fused
-kernel does; 4-bit layers need packed weights on a device. Autocast has no rules for the meta
+kernel does; 4-bit layers need packed weights on a device. Autocast does not support the meta
 device, so its rules for CUDA are applied here: products in bfloat16, operations that need range in
 float32, and trained weights cast once per forward pass.
 """
@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 _GROUPED: frozenset[Any] = frozenset({F.grouped_mm, torch._grouped_mm})
-# Functions in these dtypes: torch.amp's lists for CUDA, as far as language models call them.
+# Functions that run in these dtypes: torch.amp's lists for CUDA, where language models call them.
 _BFLOAT16: frozenset[Any] = frozenset(
     {
         *(F.linear, F.scaled_dot_product_attention, F.conv1d),
@@ -114,7 +114,7 @@ class FourBitProduct(torch.autograd.Function):
 
 
 class FourBitLinear(nn.Linear):
-    """Takes the place of a linear layer whose weight takes so many bytes per element."""
+    """Replaces a linear layer by one with ``bytes_per_weight`` bytes per weight."""
 
     def __init__(self, source: nn.Linear, bytes_per_weight: float) -> None:
         super().__init__(source.in_features, source.out_features, bias=False, device="meta")
@@ -132,8 +132,8 @@ class InPlace(torch.optim.Optimizer):
     """Allocates the two states of an AdamW that works in place, as fused and 8-bit kernels do.
 
     Args:
-        wide: Parameters whose states have their own dtype; states of others have 8 bits, and a
-            scale for every 256 numbers.
+        wide: Parameters with states in their own dtype; other states have 8 bits, and a scale for
+            every 256 numbers.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], wide: Iterable[nn.Parameter]) -> None:
@@ -154,7 +154,7 @@ class InPlace(torch.optim.Optimizer):
 
 
 class Kernels(TorchFunctionMode):
-    """Runs model code with the stand-ins; checkpointing re-enters them for its second forward."""
+    """A mode with the stand-ins; checkpointing enters it again to recompute a forward pass."""
 
     def __init__(self, cuda: bool) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class Kernels(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _uses_fused_attention(self, dropout_p: float = 0.0, **_: Any) -> bool:
-        """Whether a fused kernel runs. That for CPUs has no dropout; its fallback works on meta."""
+        """Whether a fused kernel runs. CPUs have none with dropout; the fallback works on meta."""
         return self._cuda or dropout_p == 0.0
 
     def _uses_dropout(

@@ -1,4 +1,4 @@
-"""Set-ups from flags. Errors suggest the nearest known names."""
+"""Makes set-ups from flags. Errors suggest the nearest known names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_targets(model: ModelFacts, setup: Setup) -> None:
     """Check that every target module exists in the model.
 
     Raises:
-        UsageError: A name matches no linear layer; the model's names are listed.
+        UsageError: A name matches no linear layer; the error suggests names.
     """
     targets = setup.target_modules
     targets = (targets,) if isinstance(targets, str) else targets

@@ -29,7 +29,7 @@ from sweeper.traits.traits import TARGETED, Traits
 from sweeper.units import count, gib
 from sweeper.views.console import out, say, show_line
 
-# A dry run takes seconds, with hundreds of layers about a minute.
+# A dry run takes seconds, or about a minute with hundreds of layers.
 _DRY_RUN_TIMEOUT_SECONDS = 600
 #: Fields of a probe that go into the JSON.
 _PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
@@ -46,9 +46,9 @@ _CPU_ORIGINS = {"allocator slack": "fitted on 37 trials of the packaged models, 
 
 
 def default_fields(traits: Traits) -> dict[str, Any]:
-    """The strategy's defaults of the fields that set the number of trained parameters.
+    """The strategy's defaults for the fields that the number of trained parameters depends on.
 
-    Target modules are not among them: they have a flag of their own.
+    Target modules are not included: they have a flag of their own.
     """
     declared = rule_book().strategies[traits.name].parameters
     names = sorted(traits.parameters() & declared.keys() - {TARGET_MODULES})
@@ -130,7 +130,7 @@ def _show(model: ModelFacts, setup: Setup, predicted: MemoryEstimate, limit: flo
 def _with_checkpointing(
     model: ModelFacts, setup: Setup, limit: float, predicted: MemoryEstimate
 ) -> str:
-    """The peak with checkpointing, for a set-up that may not fit; else empty."""
+    """A sentence on the peak with checkpointing if the set-up may not fit; else empty."""
     if predicted.high_gib <= limit or setup.gradient_checkpointing:
         return ""
     checkpointed = estimate(model, setup.replace(gradient_checkpointing=True), limit)
@@ -159,7 +159,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
     """Run training steps of the real model class, adapter and optimizer on the meta device.
 
     Raises:
-        SweeperError: The model class cannot be followed, or a package for training is missing.
+        SweeperError: The model class has no dry run, or a package for training is missing.
     """
     require("A dry run", TRAINING)
     return in_child(
@@ -175,13 +175,13 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
-    """The source of the size of each of these parts."""
+    """Part to the source of its size."""
     origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
     return {name: origins_here.get(name, SHAPES) for name in parts}
 
 
 def not_modelled(model: ModelFacts, setup: Setup) -> tuple[str, ...]:
-    """Uses of memory in such a run that are not counted."""
+    """Uses of memory that the estimate does not count."""
     parts = []
     if setup.device == "cuda":
         parts += [

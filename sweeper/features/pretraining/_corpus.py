@@ -14,13 +14,13 @@ from sweeper.spec import DataSpec
 
 @dataclass(frozen=True)
 class CorpusText:
-    """The documents that may be read.
+    """The documents that trials may train on.
 
     Args:
-        documents: Sorted by key.
+        documents: Documents, sorted by key.
         leaked: Number of documents left out because they share text with validation or test.
         repeated: Number of documents left out because an earlier one is the same.
-        fingerprint: SHA-256 over the documents that are left.
+        fingerprint: SHA-256 over ``documents``.
     """
 
     documents: tuple[Example, ...]
@@ -30,10 +30,10 @@ class CorpusText:
 
 
 def corpus_text(options: Options, spec: DataSpec, dataset: Dataset) -> CorpusText:
-    """The corpus of a request, checked against the data set's held-out rows.
+    """The corpus without repetitions and without text of the data set's held-out rows.
 
-    A document is left out if its content is a validation or test row's, by hash, or if it shares
-    a window of 13 words with one that is no phrase of the corpus.
+    A document is left out if it equals a validation or test row, or if it shares 13 words in a row
+    with one, unless more than ten documents have these words.
 
     Raises:
         DataError: The corpus cannot be read or recognised.

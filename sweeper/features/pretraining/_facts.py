@@ -1,4 +1,4 @@
-"""The facts of the corpus, and the parameters of training on it."""
+"""The record of the corpus, and the parameters of continued pretraining on it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ NAME = "pretraining"
 FIRST_STAGE, NO_FIRST_STAGE = "first_stage", "none"
 # LoRA's rank in a first stage.
 FIRST_STAGE_RANK = 256
-#: The parameter with the learning rate of each strategy; that of full is a tenth of LoRA's.
+#: The parameter with the learning rate of each strategy; full needs lower rates than LoRA.
 FIRST_STAGE_RATES = {"lora": "first_stage_learning_rate", "full": "first_stage_full_learning_rate"}
 
 
 class CorpusFacts(Record):
     """The documents that the base may be trained on.
 
-    ``leaked`` documents share text with validation or test rows and ``repeated`` ones equal an
-    earlier one; both were left out. ``sha256`` is over the documents that are left.
+    ``leaked`` and ``repeated`` count documents that were left out: they share text with validation
+    or test rows, or equal an earlier one. ``sha256`` is over the other documents.
     """
 
     path: str
@@ -28,7 +28,7 @@ class CorpusFacts(Record):
 
 
 class StageRecord(Record):
-    """The training of a trial's base before the task.
+    """The continued pretraining of a trial's base, before the task.
 
     Losses are nats per token of held-out documents; None if the corpus is too small to spare any.
     """

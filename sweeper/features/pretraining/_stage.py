@@ -1,4 +1,4 @@
-"""The first stage: trains the base on a corpus, once for all trials that ask for the same."""
+"""The first stage: trains the base on a corpus, once for all trials with equal settings."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ _LORA: dict[str, Scalar] = {
     "lora_alpha": 2 * FIRST_STAGE_RANK,
     "target_modules": "all-linear",
 }
-# Documents that are held out, to measure what the stage brought.
+# Documents that are held out, to measure the loss before and after the stage.
 _HELD_OUT_DOCUMENTS = 20
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A first stage. Equal stages on the same base and corpus are trained only once.
+    """Settings of a first stage. Equal ones on the same base and corpus are trained only once.
 
     Args:
         strategy: ``full``, or ``lora``, which is merged into the base afterwards.
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks in one forward pass.
-        precision: A mixed one computes in 16 bits on fp32 weights; anything else in fp32.
+        precision: Precision; a mixed one computes in 16 bits on fp32 weights, others in fp32.
     """
 
     strategy: str
@@ -138,10 +138,10 @@ class FirstStages:
 
     @cached_property
     def corpus(self) -> CorpusText:
-        """The documents that may be read.
+        """The documents to train on.
 
         Raises:
-            UsageError: The sweep has none.
+            UsageError: The sweep has no corpus, or no document is left.
         """
         context = self._context
         spec, options = context.spec, context.spec.features.of(Options)

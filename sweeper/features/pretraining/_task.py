@@ -1,6 +1,6 @@
 """Continued pretraining on plain text: every token is learnt, documents are packed into blocks.
 
-Positions begin anew with each document of a block; given positions and no padding mask,
+Positions start at 0 in each document of a block; given positions and no padding mask,
 transformers lets a token attend within its own document only.
 """
 
@@ -20,7 +20,7 @@ from sweeper.tasks.text import TextTask
 
 
 class Corpus(TextTask):
-    """Trained on as blocks of packed documents, scored as single documents."""
+    """Trains on blocks of packed documents, and scores single documents."""
 
     name = "continued pretraining"
 
@@ -68,7 +68,7 @@ def pack(documents: Sequence[Sequence[int]], length: int) -> list[Feature]:
 
 
 def collate_packed(features: Sequence[Feature], padding: int) -> Batch:
-    """One batch of blocks. The padding of a block is a document of its own without labels."""
+    """One batch of blocks. Padding has positions of its own, like a document, and no labels."""
     longest = max(len(feature["input_ids"]) for feature in features)
     rows: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "labels": []}
     for feature in features:

@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 def with_stage(
     spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
 ) -> Candidate:
-    """The candidate with the first stages that fit, and the time of a stage."""
+    """The candidate with only the first stages that fit the device, and the time of one."""
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
         return candidate
@@ -130,7 +130,7 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
 
 
 def _variants(parameters: Mapping[str, Parameter], strategies: Sequence[str]) -> int:
-    """How many first stages the search may choose, by strategy and learning rate."""
+    """The number of first stages that may be chosen, by strategy and learning rate."""
     rates = [parameters[FIRST_STAGE_RATES[strategy]] for strategy in strategies]
     return sum(len(rate.choices or (1,)) if rate.searched else 1 for rate in rates)
 

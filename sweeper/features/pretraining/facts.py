@@ -1,4 +1,4 @@
-"""Reads the corpus before a plan, and refuses one that no trial could be trained on."""
+"""Reads the corpus before a plan, and checks that the plan can use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACTS = (domain_corpus,)
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """A corpus is read before another task, which has data of its own."""
+    """The problems of a corpus in another task than domain, or without data of the task."""
     corpus, key_path = spec.features.of(Options).corpus, ("features", NAME, "corpus")
     if corpus is None:
         return
@@ -46,7 +46,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> CorpusFacts | None:
-    """The documents that quote no row of validation or test.
+    """The size of the corpus, without validation and test rows; None without corpus or data.
 
     Raises:
         DataError: The corpus cannot be read or recognised.
@@ -72,13 +72,13 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 
 def identity(spec: Spec, facts: Facts) -> object:
-    """The digest of the corpus, whatever its path is."""
+    """The digest of the corpus, independent of its path; None without a corpus."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     return corpus and corpus.sha256
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
-    """Documents that are left out, and repetitions."""
+    """Warnings of documents that are left out."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     if corpus is None:
         return

@@ -1,4 +1,4 @@
-"""What the base learned from the corpus, and the time it took: one line for each first stage."""
+"""The section on continued pretraining: the loss and time of each first stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """Each first stage that a trial used."""
+    """Each first stage that trials used; None if there is none."""
     stages: dict[str, FirstStageFigures] = {}
     for row in findings.trials:
         record = record_of(row.features, NAME, StageRecord)
@@ -44,7 +44,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The documents of each first stage, and the loss on held-out ones."""
+    """The documents of each first stage, and the loss on held-out documents."""
     return " ".join(
         f"Before {units.joined([f'trial {number}' for number in stage.trials])}: {_text_of(stage)}."
         for stage in figures.stages

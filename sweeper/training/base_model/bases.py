@@ -1,6 +1,6 @@
-"""Bases that features make from a model before trials; kept in the cache and in runs that use them.
+"""Base models that features, such as continued pretraining, make before trials.
 
-A trial then uses such a base like any other.
+They are kept in the cache and in the folders of runs that use them.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Bases:
         self._held: tuple[Path, LentBase] | None = None
 
     def of(self, config: TrialConfig, micro_batch: int) -> PreparedBase | None:
-        """The base of a trial, made now if necessary; None if it is the model's own.
+        """The base of a trial, made now if necessary; None for the model's own base.
 
         Raises:
-            UsageError: It cannot be made.
+            UsageError: The base cannot be made.
             Interrupted: The trial was told to stop.
             TrainingDiverged: A loss is not finite.
         """
@@ -59,10 +59,10 @@ class Bases:
         return None
 
     def lent_base(self, base: BaseRef, folder: Path | None = None) -> LentBase:
-        """The cache that lends a base.
+        """The ``LentBase`` of a base; the previous one is released.
 
         Args:
-            folder: The base's folder; the one in the cache if None.
+            folder: Folder of the base; its folder in the cache if None.
         """
         folder = folder or home() / base.folder
         if self._held is None or self._held[0] != folder:
@@ -88,9 +88,9 @@ class Bases:
 
 
 def keep_in(run: Path, base: BaseRef) -> None:
-    """Put a base into a run's folder too, for the adapters that were trained on it.
+    """Link a base into a run's folder, for the adapters that were trained on it.
 
-    Costs no space where cache and run lie on one file system.
+    If the run is on another file system than the cache, the files are copied.
     """
     made_once(run / base.folder, lambda empty: _link_all(home() / base.folder, empty))
 
@@ -102,7 +102,7 @@ def find_base(base: BaseRef, weights: Path) -> Path:
         weights: ``weights/`` of a trial.
 
     Raises:
-        UsageError: It is in neither, or the folder holds another base.
+        UsageError: The base is in neither, or its folder holds another base.
     """
     for root in (home(), *weights.resolve().parents):
         if (folder := root / base.folder).is_dir() and base_state(folder) == base.state:
@@ -116,7 +116,7 @@ def find_base(base: BaseRef, weights: Path) -> Path:
 
 
 def _link_all(source: Path, folder: Path) -> None:
-    """The same files in another folder, copied only where they cannot be linked."""
+    """Hard-link all files into another folder; copy those that cannot be linked."""
     for file in source.iterdir():
         try:
             os.link(file, folder / file.name)
@@ -125,10 +125,10 @@ def _link_all(source: Path, folder: Path) -> None:
 
 
 def remember_folder(folder: Path) -> str:
-    """Keep the path of a local base in the cache, since shared files only have its name.
+    """Store the path of a local base in the cache, since weights record only its name.
 
     Returns:
-        Its ``base_state``.
+        The ``base_state`` of the folder.
     """
     state = base_state(folder)
     with contextlib.suppress(OSError):  # the base can still be found in the working directory
@@ -145,10 +145,10 @@ def local_base(name: str, state: str) -> Path:
 
 
 def base_state(folder: Path) -> str:
-    """A digest of sizes and of both ends of the safetensors files of a base model.
+    """A SHA-256 over the names, sizes and both ends of a base model's safetensors files.
 
-    This takes milliseconds for files of many GB. Training changes all layers, so that it also
-    changes the ends.
+    This takes milliseconds for files of many GB. Training changes all layers, so the ends change
+    too.
     """
     sha = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):

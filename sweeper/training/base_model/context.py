@@ -33,13 +33,13 @@ from sweeper.trials import EncodingNote
 
 
 class ModelContext:
-    """A base model and a data set, ready for use; satisfies ``tasks.base.BaselineContext``.
+    """A base model and a data set, ready for use; a ``tasks.task.BaselineContext``.
 
     Args:
-        sequence_length: Cap in tokens, the same in every trial.
-        evaluation_batch: Batch size when baselines are scored; trials have their own.
+        sequence_length: Maximum tokens of an item, the same in every trial.
+        evaluation_batch: Items of a batch when baselines are scored.
         mixed: Dtype of autocast when the base is scored.
-        underway: Called with the progress of long work; raises an error to end it.
+        underway: Receiver of the progress of long work; raises ``Interrupted`` to end it.
         base_dtype: The dtype in which the untrained base is loaded.
         quantization_config: Quantisation of the untrained base, if only a quantised base fits.
         fused: Whether bases compute with fused kernels.

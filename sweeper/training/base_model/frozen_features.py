@@ -22,13 +22,14 @@ from sweeper.tasks.task import Floats
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of
 
-# Items for the mean and standard deviation of each feature; the first are a random subset.
+# Train items that give the mean and standard deviation of each feature; the first are a random
+# subset.
 _FEATURE_SAMPLE_ITEMS = 256
 
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """A frozen probe with the seconds of its fit and of its features."""
+    """A frozen probe, the seconds of its features and its fit, and the peak memory."""
 
     probe: Probe
     seconds: float

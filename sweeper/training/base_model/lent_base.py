@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 
 _AUTO: dict[TaskType, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "FEATURE_EXTRACTION": AutoModel}
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# One tensor in this many is compared with its checksum each time the base is given back: others
-# each time, so that all tensors are compared within this many trials.
+# Each trial compares one tensor in this many with its checksum, and the next trial the next ones.
 _CHECK_ONE_IN = 8
 # A base is moved to main memory if it takes no more than this share of the available memory.
 _MAX_MEMORY_SHARE = 0.25
@@ -40,14 +39,17 @@ def load_base(
     config: Any = None,
     fused: bool = False,
 ) -> nn.Module:
-    """A base model from a local folder: frozen, in evaluation mode, without a cache.
+    """A base model from a local folder: frozen, in evaluation mode, without key-value cache.
 
     The dtype is explicit: transformers would load most models in the dtype they were saved
-    in, and a trial could train in pure bf16 unasked. ``config`` is that of the folder if None.
-    ``fused``: with the kernels of ``fused_kernels``.
+    in, and a trial could train in pure bf16 unasked.
+
+    Args:
+        name: Name of the base in adapters; the folder's path if empty.
+        config: Configuration of the model; the folder's if None.
 
     Raises:
-        TooLarge: The device does not hold it.
+        TooLarge: The model does not fit on the device.
     """
     auto = _AUTO[task_type]
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
@@ -120,7 +122,7 @@ class _LoadedBase:
                     weight.copy_(self.original[name])
 
     def is_unchanged(self, turn: int) -> bool:
-        """Whether no weight was added, and those that are checked at this turn have not changed."""
+        """Whether no weight was added, and this turn's part of the weights has not changed."""
         weights = _weights(self.model)
         names = sorted(self.checksums)[turn % _CHECK_ONE_IN :: _CHECK_ONE_IN]
         return weights.keys() == self.checksums.keys() and all(
@@ -134,8 +136,8 @@ class LentBase:
     A GPU holds one variant at a time. The others wait in main memory, as far as there is room.
 
     Args:
-        folder: Config and safetensors weights.
-        task_type: Decides which head transformers puts on it.
+        folder: Folder with the config and safetensors weights.
+        task_type: ``CAUSAL_LM`` to load the output layer too, else ``FEATURE_EXTRACTION``.
         trust_remote_code: Whether the user allowed code from the model's folder to run.
         fused: Whether to compute with fused kernels.
     """
@@ -194,10 +196,13 @@ class LentBase:
         return loaded.model
 
     def give_back(self, model: nn.Module, changed: bool = False) -> None:
-        """Restore a lent base and compare a part of it with what was loaded.
+        """Restore a lent base, and compare part of its weights with their checksums.
 
-        One that is not itself again (a strategy changed weights without saying so) will be loaded
-        anew.
+        If they differ (a strategy changed weights without saying so), the next ``lend`` loads the
+        base again.
+
+        Args:
+            changed: Whether the borrower trained the base's own weights.
         """
         self._returns += 1
         model.requires_grad_(False).eval()
@@ -209,7 +214,7 @@ class LentBase:
             self.forget()
 
     def _park(self) -> None:
-        """Free the GPU: its variant waits in main memory, if there is room for it."""
+        """Move the GPU's variant to main memory; drop it if it is quantised or too large."""
         loaded = self._held.get(self._on_device)
         if loaded is None or self._device.type != "cuda":
             return

@@ -121,8 +121,8 @@ def _convert(source: Path, folder: Path, underway: Steps) -> None:
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
     tokenizer = _tokenizer(source, model.config)
-    # In fp32, as dequantised: rounded to bf16 the loss of 60 answers went from 3.7993 to 3.7924 and
-    # loading took 0.3 s instead of 0.1 s, for 270 MB less on disk (measured on one core).
+    # Saved in fp32, as dequantised. In bf16 the loss of 60 answers is 3.7924 instead of 3.7993, and
+    # loading takes 0.3 s instead of 0.1 s, for 270 MB less on disk (measured on one core).
     _without_gguf_trace(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / _RECORD).write_text(json.dumps(_source_record(source)), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The training loop, whatever is trained: batches, schedule, steps, memory."""
+"""The training loop of all trainings: batches, schedule, steps, memory."""

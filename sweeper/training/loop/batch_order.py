@@ -1,7 +1,7 @@
-"""Which rows an epoch has, and in which order: random batches of similar lengths.
+"""The rows of an epoch and their order: random batches of rows of similar lengths.
 
-The order depends on the effective batch and the seed, never on the
-micro-batch, so that a trial that had to halve its micro-batch sees the same batches.
+The order depends on the effective batch and the seed, not on the micro-batch, so that a trial that
+had to halve its micro-batch sees the same batches.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sweeper.data.examples import Example, digest
 from sweeper.data.splits import apportioned
 
 Part = tuple[Sequence[int], float]
-"""Indices of rows, and the weight of all of them together relative to the other parts."""
+"""Indices of rows, and their total weight relative to the other parts."""
 
 
 class Mixture:
-    """The rows of each epoch, the same for a seed."""
+    """The rows of each epoch, drawn from parts by weight; reproducible by the seed."""
 
     def __init__(self, parts: Sequence[Part], size: int, seed: int) -> None:
         self.size = size
@@ -50,12 +50,13 @@ class Mixture:
 def mixture(
     originals: Sequence[Example], further: int, weights: Mapping[str, float], seed: int
 ) -> Mixture | None:
-    """The mixture of originals and of the further rows after them; None if each row is seen once.
+    """A mixture of originals and further rows; None if each epoch has every row once.
 
     An epoch has as many rows as there are originals.
 
     Args:
-        further: Number of further rows, each seen as often as an original on average.
+        further: Number of further rows, with the indices after the originals. Each is seen as
+            often as an original on average.
         weights: Source to weight; if empty, each row has the same weight.
     """
     if not further and not weights:
@@ -73,16 +74,16 @@ def mixture(
     return Mixture(parts + further_parts, size, seed)
 
 
-# Batches are cut from pools of this many batches of examples that were sorted by length.
-# transformers' LengthGroupedSampler has the same number, but leaves a pool's batches in the order
-# of their lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
+# Examples are sorted by length within pools of this many batches. transformers'
+# LengthGroupedSampler has the same number, but leaves a pool's batches in the order of their
+# lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
 _POOL_BATCHES = 50
-# Smallest pool, for small data: transformers takes a quarter of an epoch, which groups nothing
-# below 8 batches.
-# Measured on 120 instructions (self-instruct's seeds) in batches of 8: 2.10 tokens computed for
-# each real one in random order, 1.53 with pools of a quarter, 1.24 with these; on 60 of them 2.16,
-# 2.16 and 1.50. Half of an epoch at most, so that batches are not the same in each.
-# Not for classes: a length can tell a class, and batches of one class teach little.
+# Batches of the smallest pool, for small data. transformers takes a quarter of an epoch, which
+# groups nothing below 8 batches.
+# Tokens computed per real token of 120 instructions (self-instruct's seeds) in batches of 8: in
+# random order 2.10, with a quarter of an epoch 1.53, with this pool 1.24; of 60: 2.16, 2.16, 1.50.
+# A pool has at most half of an epoch, so that epochs differ.
+# Not for classification: a length can tell a class, and batches of one class teach little.
 MIN_POOL_BATCHES = 8
 
 
@@ -96,7 +97,7 @@ class LengthGroupedBatches(Sampler[int]):
         lengths: Lengths of all examples, in tokens.
         batch: The effective batch.
         seed: Seed of the trial; epoch e is shuffled with ``seed + e``.
-        min_pool_batches: Least batches of a pool, unless half of an epoch has fewer.
+        min_pool_batches: Minimum batches of a pool, unless half of an epoch has fewer.
         epoch: The first epoch, counted from 0.
         mixture: The rows of an epoch; every row once if None.
     """

@@ -18,7 +18,7 @@ from sweeper.trials import TrialConfig
 
 log = logging.getLogger(__name__)
 
-# Trainable weights, and those of the best rung if that is an earlier one.
+# Files of the trainable weights, and of the best rung's weights if that rung is an earlier one.
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 
 # Fields that may differ between two attempts at the same configuration.
@@ -35,7 +35,7 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put copied weights back."""
+    """Copy weights into the model's parameters of the same names."""
     named = dict(model.named_parameters())
     for name, weight in weights.items():
         named[name].data.copy_(weight)
@@ -88,5 +88,5 @@ def open_checkpoint(folder: Path, config: TrialConfig, fingerprint: str) -> Save
 
 
 def state_file() -> str:
-    """The file in a checkpoint with this rank's state, as far as the Trainer does not save it."""
+    """The name of a checkpoint's file with this rank's state that Trainer does not save."""
     return f"sweeper_state_{rank_here()}.pt"

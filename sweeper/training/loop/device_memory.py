@@ -1,7 +1,7 @@
 """Memory of a device: its peak in a trial, and retries with smaller batches where it runs out.
 
-A retry has half the micro-batch, the same effective batch, and clean weights: its result is that
-of a trial planned with the smaller micro-batch.
+A retry has half the micro-batch, the same effective batch, and clean weights: the same result as a
+trial planned with the smaller micro-batch.
 
 The peak on a GPU is the most that torch had allocated, the model included. On a CPU it is the
 growth of the process's resident set after the model was loaded, plus the model; memory that the
@@ -46,7 +46,7 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 @dataclass(frozen=True)
 class Batching:
-    """How an effective batch is divided, with the field names of a set-up.
+    """The division of an effective batch; fields have the names of ``TrainingSetup``.
 
     ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
     """
@@ -60,7 +60,7 @@ class Batching:
         return cls(**{size.name: getattr(source, size.name) for size in fields(cls)})
 
     def smaller_training(self) -> Batching | None:
-        """Half the micro-batch, or the next divisor below; None at one example."""
+        """Half the micro-batch, or the next lower divisor of the batch; None at one row."""
         effective = self.micro_batch * self.gradient_accumulation_steps
         fitting = [n for n in range(1, self.micro_batch // 2 + 1) if effective % n == 0]
         if not fitting:
@@ -97,7 +97,7 @@ def _requested_gib(error: BaseException) -> float | None:
 
 
 def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
-    """The failure for an out-of-memory error: memory needed, and memory not used by others."""
+    """The failure for an out-of-memory error, with needed memory and memory not used by others."""
     requested = _requested_gib(error)
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
@@ -147,12 +147,12 @@ def in_batches_that_fit(
 
     Args:
         batching: Batches of the first call.
-        attempt: Trains; frees its memory when it raises. Every call but the first
+        attempt: Training, which frees its memory when it raises. Every call but the first
             starts from clean weights.
-        evaluating: Whether the last call ended in evaluation, whose batch was then too large.
+        evaluating: Whether the last call ended in evaluation, whose batch is then halved.
 
     Raises:
-        TooLarge: It does not fit even at one example, or loading the model fails.
+        TooLarge: One example does not fit, or loading the model fails.
     """
     while True:
         try:
@@ -189,7 +189,7 @@ class PeakMemory:
         self._start = psutil.Process().memory_info().rss
 
     def gib(self, model_bytes: int) -> float:
-        """The peak so far.
+        """The peak so far, in GiB.
 
         Args:
             model_bytes: Bytes of the model, which was loaded before the count began.

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class FurtherBatch(NamedTuple):
-    """A batch of an optimizer step in addition to those of the trial's task.
+    """A batch of an optimizer step in addition to the batches of the trial's task.
 
     Args:
-        task: Computes its loss.
-        weight: Weight of one term of its loss.
-        origin: Name under which its rows are counted.
+        task: The task that computes the loss.
+        weight: Weight of one term of the loss.
+        origin: Name under which the rows are counted.
         rows: Number of rows; 0 if nothing is learnt from it.
     """
 
@@ -66,7 +66,7 @@ class Extension:
         """Prepare, before the model is assembled.
 
         Args:
-            lent_base: Lends the base that the training starts from.
+            lent_base: Lender of the base that the training starts from.
         """
 
     def use_attention(self, attention: str) -> None:
@@ -82,7 +82,7 @@ class Extension:
         yield from ()
 
     def reference(self, model: nn.Module, batch: Batch) -> Any:
-        """What the penalty needs, computed before the loss and without gradient.
+        """The input of the penalty, computed before the loss and without gradient.
 
         Args:
             model: The model in training, not wrapped.
@@ -104,7 +104,7 @@ class Extension:
         return {}
 
     def state(self) -> Any:
-        """What ``restore`` needs to continue from a checkpoint."""
+        """The state that ``restore`` needs to continue from a checkpoint."""
 
     def restore(self, state: Any) -> None:
         """Restore a saved state. Called on a new object."""

@@ -38,7 +38,7 @@ def check_wrapped(model: nn.Module) -> None:
     """Check that the Trainer wrapped the model in DDP, and log it.
 
     Raises:
-        RuntimeError: It did not: each device would train its own model.
+        RuntimeError: The model is not wrapped: each device would train alone.
     """
     kind, ranks = type(model).__name__, dist.get_world_size()
     if not isinstance(model, DistributedDataParallel):

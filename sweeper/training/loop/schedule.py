@@ -12,7 +12,7 @@ from sweeper.spec import Scalar
 # Share of the budget, at its end, in which warmup-stable-decay anneals: one rung of eight, so that
 # trials are compared at their constant rate at all earlier rungs.
 DECAY_SHARE = 1 / 8
-# The low end of the recommended 5-10% of the steps, which leaves the longest stable phase.
+# Share of the steps: the low end of the recommended 5-10% leaves the longest stable phase.
 WARMUP_SHARE = 0.05
 
 
@@ -31,7 +31,7 @@ def optimizer_steps(examples: int, effective_batch: int, epochs: float) -> int:
 
 
 def rung_steps(steps: int, rungs: int, every: int = 1) -> dict[int, list[int]]:
-    """Optimizer step to the rungs there: several if there are fewer steps than rungs.
+    """The rungs at each optimizer step: several if there are fewer steps than rungs.
 
     Only each ``every``-th rung and the last are included.
 

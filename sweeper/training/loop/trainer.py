@@ -64,7 +64,7 @@ def arguments(
     Args:
         micro_batch: Rows of a micro-batch on each device.
         accumulation: Micro-batches in a step.
-        parameters: The trial's, including schedule and clipping norm.
+        parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
@@ -102,9 +102,9 @@ class TrialTrainer(Trainer):
 
     Args:
         order: Sampler of the row indices of each epoch.
-        strategy: Defines the optimizer groups, learning rates included.
-        progress: Updated with every micro-batch.
-        mixed: Dtype of autocast; float16 scales the loss.
+        strategy: Source of the optimizer groups, learning rates included.
+        progress: Counts that every micro-batch updates.
+        mixed: Dtype of autocast; with float16, the loss is scaled.
         extensions: Additions of features. The first with a penalty computes the loss.
         padding_free: Whether the texts of a batch are packed into one row; only for text tasks.
     """
@@ -215,8 +215,8 @@ class TrialTrainer(Trainer):
         return loss
 
     def _train_on(self, model: nn.Module, further: FurtherBatch) -> None:
-        """Add a batch's gradients in a pass of its own, which takes no more memory than the
-        task's."""
+        """Add a batch's gradients in a separate pass, which takes no more memory than a pass of
+        the task."""
         if further.rows:
             tokens = further.task.tokens(further.batch)
             self._progress.count_rows(further.origin, further.rows, tokens)
@@ -251,7 +251,7 @@ class TrialTrainer(Trainer):
             total = loss.total + penalty
         reported = loss.total if loss.unweighted is None else loss.unweighted
         self._progress.add(reported, terms, tokens)
-        # DDP averages gradients over the ranks, but the terms are those of all ranks.
+        # DDP averages gradients over the ranks, but the loss is divided by the terms of all ranks.
         scale = self._task_share * self.accelerator.num_processes
         return total * (scale / num_items_in_batch)
 

@@ -17,7 +17,7 @@ class TrainingDiverged(Exception):
 
 @dataclass
 class TrainingProgress:
-    """Counts while a trial trains.
+    """The counts of one training.
 
     Args:
         check_every: Optimizer steps between two checks of the loss; on a GPU a check waits for
@@ -39,7 +39,7 @@ class TrainingProgress:
     _terms: int = 0
 
     def state(self) -> dict[str, Any]:
-        """All counts at a rung, after the training loss was taken."""
+        """All counts at a rung, except the training loss, which was taken before."""
         return {
             "steps": self.steps,
             "tokens": self.tokens,
@@ -94,7 +94,7 @@ class TrainingProgress:
             )
 
     def take_train_loss(self) -> float | None:
-        """The mean training loss since it was last taken; None if nothing was trained."""
+        """The mean training loss since the last call; None if nothing was trained."""
         if self._loss is None or not self._terms:
             return None
         mean = float(self._loss) / self._terms
@@ -108,10 +108,10 @@ class TrainingProgress:
 
 
 def finite(loss: float, what: str) -> float:
-    """The loss itself.
+    """Return the loss if it is finite.
 
     Raises:
-        TrainingDiverged: It is not a finite number.
+        TrainingDiverged: The loss is not a finite number.
     """
     if not math.isfinite(loss):
         raise TrainingDiverged(f"{what} is {loss}")

@@ -1,1 +1,1 @@
-"""Processes that measure one thing, each started with ``python -m``."""
+"""Measurements of models and of this machine, each called in a child process."""

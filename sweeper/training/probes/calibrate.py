@@ -20,15 +20,15 @@ from sweeper.facts.machine.detect_hardware import processor
 # (Rows, inputs, outputs) of matrix products in MiniLM and SmolLM2-135M at a few hundred tokens.
 SHAPES = ((512, 384, 384), (512, 384, 1536), (512, 1536, 384), (512, 576, 1536))
 _REPEATS = 7
-# Size of a tensor that exceeds the caches of a server processor.
+# Elements of a tensor that exceeds the caches of a server processor.
 _FLOATS = 2**25
 
 
 def fastest(work: Callable[[], object], repeats: int = _REPEATS) -> float:
     """CPU seconds of this thread in the fastest of several runs.
 
-    Under a load of 23 on two cores, products measured so were 7% slower than on the idle machine
-    and the bandwidth 1.7 times as high; in wall-clock time both were a tenth.
+    At a load of 23 on two cores, CPU time gave products 7% slower than on the idle machine and 1.7
+    times its bandwidth; wall-clock time gave a tenth of both.
     """
     work()
     times = []

@@ -1,4 +1,4 @@
-"""What torch sees of this machine's devices."""
+"""The devices of this machine, as torch sees them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sweeper.facts.dataset.bits_per_byte import Bits, BitsRequest
 from sweeper.training.base_model.lent_base import load_base
 
 MAX_TEXT_TOKENS = 512
-"""Only so many tokens of a text are read: a few hundred show how well a model knows it."""
+"""Tokens that are read of a text: a few hundred show how well a model knows it."""
 
 
 def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> float:

@@ -1,7 +1,7 @@
-"""Measures real training steps of one set-up: the device's peak, or the process's on a CPU.
+"""Measures the time and peak memory of training steps of one set-up.
 
-Trains random weights of the real shapes on random tokens. On a GPU the peak is read from torch's
-allocator.
+Trains random weights of the real shapes on random tokens. On a GPU, torch's allocator gives the
+peak; on a CPU, the process.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def probe(
     """Train a few steps: two at the set-up's length for the peak, three at the mean for the time.
 
     Args:
-        setup: For one device at most; not quantised, or in four bits.
+        setup: Set-up for one device, not quantised or in four bits.
         mean_length: Mean tokens of an example.
         config: Configuration of the model; from its folder or the catalogue if None.
 
     Raises:
-        UsageError: Such a set-up cannot be probed.
+        UsageError: The set-up cannot be probed.
     """
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:

@@ -2,8 +2,8 @@
 
 ``weights/`` holds an adapter in PEFT's format or a whole model in transformers' format, the
 tokenizer, generation settings, a model card, ``sweeper.json``, and ``head.safetensors`` if there is
-a head. The adapter lies in ``weights/adapter/`` if PEFT's and transformers' classes would load it
-but not give the trial's answers: they find none in ``weights/`` then, and refuse the folder.
+a head. If PEFT's and transformers' classes could load the adapter, but would give wrong answers, it
+is in ``weights/adapter/``: they find none in ``weights/`` and refuse the folder.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class TrainedRecord(Artifact):
 
     ``classes_by`` says how one of the ``labels`` is chosen, if there are any.
     ``base`` is an adapter's base, if a feature made it from ``base_model``.
-    ``facts`` are those of the base model. If a local folder is needed as base, ``base_state`` is a
+    ``facts`` describe the base model. If a local folder is needed as base, ``base_state`` is a
     hash of its files, and ``base_model`` only its name.
     ``tokenizer`` is the SHA-256 of the tokenizer in the folder, and ``files`` lists all files of
-    the folder except the card and this record. ``data_format`` and ``columns`` are those of the
-    data; ``versions`` are those of the libraries used.
+    the folder except the card and this record. ``data_format`` and ``columns`` describe the data;
+    ``versions`` has versions of libraries.
     """
 
     task: TaskName
@@ -86,7 +86,7 @@ def record_of(folder: Path) -> TrainedRecord:
     """The record of a weights folder.
 
     Raises:
-        UsageError: It is not one.
+        UsageError: The folder has no readable record.
     """
     return TrainedRecord.read(folder / RECORD)
 
@@ -123,7 +123,7 @@ def save_trained(
 def _adapter_to_write(
     folder: Path, model: nn.Module, strategy: Strategy, record: TrainedRecord
 ) -> Path:
-    """The folder for the adapter of a model, if it has one."""
+    """The folder for the strategy's weights: ``folder``, or ``adapter/`` in it."""
     peft_loadable = strategy.for_usual_classes and record.base is None
     peft_loadable = peft_loadable and not isinstance(model, Classifier)
     return folder if peft_loadable or strategy.saves_whole_model else folder / _ADAPTER

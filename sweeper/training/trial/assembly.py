@@ -64,11 +64,11 @@ def assembled(
     The base is restored afterwards, also after an error.
 
     Args:
-        lent_base: Lends the base; the model's own if None.
+        lent_base: Lender of the base; the context's if None.
     """
     lent_base = lent_base or shared.context.lent_base
     parameters = config.parameters
-    # First, since features need the base without an adapter.
+    # First, since frozen features need the base without an adapter.
     from_probe = parameters.get("head_init") == "probe"
     probe = shared.features.probe_for(parameters).probe if from_probe else None
     sample = shared.features.sample

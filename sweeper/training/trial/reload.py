@@ -39,7 +39,7 @@ class Reloaded:
     """A trained model, frozen, in evaluation mode.
 
     Args:
-        task: Turns examples into batches; its splits are empty.
+        task: The task, which turns examples into batches; its splits are empty.
     """
 
     model: nn.Module
@@ -52,8 +52,8 @@ def reload(folder: Path, device: torch.device | None = None, *, to_merge: bool =
 
     Args:
         folder: ``weights/`` of a trial, in any place.
-        device: If None, a GPU if there is one.
-        to_merge: Load the base unquantised and in float32, to merge an adapter into it.
+        device: Device of the model; if None, a GPU if there is one.
+        to_merge: Whether to load the base in float32, unquantised, to merge an adapter into it.
 
     Raises:
         UsageError: The folder is damaged, or its base model is missing or has changed.

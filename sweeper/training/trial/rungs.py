@@ -28,16 +28,15 @@ T = TypeVar("T")
 
 # 95% quantile of the normal distribution.
 _Z_95_ONE_SIDED = 1.645
-# A trial counts as overfitting only so many scored rungs after its best: a single worse rung may be
-# chance (the order of the data).
+# Scored rungs after the best before a trial counts as overfitting: one worse rung may be chance.
 _MIN_RUNGS_SINCE_BEST = 2
 
 
 @dataclass(frozen=True)
 class RungWeights:
-    """A rung, its loss on the validation items of all rungs, and its weights.
+    """A rung, its loss on the validation items that every rung scores, and its weights.
 
-    ``violation`` is by how much it exceeded the limits, if that was measured.
+    ``violation`` is how far it exceeded the limits; None if that was not measured.
     """
 
     rung: int
@@ -62,7 +61,7 @@ class RungWatch(TrainerCallback):
         steps_per_epoch: Optimizer steps of one pass over the data.
         item_weights: ``(items,)`` weights of validation items when the best rung is chosen; equal
             if None. Not used in reports and results.
-        extensions: Compute further measures, such as forgetting.
+        extensions: Sources of further measures, such as forgetting.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class RungWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # The first step may take minutes; the progress shown so far is that of tokenising.
+        # The first step may take minutes, and the progress of tokenising is shown so far.
         self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
 
     def on_step_end(
@@ -208,7 +207,7 @@ class RungWatch(TrainerCallback):
         return ItemLosses(losses, weights)
 
     def finish(self) -> Final:
-        """Choose the last weights or those of the best rung, by the whole validation split.
+        """Choose the last weights or the best rung's weights, by the whole validation split.
 
         The model holds the chosen weights afterwards.
 
@@ -286,7 +285,7 @@ def broken_limit_reason(measured: Mapping[str, ItemMeasure], limits: Sequence[Li
 
 
 def _low(measured: ItemMeasure) -> float | None:
-    """The low end of a measure's change; None if its items are unknown."""
+    """The lower 95% bound of a measure's rise; None if its items are unknown."""
     if not len(measured.values):
         return None
     before = ItemLosses(measured.base_values, measured.weights)
@@ -313,13 +312,13 @@ class Stopping:
     """Early stopping by validation loss.
 
     Args:
-        patience: Stop after so many scored rungs in a row without a better validation loss (after
-            Prechelt 1998, Early Stopping - But When?, whose criterion UP counts rises in a row);
-            None for never.
+        patience: Scored rungs in a row without a better validation loss after which to stop; None
+            to never stop. Similar to criterion UP of Prechelt 1998, Early Stopping - But When?,
+            which counts rises in a row.
         overfitting: Whether to stop if rows are seen again, the training loss falls, and the
             validation loss has risen above its best beyond noise.
-        objective: The objective whose costs the items' losses are: the named one if it is measured
-            at rungs, else the validation loss.
+        objective: Objective whose costs are given as losses of items: the named one if it is
+            measured at rungs, else the validation loss.
     """
 
     patience: int | None = None

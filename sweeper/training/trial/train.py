@@ -65,7 +65,7 @@ from sweeper.trials import TrialConfig, TrialResult
 log = logging.getLogger(__name__)
 
 TrainWithBatching = Callable[[Batching], TrialResult]
-# Its last argument says whether the last call ended in evaluation.
+# The function in its last argument returns whether the last call ended in evaluation.
 Retry = Callable[[Batching, TrainWithBatching, Callable[[], bool]], TrialResult]
 
 # Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
@@ -79,7 +79,7 @@ def train_trial(job: TrialJob, retry: Retry = in_batches_that_fit) -> TrialResul
     """Train and score one trial.
 
     Args:
-        retry: Calls the training, and again with smaller batches if memory runs out.
+        retry: Caller of the training, again with smaller batches if memory runs out.
 
     Raises:
         Interrupted: The trial was told to stop.
@@ -147,7 +147,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     Raises:
         TrainingDiverged: A loss is not finite.
         Interrupted: The trial was told to stop.
-        RuntimeError: Out of memory, among others; nothing of the trial is left in memory.
+        RuntimeError: Training failed, for example out of memory; its memory is freed.
     """
     device = job.context.device
     saved, job.saved = job.saved, None
@@ -156,7 +156,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     release_memory()
     job.batching, job.evaluating = batching, False
     if saved is None and rank_here() == 0:
-        drop_checkpoints(job.checkpoints_folder)  # those of larger batches
+        drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
     lent_base = job.prepare_base()
     for extension in extensions:
@@ -210,7 +210,7 @@ class _TrialState:
 
     Args:
         extensions: Additions of features.
-        peak: Returns the memory peak since this attempt began, in GiB.
+        peak: Function for the memory peak since this attempt began, in GiB.
     """
 
     job: TrialJob
@@ -361,8 +361,8 @@ def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
     """Fit the head on frozen features, report the last rung, and save it like any other trial.
 
-    Features and fit are those of the probe baseline, computed once per worker; the trial's seconds
-    are those that they took then.
+    The probe baseline has the same features and fit, computed once per worker. The trial's seconds
+    are what they took then.
 
     Raises:
         Interrupted: The trial was told to stop.

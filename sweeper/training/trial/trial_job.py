@@ -98,13 +98,13 @@ class TrialJob:
     """One trial to train.
 
     Args:
-        report: Called once for each rung, over all retries.
+        report: Receiver of rung reports, called once for each rung over all retries.
         run: The run's folder, in which a base that a feature made is kept for its adapters; None
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
         planned: The configuration as planned, if ``config`` has smaller batches.
-        plan: Plan by which ranks load models, if several devices train the trial.
+        plan: Plan by which ranks load models; None if one device trains the trial.
     """
 
     shared: SharedModel
@@ -371,7 +371,7 @@ class TrialJob:
     def _waited(self) -> float:
         """Seconds since the start in which this thread waited for a CPU core.
 
-        Its compute threads run in step with it, so that its time stands for theirs.
+        Its compute threads run in step with it, so that its waiting stands for theirs.
         """
         if self.context.device.type != "cpu" or self.plan is not None:
             return 0.0  # the thread waits for a GPU or for ranks
@@ -476,7 +476,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Package to version, with ``cuda`` if torch has it."""
+    """Name to version: of packages, ``python``, and ``cuda`` if torch has it."""
     installed = {"python": platform.python_version(), "sweeper": sweeper.__version__}
     for package in _PACKAGES:
         try:
