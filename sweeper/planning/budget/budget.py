@@ -46,7 +46,8 @@ LONG_SECONDS = 24 * 3600.0
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
 # project.
 MIN_PART_ROWS = 20_000
-# 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
+# A quarter: 83.6% of 66,190 pairs on six tasks; an eighth: 77.2%; half: 91.5%
+# (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
@@ -157,7 +158,7 @@ def make_budget(
         **timed,
     }
     finalists, seeds = study.search.finalists, study.search.confirmation_seeds
-    # Where neither time nor the number of trainings was asked for.
+    # Only if the user set neither a budget nor the number of seeds.
     free = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
     extra = EXTRA_SEEDS if free and min(finalists, seeds) > 1 else 0
     with_extra = study.with_confirmation(finalists, seeds + extra)
@@ -166,7 +167,7 @@ def make_budget(
         phases[name] = phases[name].model_copy(update={"high": high})
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
-    # A rented machine is paid from its start, so that downloads count too.
+    # A rented machine is paid from its start, so downloads count too.
     device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
@@ -209,7 +210,7 @@ def make_budget(
 def _planned(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
-    """The phases of features, optional ones with whether they are planned."""
+    """The costs of features' phases; optional ones say whether they are planned."""
     costs = _plugin_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
     taken = math.fsum([*core.values(), *(c.seconds for c in costs.values() if not c.optional)])
@@ -239,7 +240,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
 
 
 def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the phases that are not features'."""
+    """Seconds of each phase that belongs to no feature."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
@@ -251,9 +252,9 @@ def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, fl
 def _affordable_study(
     spec: Spec, study: StudyPhases, share: float, seconds: float | None
 ) -> tuple[StudyPhases, int, tuple[str, ...]]:
-    """The largest study whose upper end is within the budget, and its trials and notes.
+    """The largest study whose upper end of time is in the budget, its trials, and notes.
 
-    Confirmation comes before further trials once there are enough for a search.
+    With ``USEFUL_TRIALS``, confirmation takes precedence over further trials.
 
     Raises:
         TooLong: The budget does not even pay for one trial.
@@ -333,7 +334,7 @@ def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseC
 
 
 def in_time(spec: Spec, budget: Budget) -> bool:
-    """Whether all trials lie within the user's budget, and within a day without one."""
+    """Whether the budget pays for all trials; without one, whether they take at most a day."""
     whole = budget.trials == spec.search.trials
     return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
 
