@@ -39,7 +39,7 @@ SAMPLE_ROWS = 500
 
 
 def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec) -> DomainFacts:
-    """The distance of a sample's language; a stated distance takes precedence."""
+    """Tokens per word and distance of a sample; a stated distance takes precedence."""
     of_data = tokens_per_word([language(example) for example in sample[:SAMPLE_ROWS]], counter)
     general = tokens_per_word([general_text()], counter) if counter.measured else None
     facts = DomainFacts(
@@ -49,7 +49,7 @@ def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec)
 
 
 def with_distance(facts: DomainFacts, aim: AimSpec) -> DomainFacts:
-    """Domain facts with the distance: as stated, else by bits per byte or by tokens per word."""
+    """Domain facts with the distance: as stated, else by bits per byte, else by tokens per word."""
     if aim.domain_distance is not None:
         return facts.model_copy(update={"distance": aim.domain_distance, "decided_by": "user"})
     if facts.bits_per_byte is not None and facts.general_bits_per_byte is not None:

@@ -90,7 +90,7 @@ class StudyPhases:
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def parallel(self, seconds: float, jobs: int = 0) -> float:
-        """Seconds on the clock of jobs that take ``seconds`` in a row, with the time between them."""
+        """Seconds on the clock of jobs that take ``seconds`` in a row, with time between jobs."""
         return (seconds + BETWEEN_SECONDS * jobs) / self.side_by_side
 
     def searching(self, trials: int, share: float) -> float:
