@@ -80,8 +80,8 @@ class ModelFacts(ModelShape):
         parameters: Number of parameters; exact if ``parameters_exact``.
         pooling: The model's own pooling of token states into one vector, if it has one.
         weights_note: Note about the weights for the report, such as dequantised from 4 bits.
-        missing: The step that is needed before the weights can be loaded; None if they are on this
-            machine, or if there are none (a size).
+        missing: The step that is needed before loading the weights; None if they are on this
+            machine or if there are none (a size).
     """
 
     id: str
@@ -279,7 +279,7 @@ NO_EXTRA = StepExtra()
 
 
 class TrainingSetup(Record):
-    """How a device trains: settings that time and memory depend on, besides the parameters.
+    """Settings of training, besides the parameters, on which time and memory depend.
 
     Plans, trials, measurements and the memory formula share it. The effective batch is
     ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.

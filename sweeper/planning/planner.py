@@ -88,7 +88,7 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
     """The plan by a given rule book.
 
-    Epochs that the user did not set are halved until the user's budget pays for a trial.
+    Unless the user sets epochs, they are halved until the budget pays for a trial.
     """
     request = _request(book, spec, with_price(spec, facts))
     bases = request.bases

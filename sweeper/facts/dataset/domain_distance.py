@@ -30,9 +30,9 @@ MIN_FAR_BITS_RATIO = 1.3
 
 Measured with SmolLM2-135M-Instruct, 16 pieces of up to 300 bytes each (``benchmarks/findings.md``):
 descriptions with their Python code 0.79, school maths 0.98, documentation of Python 1.03, seed
-instructions 1.06, biomedical abstracts 1.07, English news 1.13; German news 2.10. Nothing was
-measured between 1.13 and 2.10. If the two measures disagree, as on abstracts and code, this one is
-better: a model can predict rare words although they are split.
+instructions 1.06, biomedical abstracts 1.07, English news 1.13; German news 2.10. If the two
+measures disagree, as on abstracts and code, this one is better: a model can predict rare words
+although they are split.
 """
 
 SAMPLE_ROWS = 500

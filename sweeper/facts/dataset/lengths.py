@@ -46,11 +46,9 @@ Write = Callable[[Sequence[Sequence[Message]]], list[str]]
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """Counts the tokens of texts.
+    """Counts the tokens of texts, and renders conversations as text.
 
     Args:
-        count: Counts the tokens of texts.
-        write: Renders conversations.
         special: Number of tokens that the tokenizer adds to a plain text.
         how: The method as text, for the report.
         measured: Whether a tokenizer counts; otherwise counts are estimates.

@@ -81,13 +81,10 @@ def parse_size(text: str) -> int | None:
 
 
 def typical(parameters: int) -> tuple[str, dict[str, object]]:
-    """A shape of about this size: the nearest typical model and its configuration.
+    """A shape of about this size: the nearest typical model's id, and a configuration.
 
     If no typical model is within 10% of the size, the nearest one's number of layers is scaled:
     larger models are also wider, but memory and time depend on the product.
-
-    Returns:
-        The id of the typical model, and the configuration.
 
     Raises:
         ModelError: The size is too small for a language model.

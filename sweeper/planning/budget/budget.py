@@ -21,26 +21,24 @@ from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
 # The earliest rung at which trials may be pruned. In replays of recorded runs at equal cost,
-# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364),
-# from a quarter it beat no pruning (0.131 against 0.148). The number of steps before it does not
-# matter, since the pruner considers a rung's uncertainty: on six recorded tasks of 8 to 120 steps
-# per trial (benchmarks/search) pruning from here ended no worse than from the first rung of 50
-# steps.
+# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364);
+# from a quarter it beat no pruning (0.131 against 0.148). No minimum of steps is needed, since the
+# pruner considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial
+# (benchmarks/search) pruning ended no worse than from the first rung of 50 steps.
 EARLIEST_RUNG = 2
 # Share of a full budget that pruning from the earliest rung saves per searched trial: 0.05 to 0.26
-# in the same replays, against the same search without pruning.
+# in the same replays.
 _PRUNED_SHARE = 0.1
-# Without a budget, an optional phase is run by default if it takes at most this share of the
-# search. A phase as long as seven full trials then needs a search of 50 trials or more.
+# Without a budget, an optional phase is planned if it takes at most this share of the search.
 _OPTIONAL_SHARE = 0.15
 
 # Trials that make a useful search; after these, confirmation comes before further trials.
 USEFUL_TRIALS = 8
-# Further trainings of each finalist. In 1,000 simulated studies of a written task, in which seeds
-# are nearly always most of the noise, five seeds instead of three find 82% of the gains over the
-# default instead of 65%, and 76% of those over a baseline instead of 55% (benchmarks/verdict).
+# Further trainings of each finalist. In 1,000 simulated studies of tasks with written answers,
+# five seeds instead of three find 82% of the gains over the default instead of 65%, and 76% of
+# those over a baseline instead of 55% (benchmarks/verdict): seeds are most of the noise.
 EXTRA_SEEDS = 2
-# Common practice: a sweep that takes longer than a day is shortened rather than waited for.
+# A sweep of more than a day is usually shortened: common practice.
 LONG_SECONDS = 24 * 3600.0
 
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this

@@ -27,9 +27,9 @@ _COUNT_FACTORS = (0.85, 1.15)
 # Assumed speeds of an unmeasured connection: 100 Mbit/s, from 1 Gbit/s down to 25 Mbit/s.
 _BITS_PER_SECOND = (1e9, 1e8, 25e6)
 _BYTES_BY_DTYPE = {"float32": 4, "float64": 8, "float8_e4m3fn": 1, "int8": 1}
-# Seconds per parameter. packaged:smollm2 (134.5 million parameters, dequantised and written as 540
-# MB) took 20.5 s, 25.8 s and 36.8 s on two cores, the longest with a cold file cache. Other disks
-# and processors may take half or double.
+# Low, usual and high seconds per parameter. packaged:smollm2 (134.5 million parameters, written as
+# 540 MB) took 20.5 s, 25.8 s and, with a cold file cache, 36.8 s on two cores. Other machines may
+# take half or double.
 _CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 2 * 36.8))
 
 

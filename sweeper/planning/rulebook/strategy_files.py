@@ -198,7 +198,7 @@ class StrategyFile:
     """A strategy file and the position of its folder.
 
     Args:
-        layer: Position of its folder, 0 for the package's; later folders win over earlier ones.
+        layer: Position of its folder, 0 for the package's; later folders win.
         layers: Position of the last folder that changes each parameter.
         parent: The file of the strategy that it extends; None without one.
         traits: The fixed properties of the method; None where the file's traits are wrong.
@@ -213,7 +213,7 @@ class StrategyFile:
 
 @dataclass
 class SharedParameters:
-    """The shared parameters of all folders read so far; later folders win over earlier ones.
+    """The shared parameters of all folders read so far; later folders win.
 
     Args:
         documents: From a parameter's name to the file that declares it, and to its layer.
@@ -245,8 +245,8 @@ class SharedParameters:
         """Replace the parameters of a strategy file by all those it extends, includes and declares.
 
         Args:
-            file: The strategy file. The parameters of its parent must be complete already.
-            problems: Names that it includes but that do not exist are appended here.
+            file: The strategy file, whose parent must be complete already.
+            problems: The list to which unknown names are appended.
         """
         complete: dict[str, Any] = {}
 
