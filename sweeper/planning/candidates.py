@@ -132,7 +132,7 @@ def _fastest(
     facts: Facts,
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
-    """The widest ranges with a fast set-up that costs least quality; the narrowest if none fits."""
+    """The widest ranges with a fast set-up of best quality, or the narrowest; with their fit."""
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
     tried, ends, hardware = [], MemoryEnds.of(facts), facts.hardware
     for narrower in _narrowed(parameters):

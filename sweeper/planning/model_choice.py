@@ -168,7 +168,7 @@ def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | N
 
     The criteria, in order: the task's kind, a sweep within the time limit, a context that
     fits the texts, and a base without quantisation. One that no model left meets is skipped.
-    A variant for the task is preferred to larger models. None if no model has a plan.
+    A variant is preferred to models of ``_VARIANT_FACTOR`` times its size. None without plans.
     """
     kind = _kind(task).kind
     tests: tuple[Callable[[_PlannedOption], bool], ...] = (

@@ -28,8 +28,8 @@ FUNCTION = "sweeper.training.probes.text_bits:measure"
 
 MAX_PIECES = 40
 MAX_BYTES, MIN_BYTES = 300, 40
-"""Length of the pieces of text. 40 pieces of 300 bytes are 12 kB, which a small model reads in
-seconds on a CPU. Both samples are cut to the same length, since the loss falls along a text."""
+"""Length of the pieces of text: a small model reads 40 of 300 bytes in seconds on a CPU. Both
+samples are cut to the same length, since the loss falls along a text."""
 
 _TIMEOUT_SECONDS = 1800
 

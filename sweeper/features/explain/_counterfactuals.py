@@ -54,8 +54,7 @@ def _step_of_size(size: float) -> int:
 def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
     """The nearest changes with which another strategy would rank first, or fit.
 
-    The number of examples, the memory per device and the model's size are varied. Changes are exact
-    to one example, a tenth of a GiB, or a hundredth of the number of parameters.
+    Changes are exact to one example, a tenth of a GiB, or a hundredth of the number of parameters.
     """
     book = rule_book(spec.rules)
     wishes = _Ranking(spec, facts, book).wishes()
@@ -225,7 +224,7 @@ def _nearest(
 def _outwards(
     actual: float, least: float, step: float, step_of: Callable[[float], int]
 ) -> Iterator[int | None]:
-    """Numbers of values farther and farther from the actual one; None below the least."""
+    """Numbers of values ever farther from the actual one; None below ``least``."""
     for number in range(1, 2 * DOUBLINGS + 1):
         value = actual * step**number
         yield step_of(value) if value >= least else None

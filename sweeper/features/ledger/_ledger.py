@@ -54,7 +54,7 @@ class KindSummary(Record):
         judged: Predictions with an outcome.
         stated: Mean probability with which judged predictions should hold; None without any.
         hit_rate: Share of judged predictions that held; None without any.
-        clock_hit_rate: ``hit_rate`` if times included those of other programs.
+        clock_hit_rate: ``hit_rate`` if the time of other programs counts.
         width: Median width of an interval: high / low of an amount, high - low of a difference.
         widened: Factor by which plans on this machine widen their intervals now.
     """

@@ -101,7 +101,8 @@ class Scored(PlanPrediction):
     def need(self) -> float | None:
         """The factor on the interval, before it was widened, at which the prediction just holds.
 
-        On both ends of an amount; on the width of a difference. None if not judged, or an event.
+        It applies to both ends of an amount, and to the width of a difference. None for an event, or
+        if not judged.
         """
         if self.held is None or self.low is None or self.high is None:
             return None
@@ -195,7 +196,7 @@ def _more_rows(widened: float) -> PlanPrediction:
 
 
 def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
-    """The prediction of the peak as a trial measures it, without overhead."""
+    """The prediction of a trial's measured peak, without process and driver."""
     memory = candidate.memory
     value = trial_gib(memory)
     overhead = memory.peak_gib - value

@@ -44,8 +44,7 @@ LONG_SECONDS = 24 * 3600.0
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
 # project.
 MIN_PART_ROWS = 20_000
-# A quarter: 83.6% of 66,190 pairs on six tasks; an eighth: 77.2%; half: 91.5%
-# (benchmarks.search.part).
+# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
@@ -208,7 +207,7 @@ def make_budget(
 def _planned(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
-    """The costs of features' phases; optional ones say whether they are planned."""
+    """The costs of features' phases, which say whether optional ones are planned."""
     costs = _plugin_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
     taken = math.fsum([*core.values(), *(c.seconds for c in costs.values() if not c.optional)])

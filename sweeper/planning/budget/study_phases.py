@@ -126,7 +126,7 @@ class StudyPhases:
         return self.parallel(runs * each, runs)
 
     def baselines(self) -> float:
-        """Seconds of the workers' start and of baselines, divided by the parallel trials."""
+        """Seconds of the workers' start, and of baselines divided by the parallel trials."""
         scored = baseline_seconds(self.facts, self.costs[0].candidate, self.workload)
         return START_SECONDS + self.parallel(scored)
 

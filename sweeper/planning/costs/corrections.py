@@ -177,7 +177,7 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
 
 
 def _of_strategy(hardware: HardwareFacts, model: ModelFacts, setup: Setup) -> list[Measured]:
-    """Measurements of this architecture and strategy; with base outputs only if the set-up has."""
+    """Measurements of this architecture and strategy that need no more outputs of the base."""
     alike = [m for m in hardware.measured if _is_comparable(m, model, setup.classes)]
     alike = [m for m in alike if m.strategy == setup.strategy]
     return [m for m in alike if m.extra.reference <= setup.extra.reference]

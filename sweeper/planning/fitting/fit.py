@@ -27,7 +27,7 @@ from sweeper.spec import Scalar, TrainingSpec
 # prediction in twenty may still be too low.
 MARGIN = "the number in brackets, the upper end of the 90% interval, must fit the device"
 
-# Evaluation keeps no gradients, so that its batch may be larger: at most by this factor.
+# Evaluation keeps no gradients, so its batch may be larger by up to this factor.
 EVALUATION_FACTOR = 4
 
 
