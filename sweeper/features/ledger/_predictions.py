@@ -101,8 +101,8 @@ class Scored(PlanPrediction):
     def need(self) -> float | None:
         """The factor on the interval, before it was widened, at which the prediction just holds.
 
-        It applies to both ends of an amount, and to the width of a difference. None for an event, or
-        if not judged.
+        It applies to both ends of an amount, and to the width of a difference. None for an event,
+        or if not judged.
         """
         if self.held is None or self.low is None or self.high is None:
             return None
