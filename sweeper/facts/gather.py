@@ -26,11 +26,11 @@ def rows_of(spec: Spec, record: Path | None = None) -> PreparedData | None:
     """The data set of a spec with the changes of its rows; None if the spec names no data.
 
     Args:
-        record: The list of changes of a resumed run, which are applied again.
+        record: The file with the changes of a resumed run, which are applied again.
 
     Raises:
-        DataError: The data cannot be read, recognised or trained on. The error names the command
-            that repairs the data, if there is one.
+        DataError: The data cannot be read, recognised or trained on. The error names a command
+            that repairs them, if there is one.
     """
     if spec.data.named is None:
         return None

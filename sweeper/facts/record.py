@@ -19,12 +19,12 @@ from sweeper.units import plural
 Missing = Literal["download", "conversion"]
 Precision = Literal["fp32", "bf16-mixed", "fp16-mixed", "bf16-pure"]
 Quantization = Literal["nf4", "nf4-dq", "int8", "int4"]
-#: What training uses where nothing else is said: the same update as ``adamw_torch`` in one kernel.
+#: The optimizer if no other is named: the same update as ``adamw_torch`` in one kernel.
 USUAL_OPTIMIZER = "adamw_torch_fused"
 
 
 class MixtureOfExperts(Record):
-    """Routed and shared experts. ``layers`` is how many layers are sparse."""
+    """Routed and shared experts. ``layers`` is the number of layers with experts."""
 
     experts: int
     experts_per_token: int
@@ -80,8 +80,8 @@ class ModelFacts(ModelShape):
         parameters: Number of parameters; exact if ``parameters_exact``.
         pooling: The model's own pooling of token states into one vector, if it has one.
         weights_note: Note about the weights for the report, such as dequantised from 4 bits.
-        missing: The step that is needed before the weights can be loaded; None if they are on this
-            machine, or if there are none (a size).
+        missing: The step that is needed before loading the weights; None if they are on this
+            machine or if there are none (a size).
     """
 
     id: str
@@ -143,7 +143,7 @@ class LabelCount(Record):
 
 
 class SplitFacts(Record):
-    """One split. ``origin``: the source has this split, or rows were assigned by their hash."""
+    """One split; ``official`` if the source has it, ``hash`` if rows were assigned by hash."""
 
     name: Split
     rows: int
@@ -248,7 +248,7 @@ class DataFacts(DataSize):
 
     @property
     def examples(self) -> int:
-        """The number of rows without those of the source's own validation and test splits."""
+        """The number of rows that are not in validation or test splits of the source."""
         held_out = (s.rows for s in self.splits if s.name != "train" and s.origin == "official")
         return self.rows - sum(held_out)
 
@@ -262,8 +262,7 @@ class StepExtra:
     """The work that features add to a training step.
 
     Args:
-        further_share: Share of further tokens in all trained tokens; they are in batches of their
-            own.
+        further_share: Share of all trained tokens that features add, in separate batches.
         reference: Whether the base's outputs are computed as well, for a penalty: by the model
             without its adapter, or by a frozen copy if the base is trained.
     """
@@ -280,16 +279,16 @@ NO_EXTRA = StepExtra()
 
 
 class TrainingSetup(Record):
-    """How a device trains: settings that time and memory depend on, besides the parameters.
+    """Settings of training, besides the parameters, on which time and memory depend.
 
     Plans, trials, measurements and the memory formula share it. The effective batch is
     ``micro_batch`` x ``gradient_accumulation_steps`` x ``gpus``.
 
     Args:
-        micro_batch: Examples that a device sees at a time.
-        gradient_accumulation_steps: Above 1, gradients live through the next forward pass.
-        evaluation_batch: 0 for no evaluation.
-        gpus: How many devices train one model together, each with all of it (DDP).
+        micro_batch: Examples in a forward pass on one device.
+        gradient_accumulation_steps: Above 1, gradients are kept during the next forward pass.
+        evaluation_batch: Items in a forward pass of evaluation; 0 for no evaluation.
+        gpus: Number of devices that train one model together, each with a full copy (DDP).
     """
 
     micro_batch: int = Field(1, ge=1)
@@ -303,10 +302,10 @@ class TrainingSetup(Record):
     gpus: int = 1
 
     def key(self, *but: str) -> str:
-        """A digest of the fields, under which what was measured of a set-up is kept.
+        """A digest of the fields, which identifies measurements of one set-up.
 
         Args:
-            but: Fields that make no difference.
+            but: Names of fields to leave out.
         """
         text = self.model_dump_json(exclude=set(but))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -365,7 +364,7 @@ class HardwareFacts(Record):
 
     ``memory_gib`` is the memory of one device: GPU memory, or main memory on a CPU. ``bf16`` says
     whether matrix products in bfloat16 are faster than in float32. ``measured`` are earlier
-    trainings on it. ``cards`` are the GPU models that it may be, slowest first, if only its memory
+    trainings on this machine. ``cards`` are possible GPU models, slowest first, if only the memory
     is known.
     """
 

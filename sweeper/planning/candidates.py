@@ -60,7 +60,7 @@ MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
 
 
 class RatedModel(NamedTuple):
-    """One of the base models, with every strategy after the rules."""
+    """A base model, with its facts, its strategies after the rules, and its sequence cap."""
 
     model: ModelFacts
     values: Values
@@ -69,7 +69,7 @@ class RatedModel(NamedTuple):
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
-    """One of the base models, with its facts, its strategies after the rules, and its cap."""
+    """Apply the rules to the facts of a base model, and compute its cap."""
     values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
     return RatedModel(model, values, RatedStrategies(book, values), cap)
 
@@ -132,7 +132,7 @@ def _fastest(
     facts: Facts,
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
-    """The parameters, perhaps with narrower ranges, and the set-up, which may not fit."""
+    """The widest ranges with a fast set-up of best quality, or the narrowest; with their fit."""
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
     tried, ends, hardware = [], MemoryEnds.of(facts), facts.hardware
     for narrower in _narrowed(parameters):
@@ -157,7 +157,7 @@ def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
 
 
 def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
-    """The parameters with one of them limited to ``most``, in both of its ranges."""
+    """The parameters, with the range and the allowed range of ``name`` limited to ``most``."""
     old = parameters.get(name)
     if old is None or old.allowed_high is None or old.allowed_high <= most:
         return dict(parameters)
@@ -172,7 +172,7 @@ def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
 
 
 def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
-    """The parameters as they are, then with ever lower values of the memory parameters."""
+    """The parameters unchanged, then with the upper ends of memory parameters halved in turn."""
     yield parameters
     for name in MEMORY_PARAMETERS:
         old = parameters.get(name)
@@ -191,9 +191,9 @@ def limit_widening(
     model: ModelFacts,
     hardware: HardwareFacts,
 ) -> dict[str, Parameter]:
-    """The parameters with their allowed ranges limited to what fits the device.
+    """The parameters, with allowed ranges of memory parameters limited to what fits the device.
 
-    The best-practice range already fits; the rest is halved from the top until it fits.
+    The best-practice range already fits. The allowed upper end is halved until it fits.
     """
     held = dict(parameters)
     for name in MEMORY_PARAMETERS:
@@ -211,7 +211,7 @@ def limit_widening(
 
 
 def _min_virtual_tokens(prompt: Parameter) -> float:
-    """The number of virtual tokens that must fit into the context."""
+    """The virtual tokens that must fit: the most if the user declared them, else the fewest."""
     if prompt.shipped:
         return max(float(value) for value in prompt.choices or (prompt.high or 0,))
     return prompt.low or 0
@@ -260,7 +260,7 @@ def _candidate(
 
 
 def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) -> tuple[str, ...]:
-    """The note on the precision of a GPU without bfloat16."""
+    """A note if a GPU without bfloat16 uses fp16-mixed or fp32; else empty."""
     if hardware.device == "cpu" or hardware.bf16:
         return ()
     if fit_on_device.setup.precision == "fp16-mixed":
@@ -271,7 +271,7 @@ def _half_note(base: RatedModel, hardware: HardwareFacts, fit_on_device: Fit) ->
 
 
 def _widened(reasons: Sequence[Reason], facts: Facts) -> list[Reason]:
-    """The reasons, with the claims of rules as wide as earlier runs teach."""
+    """The reasons, with gaps widened by the factor that earlier runs need."""
     wider = interval_factor(facts, "rule-gap")
     return [
         reason.model_copy(update={"gap": reason.gap.widened(wider)}) if reason.gap else reason

@@ -83,7 +83,7 @@ def settled_parameters(
     """The parameters that rules and request give a strategy, before the device is considered.
 
     Args:
-        spec: Checked by ``check_declared``.
+        spec: The request, checked by ``check_declared``.
     """
     settled = with_flags(with_epochs(rated.parameters, epochs, spec), spec)
     for name, (declared, path) in spec.declared(rated.strategy.name).items():
@@ -91,7 +91,7 @@ def settled_parameters(
         if in_book is None or in_book.fitted or not _exists(in_book, values):
             continue
         of_rules = rated.parameters.get(name, in_book.parameter)
-        # A study's full budget narrows epochs to choices; what is declared replaces those.
+        # ``with_epochs`` made choices of the epochs; a declaration changes the file's range.
         old = in_book.parameter if name == EPOCHS else settled.get(name, in_book.parameter)
         rule_range = str(of_rules.range) if name in rated.parameters else "not used"
         settled[name] = _merged(old, of_rules, declared, spec.places.where(path), rule_range)
@@ -100,7 +100,7 @@ def settled_parameters(
 
 
 def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Parameter]:
-    """The parameters with the values of the user's flags, which are not searched."""
+    """The parameters, fixed to the value of a user's flag where there is one."""
     settled = dict(parameters)
     wanted: dict[str, Scalar | None] = {
         PATIENCE: spec.training.early_stopping_patience,
@@ -176,7 +176,7 @@ def _choice_fields(
 
 
 def _nearest(old: Parameter, choices: tuple[Scalar, ...]) -> Scalar:
-    """The choice nearest to the rule book's default, by ratio on a logarithmic scale."""
+    """The choice nearest to the rule book's default; the first if any is not a number."""
     if old.default in choices:
         return old.default
     if not all(is_number(value) for value in (old.default, *choices)):
@@ -229,7 +229,7 @@ def same(choice: Scalar, value: Scalar) -> bool:
 def valid_reasons(
     reasons: Sequence[Reason], parameters: Mapping[str, Parameter]
 ) -> tuple[Reason, ...]:
-    """The reasons or cautions without those that are only about declared parameters."""
+    """The reasons or cautions, without those that only change declared parameters."""
     declared = {name for name, parameter in parameters.items() if parameter.shipped}
     return tuple(
         reason
@@ -248,7 +248,7 @@ def check_declared(book: RuleBook, spec: Spec, facts: Facts, values: Mapping[str
         values: Values of the facts for each base model, by its id.
 
     Raises:
-        SpecError: Some cannot apply; the error lists all problems.
+        SpecError: A declaration cannot apply; the error lists all problems.
     """
     problems = [
         problem
@@ -480,7 +480,7 @@ def declared_warnings(
     """Warnings of ranges beyond the rule book's, and of declarations without effect.
 
     Args:
-        rated: Strategies after the rules alone, by model.
+        rated: Strategies after the rules, without declarations, by model id.
     """
     texts: dict[str, list[str]] = {}
     for candidate in candidates:

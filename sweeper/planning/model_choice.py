@@ -59,7 +59,7 @@ class _Benchmark(FileModel):
 
 
 class ModelComparison(FileModel):
-    """The file with the compared models and the criteria."""
+    """The content of ``model_choice.yaml``: the compared models and the criteria."""
 
     models: Annotated[tuple[str, ...], Strict(strict=False)]
     kinds: Annotated[tuple[_KindRule, ...], Strict(strict=False)]
@@ -69,7 +69,7 @@ class ModelComparison(FileModel):
     variants: Annotated[tuple[_Variants, ...], Strict(strict=False)]
 
     def variants_of(self, task: Task) -> list[_Variants]:
-        """Variants of models for a task."""
+        """Models that were pretrained further for a task, with the reason to prefer them."""
         return [variant for variant in self.variants if task in variant.tasks]
 
     def models_of(self, task: Task) -> list[str]:
@@ -97,7 +97,7 @@ def plan_without_model(spec: Spec, facts: Facts) -> tuple[Spec, Plan]:
     """The request with the best model for task, data and hardware, and its plan.
 
     Args:
-        facts: Facts, with those of every compared model.
+        facts: The facts, with every compared model in ``models``.
 
     Raises:
         NothingFits: None of the models can be used.
@@ -146,8 +146,8 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
         refused = error if isinstance(error, SpecError) else None
         return _PlannedOption(option, refused=refused)
     lead, trials = plan.candidates[0], plan.budget.trials
-    # As if only the recommended strategy were searched, so that more candidates cost a model
-    # nothing.
+    # The search of the recommended strategy alone: a model with more candidates must not appear
+    # slower.
     required = [name for name, cost in plan.budget.features.items() if not cost.optional]
     search = Duration.sum([lead.duration] * trials + [plan.budget.phases[n] for n in required])
     names = tuple(dict.fromkeys(candidate.strategy for candidate in plan.candidates))
@@ -164,10 +164,11 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
 
 
 def _chosen(options: Sequence[_PlannedOption], task: Task) -> _PlannedOption | None:
-    """The largest model that meets most criteria; the fastest if no sweep is in time.
+    """The largest model that meets the criteria; the fastest if no sweep is in time.
 
     The criteria, in order: the task's kind, a sweep within the time limit, a context that
-    fits the texts, and a base without quantisation.
+    fits the texts, and a base without quantisation. One that no model left meets is skipped.
+    A variant is preferred to models of ``_VARIANT_FACTOR`` times its size. None without plans.
     """
     kind = _kind(task).kind
     tests: tuple[Callable[[_PlannedOption], bool], ...] = (

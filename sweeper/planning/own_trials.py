@@ -24,11 +24,11 @@ def checked_own_trials(
 ) -> tuple[Configuration, ...]:
     """The user's trials, with values in the plan's types (2 epochs as 2.0).
 
-    Every one must name a competing strategy and parameters that it has. A number outside of the
-    allowed range is accepted.
+    Each trial must name a competing strategy and its parameters. A number outside of the allowed
+    range is accepted.
 
     Raises:
-        SpecError: With all problems of all configurations.
+        SpecError: A trial cannot be used; the error lists all problems.
     """
     problems: list[Problem] = []
     checked: list[Configuration] = []

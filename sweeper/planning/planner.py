@@ -47,15 +47,15 @@ _DAY_SECONDS = 24 * 3600.0
 _MAX_SWEEP_SECONDS, _MAX_RUN_SECONDS = 7 * _DAY_SECONDS, 3 * _DAY_SECONDS
 # Fewer rows would not have fewer updates, since few rows get more epochs (``epochs_for_steps``).
 _MIN_OFFERED_ROWS = 500
-# Fewest epochs to which a budget shortens trials: an eighth, after which trials are first
-# compared, is then a thirtieth of the rows.
+# Fewest epochs to which a budget shortens trials. The first rung, an eighth of a trial, then comes
+# after a thirtieth of the rows.
 _MIN_EPOCHS = 0.25
-# Factor from one size of a part of the rows to the next that is tried.
+# Factor between successive sizes of the part of the rows that are tried.
 _PART_STEP = 1.02
 
 
 class _Request(NamedTuple):
-    """What is planned: the request with its facts, and its base models after the rules."""
+    """The request with its facts, and its base models after the rules."""
 
     book: RuleBook
     spec: Spec
@@ -68,7 +68,7 @@ class _Request(NamedTuple):
 
 
 class _Study(NamedTuple):
-    """A study of certain rows and epochs: its candidates in order, and its budget."""
+    """The candidates in order and the budget, for some number of rows and epochs."""
 
     candidates: tuple[Candidate, ...]
     budget: Budget
@@ -86,7 +86,10 @@ def make_plan(spec: Spec, facts: Facts) -> Plan:
 
 
 def plan_with(book: RuleBook, spec: Spec, facts: Facts) -> Plan:
-    """The plan of a given rule book; the budget may shorten its trials."""
+    """The plan by a given rule book.
+
+    Unless the user sets epochs, they are halved until the budget pays for a trial.
+    """
     request = _request(book, spec, with_price(spec, facts))
     bases = request.bases
     check_declared(book, spec, request.facts, {base.model.id: base.values for base in bases})
@@ -190,7 +193,7 @@ def _costs(
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
-    """The study of all rows, or the largest part that all trials can be searched on in time.
+    """The study on all rows, or on the largest part on which all trials are in time.
 
     Raises:
         TooLong: The budget has no room for a trial on all rows.
@@ -241,7 +244,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
 
 
 def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
-    """Refuse a study of weeks, unless the user sets a budget.
+    """Refuse a study of more than a week, unless the user sets a budget.
 
     Raises:
         TooLong: The study takes too long; the error says what would be reasonable instead.
@@ -273,10 +276,10 @@ def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
 def _warnings(
     spec: Spec, facts: Facts, cap: Cap, rejected: Sequence[Rejected], shortened: tuple[float, float]
 ) -> Iterator[Reason]:
-    """Warnings that are not rules'.
+    """Warnings about the plan that do not come from rules.
 
     Args:
-        shortened: The epochs of a trial, and those that it has without a budget.
+        shortened: Epochs of a trial with the user's budget, and without it.
     """
     if cap.many:
         yield Reason(

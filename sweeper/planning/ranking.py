@@ -21,15 +21,15 @@ _PURE_BF16 = Quality(mean=-0.5, sd=0.7)
 # Shazeer and Stern 2018, arXiv:1804.04235, section 9: close to Adam, with its own rates. The
 # plan uses those of AdamW.
 _ADAFACTOR = Quality(mean=-0.3, sd=0.5)
-# Number of trials to the gain of the best over a default, in points of accuracy, on the six sets
-# with classes in benchmarks/search/tables: the mean over the defaults of LoRA and of full
+# Number of trials to the gain of the best over a default, in points of accuracy, on the six
+# classification sets in benchmarks/search/tables: the mean over the defaults of LoRA and of full
 # fine-tuning.
 _GAINS = {1: 0.0, 5: 0.9, 10: 1.4, 20: 1.7}
 _GAIN_SD = 1.5
-# Gain on text tasks, as a share of that in classification: the default's loss is 0.19% above the
-# best in 60 published sweeps (benchmarks/advice), and 1% of the loss is 0.03 to 0.3 points.
+# Gain on text tasks, as a share of the gain in classification: the default's loss is 0.19% above
+# the best in 60 published sweeps (benchmarks/advice), and 1% of the loss is 0.03 to 0.3 points.
 _TEXT_SHARE = 0.1
-# The best of five trials gains half a point less than that of ten: one strategy may have as many.
+# Error in points of a gap between a strategy with five trials and one with ten.
 _UNEQUAL = _GAINS[10] - _GAINS[5]
 #: Stands for a rule in reasons from earlier runs.
 OWN_RUNS = "own-runs"
@@ -38,20 +38,20 @@ _Z_90 = 1.645
 
 
 def setup_penalty(setup: Setup) -> Quality:
-    """The quality that is lost by a set-up that saves memory, as a negative estimate."""
+    """The loss of quality by a set-up that saves memory, as a negative estimate in points."""
     total = Quality(mean=0.0, sd=0.0)
     total = total.plus(_PURE_BF16) if setup.precision == "bf16-pure" else total
     return total.plus(_ADAFACTOR) if setup.optimizer == "adafactor" else total
 
 
 def gap_reason(differences: Sequence[tuple[float, float]], between: float) -> Reason | None:
-    """The quality of a strategy that the user's own runs say; None without any.
+    """A strategy's gap to LoRA as measured in the user's own runs; None without any.
 
-    A gap differs between tasks, and a run may search one of the two strategies for longer. That
-    error is the same in all runs, so that more runs do not lower it.
+    A gap differs between tasks. A run may also search one of the two strategies for longer. This
+    error is the same in all runs, so more runs do not lower it.
 
     Args:
-        differences: Points of each run against LoRA, with their standard errors.
+        differences: Points against LoRA in each run, with their standard error.
         between: Standard deviation of the gap between tasks.
 
     >>> str(gap_reason([(2.0, 1.0), (1.0, 1.0)], between=1.0).gap)
@@ -120,7 +120,7 @@ def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
     """The second candidate compared with the first; None if there is only one.
 
     Args:
-        wider: What earlier runs teach: the factor by which probabilities were too far from a half.
+        wider: Factor by which probabilities were too far from a half in earlier runs.
     """
     if len(candidates) < 2:
         return None

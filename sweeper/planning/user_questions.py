@@ -41,7 +41,7 @@ def _cost(candidate: Candidate) -> str:
 
 
 def _full_or_lora(candidates: Sequence[Candidate], rejected: Sequence[Rejected]) -> str:
-    """Strategies with low-rank updates first, then those that train the base."""
+    """The costs of low-rank strategies, then of strategies that train the base."""
     traits_of = filter(None, map(find, known_strategies()))
     compared = [item for item in traits_of if item.adds == "low-rank" or item.trains_base]
     compared.sort(key=lambda traits: traits.trains_base)

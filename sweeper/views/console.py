@@ -20,7 +20,7 @@ ProgressMode = Literal["auto", "plain", "none"]
 """``auto`` redraws in a terminal or a notebook cell, and prints plain lines elsewhere."""
 LogFormat = Literal["text", "jsonl"]
 Tell = Callable[[str], None]
-"""A function that shows a line to the user, about a long step or a fallback."""
+"""Shows the user a line about a long step or a fallback."""
 
 
 class _EscapingConsole(Console):
@@ -37,7 +37,7 @@ def text(content: str) -> Text:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose long cells wrap."""
+    """A table with bold heads, whose long cells wrap."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
         grid.add_column(text(head), overflow="fold")
@@ -127,7 +127,7 @@ def _console(*, stderr: bool) -> Console:
         highlight=False,
         no_color=not colour,
         force_terminal=colour or None,
-        # FORCE_COLOR must not turn on redrawing in a pipe, which is what rich would do.
+        # Otherwise rich would redraw in a pipe if FORCE_COLOR is set.
         force_interactive=terminal and not plain,
         width=None if terminal else 100,
         soft_wrap=not terminal,

@@ -34,13 +34,13 @@ _SHORT_NAMES = {
 }
 _INDENT = 12
 _MAX_EXAMPLE_LINES = 4
-# Length of a line of a summary.
+# Most characters in a line of a summary.
 _MAX_CHARACTERS = 400
-# Reasons why rows cannot be read that are listed.
+# Most faults of unreadable rows that are listed.
 _MAX_BROKEN = 3
-# Parts of a shortened conversation: the first question and answer, and the last ones.
+# Most parts of a shortened conversation: three at its start, the rest from its end.
 _MAX_PARTS = 7
-# Largest factor between the stated price of time and one that is worth mentioning.
+# A price of time that changes the ranking is shown up to this multiple of the user's price.
 _MAX_PRICE_FACTOR = 10
 
 
@@ -50,7 +50,7 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 
 
 def page(plan: Plan, *, verbose: bool = False) -> Group:
-    """A plan for a terminal or a notebook."""
+    """A plan as a page for a terminal or a notebook."""
     choice = plan.model_choice
     parts: list[RenderableType] = [
         sections(_first(plan)),
@@ -65,7 +65,7 @@ def page(plan: Plan, *, verbose: bool = False) -> Group:
 
 
 def _neighbours(choice: ModelChoice) -> str:
-    """The next smaller and the next larger model of the same kind that fit."""
+    """Text on the next smaller and the next larger model of the same kind that fit."""
     fitting = {option.model: option for option in choice.options if option.strategies}
     chosen = fitting.pop(choice.model)
     others = sorted(
@@ -164,7 +164,7 @@ def _duration(candidate: Candidate) -> str:
 
 
 def _first(plan: Plan) -> list[Section]:
-    """What is broken, and what to start with."""
+    """The sections on unreadable rows and on what to start with."""
     broken = by_kind(plan.facts.data.faults).get("unreadable", ())
     return [
         ("Broken", [f"{fault.where}: {fault.text}." for fault in broken[:_MAX_BROKEN]]),
@@ -173,7 +173,7 @@ def _first(plan: Plan) -> list[Section]:
 
 
 def _facts(plan: Plan, *, verbose: bool) -> list[Section]:
-    """The sections above the table of strategies: the facts of the plan."""
+    """The sections above the table of strategies, with the plan's facts."""
     facts, machine = plan.facts, plan.facts.hardware
     choice = None if verbose else plan.model_choice
     many = f"{machine.gpus} x " if machine.gpus > 1 else ""
@@ -288,7 +288,7 @@ def _data(facts: Facts, *, verbose: bool) -> str:
 
 
 def _sizes(data: DataFacts) -> str:
-    """The number of examples by split; splits in files of their own come last."""
+    """The number of examples by split. Splits in separate files come last."""
     uses = {"train": "to train", "validation": "for validation", "test": "for test"}
     own_files = [
         split for split in data.splits if split.origin == "official" and split.name != "train"
@@ -350,7 +350,7 @@ def setup_line(candidate: Candidate) -> str:
 
 
 def candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Column heads, and a row for each candidate; the recommended strategy has a star."""
+    """Column heads, and a row for each candidate. The recommended one has a star."""
     has_models = len(plan.facts.models) > 1
     heads = ["strategy", "quality", "GiB", "fits from", "a trial"]
     price = plan.facts.hardware.price_per_gpu_hour
@@ -420,7 +420,7 @@ def _compared_reasons(plan: Plan) -> Iterator[Reason]:
 
 
 def comparison_line(plan: Plan) -> str:
-    """The recommended candidate against its runner-up; empty without one."""
+    """A comparison of the recommended candidate with its runner-up; empty without one."""
     if (runner_up := plan.runner_up) is None:
         return ""
     best, other = plan.candidates[0], plan.candidate(runner_up.strategy, runner_up.model)
@@ -442,7 +442,7 @@ def comparison_line(plan: Plan) -> str:
 
 
 def _gpus(plan: Plan) -> str:
-    """GPUs for each trial, and trials at the same time, by strategy."""
+    """GPUs per trial and parallel trials of each strategy; empty for fewer than two GPUs."""
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [
@@ -468,21 +468,21 @@ def range_of(parameter: Parameter, name: str = "") -> str:
 
 
 def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
-    """Warnings about the whole plan, then cautions of rules about the recommended candidate."""
+    """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
     pure = [
         candidate.strategy for candidate in plan.candidates if candidate.precision == "bf16-pure"
     ]
     warnings = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
     warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     best = plan.candidates[0]
-    # Disagreements of sources come last: a reader cannot act on them.
+    # Disagreements of sources come last, since a reader cannot act on them.
     cautions = sorted(best.cautions, key=lambda reason: bool(reason.disagrees_with))
     of_candidate = [f"{best.strategy}: {reason.why} [{reason.rule}]" for reason in cautions]
     return [*warnings, *plan.facts.data.warnings, *(of_candidate if verbose else ())]
 
 
 def _left_out(plan: Plan, *, verbose: bool) -> list[str]:
-    """Strategies that are left out: all if ``verbose``, else those asked for."""
+    """Rejected strategies with reasons: all if ``verbose``, else those that the user named."""
     asked = plan.facts.aim.strategies or ()
     reasons: dict[tuple[str, str], list[str]] = {}
     # Strategies that rules advise against come last.
@@ -567,7 +567,7 @@ def _next(plan: Plan) -> str:
 
 
 def objective_line(objective: Objective) -> str:
-    """The objective that trials are compared by, and the loss that they are pruned by."""
+    """A line on what trials are compared by, and what they are pruned by."""
     name = objective.name if objective.function else objective.title
     return (
         f"{name} ({objective.direction}), on the validation items of the loss. Trials are pruned "

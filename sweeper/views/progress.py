@@ -1,7 +1,4 @@
-"""Progress of a sweep: redrawn on a terminal, plain lines elsewhere, or JSON events.
-
-It goes to stderr.
-"""
+"""Progress of a sweep on stderr: redrawn on a terminal, plain lines elsewhere, or JSON events."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ from sweeper.visible import visible
 
 HEARTBEAT_SECONDS = 60.0
 MAX_LINES = 12
-# Shortest time between two updates, each of which is sent to the browser.
+# Shortest time between two updates, as each is sent to the browser.
 _NOTEBOOK_SECONDS = 0.5
 
 # Kinds of events for which no line is printed.
@@ -71,8 +68,8 @@ def progress(
     """The view for this mode, format and stream.
 
     Args:
-        plan: The run's plan, which is shown from the beginning.
-        run: The run's folder, whose findings have the interval of the best trial.
+        plan: The run's plan, shown from the beginning.
+        run: The run's folder, which has the interval of the best trial.
     """
     if log_format == "jsonl":
         return JsonProgress()
@@ -94,7 +91,7 @@ class JsonProgress:
 
 
 class PlainProgress:
-    """Prints plain lines: one for each trial and phase, and heartbeats. No escape sequences."""
+    """Prints plain lines without escape sequences: for trials, jobs and phases, and heartbeats."""
 
     def __init__(
         self, plan: Plan | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -157,7 +154,7 @@ def _counts(status: Status) -> str:
 
 
 def _heartbeat(status: Status) -> str:
-    """The progress of the run, and of current work without rungs."""
+    """The progress of the run, and of current work that has no rungs."""
     return " ".join([_counts(status), *filter(None, map(_current_work, status.running))])
 
 
@@ -173,8 +170,8 @@ class Screen:
     """What live views show besides the status: plan, curves, and the best trial's interval.
 
     Args:
-        curves: Trial number to the losses at its rungs.
-        interval: The interval of the best trial over validation items.
+        curves: Trial number to the loss, or the objective, at its rungs.
+        interval: Text with the interval of the best trial over validation items.
     """
 
     plan: Plan | None = None
@@ -193,7 +190,10 @@ class Screen:
             self.interval = _interval(self.run, status.best)
 
     def sparkline(self, trial: int | None) -> str:
-        """A trial's curve, one character for each rung, scaled to all curves; may be empty."""
+        """A trial's curve, a character per rung, scaled to all curves.
+
+        Empty without losses, or if stderr cannot encode it.
+        """
         own = self.curves.get(-1 if trial is None else trial, [])
         values = [value for curve in self.curves.values() for value in curve if isfinite(value)]
         # While rich draws, sys.stderr is a proxy without an encoding.
@@ -218,7 +218,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def _interval(run: RunFolder, best: Best) -> str:
-    """The best trial's interval as text, if the last findings have it; else empty."""
+    """The best trial's interval as text; empty if the last findings lack it."""
     findings = Findings.read_or_none(run.findings)
     for strategy in findings.strategies if findings else ():
         if strategy.best_trial == best.trial and findings:
@@ -227,7 +227,7 @@ def _interval(run: RunFolder, best: Best) -> str:
 
 
 class LiveProgress:
-    """Redraws up to ``MAX_LINES`` lines four times a second; lines of ended trials stay above."""
+    """Redraws up to ``MAX_LINES`` lines four times a second, below the lines of past events."""
 
     def __init__(self, screen: Screen) -> None:
         self._console, self._screen = err(), screen
@@ -251,9 +251,9 @@ class LiveProgress:
 
 
 class NotebookProgress:
-    """Shows the same lines in a notebook cell, below those of the last ended trials.
+    """Redraws the live view in a notebook cell, below the lines of the last events.
 
-    IPython redraws them, as rich would need ipywidgets, which some notebooks lack.
+    IPython redraws them, since rich would need ipywidgets, which some notebooks lack.
     """
 
     def __init__(self, screen: Screen) -> None:
@@ -282,7 +282,7 @@ class NotebookProgress:
 
 
 def ended_line(event: Event, objective: Objective = LOSS, screen: Screen | None = None) -> str:
-    """The line that stays on the screen after a trial or job has ended."""
+    """The line that stays on the screen after an event, such as the end of a trial."""
     is_trial = event.trial is not None and not event.job
     name = f"#{event.trial}" if is_trial else event.job or event.kind
     value = (
@@ -354,7 +354,7 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
 
 
 def _planned_time_left(status: Status, screen: Screen) -> str:
-    """The time left by the plan, until trials allow an estimate."""
+    """The time left by the plan, used until trials allow an estimate."""
     if screen.plan is None:
         return "estimating"
     sweep = screen.plan.budget.sweep

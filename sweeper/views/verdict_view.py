@@ -19,7 +19,7 @@ _TITLE_COLUMNS, _BAR_COLUMNS = 32, 36
 def verdict_lines(
     findings: Findings, step: NextStep | None, reasons: Iterable[str] = ()
 ) -> list[str]:
-    """The lines that show the verdict of a finished study, or the interim state of a running one.
+    """The lines with the verdict of a finished study, or the interim state of a running one.
 
     Args:
         reasons: Sentences from the report sections that led to the verdict.
@@ -29,7 +29,7 @@ def verdict_lines(
 
 
 def bars(board: Scoreboard) -> Iterator[str]:
-    """The forest plot in characters, one line for each model; empty for fewer than two models."""
+    """A forest plot in characters, one line per model; empty for fewer than two models."""
     models = board.models[:_MAX_MODELS]
     if len(models) < 2:
         return

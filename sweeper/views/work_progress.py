@@ -1,7 +1,4 @@
-"""Progress of work that is no trial: downloads, conversions, scoring of models.
-
-It is shown on stderr.
-"""
+"""Progress on stderr of work that is no trial: downloads, conversions, scoring of models."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _JSON_SECONDS = 1.0
 
 
 class WorkProgress(Protocol):
-    """Shows the progress of some work; may be called at any rate and from any thread."""
+    """Shows the progress of work. It may be called at any rate and from any thread."""
 
     def __call__(self, what: str, done: int, of: int) -> None: ...
 
@@ -51,7 +48,7 @@ class Hidden:
 
 
 class Lines:
-    """Prints a line at intervals.
+    """Prints lines at intervals.
 
     Args:
         say: Called with the work, the amount done, and the total.

@@ -1,6 +1,6 @@
 """Bits per byte of the data under the base model, measured in a child process and stored.
 
-Compared with general text, they are a direct measure of how far the data are from the texts that
+Compared with those of general text, they directly measure how far the data are from the texts that
 the model was trained on.
 """
 
@@ -28,8 +28,8 @@ FUNCTION = "sweeper.training.probes.text_bits:measure"
 
 MAX_PIECES = 40
 MAX_BYTES, MIN_BYTES = 300, 40
-"""Length of the pieces of text. 40 pieces of 300 bytes are 12 kB, which a small model reads in
-seconds on a CPU. Both samples are cut to the same length, since the loss falls along a text."""
+"""Length of the pieces of text: a small model reads 40 of 300 bytes in seconds on a CPU. Both
+samples are cut to the same length, since the loss falls along a text."""
 
 _TIMEOUT_SECONDS = 1800
 
@@ -76,7 +76,7 @@ def with_measured_bits(
 
 
 def pieces(texts: Sequence[str]) -> list[str]:
-    """The beginnings of the first texts, cut between words; short texts are left out unless all
+    """The beginnings of the first texts, cut between words. Short texts are left out unless all
     are short."""
     stripped = [text.strip() for text in texts if text.strip()]
     long = [text for text in stripped if len(text.encode()) >= MIN_BYTES]
@@ -117,7 +117,7 @@ def stored(model: ModelFacts, data: DataFacts) -> Bits | None:
 
 
 def weight_files(model: ModelFacts) -> str:
-    """Name, size and time of the model's weight files as text; empty if there are none here."""
+    """Name, size and modification time of the weight files as text; empty if none are here."""
     state = weights_state(Path(model.folder)) if model.folder is not None else []
     return ";".join(":".join(map(str, entry)) for entry in state)
 

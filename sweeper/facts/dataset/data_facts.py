@@ -80,7 +80,7 @@ def data_facts(dataset: Dataset, spec: Spec, model: ModelFacts) -> DataFacts:
 
 
 def _public_example(train: Sequence[Example]) -> Example:
-    """The first row without text that looks private."""
+    """The first row without private-looking text; a placeholder if there is none."""
     public = (
         example
         for example in train
@@ -90,7 +90,7 @@ def _public_example(train: Sequence[Example]) -> Example:
 
 
 def _tools_as_text(dataset: Dataset, model: ModelFacts) -> tuple[str, ...]:
-    """A warning if the model's template has no tool calls, so that they are written as text."""
+    """A warning if the model's template writes no tool calls, which then become text."""
     lines = [
         e.line for rows in dataset.splits.values() for e in rows if any(m.more for m in e.messages)
     ]
@@ -125,7 +125,7 @@ def _sources(dataset: Dataset, spec: Spec) -> tuple[SourceFacts, ...]:
 
 
 def _as_conversations(dataset: Dataset) -> Dataset:
-    """A data set of texts with classes as conversations in which the answer is the class."""
+    """Labelled texts as conversations that end with the class."""
     return replace(
         dataset,
         splits={
@@ -186,7 +186,7 @@ def shown_example(
 
 
 def _answers(text: str, turns: list[Message]) -> tuple[tuple[int, int], ...]:
-    """``(start, end)`` of the assistant's turns in the text; changed turns are left out."""
+    """``(start, end)`` of trained assistant turns; without turns that the template changed."""
     spans: list[tuple[int, int]] = []
     cursor = 0
     for turn in turns:

@@ -30,16 +30,16 @@ MIN_FAR_BITS_RATIO = 1.3
 
 Measured with SmolLM2-135M-Instruct, 16 pieces of up to 300 bytes each (``benchmarks/findings.md``):
 descriptions with their Python code 0.79, school maths 0.98, documentation of Python 1.03, seed
-instructions 1.06, biomedical abstracts 1.07, English news 1.13; German news 2.10. Nothing was
-measured between 1.13 and 2.10. If the two measures disagree, as on abstracts and code, this one is
-better: a model can predict rare words although they are split.
+instructions 1.06, biomedical abstracts 1.07, English news 1.13; German news 2.10. If the two
+measures disagree, as on abstracts and code, this one is better: a model can predict rare words
+although they are split.
 """
 
 SAMPLE_ROWS = 500
 
 
 def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec) -> DomainFacts:
-    """The distance of a sample's language; a stated distance takes precedence."""
+    """Tokens per word and distance of a sample; a stated distance takes precedence."""
     of_data = tokens_per_word([language(example) for example in sample[:SAMPLE_ROWS]], counter)
     general = tokens_per_word([general_text()], counter) if counter.measured else None
     facts = DomainFacts(
@@ -49,7 +49,7 @@ def domain_facts(sample: Sequence[Example], counter: TokenCounter, aim: AimSpec)
 
 
 def with_distance(facts: DomainFacts, aim: AimSpec) -> DomainFacts:
-    """Domain facts with the distance: as stated, else by bits per byte or by tokens per word."""
+    """Domain facts with the distance: as stated, else by bits per byte, else by tokens per word."""
     if aim.domain_distance is not None:
         return facts.model_copy(update={"distance": aim.domain_distance, "decided_by": "user"})
     if facts.bits_per_byte is not None and facts.general_bits_per_byte is not None:

@@ -29,7 +29,7 @@ SAMPLE_CHARACTERS = 2_000_000
 """Largest number of measured characters: about half a second of tokenizing."""
 
 LONGEST_ROWS = 20
-"""Number of rows with most characters that are measured as well, to find the longest."""
+"""Number of rows with most characters that are also measured, to find the longest."""
 
 BYTES_PER_TOKEN = 4.0
 BYTES_PER_TOKEN_OF_CODE = 3.0
@@ -46,12 +46,10 @@ Write = Callable[[Sequence[Sequence[Message]]], list[str]]
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """Counts the tokens of texts.
+    """Counts the tokens of texts, and renders conversations as text.
 
     Args:
-        count: Counts the tokens of texts.
-        write: Renders conversations.
-        special: Number of tokens that the tokenizer adds to a text that is no conversation.
+        special: Number of tokens that the tokenizer adds to a plain text.
         how: The method as text, for the report.
         measured: Whether a tokenizer counts; otherwise counts are estimates.
     """
@@ -145,7 +143,7 @@ def lengths(dataset: Dataset, counter: TokenCounter, spec: Spec, context: int) -
 
 
 def _output_share(totals: Sequence[int], outputs: Sequence[int]) -> float | None:
-    """The share of answer tokens in the longest tenth of examples, which are the largest batch."""
+    """The share of answers in the tokens of the longest tenth of examples; None without any."""
     pairs = sorted(zip(totals, outputs, strict=True), reverse=True)
     longest = pairs[: -(-len(pairs) // 10)]
     tokens = sum(length for length, _ in longest)

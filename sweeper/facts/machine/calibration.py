@@ -29,7 +29,7 @@ class Calibration(Artifact):
 
 
 def versions() -> str:
-    """Torch and packages with GPU kernels, as far as installed: speed depends on their versions."""
+    """Versions of torch and of installed packages with GPU kernels, on which speed depends."""
     from importlib.metadata import PackageNotFoundError, version  # it loads the email package
 
     installed = []
@@ -40,7 +40,7 @@ def versions() -> str:
 
 
 def path_of(processor: str, cores: int) -> Path:
-    """The file with the calibration of a processor with the installed torch."""
+    """The file with a processor's calibration, by the installed versions."""
     key = hashlib.sha256(f"{processor}|{cores}|{versions()}".encode()).hexdigest()[:16]
     return home() / "calibration" / f"{key}.json"
 

@@ -115,7 +115,7 @@ def detected_gpus() -> tuple[DetectedGpu, ...]:
 
 
 def _visible_gpus(gpus: Sequence[DetectedGpu], chosen: Sequence[str]) -> Iterator[DetectedGpu]:
-    """The GPUs by number or beginning of their UUID; as in CUDA, an unknown one ends the list."""
+    """The chosen GPUs, by number or beginning of UUID. As in CUDA, an unknown one ends the list."""
     for part in chosen:
         if part.isdigit():
             matches = list(gpus[int(part) : int(part) + 1])
@@ -154,7 +154,7 @@ def _parse(line: str) -> DetectedGpu | None:
 def _from_torch(chosen: tuple[str, ...] | None) -> tuple[DetectedGpu, ...]:
     """The GPUs that torch finds in a child process, which takes seconds.
 
-    A process sees one MIG device at most.
+    Each MIG device has its own child, since a process sees one at most.
     """
     groups = [chosen or ()]
     if chosen and chosen[0].startswith("MIG-"):
@@ -177,7 +177,7 @@ def _group_from_torch(chosen: tuple[str, ...]) -> Iterator[DetectedGpu]:
 
 
 def flash_attention(capability: float) -> Literal[2, 3] | None:
-    """The version of an installed FlashAttention for this compute capability; None if none."""
+    """The version of an installed FlashAttention that supports this compute capability, or None."""
     if 9.0 <= capability < 10.0 and find_spec("flash_attn_interface"):
         return 3
     return 2 if capability >= 8.0 and find_spec("flash_attn") else None

@@ -58,7 +58,7 @@ def list_prices() -> Mapping[str, ListPrice]:
 
 
 def list_price(name: str) -> ListPrice | None:
-    """The list price of the GPU with this name; None if unknown."""
+    """The list price of the GPU with this name; None if unknown or ambiguous."""
     try:
         gpu = find(name)
     except UsageError:  # the name fits several GPUs
@@ -80,7 +80,7 @@ def words(name: str) -> frozenset[str]:
 
 
 def find(name: str) -> Gpu | None:
-    """The GPU whose name has all these words; of several, the one with the fewest further words.
+    """The GPU whose name has all these words and the fewest others; None if there is none.
 
     Raises:
         UsageError: Several GPUs fit equally well.
@@ -127,10 +127,10 @@ def by_name(name: str) -> Gpu:
 
 
 def typical(memory_gib: float) -> tuple[Gpu, tuple[Gpu, ...]]:
-    """A made-up GPU of this memory with the median speed of similar GPUs; and the similar GPUs.
+    """A made-up GPU of this memory with the median speed of similar GPUs, and these GPUs.
 
-    Similar are GPUs of about this memory with bfloat16, sorted by bandwidth x TFLOPS, slowest
-    first.
+    GPUs with bfloat16 and about this memory are similar. They are sorted by bandwidth x TFLOPS,
+    slowest first.
     """
     with_bf16 = [gpu for gpu in table().values() if gpu.bf16_tflops is not None]
     smallest_gap = min(abs(gpu.memory_gib - memory_gib) for gpu in with_bf16)

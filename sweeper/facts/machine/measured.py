@@ -74,7 +74,7 @@ def append(measured: Measured, device: str, cores: int) -> Path:
 
 
 def read(device: str, cores: int) -> tuple[Measured, ...]:
-    """Measurements with these versions of torch and kernels, one for each set-up, newest first."""
+    """Measurements with the installed versions, one for each set-up, newest first."""
     try:
         with path_of(device, cores).open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -30,7 +30,7 @@ _UNKNOWN = Family()
 """The assumed family of an unknown model type: a modern decoder, gated, RMSNorm, no biases."""
 
 _UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
-"""Options that add parameters which are not counted: with one of them, the count is inexact."""
+"""Options that add parameters that are not counted, so that the count is inexact."""
 
 _ATTENTION_LAYERS = {"attention", "full_attention", "sliding_attention"}
 

@@ -26,7 +26,7 @@ MIN_PARAMETERS = 60_000_000
 
 
 class Entry(Record):
-    """One model of the catalogue."""
+    """One model of the catalogue; ``models.yaml`` explains the fields."""
 
     config: dict[str, object]
     source: str | None = None
@@ -62,7 +62,7 @@ def entry_of(model_id: str) -> Entry | None:
 
 @lru_cache(maxsize=1)
 def _typical_models() -> Mapping[str, Entry]:
-    """The models that are typical of a size. Reading all models would take ten times as long."""
+    """The typical models of a size. Reading all models would take ten times as long."""
     return _entries(part_of_table("models.yaml", "size"))
 
 
@@ -81,13 +81,10 @@ def parse_size(text: str) -> int | None:
 
 
 def typical(parameters: int) -> tuple[str, dict[str, object]]:
-    """A shape of about this size: the nearest typical model and its configuration.
+    """A shape of about this size: the nearest typical model's id, and a configuration.
 
     If no typical model is within 10% of the size, the nearest one's number of layers is scaled:
     larger models are also wider, but memory and time depend on the product.
-
-    Returns:
-        The id of the typical model, and the configuration.
 
     Raises:
         ModelError: The size is too small for a language model.

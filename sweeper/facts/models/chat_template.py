@@ -54,9 +54,9 @@ class TemplateTexts(Record):
 def writer(folder: Path) -> tuple[Writer, str | None]:
     """A function that renders conversations for the model in a folder, and the fallback's name.
 
-    The name is None if the model has a template. A conversation that the template refuses becomes
-    its turns, line by line. Templates are untrusted programs, so they are rendered in a child
-    process with limits.
+    The name is None if the model has a template. If the template refuses a conversation, its turns
+    are joined by line breaks. Templates are untrusted programs, so a child process with limits
+    renders them.
     """
     settings = _read(folder / "tokenizer_config.json")
     fallback_name = None if _source(folder, settings) is not None else _fallback(settings).name
@@ -88,7 +88,7 @@ def writer(folder: Path) -> tuple[Writer, str | None]:
 
 
 def writes_tools(folder: Path) -> bool:
-    """Whether the template in a folder has tool calls; else they are written as text."""
+    """Whether the template in a folder renders tool calls; if not, they become text."""
     return "tool_calls" in (_source(folder, _read(folder / "tokenizer_config.json")) or "")
 
 

@@ -65,7 +65,7 @@ def catalogue_facts(model_id: str) -> ModelFacts:
 
 
 def available_models(names: Iterable[str]) -> tuple[ModelFacts, ...]:
-    """The facts of these and of packaged models, if their weights are on this machine.
+    """The facts of each named or packaged model that is on this machine.
 
     Raises:
         ModelError: No model is on this machine.
@@ -162,10 +162,10 @@ def must_be_trainable(spec: ModelSpec) -> None:
 
 
 def missing_weights(spec: ModelSpec) -> Missing | None:
-    """The step that is needed before the weights can be loaded; None if they are here or unknown.
+    """The step that is needed before weights can be loaded; None if they are here.
 
     A packaged model may need a conversion, a hub model a download
-    (``sweeper.facts.models.hub_download.download``).
+    (``sweeper.facts.models.hub_download.download``). A folder or a size needs none.
     """
     if spec.id.startswith(PREFIX):
         ready = packaged(spec.id).folder is not None or ready_folder(spec.id) is not None

@@ -56,7 +56,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def pooling(folder: Path) -> Pooling | None:
-    """The pooling of the model's pooling module, if it has one."""
+    """The mode of the model's pooling module; None without a module or a known mode."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return None
@@ -70,7 +70,7 @@ def pooling(folder: Path) -> Pooling | None:
 
 
 def license_name(folder: Path) -> str | None:
-    """The licence that the model card names in its front matter."""
+    """The licence in the front matter of the model card; None without one."""
     try:
         card = read_text(folder / "README.md")
     except (OSError, UnicodeDecodeError):
@@ -163,7 +163,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def _code_problem(folder: Path, trust_remote_code: bool) -> Problem | None:
-    """The problem that transformers lacks the model type and the folder's code is not trusted."""
+    """A problem if transformers lacks the model type and the folder's code is not trusted."""
     config = read_json(folder / "config.json")
     spec = importlib.util.find_spec("transformers")
     if trust_remote_code or not config.get("auto_map") or spec is None or spec.origin is None:

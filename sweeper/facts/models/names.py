@@ -66,7 +66,7 @@ _SHAPE_WORDS = {
 """Words that say that a model's layers differ from the model that it is named after."""
 
 _SIZE_WORDS = {"nano", "tiny", "mini", "micro", "small", "medium", "large", "xlarge", "lite", "air"}
-"""Words that say the same in a name without a size in numbers."""
+"""Words that mean the same in a name without a size in numbers."""
 
 
 class NameMatch(NamedTuple):
@@ -89,7 +89,7 @@ class NameMatch(NamedTuple):
 
 
 def match(name: str) -> NameMatch | None:
-    """The match of a hub id or short name with a model of the catalogue, or None."""
+    """The model of the catalogue that a hub id or short name means, or None."""
     model_id, how = _find(name)
     if model_id is None:
         return None
@@ -116,7 +116,7 @@ def nearest(name: str) -> str | None:
 
 
 def size_of(name: str) -> float | None:
-    """The number of parameters that a name states, without sharing between experts."""
+    """The parameters that a name states, or None. ``8x7B`` is 56e9, as if experts shared none."""
     for word in _words(name):
         if match := _SIZE.match(word):
             return int(match[1] or 1) * float(match[2]) * (1e9 if match[3] == "b" else 1e6)
@@ -144,7 +144,7 @@ def _find(name: str) -> tuple[str | None, How]:
 
 
 def _mixture(words: Words) -> str | None:
-    """The model that a mixture of experts' sizes alone mean, such as ``8x7B`` or ``30B-A3B``."""
+    """The mixture of experts that sizes alone mean, such as ``8x7B``; None if unclear."""
     sizes = tuple(word for word in words if _SIZE.match(word) or _ACTIVE_SIZE.match(word))
     if sizes != words or not any("x" in word or _ACTIVE_SIZE.match(word) for word in words):
         return None
@@ -158,7 +158,7 @@ def _mixture(words: Words) -> str | None:
 
 
 def _named_after(words: Words) -> str | None:
-    """The known model whose words are in the name, in order; of several, that with most words."""
+    """The known model with most words among those whose words are in the name, in order."""
     best: tuple[int, str] | None = None
     for known_words, model_id in _index().words.items():
         sized = any(_SIZE.match(word) for word in known_words)
@@ -232,7 +232,7 @@ def _words(name: str) -> Words:
 
 
 def _shape_words(words: Words) -> Words:
-    """The words that distinguish shapes."""
+    """The words that distinguish shapes; all words if none does."""
     sized = any(_SIZE.match(word) for word in words)
     dropped = {*_TUNING_WORDS, *_STORAGE_WORDS} | ({"base"} if sized else set())
     kept = tuple(word for word in words if word not in dropped)

@@ -73,7 +73,7 @@ def package_folder(model: PackagedModel) -> Path | None:
 
 
 def converted_folder(name: str) -> Path:
-    """The folder of a converted packaged model."""
+    """The folder for the conversion of a packaged model, which may not exist."""
     return home() / "models" / name
 
 

@@ -137,8 +137,8 @@ def _family_extras(a: Architecture) -> int:
 
 
 def _gated_delta_layers(a: Architecture) -> int:
-    """The parameters of Qwen's hybrids beyond plain attention: a gate on queries in layers with
-    attention, and Gated DeltaNet instead of attention in the others."""
+    """Parameters of Qwen's hybrids beyond plain attention: a gate on queries in attention layers,
+    Gated DeltaNet minus attention in the others."""
     number = a.settings.number
     attention = a.layers // number("full_attention_interval")
     gate = a.hidden_size * a.attention_heads * a.head_dim

@@ -1,4 +1,4 @@
-"""What the commands print with ``--json``."""
+"""The records that the commands print with ``--json``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Explanation(Record):
 
 
 class RuleRow(Record):
-    """A rule, or a note, which has neither title nor reason.
+    """A rule, or a note, which has no title and no reason.
 
     Args:
         then: Its effects and texts, one line each.

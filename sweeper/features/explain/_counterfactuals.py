@@ -1,6 +1,6 @@
 """Counterfactuals: the examples, memory or size that would change a plan's decision.
 
-The plan is made again with changed facts; pure functions that return records and print nothing.
+The plan is made again with changed facts. The functions are pure and print nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.spec import Spec
 
 Outcome = Literal["ranks first", "fits"]
-# Changes are searched in steps of half a doubling, up to so many doublings or halvings away.
+# Changes are tried in steps of half a doubling, up to this number of doublings or halvings.
 DOUBLINGS = 8
 _STEP = math.sqrt(2)
 # Model sizes that are tried in each factor of ten.
@@ -52,11 +52,9 @@ def _step_of_size(size: float) -> int:
 
 
 def counterfactuals(spec: Spec, facts: Facts) -> tuple[Counterfactual, ...]:
-    """The changes with which another strategy would rank first, or fit.
+    """The nearest changes with which another strategy would rank first, or fit.
 
-    The plan is made again with more or fewer examples, more or less memory per device, and a larger
-    or smaller model. The nearest change is exact to one example, a tenth of a GiB, or a hundredth
-    of the number of parameters.
+    Changes are exact to one example, a tenth of a GiB, or a hundredth of the number of parameters.
     """
     book = rule_book(spec.rules)
     wishes = _Ranking(spec, facts, book).wishes()
@@ -72,7 +70,7 @@ def _changes(
     fact: _VariedFact,
     wishes: Iterable[tuple[str, Outcome]],
 ) -> Iterator[Counterfactual]:
-    """The nearest value of one fact for each wished outcome that it can bring about."""
+    """The nearest value of one fact for each outcome that it can cause."""
     actual = fact.read(facts)
     if actual is None:
         return
@@ -96,8 +94,8 @@ class _VariedFact:
     """One fact that is varied, over a numbered series of values.
 
     Args:
-        read: The actual value of the fact.
-        turn: All facts with another value of this one.
+        read: The actual value of the fact; None if it cannot be varied.
+        turn: All facts with another value of this fact.
         step_of: The number of the first value that is not below the given one.
         value: The value with a number.
         least: The smallest value to try.
@@ -112,7 +110,7 @@ class _VariedFact:
 
 
 def _with_examples(spec: Spec, facts: Facts, rows: float) -> Facts:
-    """The facts with so many examples, newly split; official splits keep their size."""
+    """The facts with this number of examples, split anew; official splits keep their size."""
     data, examples = facts.data, round(rows)
     official = {s.name: s.rows for s in data.splits if s.origin == "official" and s.name != "train"}
     sizes = {split.name: split.rows for split in planned_splits(examples, spec.data)} | official
@@ -166,7 +164,7 @@ _VARIED_FACTS = (
 
 
 class _Ranking:
-    """The plan's order of the strategies with some facts."""
+    """The order of strategies in a plan from these facts; empty if none fits."""
 
     def __init__(self, spec: Spec, facts: Facts, book: RuleBook) -> None:
         try:
@@ -181,7 +179,7 @@ class _Ranking:
         return strategy in names
 
     def wishes(self) -> list[tuple[str, Outcome]]:
-        """All outcomes to look for: another strategy ranks first, or a large one fits."""
+        """The outcomes to look for: another strategy ranks first, or a too large one fits."""
         if not self._fitting:
             return []
         wishes: list[tuple[str, Outcome]] = [
@@ -201,12 +199,11 @@ def _nearest(
 ) -> int | None:
     """The number of the nearest value, up or down and as a ratio, at which a wish is granted.
 
+    ``_VariedFact`` explains the other arguments.
+
     Args:
-        actual: The value at which it is not.
-        least: The smallest value to try.
-        step_of: The number of the first value that is not below the given one.
-        value: The value with a number.
-        granted: Whether it is granted at a number.
+        actual: The present value, at which the wish is not granted.
+        granted: Whether the wish is granted at the value with a number.
     """
     actual_step = step_of(actual)
     last_step = {1: actual_step - (value(actual_step) > actual), -1: actual_step}
@@ -227,7 +224,7 @@ def _nearest(
 def _outwards(
     actual: float, least: float, step: float, step_of: Callable[[float], int]
 ) -> Iterator[int | None]:
-    """Numbers of values ever farther from the actual one; None below the least."""
+    """Numbers of values ever farther from the actual one; None below ``least``."""
     for number in range(1, 2 * DOUBLINGS + 1):
         value = actual * step**number
         yield step_of(value) if value >= least else None

@@ -1,7 +1,6 @@
 """The reasons for a plan: rules that fired, rules that nearly fired, and their effects.
 
-Pure functions over the rule book; they return records and print nothing. Changes of the decision
-are in ``_counterfactuals``.
+The functions are pure and print nothing. Changes of the decision are in ``_counterfactuals``.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class ExplainedRule:
     """A rule or note that fired for a model, or that one comparison keeps from firing.
 
     Args:
-        effects: Its effects and texts, one line each. N stands for the fact that a near miss would
-            have to change.
+        effects: Its effects and texts, one line each. In a near miss, N stands for the fact that
+            must change.
         strategies: Strategies that it affects; ``*`` for all.
         missing: The comparison that must become true, negated if it must become false. Empty for a
             rule that fired.
@@ -78,8 +77,7 @@ def fired_rules(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
 def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
     """Rules that one comparison keeps from firing, the nearest first.
 
-    Only numbers within a factor of four of their bound count, and facts that the user can set.
-    Facts that the user cannot change (the task, the model's kind) do not count.
+    Only numbers within ``NEAR_FACTOR`` of their bound count, and facts that the user can set.
     """
     misses: list[tuple[float, ExplainedRule]] = []
     for model, values, rule in _rules(spec, facts):
@@ -135,7 +133,7 @@ def _rules(spec: Spec, facts: Facts) -> Iterator[tuple[str, Values, Note]]:
 
 
 def _holds_if_flipped(condition: Condition, flipped: FactComparison, values: Values) -> bool | None:
-    """The condition's value with the result of one comparison reversed."""
+    """Whether a condition holds if one comparison is reversed; None if unknown."""
     if isinstance(condition, FactComparison):
         result = condition.holds(values)
         return not result if condition is flipped else result

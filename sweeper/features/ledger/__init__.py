@@ -1,4 +1,4 @@
-"""The predictions of plans on record: each run scores its own once, for later plans."""
+"""Keeps a plan's predictions and scores them after the run, for the intervals of later plans."""
 
-# The sweep's time includes the suite.
+# Scores come after the suite, which is part of the sweep's time.
 AFTER = ("suite",)

@@ -27,7 +27,7 @@ FOLDER = "ledger"
 OTHER = "other"
 # A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
-# At most by this factor, a probability is nearer to a half: it is a toss-up then.
+# Largest factor by which a probability is moved towards a half: it is then a toss-up.
 MOST_NEARER = 10.0
 # A plan reads at most this many files.
 MOST_RUNS = 200
@@ -48,14 +48,14 @@ class LedgerEntry(Artifact):
 
 
 class KindSummary(Record):
-    """How the predictions of one kind by one version did on this machine.
+    """The scores of one kind of prediction by one version, on this machine.
 
     Args:
         judged: Predictions with an outcome.
-        stated: The mean probability with which they should hold.
-        hit_rate: The share that held; None without judged predictions.
-        clock_hit_rate: The same with wall-clock times, other programs included.
-        width: Median width of an interval: high over low of an amount, else points.
+        stated: Mean probability with which judged predictions should hold; None without any.
+        hit_rate: Share of judged predictions that held; None without any.
+        clock_hit_rate: ``hit_rate`` if the time of other programs counts.
+        width: Median width of an interval: high / low of an amount, high - low of a difference.
         widened: Factor by which plans on this machine widen their intervals now.
     """
 
@@ -74,7 +74,7 @@ class KindSummary(Record):
 
 
 class Summary(Artifact):
-    """``sweeper ledger --json``."""
+    """The output of ``sweeper ledger --json``."""
 
     runs: int
     damaged: tuple[str, ...] = Field((), description="files that were left out, and why")
@@ -82,7 +82,7 @@ class Summary(Artifact):
 
 
 class Export(Artifact):
-    """``sweeper ledger --export``: the entries of all machines."""
+    """The output of ``sweeper ledger --export``: the entries of all machines."""
 
     entries: tuple[LedgerEntry, ...]
 
@@ -115,7 +115,7 @@ def add(run: str, facts: Facts, trials: int, scored: Iterable[Scored]) -> None:
 
 
 def _model_kind(facts: Facts) -> str:
-    """The kind of all models; empty where both compete."""
+    """The kind of all models; empty if kinds differ."""
     kinds = {model.kind for model in facts.models}
     return kinds.pop() if len(kinds) == 1 else ""
 
@@ -162,7 +162,7 @@ def _age(path: Path) -> float:
 
 
 def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
-    """By kind of model and strategy, the points against LoRA that runs of a task observed."""
+    """Kind of model to the gaps of strategies to LoRA that runs of a task observed."""
     observed: dict[str, Gaps] = {}
     for entry in kept:
         if entry.task != task or not entry.model_kind:
@@ -176,10 +176,10 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
 
 
 def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, float] | None:
-    """The best loss of earlier runs of the task and kind of model, as a share of guessing.
+    """The median best loss of runs of this task and kind of model, as a share of guessing.
 
-    The median with a 90% interval: the conformal quantile of the factors to the median. None with
-    fewer than ``LEAST_RUNS`` runs.
+    With the ends of its 90% interval, by the conformal quantile of the factors to the median.
+    None with fewer than ``LEAST_RUNS`` runs.
     """
     shares = [
         scored.own
@@ -197,10 +197,10 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
-    """By prediction, the factor on its interval with which the stated share would have held.
+    """Kind of prediction to the factor on its interval with which the stated share would have held.
 
-    Only for predictions that need more than 1, and that enough runs of this version have judged.
-    The best loss follows ``best_loss`` instead.
+    Only factors above 1, of kinds that enough runs of this version have judged. ``best_loss``
+    corrects the best loss instead.
     """
     needs: dict[str, list[tuple[int, float, float]]] = {}
     events: dict[str, list[tuple[int, float, bool]]] = {}
@@ -225,13 +225,13 @@ def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str
 
 
 def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
-    """The prediction whose interval it was, the factor that it needed, and the level for it."""
+    """Name, needed factor and level of each interval of a prediction; memory has two."""
     if scored.need is None or scored.kind == "best-loss":
         return
     if scored.kind != "memory":
         yield scored.kind, scored.need, scored.stated
         return
-    # Each end on its own: if models need less memory than predicted, more of it is not at risk.
+    # Separate ends: trials that need less memory than predicted must not raise the upper end.
     for name, need in zip(("memory-low", "memory-high"), scored.needs_of_ends, strict=True):
         yield name, need, (1 + scored.stated) / 2
 
@@ -247,7 +247,7 @@ def _quantile(needs: Sequence[float], level: float) -> float | None:
 
 
 def _nearer(certainties: Sequence[float], held: Sequence[bool]) -> float:
-    """The factor by which probabilities were further from a half than the events that occurred."""
+    """The factor by which stated probabilities were further from a half than the hit rate."""
     right = fmean(held) - 0.5
     stated = fmean(certainties)
     return stated / right if right > stated / MOST_NEARER else MOST_NEARER

@@ -50,15 +50,15 @@ class PlanPrediction(Record):
     """One prediction of a plan.
 
     A quantity has the ends of its 90% interval. An event has its probability as ``value``, and is
-    predicted to occur if that is at least a half.
+    predicted to occur if this is a half or more.
 
     Args:
         against: The strategy that this one is compared with.
-        rule: The rule whose claim it is.
+        rule: Id of the rule that claims it.
         stated: The probability with which the prediction should hold.
-        widened: Factor on the interval that earlier scores have led to, or by which a probability
-            was nearer to a half.
-        widened_low: That on the lower end, where it differs.
+        widened: Factor by which earlier scores widened the interval, or moved a probability
+            towards a half.
+        widened_low: Factor on the lower end, if it differs.
     """
 
     kind: Kind
@@ -82,7 +82,8 @@ class Scored(PlanPrediction):
         error: Standard error of ``observed``, by which the interval is widened for the judgement.
         disturbed: Share of the time in which other programs had the processor. A time is judged
             without it.
-        held: None if it is not judged.
+        held: Whether the prediction held; None if it is not judged.
+        open: Why it is not judged.
     """
 
     observed: Number | None = None
@@ -93,14 +94,15 @@ class Scored(PlanPrediction):
 
     @property
     def own(self) -> float:
-        """What was observed, without the time that other programs had."""
+        """The observed value, without the time of other programs."""
         return (self.observed or 0.0) * (1 - self.disturbed)
 
     @property
     def need(self) -> float | None:
         """The factor on the interval, before it was widened, at which the prediction just holds.
 
-        For an amount the factor is on both ends, for a difference on their distance.
+        It applies to both ends of an amount, and to the width of a difference. None for an event,
+        or if not judged.
         """
         if self.held is None or self.low is None or self.high is None:
             return None
@@ -111,7 +113,7 @@ class Scored(PlanPrediction):
 
     @property
     def needs_of_ends(self) -> tuple[float, float]:
-        """That of an amount that was judged, for its lower and its upper end."""
+        """The needed factors on the lower and the upper end of a judged amount."""
         assert self.low is not None
         assert self.high is not None
         own, high = max(self.own, 1e-9), max(self.high / self.widened, 1e-9)
@@ -119,7 +121,7 @@ class Scored(PlanPrediction):
 
 
 class Predictions(Artifact):
-    """All predictions of a run's plan, as they were before its first trial.
+    """All predictions of a run's plan, made before its first trial.
 
     Args:
         id: Identifier of the run, so that a copy of its folder is not scored again.
@@ -175,7 +177,7 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
 
 
 def _best_loss(plan: Plan) -> Iterator[PlanPrediction]:
-    """The lowest validation loss, where the loss of guessing is known."""
+    """The prediction of the lowest validation loss, if the loss of guessing is known."""
     from sweeper.search.pruner import guessing_loss  # loads scipy, and each plan loads this module
 
     if math.isfinite(guessing_loss(plan)):
@@ -186,7 +188,7 @@ def _best_loss(plan: Plan) -> Iterator[PlanPrediction]:
 
 
 def _more_rows(widened: float) -> PlanPrediction:
-    """By how many per cent twice the rows lower the loss of the winner."""
+    """The prediction of how much twice the rows lower the winner's loss, in per cent."""
     low, high = _MORE_ROWS - widened * _HALF, _MORE_ROWS + widened * _HALF
     return PlanPrediction(
         kind="more-rows", unit="percent", value=_MORE_ROWS, low=low, high=high, widened=widened
@@ -194,7 +196,7 @@ def _more_rows(widened: float) -> PlanPrediction:
 
 
 def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
-    """The peak as a trial measures it, without the process and the driver."""
+    """The prediction of a trial's measured peak, without process and driver."""
     memory = candidate.memory
     value = trial_gib(memory)
     overhead = memory.peak_gib - value
@@ -212,7 +214,7 @@ def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
 
 
 def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> PlanPrediction:
-    """A time. A sweep's interval is widened by both factors."""
+    """The prediction of a time. The interval of a sweep also has the factor of trials."""
     widened = interval_factor(plan.facts, "trial-time")
     if not strategy:
         widened *= interval_factor(plan.facts, "sweep-time")
@@ -223,7 +225,7 @@ def _seconds(plan: Plan, kind: Kind, duration: Duration, strategy: str = "") -> 
 
 
 def _gaps(plan: Plan, candidate: Candidate, name: str, reference: str) -> Iterator[PlanPrediction]:
-    """The quality of a strategy against LoRA, and the claims of the rules that fired."""
+    """Predictions of a strategy's gap to LoRA, and the claims of rules about it."""
     yield _points(plan, "strategy-gap", candidate.quality, name, reference)
     for reason in candidate.reasons:
         if reason.gap is not None:

@@ -49,7 +49,7 @@ def _score_amount(prediction: PlanPrediction, figure: PredictedFigure | None) ->
 
 
 def _score_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
-    """Whether the best trial of the one strategy has the lower cost on validation."""
+    """Score the event that a strategy's best trial beats that of ``against`` on validation."""
     first, second = best_of(run, prediction.strategy), best_of(run, prediction.against)
     if first is None or second is None:
         return Scored.taken_from(prediction, open="not-measured")
@@ -59,7 +59,7 @@ def _score_event(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 
 def _score_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
-    """The difference of two trials in points: on the test split, else on validation."""
+    """Score the difference of two trials in points, on the test split or else validation."""
     against_default = prediction.kind == "search-gain"
     first = best_of(run, prediction.strategy)
     second = (default_of if against_default else best_of)(
@@ -73,7 +73,7 @@ def _score_points(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 
 def _judged_difference(prediction: PlanPrediction, measured: tuple[float, float] | None) -> Scored:
-    """The prediction with a difference and its standard error, by which the interval is wider."""
+    """Score a prediction by a difference; its standard error widens the interval."""
     if measured is None:
         return Scored.taken_from(prediction, open="not-measured")
     observed, error = measured
@@ -85,7 +85,7 @@ def _judged_difference(prediction: PlanPrediction, measured: tuple[float, float]
 
 
 def _score_best_loss(prediction: PlanPrediction, run: RunFiles) -> Scored:
-    """The lowest validation loss of the search, as a share of that of guessing."""
+    """Score the lowest validation loss of the search, as a share of the loss of guessing."""
     losses = [trial.result.validation_loss for trial in run.ranked if trial.result]
     measured = [loss for loss in losses if loss is not None and math.isfinite(loss)]
     if not measured:
@@ -98,7 +98,7 @@ def _score_best_loss(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 
 def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
-    """How the loss of the winner changed with the last doubling of its rows, seed by seed."""
+    """Score the change of the winner's loss with the last doubling of its rows."""
     winners = [run.seal.recommended, *run.seal.order] if run.seal else []
     trials = (run.trial(number) for number in winners if number is not None)
     trial = next(trials, None)
@@ -107,9 +107,9 @@ def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
 
 
 def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
-    """Per cent of the loss that twice the rows took away, with the standard error.
+    """Per cent by which twice the rows lowered the loss, with its standard error.
 
-    From the trainings on the most rows and on the next fewer ones; None without two seeds in both.
+    From the trainings on the most and the second most rows; None without two common seeds.
     """
     by_rows: dict[int, dict[int, float]] = {}
     for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
@@ -129,7 +129,7 @@ def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
 
 
 def _difference(first: TrialFiles, second: TrialFiles, run: RunFiles) -> tuple[float, float] | None:
-    """The first trial minus the second with its standard error; None if they share no items."""
+    """The first trial minus the second in points, with its standard error; None if unknown."""
     if first is second:
         return 0.0, 0.0
     by_name = test_scores(run).by_name

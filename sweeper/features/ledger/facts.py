@@ -11,7 +11,7 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """Factors on intervals above 1, by the kind of prediction, and what was observed.
+    """Factors above 1 on intervals, by kind of prediction, and observations of earlier runs.
 
     Args:
         best_loss: Expected share of the loss of guessing, with the ends of its 90% interval.
@@ -25,8 +25,8 @@ class LedgerFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine, unless the hardware was stated, and what runs of all machines
-    observed."""
+    """The factors of this machine if it was detected, and observations of all machines; None if
+    there are none."""
     from sweeper.features.ledger import _ledger
 
     factors: dict[str, float] = {}

@@ -21,7 +21,7 @@ from sweeper.spec import Spec
 
 
 def begin(run: RunFolder, spec: Spec, plan: Plan) -> None:
-    """Write what the plan predicts, unless a trial has begun."""
+    """Write the plan's predictions, unless they exist or a trial has begun."""
     path = run.feature("ledger") / PREDICTIONS
     if path.exists() or any(run.trials.glob("*")):
         return
@@ -31,7 +31,7 @@ def begin(run: RunFolder, spec: Spec, plan: Plan) -> None:
 
 
 def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> None:
-    """Score the predictions, and add the scores to those of this machine; does so only once."""
+    """Score the predictions once, and add the scores to those of this machine."""
     from sweeper.features.ledger._scoring import scores_of
     from sweeper.findings.study.reading import read_run
 

@@ -37,7 +37,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
-    """The scores of a run that has ended."""
+    """The scores of a run; None before they are written."""
     path = run.folder.feature("ledger") / SCORES
     if not path.exists():
         return None
@@ -53,7 +53,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """How many predictions held, as in ``finding``."""
+    """The sentence of ``finding``; none if no prediction was judged."""
     if figures.judged:
         yield _sentence(figures.judged)
 

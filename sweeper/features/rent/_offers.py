@@ -24,7 +24,7 @@ class Offer(Record):
         points: Expected quality of the best trial against one run of LoRA's default.
         run: Time of one full trial of the recommended strategy.
         sweep: Time of all phases.
-        efficient: No other card is at least as cheap, fast and good.
+        efficient: Whether no other card is as good in cost, time and points, and better in one.
     """
 
     gpu: str

@@ -10,7 +10,7 @@ from sweeper.spec import Spec
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """A run trains on this machine, so it cannot compare cards."""
+    """A problem if a run is asked to compare cards."""
     options = spec.features.of(Options)
     if for_run and (options.enabled or options.prices):
         why = "Cards are compared in place of a plan."

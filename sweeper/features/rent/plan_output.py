@@ -17,7 +17,7 @@ _HEADS = ("card", "USD an hour", "strategy", "points", "a run", "trials", "sweep
 
 
 def show(spec: Spec, *, as_json: bool) -> bool:
-    """Print the comparison if the request asks for it."""
+    """Print the comparison if the request asks for it; returns whether it does."""
     options = spec.features.of(Options)
     if not (options.enabled or options.prices):
         return False

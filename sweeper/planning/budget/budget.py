@@ -21,32 +21,30 @@ from sweeper.plans import Budget, Candidate, Duration, PhaseCost
 from sweeper.spec import Spec
 
 # The earliest rung at which trials may be pruned. In replays of recorded runs at equal cost,
-# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364),
-# from a quarter it beat no pruning (0.131 against 0.148). The number of steps before it does not
-# matter, since the pruner considers a rung's uncertainty: on six recorded tasks of 8 to 120 steps
-# per trial (benchmarks/search) pruning from here ended no worse than from the first rung of 50
-# steps.
+# halving from an eighth of the budget was ruinous where curves cross (distance to the best 0.364);
+# from a quarter it beat no pruning (0.131 against 0.148). No minimum of steps is needed, since the
+# pruner considers a rung's uncertainty: on six tasks of 8 to 120 steps per trial
+# (benchmarks/search) pruning ended no worse than from the first rung of 50 steps.
 EARLIEST_RUNG = 2
 # Share of a full budget that pruning from the earliest rung saves per searched trial: 0.05 to 0.26
-# in the same replays, against the same search without pruning.
+# in the same replays.
 _PRUNED_SHARE = 0.1
-# Without a budget, an optional phase is run by default if it takes at most this share of the
-# search. A phase as long as seven full trials then needs a search of 50 trials or more.
+# Without a budget, an optional phase is planned if it takes at most this share of the search.
 _OPTIONAL_SHARE = 0.15
 
 # Trials that make a useful search; after these, confirmation comes before further trials.
 USEFUL_TRIALS = 8
-# Further trainings of each finalist. In 1,000 simulated studies of a written task, in which seeds
-# are nearly always most of the noise, five seeds instead of three find 82% of the gains over the
-# default instead of 65%, and 76% of those over a baseline instead of 55% (benchmarks/verdict).
+# Further trainings of each finalist. In 1,000 simulated studies of tasks with written answers,
+# five seeds instead of three find 82% of the gains over the default instead of 65%, and 76% of
+# those over a baseline instead of 55% (benchmarks/verdict): seeds are most of the noise.
 EXTRA_SEEDS = 2
-# Common practice: a sweep that takes longer than a day is shortened rather than waited for.
+# A sweep of more than a day is usually shortened: common practice.
 LONG_SECONDS = 24 * 3600.0
 
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
 # project.
 MIN_PART_ROWS = 20_000
-# 83.6% of 66,190 pairs on six tasks, 77.2% on an eighth, 91.5% on half (benchmarks.search.part).
+# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks.search.part).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
@@ -157,7 +155,7 @@ def make_budget(
         **timed,
     }
     finalists, seeds = study.search.finalists, study.search.confirmation_seeds
-    # Where neither time nor the number of trainings was asked for.
+    # Only if the user set neither a budget nor the number of seeds.
     free = limit is None and "confirmation_seeds" not in spec.search.model_fields_set
     extra = EXTRA_SEEDS if free and min(finalists, seeds) > 1 else 0
     with_extra = study.with_confirmation(finalists, seeds + extra)
@@ -166,7 +164,7 @@ def make_budget(
         phases[name] = phases[name].model_copy(update={"high": high})
     sweep = Duration.sum(phases.values())
     groups = side_by_side if facts.hardware.gpus else 1  # a processor is one device
-    # A rented machine is paid from its start, so that downloads count too.
+    # A rented machine is paid from its start, so downloads count too.
     device_hours = groups * sum(c.gpus for c in candidates) / len(candidates) / 3600
     price = facts.hardware.price_per_gpu_hour
     rungs = ", ".join(map(str, range(workload.rung_every, RUNGS, workload.rung_every)))
@@ -209,7 +207,7 @@ def make_budget(
 def _planned(
     spec: Spec, study: StudyPhases, core: Mapping[str, float], limit: float | None
 ) -> dict[str, PhaseCost]:
-    """The phases of features, optional ones with whether they are planned."""
+    """The costs of features' phases, which say whether optional ones are planned."""
     costs = _plugin_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
     taken = math.fsum([*core.values(), *(c.seconds for c in costs.values() if not c.optional)])
@@ -239,7 +237,7 @@ def _parallel_trials(spec: Spec, facts: Facts, candidates: Sequence[Candidate]) 
 
 
 def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, float]:
-    """Seconds of the phases that are not features'."""
+    """Seconds of each phase that belongs to no feature."""
     return {
         "baselines": study.baselines(),
         "search": study.stages(trials) + study.searching(trials, share),
@@ -251,9 +249,9 @@ def _core_seconds(study: StudyPhases, trials: int, share: float) -> dict[str, fl
 def _affordable_study(
     spec: Spec, study: StudyPhases, share: float, seconds: float | None
 ) -> tuple[StudyPhases, int, tuple[str, ...]]:
-    """The largest study whose upper end is within the budget, and its trials and notes.
+    """The largest study whose upper end of time is in the budget, its trials, and notes.
 
-    Confirmation comes before further trials once there are enough for a search.
+    With ``USEFUL_TRIALS``, confirmation takes precedence over further trials.
 
     Raises:
         TooLong: The budget does not even pay for one trial.
@@ -333,7 +331,7 @@ def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseC
 
 
 def in_time(spec: Spec, budget: Budget) -> bool:
-    """Whether all trials lie within the user's budget, and within a day without one."""
+    """Whether the budget pays for all trials; without one, whether they take at most a day."""
     whole = budget.trials == spec.search.trials
     return whole and (budget.limit_seconds is not None or budget.sweep.seconds <= LONG_SECONDS)
 

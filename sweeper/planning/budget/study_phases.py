@@ -27,9 +27,9 @@ _COUNT_FACTORS = (0.85, 1.15)
 # Assumed speeds of an unmeasured connection: 100 Mbit/s, from 1 Gbit/s down to 25 Mbit/s.
 _BITS_PER_SECOND = (1e9, 1e8, 25e6)
 _BYTES_BY_DTYPE = {"float32": 4, "float64": 8, "float8_e4m3fn": 1, "int8": 1}
-# Seconds per parameter. packaged:smollm2 (134.5 million parameters, dequantised and written as 540
-# MB) took 20.5 s, 25.8 s and 36.8 s on two cores, the longest with a cold file cache. Other disks
-# and processors may take half or double.
+# Low, usual and high seconds per parameter. packaged:smollm2 (134.5 million parameters, written as
+# 540 MB) took 20.5 s, 25.8 s and, with a cold file cache, 36.8 s on two cores. Other machines may
+# take half or double.
 _CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 2 * 36.8))
 
 
@@ -67,7 +67,7 @@ class StudyPhases:
     side_by_side: int
 
     def with_trials(self, trials: int) -> StudyPhases:
-        """The phases of a study with ``trials`` trials, and at most as many finalists."""
+        """The phases with at most ``trials`` finalists."""
         finalists = min(self.search.finalists, trials)
         return replace(self, search=self.search.model_copy(update={"finalists": finalists}))
 
@@ -90,7 +90,7 @@ class StudyPhases:
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def parallel(self, seconds: float, jobs: int = 0) -> float:
-        """Seconds of jobs that run in parallel, with the time between two jobs."""
+        """Seconds on the clock of jobs that take ``seconds`` in a row, with time between jobs."""
         return (seconds + BETWEEN_SECONDS * jobs) / self.side_by_side
 
     def searching(self, trials: int, share: float) -> float:
@@ -126,7 +126,7 @@ class StudyPhases:
         return self.parallel(runs * each, runs)
 
     def baselines(self) -> float:
-        """Seconds of the workers' start and of baselines, while other workers train."""
+        """Seconds of the workers' start, and of baselines divided by the parallel trials."""
         scored = baseline_seconds(self.facts, self.costs[0].candidate, self.workload)
         return START_SECONDS + self.parallel(scored)
 
@@ -147,7 +147,7 @@ def _mean(seconds: Sequence[float]) -> float:
 
 
 def before_workers(facts: Facts) -> dict[str, Duration]:
-    """Durations of the download of missing weights, and the conversion of packaged models."""
+    """Durations of downloads and conversions that are still to do, by phase."""
     missing = [m for m in facts.models if m.missing == "download"]
     packaged = [m for m in facts.models if m.missing == "conversion"]
     phases = {}

@@ -18,8 +18,8 @@ from sweeper.spec import Spec
 
 RUNGS = 8
 # Share of a trial for evaluation, and cost of a forward token relative to a trained one (Kaplan et
-# al. 2020, arXiv:2001.08361, section 2.1: backward is twice forward). Measured on a CPU, MiniLM on
-# 2,179 rows, for a tenth: 11% to 15% of LoRA trials, 6% to 11% of full ones.
+# al. 2020, arXiv:2001.08361, section 2.1: backward is twice forward). With a tenth, evaluation took
+# 11% to 15% of LoRA trials and 6% to 11% of full ones (MiniLM on a CPU, 2,179 rows).
 EVALUATION_SHARE = 0.1
 FORWARD_SHARE = 1 / 3
 MIN_RUNG_ITEMS = 50
@@ -42,8 +42,8 @@ class ScoredRungs(NamedTuple):
     """The scored rungs of a trial below its last one.
 
     Args:
-        every: Rungs from one to the next; divides ``RUNGS``.
-        items: Validation items at each.
+        every: Rungs from one scored rung to the next; divides ``RUNGS``.
+        items: Validation items at each scored rung.
     """
 
     every: int
@@ -128,10 +128,10 @@ def plugin_tokens(spec: Spec, cap: int) -> tuple[int, int]:
 
 
 def epoch_choices(epochs: float) -> tuple[float, ...]:
-    """Epochs that trials may have: those of a full budget, and a half and a quarter if at least 1.
+    """Epochs that trials may have: the full budget; its half and its quarter if at least 1.
 
-    Below two epochs, more than a half. They end at rungs of the full budget, so that all trials are
-    compared at the same rungs.
+    Below two epochs, the first rung of at least one epoch replaces the half. All choices end at
+    rungs of the full budget, so that trials are compared at the same rungs.
 
     >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.6), epoch_choices(1.0)
     ((1.0, 2.0, 4.0), (1.5, 3.0), (1.2, 1.6), (1.0,))
@@ -152,7 +152,7 @@ def epochs_for_steps(epochs: float, batch: int, train_rows: int) -> float:
 def with_epochs(
     parameters: dict[str, Parameter], epochs: float, spec: Spec
 ) -> dict[str, Parameter]:
-    """The parameters with the study's number of epochs, whatever the strategy's own range.
+    """The parameters, with the study's epochs in place of the strategy's range.
 
     Fewer epochs are searched too, unless the user set the number.
     """
@@ -168,7 +168,7 @@ def with_epochs(
         update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
         weights = (1.0,) * len(choices)
-        if epochs < 2:  # the mean share falls from 1 at one epoch to that of two
+        if epochs < 2:  # the mean share falls from 1 at one epoch to 0.75 at two
             mean, share = 1.25 - 0.25 * epochs, choices[0] / epochs
             weights = ((1 - mean) / (mean - share), 1.0)
         update |= {"prior": Prior(weights=weights), "searched": True, "why": _WHY}

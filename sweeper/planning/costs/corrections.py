@@ -1,7 +1,7 @@
 """Corrections of the formulas by earlier trainings on this machine: times and peak memory.
 
 Compares measurements with the current formulas, set-up by set-up, and returns factors. Pure:
-measurements are facts like any other.
+measurements are part of the facts.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ def nearer_half(probability: float, factor: float) -> float:
 
 
 class MemoryEnds(NamedTuple):
-    """Factors by which features widen the lower and the upper end of memory, at least 1."""
+    """Factors, at least 1, by which features widen the lower and the upper end of memory."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, facts: Facts) -> MemoryEnds:
-        """Those for the machine of a plan."""
+        """The factors for the facts of a plan."""
         return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
 
     def widened(self, memory: MemoryEstimate) -> MemoryEstimate:
-        """The estimate with wider ends of what a trial measures."""
+        """The estimate with wider ends; overhead that trials do not measure stays as it is."""
         if max(self) <= 1:
             return memory
         overhead = memory.peak_gib - trial_gib(memory)
@@ -61,7 +61,7 @@ class MemoryEnds(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """Factors on the formula's seconds, and a text on their source (empty without one)."""
+    """Factors on the formula's seconds, and a text on the measurements; empty without any."""
 
     training: float = 1.0
     evaluation: float = 1.0
@@ -73,9 +73,8 @@ def correction_for(
 ) -> Correction:
     """The correction for a set-up from measurements of its architecture.
 
-    Measurements of the same strategy count; those of other strategies only if there are none.
-    Steps to which features add something are measured separately; without such measurements, those
-    of plain steps count.
+    Measurements of other strategies are used only if the same strategy has none. Steps to which
+    features add work have their own measurements; without any, plain steps are used.
     """
     if not hardware.measured:
         return Correction()
@@ -166,7 +165,7 @@ def _source(measured: Sequence[Measured], strategy: str) -> str:
 
 
 def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
-    """Whether a set-up that needs at most as much ran out of memory on this machine."""
+    """Whether this set-up, or one that needs no more memory, ran out of memory here."""
     return any(
         m.out_of_memory
         and (m.precision, m.quantization) == (setup.precision, setup.quantization)
@@ -178,7 +177,7 @@ def ran_out(model: ModelFacts, setup: Setup, hardware: HardwareFacts) -> bool:
 
 
 def _of_strategy(hardware: HardwareFacts, model: ModelFacts, setup: Setup) -> list[Measured]:
-    """Measurements of this architecture and strategy that load no more of the base."""
+    """Measurements of this architecture and strategy that need no more outputs of the base."""
     alike = [m for m in hardware.measured if _is_comparable(m, model, setup.classes)]
     alike = [m for m in alike if m.strategy == setup.strategy]
     return [m for m in alike if m.extra.reference <= setup.extra.reference]
@@ -187,7 +186,7 @@ def _of_strategy(hardware: HardwareFacts, model: ModelFacts, setup: Setup) -> li
 def with_measured_peak(
     memory: MemoryEstimate, model: ModelFacts, setup: Setup, hardware: HardwareFacts
 ) -> MemoryEstimate:
-    """The estimate, raised if trainings here needed more than the formula predicts.
+    """The estimate, raised if a training here needed more than the formula predicts.
 
     It is never lowered, since a later peak may be higher.
     """

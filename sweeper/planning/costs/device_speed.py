@@ -25,7 +25,7 @@ class Speed:
         step_seconds: Fixed seconds of an optimizer step: data, schedule, clipping.
         generation_seconds: Additional seconds of one layer per generated token: cache and weights.
         spread: Factors from the estimate to the ends of its range.
-        memory_bytes: What a GPU has, a part of it for keys and values of answers.
+        memory_bytes: Memory of a GPU, which limits the batch of generated answers; 0 on a CPU.
     """
 
     flops: float
@@ -53,7 +53,7 @@ class Speed:
         return Duration(seconds=seconds, low=seconds * low, high=seconds * high)
 
     def on(self, share: float) -> Speed:
-        """The speed on ``share`` times as many threads; the interpreter's work stays on one."""
+        """The speed on ``share`` times as many threads; fixed times stay, since they use one."""
         return replace(self, flops=self.flops * share, stream=self.stream * share)
 
 
@@ -64,7 +64,7 @@ class Speed:
 _GPU_FLOPS, _GPU_BANDWIDTH, _GPU_LAYER = 0.69, 0.44, 0.0003
 # Nine of ten of those runs took between 0.85 and 1.35 times what these figures give.
 _GPU_SPREAD = (0.7, 1.5)
-#: Data sheets of cards without bfloat16, or not in the table.
+#: Speed of cards without known figures, in TFLOPS and GB/s.
 _DEFAULT_TFLOPS, _DEFAULT_BANDWIDTH = 100.0, 900.0
 
 
@@ -116,16 +116,16 @@ def of_one_worker(hardware: HardwareFacts, workers: int) -> HardwareFacts:
 _CORE_GFLOPS, _CORE_BANDWIDTH_GB = 86.0, 21.0
 # Fitted to 38 set-ups of MiniLM and SmolLM2-135M (full and LoRA, fp32 and bf16, 96 to 1,536 tokens
 # a step) on one core of an EPYC with AVX512-BF16 (benchmarks/findings.md): steps took between 0.8
-# and 1.2 times the fit. The time of element-wise operations grows with the tokens as that of
-# products does, so that it is in the share of their rate.
+# and 1.2 times the fit. Element-wise operations grow with the tokens, as matrix products do, so
+# their time is part of the products' rate.
 _CPU_FLOPS, _CPU_STREAM, _CPU_BF16_GAIN = 0.77, 0.46, 2.35
 _CPU_LAYER, _CPU_ADAPTER = 0.0004, 0.0009
 # Additional seconds per step in whole trials: the Trainer and data loading.
 _CPU_STEP = 0.006
-# SmolLM2-135M in fp32 generated a token in 44 CPU ms on that core, and one for each of 8 texts in
-# 85.
+# SmolLM2-135M in fp32 took 44 ms on that core for a token of one text, and 85 ms for a token of
+# each of 8 texts.
 _CPU_GENERATION = 0.0011
-# Without calibration, since processors differ by a factor of two or three, the spread is wide.
+# Without calibration the spread is wide: processors differ by a factor of two or three.
 _CPU_SPREAD, _CPU_WIDE_SPREAD = (0.75, 1.4), (0.5, 2.0)
 
 

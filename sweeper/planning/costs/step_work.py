@@ -28,7 +28,7 @@ _UNPACKING_OVERHEAD = 0.7
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """The work of a device in a pass or step.
+    """The work of a device in one pass or step.
 
     Args:
         flops: Floating-point operations of matrix products.
@@ -90,8 +90,8 @@ def training_step(model: ModelFacts, setup: Setup) -> StepWork:
     costs = layer_costs(model, setup)
     kept = sum(cost.kept * cost.count for cost in costs)
     vocabulary = setup.answer_fraction * model.vocabulary_size if not setup.classes else 0.0
-    # Kept tensors are written once and read once, other tensors are about as many; the loss reads
-    # or writes float32 logits six times.
+    # Kept tensors are written once and read once, and about as many others are moved too. The loss
+    # reads or writes float32 logits six times.
     moved = tokens * (kept * (4 + 2 * recomputation) + vocabulary * 24)
     passes = 1 + recomputation + backward
     moved += passes * _weight_traffic(model, setup)

@@ -83,13 +83,13 @@ class Clock(NamedTuple):
     learned: Correction
 
     def training(self, workload: Workload) -> float:
-        """Seconds of a full budget's optimizer steps; for a frozen base, of its features and
-        fit."""
+        """Seconds of a full budget's optimizer steps; on a frozen base, of its features and the
+        head's fit."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring(workload, workload.train_rows) + fit_seconds(workload)
         batch = self.setup.micro_batch * self.setup.gradient_accumulation_steps * self.setup.gpus
         steps = max(1, math.ceil(workload.epochs * math.ceil(workload.train_rows / batch)))
-        # An incomplete last batch is cheaper than a full one, so that examples are counted.
+        # Examples are counted, since an incomplete last batch is cheaper than a full one.
         whole = workload.epochs * workload.train_rows / batch
         step = step_seconds(self.model, self.setup, self.speed) * self.learned.training
         return step * max(whole, 0.5 * steps)
@@ -100,7 +100,7 @@ class Clock(NamedTuple):
         batch = max(1, min(self.setup.evaluation_batch or self.setup.micro_batch, items))
         length = max(1.0, workload.scoring_tokens)
         work = evaluation(self.model, self.setup, batch, length)
-        # The last batch is smaller: its tokens count, its passes through layers count fully.
+        # A smaller last batch costs fewer tokens, but as many passes through layers.
         parts = math.ceil(items / batch)
         fixed = work.layers * self.speed.layer_seconds
         fixed += work.adapters * self.speed.adapter_seconds
@@ -113,7 +113,7 @@ class Clock(NamedTuple):
         return self.speed.seconds(work) / batch * self.learned.evaluation
 
     def rungs(self, workload: Workload) -> float:
-        """Seconds of all validation of a full budget."""
+        """Seconds of all validations in a full budget."""
         if not self.setup.traits.gradients_through_base:
             return self.scoring(workload, workload.validation_rows)
         scored = workload.rungs // workload.rung_every
@@ -150,7 +150,7 @@ class Clock(NamedTuple):
             free = self.speed.memory_bytes - sum(base_weights(model, setup).values())
             batch = max(1, min(texts, prompts_at_once(cached, free)))
             if setup.traits.adds == "low-rank" and not setup.quantization:
-                setup = setup.replace(strategy=OTHER.name, trainable=0)  # merged meanwhile
+                setup = setup.replace(strategy=OTHER.name, trainable=0)  # adapter merged
         work = evaluation(model, setup, batch, 1)
         token = self.speed.seconds(work) + work.layers * self.speed.generation_seconds
         token += batch * cached / self.speed.bandwidth

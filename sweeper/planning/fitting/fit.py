@@ -27,7 +27,7 @@ from sweeper.spec import Scalar, TrainingSpec
 # prediction in twenty may still be too low.
 MARGIN = "the number in brackets, the upper end of the 90% interval, must fit the device"
 
-# Evaluation keeps no gradients, so that its batch may be larger: at most by this factor.
+# Evaluation keeps no gradients, so its batch may be larger by up to this factor.
 EVALUATION_FACTOR = 4
 
 
@@ -35,9 +35,12 @@ EVALUATION_FACTOR = 4
 class Fit:
     """A set-up for the defaults of a strategy, with its memory and time.
 
-    ``memory`` is that of the defaults; ``heaviest`` that of the heaviest configuration in the
-    best-practice range, which fits too if ``fits``; ``least_gib`` that of the smallest set-up for
-    this configuration.
+    Args:
+        heaviest_setup: Set-up of the heaviest configuration in the best-practice range.
+        memory: Memory of the defaults.
+        heaviest: Memory of ``heaviest_setup``.
+        fits: Whether ``heaviest_setup`` fits the device.
+        least_gib: Memory of the heaviest configuration at micro-batch 1; 0 if nothing fits.
     """
 
     setup: Setup
@@ -61,10 +64,10 @@ def fit(
 ) -> Fit:
     """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
 
-    Memory is that of a batch of texts at the cap, time that of their mean length.
+    Memory is computed for a batch of texts at the cap, time for texts of mean length.
 
     Args:
-        ends: What earlier trials teach about the interval of memory.
+        ends: Factors on the interval of memory.
     """
     # Training does not mask the padding of a causal model.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
@@ -118,7 +121,7 @@ class _TriedSetup(NamedTuple):
 
 
 class _FittingTask(NamedTuple):
-    """The context in which set-ups are tried. ``heavy``: fields of the heaviest configuration."""
+    """The context of tried set-ups; ``heavy`` are the fields of the heaviest configuration."""
 
     heavy: Mapping[str, Any]
     model: ModelFacts
@@ -134,8 +137,8 @@ class _FittingTask(NamedTuple):
     def promising(self, batches: list[Setup]) -> list[Setup]:
         """The batches of a shape, without those that cannot fit because the smallest does not.
 
-        Only the largest may need less than the smallest, since it accumulates no gradients. With
-        measured peaks, which hold for single batches, all batches are tried.
+        Only the largest may need less memory than the smallest, as it accumulates no gradients.
+        All batches are tried if there are measured peaks, since a peak is of one batch.
         """
         if len(batches) < 3 or self.hardware.measured or self.tried(batches[-1]).fits:
             return batches
@@ -184,7 +187,10 @@ class _FittingTask(NamedTuple):
 
 
 def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Duration]) -> bool:
-    """Whether one set-up is faster beyond rounding; else the larger micro-batch wins."""
+    """Whether the first set-up is faster by more than 0.5%.
+
+    If times are equal: whether it alone lacks checkpointing, or has the larger micro-batch.
+    """
     seconds, others = first[1].seconds, other[1].seconds
     if abs(seconds - others) > 0.005 * others:
         return seconds < others
@@ -225,7 +231,7 @@ def _shapes(
     training: TrainingSpec,
     hardware: HardwareFacts,
 ) -> Iterator[tuple[Setup, ...]]:
-    """Groups of set-ups in order of preference; within a group the fastest that fits is chosen.
+    """Groups of set-ups in order of preference. In a group, the fastest that fits is chosen.
 
     An optimizer with smaller states comes before a precision without fp32 master weights, and an
     optimizer of last resort after everything else.

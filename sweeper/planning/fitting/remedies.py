@@ -20,7 +20,7 @@ from sweeper.traits.traits import quantized_variants
 
 MIN_TOKENS = 64
 BITS = {"nf4": 4, "nf4-dq": 4, "int8": 8, "int4": 4}
-# At most so many GPUs are listed in a remedy.
+# Largest number of GPUs that a remedy lists.
 _MAX_GPUS_LISTED = 3
 
 
@@ -136,9 +136,9 @@ def _smaller_model(model: ModelFacts, fits: Callable[[ModelFacts], bool]) -> lis
 
 
 def nearest_fit(facts: Facts, rejected: Sequence[Rejected]) -> tuple[str, str]:
-    """A sentence on the strategy that is nearest to fitting, with remedies; and a reason.
+    """A sentence on the strategy nearest to fitting, with remedies; and an empty reason.
 
-    If none is too large, both are about the most common reason why they cannot be used.
+    If none is too large, a sentence on the most common reason of rejection, and that reason.
     """
     models = " or ".join(dict.fromkeys(model.id for model in facts.models))
     large = [item for item in rejected if None not in (item.needs_gib, item.peak_gib)]

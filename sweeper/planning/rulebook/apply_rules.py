@@ -32,8 +32,8 @@ class RatedStrategy:
     """One strategy after all rules that fired were applied.
 
     Args:
-        refused: Why it cannot work: (reason, rule, source).
-        left_out: The rule by which it only competes if the user names it.
+        refused: Reason, rule and source if it cannot work; else None.
+        left_out: The rule by which it competes only if the user names it; None without one.
     """
 
     strategy: BookStrategy
@@ -74,7 +74,7 @@ class RatedStrategies(Mapping[str, RatedStrategy]):
         return len(self._book.strategies)
 
     def quality(self, name: str) -> Quality:
-        """The estimates of a strategy's file and of the rules as one."""
+        """The estimate of a strategy's file, pooled with those of the rules that fired."""
         own_estimate = self._book.strategies[name].quality
         estimates = [Quality(mean=own_estimate.points, sd=own_estimate.sd)]
         for rule in self._fired:
@@ -157,7 +157,7 @@ def _apply(
     changes: dict[str, ParameterRange] = {}
     gap = effects.gap[name].quality(values) if name in effects.gap else None
     if effects.exclude == EVERY or name in effects.exclude:
-        # replaces a missing requirement: that the model cannot do the task at all says more
+        # overrides an unmet requirement: that the model cannot do the task is more important
         rated.refused = (fill(rule.why, values), rule.id, rule.source)
     if name in effects.leave_out:
         rated.left_out = rule
@@ -210,9 +210,9 @@ def _refines(new: Parameter, old: Parameter) -> bool:
 
 
 def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Iterator[Reason]:
-    """Cautions where the final range of a parameter leaves that of an earlier rule, one each.
+    """A caution for each parameter whose final range leaves the range of an earlier rule.
 
-    Rules between the two are not mentioned, since the plan does not follow them.
+    It names only the latest of these earlier rules.
     """
     for parameter, past_changes in settings.items():
         rule, new = past_changes[-1]
@@ -231,7 +231,7 @@ def _disagreements(settings: _Settings, final: Mapping[str, Parameter]) -> Itera
 
 
 def _cautions_of_user_files(rated: RatedStrategy, held_back: _Settings) -> Iterator[Reason]:
-    """Cautions where a user's strategy file kept rules from changing a parameter, one each."""
+    """A caution for each parameter that a user's strategy file keeps rules from changing."""
     for parameter, held_changes in held_back.items():
         rule, other = held_changes[-1]
         kept, given = rated.parameters[parameter].range, other.range

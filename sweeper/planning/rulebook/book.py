@@ -61,7 +61,7 @@ class Note(FileModel):
             self._where, self._layer = context.where, context.layer
 
     def lines(self, values: Values) -> tuple[str, ...]:
-        """What it does and says, one line each."""
+        """The effects and texts, one line each."""
         texts = [("warning:", self.warning), ("advice:", self.advice)]
         texts += [(f"caution about {name}:", text) for name, text in self.caution.items()]
         texts += [(QUESTIONS[name], text) for name, text in self.answer.items()]
@@ -100,7 +100,7 @@ def rule_book(own: tuple[str, ...] = ()) -> RuleBook:
             ``strategies/*.yaml``. A rule with a known id replaces that rule.
 
     Raises:
-        RuleError: With every problem of every file.
+        RuleError: A file has mistakes; the error lists the problems of all files.
     """
     shipped = resources.search_spaces()
     return _load(shipped, own) if own else _shipped(shipped)

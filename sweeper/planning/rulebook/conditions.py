@@ -65,7 +65,7 @@ class FactComparison:
         return self.shown()
 
     def shown(self, holds: bool = True) -> str:
-        """The comparison as text, as in ``memory_gib < 24``; its opposite without ``holds``."""
+        """The comparison as text, as in ``memory_gib < 24``; negated if ``holds`` is False."""
         fact = FACTS[self.fact]
         if self.operator == "known":
             return f"{fact.name} {'known' if self.bound is holds else 'unknown'}"
@@ -89,7 +89,7 @@ class Group:
         return self.join(tuple(part.holds(values) for part in self.parts))
 
     def join(self, results: tuple[bool | None, ...]) -> bool | None:
-        """The group's value from those of its parts."""
+        """The value of the group, from the values of its parts."""
         if self.kind == "not":
             return None if results[0] is None else not results[0]
         decisive = self.kind == "any"
@@ -162,7 +162,7 @@ def _parsed(data: Any, path: Path_, faults: list[Fault]) -> FactComparison | Gro
 def _comparisons(
     fact: Fact, written: Any, path: Path_, faults: list[Fault]
 ) -> Iterator[FactComparison]:
-    """``task: code`` means ``{equals: code}``, and ``task: [code, domain]`` ``{in: ...}``."""
+    """The comparisons with a fact. ``code`` is short for ``{equals: code}``, a list for ``in``."""
     bounds_by_operator = written
     if not isinstance(written, Mapping):
         bounds_by_operator = {"in" if isinstance(written, list) else "equals": written}

@@ -57,7 +57,7 @@ class RuleContext(NamedTuple):
     where: str
 
     def declared(self, strategy: str) -> list[BookStrategy] | None:
-        """The strategies that ``strategy`` or ``*`` means; None where a file of theirs is wrong."""
+        """The strategies that a name or ``*`` means; None if one of their files is wrong."""
         names = self.strategies if strategy == EVERY else (strategy,)
         strategies = [item for name in names if (item := self.strategies[name])]
         return strategies if len(strategies) == len(names) else None
@@ -84,7 +84,7 @@ def _number_fact(name: str) -> str:
     return name
 
 
-# Names of their own in the JSON Schema, where those of a rule book are filled in.
+# Named types: the names of a rule book are filled into their definitions in the JSON Schema.
 StrategyName = TypeAliasType("StrategyName", Annotated[str, AfterValidator(_strategy)])
 ParameterName = TypeAliasType("ParameterName", str)
 NumberFact = TypeAliasType("NumberFact", Annotated[str, AfterValidator(_number_fact)])
@@ -93,9 +93,9 @@ Strategies = Annotated[tuple[StrategyName, ...], Strict(strict=False)]
 
 
 class Curve(FileModel):
-    """A number that follows a fact: lines between points, over the fact's logarithm.
+    """A number that depends on a fact: lines between points, over the fact's logarithm.
 
-    Values above 0 are interpolated by their logarithms. Beyond the ends the value stays.
+    Between values above 0, logarithms are interpolated. Beyond its end points it is constant.
     """
 
     fact: NumberFact
@@ -104,7 +104,7 @@ class Curve(FileModel):
     )
 
     def value(self, values: Values) -> float | None:
-        """The number for the facts; None where the fact is not known."""
+        """The number for these facts; None if the curve's fact is unknown."""
         number_of_fact = values[self.fact]
         if not isinstance(number_of_fact, int | float):
             return None
@@ -141,7 +141,7 @@ class Gap(FileModel):
         return self
 
     def quality(self, values: Values) -> Quality | None:
-        """The estimate for the facts; None where its fact is not known."""
+        """The estimate for these facts; None if the curve's fact is unknown."""
         mean = self.points_from.value(values) if self.points_from else self.points
         return None if mean is None else Quality(mean=round(mean, 4), sd=self.sd)
 
@@ -280,7 +280,7 @@ class Effects(FileModel):
 
     @cached_property
     def strategies(self) -> frozenset[str]:
-        """The strategies that it changes something about; with ``*`` perhaps all."""
+        """The strategies that the rule affects; ``*`` stands for all."""
         named = (self.gap, self.exclude, self.leave_out)
         changed = (change.strategy for change in self.changes)
         return frozenset(changed).union(*named)

@@ -1,6 +1,6 @@
 """A named fact that rules may use: a function of the request, the gathered facts and a model.
 
-The value of an unknown fact is None. Those of the core are in ``fact_table``, those of a feature in
+The value of an unknown fact is None. Facts of the core are in ``fact_table``, facts of a feature in
 its ``facts.py``.
 """
 

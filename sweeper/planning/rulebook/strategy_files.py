@@ -3,8 +3,8 @@
 ``parameters/*.yaml`` next to them declare parameters that strategies share, and those of features
 are added to every strategy whose gradients pass through the base. In a strategy file
 ``training: shared`` is replaced by every parameter of ``parameters/training.yaml``,
-``weight_decay: shared`` by that one parameter, and ``weight_decay: {shared: true, default: 0.1}``
-by it with another default.
+``weight_decay: shared`` by this parameter alone, and ``weight_decay: {shared: true, default: 0.1}``
+by this parameter with another default.
 """
 
 from abc import abstractmethod
@@ -198,8 +198,9 @@ class StrategyFile:
     """A strategy file and the position of its folder.
 
     Args:
-        layer: Position of its folder, 0 for the package's; later folders win over earlier ones.
-        layers: For each parameter the position of the last folder that changes it.
+        layer: Position of its folder, 0 for the package's; later folders win.
+        layers: Position of the last folder that changes each parameter.
+        parent: The file of the strategy that it extends; None without one.
         traits: The fixed properties of the method; None where the file's traits are wrong.
     """
 
@@ -212,7 +213,7 @@ class StrategyFile:
 
 @dataclass
 class SharedParameters:
-    """The shared parameters of all folders read so far; a later folder's replace earlier ones.
+    """The shared parameters of all folders read so far; later folders win.
 
     Args:
         documents: From a parameter's name to the file that declares it, and to its layer.
@@ -244,8 +245,8 @@ class SharedParameters:
         """Replace the parameters of a strategy file by all those it extends, includes and declares.
 
         Args:
-            file: The strategy file. The parameters of its parent must be complete already.
-            problems: Names that it includes but that do not exist are appended here.
+            file: The strategy file, whose parent must be complete already.
+            problems: The list to which unknown names are appended.
         """
         complete: dict[str, Any] = {}
 
@@ -303,7 +304,7 @@ class ExpectedQuality(FileModel):
 class SmallerOptimizer(FileModel):
     """An optimizer that is used where the usual one needs more memory than there is.
 
-    Those that are a last resort come after all precisions with the others.
+    One of last resort is tried after all precisions with the other optimizers.
     """
 
     use: Text
@@ -383,7 +384,7 @@ class BookStrategy(FileModel):
     @field_validator("parameters")
     @classmethod
     def _conditions_can_hold(cls, parameters: dict[str, BookParameter]) -> dict[str, BookParameter]:
-        """A conditional parameter's parent is declared before it and can take those values."""
+        """Check that the parent of a condition is declared before it and can have its values."""
         faults_: list[tuple[Path_, PydanticCustomError]] = []
         before: dict[str, BookParameter] = {}
         for name, declared in parameters.items():
@@ -410,12 +411,14 @@ STRATEGY: TypeAdapter[BookStrategy] = TypeAdapter(BookStrategy)
 def load_strategies(
     folders: tuple[Path, ...], problems: list[Problem], of_features: Sequence[Path] = ()
 ) -> dict[str, BookStrategy | None]:
-    """Every strategy file in these folders; a later folder's file replaces an earlier one's.
+    """The strategies of all files in these folders, by name; None if a file has a problem.
 
-    ``of_features`` are single files of installed packages, which count as the first folder.
+    A later folder's file replaces an earlier one's. Files include parameters by name from the
+    folders ``parameters`` next to these folders.
 
-    A folder ``parameters`` next to such a folder has parameters that its files include by name.
-    Problems are appended, and a strategy with a problem in its file is None.
+    Args:
+        problems: The list to which problems are appended.
+        of_features: Single files of installed packages, which count as the first folder.
     """
     shared = SharedParameters()
     files: dict[str, StrategyFile] = {}
@@ -438,7 +441,7 @@ def load_strategies(
                 what = "this file does not describe a strategy"
                 problems.append(Problem(what, where=document.name))
     strategies: dict[str, BookStrategy | None] = {}
-    # those that extend no other come first, so that they are complete for those that extend them
+    # Strategies that extend no other come first, so that they are complete when they are extended.
     for file in sorted(files.values(), key=lambda file: "extends" in file.document.data):
         _include(file, files, shared, problems)
         strategy = checked(STRATEGY, file.document, (), problems, file)
@@ -449,7 +452,7 @@ def load_strategies(
 
 
 def _read(path: Path) -> Document:
-    """A copy of a strategy's file to complete; an installed one is read once per process."""
+    """A strategy's file, as a copy to complete; an installed file is read once per process."""
     if path not in strategy_files().paths.values():
         return read(path)
     document = installed_file(path)
@@ -458,7 +461,7 @@ def _read(path: Path) -> Document:
 
 
 def _traits(file: StrategyFile, problems: list[Problem]) -> Traits | None:
-    """The traits of a strategy. A file that only changes ranges of another has none."""
+    """The traits of a strategy, perhaps from its installed file; None if they are wrong."""
     document, data = file.document, file.document.data
     name = str(data.get("strategy", document.stem))
     installed = strategy_files().paths.get(name)
