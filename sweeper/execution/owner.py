@@ -53,8 +53,7 @@ from sweeper.trials import (
 )
 
 _TICK_SECONDS = 0.2
-# Interval at which status.json is written. Readers, also on other machines, see by it that the
-# command is alive.
+# Interval at which status.json is written, by which readers see that the command is alive.
 STATUS_SECONDS = 1.0
 
 

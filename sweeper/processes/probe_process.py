@@ -1,8 +1,6 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
 The results are stored with the trials' measurements, so that plans read them as facts.
-``with_probes`` measures the candidates of a plan and plans again; ``measured_plan`` makes the plan
-of ``sweeper run``, with all measurements of this machine.
 """
 
 from __future__ import annotations

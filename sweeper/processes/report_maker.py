@@ -78,8 +78,8 @@ class ReportMaker:
     """The report of one run, kept up to date by a child process.
 
     Args:
-        texts: Whether the report shows rows and answers.
-        spec: The request of the run, to write ``study.db`` too; None to leave it out.
+        texts: As in ``ReportRequest``.
+        spec: As in ``ReportRequest``.
     """
 
     def __init__(

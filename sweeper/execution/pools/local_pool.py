@@ -19,8 +19,8 @@ from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
-# An OOM kill is matched to a worker that ends within this time; older kills hit other processes. A
-# killed process may take a while to release its memory before its parent sees its end.
+# An OOM kill is matched to a worker that ends within this time, since a killed process releases its
+# memory first. Older kills hit other processes.
 OOM_KILL_MATCH_SECONDS = 60.0
 _EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"

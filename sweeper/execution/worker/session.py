@@ -35,8 +35,8 @@ from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, Tri
 UNSOUND = 70
 # Shortest interval between two progress messages.
 _PROGRESS_SECONDS = 0.5
-# No optimizer step, evaluation batch or report for this long is a hang: ten minutes is the default
-# with which torch.distributed waits for a collective on GPUs.
+# No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
+# torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
 # Factor on the limit before the first step, in which the model is loaded, data tokenised and
 # features computed: torch.distributed's default without GPUs is three times as long.
