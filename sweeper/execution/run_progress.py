@@ -21,8 +21,8 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
-# A run ends within ten seconds of the first Ctrl-C: workers get five of them to end their jobs, the
-# report the other five. A budget's deadline is five seconds before its end.
+# A run ends within ten seconds of the first Ctrl-C: workers get five, the report five. The deadline
+# of a budget is five seconds before its end.
 STOP_SECONDS = 5.0
 # Fewest ended trials for an estimate of the remaining time: one trial shows no spread.
 MIN_ENDED_TRIALS = 2

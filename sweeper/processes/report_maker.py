@@ -1,8 +1,8 @@
 """Makes report and ``study.db`` in a child process, so that a sweep never waits for them.
 
 The child is started once and reused. It reads one line for each report on standard input
-(``gently`` while trials train, else ``now``) and answers each with one line of JSON after findings,
-report and charts are written. If it dies, which the drawing engine may cause, a new child continues
+(``gently`` while trials train, else ``now``). When findings, report and charts are written, it
+answers with one line of JSON. If it dies, which the drawing engine may cause, a new child continues
 without charts.
 """
 

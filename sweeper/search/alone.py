@@ -91,10 +91,10 @@ def search(
 
     Args:
         space: A ``Space``; a ``Plan`` is one.
-        objective: Called with a strategy and its parameters; yields a ``RungReport`` at each rung
-            and may return the final value (by default the best one that it yielded). Seconds and
-            measures of the last report are those of the trial. It is closed if the pruner ends
-            the trial, and may raise ``Diverged``.
+        objective: Function of a candidate's key and parameters; yields a ``RungReport`` at each
+            rung and may return the final value (by default the best yielded one). The last
+            report has the seconds and measures of the trial. The generator is closed if the pruner
+            ends the trial, and may raise ``Diverged``.
         limit: When the search ends; after twenty trials if None.
         starts: The first trials; the strategies' defaults if None.
         sampler: Name of the sampler, as in ``named``.

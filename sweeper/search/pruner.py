@@ -50,7 +50,7 @@ REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 # Prior standard deviation of log(final loss / loss at a rung) between trials of one strategy and
 # initialisation; proportional to the rest of the budget.
 # Fitted (Student's t, equal weights of tasks and groups) to recorded trials of five tasks in 18
-# groups that ended within twice the best of their group: those of benchmarks/search.
+# groups that ended within twice the best of their group (benchmarks/search).
 PRIOR_STD = 0.12
 # Weight of the prior standard deviation, in trials.
 PRIOR_TRIALS = 3.0

@@ -104,7 +104,7 @@ class OomKills:
         self._counted = counted
 
     def match_kill(self) -> bool:
-        """Whether a counted kill explains a process that was just killed; uses the kill up."""
+        """Whether a counted kill explains a just killed process; uses the kill up."""
         self.look()
         killed = bool(self._unmatched)
         del self._unmatched[:1]

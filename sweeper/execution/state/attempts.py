@@ -4,7 +4,7 @@ A trial, a confirmation run or another job has a home folder with ``attempts/<k>
 writes only into its attempt's folder. ``result.json`` there means that the attempt ended with a
 result; ``ended.json`` says why it ended without one. An attempt with ``ended.json`` is abandoned:
 files that a lost worker still writes into it are ignored. Promoting copies an attempt's files into
-the home, ``result.json`` last, so that its presence there means that all files are there.
+the home, ``result.json`` last, so that its presence means that all files are there.
 """
 
 from __future__ import annotations

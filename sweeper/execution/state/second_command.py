@@ -1,7 +1,7 @@
 """Whether a command runs a sweep now: by its lock, or on other machines by ``Status.beat``.
 
 A lock on a shared folder may not reach other machines, and clocks of machines differ. So the check
-watches for a few seconds whether ``status.json``, which a command writes once a second, changes.
+watches ``status.json``, which a command writes once a second, for a few seconds.
 """
 
 from __future__ import annotations

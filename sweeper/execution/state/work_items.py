@@ -53,7 +53,7 @@ def score_trial(number: int, seed: int | None = None) -> WorkItem:
 
 
 def score_training(item: WorkItem) -> WorkItem:
-    """The item that scores a training, whose weights were kept, on the test split."""
+    """The item that scores a training on another number of rows on the test split."""
     return item.model_copy(update={"kind": "test"})
 
 

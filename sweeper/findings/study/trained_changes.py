@@ -217,7 +217,7 @@ def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -
 
     Args:
         bounds: Bounds of a single score.
-        sign: -1 to show a loss of a score of which higher is better as positive.
+        sign: -1 if higher scores are better, so that a loss is positive.
     """
     lowest, highest = bounds
     whole = interval(difference, (lowest - highest, highest - lowest))

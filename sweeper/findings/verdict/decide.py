@@ -244,7 +244,7 @@ def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are of the headline metric over all seeds, and of metrics of generated answers. Answers are
-    those of one training, so that only items contribute noise.
+    of one training, so that only items contribute noise.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()

@@ -99,7 +99,7 @@ class Axis:
 
     @cached_property
     def practice(self) -> Range:
-        """The best-practice range."""
+        """The best-practice range, as positions."""
         low = self.low if self.parameter.low is None else self.parameter.low
         high = self.high if self.parameter.high is None else self.parameter.high
         return self.unit(low), self.unit(high)
@@ -123,7 +123,7 @@ class Axis:
 
     @cached_property
     def prior(self) -> tuple[float, float]:
-        """Centre and spread of the prior."""
+        """Centre and spread of the prior, as positions."""
         prior = self.parameter.prior
         given = prior.center if prior is not None else None
         center = self.unit(self.parameter.default if given is None else given)

@@ -140,7 +140,7 @@ class Trials:
 
     @cached_property
     def rows(self) -> Matrix:
-        """The configurations of all trials, including running ones."""
+        """The configurations of all trials, including running ones; shape ``(n, columns)``."""
         return Rows(self.axes).matrix([trial.parameters for trial in self.seen if trial.parameters])
 
     @cached_property
@@ -166,11 +166,11 @@ class Trials:
 
 
 def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
-    """The range to draw from, within the allowed one.
+    """The range of positions to draw from, within the allowed range.
 
     Whenever the best trial lies at an edge or past it, the edge moves to one width of the
-    best-practice range beyond that trial, but not past the middle between it and a trial that
-    failed on that side.
+    best-practice range beyond that trial. It does not move past the middle between the best trial
+    and a trial that failed on that side.
 
     Args:
         seen: Trials of one candidate.
