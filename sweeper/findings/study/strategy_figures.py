@@ -101,7 +101,7 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
     Items have their weights in the loss: for texts, the tokens of their answers. The interval is
-    shifted if the items' mean differs from the trial's cost, as without kept weights.
+    shifted if the items' mean differs from the trial's cost (if weights were not kept).
 
     Args:
         seeds: Whether to use the mean and spread of all trainings, else only the search's training.

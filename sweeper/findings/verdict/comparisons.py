@@ -1,10 +1,10 @@
 """The comparisons on the test split and their outcomes.
 
 The order of the finalists and the recommended one were fixed on validation; this module only
-compares scores on the opened test split. Items are paired; the variance of seeds
-is pooled over finalists. Holm's correction is made for two questions separately: whether the chosen
-finalist is better than the others and the default, and whether a finalist is better than a
-baseline. The second counts every finalist, since the choice used the same trainings.
+compares scores on the opened test split. Items are paired; the variance of seeds is pooled over
+finalists. Holm's correction is made for two questions separately: whether the chosen finalist is
+better than the others and the default, and whether a finalist is better than a baseline. The second
+counts every finalist, since the choice used the same trainings.
 """
 
 from __future__ import annotations
