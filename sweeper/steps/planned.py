@@ -29,7 +29,7 @@ def check_features(spec: Spec, *, for_run: bool) -> None:
 def planned(
     spec: Spec, *, measure_domain: bool = False, probe: bool = False, tell: Tell = say_nothing
 ) -> tuple[Spec, Plan]:
-    """The plan of a request, and the request completed with the plan's model.
+    """The request completed with the plan's model, and the plan.
 
     Args:
         measure_domain: Whether the base model scores some of the data, in a process with torch.
