@@ -383,8 +383,8 @@ class Coordinator:
 def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list[int]:
     """Restore all trials of earlier commands from the run's files.
 
-    A damaged result or configuration is restored from its attempt's copy. For a trial without a
-    readable configuration, the search is asked again, and the trial is trained from its beginning.
+    A damaged result or configuration is restored from its attempt's copy. A trial without a
+    readable configuration is asked for again, and trained from its beginning.
 
     Args:
         say: Called with a sentence about each damaged file.

@@ -32,7 +32,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 HURRIED_SECONDS = 10.0
-"""Time limit of all listeners together after a run that a signal ended."""
+"""Time limit of all listeners after a run that a signal ended."""
 _LISTEN_FUNCTION = "sweeper.processes.listeners:listen"
 POLL_SECONDS = 1.0
 MAX_WAIT_SECONDS = 60.0

@@ -68,7 +68,7 @@ def loss_unit(facts: Facts) -> str:
 
 
 def score_bounds(metric: Metric) -> Bounds:
-    """The bounds of a score of a metric."""
+    """The bounds of a metric's score."""
     if metric.unit == "points":
         return SHARE
     return LOSS if "loss" in metric.name else UNBOUNDED
