@@ -1,1 +1,1 @@
-"""Runs the trials of a study: the command's loop, the worker's loop, and their launchers."""
+"""Runs the trials of a study: the command's loop, the workers, and the pools that start them."""

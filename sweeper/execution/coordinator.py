@@ -51,8 +51,8 @@ OutcomeKind = Literal["complete", "interrupted", "timeout", "none-completed"]
 class RunOutcome:
     """How a command ended.
 
-    ``none-completed``: all trials ended and none of them completed. ``signal`` is the signal that
-    interrupted the run.
+    ``none-completed``: all trials ended and none of them completed. ``signal`` is the number of the
+    signal that interrupted the run, if any.
     """
 
     kind: OutcomeKind
@@ -269,7 +269,7 @@ class Coordinator:
             owner.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
 
     def _search_continues(self) -> bool:
-        """Whether the search continues, apart from the number of trials; decided as trials end."""
+        """Whether the search may ask for more trials, below the total; decided as trials end."""
         owner = self.owner
         ended = len(owner.state.results)
         if owner.progress.ending is None and ended != self._trials_at_decision:
@@ -383,8 +383,11 @@ class Coordinator:
 def restore(state: RunState, search: Search, say: Callable[[str], None]) -> list[int]:
     """Restore all trials of earlier commands from the run's files.
 
-    A damaged result or configuration is restored from its attempt's copy. A trial without any
-    configuration is asked for again, with the same result, and trained from its beginning.
+    A damaged result or configuration is restored from its attempt's copy. A trial without a
+    readable configuration is asked for again, and trained from its beginning.
+
+    Args:
+        say: Called with a sentence about each damaged file.
 
     Returns:
         Numbers of the trials that were begun and have not ended.

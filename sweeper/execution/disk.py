@@ -13,14 +13,14 @@ from sweeper.errors import NO_SPACE, RunError
 
 GIB = 1024**3
 # Space for files other than weights that a run writes while it stops: study, logs, status, report.
-# Measured: 0.5 MiB for 8 finished trials, so that this is enough for about 500.
+# Measured: 0.5 MiB for 8 finished trials, so this is enough for about 500.
 RESERVE_BYTES = 32 * 1024**2
 
 _TEXTS = ("disk is full", "no space left", "quota exceeded")
 
 
 class NoRoom(Exception):
-    """The disk is full, for no fault of the trial that raises it."""
+    """The disk is full or nearly full, through no fault of the trial."""
 
 
 def no_room(error: BaseException | None) -> bool:
@@ -35,7 +35,7 @@ def no_room(error: BaseException | None) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes on the folder's disk, and within ``SWEEPER_DISK_LIMIT_GIB``."""
+    """Free bytes on the disk, or what the folder's files leave of ``SWEEPER_DISK_LIMIT_GIB``."""
     free = shutil.disk_usage(folder).free
     limit = os.environ.get("SWEEPER_DISK_LIMIT_GIB")
     if limit is None:
@@ -44,7 +44,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    """Sizes of all files, except those that workers delete meanwhile."""
+    """Bytes of each file in a folder; files that workers delete meanwhile are skipped."""
     for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -52,7 +52,7 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def size(count: int) -> str:
-    """Bytes as text."""
+    """A number of bytes as text, in GiB or MiB."""
     return units.gib(count / GIB) if count >= GIB / 10 else f"{count / 1024**2:.0f} MiB"
 
 

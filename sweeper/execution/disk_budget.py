@@ -23,7 +23,7 @@ def _width(candidate: Candidate) -> int:
 
 
 def _in_flight_bytes(candidate: Candidate) -> int:
-    """Most bytes of a running trial: its weights, and two checkpoints if it is long.
+    """Most bytes of a running trial: its weights, and two checkpoints if it saves them.
 
     The earlier checkpoint is deleted once the later one is complete.
     """
@@ -37,9 +37,10 @@ def _in_flight_bytes(candidate: Candidate) -> int:
 class DiskBudget:
     """The most bytes that a run's weights take at once.
 
-    ``bases`` are bases that features make, stored in the cache once for all runs; ``base_copies``
-    those that adapters in the run's folder need there. If cache and run are on one file system,
-    copies are links and take no space.
+    ``kept``, ``confirmation`` and ``in_flight``: weights kept by the search, of confirmation runs
+    and of running trials. ``bases``: base models that features make, in the cache for all runs;
+    ``base_copies``: copies in the run's folder that adapters need. If cache and run are on one
+    file system, copies are links and take no space.
     """
 
     kept: int
@@ -78,10 +79,10 @@ class DiskBudget:
 
 
 def disk_budget(plan: Plan, workers: int) -> DiskBudget:
-    """The disk budget of a plan, for each strategy's default and best trial, and the finalists.
+    """The disk budget of a plan.
 
-    The weights of all other trials are deleted as soon as they have lost. Bases that features make
-    are kept: at most as many as trials may ask for, or as there are trials.
+    A run keeps the weights of each candidate's default and best trial, and of the finalists. It
+    keeps all bases that trials may ask for, at most one for each trial.
     """
     sizes = [weights_bytes(candidate) for candidate in plan.candidates]
     largest, budget = max(sizes), plan.budget

@@ -1,4 +1,4 @@
-"""Signals to the command: the first stops it in order, the second at once, the third kills it."""
+"""Signals to the command: the first stops it cleanly, the second at once, the third kills it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def _handled_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let signals call ``hear``, in the main thread only, where Python can handle them."""
+    """Call ``hear`` on signals; no effect outside the main thread, where Python forbids it."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, hear) for number in _SIGNALS if main}
     try:
@@ -29,10 +29,10 @@ def _handled_by(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 @contextmanager
 def leaving_on_signals(message: str = "") -> Iterator[None]:
-    """Let a signal end the process with the documented code.
+    """End the process on a signal, with exit code 128 + its number.
 
     Args:
-        message: Message to the user if a signal arrives.
+        message: Text for stderr if a signal arrives.
     """
     try:
         with _handled_by(_leave):
@@ -50,7 +50,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 class Signals:
     """The signals received; the third ends the process.
 
-    ``number`` is that of the first signal; HUP counts as TERM.
+    ``number`` is the first signal's, None before it arrives; HUP counts as TERM.
     """
 
     def __init__(self) -> None:

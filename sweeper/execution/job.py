@@ -1,8 +1,7 @@
-"""The protocol of command and worker: orders one way, messages the other.
+"""The protocol: the command sends orders, the worker sends messages.
 
 Each is one line on a pipe: the name of its type and its JSON. A worker does one job at a time: a
-``Job`` starts it, ``RungAnswer`` answers the ``RungReport`` of each of its rungs, and ``JobEnded``
-is its last message.
+``Job`` starts it, a ``RungAnswer`` answers each ``RungReport``, and ``JobEnded`` ends it.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ JobKind = Literal["trial", "confirm", "baselines", "test"]
 class WorkItem(Record):
     """A piece of work that a run completes once, in one or more attempts.
 
-    A ``trial`` item trains a trial, ``baselines`` scores all cheap models, ``confirm`` trains
-    ``trial`` again with ``seed``, ``test`` scores one model on the test split.
+    A ``trial`` item trains a trial, ``baselines`` scores all baselines on validation, ``confirm``
+    trains ``trial`` again with ``seed``, ``test`` scores one model on the test split.
     """
 
     kind: JobKind
@@ -36,7 +35,7 @@ class WorkItem(Record):
 
     @property
     def home(self) -> str:
-        """The folder of its attempts, relative to the run's folder."""
+        """The folder that holds ``attempts/``, relative to the run's folder."""
         if self.kind == "trial":
             return f"trials/{self.trial}"
         if self.kind == "confirm" and self.rows is not None:
@@ -47,7 +46,7 @@ class WorkItem(Record):
 
     @property
     def title(self) -> str:
-        """Its name in a sentence: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
+        """The item in words: ``trial 7``, ``trial 7 with seed 2``, ``the score of x``."""
         if self.kind == "trial":
             return f"trial {self.trial}"
         if self.kind == "confirm":
@@ -71,7 +70,7 @@ class Job(WorkItem):
 
 
 class Briefing(Record):
-    """The part of a request that is the same for all workers of a command.
+    """The part of a ``WorkerRequest`` that is the same for all workers of a command.
 
     Args:
         spec: The user's request, without passwords.
@@ -83,7 +82,7 @@ class Briefing(Record):
 
 
 class WorkerRequest(Briefing):
-    """The request to a worker's process.
+    """The arguments of a new worker process.
 
     Args:
         run: The run's folder, as the worker's machine sees it.
@@ -95,14 +94,14 @@ class WorkerRequest(Briefing):
 
 
 class RungAnswer(Record):
-    """Order: the answer to one rung."""
+    """Order: the answer to a ``RungReport``; ``because`` is the reason to prune."""
 
     decision: Decision
     because: str = ""
 
 
 class Stop(Record):
-    """Order: end the running job without a result at its next step, then the process."""
+    """Order: end the running job at its next step, without a result; then end the process."""
 
 
 class Close(Record):
@@ -112,7 +111,7 @@ class Close(Record):
 class Hello(Record):
     """The first message of a worker, before it loads anything.
 
-    ``problems`` lists files of the run that it cannot see; a worker with problems gets no job.
+    ``problems`` lists files of the run that the worker cannot see; if any, the command fails.
     """
 
     host: str
@@ -123,7 +122,7 @@ class Hello(Record):
 class Ready(Record):
     """The backend is loaded: the worker waits for a job.
 
-    ``device`` is the training device, if the backend really trains.
+    ``device`` is the training device; None unless the backend is ``backend.TRAINING``.
     """
 
     device: Device | None = None
@@ -134,7 +133,7 @@ class Beat(Record):
 
 
 class ProgressSaid(Record):
-    """Progress of a piece of work without rungs."""
+    """Progress of work without rungs; ``of`` is 0 if the total is unknown."""
 
     what: str
     done: int
@@ -144,7 +143,7 @@ class ProgressSaid(Record):
 class JobEnded(Record):
     """The job ended.
 
-    ``done``: its result file is complete. Else ``end`` says why there is none; after an ``error``
+    ``done``: its results are complete. Else ``end`` says why not; after ``error`` or ``disk-full``
     the process ends as well, since training may have left it unsound.
     """
 
@@ -160,7 +159,7 @@ _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Mes
 
 
 def line_of(message: Message) -> bytes:
-    """One order or message as a line."""
+    """An order or message as one line, with its line end."""
     return f"{type(message).__name__} {message.model_dump_json()}\n".encode()
 
 
@@ -168,7 +167,7 @@ def read_message(line: bytes) -> Message:
     """The order or message on a line.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The line is not a valid order or message.
     """
     name, _, fields = line.partition(b" ")
     if (kind := _TYPES.get(name.decode(errors="replace"))) is None:

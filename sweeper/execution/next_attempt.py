@@ -18,13 +18,13 @@ from sweeper.spec import Scalar
 from sweeper.training.checkpoints import MANIFEST, Checkpoint, newest_checkpoint
 from sweeper.trials import RungReport, TrialConfig
 
-# A trial that is expected to take longer saves checkpoints, and continues from the last one after
-# an interruption. A shorter trial starts again.
+# A trial that is expected to take longer than this saves checkpoints, and continues from the last
+# one after an interruption. A shorter trial starts again.
 LONG_TRIAL_SECONDS = 30 * 60
 
 
 def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
-    """Begin the next attempt at a work item."""
+    """Create the next attempt's folder and return its job."""
     run, home = state.run, state.run.path / item.home
     saved = _checkpoint(home) if item.kind in ("trial", "confirm") else None
     attempt = attempts.new_attempt(home)
@@ -40,7 +40,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     if saved is None:
         config = fitted.apply(_config(state, item, attempt))
     else:
-        # The checkpoint's own reports: their last may not have been sent.
+        # From the checkpoint, since its last report may not have been sent.
         reports = Checkpoint.read(saved / MANIFEST).reports
         rungs = tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
         config = TrialConfig.read(saved.parent / CONFIG).model_copy(update={"attempt": attempt})
@@ -52,7 +52,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
 
 
 def _checkpoint(home: Path) -> Path | None:
-    """The last checkpoint of the latest attempts that were interrupted; None after a failure."""
+    """The newest checkpoint of interrupted attempts since the last failure, if any."""
     for number in reversed(attempts_of(home)):
         folder = attempt_folder(home, number)
         end = attempts.read_end(folder)
@@ -75,7 +75,7 @@ def _config(state: RunState, item: WorkItem, attempt: int) -> TrialConfig:
 
 
 def configure(plan: Plan, trial: Configuration, attempt: int = 1) -> TrialConfig:
-    """The configuration of one trial; a pure function.
+    """The configuration of one trial.
 
     All trials of a study train with the plan's seed, so that they see the same batches and differ
     only in their parameters; confirmation runs have other seeds.
@@ -116,9 +116,9 @@ def trial_budget(plan: Plan, parameters: Mapping[str, Scalar]) -> TrialBudget:
 
 
 def rung_items(plan: Plan) -> int:
-    """Number of validation items that rungs before the last score: the plan's number, or all.
+    """Number of validation items scored at rungs before the last: the plan's number, or all.
 
-    They are the first items of the split.
+    The first items of the split are scored.
     """
     splits = plan.facts.data.splits
     validation_items = next((split.rows for split in splits if split.name == "validation"), 0)

@@ -1,7 +1,7 @@
 """The main loop of a run: hands out jobs, answers rungs, takes in results, writes the records.
 
-Only this loop asks and tells the search, and only it writes outside of attempts' folders. It does
-not train, and is independent of the phases: it runs until its caller's condition holds.
+Only this loop asks and tells the search, and writes outside of attempts' folders. It is independent
+of the phases: it runs until its caller's condition holds.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ from sweeper.trials import (
 )
 
 _TICK_SECONDS = 0.2
-# Interval at which status.json is written. Readers, also on other machines, see by it that the
-# command is alive.
+# Interval at which status.json is written, by which readers see that the command is alive.
 STATUS_SECONDS = 1.0
 
 
@@ -71,7 +70,7 @@ class Owner:
         on_tick: Called several times a second. Must return at once.
         deadline: Time at which the command must stop, on the monotonic clock.
         least_bytes: Free disk space that is required before an attempt begins.
-        may_ask: Returns whether new trials are asked for, up to the total; called before each.
+        may_ask: Returns whether another trial may be asked for, below the total.
     """
 
     state: RunState
@@ -143,8 +142,8 @@ class Owner:
 
     def _tick(self) -> None:
         self.require_folder()
-        # Rungs are answered at once, since their workers wait. Everything else is done one by one
-        # in between; work is handed out when no message is left.
+        # Rungs are answered at once, since their workers wait. Other messages are handled one at a
+        # time; then work is handed out.
         wait = 0.0 if self._heard or self._can_hand_out else _TICK_SECONDS
         for heard in self.pool.poll(wait):
             self._heard.append(heard)
@@ -239,7 +238,7 @@ class Owner:
             self._job_ended(worker, message)
 
     def _answer(self, worker: str, report: RungReport) -> None:
-        """Answer a trial's report with continue or prune, before any file is written."""
+        """Answer a report, before any file is written. Only trials of the search are pruned."""
         state = self.workers[worker]
         if state.job is None:
             return
@@ -326,7 +325,7 @@ class Owner:
     # Taking in
 
     def _accept(self, worker: str, job: Job, failure: AttemptEndKind, why: str) -> None:
-        """Accept an attempt's result as that of the job; without a complete one, it failed."""
+        """Accept an attempt's result; without a complete result, the attempt failed."""
         home, result = self._home(job), work_items.accept_result(self.run, job, job.attempt)
         if result is None:
             return self._attempt_failed(worker, job, failure, why)
@@ -435,7 +434,7 @@ class Owner:
             file.write(event.model_dump_json(exclude_defaults=True) + "\n")
 
     def write_status(self) -> None:
-        """Write the status, about once a second."""
+        """Write ``status.json``."""
         self.require_folder()
         # Not synced: it is useless after a power cut.
         self.progress.status().write(self.run.status, synced=False)
@@ -459,9 +458,9 @@ class Owner:
     # Ending
 
     def stop_workers(self) -> None:
-        """Stop workers; busy ones end at their next step.
+        """Order workers to end, busy ones at their next step, and wait for them.
 
-        A second signal or a timeout ends them at once.
+        A second signal, or ``STOP_SECONDS``, ends them at once.
         """
         self._stopping = True
         self.pool.start(0)
@@ -490,7 +489,7 @@ class Owner:
         self.progress.status(ended=True).write(self.run.status)
 
     def end(self, kind: str, phase: Phase) -> Status:
-        """Write the last status and the report, and emit the end of the run."""
+        """Write the last status, call ``on_trial_end``, and emit ``run-ended``."""
         self.progress.enter(phase)
         status = self.progress.status(ended=True)
         status.write(self.run.status)

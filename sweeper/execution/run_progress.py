@@ -1,4 +1,4 @@
-"""Makes ``status.json`` from events and the run's state: work, progress, remaining time."""
+"""Computes the ``Status`` of a run from its events and state, and decides on optional phases."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
 from sweeper.trials import TrialConfig, TrialResult
 
-# A run ends within ten seconds of the first Ctrl-C: workers get half of them to end their jobs, the
-# report the other half. A budget ends as much earlier.
+# A run ends within ten seconds of the first Ctrl-C: workers get five, the report five. The deadline
+# of a budget is five seconds before its end.
 STOP_SECONDS = 5.0
-# Ended trials by which the plan's times can be corrected: fewer show no spread.
+# Fewest ended trials for an estimate of the remaining time: one trial shows no spread.
 MIN_ENDED_TRIALS = 2
 _BEFORE_WORKERS = ("download", "conversion")
-# Smallest relative error: in three sweeps confirmation and test took up to 25% less than predicted.
+# Smallest relative error of the estimate: in three sweeps confirmation and test took up to 25% less
+# than predicted.
 _MIN_ERROR = 0.15
 
 
@@ -35,8 +36,8 @@ class Took(NamedTuple):
     """The time of one ended trial.
 
     Args:
-        factor: Its seconds over the plan's, for the same part of a budget.
-        seconds: Its seconds, with those before its first step.
+        factor: Measured over predicted seconds, for the same share of a budget.
+        seconds: Measured seconds, including set-up.
         default: Whether it is a default of the rule book, which is never pruned.
     """
 
@@ -67,10 +68,10 @@ def remaining(
     workers: int,
     confirmation_seconds: float,
 ) -> Eta | None:
-    """Seconds until the run ends: the plan's model with the measured time of a trial.
+    """Seconds until the run ends, from the plan and the times of ended trials.
 
-    None before two trials have ended. The interval is two standard errors of the mean of the trials
-    that are left, which differs from that of those that were seen, wide on each side.
+    None before two trials have ended, and after the run. The interval is plus or minus two standard
+    errors of the difference between the mean times of ended and remaining trials, at least 30%.
 
     Args:
         trials: Times of the ended trials.
@@ -97,7 +98,7 @@ def remaining(
 
 
 def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
-    """The plan's seconds of the remaining phases after training: test split and features' phases.
+    """Predicted seconds of the remaining phases after training: test split, features' phases.
 
     Args:
         share: Share of the current phase's jobs that are left.
@@ -115,8 +116,8 @@ def fits(budget: Budget, feature: str, seconds: float, left: Mapping[str, float]
     """Decide whether an optional phase is run.
 
     Args:
-        seconds: Seconds that it takes at most.
-        left: Seconds left, by a text that names the limit.
+        seconds: Most seconds that the phase takes.
+        left: Seconds left under each limit, by the limit in words, such as ``of the budget``.
     """
     cost, most = budget.features[feature], units.duration(seconds)
     limit, left_seconds = min(left.items(), key=lambda item: item[1])
@@ -134,11 +135,11 @@ _ENDS_OF_WORK = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "
 
 @dataclass
 class RunProgress:
-    """The data of a status; continues the status of earlier commands, if there is one.
+    """Collects the data of a ``Status``, beginning with that of earlier commands, if any.
 
     Args:
         phases: Seconds of each phase that this command has already completed.
-        median: Gives the median at a rung over the other trials of a trial's candidate.
+        median: ``Search.median``: the median of a candidate's other trials at a rung.
     """
 
     state: RunState
@@ -180,7 +181,7 @@ class RunProgress:
         self._phase_jobs = self.jobs - self.jobs_done
 
     def hear(self, event: Event) -> None:
-        """Take an event into account."""
+        """Update the running jobs by an event."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
             whole = {"attempt": event.attempt or 1, "rung": 0, "rungs": event.rungs or 0}
@@ -243,7 +244,7 @@ class RunProgress:
         asked = [cost.seconds for cost in budget.later.values() if not cost.optional]
         left = {"of the budget": self.seconds_left - math.fsum(asked)}
         until = deadline - time.monotonic()
-        if until < self.seconds_left - STOP_SECONDS - 1:  # else it is the budget's end
+        if until < self.seconds_left - STOP_SECONDS - 1:  # else the budget set the deadline
             left["until the time limit"] = until
         self.optional_phases[feature] = decided = fits(budget, feature, seconds, left)
         return decided
@@ -267,7 +268,7 @@ class RunProgress:
         return round(self.earlier_seconds + own, 3)
 
     def _update_from_trials(self) -> None:
-        """Compute times and outlook, once for each trial that has ended."""
+        """Update times and outlook, if a trial has ended since the last call."""
         results, configs = self.state.results, self.state.configs
         if self._trials_counted == len(results):
             return
@@ -301,7 +302,7 @@ class RunProgress:
         )
 
     def _seconds_of_best(self) -> float:
-        """Mean seconds of the trials that would be confirmed now."""
+        """Mean seconds of the current finalists; 0 without any."""
         best = self.state.finalists(self.plan.budget.finalists)
         took = [result.seconds for result in (self.state.results[number] for number in best)]
         return statistics.fmean(took) if took else 0.0

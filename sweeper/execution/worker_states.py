@@ -1,7 +1,6 @@
 """Each worker's job and silence, and how many workers in a row ended without progress.
 
-Silence is measured with the command's monotonic clock; a gap in which the command itself was busy
-counts only in part.
+Silence is measured with the command's clock; gaps in which the command was busy count in part.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from dataclasses import dataclass, field
 
 from sweeper.execution.job import Job
 
-# Strikes of workers that end without a rung or result, after which the run ends, since the machine
-# or the installation is broken: three such workers in a row without a job, or nine with one, as
-# many as attempts of three trials.
+# Strikes in a row after which the run ends, since the machine or the installation is broken. A
+# worker that ends without a rung or result counts three without a job, one with a job. Nine are the
+# attempts of three trials.
 STRIKES_ALLOWED = 9
 _STRIKES_IDLE, _STRIKES_WORKED = 3, 1
 # Silence after which a worker counts as dead: twelve missed beats.
@@ -81,9 +80,9 @@ class WorkerStates:
         """Remove a worker that has ended, and count its strikes.
 
         Args:
-            excused: It was ordered to end, had no work left, or lost its machine.
-            out_of_memory: The system killed it for its memory. With a job, that is progress: the
-                next attempt has smaller batches, which cannot go on for ever.
+            excused: Whether it was ordered to end, had no work left, or lost its machine.
+            out_of_memory: Whether memory ran out. With a job this is no strike: the next attempt
+                has smaller batches, down to one example.
         """
         state = self._states.pop(name, WorkerState())
         if state.productive or excused:

@@ -31,9 +31,9 @@ from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
 
 
 def compute(run: RunFolder) -> Findings:
-    """The findings of a run in any state, without those of the report's sections.
+    """The findings of a run in any state, without those that the report's sections add.
 
-    The same files give the same findings: every draw is seeded, and only the folder is read.
+    The same files give the same findings, since every draw is seeded.
 
     Raises:
         UsageError: The folder has no plan that this version can read.
@@ -42,7 +42,7 @@ def compute(run: RunFolder) -> Findings:
 
 
 def findings_of(run: RunFiles) -> Findings:
-    """The findings of the files of a run, without those of the report's sections."""
+    """The findings of a run's files, without those that the report's sections add."""
     summary, contest = run_summary(run), hold_contest(run)
     baselines = sorted(run.baselines, key=lambda baseline: (baseline.seconds, baseline.name))
     verdict_ = verdict(run, summary, contest)
@@ -68,7 +68,7 @@ def findings_of(run: RunFiles) -> Findings:
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
-    """A baseline with its test figures, after the seal was opened, and only finite numbers.
+    """A baseline with its test figures, if the seal was opened, and only finite numbers.
 
     Losses per item are left out.
     """
@@ -115,8 +115,10 @@ def tested_models(run: RunFiles) -> tuple[TestedModel, ...]:
 
 
 def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
-    """Seconds per 1,000 items, the median over trainings: the first may wait for files and
-    compilers."""
+    """Median seconds of the trainings to answer or score 1,000 items; None if unknown.
+
+    The first training may wait for files and compilers.
+    """
     answer_times = [(s.generated.greedy_seconds, s.generated.items) for s in scores if s.generated]
     scoring_times = [(s.seconds, len(s.item_scores)) for s in scores]
     paces = [
@@ -128,6 +130,6 @@ def _seconds_per_thousand(scores: list[TestScore]) -> float | None:
 
 
 def _summary(answers: GeneratedAnswers | None) -> GeneratedAnswers | None:
-    """Generated answers without those of single items."""
+    """Generated answers without the data of single items."""
     items: dict[str, object] = {"said": {}, "places": (), "item_metrics": {}}
     return answers and answers.model_copy(update={"metrics": finite(answers.metrics), **items})

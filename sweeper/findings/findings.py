@@ -49,8 +49,8 @@ class Finalist(Record):
 class TestedModel(Record):
     """One model on the opened test split, over all of its seeds.
 
-    ``score`` is the headline metric's, ``test_loss`` in nats; ``generated`` is of one training.
-    ``seconds_per_thousand`` items are those to generate answers if the model does, else to score.
+    ``score`` is the headline metric's, ``test_loss`` in ``loss_unit``; ``generated`` is of one
+    training. ``seconds_per_thousand``: to generate answers to 1,000 items, else to score them.
     """
 
     __test__ = False
@@ -127,9 +127,10 @@ class StrategySummary(Record):
 
 
 class TrialRow(Configuration, TrialOutcome):
-    """A row of the table of trials, one in any state: its configuration and how it ended.
+    """One trial in any state, as a row of the table of trials.
 
-    ``objective`` is what trials are compared by. ``weights`` is a folder in that of the run.
+    ``objective`` is the value by which trials are compared. ``weights`` is relative to the run's
+    folder.
     """
 
     state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]

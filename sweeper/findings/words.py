@@ -83,7 +83,7 @@ def failure(kind: str) -> str:
 
 
 def digits_for(width: float) -> int:
-    """Meaningful digits after the point of a figure with that half-width of its interval.
+    """Meaningful decimal places of a figure, by the half-width of its interval.
 
     >>> digits_for(2.4), digits_for(0.31), digits_for(0.004)
     (1, 2, 4)
@@ -212,7 +212,7 @@ _LACKING = {"items": "too few items", "seeds": "one seed each"}
 
 
 def outcome(compared: Comparison | Gain, margin: float) -> str:
-    """An outcome, with the reason if it differs from what the interval suggests.
+    """An outcome in words, with the reason if the interval alone suggests another one.
 
     Args:
         margin: The margin, in the same unit as the interval.

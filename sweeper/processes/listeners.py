@@ -32,7 +32,7 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 HURRIED_SECONDS = 10.0
-"""Time of all listeners after a run that a signal ended."""
+"""Time limit of all listeners after a run that a signal ended."""
 _LISTEN_FUNCTION = "sweeper.processes.listeners:listen"
 POLL_SECONDS = 1.0
 MAX_WAIT_SECONDS = 60.0
@@ -41,7 +41,7 @@ NICENESS = 5
 """Niceness of a listener: training has priority."""
 _MAX_LOG_BYTES = 1_000_000
 _LOG_END_SECONDS = 2.0
-"""Time for the last lines of the log, which a client's child process may hold open for longer."""
+"""Time limit for the log's last lines, since a client's child process may hold the log open."""
 
 Show = Callable[[Event, Status], None]
 
@@ -51,7 +51,7 @@ class WantedListener:
     """A listener that a request asks for.
 
     Args:
-        seconds: Its time at the end of the run.
+        seconds: Its time limit at the end of the run.
     """
 
     feature: str
@@ -60,7 +60,7 @@ class WantedListener:
 
 
 class ListenerRequest(Record):
-    """The request to a listener's process: the listener and its run."""
+    """The arguments of a listener's process: the listener and its run."""
 
     feature: str
     name: str
@@ -122,7 +122,7 @@ class Listeners:
                 )
 
     def finish(self, state: str, *, hurried: bool = False) -> list[str]:
-        """Let each listener process the rest within its time, and end their processes.
+        """Let each listener read the rest of the run within its time, then end the processes.
 
         Args:
             hurried: Whether they have at most ``HURRIED_SECONDS``.
@@ -277,7 +277,7 @@ def _logged_to(path: Path) -> Iterator[None]:
 
 
 def listen(request: ListenerRequest) -> None:
-    """Listen to a run in this process, and end the process with it."""
+    """Listen to a run in this process, and end the process after the run."""
     os.nice(NICENESS)
     run = RunFolder(Path(request.run))
     with _logged_to(run.listeners / request.feature / f"{request.name}.log"):
@@ -288,4 +288,4 @@ def listen(request: ListenerRequest) -> None:
             return parts.LISTEN.of(request.feature)(request.name, run, request.spec)
 
         status = follow(make, ending)
-    os._exit(status)  # without an answer; a client's threads may wait for a server
+    os._exit(status)  # a normal exit may wait for a client's threads

@@ -1,8 +1,6 @@
 """Trains a few steps of a set-up in a process with torch, unless they were measured before.
 
 The results are stored with the trials' measurements, so that plans read them as facts.
-``with_probes`` measures the candidates of a plan and plans again; ``measured_plan`` makes the plan
-of ``sweeper run``, with all measurements of this machine.
 """
 
 from __future__ import annotations
@@ -35,11 +33,11 @@ from sweeper.views.console import Tell, say_nothing
 
 FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
-# Share of the device's memory that must be free for running out of it to be due to the set-up: the
-# rest is within the interval of predictions.
+# If less than this share of the device's memory was free, other processes may be why it ran out.
+# The rest is within the interval of predictions.
 _MIN_FREE_SHARE = 1 / KNOWN[1]
 _CALIBRATE = "sweeper.training.probes.calibrate:answer"
-# Limit of a calibration, which takes a second or two, and loading torch some more.
+# A calibration takes a second or two, and loading torch some more.
 _CALIBRATION_SECONDS = 60.0
 _UNCHANGED = "The formula's estimate stands without --probe."
 
@@ -84,7 +82,7 @@ def probe(
 
 
 def _has_device_alone(answer: Probed) -> bool:
-    """Whether no other process used the device's memory, as far as known."""
+    """Whether other processes used little or none of the device's memory."""
     return answer.free_gib >= _MIN_FREE_SHARE * answer.total_gib
 
 
@@ -184,7 +182,7 @@ def with_probes(spec: Spec, plan: Plan, tell: Tell = say_nothing) -> Plan:
 
 
 def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> bool:
-    """Probe a set-up; whether there is a result. Failures only make the plan less certain."""
+    """Probe a set-up; False if it failed, which only makes the plan less certain."""
     what = f"{setup.strategy} of {model.id}"
     try:
         measurement = probe(model, setup, mean, tell=tell)
@@ -234,8 +232,8 @@ def measured_plan(
     Args:
         facts: Facts with the hardware of this machine.
         measure: Whether to calibrate this machine, if that was not done.
-        probe: Whether to train a few steps of each candidate; if None, if ``measure`` and trials
-            run on a GPU here.
+        probe: Whether to train a few steps of each candidate; None: only if ``measure`` and
+            trials run on a GPU of this machine.
     """
     plan = make_plan(spec, facts)
     if measure and (with_speed := calibrated(spec, facts, tell)) is not facts:

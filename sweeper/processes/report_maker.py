@@ -1,8 +1,8 @@
 """Makes report and ``study.db`` in a child process, so that a sweep never waits for them.
 
 The child is started once and reused. It reads one line for each report on standard input
-(``gently`` while trials train, else ``now``) and answers each with one line of JSON after findings,
-report and charts are written. If it dies, which the drawing engine may cause, a new child continues
+(``gently`` while trials train, else ``now``). When findings, report and charts are written, it
+answers with one line of JSON. If it dies, which the drawing engine may cause, a new child continues
 without charts.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Reports take at most this share of the time while trials train.
 MAX_TIME_SHARE = 0.05
-# A report of 500 trials takes seconds: after so long it hangs.
+# A report that takes longer hangs: a report of 500 trials takes seconds.
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
 _LOG_BYTES = 20_000
@@ -44,7 +44,7 @@ NICENESS = 5
 
 
 class ReportRequest(Record):
-    """The request to the report process: the run and what its report has.
+    """The arguments of the report process: the run and the contents of its report.
 
     Args:
         no_charts: Why no charts are drawn; empty to draw them.
@@ -63,9 +63,9 @@ class ReportAnswer(Record):
 
     Args:
         seconds: Its wall-clock seconds.
-        no_charts: Why it has no charts; empty where it has.
+        no_charts: Why the report has no charts; empty if it has.
         error: Why there is no new report; None if there is one.
-        no_study: Why ``study.db`` could not be written.
+        no_study: Why ``study.db`` was not written; empty if it was.
     """
 
     seconds: float
@@ -78,8 +78,8 @@ class ReportMaker:
     """The report of one run, kept up to date by a child process.
 
     Args:
-        texts: Whether the report shows rows and answers.
-        spec: The request of the run, to write ``study.db`` too; None to leave it out.
+        texts: As in ``ReportRequest``.
+        spec: As in ``ReportRequest``.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ReportMaker:
         self._wanted = True
 
     def poll(self) -> None:
-        """Continue with a requested report. Returns at once; call it often."""
+        """Start a due report, or take in its answer. Returns at once; call it often."""
         child = self._child
         if child is not None and child.busy:
             if (answer := child.answer()) is not None:
@@ -298,7 +298,7 @@ def lost_charts(folder: RunFolder, why: str) -> str:
 
 
 class _Child:
-    """One report process. ``gone`` once it has closed its output, as it ends."""
+    """One report process. ``gone``: it has closed its output, and is ending."""
 
     def __init__(self, request: ReportRequest, clock: Callable[[], float]):
         self._clock = clock
@@ -321,7 +321,7 @@ class _Child:
             self._popen.stdin.flush()
 
     def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
-        """The answer to the request, if it comes in time."""
+        """The answer to the request; None if it does not come in time."""
         assert self._popen.stdout is not None
         with selectors.DefaultSelector() as ready:
             ready.register(self._popen.stdout, selectors.EVENT_READ)
@@ -338,7 +338,7 @@ class _Child:
         return self._popen.poll() is not None
 
     def end(self) -> str:
-        """End the process if it still runs; a text on how it ended."""
+        """End the process if it still runs, and return how it ended, as a predicate."""
         if not self.gone:
             self._popen.kill()
             self._popen.wait()

@@ -33,8 +33,8 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 class StudyFile:
     """The study of one run, updated by each ``write``.
 
-    Ended trials are kept in a database in memory, whose copy replaces the file in one
-    transaction; Optuna then adds the other trials to the file.
+    A database in memory holds the ended trials. Its copy replaces the file in one transaction;
+    Optuna then adds the other trials to the file.
     """
 
     def __init__(self, run: RunFolder, spec: Spec) -> None:
@@ -93,7 +93,7 @@ class StudyFile:
             memory.backup(file, progress=refuse_locked)
 
     def _with_waiting_state(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """The trials; those that have not ended and have no worker are in the state WAITING."""
+        """The trials; those that neither ended nor have a worker get the state WAITING."""
         status = Status.read_or_none(self._run.status)
         running = {job.trial for job in status.running if not job.job} if status else set()
         shown = [copy.copy(trial) for trial in trials]
@@ -103,7 +103,7 @@ class StudyFile:
         return shown
 
     def _read(self) -> None:
-        """Read the trials that have not ended."""
+        """Read new trials, and those that had not ended at the last call."""
         for number in count():
             folder = self._run.trial(number)
             if number in self._ended:

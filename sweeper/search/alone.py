@@ -1,8 +1,8 @@
 """The search as a library: a space with priors, an objective that reports rungs, a stop condition.
 
-The same sampler and pruner as ``sweeper run``, or any of Optuna's, over any objective
-function: a table of recorded trials, a formula, or a training loop. One trial at a
-time, in memory. ``sweeper run`` does not use it: see ``sweeper.search.search``.
+Runs the sampler and pruner of ``sweeper run``, or Optuna's, on any objective function: a table of
+recorded trials, a formula, or a training loop. It runs one trial at a time, in memory.
+``sweeper run`` does not use it: see ``sweeper.search.search``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StopCondition:
-    """When a search ends: at a number of trials, of seconds that trials report, or at a loss.
+    """When a search ends: after a number of trials or reported seconds, or at a target loss.
 
     With ``while_worth_it`` it also ends when more trials are expected to gain less than noise
     would show.
@@ -91,18 +91,15 @@ def search(
 
     Args:
         space: A ``Space``; a ``Plan`` is one.
-        objective: Called with a strategy and its parameters; yields a ``RungReport`` at each rung
-            and may return the final value (by default the best one that it yielded). Seconds and
-            measures of the last report are those of the trial. It is closed if the pruner ends
-            the trial, and may raise ``Diverged``.
-        limit: Twenty trials by default.
+        objective: Function of a candidate's key and parameters; yields a ``RungReport`` at each
+            rung and may return the final value (by default the best yielded one). The last
+            report has the seconds and measures of the trial. The generator is closed if the pruner
+            ends the trial, and may raise ``Diverged``.
+        limit: When the search ends; after twenty trials if None.
         starts: The first trials; the strategies' defaults if None.
-        sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
-            brackets.
-        pruner: Likewise.
-        untrained: Costs that are known before any trial, by model (``""`` if strategies have
-            none): of the base model, and of a linear head on it, for trials that may
-            start from that head (``head_init`` of ``probe``).
+        sampler: Name of the sampler, as in ``named``.
+        pruner: Name of the pruner, as in ``named``.
+        untrained: Costs of untrained models, by model (``""`` if strategies have none).
         limits: Limits on measures of the reports.
 
     Raises:

@@ -31,8 +31,8 @@ def choose(
 ) -> list[int]:
     """The trials to confirm, best first.
 
-    The best trial of each strategy comes before the second best of any, since the study compares
-    strategies as well as configurations.
+    The best trial of each candidate is chosen before the second best of any, since the study
+    compares candidates as well as configurations.
 
     Args:
         results: Results by trial number; only completed trials are chosen.
@@ -111,10 +111,10 @@ def in_order(finalists: Sequence[Trainings]) -> list[Trainings]:
 def recommend(finalists: Sequence[Trainings]) -> int | None:
     """The recommended finalist: the cheapest to train of those that are not clearly worse.
 
-    Of those that take about the same memory and time it is the one with the lowest cost.
+    Of finalists with about the same memory and time, the one with the lowest cost is recommended.
 
-    Only finalists within the limits count. If there is none, it is the one nearest to the limits,
-    which the report must say.
+    Only finalists within the limits count. If there are none, the one nearest to the limits is
+    recommended, which the report must say. None without finalists.
     """
     if not finalists:
         return None
@@ -131,8 +131,8 @@ def recommend(finalists: Sequence[Trainings]) -> int | None:
 def seeds_dominate(finalists: Sequence[Trainings]) -> bool:
     """Whether seeds make up more than half of the variance of differences between finalists.
 
-    The mean over all pairs on validation counts. The differences themselves are not used, so that
-    whether there is one stays open.
+    The mean share over all pairs on validation decides. The differences themselves are not used, so
+    that further seeds do not depend on them.
     """
     scores = [finalist.scores for finalist in finalists if finalist.scores is not None]
     shares = []

@@ -34,8 +34,8 @@ OURS = "sweeper"
 def make_sampler(name: str, space: Space, number: int) -> BaseSampler:
     """Create a third-party sampler for one trial.
 
-    Each trial has its own, seeded by the study's seed and the trial's number: otherwise its random
-    state would start over on each resume and repeat trials.
+    Each trial has its own sampler, seeded by the study's seed and the trial's number: otherwise the
+    random state would start over on each resume and repeat trials.
 
     Raises:
         SpecError: The name is unknown, or the class cannot be created with these options.
@@ -86,7 +86,7 @@ def _try(name: str, where: str, space: Space) -> None:
 
 @contextlib.contextmanager
 def _reported(what: str, where: str, fix: str = "") -> Iterator[None]:
-    """Report whatever anybody's class or module raises."""
+    """Raise a ``SpecError`` for any exception of third-party code."""
     try:
         yield
     except Exception as error:
@@ -173,7 +173,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 
 
 class OnlySearchable(BaseSampler):
-    """A wrapper of a sampler that avoids strategies with only one possible trial."""
+    """A sampler's wrapper that replaces strategies with only one possible trial."""
 
     def __init__(self, inner: BaseSampler, space: Space) -> None:
         self._inner = inner

@@ -24,7 +24,7 @@ STRATEGY = "strategy"
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """All distributions of the study by name, a function of the space alone."""
+    """The distributions of the study, by their names in it."""
     by_name: dict[str, BaseDistribution] = {}
     for key, candidate in space.keyed.items():
         for name, parameter in candidate.parameters.items():
@@ -40,11 +40,10 @@ def _user_values(space: Space, strategy: str, name: str) -> list[Scalar]:
 
 
 def distribution(parameter: Parameter, extra: list[Scalar] | None = None) -> BaseDistribution:
-    """One parameter at its allowed range.
+    """The distribution of one parameter over its allowed range.
 
     Args:
-        extra: Values in the user's own trials. They belong to the study too, so that a value
-            outside of the allowed range widens it.
+        extra: Values in the user's own trials, which widen the range if they lie outside of it.
     """
     values = [parameter.default, *(extra or [])]
     if parameter.kind == "categorical":

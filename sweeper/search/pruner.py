@@ -1,7 +1,7 @@
 """Decides which running trial stops early, with a reason as text.
 
-Multi-fidelity and asynchronous: it decides when a trial reports, by other trials with the same
-initialisation at the same rung; only by those of its strategy, if enough have ended.
+It decides when a trial reports, by other trials with the same model and initialisation at the same
+rung: those of its strategy if enough have ended, else those of all strategies.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from sweeper.trials import FirstItems
 # 6.9% above the best after 20 budgets, 2 with three peers 2.9%, no pruning 2.2%; on four other
 # tasks the three did not differ.
 CONFIDENCE = 2.0
-# Ended peers for a prediction. With fewer in a strategy, those of all strategies count, whose mean
-# gains from one initialisation differ by less than single trials; the interval is then Student's.
-# With only two of all strategies, the best trial of a task was stopped in replays.
+# Fewest ended peers for a prediction. With fewer in a strategy, peers of all strategies count: from
+# one initialisation, strategies differ less in mean gain than single trials do. The interval is
+# then Student's t. With only two peers, the best trial of a task was stopped in replays.
 MIN_PEERS = 3
 # Only the most recent peers count; more do not improve the prediction.
 MOST_PEERS = 64
-# A trial goes on if it is predicted to end like others, within this share of the uncertainty.
+# A trial goes on if its predicted end is at most this share of a standard deviation above its
+# peers' mean.
 AS_USUAL = 0.25
 # A loss that doubled and rose by a nat above the trial's own best does not recover. In
-# classification, if the best was better than guessing, that is overfitting: the trial ends with its
-# best rung.
+# classification, if the best was better than guessing, that is overfitting: the trial is not pruned
+# and ends with its best rung.
 RISE_FACTOR, RISE_NATS = 2.0, 1.0
 # The lowest final loss of recorded trials of any strategy, as a share of their lowest loss so far,
 # after each eighth of their budget: for heads that start at random, and for all others. Of the
-# trials that ended within 1.3 of the best of their task, one in twenty per task ended lower.
+# trials that ended within 1.3 times the best of their task, one in twenty per task ended lower.
 # Computed by `python -m benchmarks.search.remaining_gain`.
 REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.29, 0.38, 0.57, 0.57, 0.74)
 REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
@@ -49,7 +50,7 @@ REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 # Prior standard deviation of log(final loss / loss at a rung) between trials of one strategy and
 # initialisation; proportional to the rest of the budget.
 # Fitted (Student's t, equal weights of tasks and groups) to recorded trials of five tasks in 18
-# groups that ended within twice the best of their group: those of benchmarks/search.
+# groups that ended within twice the best of their group (benchmarks/search).
 PRIOR_STD = 0.12
 # Weight of the prior standard deviation, in trials.
 PRIOR_TRIALS = 3.0
@@ -79,8 +80,8 @@ def value_text(cost: float, objective: Objective) -> str:
 class SweeperPruner:
     """Stops trials that are not expected to reach the best of their strategy.
 
-    Trials are extrapolated from a rung like others of their strategy and initialisation, or like
-    those of any strategy while fewer than three of their own have ended.
+    Costs are extrapolated by other trials of the strategy and initialisation, or of any strategy
+    while fewer than three of its own have ended.
 
     Args:
         space: The space, with rungs and the earliest one that may prune.
@@ -254,9 +255,9 @@ def item_std(
 ) -> float:
     """The uncertainty of the difference of two trials that is due to the choice of items.
 
-    A rung scores the first few validation items. Trials are scored on the same ones, so that an
-    easy subset flatters all of them equally; what remains is that a subset may be easier for one
-    trial than for another, which does not shrink as training goes on.
+    A rung scores the first few validation items, the same for all trials. An easy subset flatters
+    all trials equally, but may be easier for one trial than for another. This does not shrink as
+    training goes on.
 
     Returns:
         Standard deviation of the log of a cost, as the mean over pairs of this trial with another;
@@ -273,8 +274,8 @@ def item_std(
     same = [other for other in same if other.cost + subset_bias > 0]
     if not same:
         return 0.0
-    # Delta method: an item changes the log of a cost by its share. Half the variance of a
-    # difference.
+    # Delta method: an item changes the log of a cost by its share. Each of the two trials has half
+    # the variance of their difference.
     levels = np.asarray([other.cost + subset_bias for other in same])
     theirs = np.asarray([other.each for other in same]) / levels[:, None]
     differences = np.asarray(own.each) / (own.cost + subset_bias) - theirs
@@ -310,7 +311,7 @@ class View:
             rung: those of its strategy, or of all strategies if too few of them have ended.
         others: The trials of all strategies.
         gain: The share of its cost so far to which a good trial may still fall.
-        objective: The objective whose costs they are.
+        objective: The objective of the costs.
     """
 
     own: TrialCosts
@@ -327,8 +328,8 @@ class View:
         return self.own.reported[self.rung]
 
     def decide(self) -> PruningDecision:
-        """Stop it if it is predicted to end above the best of its strategy, or far above the
-        best."""
+        """Prune the trial if it is predicted to end above the best of its strategy, or far above
+        the best of all."""
         best, best_of_all = lowest_final(self.strategy), lowest_final(self.others)
         if not 0 < best_of_all < math.inf:
             return GO_ON

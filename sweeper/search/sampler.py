@@ -5,8 +5,8 @@ largest expected improvement is run. Configurations are drawn from four sources,
 (arXiv:2306.12370): the rules' prior, the neighbourhood of the best trials, the searched range, and
 the whole allowed range. A model picks among the draws.
 
-Its only state is the losses of untrained models. The choice for a trial follows from the seed,
-the trial's number and the trials before it, so that resuming changes nothing.
+The choice for a trial follows from the seed, the trial's number, the trials before it and costs of
+untrained models, so that resuming changes nothing.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ MOVE_PROBABILITY = 0.2
 # best-practice range and may leave it, so that a wrong prior is detected early.
 NEAR_SPREAD = 0.25
 WIDE_SHARE = 0.5
-# Until so many trials of a strategy have ended, only its first rate is moved around the best one,
-# by these multiples of its correlation length, as an engineer would do first. In
-# replays of four formulas it cut the regret after five full budgets from 11.8 to 4.6%.
+# Until this many trials of a strategy have ended, only its first learning rate is moved from the
+# best trial's, by these multiples of its correlation length, as an engineer would do first. In
+# replays of four formulas this cut the regret after five full budgets from 11.8 to 4.6%.
 RATE_TRIALS = 3
 RATE_STEPS = (-1.0, -0.5, 0.5, 1.0)
 EARLY_DRAWS, DRAWS = 8, 128
-# Probability that a good configuration has another choice than the earlier best.
+# Probability that a good configuration has another choice than the best of an earlier study.
 OTHER_CHOICE = 0.3
 # Weight of an earlier study with the same facts in the prior. Like the rules' prior it has long
 # tails and counts less with more trials.
@@ -154,7 +154,7 @@ class SweeperSampler:
         }
 
     def _untried_proposal(self, key: str, own: Sequence[TrialCosts]) -> dict[str, Scalar]:
-        """The proposed configuration as this candidate's first draw; empty if it was tried."""
+        """The proposed configuration as the first draw of a candidate; empty if drawn or tried."""
         drawn = any(trial.searched for trial in own)
         point = {} if drawn else self._proposed_point(key)
         return {} if any(trial.parameters == point for trial in own) else point
@@ -187,7 +187,7 @@ def statistics_of(seen: Sequence[TrialCosts]) -> StudyCosts:
 
 
 def without_failed(keys: Sequence[str], seen: Mapping[str, Sequence[TrialCosts]]) -> list[str]:
-    """The candidates that do not always fail; all of them if there is none.
+    """The candidates that do not always fail; all candidates if all do.
 
     Args:
         keys: Candidates that can be searched, in the plan's order.

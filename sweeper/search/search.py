@@ -49,10 +49,9 @@ class Search:
         space: Candidates, rungs, seed; a plan is a space.
         starts: The trials before the sampler chooses, in order.
         limits: Limits that trials must keep.
-        sampler: ``sweeper``, ``optuna:TPESampler``, ``package.module:Class``, with options in
-            brackets.
-        pruner: Likewise.
-        untrained: Costs that are known before any trial.
+        sampler: Name of the sampler, as in ``named``.
+        pruner: Name of the pruner, as in ``named``.
+        untrained: Costs of untrained models, known before any trial.
 
     Attributes:
         study: Optuna's study, in memory, for third-party samplers, pruners and dashboards, with
@@ -100,7 +99,7 @@ class Search:
         )
 
     def learn(self, untrained: Untrained) -> None:
-        """Add losses of untrained models."""
+        """Add costs of untrained models."""
         self._sampler.untrained |= untrained
 
     def restore(
@@ -151,7 +150,7 @@ class Search:
         key, parameters = optuna_space.suggest(proposal, self.space, given)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
-            # With too few trials for all defaults, the sampler starts with the others.
+            # A default for which the starts had no room: the sampler begins with it.
             origin = "default"
         proposal.set_user_attr(ORIGIN, origin)
         trial = Configuration.taken_from(
@@ -177,14 +176,14 @@ class Search:
         )
 
     def restart(self, number: int, reports: Sequence[RungReport] = ()) -> None:
-        """Begin an interrupted trial again; only these of its rungs count."""
+        """Begin an interrupted trial again, with ``reports`` as its only rungs."""
         self._optuna_trial(number).intermediate_values = {}
         self._observe(self.trials[number].config, {})
         for report in reports:
             self._add_report(number, report)
 
     def tell(self, number: int, result: TrialResult) -> None:
-        """End a trial."""
+        """Record the result of a trial."""
         trial = self._optuna_trial(number)
         ended = self._observe(self.trials[number].config, self.trials[number].reports, result)
         trial.user_attrs[SECONDS] = result.seconds
@@ -203,7 +202,7 @@ class Search:
         self.study._storage.set_trial_state_values(trial._trial_id, state, values)
 
     def seen(self) -> list[TrialCosts]:
-        """All trials by number, as the sampler sees them."""
+        """All trials by number, with losses at rungs converted to costs of the objective."""
         return self.trials if self.objective.at_rungs else as_costs(self.trials)
 
     def median(self, number: int, rung: int) -> float | None:
@@ -217,7 +216,7 @@ class Search:
         return objective.value(middle) if objective.at_rungs else middle
 
     def _add_report(self, number: int, report: RungReport) -> None:
-        """Keep a report."""
+        """Add a rung's report to a trial."""
         trial = self.trials[number]
         self._observe(trial.config, {**trial.reports, report.rung: report})
         cost = self._for_pruner[number].reported[report.rung]
@@ -231,8 +230,7 @@ class Search:
         reports: Mapping[int, RungReport],
         result: TrialResult | None = None,
     ) -> TrialCosts:
-        """Add or update a trial as sampler and pruner see it; the pruner's has the costs reported
-        at rungs."""
+        """Add or update a trial. For the pruner, its final cost is of the same kind as at rungs."""
         number = config.number
         trial = TrialCosts.of(config, reports, result, self.space, self.limits)
         for_pruner = trial
@@ -256,9 +254,9 @@ class Search:
 
 
 def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
-    """The trials whose parameters are known in advance, in their order.
+    """The first trials: defaults, defaults with one parameter off, the user's own.
 
-    Defaults, in the plan's order, leave room for the user's own configurations.
+    The last defaults of the plan are left out if the others need the room.
     """
     without = list(_without_each_parameter(plan)) if total > 1 else []
     first = plan.candidates[: max(1, total - len(plan.own_trials) - len(without))]
@@ -270,7 +268,7 @@ def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
 
 
 def _without_each_parameter(plan: Plan) -> Iterator[Configuration]:
-    """For each parameter that can be off: the first default that has it, with it off."""
+    """For each parameter that can be off: the first default that has it on, with it off."""
     compared: set[str] = set()
     for candidate in plan.candidates:
         for name, parameter in candidate.parameters.items():

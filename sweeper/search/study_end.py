@@ -1,7 +1,7 @@
 """The expected gain and time of more trials, and whether a search ends before its last trial.
 
-It ends when its target loss is reached, or little gain is expected. Pure. The owner of the search
-stores the ending, and asks for no further trial.
+A search ends when its target loss is reached, or little gain is expected. Pure: the caller stores
+the ending, and asks for no further trial.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 # Trials ahead for which gain and time are predicted.
 NEXT = 5
-# Number of ended trials to the share by which the next five lower the best loss. Means over
+# Share by which the next five trials lower the best loss, by the number of ended trials. Means over
 # searches of twelve recorded tasks (benchmarks/findings.md). A search's own figures (the last gain,
 # the time since the best trial, the sampler's expected improvement) did not correlate with it.
 GAINS = {5: 0.0118, 10: 0.0039, 15: 0.0031, 20: 0.0023, 25: 0.0004}
 # Standard deviation of a final loss between seeds, as a share of the loss: median of seven recorded
 # tasks of benchmarks/search (0.011 to 0.143), by pairs of seeds. The difference of two trials has
-# the square root of two times it.
+# this deviation times the square root of two.
 SEED_SHARE = 0.06
 # An expected gain below this share of the noise is not worth its trials.
 WORTH_SHARE = 0.1
@@ -111,7 +111,7 @@ def still_ends(ending: Ending, asked: SearchSpec) -> bool:
     """Whether the ending of an earlier command still holds.
 
     A settled search stays ended unless this command asks for more trials, or not to stop when
-    settled. A target is checked again, since it may have changed.
+    settled. Targets and budgets are checked again, since they may have changed.
     """
     settled = ending.kind == "settled" and asked.stop_when_settled
     return settled and asked.trials <= ending.total

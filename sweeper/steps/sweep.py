@@ -59,7 +59,7 @@ _CONVERT = "sweeper.training.base_model.weights:convert"
 class Prepared:
     """A sweep that is ready to start: nothing has been written into its folder yet.
 
-    ``phase_seconds`` are the seconds of each phase that is already done; ``changes`` lists the
+    ``phase_seconds`` are the seconds of each phase that is already done; ``changes`` are the
     features' changes of rows.
     """
 
@@ -191,7 +191,7 @@ def _with_missing(facts: Facts, missing: Mapping[str, Missing]) -> Facts:
 
 
 def _folder(spec: Spec, file: Path | None) -> RunFolder:
-    """The run folder with this ``sweep.yaml``, wherever it was copied to, else ``runs/NAME``."""
+    """The run folder that holds ``file``, if that is its ``sweep.yaml``; else ``runs/NAME``."""
     own = file is not None and (file.parent / "plan.json").is_file()
     if own and file is not None and resolve({}, file).name == spec.name:
         return RunFolder.find(file.parent)
@@ -348,7 +348,7 @@ def _add_phase_seconds(run: RunFolder, phase: str, seconds: float) -> None:
 
 
 def _silent_once_closed(view: ProgressView) -> Callable[[Event, Status], None]:
-    """The view, or nothing once its terminal or pipe is closed, so that the run goes on."""
+    """A view that shows nothing once its terminal or pipe is closed, so that the run goes on."""
     gone = False
 
     def show(event: Event, status: Status) -> None:
@@ -400,7 +400,8 @@ def check_results(ended: Ended, fail_under: float | None) -> None:
 
     Raises:
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``, or it exceeds a limit.
+        GateFailed: The winner's test score is missing or worse than ``fail_under``, or the winner
+            exceeds a limit or lacks a limited measure.
     """
     findings = ended.report.findings
     if findings.run.complete == 0:

@@ -30,7 +30,7 @@ def best_trial(findings: Findings, fix: str = "") -> int:
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
-    """The folder with the weights of a trial, or of the recommended one.
+    """The folder with the weights of a trial; of the recommended trial if None.
 
     Raises:
         UsageError: No trial has completed, or the trial has no weights.

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, over pipes."""
+"""A pool of processes on this machine, connected by pipes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
-# An OOM kill is matched to a worker that ends within this time; older kills hit other processes. A
-# killed process may take a while to release its memory before its parent sees its end.
+# An OOM kill is matched to a worker that ends within this time, since a killed process releases its
+# memory first. Older kills hit other processes.
 OOM_KILL_MATCH_SECONDS = 60.0
 _EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"
@@ -37,7 +37,7 @@ def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup"
 
     It is the control group's counter if there is one (``memory.events`` of cgroup v2,
     ``memory.oom_control`` of v1; kernel.org, admin-guide/cgroup-v2 and cgroup-v1/memory), else
-    that of the whole machine, ``/proc/vmstat``.
+    the machine's, ``/proc/vmstat``.
 
     Args:
         groups: Text of ``/proc/self/cgroup``; read if None.
@@ -104,7 +104,7 @@ class OomKills:
         self._counted = counted
 
     def match_kill(self) -> bool:
-        """Match a process that was just killed to a counted kill; whether there was one."""
+        """Whether a counted kill explains a just killed process; uses the kill up."""
         self.look()
         killed = bool(self._unmatched)
         del self._unmatched[:1]
@@ -136,7 +136,7 @@ class LocalPool:
 
     Args:
         environments: Environment variables of each worker: its threads and GPUs.
-        first: Number of the first worker, which is its name; the others are numbered from it.
+        first: Number and name of the first worker; the others count on from it.
     """
 
     run: RunFolder
@@ -283,7 +283,7 @@ def _status(popen: subprocess.Popen[bytes]) -> int | None:
     """The exit status of a worker that has ended; None while it runs.
 
     Its child processes are ended too: a worker that trains on several GPUs has a process on each.
-    It is reaped only here; until then no other process can have its number.
+    The worker is reaped only here; until then no other process can get its process ID.
     """
     if hasattr(os, "waitid"):  # not on macOS before Python 3.13
         if os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:

@@ -15,7 +15,7 @@ from sweeper.execution.job import Message, Order
 
 @dataclass(frozen=True)
 class WorkerMessage:
-    """A worker sent a message."""
+    """A message that a worker sent."""
 
     worker: str
     message: Message
@@ -23,12 +23,12 @@ class WorkerMessage:
 
 @dataclass(frozen=True)
 class WorkerGone:
-    """A worker has ended; its name is free again.
+    """The end of a worker; its name is free again.
 
     Args:
         status: Exit status of its process, negative for a signal; None if unknown.
-        out_of_memory: The system killed it for its memory, or it ended because a GPU's ran out.
-        lost: Its machine or its place in the cluster is gone, for no fault of its job.
+        out_of_memory: Whether it ended because main memory or a GPU's memory ran out.
+        lost: Whether its machine or its place in the cluster is gone, through no fault of its job.
     """
 
     worker: str
@@ -77,7 +77,7 @@ class Pool(Protocol):
         ...
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
-        """Wait for messages and deaths, and return as soon as there are any.
+        """Wait at most ``seconds``, and return as soon as there are messages or deaths.
 
         A worker's death comes after its last message.
         """

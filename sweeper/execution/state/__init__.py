@@ -1,1 +1,1 @@
-"""The state of a run: its files, read and written."""
+"""Reads and writes the files that hold the state of a run."""

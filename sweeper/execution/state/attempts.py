@@ -2,9 +2,9 @@
 
 A trial, a confirmation run or another job has a home folder with ``attempts/<k>/`` in it. A worker
 writes only into its attempt's folder. ``result.json`` there means that the attempt ended with a
-result, ``ended.json`` says why it ended without one; an attempt with the latter is abandoned, and
+result; ``ended.json`` says why it ended without one. An attempt with ``ended.json`` is abandoned:
 files that a lost worker still writes into it are ignored. Promoting copies an attempt's files into
-the home, ``result.json`` last, so that its presence there means that all files are there.
+the home, ``result.json`` last, so that its presence means that all files are there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sweeper.trials import (
     so_far,
 )
 
-# After so many crashed attempts the trial itself counts as the cause.
+# After this many crashed attempts the trial itself counts as the cause.
 CRASHES_ALLOWED = 3
 # Ends that count as a crash. A lost machine, a preemption or a killed command does not.
 CRASHES: frozenset[AttemptEndKind] = frozenset({"crash", "hang", "error", "damaged"})
@@ -54,14 +54,14 @@ def attempt_folder(home: Path, attempt: int) -> Path:
 
 
 def new_attempt(home: Path) -> int:
-    """Make the folder of the next attempt, with a new number."""
+    """Make the folder of the next attempt, and return its number."""
     number = max(attempts_of(home), default=0) + 1
     attempt_folder(home, number).mkdir(parents=True)
     return number
 
 
 def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> None:
-    """Write an attempt's configuration into its folder and that of the trial.
+    """Write an attempt's configuration and rungs into its folder and its home.
 
     Args:
         config: The configuration, with the attempt's number; the attempt's folder exists.
@@ -75,7 +75,7 @@ def begin(home: Path, config: TrialConfig, rungs: Iterable[RungReport] = ()) -> 
 
 
 def add_rung(home: Path, report: RungReport) -> None:
-    """Append one report to the curves of the attempt and of the trial."""
+    """Append one report to ``rungs.jsonl`` of the attempt and of its home."""
     line = report.model_dump_json() + "\n"
     for folder in (attempt_folder(home, report.attempt), home):
         with (folder / RUNGS).open("a", encoding="utf-8") as file:
@@ -96,7 +96,7 @@ def complete_result(home: Path, attempt: int) -> TrialResult | None:
 
 
 def promote(home: Path, attempt: int) -> TrialResult:
-    """Copy an ended attempt's files into the trial's folder; may be repeated."""
+    """Copy an ended attempt's files into its home, and move the weights; may be repeated."""
     folder = attempt_folder(home, attempt)
     for name in (CONFIG, RUNGS, ITEM_LOSSES, MEASURE_ITEMS):
         if (folder / name).exists():

@@ -21,7 +21,7 @@ _MEANINGS = {
 
 
 def changes(stored: Identity, fresh: Identity) -> list[str]:
-    """The parts in which two identities differ, by name."""
+    """Names of the parts in which two identities differ."""
     core_changes = [name for name in _MEANINGS if getattr(stored, name) != getattr(fresh, name)]
     names = sorted(stored.features.keys() | fresh.features.keys())
     changed_features = [
@@ -31,7 +31,7 @@ def changes(stored: Identity, fresh: Identity) -> list[str]:
 
 
 def plan_to_run(run: RunFolder, fresh: Plan) -> Plan:
-    """The plan to run: the one stored in the run's folder, else the new one.
+    """The stored plan with this command's time budget, else the new plan.
 
     Args:
         run: The folder of the run; the caller holds its lock, and has written nothing yet.

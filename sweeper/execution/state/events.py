@@ -36,10 +36,10 @@ EventKind = Literal[
 class Event(Record):
     """One event of a run.
 
-    ``trial`` is the number of the trial that the event or its job concerns, if any.
-    ``state`` is the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``) or the phase or outcome
-    of the run. ``text`` is a sentence for a reader, or
-    names the work of which ``done`` of ``of`` is done.
+    ``trial`` is the number of the trial that the event or its job concerns, if any. ``state`` is
+    the end of a trial (``COMPLETE``, ``PRUNED``, ``FAIL``), or the phase or outcome of the run.
+    ``text`` is a sentence for a reader; in ``progress``, it names the work, and ``done`` of ``of``
+    is done.
     """
 
     kind: EventKind

@@ -1,4 +1,4 @@
-"""Batches that fitted into memory after it ran out, for all workers and jobs of a run.
+"""Batch sizes that fitted into memory after it ran out, for all workers and jobs of a run.
 
 They are read from the files of attempts, so that they outlive the command.
 """
@@ -23,9 +23,9 @@ _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/rows/*/*", "jobs/*")
 
 @dataclass(frozen=True)
 class Lesson:
-    """The batches with which a set-up fitted, or will be tried next, after memory ran out.
+    """Batch sizes, in examples, that fitted or will be tried next, after memory ran out.
 
-    ``trial`` is the trial that ran out. A batch is None if nothing was learned about it.
+    ``trial`` is the trial that ran out. A size is None if nothing was learned about it.
     ``killed``: the system killed the worker without an error.
     """
 
@@ -59,7 +59,7 @@ def _smaller(fitted: int | None, tried: int) -> int | None:
 def smaller_batches(config: TrialConfig) -> Lesson | None:
     """The lesson after the system killed the worker: half of both batches.
 
-    It is unknown which of them was too large. None if both are already one example.
+    Either may have been too large. None if both are one example.
     """
     if config.setup.micro_batch == config.setup.evaluation_batch == 1:
         return None
@@ -70,7 +70,7 @@ def smaller_batches(config: TrialConfig) -> Lesson | None:
 
 
 def lesson_of(attempt: Path) -> Lesson | None:
-    """The lesson of an attempt that has ended."""
+    """The lesson of an ended attempt; None if its planned batches fitted."""
     config, end = TrialConfig.read_or_none(attempt / CONFIG), attempts.read_end(attempt)
     if config is None:
         return None

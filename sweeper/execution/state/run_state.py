@@ -23,7 +23,7 @@ class RunState:
     """The trials of a run.
 
     Args:
-        limits: Limits of the command.
+        limits: The command's limits on measures of trials.
         configs: Configurations of all trials that were asked for, by number.
         results: Results of the ended trials, by number.
     """
@@ -46,7 +46,7 @@ class RunState:
 
     @property
     def best(self) -> Best | None:
-        """The best completed trial by the objective; over a limit only if all trials are."""
+        """The best completed trial by the objective; exceeds a limit only if all trials do."""
         return self._find_best(self.results)
 
     @property
@@ -97,7 +97,7 @@ class RunState:
         return bests | set(self.defaults()) | set(self.finalists(n))
 
     def drop_other_weights(self, n: int) -> list[int]:
-        """Delete the weights of all other trials, which can no longer become finalists."""
+        """Delete weights that ``trials_to_keep`` omits; returns the numbers of their trials."""
         with_weights = [i for i, result in self.results.items() if result.weights]
         if not with_weights:
             return []

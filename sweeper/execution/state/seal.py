@@ -24,7 +24,7 @@ def seeds_of(plan: Plan) -> list[int]:
 
 
 def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] = ()) -> Trainings:
-    """A finalist's own training and its confirmation runs, if completed."""
+    """The completed trainings of a finalist: its own and its confirmation runs."""
     folders = [run.trial(number), *(run.seed(number, seed) for seed in seeds_of(plan))]
     results = {folder: item for folder in folders if (item := confirmed(folder)) is not None}
     complete = {f: item for f, item in results.items() if plan.objective.cost_of(item) is not None}
@@ -36,17 +36,17 @@ def trainings(run: RunFolder, plan: Plan, number: int, limits: Sequence[Limit] =
 
 
 def read_seal(run: RunFolder) -> TestSeal:
-    """The order and the recommendation that were fixed earlier."""
+    """The stored seal, with the order of finalists and the recommendation."""
     return read_stored(TestSeal, run.test_seal)
 
 
 def open_seal(
     run: RunFolder, plan: Plan, finalists: Sequence[int], limits: Sequence[Limit] = ()
 ) -> TestSeal:
-    """Fix the order and the recommendation, or read the earlier ones.
+    """Rank the finalists, recommend one and store the seal; or read the stored seal.
 
     Args:
-        limits: Limits that the recommended trial must respect.
+        limits: Limits that the recommended trial must keep, if any finalist does.
     """
     if run.test_seal.exists():
         return read_seal(run)
@@ -67,7 +67,7 @@ def open_seal(
 
 
 def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) -> list[WorkItem]:
-    """The models to score: baselines, defaults of strategies, finalists with all seeds."""
+    """The items that score baselines, strategies' defaults, and finalists with all seeds."""
     names = [name for name, baseline in baselines(run).items() if baseline is not None]
     items = [work_items.score_baseline(name) for name in names]
     numbers = dict.fromkeys([*seal.order, *state.defaults()])

@@ -1,7 +1,7 @@
-"""Whether a command runs a sweep now: by the lock on this machine, else by ``beat``.
+"""Whether a command runs a sweep now: by its lock, or on other machines by ``Status.beat``.
 
 A lock on a shared folder may not reach other machines, and clocks of machines differ. So the check
-watches for a few seconds whether ``status.json``, which a command writes once a second, changes.
+watches ``status.json``, which a command writes once a second, for a few seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run_now(runs: Iterable[RunFolder]) -> set[Path]:
 
 
 def statuses(runs: Iterable[RunFolder]) -> dict[Path, Status]:
-    """The status of each run that was started; without its command a run is interrupted."""
+    """The status of each started run, by folder; ``interrupted`` if its command is gone."""
     read = {run: status for run in runs if (status := Status.read_or_none(run.status))}
     begun = [run for run, status in read.items() if status.phase not in ENDED]
     lost = {run.path for run in begun} - run_now(begun)

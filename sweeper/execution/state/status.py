@@ -20,8 +20,8 @@ ENDED: tuple[Phase, ...] = ("complete", "interrupted", "timeout", "failed")
 class Running(Record):
     """A trial or job that a worker is doing.
 
-    ``median_here`` is the median over the strategy's other trials at the same rung: of the
-    objective if it is measured at rungs, else of the loss.
+    ``median_here`` is the median over the candidate's other trials at the same rung: of the
+    objective if it is measured at rungs, else of the loss. None without such trials.
     """
 
     worker: str

@@ -31,34 +31,34 @@ _SCORED_FILE = "scored.txt"
 
 
 def trial(number: int) -> WorkItem:
-    """Train a trial of the search."""
+    """The item that trains a trial of the search."""
     return WorkItem(kind="trial", name=f"trial-{number}", trial=number)
 
 
 def confirm(number: int, seed: int) -> WorkItem:
-    """Train a finalist again with another seed."""
+    """The item that trains a finalist again with another seed."""
     return WorkItem(kind="confirm", name=f"confirm-{number}-seed-{seed}", trial=number, seed=seed)
 
 
 def training_on_rows(number: int, rows: int, seed: int, *, keep: bool = False) -> WorkItem:
-    """Train a trial again on another number of rows; ``keep`` its weights."""
+    """The item that trains a trial again on another number of rows, and may keep its weights."""
     name = f"trial-{number}-rows-{rows}-seed-{seed}"
     return WorkItem(kind="confirm", name=name, trial=number, seed=seed, rows=rows, keep=keep)
 
 
 def score_trial(number: int, seed: int | None = None) -> WorkItem:
-    """Score a trial, or one of its confirmation runs, on the test split."""
+    """The item that scores a trial, or one of its confirmation runs, on the test split."""
     suffix = "" if seed is None else f"-seed-{seed}"
     return WorkItem(kind="test", name=f"trial-{number}{suffix}", trial=number, seed=seed)
 
 
 def score_training(item: WorkItem) -> WorkItem:
-    """Score a training on another number of rows, whose weights were kept, on the test split."""
+    """The item that scores a training on another number of rows on the test split."""
     return item.model_copy(update={"kind": "test"})
 
 
 def training_scored_by(item: WorkItem) -> WorkItem:
-    """The trial or confirmation run whose weights a ``test`` item scores."""
+    """The item that trained the weights that a ``test`` item scores."""
     assert item.trial is not None
     if item.seed is None:
         return trial(item.trial)
@@ -68,7 +68,7 @@ def training_scored_by(item: WorkItem) -> WorkItem:
 
 
 def score_baseline(name: str) -> WorkItem:
-    """Score a baseline on the test split."""
+    """The item that scores a baseline on the test split."""
     return WorkItem(kind="test", name=name)
 
 
@@ -78,7 +78,7 @@ def score_file(run: RunFolder, item: WorkItem) -> Path:
 
 
 def note_baselines(run: RunFolder) -> None:
-    """Note that all baselines were scored."""
+    """Store the names of the scored baselines, which marks the item as done."""
     names = sorted(repair.baselines(run))
     write_text(run.path / BASELINES.home / _SCORED_FILE, "".join(f"{name}\n" for name in names))
 
@@ -96,7 +96,7 @@ def is_done(run: RunFolder, item: WorkItem) -> bool:
 
 
 def accept_result(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult | TestScore | None:
-    """Make an attempt's result, if it is complete, the result of its item; else None."""
+    """Make an attempt's result the result of its item; None if it is not complete."""
     home = run.path / item.home
     if item.kind == "test":
         score = TestScore.read_or_none(attempts.attempt_folder(home, attempt) / SCORE)
@@ -133,7 +133,7 @@ def settle(run: RunFolder, item: WorkItem) -> None:
 
 
 def failure(run: RunFolder, item: WorkItem) -> Failure | None:
-    """Why a work item is not tried again, by how its attempts ended; None if it is."""
+    """Why a work item is not tried again, by its attempts' ends; None if it is tried again."""
     home = run.path / item.home
     last = attempts.attempt_folder(home, max(attempts.attempts_of(home), default=0))
     end, config = attempts.read_end(last), TrialConfig.read_or_none(last / CONFIG)

@@ -1,4 +1,4 @@
-"""A worker's pipes to the command: a thread reads orders, and messages are sent."""
+"""A worker's pipes to the command: a thread reads orders and sends heartbeats."""
 
 from __future__ import annotations
 

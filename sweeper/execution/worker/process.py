@@ -1,7 +1,4 @@
-"""The worker process: started by a pool, which sends orders and reads messages over its pipes.
-
-The backend is imported by its name.
-"""
+"""The worker process: started by a pool, which sends orders and reads messages over its pipes."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def load_backend(name: str) -> MakeBackend:
 
 
 def work(request: WorkerRequest) -> None:
-    """Do jobs until there are none, then end this process."""
+    """Do jobs until the command orders the end, then end this process."""
     link = Link(0, message_pipe())
     try:
         link.listen()
@@ -56,8 +53,8 @@ def work(request: WorkerRequest) -> None:
         status = 1
     with contextlib.suppress(OSError):
         sys.stderr.flush()
-    # Python's shutdown with torch takes longer than a short trial; its resources are closed
-    # or freed by the operating system.
+    # Python's shutdown with torch takes longer than a short trial; the operating system frees its
+    # resources.
     os._exit(status)
 
 

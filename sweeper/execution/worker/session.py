@@ -1,8 +1,8 @@
 """Runs one worker's jobs with the backend, and reports them.
 
-The only place that catches broadly: any exception of a backend becomes a recorded end. A watchdog
-ends a worker whose training makes no progress, so that a hang costs one attempt; a process that
-cannot even run that thread sends no heartbeat, and is ended by the command.
+Any exception of a backend is caught here, and recorded as the end of the attempt. A watchdog
+thread ends a worker whose training makes no progress, so that a hang costs one attempt. A process
+that cannot even run this thread sends no heartbeat, and is ended by the command.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, Tri
 UNSOUND = 70
 # Shortest interval between two progress messages.
 _PROGRESS_SECONDS = 0.5
-# No optimizer step, evaluation batch or report for this long is a hang: ten minutes is the default
-# with which torch.distributed waits for a collective on GPUs.
+# No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
+# torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
 # Factor on the limit before the first step, in which the model is loaded, data tokenised and
 # features computed: torch.distributed's default without GPUs is three times as long.
@@ -71,7 +71,7 @@ class Session:
         """Run one job to its end and report it.
 
         Returns:
-            Whether this process can go on: not after an unexpected exception.
+            Whether this process can go on: False after an unexpected exception or a full disk.
         """
         folder = self._run.path / job.folder
         self._pulse = Pulse()
@@ -198,7 +198,7 @@ class Patience:
 
 
 def patience_for(plan: Plan, config: TrialConfig) -> Patience:
-    """The limits of a trial: ten times the plan's prediction, and at least the minimum."""
+    """The limits of a trial: its predicted time, and ten predicted steps; at least the minima."""
     predicted_high = plan.candidate(config.strategy, config.model).duration.high
     predicted = predicted_high * config.budget.epochs / plan.budget.epochs
     step = MAX_SLOWDOWN * predicted / (config.budget.rungs * STEPS_PER_RUNG)
@@ -206,9 +206,9 @@ def patience_for(plan: Plan, config: TrialConfig) -> Patience:
 
 
 def patience_for_jobs(plan: Plan) -> Patience:
-    """The limits for baselines and test scores, some of whose work has no steps.
+    """The limits for baselines and test scores: ten times the prediction for all of them.
 
-    None of it takes longer than the plan's prediction for all of it together.
+    Some of this work has no steps.
     """
     budget = plan.budget
     further = [name for name, cost in budget.features.items() if cost.in_search]

@@ -17,13 +17,13 @@ from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.traits.traits import changes_base
 from sweeper.trials import GeneratedAnswers, TestScore
 
-# Least items of a mean with a spread.
+# Fewest items of a mean with a spread.
 _MIN_ITEMS = 2
 
 
 @dataclass(frozen=True)
 class TestScores:
-    """Every model that was scored on the test split, by its name in the comparisons."""
+    """Test scores by model name; ``by_seed``: mean scores by trial and seed."""
 
     __test__ = False
 
@@ -154,12 +154,12 @@ def entries(run: RunFiles) -> dict[str, list[TestScore]]:
 
 
 def written_answers(scores: Sequence[TestScore]) -> GeneratedAnswers | None:
-    """Written answers, of the one training that wrote some."""
+    """The answers of the one training that wrote some; None if none did."""
     return next((score.generated for score in scores if score.generated is not None), None)
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each metric over seeds, where all of them are numbers."""
+    """The mean of each metric over seeds; metrics that a seed lacks are left out."""
     names = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
     means = {name: float(np.mean([row[name] for row in rows])) for name in names}
     return {name: value for name, value in means.items() if np.isfinite(value)}

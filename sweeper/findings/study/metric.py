@@ -49,14 +49,14 @@ def objective_metric(plan: Plan) -> Metric:
 
 
 def level(objective: Objective, cost: Interval) -> Interval:
-    """An interval of costs as one of the objective's values."""
+    """An interval of costs, converted to values of the objective."""
     ends = [None if end is None else objective.value(end) for end in (cost.low, cost.high)]
     low, high = ends[::-1] if objective.higher_is_better else ends
     return Interval(value=objective.value(cost.value), low=low, high=high, n=cost.n)
 
 
 def loss_metric(facts: Facts) -> Metric:
-    """The validation loss as a metric of the test split."""
+    """The loss as a metric, with its unit."""
     return Metric(name="loss", title="loss", higher_is_better=False, unit=loss_unit(facts))
 
 
@@ -68,7 +68,7 @@ def loss_unit(facts: Facts) -> str:
 
 
 def score_bounds(metric: Metric) -> Bounds:
-    """The bounds of a score of that metric."""
+    """The bounds of a metric's score."""
     if metric.unit == "points":
         return SHARE
     return LOSS if "loss" in metric.name else UNBOUNDED
@@ -86,11 +86,10 @@ def difference_bounds(metric: Metric) -> Bounds:
 
 
 def bounded(interval: Interval, bounds: Bounds) -> Interval:
-    """The interval without impossible values.
+    """An interval cut to the possible values.
 
-    The part of an interval due to seeds is symmetric, as are the pseudo-items of a few right or
-    wrong answers: near an end of the scale both exceed it, to a loss under 0 or more than 100
-    points. Cutting impossible values does not change the coverage.
+    Near an end of the scale, the symmetric parts of an interval exceed it: a loss under 0, or more
+    than 100 points. Cutting these values does not change the coverage.
 
     >>> found = bounded(Interval(value=0.017, low=-0.013, high=0.052), LOSS)
     >>> found.low, found.high

@@ -1,7 +1,6 @@
 """Several base models in one study: findings then use pairs of strategy and model.
 
-What competes is a pair, so that everything which is counted, ranked or drawn by strategy is by pair
-here.
+Findings count, rank and draw by pair instead of by strategy, since pairs compete.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Comparisons of two trials on the same validation items, each made once.
+"""Comparisons of two trials on the same validation items.
 
-The sections on the search and on parameters often compare the same two trials. Each pair is
-compared once, over all trainings, with Holm's correction over the pairs of one question, so that
-all sections agree.
+Sections of the report often compare the same two trials. Each pair is compared once, over all
+trainings, with Holm's correction over the pairs of one question, so that all sections agree.
 """
 
 from __future__ import annotations
@@ -32,9 +31,10 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """The scores of one model minus those of another, among ``comparisons`` of a question.
+    """The difference of two models' scores, first minus second.
 
-    ``adjusted_p`` is Holm's; None where it is not corrected.
+    ``comparisons`` of the same question were corrected together. ``adjusted_p`` is Holm's; None
+    without correction.
     """
 
     estimate: Estimate
@@ -48,7 +48,7 @@ class ComparedPair:
         return excluded and (self.adjusted_p is None or self.adjusted_p < 1 - CONFIDENCE)
 
     def outcome(self, margin: float) -> Outcome:
-        """The outcome of the first trial against the second; a lower loss is better."""
+        """The outcome of the first trial against the second; a lower cost is better."""
         return outcome(self.estimate, margin, higher_is_better=False, adjusted_p=self.adjusted_p)
 
     def gain(self, margin: float) -> dict[str, object]:
@@ -108,7 +108,7 @@ class ComparedPairs:
 
 
 def compare_pairs(*questions: Sequence[Pair]) -> ComparedPairs:
-    """Compare the pairs of several questions; a pair in several counts for the first of them."""
+    """Compare the pairs of several questions; a repeated pair counts for its first question."""
     compared: dict[tuple[int, int], ComparedPair] = {}
     for pairs in questions:
         asked: dict[tuple[int, int], tuple[Scores, Scores]] = {}

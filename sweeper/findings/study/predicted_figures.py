@@ -26,11 +26,10 @@ _COMMAND_PHASES = ("download", "conversion")
 class PredictedFigure(Record):
     """A figure of the plan and its measured value.
 
-    ``sweep`` is the wall-clock time of the sweep with all planned phases; ``search`` lasts from the
-    start to the last trial, with the baselines; ``download`` and ``conversion`` are phases of the
-    command; features' phases have their names; ``trial`` is a full trial, the median over
-    ``trials``; ``memory`` is the highest measured peak of a trial; ``money`` is the price of the
-    devices for the duration of the sweep.
+    ``what`` names the figure: ``sweep``, the wall-clock time with all planned phases; ``search``,
+    from the start to the last trial, with baselines; ``download``, ``conversion`` or a feature's
+    phase; ``trial``, the median of ``trials`` full trials; ``memory``, the highest peak of a
+    default; ``money``, the price of the devices during the sweep.
     """
 
     what: str
@@ -133,7 +132,7 @@ def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The figure of full trials, of those with the default's batch and modules if there are any."""
+    """The time of a full trial, of those with the default's batch and modules if any."""
     default = _time_parameters(candidate.defaults())
     alike = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
     chosen = alike or full

@@ -1,7 +1,7 @@
-"""Reads a run's folder into memory; missing files are no error.
+"""Reads a run's folder into memory.
 
 A sweep may be read while it runs or after it was killed, so that missing or incomplete files of a
-trial are normal. Only a run without a plan is refused.
+trial are no error. Only a run without a plan is refused.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _text(path: Path) -> str:
 def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
     """The notes of tokenising without duplicates, split by split.
 
-    Those of the test split exist after it was opened.
+    Notes on the test split exist after it was opened.
     """
     notes = [note for trial in run.trials if trial.result for note in trial.result.notes]
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]

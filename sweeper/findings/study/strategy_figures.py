@@ -36,7 +36,7 @@ def gain_pairs(run: RunFiles) -> list[Pair]:
 
 
 def off_values(run: RunFiles) -> dict[str, Scalar]:
-    """Parameter to the value with which it has no effect, if it has such a value."""
+    """The value that switches a parameter off, for each parameter that has one."""
     return {
         name: parameter.off_value
         for candidate in run.plan.candidates
@@ -48,7 +48,7 @@ def off_values(run: RunFiles) -> dict[str, Scalar]:
 def off_pairs(run: RunFiles, parameter: str) -> list[Pair]:
     """A pair of trials without and with the effect of a parameter, for each strategy that has both.
 
-    The two are the same otherwise, if possible, else the best of each kind.
+    The two differ in nothing else, if possible; otherwise each is the best of its kind.
     """
     off, pairs = off_values(run).get(parameter), list[Pair]()
     for strategy in strategies_of(run):
@@ -87,12 +87,12 @@ def strategies_of(run: RunFiles) -> tuple[str, ...]:
 
 
 def best_of(run: RunFiles, strategy: str) -> TrialFiles | None:
-    """The best completed trial of a strategy."""
+    """The best completed trial of a strategy, if any."""
     return next((t for t in run.ranked if t.config.strategy == strategy), None)
 
 
 def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
-    """The rule book's default of a strategy: the first trial of that origin."""
+    """The rule book's default of a strategy, if tried: the first trial of origin ``default``."""
     own = (trial for trial in run.trials if trial.config.strategy == strategy)
     return next((trial for trial in own if trial.config.origin == "default"), None)
 
@@ -101,7 +101,7 @@ def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
     Items have their weights in the loss: for texts, the tokens of their answers. The interval is
-    shifted by a remaining difference of the two means (if weights were not kept).
+    shifted if the items' mean differs from the trial's cost (if weights were not kept).
 
     Args:
         seeds: Whether to use the mean and spread of all trainings, else only the search's training.
@@ -131,7 +131,7 @@ def default_best_comparisons(run: RunFiles) -> ComparedPairs:
 
 
 def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
-    """One line for each strategy, in the plan's order."""
+    """A summary of each strategy, in the plan's order."""
     tested: dict[str, Interval | None] = {}
     for finalist in finalists(run):
         tested.setdefault(finalist.strategy, finalist.test_score)

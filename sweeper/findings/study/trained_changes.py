@@ -93,7 +93,7 @@ def _paired_items(run: RunFiles, trial: TrialFiles, name: str) -> Estimate | Non
 
 
 def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
-    """The measures that have a value of the base, by name."""
+    """The measures of completed trials that also have a value of the base, by name."""
     by_name: dict[str, tuple[Measure, dict[int, float]]] = {}
     for trial in run.ranked:
         for name, item in (trial.result.measures if trial.result else {}).items():
@@ -183,7 +183,7 @@ def _same_task(bases: Sequence[ModelScores], tuned: TaskScores) -> TaskScores | 
 
 
 def _scores(task: TaskScores) -> Scores:
-    """The scores of these weights, without uncertainty of seeds."""
+    """One model's scores on a task, without uncertainty of seeds."""
     return Scores.of([task.scores], trained=False, weights=task.weights or None)
 
 
@@ -213,7 +213,12 @@ def _task(
 
 
 def in_points(difference: Estimate, bounds: Bounds = UNBOUNDED, sign: int = 1) -> Interval:
-    """A difference of scores with these bounds, as points lost."""
+    """A difference of two scores, in points.
+
+    Args:
+        bounds: Bounds of a single score.
+        sign: -1 if higher scores are better, so that a loss is positive.
+    """
     lowest, highest = bounds
     whole = interval(difference, (lowest - highest, highest - lowest))
     interval_text = [None if end is None else 100 * sign * end for end in (whole.low, whole.high)]
@@ -242,10 +247,10 @@ def interval_text(interval: Interval, unit: Unit) -> str:
 
 
 def amount(points: float, unit: str) -> str:
-    """The loss as a number: points of a score, or nats per token of a text.
+    """A change as a number: points of a score, or nats per token of a text.
 
     Args:
-        points: Hundredths of the unit of a score or a loss, as findings hold them.
+        points: Hundredths of the unit of a score or a loss, as in findings.
 
     >>> amount(2.5, "points"), amount(2.5, "nats/token")
     ('2.5', '0.025')

@@ -1,10 +1,10 @@
 """The comparisons on the test split and their outcomes.
 
 The order of the finalists and the recommended one were fixed on validation; this module only
-compares scores on the opened test split. Items are paired; the spread of seeds is a t statistic
-with a variance pooled over finalists. Holm's correction is taken for two questions separately:
-whether the chosen finalist is better than the others and the default, and whether a finalist is
-better than a baseline. The second counts every finalist, since the choice used the same trainings.
+compares scores on the opened test split. Items are paired; the variance of seeds is pooled over
+finalists. Holm's correction is made for two questions separately: whether the chosen finalist is
+better than the others and the default, and whether a finalist is better than a baseline. The second
+counts every finalist, since the choice used the same trainings.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Contest:
             first. Reference models (``reference``) are only compared.
         in_loss: If the headline metric is no loss: the chosen finalist against its default and the
             baselines in test loss. The loss uses the model's confidence, so that it often decides
-            what accuracy leaves open. As a second answer to the same question, its p value is
-            Holm's over both and all finalists; that of the headline metric is unchanged.
+            what accuracy leaves open. Its p value is corrected over both metrics and all
+            finalists, as a second answer to the same question.
     """
 
     metric: Metric
@@ -58,7 +58,7 @@ class Contest:
 
     @property
     def baseline(self) -> BaselineResult | None:
-        """The best baseline, in every part of a report."""
+        """The best baseline of ``compared``, else of all; the same in every part of a report."""
         return next(iter(self.compared or self.baselines), None)
 
     @property
@@ -79,7 +79,7 @@ class Contest:
         return min(map(len, trained), default=0)
 
     def beats(self, baseline: BaselineResult) -> bool:
-        """Whether the chosen finalist is better; in loss, where the headline leaves it open."""
+        """Whether the chosen finalist is better; by test loss if the headline is within noise."""
         headline = self.against(baseline.name)
         in_loss = self.against(baseline.name, in_loss=True)
         if headline is None or headline.outcome == "better":
@@ -88,7 +88,7 @@ class Contest:
         return clear and headline.outcome == "within noise"
 
     def against(self, name: str | None, *, in_loss: bool = False) -> Comparison | None:
-        """The chosen finalist's comparison with that model."""
+        """The chosen finalist's comparison with a model; None if there is none."""
         comparisons = self.in_loss if in_loss else self.comparisons
         return next((c for c in comparisons if c.second == name), None)
 

@@ -120,7 +120,7 @@ def _trial_reasons(
 
 
 def _resources(finalist: Finalist) -> tuple[float, float]:
-    """Memory in GiB, then time in seconds."""
+    """Memory in GiB, infinite if unknown, and time in seconds."""
     memory = finalist.peak_memory_gib
     return (float("inf") if memory is None else memory, finalist.seconds)
 
@@ -160,7 +160,7 @@ def _nearest(contest: Contest) -> tuple[BaselineResult, Comparison]:
 
 
 def _decided_in_loss(contest: Contest) -> BaselineResult | None:
-    """The best baseline that the trial only beats in loss."""
+    """The best baseline that the trial only beats in loss, if any."""
     against = ((baseline, contest.against(baseline.name)) for baseline in contest.compared)
     open_ones = (baseline for baseline, c in against if c is not None and c.outcome != "better")
     return next((baseline for baseline in open_ones if contest.beats(baseline)), None)
@@ -244,7 +244,7 @@ def worsened(run: RunFiles, contest: Contest) -> tuple[Comparison, ...]:
     """Comparisons in which the chosen finalist is worse than a model that it beats in test loss.
 
     They are of the headline metric over all seeds, and of metrics of generated answers. Answers are
-    those of one training, so that their noise is that of the items.
+    of one training, so that only items contribute noise.
     """
     if contest.chosen is None or not run.plan.objective.is_loss:  # the user said what counts
         return ()

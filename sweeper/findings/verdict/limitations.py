@@ -56,7 +56,7 @@ def limits(study: JudgedStudy) -> tuple[Limitation, ...]:
 def _needed_share(study: JudgedStudy) -> float:
     """The share of the test items that could change the closest comparison of the verdict.
 
-    If these items are wrong, a difference in the share of right items can change by as much. A
+    If these items are wrong, a difference in accuracy can change by their share. A
     decided comparison changes if the whole difference disappears, an open one if the difference
     changes by more than the margin and half of its interval. A difference in loss counts as a share
     of the loss.

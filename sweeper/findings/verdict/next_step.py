@@ -1,7 +1,6 @@
-"""The next step: the step that would most likely help, with its figures.
+"""The step that would most likely help next, with its figures.
 
-Only uses figures of the findings. Obstacles to a verdict come first, then the verdict, then the
-best trial's curve and the search.
+Obstacles to a verdict come first, then the verdict, then the best trial's curve and the search.
 """
 
 from __future__ import annotations

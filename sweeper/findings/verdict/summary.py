@@ -45,7 +45,7 @@ def run_summary(run: RunFiles) -> RunSummary:
 
 
 def status(run: RunFiles) -> Status:
-    """The status by the files, or else by ``status.json``."""
+    """The status by ``status.json``; ``complete`` also if the files show it."""
     ended = sum(trial.end is not None for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""

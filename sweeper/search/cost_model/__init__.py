@@ -1,1 +1,1 @@
-"""The model of a trial's cost, by its parameters and budget."""
+"""The model of a trial's cost by its parameters."""

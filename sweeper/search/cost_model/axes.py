@@ -1,9 +1,9 @@
 """Parameters as numbers for draws and cost models.
 
 An axis is one parameter, with its allowed range mapped to the unit interval, and with its
-best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. Those
-of another candidate are translated: they are as far from this candidate's default as from their
-own. Pure.
+best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. Rows
+of another candidate are translated: they get the distance from this candidate's default that they
+have from their own. Pure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sweeper.spec import Scalar
 Range = tuple[float, float]
 
 # Standard deviations of a prior in the best-practice range, if a parameter has no prior. The
-# planner gives every number a prior of half that spread (``SPREADS_IN_RANGE``).
+# planner gives every number a prior of half that spread (``STDS_IN_RANGE``).
 SPREADS_IN_PRACTICE = 2.0
 # Factor on the correlation length of parameters other than learning rates, which matter most: with
 # the learning rate tuned, variants of LoRA end within 1-2% of each other (arXiv:2602.04998), and
@@ -36,7 +36,8 @@ OTHERS_FACTOR = 2.5
 # Distance of a row with a choice from one without it, and per doubling of a size. Choices can
 # matter most: on recorded trials of 24 intents the initialisation of the head matters more than its
 # rate. There and on well-formed queries held-out trials were ranked better with 0.5 than with 0.15
-# (correlations of 0.28 for 0.13 and 0.60 for 0.46; 0.45 for 0.44 and 0.40 for 0.34 with 8 trials).
+# (correlations 0.28 against 0.13, 0.60 against 0.46; 0.45 against 0.44, 0.40 against 0.34 with 8
+# trials).
 CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.5, 0.1
 # Distance per doubling of the epochs, which change the schedule and often the loss.
 EPOCHS_DISTANCE = 0.5
@@ -98,7 +99,7 @@ class Axis:
 
     @cached_property
     def practice(self) -> Range:
-        """The best-practice range."""
+        """The best-practice range, as positions."""
         low = self.low if self.parameter.low is None else self.parameter.low
         high = self.high if self.parameter.high is None else self.parameter.high
         return self.unit(low), self.unit(high)
@@ -110,7 +111,7 @@ class Axis:
 
     @cached_property
     def length(self) -> float:
-        """The length scale of losses: the best-practice range, or half a decade."""
+        """The correlation length of losses: the best-practice range, or half a decade if wider."""
         scale = self._ends[1] - self._ends[0]
         half_decade = 0.5 * math.log(10) / max(scale, 1e-9) if self.parameter.log else 0.0
         return max(self.width, half_decade) * (1.0 if self.is_log_float else OTHERS_FACTOR)
@@ -122,7 +123,7 @@ class Axis:
 
     @cached_property
     def prior(self) -> tuple[float, float]:
-        """Centre and spread of the prior."""
+        """Centre and spread of the prior, as positions."""
         prior = self.parameter.prior
         given = prior.center if prior is not None else None
         center = self.unit(self.parameter.default if given is None else given)
@@ -296,7 +297,7 @@ class Rows:
 
 def _numbers(axis: Axis, values: Values) -> Matrix:
     values_as_numbers = numbers(values)
-    # If its condition does not hold: the centre, at a distance from all rows that have it.
+    # If the parameter's condition does not hold: the centre, away from all rows that have a value.
     without = np.isnan(values_as_numbers)
     units = np.where(without, axis.prior[0], axis.units(values_as_numbers))
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])
@@ -316,5 +317,5 @@ def _choice_row(axis: ChoiceAxis, value: Scalar | None) -> list[float]:
 
 
 def is_repeat(row: Vector, points: Matrix) -> bool:
-    """Whether a row is the same configuration as one of the points."""
+    """Whether a row is nearly the same configuration as one of the points."""
     return bool((np.abs(points - row).max(axis=1) < SAME_DISTANCE).any())

@@ -35,7 +35,7 @@ INCUMBENTS = 3
 MAX_MODEL_TRIALS = 128
 
 # The best trial is at an edge if it is within this share of the best-practice range's width. (The
-# report's share of 10%, ``reporting/sections/_parameters.py``, is of the whole allowed range.)
+# report's share of 10%, ``reporting/sections/parameters.py``, is of the whole allowed range.)
 EDGE_SHARE = 0.25
 # Ended trials before a range is widened: with fewer, the best may be at the edge by chance.
 MIN_TRIALS_TO_WIDEN = 3
@@ -92,8 +92,7 @@ class Trials:
     full: TrialBudget
 
     def informs(self, axes: Axes) -> bool:
-        """Whether its costs say something about another candidate: both have a rate of the same
-        name."""
+        """Whether its costs inform another candidate's model: both have a rate of the same name."""
         rates = (
             name for name, axis in self.axes.items() if isinstance(axis, Axis) and axis.is_log_float
         )
@@ -141,12 +140,12 @@ class Trials:
 
     @cached_property
     def rows(self) -> Matrix:
-        """The configurations of all trials, including running ones."""
+        """The configurations of all trials, including running ones; shape ``(n, columns)``."""
         return Rows(self.axes).matrix([trial.parameters for trial in self.seen if trial.parameters])
 
     @cached_property
     def ended(self) -> int:
-        """The number of trials that ended with useful information."""
+        """The number of trials that ended with a cost, or failed due to their configuration."""
         return sum(1 for trial in self.seen if trial.cost is not None or trial.failed)
 
     @cached_property
@@ -167,11 +166,11 @@ class Trials:
 
 
 def searched_range(axis: Axis, seen: Sequence[TrialCosts]) -> Range:
-    """The range to draw from, within the allowed one.
+    """The range of positions to draw from, within the allowed range.
 
-    An edge moves by one width of the best-practice range beyond the best trial when that trial
-    lies at the edge or past it, again and again; never past the middle between the best trial and
-    one that failed on that side.
+    Whenever the best trial lies at an edge or past it, the edge moves to one width of the
+    best-practice range beyond that trial. It does not move past the middle between the best trial
+    and a trial that failed on that side.
 
     Args:
         seen: Trials of one candidate.
@@ -272,8 +271,8 @@ class CostModel:
 
     @cached_property
     def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
-        """The model's input: its own trials, at least half of all, and those of other
-        candidates."""
+        """The model's input: own trials, which get at least half of the places if there are enough,
+        and those of other candidates."""
         most = self._limit
         others = [other.shared_input for other in self._informing]
         own = self.own.own_input.thinned(

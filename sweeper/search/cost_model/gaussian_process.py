@@ -22,8 +22,8 @@ Vector = NDArray[np.float64]
 Owners = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
-# Least standard deviation of candidates' levels, as a share of that of one candidate's costs. In
-# replays of four formulas, 0.5, 1 and 2 did not differ.
+# Least standard deviation of candidates' levels, as a share of the standard deviation of one
+# candidate's costs. In replays of four formulas, 0.5, 1 and 2 did not differ.
 LEVEL_SHARE = 1.0
 # Costs are clipped at this multiple of the median's distance above the best: a diverged trial would
 # otherwise flatten all relevant differences.

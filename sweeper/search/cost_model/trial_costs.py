@@ -1,4 +1,4 @@
-"""The trials so far, as sampler and pruner see them: with costs, of which the lowest is best."""
+"""The trials as sampler and pruner see them, with costs: the lowest is best."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ class TrialCosts:
 
     @cached_property
     def group(self) -> tuple[str, Scalar | None]:
-        """Candidate and initialisation: curves are only compared within these, as those of others
-        cross."""
+        """Candidate and initialisation. Curves of several initialisations cross, so that the pruner
+        does not compare them."""
         return self.key, self.parameters.get(START)
 
     @cached_property
@@ -175,7 +175,7 @@ class TrialCosts:
         return True, -max(self.curve, default=0), cost, 0.0
 
 
-# Completed trials for a straight line from losses to costs.
+# Fewest completed trials for a straight line from losses to costs.
 _MIN_COMPLETE = 3
 
 
@@ -184,7 +184,7 @@ def as_costs(seen: Sequence[TrialCosts]) -> list[TrialCosts]:
 
     A pruned trial only has a loss. It counts with the cost that the completed trials have at that
     loss, by a straight, non-decreasing line through them; with their highest cost while they are
-    too few for a line. Losses at rungs are converted likewise.
+    too few for a line. Losses at rungs are converted in the same way.
     """
     pairs = [
         (min(trial.curve.values()), trial.cost)

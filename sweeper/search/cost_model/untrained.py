@@ -17,7 +17,7 @@ from sweeper.spec import Scalar
 from sweeper.trials import BaselineResult, TrialResult
 
 PROBE, BASE = "probe", "zero_shot"
-# Its lowest value in the space stands for a rate of 0.
+# The lowest rate in the space stands for a rate of 0.
 RATE = "learning_rate"
 # The probe is the optimum of a head on frozen features, and a high rate moves the head away from
 # it: trials that start from it first have a rate half-way between the low end of the best-practice
@@ -65,7 +65,7 @@ class Untrained:
     def as_trial(
         self, key: str, candidate: StrategySpace, axes: Axes, constants: Mapping[str, Scalar]
     ) -> TrialCosts | None:
-        """The costs of a candidate's trial at the lowest rate; None if they are unknown.
+        """The untrained model as a trial at the lowest rate; None if its cost is unknown.
 
         Args:
             key: Key of the candidate.
