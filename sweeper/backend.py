@@ -113,10 +113,10 @@ def nothing(_done: int, _of: int) -> None:
 
 
 class Underway:
-    """Reports the progress of current work, and ends it with ``Interrupted`` on request.
+    """Reports the progress of the current work, and interrupts it on request.
 
     Args:
-        tell: Called at the beginning of each piece of work, then at most twice a second.
+        tell: Callback at the beginning of each piece of work, then at most twice a second.
     """
 
     def __init__(
