@@ -250,7 +250,7 @@ def plan(
         keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:
-        UsageError: Spec, data or model is wrong; the error lists all problems.
+        UsageError: Spec, data or model is wrong; lists all problems.
         NothingFits: No strategy fits the hardware.
     """
     from sweeper.steps.planned import planned
@@ -282,8 +282,7 @@ def run(
         new: Whether to start a new run; an existing run of this name is renamed.
         probe: Whether each strategy first trains a few steps; if None, only on a GPU.
         fail_under: Worst accepted test score of the winner; shares are 0 to 1.
-        progress: ``auto`` redraws a notebook's cell or a terminal, ``plain`` prints lines, ``none``
-            prints nothing.
+        progress: ``auto`` redraws a notebook's cell or a terminal, ``plain`` prints lines.
         keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:

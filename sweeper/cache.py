@@ -36,8 +36,8 @@ def made_once(
 ) -> Path:
     """Make a folder unless a usable one exists; returns its path.
 
-    The folder appears atomically. If another process is making it, this one waits. If ``make``
-    raises, nothing is left behind; leftovers of killed processes are removed.
+    The folder appears atomically. If another process makes it, this one waits. If ``make``
+    raises, nothing is left; leftovers of killed processes are removed.
 
     Args:
         make: Function that fills the empty folder it gets.

@@ -2,8 +2,8 @@
 
 How certain it must be that a trial exceeds a limit depends on the decision:
 
-- The order of trials (``order``) uses the mean. It decides the best trial so far, the weights that
-  are kept, the finalists, the recommendation, the search, and the first trials of later studies.
+- The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
+  finalists, the recommendation, the search, and the first trials of later studies.
 - To stop a trial or fail with an exit code, the whole interval must exceed the limit
   (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
@@ -26,8 +26,7 @@ class Limit(NamedTuple):
     """A limit on the increase of a measure above the base model's value.
 
     Args:
-        measure: Name of the limited measure. Measures whose names begin with it and a dot are
-            limited, too.
+        measure: Name of the limited measure. It also limits ``NAME.*``, such as ``general.text``.
         most: The largest increase, in the unit of the measure; 0.02 for 2 points of a score.
         title: The subject of the limit, as in "over the limit on forgetting".
         every: Largest number of rungs between two measurements of a trial.
@@ -61,9 +60,9 @@ def limits_of(spec: Spec) -> tuple[Limit, ...]:
 
 
 def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
-    """The largest excess of a trial's measures over a limit; 0 or less if it is within all limits.
+    """The largest excess of a trial's measures over a limit; 0 or less within all limits.
 
-    None without limits, or if no limited measure was measured.
+    None if no limited measure was measured.
     """
     violations = (
         measure.change - limit.most

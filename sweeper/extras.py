@@ -40,7 +40,7 @@ def require(what: str, modules: Iterable[str], fix: str = "") -> None:
     """Check that modules are installed, without importing them.
 
     Raises:
-        NotInstalled: Modules are missing; the error names all of them.
+        NotInstalled: Modules are missing; the error names them.
     """
     if problems := missing(what, modules, fix):
         raise NotInstalled(problems)

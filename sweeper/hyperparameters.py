@@ -109,7 +109,7 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
 def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
     """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
 
-    It differs from ``batch`` if ``gpus`` does not divide that.
+    This differs from ``batch`` if ``gpus`` does not divide it.
 
     >>> split_batch(12, 8)
     (6, 2)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 _decode = json.JSONDecoder().raw_decode
-"""The function that ``json.loads`` calls; called directly, it is much faster on short rows."""
+"""``json.loads`` calls this function; direct calls are much faster on short rows."""
 
 MAX_FLOAT = 1e39
 """Larger than any float32; sums of squares of such numbers stay finite."""

@@ -29,8 +29,8 @@ class Compared(Protocol):
 class Objective(Record):
     """The quantity by which trials are compared, over the same validation items as the loss.
 
-    Class metrics are computed together with the loss, even at rungs, where they prune trials.
-    Answers are slow to generate, and a user's function may be slow: both wait for the trial's end.
+    Class metrics are computed with the loss, even at rungs, where they prune trials. Answers and
+    users' functions are slow, and wait for the trial's end.
     """
 
     name: str = Field("validation_loss", description="as in sweep.yaml")

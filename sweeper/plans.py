@@ -457,7 +457,7 @@ class RunnerUp(Record):
 
     Args:
         probability: Probability that the recommended one has the higher quality.
-        points: Expected quality of the recommended one minus that of this one, in points.
+        points: Expected quality of the recommended one above this one.
         turns_at: Points that a doubling of the time must cost for this one to come first; None if
             the recommended one is both better and faster.
     """
@@ -559,7 +559,7 @@ class Space(Record):
     Args:
         own_trials: The user's configurations, whose values may lie outside of the allowed ranges.
         proposed: Configurations of features to try early, at most one per candidate.
-        facts: The plan's facts, from which the pruner computes the loss of guessing; may be None.
+        facts: Facts from which the pruner computes the loss of guessing; may be None.
     """
 
     candidates: tuple[StrategySpace, ...]

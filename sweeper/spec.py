@@ -248,7 +248,7 @@ class DataSpec(_Keys):
 
     @property
     def named(self) -> str | None:
-        """The name of the data in messages: the path or all sources' paths; None without data."""
+        """The data in messages: its path, or its sources' paths; None without data."""
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 

@@ -273,8 +273,7 @@ def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
     Features with only default options are left out. Paths are as in the run's file. Passwords are
-    removed from URLs: drivers find them in the environment or in their own files, such as
-    ``PGPASSWORD`` and ``~/.pgpass``.
+    removed from URLs: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used = {name for name, options in spec.features if options != type(options)()}

@@ -30,7 +30,7 @@ FailureKind = Literal[
 
 
 class TrialConfig(Artifact, Configuration):
-    """All that a worker must know to train one trial, and to train it again the same way.
+    """All that a worker needs to train one trial reproducibly.
 
     A confirmation run is the same configuration with another ``seed``. A training on a part of the
     rows uses the first ``train_rows`` rows in the order of its seed.
@@ -377,8 +377,8 @@ class GeneratedAnswers(Record):
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
     ``most_tokens``. ``greedy_seconds`` is the time of one greedy answer to each item. ``said``
     has the first items' answers, shortened, by the item's index in the split. ``places`` are the
-    indices of all answered items; ``item_metrics`` has, by metric, one number for each of them, and
-    the mean of these numbers is the metric.
+    indices of all answered items; ``item_metrics`` has one number for each, whose mean is the
+    metric.
     """
 
     items: int
@@ -403,12 +403,11 @@ class TestScore(Artifact):
     """What one model scored on the sealed test split.
 
     ``trial`` is None for a baseline. ``item_scores`` has the task's headline score of every
-    test item (1 or 0 for accuracy) in item order, so that models can be compared item by item;
-    ``item_weights`` the items' weights in the loss. An item with weight 0 was not scored: its
-    figures mean nothing. ``confusion`` has (true class, predicted class, number of items) for every
-    pair that occurred, with classes as indices of the sorted class names; ``predicted`` the
-    predicted class of every item, ``confidence`` its probability. ``texts`` has the texts of some
-    items, by index.
+    test item (1 or 0 for accuracy) in item order, ``item_weights`` the items' weights in the loss.
+    An item with weight 0 was not scored: its figures mean nothing. ``confusion`` has (true class,
+    predicted class, number of items) for every pair that occurred, with classes as indices of the
+    sorted class names; ``predicted`` the predicted class of every item, ``confidence`` its
+    probability. ``texts`` has the texts of some items, by index.
     """
 
     __test__ = False
