@@ -1,6 +1,6 @@
 """The Python interface: ``plan``, ``run`` and ``load_run``, with the steps of the command line.
 
-All errors are ``SweeperError``. A plan loads neither pandas nor the search nor torch.
+All errors are ``SweeperError``. ``plan`` imports neither pandas, Optuna nor torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEYWORD_PATHS = {
 _BACKEND = TRAINING
 
 PathText = str | os.PathLike[str]
-"""A path, or a name such as that of a model."""
+"""A path, or a name such as a model id."""
 
 
 class PlanKeywords(TypedDict, total=False):
@@ -96,7 +96,7 @@ class PlanKeywords(TypedDict, total=False):
 
 
 class RunKeywords(PlanKeywords, total=False):
-    """The flags of ``sweeper run``. ``timeout`` is in seconds, or text such as ``2h``."""
+    """The flags of ``sweeper run``. ``timeout`` is seconds or a text such as ``2h``."""
 
     generate_items: int
     no_texts: bool
@@ -147,7 +147,7 @@ class NotebookFindings(Findings):
 
 
 class Run:
-    """A run: its plan, findings and files, which are read once and cached.
+    """A run: its plan, findings and tables, which are computed at first use and cached.
 
     Args:
         report: The run's report; computed from the folder if None.
@@ -245,12 +245,12 @@ def plan(
 
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
-        measure_domain: Measure bits per byte with the base model, in a child process with torch.
-        probe: Let each strategy train a few steps on this machine first.
+        measure_domain: Whether the base model scores some of the data, in a process with torch.
+        probe: Whether each strategy first trains a few steps on this machine.
         keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:
-        UsageError: Spec, data or model are wrong; lists all problems.
+        UsageError: Spec, data or model is wrong; lists all problems.
         NothingFits: No strategy fits the hardware.
     """
     from sweeper.steps.planned import planned
@@ -279,17 +279,17 @@ def run(
     Args:
         sweep: A ``sweep.yaml``, or its keys as a mapping.
         name: Name of the run; if None, made from task, data and model.
-        new: Start a new run; an old one of this name is renamed.
-        probe: Let each strategy train a few steps first; if None, on a GPU only.
-        fail_under: Lowest accepted test score of the winner.
+        new: Whether to start a new run; an existing run of this name is renamed.
+        probe: Whether each strategy first trains a few steps; if None, only on a GPU.
+        fail_under: Worst accepted test score of the winner; shares are 0 to 1.
         progress: ``auto`` redraws a notebook's cell or a terminal, ``plain`` prints lines.
         keywords: Flags with underscores; they take precedence over ``sweep``.
 
     Raises:
-        UsageError: Spec, data, model or folder are wrong.
+        UsageError: Spec, data, model or folder is wrong.
         NothingFits: No strategy fits the hardware.
         NoTrialCompleted: The sweep ended without a completed trial.
-        GateFailed: The winner's test score is below ``fail_under``, or it forgot too much.
+        GateFailed: The winner's test score is worse than ``fail_under``, or it forgot too much.
         KeyboardInterrupt: Ctrl-C or a notebook's stop button, after all results and the report are
             written. SIGTERM raises ``SystemExit`` in the same way.
     """

@@ -22,7 +22,7 @@ VERSION = 1
 
 
 def _not_bool(value: object) -> object:
-    if isinstance(value, bool):  # it would count as 1; in YAML: yes, on, true
+    if isinstance(value, bool):  # pydantic reads it as 1; YAML's yes and on are True
         raise PydanticKnownError("int_type")
     return value
 
@@ -97,7 +97,7 @@ class Artifact(Record):
         """Read an artifact from its file.
 
         Raises:
-            UsageError: The file is missing or has no such artifact.
+            UsageError: The file is missing or damaged, or has another version.
         """
         try:
             text = read_text(path)
@@ -134,10 +134,10 @@ class Artifact(Record):
 
 
 def require_version(name: str, fields: dict[str, Any], where: str) -> None:
-    """Check the version of an artifact before its fields are read.
+    """Check the schema version in an artifact's fields; a missing one is accepted.
 
     Raises:
-        OtherVersion: It is not the version of this sweeper.
+        OtherVersion: This sweeper reads another version.
     """
     if (version := fields.get("schema_version", VERSION)) != VERSION:
         what = f"{name} has schema version {version!r}, and this sweeper reads version {VERSION}"
@@ -163,8 +163,8 @@ def write_text(path: Path, text: str, *, synced: bool = True) -> None:
 
     Args:
         synced: Whether to sync the text to the disk before the old one is replaced, which takes
-            milliseconds. Without it, a power cut may leave an empty file; use that for files that
-            their reader can make again.
+            milliseconds. If False, a power cut may leave an empty file; use it for files that can
+            be made again.
 
     Raises:
         OSError: The folder is not writable or the disk is full; the old file stays complete.
@@ -185,7 +185,7 @@ def replacing(path: Path) -> Iterator[Path]:
     pipe or a device, it is written to directly, since replacing would delete it.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; it has the file name.
+        OSError: The disk is full or the folder cannot be written; the error has the file name.
     """
     is_device = path.exists() and not (path.is_file() or path.is_dir())
     part = path if is_device else path.parent / f".{uuid.uuid4().hex[:8]}.{path.name}"

@@ -64,14 +64,14 @@ class Backend(Protocol):
                 ``config.checkpoints``, also write ``checkpoint-<rung>/`` before each report but
                 the last, renamed from a temporary name when it is complete; older ones may be
                 removed.
-            report: To be called once at each rung, in order; for the last rung, too. On ``PRUNE``,
-                end at once and return state ``PRUNED`` (``pruned_at_rung`` set, no
-                ``validation_loss``); on ``STOP``, raise ``Interrupted``.
-            should_stop: Cheap; to be called at each optimizer step and each evaluation batch. If
-                it returns True, clean up and raise ``Interrupted``.
+            report: Callback, once for each rung in order, even the last. On ``PRUNE``, end at
+                once and return state ``PRUNED`` (``pruned_at_rung`` set, no ``validation_loss``);
+                on ``STOP``, raise ``Interrupted``.
+            should_stop: Cheap callback for each optimizer step and each evaluation batch. If it
+                returns True, clean up and raise ``Interrupted``.
             checkpoint: A ``checkpoint-<rung>`` folder of an interrupted attempt at the same
                 configuration. Training continues after that rung, reports only later rungs, and
-                ends with the same loss as without the interruption.
+                ends with the same loss as uninterrupted.
 
         Returns:
             The result; its paths are relative to ``folder``. The worker fills in ``worker``,
@@ -113,10 +113,10 @@ def nothing(_done: int, _of: int) -> None:
 
 
 class Underway:
-    """Reports the progress of current work, and ends it with ``Interrupted`` on request.
+    """Reports the progress of the current work, and interrupts it on request.
 
     Args:
-        tell: Called at the beginning of each piece of work, then at most twice a second.
+        tell: Callback at the beginning of each piece of work, then at most twice a second.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The cache folder, and folders in it that one process makes and that appear only when complete."""
+"""The cache folder, and folders that one process makes for all; they appear when complete."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def made_once(
     is_current: Callable[[Path], bool] = Path.is_dir,
     while_waiting: Callable[[], None] = _wait,
 ) -> Path:
-    """Make a folder if it does not exist; returns it.
+    """Make a folder unless a usable one exists; returns its path.
 
-    The folder appears atomically. If another process is making it, this one waits. If ``make``
-    raises, nothing is left behind; leftovers of killed processes are removed.
+    The folder appears atomically. If another process makes it, this one waits. If ``make``
+    raises, nothing is left; leftovers of killed processes are removed.
 
     Args:
-        make: Fills the folder that it is called with.
+        make: Function that fills the empty folder it gets.
         is_current: Whether an existing folder can be used.
-        while_waiting: Called repeatedly while another process makes the folder; may raise.
+        while_waiting: Callback, repeated while another process makes the folder; may raise.
 
     Raises:
         OSError: The folder cannot be written.
@@ -58,7 +58,7 @@ def made_once(
 def made_while_used(
     folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
 ) -> Path:
-    """As ``made_once``; siblings that were unused for ``UNUSED_SECONDS`` are removed first."""
+    """As ``made_once``; making the folder removes siblings unused for ``UNUSED_SECONDS``."""
 
     def remove_unused_and_make(new: Path) -> None:
         for old in folder.parent.glob("[!.]*/"):

@@ -1,8 +1,8 @@
-"""Calls functions in child processes, such as those that load torch: both ends of a request.
+"""Calls functions, such as those that load torch, in child processes: code of parent and child.
 
 ``in_child`` calls a function, named as ``module:function``, in a child process. The function takes
-a record, the request, and returns another one, the answer. In between it may send progress and
-events. Each message is a line of JSON on a pipe; other output goes to standard error.
+a request and returns an answer; both are records. Meanwhile it may send progress and events. Each
+message is a line of JSON on a pipe; other output goes to standard error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TORCH_SETTINGS = {
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     "TORCHDYNAMO_DISABLE": "1",
 }
-# Bytes from the end of standard error in which the last line is looked for.
+# Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
 _MAX_LINE_CHARACTERS = 300
 A = TypeVar("A", bound=Record)
@@ -70,7 +70,7 @@ def child_command(function: str, *shown: str) -> list[str]:
 
 
 def request_line(request: Record) -> bytes:
-    """A request as a line for its process; ASCII, as texts may have lone surrogates."""
+    """A request as a line of JSON; in ASCII, as texts may have lone surrogates."""
     return json.dumps(request.model_dump(mode="json")).encode() + b"\n"
 
 
@@ -86,8 +86,8 @@ def start_child(
     """Start a child process and send it the request.
 
     Args:
-        threads: Threads for torch; as many as cores if None.
-        env: Environment of the process; if None, this one with settings for torch.
+        threads: Number of threads for torch; the number of cores if None.
+        env: Environment of the child; if None, that of this process with settings for torch.
         shown: As in ``child_command``.
         options: Further arguments of ``Popen``.
     """
@@ -100,7 +100,7 @@ def start_child(
         **options,
     )
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended; its exit status tells why
+    with contextlib.suppress(BrokenPipeError):  # the child has ended; its exit status tells why
         process.stdin.write(request_line(request))
         process.stdin.flush()
     return process
@@ -120,20 +120,20 @@ def in_child(
     hear: Callable[[dict[str, Any]], None] = lambda _event: None,
     log: Path | None = None,
 ) -> A:
-    """Call a function in a child process. An exception here, such as Ctrl-C, ends the process.
+    """Call a function in a child process. An exception here, such as Ctrl-C, ends the child.
 
     Args:
         function: ``module:function``.
-        answer: The type of the answer; ``Record`` for none.
+        answer: The type of the answer; ``Record`` if the function returns None.
         what: The work in words, for error messages; ``fix`` and ``where`` as in ``Problem``.
-        seconds: Time limit; None for none.
-        threads: Threads for torch; as many as cores if None.
-        work: Called with the progress that the function sends.
-        hear: Called with each event that the function sends.
+        seconds: Time limit; no limit if None.
+        threads: Number of threads for torch; the number of cores if None.
+        work: Callback for the progress that the function sends.
+        hear: Callback for the events that the function sends.
         log: File for standard error.
 
     Raises:
-        ChildFailed: The process failed or took too long; has its last line of standard error.
+        ChildFailed: The child failed, with its last line of standard error, or took too long.
         SweeperError: Raised by the function.
     """
     reply: dict[str, Any] | None = None
@@ -200,7 +200,7 @@ _pipe: TextIO | None = None
 
 
 def tell(**message: Any) -> None:
-    """Send a message to the parent; does nothing if this process has no request."""
+    """Send a message to the parent; does nothing outside of ``answer``."""
     if _pipe is not None:
         print(json.dumps(message), file=_pipe, flush=True)
 
@@ -225,7 +225,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     """Answer the parent's request, and end this process.
 
     Args:
-        function: ``module:function``. Its errors are sent to the parent.
+        function: ``module:function``. If it raises a ``SweeperError``, that is sent to the parent.
         parent: The process id of the parent; this process ends with it.
         file: The file with the request; if None, it is the first line of standard input.
     """
@@ -255,7 +255,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def uncollected_imports() -> Iterator[None]:
-    """Imports without garbage collections, which take a seventh of their time and free nothing."""
+    """A context for imports without garbage collection, which takes a seventh of their time."""
     gc.disable()
     try:
         yield
@@ -264,8 +264,8 @@ def uncollected_imports() -> Iterator[None]:
 
 
 def _first_line() -> bytes:
-    # Read byte by byte: what follows the request belongs to the function.
-    line = bytearray()  # bytes would be copied with each one that is added
+    # Read byte by byte: bytes after the request are for the function.
+    line = bytearray()  # appending to bytes would copy them
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
     return bytes(line)

@@ -1,11 +1,11 @@
-"""Limits on measures of trials: by how much a trial exceeds them, and the order of trials.
+"""Limits on measures of trials: how far a trial exceeds them, and the order of trials.
 
-This module defines how certain a decision must be that a trial exceeds a limit:
+How certain it must be that a trial exceeds a limit depends on the decision:
 
-- The order of trials (``order``) uses the mean. It decides the best so far, the weights that are
-  kept, the finalists, the recommendation, the search, and starts of later studies.
-- Stopping a trial, and the exit code, need the whole interval beyond the limit
-  (``Limit.is_surely_broken``): a one-sided 95% interval to stop a running trial, the report's
+- The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
+  finalists, the recommendation, the search, and the first trials of later studies.
+- To stop a trial or fail with an exit code, the whole interval must exceed the limit
+  (``Limit.is_surely_broken``): a one-sided 95% interval for a running trial, the report's
   two-sided 95% interval for the exit code.
 
 Without a measurement, no trial exceeds the limit, but the exit code is that of an exceeded limit.
@@ -26,9 +26,8 @@ class Limit(NamedTuple):
     """A limit on the increase of a measure above the base model's value.
 
     Args:
-        measure: Name of the limited measure; measures whose names begin with it and a dot are
-            limited, too.
-        most: The largest increase, in the measure's unit or as a share.
+        measure: Name of the limited measure. It also limits ``NAME.*``, such as ``general.text``.
+        most: The largest increase, in the unit of the measure; 0.02 for 2 points of a score.
         title: The subject of the limit, as in "over the limit on forgetting".
         every: Largest number of rungs between two measurements of a trial.
         remedy: Sentences on what to do if nothing was measured.
@@ -49,8 +48,8 @@ class Limit(NamedTuple):
 
         Args:
             change: The change from the base model's value.
-            low: Low end of the change's interval; if None, the change itself decides.
-            scale: Unit of the limit in units of ``change`` and ``low``.
+            low: Low end of the change's interval; if None, ``change`` is compared.
+            scale: Factor from the limit's unit to that of ``change``, such as 100 for points.
         """
         return (change if low is None else low) > scale * self.most
 
@@ -61,9 +60,9 @@ def limits_of(spec: Spec) -> tuple[Limit, ...]:
 
 
 def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
-    """The largest violation of a limit by a trial; 0 or less if it is within all.
+    """The largest excess of a trial's measures over a limit; 0 or less within all limits.
 
-    None without limits, or if no limited measure was measured.
+    None if no limited measure was measured.
     """
     violations = (
         measure.change - limit.most

@@ -12,12 +12,13 @@
     │   └── RunError                 2      a run folder is locked, foreign, or not writable
     ├── ChildFailed                  1      a child process failed or took too long
     ├── NothingFits                  3      no strategy fits the hardware
+    │   └── TooLong                  3      no trial would end in time
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
     └── GateFailed                   5      --fail-under or a limit was not met
 
 Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
 
-Each error has a stable ``code``: that of its case, else that of its class.
+Each error has a stable ``code``: the code of its case, or else of its class.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ _FIXES = {
 
 
 def os_problem(error: OSError, where: str = "") -> Problem:
-    """The problem of a system error, with what to do.
+    """A system error as a problem, with the remedy if known.
 
     Args:
         where: File or folder, if the error names none.

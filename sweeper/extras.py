@@ -19,7 +19,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 TRAINING = ("torch", "transformers", "peft", "accelerate", "safetensors")
 REPORTS = ("numpy", "scipy", "optuna", "altair", "vl_convert")
 RUNS = (*REPORTS, "sklearn", "threadpoolctl", *TRAINING)
-"""Modules that are always needed: to train, to write reports, and to run a sweep, which does both.
+"""Modules that every training (``TRAINING``), report (``REPORTS``) or whole run (``RUNS``) needs.
 
 Modules that only some runs need are left out: bitsandbytes, pyarrow, and metrics of answers.
 """
@@ -40,7 +40,7 @@ def require(what: str, modules: Iterable[str], fix: str = "") -> None:
     """Check that modules are installed, without importing them.
 
     Raises:
-        NotInstalled: Some are missing; the error names all.
+        NotInstalled: Modules are missing; the error names them.
     """
     if problems := missing(what, modules, fix):
         raise NotInstalled(problems)
@@ -60,7 +60,7 @@ def missing(what: str, modules: Iterable[str], fix: str = "") -> tuple[Problem, 
 
 def is_installed(module: str) -> bool:
     """Whether a top-level module can be found; it is not imported."""
-    if module in sys.modules:  # may have no spec; None if imports are blocked
+    if module in sys.modules:  # a loaded module may have no spec; a blocked one is None
         return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
 
@@ -97,8 +97,8 @@ def needed_for(what: str, fix: str, where: str = "") -> Iterator[None]:
 class MachineCheck:
     """The result of one check of ``sweeper doctor``.
 
-    ``off`` means that the user switched it off. Without checks that are ``needed``, nothing can be
-    trained.
+    ``off`` means that the user switched the part off. Nothing can be trained unless all ``needed``
+    parts work.
     """
 
     name: str

@@ -14,7 +14,7 @@ BATCH, TARGET_MODULES = "per_device_train_batch_size", "target_modules"
 MODULES_TO_SAVE, NO_MODULES = "modules_to_save", "none"
 OPTIMIZER, NEFTUNE = "optim", "neftune_noise_alpha"
 PADDING_FREE, ATTENTION, SDPA = "padding_free", "attn_implementation", "sdpa"
-# The most important parameters, in the order of tables, and names for tables.
+# The most important parameters, in the order of table columns, and short names for tables.
 KEY_PARAMETERS = (
     "learning_rate",
     "r",
@@ -29,7 +29,7 @@ SHORT_NAMES: Mapping[str, str] = {
     EPOCHS: "epochs",
 }
 
-#: Other names of parameters. New tokens need all embeddings, by ``modules_to_save``.
+#: Other names of parameters, to ours. New tokens need all embeddings in ``modules_to_save``.
 _OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     **dict.fromkeys(("lr", "rate"), "learning_rate"),
@@ -108,6 +108,8 @@ def saved_modules(parameters: Mapping[str, object]) -> tuple[str, ...]:
 
 def split_batch(batch: int, largest_micro: int, gpus: int = 1) -> tuple[int, int]:
     """Micro-batch and accumulation steps whose product with ``gpus`` is the effective batch.
+
+    This differs from ``batch`` if ``gpus`` does not divide it.
 
     >>> split_batch(12, 8)
     (6, 2)

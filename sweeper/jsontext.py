@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 _decode = json.JSONDecoder().raw_decode
-"""The function that ``json.loads`` calls; called directly, it is much faster on short rows."""
+"""``json.loads`` calls this function; direct calls are much faster on short rows."""
 
 MAX_FLOAT = 1e39
 """Larger than any float32; sums of squares of such numbers stay finite."""
@@ -22,10 +22,10 @@ def value_of(text: str | bytes, *, bounded: bool = False) -> Any:
     """The value in a JSON text.
 
     Args:
-        bounded: Refuse numbers above ``MAX_FLOAT``.
+        bounded: Whether floats above ``MAX_FLOAT`` are refused.
 
     Raises:
-        ValueError: The text is not JSON, or is nested too deeply.
+        ValueError: The text is not JSON, is nested too deeply, or has a refused float.
     """
     try:
         if bounded:
@@ -46,7 +46,7 @@ def object_of(text: str | bytes) -> dict[str, Any]:
     """The object in a JSON text.
 
     Raises:
-        ValueError: The text is not JSON, or has no object.
+        ValueError: The text is not a JSON object.
     """
     value = value_of(text)
     if not isinstance(value, dict):

@@ -27,10 +27,10 @@ class Compared(Protocol):
 
 
 class Objective(Record):
-    """The quantity by which trials are compared, over the validation items of the loss.
+    """The quantity by which trials are compared, over the same validation items as the loss.
 
-    Metrics of classes are computed with the loss, at rungs, too, where they prune trials.
-    Generating answers and calling a user's function is slow and done at the end of a trial only.
+    Class metrics are computed with the loss, even at rungs, where they prune trials. Answers and
+    users' functions are slow, and wait for the trial's end.
     """
 
     name: str = Field("validation_loss", description="as in sweep.yaml")
@@ -76,7 +76,7 @@ class Objective(Record):
         return f"validation loss, since {why}"
 
     def cost(self, value: float) -> float:
-        """The minimised cost: a loss itself; for a score, the best value minus it, or its negative.
+        """The minimised cost: the loss; for a score, ``best`` (0 if None) minus the score.
 
         >>> Objective(higher_is_better=True, best=1.0).cost(0.75)
         0.25
@@ -90,17 +90,17 @@ class Objective(Record):
     def study_value(self, cost: float) -> float:
         """The value that a study stores for a cost at a rung.
 
-        If the objective is not measured at rungs, costs are losses, which get the sign of the
-        study's direction.
+        If the objective is not measured at rungs, the cost is a loss, which is negated if the
+        study maximises.
         """
         return -cost if self.higher_is_better and not self.at_rungs else self.value(cost)
 
     def measured(self, compared: Compared) -> float | None:
-        """The value of a result, a report or a baseline; None if it has none."""
+        """The objective's value of a result, rung report or baseline; None if it has none."""
         return compared.validation_loss if self.is_loss else compared.objective
 
     def cost_at_rung(self, report: Compared) -> float | None:
-        """The cost at a rung: of the objective if it is measured there, else the loss."""
+        """The cost at a rung: that of the objective if it is measured there, else the loss."""
         measured = self.measured(report) if self.at_rungs else None
         return report.validation_loss if measured is None else self.cost(measured)
 

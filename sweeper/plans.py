@@ -62,7 +62,7 @@ class ParameterRange(Record):
 class Quality(Record):
     """A strategy's expected quality as a normal distribution.
 
-    In points (hundredths of the task's score) against LoRA on the same model, both tuned.
+    It is in points (hundredths of the task's score) above tuned LoRA on the same model.
     """
 
     mean: float
@@ -81,7 +81,7 @@ class Quality(Record):
         return cls(mean=round(mean, 4), sd=round(precision**-0.5, 4))
 
     def plus(self, other: Self) -> Self:
-        """The sum with an independent effect."""
+        """The sum of this quality and an independent effect."""
         return type(self)(
             mean=round(self.mean + other.mean, 4), sd=round(math.hypot(self.sd, other.sd), 4)
         )
@@ -121,7 +121,7 @@ class Reason(Record):
 
 
 class Condition(Record):
-    """The parameter exists only where another one has one of these values."""
+    """A parameter exists only if ``parameter`` has one of ``values``."""
 
     parameter: str
     values: tuple[Scalar, ...]
@@ -130,8 +130,8 @@ class Condition(Record):
 class Prior(Record):
     """Where good values are expected.
 
-    ``center`` and ``spread`` describe a normal density; for a parameter with ``log`` they are the
-    centre in its own unit and a spread in decades. ``weights`` go with ``choices``.
+    ``center`` and ``spread`` describe a normal density, in the parameter's unit; with ``log``,
+    ``spread`` is in decades. ``weights`` has a weight for each choice.
     """
 
     center: float | None = None
@@ -142,10 +142,10 @@ class Prior(Record):
 class Parameter(ParameterRange):
     """One hyperparameter, named as transformers and peft name it.
 
-    ``low``/``high``/``choices`` are the best-practice range that the search starts in;
-    ``allowed_*`` is the range it may widen to, and the one that Optuna has. A parameter with
-    ``searched`` False has its default in every trial. If the user declared it, ``shipped`` is the
-    rule book's range, and the range is the allowed one, too.
+    ``low``/``high``/``choices`` are the best-practice range in which the search starts;
+    ``allowed_*`` is the range to which it may widen, and Optuna's distribution. A parameter
+    with ``searched`` False has its default in every trial. If the user declared the range,
+    it is also the allowed one, and ``shipped`` is the rule book's.
     """
 
     kind: Literal["float", "int", "categorical"]
@@ -164,7 +164,7 @@ class Parameter(ParameterRange):
 
     @property
     def range(self) -> ParameterRange:
-        """Where the search starts."""
+        """The range in which the search starts."""
         return ParameterRange.taken_from(self)
 
     @property
@@ -207,7 +207,7 @@ class Duration(Record):
 
     @classmethod
     def sum(cls, parts: Iterable[Self]) -> Self:
-        """The sum of durations. Low ends are added to low ends: one machine runs all parts."""
+        """The sum of durations. Low ends add up: a machine that is fast runs all parts fast."""
         ends = zip(*((part.seconds, part.low, part.high) for part in parts), strict=True)
         seconds, low, high = map(math.fsum, ends)
         return cls(seconds=seconds, low=low, high=high)
@@ -217,9 +217,9 @@ class Stage(Record):
     """Work of a feature before trials: it makes a base of the model that several trials share.
 
     Args:
-        parameter: A trial needs the stage unless this parameter has its off value.
+        parameter: The parameter whose off value means that a trial does not need the stage.
         seconds: Seconds to make one base.
-        key: The same for candidates whose trials may share bases.
+        key: An id that is equal for candidates whose trials may share bases.
         variants: The number of bases that the search may need.
         bases: Names of all bases that a trial may need; equal bases have the same name.
         base_bytes: Bytes of each base on the disk.
@@ -234,10 +234,10 @@ class Stage(Record):
 
 
 class StrategySpace(Record):
-    """One way to train, with what can be chosen about it.
+    """A strategy on a base model, with its parameters.
 
     Args:
-        parameters: Parameters by name, each after the one that its condition names.
+        parameters: Parameters by name; a parameter comes after the one in its condition.
     """
 
     strategy: str
@@ -349,8 +349,8 @@ class TrialBudget(Record):
 
     A trial ends after ``epochs`` passes over the train split (``full_tokens`` training tokens of
     the task); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at every
-    ``rung_every``-th of them and at the last. That of a study is a full budget: a trial with half
-    of its epochs has half of its rungs.
+    ``rung_every``-th rung and at the last. A study has a full budget: a trial with half of its
+    epochs has half of its rungs.
     """
 
     epochs: float = Field(0.0, ge=0, description="0 where a search does not choose among them")
@@ -369,7 +369,7 @@ class TrialBudget(Record):
     )
 
     def rungs_of(self, parameters: Mapping[str, Scalar]) -> int:
-        """How many rungs a trial with these parameters has: at least one, and at most all."""
+        """The number of rungs of a trial with these parameters, from 1 to ``rungs``."""
         epochs = parameters.get(EPOCHS)
         if epochs is None or not self.epochs:
             return self.rungs
@@ -379,8 +379,8 @@ class TrialBudget(Record):
 class Budget(TrialBudget):
     """The budget of a study: of a full trial, of all trials, and of the phases after them.
 
-    Confirmation is not part of ``trials``. ``phases`` are all that take time, in the order of a
-    run; ``sweep`` is their sum.
+    ``trials`` does not count confirmation runs. ``phases`` has the time of each phase, in the order
+    of a run; ``sweep`` is their sum.
     """
 
     trials: int
@@ -430,9 +430,9 @@ class Budget(TrialBudget):
 class ProposedTrial(Record):
     """A configuration that a feature proposes to try early.
 
-    ``parameters`` are values of searched parameters; the others have the plan's default. They are
-    also a prior of the search, which fades as trials end. ``record`` is what the feature wants to
-    find again in the plan.
+    ``parameters`` are values of searched parameters; other parameters have the plan's default. The
+    search also uses these values as a prior, which fades as trials end. ``record`` is data that the
+    feature reads back from the plan.
     """
 
     feature: str
@@ -453,13 +453,13 @@ class Answer(Record):
 
 
 class RunnerUp(Record):
-    """The recommended candidate against the next one.
+    """The second candidate (``strategy`` on ``model``), compared with the recommended one.
 
     Args:
-        probability: The probability that the recommended one has the higher quality.
-        points: The expected difference of their qualities.
-        turns_at: Points that a doubling of the time must cost for the other one to come first; None
-            if the recommended one is both better and faster.
+        probability: Probability that the recommended one has the higher quality.
+        points: Expected quality of the recommended one above this one.
+        turns_at: Points that a doubling of the time must cost for this one to come first; None if
+            the recommended one is both better and faster.
     """
 
     strategy: str
@@ -477,8 +477,8 @@ class RunnerUp(Record):
 class ModelOption(Record):
     """One of the models that were compared because the user named none.
 
-    ``strategies`` are those that fit, the recommended one first; without any, ``reason`` says why.
-    ``scores`` are published ones by the name of their measure.
+    ``strategies`` are those that fit, the recommended one first; if empty, ``reason`` says why.
+    ``scores`` are published scores, by measure.
     """
 
     model: str
@@ -495,7 +495,7 @@ class ModelOption(Record):
 
 
 class ModelChoice(Record):
-    """The models that were compared, and why one of them was taken.
+    """The models that were compared, and why one of them was chosen.
 
     ``measures`` explains the names of the scores.
     """
@@ -540,8 +540,8 @@ Origin = Literal["default", "user", "search"]
 class Configuration(Record):
     """The configuration of a trial: a candidate, and values of its parameters.
 
-    ``parameters`` holds every parameter whose condition holds, searched or not, with plain names.
-    One that is still to be tried may lack some, which then have the rule book's defaults.
+    ``parameters`` has every parameter whose condition holds, searched or not, by plain name. Before
+    the trial starts, some may be missing: they get the plan's defaults.
     """
 
     number: int = Field(
@@ -558,8 +558,8 @@ class Space(Record):
 
     Args:
         own_trials: The user's configurations, whose values may lie outside of the allowed ranges.
-        proposed: Configurations of features to try early, at most one a candidate.
-        facts: Where they are known, the loss of guessing prunes trials.
+        proposed: Configurations of features to try early, at most one per candidate.
+        facts: Facts from which the pruner computes the loss of guessing; may be None.
     """
 
     candidates: tuple[StrategySpace, ...]
@@ -608,7 +608,7 @@ class Plan(Space, Artifact):
         return self.budget.train_rows or self.facts.data.train_rows
 
     def candidate(self, strategy: str, model: str | None = None) -> Candidate:
-        """The candidate of that strategy (and model, where several compete).
+        """The candidate with this strategy; on any model if ``model`` is None.
 
         Raises:
             KeyError: The plan has no such candidate.
@@ -619,11 +619,10 @@ class Plan(Space, Artifact):
         raise KeyError(strategy)
 
     def of_base(self, model: str) -> Candidate:
-        """The candidate whose set-up loads a model's untrained base: quantised only if nothing else
-        fits."""
+        """The candidate whose set-up loads a model's untrained base, unquantised if that fits."""
         candidates = (each for each in self.candidates if each.model == model)
         return min(candidates, key=lambda each: (not each.fits, each.quantization is not None))
 
     def workers(self, search: SearchSpec) -> int:
-        """The workers of a run: as many as the user says, or as the plan has trials at once."""
+        """The number of workers of a run: the user's, or the plan's number of trials at once."""
         return search.workers or self.budget.trials_at_once

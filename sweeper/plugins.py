@@ -1,4 +1,4 @@
-"""Finds plug-ins such as strategies and tasks: a module of a folder each, or entry points."""
+"""Finds plug-ins, such as strategies and tasks, in modules of a package and in entry points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Plugin = TypeVar("Plugin")
 
 
 def entries(group: str) -> list[EntryPoint]:
-    """The entry points of a group, by name."""
+    """The entry points of a group, sorted by name."""
     installed = _entry_points()
     return sorted(installed.select(group=group), key=lambda entry: entry.name) if installed else []
 
@@ -28,7 +28,7 @@ def entries(group: str) -> list[EntryPoint]:
 def _entry_points() -> Any:
     """All entry points, or None if no installed package has plug-ins for sweeper.
 
-    They are read once. ``importlib.metadata`` takes 15 ms, and most machines have no plug-in.
+    Importing ``importlib.metadata`` takes 15 ms, and most machines have no plug-in.
     """
     if not any(_may_have_plugins(folder) for folder in sys.path):
         return None
@@ -38,7 +38,7 @@ def _entry_points() -> Any:
 
 
 def _may_have_plugins(entry: str) -> bool:
-    """Whether packages in an entry of ``sys.path`` may have plug-ins; archives may."""
+    """Whether packages in an entry of ``sys.path`` may have plug-ins; True for an archive."""
     folder = Path(entry)
     if not folder.is_dir():
         return folder.exists()
@@ -65,7 +65,7 @@ def find(package: ModuleType, kind: type[Plugin], group: str, name: str) -> type
 def find_all(
     package: ModuleType, kind: type[Plugin], group: str, only: str = ""
 ) -> dict[str, type[Plugin]]:
-    """Plug-ins by name: all, or that of the name ``only``; their modules are imported.
+    """Plug-ins by name: all, or the one named ``only``. Only their modules are imported.
 
     A plug-in is the class in a module of ``package`` whose ``name`` is the module's name.
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
 # Tokens of the Hugging Face hub and of GitHub, and keys with the common prefix "sk-".
 _TOKEN = re.compile(r"\b(hf_|api_org_|sk-|gh[oprsu]_|github_pat_)[A-Za-z0-9_-]{8,}")
-# Ends at the last "@" of a word. A number and a slash are a port and a path, which may have an "@".
+# Ends at the last "@" of a word. ":80/" begins a port and a path, and the path may have an "@".
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d{1,5}/)(?:[^\s\"'<>]+|[^/\s]+)@")
 _QUERY = re.compile(
     r"([?&][\w.-]*(?:password|passwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE
@@ -105,7 +105,7 @@ def _secret_rules() -> Iterator[_Rule]:
     yield _PASSWORD, r"\1:***@"
     yield _QUERY, r"\1***"
     yield _TOKEN, r"\1***"
-    # The longest first, as a value may begin with another.
+    # The longest first, as a secret may begin with another secret.
     if values := sorted(set(_secret_values()), key=len, reverse=True):
         yield re.compile("|".join(map(re.escape, values))), "***"
 

@@ -30,7 +30,7 @@ def table(name: str) -> Any:
 
 
 def part_of_table(name: str, key: str) -> dict[str, Any]:
-    """The entries of a table that have a key; other entries are not parsed."""
+    """The entries of a table that have a key; entries without it are not parsed."""
     text = (search_spaces() / name).read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
     selected = "".join(block for block in blocks if f"\n  {key}:" in block)

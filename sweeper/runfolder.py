@@ -13,7 +13,7 @@ runs/<name>/
     weights/                          adapter or full weights, head included
   bases/<id>/                         bases that features made, for the adapters trained on them
   evaluations/                        scores of base and trials on other tasks
-  test.json                           the record that the test split was opened
+  test.json                           the record of scoring the test split
   features/<name>/                    files of features
   findings.json trials.csv curves.csv report.html report.md report.json MODEL_CARD.md
   listeners/<feature>/                logs and files of processes that listen to the run
@@ -36,7 +36,7 @@ from pathlib import Path
 
 from sweeper.errors import RunError, near_match, os_problem
 
-# Tries for the lock: a check of ``held`` holds it for a moment, too.
+# Several tries for the lock, as a check of ``held`` takes it for a moment.
 _LOCK_TRIES, _LOCK_RETRY_SECONDS = 4, 0.05
 
 #: Names of files in the folder of a trial or of an attempt.
@@ -141,7 +141,7 @@ class RunFolder:
 
     @property
     def held(self) -> bool:
-        """Whether a command is running this sweep."""
+        """Whether a command holds the lock of this run."""
         try:
             handle = os.open(self.locked, os.O_RDONLY)
         except OSError:

@@ -53,7 +53,7 @@ _OTHER_TOOLS = {
 
 
 def _names(candidates: Callable[[], Iterable[str]], kind: str) -> tuple[Any, Any]:
-    """Pydantic metadata of a text that must be one of these names."""
+    """Pydantic metadata of a text that must be one of ``candidates``."""
 
     def check(name: str) -> str:
         if name not in (names := tuple(candidates())):
@@ -93,7 +93,7 @@ def _seconds(text: str) -> float:
 
 
 def _without_gib(text: str) -> str:
-    """The number of a memory size. The GB of GPUs are GiB."""
+    """A memory size without its unit. GPU vendors write GiB as GB."""
     return re.sub(r"(?<=[\d.])\s*Gi?B?\s*$", "", text, flags=re.IGNORECASE)
 
 
@@ -116,7 +116,7 @@ MAX_HELD_OUT_ROWS = 2500
 
 
 class _Keys(Record):
-    """Base of sections of ``sweep.yaml``: each key has a flag in its metadata and a docstring."""
+    """Base of sections of ``sweep.yaml``: keys have docstrings and may have flags (metadata)."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -242,13 +242,13 @@ class DataSpec(_Keys):
 
     @property
     def commits(self) -> dict[str, str]:
-        """Hub sources to their commits."""
+        """The revision of each source that has one, by its path."""
         pairs = [(source.path, source.revision) for source in self.sources]
         return {path: commit for path, commit in pairs if commit}
 
     @property
     def named(self) -> str | None:
-        """The data in messages: the path, or the paths of all sources."""
+        """The data in messages: its path, or its sources' paths; None without data."""
         return self.path or ", ".join(source.path for source in self.sources) or None
 
 
@@ -427,12 +427,12 @@ class ParameterSpec(_Keys):
 
     @property
     def ranged(self) -> bool:
-        """Whether it declares something about a range."""
+        """Whether ``low``, ``high``, ``log`` or ``step`` is declared."""
         return any(part is not None for part in (self.low, self.high, self.log, self.step))
 
     @property
     def values(self) -> tuple[Scalar, ...]:
-        """The declared values, without the lower end of a range."""
+        """The declared choices, upper end and default."""
         named = (*(self.choices or ()), self.high, self.default)
         return tuple(value for value in named if value is not None)
 
@@ -474,7 +474,7 @@ def _as_mapping(given: Any) -> Any:
 
 
 def _with_module_lists(items: Any) -> Any:
-    """Parameters in which a list of modules, unless it is a list of choices, is one value."""
+    """Parameters in which a list of module names is one value; lists of choices stay."""
     names = TARGETS.keys()
     for name in MODULE_PARAMETERS if isinstance(items, Mapping) else ():
         value = items.get(name)
@@ -498,7 +498,7 @@ Declared = dict[
     Annotated[dict[str, _Form], Field(min_length=1), BeforeValidator(_with_module_lists)],
 ]
 
-# Its fields depend on the installed features.
+# The fields of ``FeatureOptions`` depend on the installed features.
 if TYPE_CHECKING:
     FeatureOptions = AllOptions
 else:
@@ -510,15 +510,15 @@ class Places:
     """The source of each value of a spec. It is ignored when specs are compared.
 
     Args:
-        of: The path of a key to a text such as ``sweep.yaml:12 search.trials``.
-        moved: Absolute paths to the relative ones in a run's file that is read elsewhere.
+        of: Function from the path of a key to a text such as ``sweep.yaml:12 search.trials``.
+        moved: Absolute to relative paths of a run's file that is read from another folder.
     """
 
     of: Callable[[tuple[str | int, ...]], str] | None = field(default=None, compare=False)
     moved: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def typed(self, path: str) -> str:
-        """A path as it is in the run's file."""
+        """A path as the run's file has it."""
         return self.moved.get(path, path)
 
     def where(self, path: tuple[str | int, ...]) -> str:
@@ -587,11 +587,11 @@ class Spec(_Keys, Artifact):
 
     @property
     def places(self) -> Places:
-        """The sources of its values."""
+        """The sources of the spec's values."""
         return self._places
 
     def given_at(self, places: Places) -> Self:
-        """A copy with the sources of its values."""
+        """A copy with these sources of its values."""
         same = self.model_copy()
         same._places = places
         return same
@@ -601,7 +601,7 @@ class Spec(_Keys, Artifact):
         return any(parameter in items for items in self.parameters.values())
 
     def declared(self, strategy: str) -> dict[str, tuple[ParameterSpec, tuple[str, ...]]]:
-        """Parameter to its declaration and path, for a strategy, including those for ``all``."""
+        """A strategy's declarations, or else those for ``all``, with paths, by parameter."""
         declarations: dict[str, tuple[ParameterSpec, tuple[str, ...]]] = {}
         for key in (EVERY_STRATEGY, strategy):
             for name, declaration in self.parameters.get(key, {}).items():

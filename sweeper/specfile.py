@@ -59,13 +59,13 @@ def resolve(
     """Read the file, override its values by the flags, and validate the result.
 
     Args:
-        flags: The path of a key in the spec to the value of its flag; flags take precedence.
+        flags: Values of flags by the path of their key in the spec; they take precedence.
         file: A ``sweep.yaml``, or its keys and values, which are modified.
         needs_model: Whether a missing model is an error.
 
     Raises:
         OtherVersion: Another version of sweeper wrote the file.
-        SpecError: Has all problems of file and flags.
+        SpecError: File or flags are wrong; has all problems.
     """
     document = _read(file) if isinstance(file, Path) else Document("sweep.yaml", file or {})
     problems = list(document.problems)
@@ -157,7 +157,7 @@ def _with_position(problem: Problem, spec: Spec) -> Problem:
 
 
 def _position(where: str, spec: Spec) -> str:
-    """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value of the file."""
+    """The source of a key or flag; ``FILE:LINE KEY: VALUE`` for a value; else ``where``."""
     flags = {flag: path for path, flag in FLAGS.items()}
     path = flags.get(where) or tuple(where.split("."))
     if where in flags or path[0] in _SECTIONS:
@@ -272,9 +272,8 @@ def with_set_items(
 def to_yaml(spec: Spec) -> str:
     """The complete spec as ``sweep.yaml``, in the order of its fields.
 
-    Features with default options only are left out. Paths are as in the run's file. Passwords are
-    removed from URLs: drivers find them in the environment or in their own files, such as
-    ``PGPASSWORD`` and ``~/.pgpass``.
+    Features with only default options are left out. Paths are as in the run's file. Passwords are
+    removed from URLs: drivers find them elsewhere, such as in ``PGPASSWORD`` or ``~/.pgpass``.
     """
     fields = parts.without_passwords(spec).model_dump(mode="json")
     used = {name for name, options in spec.features if options != type(options)()}
@@ -313,7 +312,7 @@ def _add_folder(data: dict[str, Any], file: Path | None) -> None:
 def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Make relative paths in a run's own ``sweep.yaml`` absolute, if it is read from elsewhere.
 
-    They are relative to the folder that contains ``runs/NAME``. Returns new paths to old ones.
+    They are relative to the folder that contains ``runs/NAME``. Returns old paths by new ones.
     """
     start_folder = file.absolute().parents[2:3]
     if (

@@ -30,10 +30,10 @@ FailureKind = Literal[
 
 
 class TrialConfig(Artifact, Configuration):
-    """All that a worker must know to train one trial, and to train it again the same way.
+    """All that a worker needs to train one trial reproducibly.
 
-    A confirmation run is the same configuration with another ``seed``; a training on a part of the
-    rows has ``train_rows`` as well, which are the first ones in the order of its seed.
+    A confirmation run is the same configuration with another ``seed``. A training on a part of the
+    rows uses the first ``train_rows`` rows in the order of its seed.
     """
 
     number: int
@@ -54,7 +54,7 @@ class TrialConfig(Artifact, Configuration):
         return self.model_copy(update={"setup": self.setup.model_copy(update=changes)})
 
 
-# How much items differ is told from the first so many of them, rounded to so many digits.
+# Number of first items whose costs are stored one by one, and their significant digits.
 MAX_ITEMS, ITEM_DIGITS = 256, 4
 
 
@@ -79,8 +79,8 @@ class FirstItems(Record):
         """The summary of these items' costs, in the order in which every trial is scored.
 
         Args:
-            costs: One or more costs; the losses if these are what is minimised.
-            of: The number of items that the end of a trial is scored on.
+            costs: One or more costs, such as losses.
+            of: Number of items that the end of a trial is scored on.
             weights: Weights of the items in the mean; equal if None.
         """
         shares = weights if weights is not None else [1.0] * len(costs)
@@ -97,7 +97,7 @@ GENERAL = "general"
 class Measure(Record):
     """A figure of a trial besides its losses and metrics, used by features and limits.
 
-    Its items, where they are known, are in ``MEASURE_ITEMS``.
+    Values of single items, if known, are in the file ``MEASURE_ITEMS``.
     """
 
     title: str = Field(description="of its change, or of its value where the base has none")
@@ -107,17 +107,17 @@ class Measure(Record):
 
     @property
     def change(self) -> float:
-        """The difference to the base's value."""
+        """The difference from the base's value; the value if the base has none."""
         return self.value - (self.base or 0.0)
 
 
 MEASURE_ITEMS = "measures.json"
-"""The file beside a result with the items of its measures: name -> ``{"values": [...],
+"""The file beside a result with the items of its measures, by name: ``{"values": [...],
 "base_values": [...], "weights": [...]}``."""
 
 
 class WorkDone(Record):
-    """The work of a training up to a rung, or its end. Seconds count from its start.
+    """The work of a training from its start to a rung or to its end.
 
     ``metrics`` are the task's (``accuracy``, ``macro_f1``, ...) on validation.
     """
@@ -138,9 +138,9 @@ class WorkDone(Record):
 class RungReport(Artifact, WorkDone):
     """The report of a trial at one rung: one line of ``rungs.jsonl``.
 
-    ``validation_loss`` is nats per class decision (classification) or per token of the reference
-    answer (text), and bits per byte of it where several base models compete, over the same
-    ``items`` in every trial. ``train_loss`` is the mean since the last rung.
+    ``validation_loss`` is in nats per class decision (classification) or per token of the reference
+    answer (text); in bits per byte of the answer if several base models compete. At each
+    rung, all trials are scored on the same items. ``train_loss`` is the mean since the last rung.
     """
 
     rung: int
@@ -161,7 +161,7 @@ class RungReport(Artifact, WorkDone):
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
-        """The reports in a ``rungs.jsonl``; lines that were cut off or damaged are left out."""
+        """The reports in a ``rungs.jsonl``, without damaged lines; empty if it cannot be read."""
         reports: list[RungReport] = []
         with suppress(OSError):
             for line in read_text(path, errors="replace").split("\n"):
@@ -175,7 +175,7 @@ class BaseRef(Record):
 
     Args:
         folder: The name of its folder in the cache, and in runs with adapters that need it.
-        state: A name for the content of the folder.
+        state: A digest of the folder's content.
     """
 
     folder: str
@@ -212,8 +212,8 @@ class EncodingNote(Record):
     """A change to some of a split's examples when they became tokens.
 
     ``shortened``: the prompt lost its beginning. ``cut``: a text without answer lost its end.
-    ``dropped``: the answer alone is too long, so that nothing of the example is used.
-    ``rewritten``: the chat template rewrites earlier answers, which are not trained on then.
+    ``dropped``: the example is not used, as its answer alone is too long.
+    ``rewritten``: the chat template rewrites earlier answers, which are then not trained on.
     ``divided``: a text without answer became several items, which hold all of it.
     """
 
@@ -245,7 +245,7 @@ class Seen(Record):
 
 
 class TrialOutcome(WorkDone):
-    """How a trial ended, as its result and the tables of reports have it."""
+    """How a trial ended: the fields that its result and report tables share."""
 
     failure: Failure | None = None
     pruned_at_rung: int | None = None
@@ -285,7 +285,7 @@ class TrialOutcome(WorkDone):
 
 
 class TrialResult(Artifact, TrialOutcome):
-    """How one trial (or one seed of a confirmation) ended.
+    """How one trial (or confirmation run) ended.
 
     ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
     trial has none. ``item_losses`` names a file beside this one with one validation loss per item,
@@ -337,8 +337,8 @@ class AttemptEnd(Artifact):
 
     ``superseded``: another worker had taken the trial over. ``refused``: an error of the user's
     code or data, which the next attempt would meet too. ``damaged``: its last file could not
-    be read, and the work was done again. ``out-of-memory``: the system killed its worker; what a
-    worker itself notices is no end of an attempt.
+    be read, and the work was done again. ``out-of-memory``: the system killed its worker; a worker
+    that notices the shortage itself writes a result.
     """
 
     kind: AttemptEndKind
@@ -350,8 +350,8 @@ class AttemptEnd(Artifact):
 class BaselineResult(Artifact):
     """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
 
-    Test figures are None until the seal of the test split was opened. ``item_losses`` are those of
-    the validation items in their order, ``item_weights`` what each of them counts.
+    Test figures are None while the test split is sealed. ``item_losses`` has the loss of each
+    validation item in item order, ``item_weights`` the items' weights.
     """
 
     name: str
@@ -371,13 +371,14 @@ class BaselineResult(Artifact):
 
 
 class GeneratedAnswers(Record):
-    """What a model wrote to the first ``items`` test items, compared with the references.
+    """What a model answered to the first ``items`` test items, compared with the references.
 
     ``metrics``: ``bleu`` and ``chrf`` (0 to 100), ``rouge1``, ``rouge2``, ``rougeL`` and
     ``exact_match`` (0 to 1), ``pass@k`` where code was run. No answer is longer than
-    ``most_tokens``. ``greedy_seconds`` are those of the first answer to each item. ``said`` holds
-    the answers to the first items by their places in the split, shortened. ``places`` are those of
-    all items, and ``item_metrics`` one number for each of them, whose mean is the metric.
+    ``most_tokens``. ``greedy_seconds`` is the time of one greedy answer to each item. ``said``
+    has the first items' answers, shortened, by the item's index in the split. ``places`` are the
+    indices of all answered items; ``item_metrics`` has one number for each, whose mean is the
+    metric.
     """
 
     items: int
@@ -401,13 +402,12 @@ class ItemText(Record):
 class TestScore(Artifact):
     """What one model scored on the sealed test split.
 
-    ``trial`` is None for a baseline. ``item_scores`` holds the task's headline score of every
-    test item (1 or 0 for accuracy) in item order, so that models are compared item by item;
-    ``item_weights`` what each of them counts in the loss. An item with weight 0 was not scored: it
-    counts nowhere, and its figures mean nothing. ``confusion`` holds (true class,
-    predicted class, items) of every pair that occurred, as places among the sorted class names;
-    ``predicted`` the predicted class of every item, ``confidence`` its probability. ``texts`` are
-    those of some items, by their places.
+    ``trial`` is None for a baseline. ``item_scores`` has the task's headline score of every
+    test item (1 or 0 for accuracy) in item order, ``item_weights`` the items' weights in the loss.
+    An item with weight 0 was not scored: its figures mean nothing. ``confusion`` has (true class,
+    predicted class, number of items) for every pair that occurred, with classes as indices of the
+    sorted class names; ``predicted`` the predicted class of every item, ``confidence`` its
+    probability. ``texts`` has the texts of some items, by index.
     """
 
     __test__ = False
@@ -431,10 +431,10 @@ class TestScore(Artifact):
 
 
 class TestSeal(Artifact):
-    """The one opening of the test split: what was to be scored, fixed before, and the scores.
+    """The only scoring of the test split: the models to score, fixed beforehand, and the scores.
 
     ``order`` lists the finalists (trial numbers), best first, as validation and the cost
-    tie-break ordered them. A resume finishes an interrupted opening and can do nothing else.
+    tie-break ordered them. A resumed run can only finish an interrupted scoring.
     """
 
     __test__ = False

@@ -53,7 +53,7 @@ def setting(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as text, with a suitable unit.
+    """Seconds as text, with a suitable unit; a dash if None.
 
     >>> duration(42), duration(600), duration(9000), duration(0.31)
     ('42 s', '10 min', '2.5 h', '0.3 s')
@@ -137,7 +137,7 @@ def plural(count: int, noun: str, many: str = "") -> str:
 
 
 def epochs(count: float) -> str:
-    """A number of epochs to a tenth, and parts of one to two digits.
+    """A number of epochs, to a tenth; below one epoch, with two significant digits.
 
     >>> epochs(3.0), epochs(3.34), epochs(0.75)
     ('3', '3.3', '0.75')

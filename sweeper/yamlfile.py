@@ -21,7 +21,7 @@ from sweeper.textfile import read_text
 
 Path_ = tuple[str | int, ...]
 WhereIs = Callable[[Path_], str]
-"""From the path of a value to ``file:line key``."""
+"""Maps the path of a value to ``file:line key``."""
 
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -58,7 +58,7 @@ class Document:
         lines: The path of a value, such as ``("data", "path")``, to its 1-based line.
         problems: Duplicate keys and refused tags.
         included: The path of a value from another file to that file and the path in it.
-        values: Number of values, with each use of an alias.
+        values: Number of values; each use of an alias counts.
     """
 
     name: str
@@ -263,7 +263,7 @@ def checked(
     """The value at a path of a document as ``kind``; None if it is invalid.
 
     Args:
-        problems: All problems are appended, with file, line and nearest known key.
+        problems: List to append all problems to, with file, line and nearest known key.
     """
     data = document.data
     for part in path:
@@ -284,7 +284,7 @@ def problem_of(
     Args:
         item: The error.
         data: The validated value.
-        where_is: Makes ``file:line key`` of the path of a value.
+        where_is: Function from the path of a value to ``file:line key``.
         base: The path of ``data`` in the document.
     """
     loc, context = item["loc"], item.get("ctx", {})

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class Block:
-    """A part of a section; its template has the name of its class."""
+    """A part of a section. ``kind`` names its template."""
 
     kind: ClassVar[str]
 
@@ -38,8 +38,8 @@ class Column(Generic[Item]):
     """A table column.
 
     Args:
-        cell: Returns the text or the cell of an item.
-        pointer: The item's field as the end of a JSON pointer.
+        cell: Function from an item to its text or cell.
+        pointer: End of a JSON pointer to the item's field.
         unit: Shown in the header.
     """
 
@@ -54,7 +54,7 @@ class Column(Generic[Item]):
     def of(
         cls, title: str, pointer: str, text: Callable[[Any], Cell | str] = str, unit: str = ""
     ) -> Column[Any]:
-        """The column of a field; a dash if it is None.
+        """The column of a field; a dash where it is None.
 
         Args:
             pointer: The path of the field, such as ``/failure/kind``: attributes and keys.
@@ -112,7 +112,7 @@ class Table(Block):
         Args:
             name: The table's id on the page.
             items: JSON pointers and the items there (see ``with_pointers``).
-            trial: Returns the trial of an item.
+            trial: Function from an item to its trial number, or None.
         """
         rows = []
         for pointer, item in items:
@@ -141,7 +141,7 @@ class Folded(Block):
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A strategy with its style, or another symbol of a chart."""
+    """A strategy's style, or another symbol of a chart, with its meaning."""
 
     label: str
     css: str
@@ -169,7 +169,7 @@ class Figure(Block):
     """A figure: the finding, the charts, then the same numbers as tables.
 
     Args:
-        options: Name and chart of further panels, of which the reader chooses one.
+        options: Names and charts of alternative panels, of which the reader chooses one.
     """
 
     id: str
@@ -183,7 +183,7 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Empty(Block):
-    """A part without numbers: the reason, and the command that computes them."""
+    """A part without numbers: the reason (id and text), and the command that computes them."""
 
     reason: str
     text: str
@@ -250,7 +250,7 @@ class FactList(Block):
 
 @dataclass(frozen=True)
 class VerdictCard(Block):
-    """The verdict: sentence, forest plot, three figures, next step and limits.
+    """The verdict: sentence, forest plot, headline figures, next step and limits.
 
     ``lead`` is the beginning of the sentence; ``because`` are the decisive sentences of sections.
     """

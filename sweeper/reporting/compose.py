@@ -36,10 +36,10 @@ class _SectionResult:
 def report_of(folder: RunFolder, no_charts: str = "", *, texts: bool = True) -> Report:
     """The report of a run in any state.
 
-    The same files give the same report: draws are seeded, and only the folder is read.
+    The same files give the same report: random draws are seeded, and only the folder is read.
 
     Args:
-        no_charts: The reason to leave out charts; empty to draw them.
+        no_charts: Reason to leave out charts; empty to draw them.
         texts: Whether the report may show rows and answers.
 
     Raises:

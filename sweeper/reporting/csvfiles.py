@@ -15,7 +15,7 @@ from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _MAPPINGS = ("features", "parameters", "metrics", "measures", "seen", "validation_by_source")
-# Fields of a trial that are not one column of the same name: their columns with paths.
+# Fields of a trial whose columns have other names: each column with its path.
 _RENAMED_FIELDS: dict[str, dict[str, str]] = {
     "number": {"trial": "number"},
     "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},

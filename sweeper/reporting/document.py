@@ -1,7 +1,7 @@
 """The types of ``report.json``, from which the page is rendered.
 
-It holds the findings and the part of the plan that the page shows, so that a report can be rendered
-again without the run folder.
+It holds the findings and the shown part of the plan, so that a report can be rendered without the
+run folder.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Report(Artifact):
 
 
 def plan_for_report(plan: Plan) -> PlanShown:
-    """The part of a plan that a report shows. Strategies are named by pair if models compete."""
+    """The part of a plan that a report shows; strategies are ``lora@model`` if models compete."""
     plan = by_pair(plan)
     facts, data = plan.facts, plan.facts.data
     return PlanShown.taken_from(

@@ -86,7 +86,7 @@ UNKNOWN = "[More Information Needed]"  # as in the Hugging Face Hub's template
 
 
 def model_card(report: Report) -> str:
-    """The draft, or a note that no trial has completed."""
+    """The draft of a model card, or a note that no trial has completed."""
     findings = report.findings
     row = recommended_trial(report)
     name = plain(findings.run.name)

@@ -157,7 +157,7 @@ def sections() -> tuple[ModuleType, ...]:
 
 
 def in_order(modules: list[ModuleType]) -> tuple[ModuleType, ...]:
-    """Sections in their order.
+    """Modules of sections, in the order of their headings.
 
     Raises:
         ValueError: Two sections have the same order or id.

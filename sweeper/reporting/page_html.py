@@ -39,7 +39,7 @@ def stylesheet() -> str:
 
 
 def light_colors() -> dict[str, str]:
-    """Variable name to colour, for the light theme."""
+    """The colours of the light theme, by the name of their CSS variable."""
     theme = stylesheet().partition("}")[0]
     return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", theme))
 
@@ -52,7 +52,7 @@ def one_file(template: Path, style: str, script: str, **values: object) -> str:
     """A template as one HTML file, with style and script.
 
     Args:
-        template: Uses ``policy``, ``style``, ``script`` and the names in ``values``.
+        template: A template with ``policy``, ``style``, ``script`` and the names in ``values``.
     """
     own = {"policy": policy(style, script), "style": Markup(style), "script": Markup(script)}
     return _environment(template.parent).get_template(template.name).render(**own, **values)
@@ -95,7 +95,7 @@ def _escaped(value: object) -> object:
 
 
 def _unshortened(text: str) -> Markup:
-    """A text to copy, which is not shortened."""
+    """A text to copy: escaped, but not shortened."""
     return escape(visible(text))
 
 

@@ -1,4 +1,4 @@
-"""The style of a strategy: colour, shape and dash, so that it is not told by colour alone.
+"""The style of a strategy: colour, shape and dash, so that colour alone never distinguishes it.
 
 A strategy's file chooses among six colours, which differ under three types of colour blindness, and
 a neutral one. The stylesheet has their values for both themes, and the symbol of every shape.

@@ -1,4 +1,4 @@
-"""Parts that sections share: texts of parameters and intervals, names of time and memory."""
+"""Parts that sections share: texts of numbers, parameters and limits, and common blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def strategy_cell(strategy: str) -> Cell:
 
 
 def number_text(value: float | None) -> str:
-    """A number with three significant digits."""
+    """A number with three significant digits; a dash if None."""
     return words.minus(units.number(value))
 
 
@@ -103,7 +103,7 @@ def searched_parameters(report: Report, strategy: str) -> frozenset[str]:
 
 
 def time_name(report: Report) -> str:
-    """The name of training time."""
+    """The unit of training time."""
     return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
 
 

@@ -42,7 +42,7 @@ def write_report(run: RunFolder, report: Report) -> Report:
 
 
 def _write_forest(run: RunFolder, report: Report) -> None:
-    """``forest.svg`` and ``forest.png``, the plot of the verdict for slides and pull requests."""
+    """Write ``forest.svg`` and ``forest.png``, the verdict's plot for slides and pull requests."""
     lead = report.findings.verdict.answer
     plot = forest(scoreboard(report.findings), lead)
     if plot is None or report.no_charts:

@@ -22,14 +22,13 @@ _MIN_COST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Cost:
-    """A horizontal axis.
-
+    """A cost of trials and baselines, as a horizontal axis.
 
     Args:
         title: Title of the axis.
         name: Short name of the cost.
-        values: Trial number to its cost.
-        baselines: Name of a baseline to its cost.
+        values: Costs by trial number.
+        baselines: Costs by name of a baseline.
     """
 
     title: str
@@ -55,7 +54,7 @@ def measure_cost(measured: MeasuredTrials) -> Cost:
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:
-    """The objective against a cost. Large: best of a strategy; filled: on the Pareto front."""
+    """The objective against a cost. The best of a strategy is large, the Pareto front is filled."""
     trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
     if not trials:
         return None

@@ -1,4 +1,4 @@
-"""From Altair charts to SVG for a page: one theme for all charts, colours as CSS variables.
+"""Turns Altair charts into SVG for a page, with one theme and with colours as CSS variables.
 
 Invisible elements of Vega's SVG are removed, coordinates are rounded to one decimal, and a mark's
 description, which holds a trial number, becomes ``data-trial``. The SVG has no style attribute, id
@@ -89,7 +89,7 @@ class Sheet:
         return alt.Chart(alt.NamedData(name=name))
 
     def spec(self, chart: Any) -> dict[str, Any]:
-        # Tests check the specs against the schema: that would take longer than rendering here.
+        # Only tests check specs against the schema: it takes longer than rendering.
         spec: dict[str, Any] = escape_spec(chart.configure(**_THEME).to_dict(validate=False))
         return {**spec, "datasets": self._rows}
 
@@ -249,7 +249,7 @@ def inside(rows: Sequence[dict[str, Any]], scale: Scale) -> list[dict[str, Any]]
 
 
 def clipped(rows: Rows, scale: Scale) -> list[dict[str, Any]]:
-    """The rows with ``y`` clipped to the axis: dropping them instead would change medians."""
+    """The rows with ``y`` clipped to the axis; to drop rows instead would change medians."""
     return [{**row, "y": scale.clip(row["y"])} for row in rows]
 
 

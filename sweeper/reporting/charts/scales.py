@@ -125,9 +125,9 @@ def fit(values: Sequence[float], log: bool | None = None, pad: float = _PAD) -> 
 def focus(values: Sequence[float], *, higher_is_better: bool = False) -> Scale:
     """A scale for most of these values: the worst may be outside.
 
-    Outside are losses more than three interquartile ranges above the third quartile (Tukey 1977,
-    "far out"), measured on an axis of all values, if the other values would fill less than half of
-    this axis. With ``higher_is_better``, low values are left out instead.
+    Values are outside if, on an axis of all values, they lie more than three interquartile ranges
+    above the third quartile (Tukey 1977, "far out") and the other values would fill less than half
+    of that axis. With ``higher_is_better``, low values are outside instead.
 
     >>> scale = focus([0.10, 0.11, 0.12, 0.13, 0.14, 5.0])
     >>> round(scale.low, 3), round(scale.high, 3)

@@ -29,7 +29,7 @@ _SHARES = ("precision", "recall", "F1")
 
 
 class ClassRow(Record):
-    """One class on the test split. Precision, recall and F1 are None without items."""
+    """One class on the test split. A share is None if its denominator is 0."""
 
     label: str
     rows: int = Field(description="of the class, over all splits")

@@ -71,7 +71,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
-    """Default against best of each strategy."""
+    """Each strategy's default, compared with its best trial."""
     pairs = default_best_comparisons(run)
     return Figures(gains=tuple(_gain(run, strategy, pairs) for strategy in strategies_of(run)))
 
@@ -177,7 +177,7 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
 
 
 def _enough(gain: SearchGain, findings: Findings) -> str:
-    """That the search gained nothing, and why its trial is recommended all the same."""
+    """A sentence that the default is enough, and why the search's trial may be recommended."""
     decided = findings.verdict
     if decided.recommended_baseline or decided.recommended_trial != gain.best_trial:
         return " The default would have been enough."
@@ -289,7 +289,7 @@ def slope(figures: Figures, findings: Findings, description: str) -> Drawing | N
 
 
 def _ends(gain: SearchGain) -> list[tuple[float, Interval, int | None]]:
-    """(0 or 1, value, trial) of the default and of the best."""
+    """(x, value, trial number) of the default (x = 0) and of the best (x = 1)."""
     ends = [(0.0, gain.default, gain.default_trial), (1.0, gain.best, gain.best_trial)]
     return [(x, interval, trial) for x, interval, trial in ends if interval is not None]
 

@@ -50,7 +50,7 @@ HEADING = Heading(60, "curves", "Curves")
 
 
 class Figures(Record):
-    """What pruning saved and when, and the number of items that rungs are scored on."""
+    """The time that pruning saved, its median step, and the number of items at a rung."""
 
     saved_seconds: float | None = Field(
         None, description="training time that pruned trials did not use"
@@ -265,7 +265,7 @@ def curves(findings: Findings, description: str) -> Drawing | None:
 
 
 def curve_scale(findings: Findings) -> Scale | None:
-    """The vertical axis: validation losses of all trials but those that end far above the rest.
+    """The vertical axis of all trials but those that end far above the rest; None without losses.
 
     Training losses may be outside.
     """
@@ -292,7 +292,7 @@ Point = tuple[float, float | None]
 
 
 def cut(points: Sequence[Point], scale: Scale) -> list[Point]:
-    """A line without its parts outside of the axis; it ends where it meets an edge.
+    """A line without its parts outside of the axis; it ends at the edge, or where y is None.
 
     >>> cut([(0, 8.0), (1, 0.0)], Scale(0.0, 4.0, log=False))
     [(0.5, 4.0), (1, 0.0)]

@@ -2,7 +2,7 @@
 
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
 range of values whose trials cannot be told apart from the strategy's best on the same items. Pairs
-of trials that the cost section compares have the same outcome here. A trial beyond a limit is the
+of trials have the same outcome as in the cost section. A trial beyond a limit is the
 best only if no trial is within it.
 """
 
@@ -92,7 +92,7 @@ class ParameterFinding(Record):
 
 
 class EffectFinding(Gain):
-    """A trial with a feature that a parameter switches on, against one without, on validation."""
+    """A trial with a parameter on, compared on validation with a trial in which it is off."""
 
     strategy: str
     parameter: str
@@ -102,7 +102,7 @@ class EffectFinding(Gain):
 
 
 class Figures(Record):
-    """Findings of all searched parameters by strategy, and effects of those with an off value."""
+    """Findings of all searched parameters, and effects of parameters with an off value."""
 
     parameters: tuple[ParameterFinding, ...]
     effects: tuple[EffectFinding, ...] = ()
@@ -110,7 +110,7 @@ class Figures(Record):
 
 
 def effect_findings(run: RunFiles) -> tuple[EffectFinding, ...]:
-    """The effect of each parameter with an off value, for strategies with trials of both kinds."""
+    """The effect of each parameter with an off value, if a strategy has trials of both kinds."""
     pairs = {name: off_pairs(run, name) for name in off_values(run)}
     # Pairs that the cost section compares are not compared again.
     compared = compare_pairs(
@@ -212,7 +212,7 @@ def _finding(
 
 
 def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
-    """Whether the interval of a trial's paired difference from the best trial contains zero.
+    """Whether a trial is not clearly worse than the best on the same items; False if unknown.
 
     Pairs that are not in ``pairs`` get a t interval over the items of one training each: a
     bootstrap for 500 trials would take too long.
@@ -234,7 +234,7 @@ def _tied(trial: TrialFiles, best: TrialFiles, pairs: ComparedPairs) -> bool:
 
 
 def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
-    """The bound of the allowed range that the best value is near (``EDGE_SHARE``); None if none.
+    """The bound of the allowed range that the best value is near (``EDGE_SHARE``), if any.
 
     A lower bound of 0 does not count: no parameter can be smaller.
     """
@@ -258,8 +258,8 @@ def importances(
 
     Args:
         rows: The configuration of each trial; may lack parameters.
-        losses: The validation loss of each trial.
-        parameters: Parameter name to whether its scale is logarithmic.
+        losses: The cost of each trial; lower is better.
+        parameters: Whether the scale is logarithmic, by parameter.
 
     Returns:
         Shares that add up to one; empty if no parameter varied.
@@ -353,7 +353,7 @@ def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The answer for the strategy with most trials; empty with few trials."""
+    """The answer for the strategy with most trials; with few trials, effects, if any."""
     answers = [*_drawn_strategies(figures)]
     if not answers:
         many = any(p.trials >= MIN_TRIALS for p in figures.parameters)

@@ -18,7 +18,7 @@ HEADING = Heading(150, "rules", "Reasons of the plan")
 
 @dataclass(frozen=True)
 class _AppliedRule:
-    """A rule and the strategy that it applied to; empty for warnings and cautions."""
+    """A rule and its strategy, which is empty for warnings and cautions."""
 
     reason: Reason
     strategy: str = ""

@@ -62,8 +62,8 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     LoRA stands for the plan's first strategy with low-rank updates on a base that is not quantised,
     full fine-tuning for the first that trains the base. Their best trials are compared on the test
     split if both were scored there, else on validation. If the metric is a loss, quality is the
-    decrease from the untrained model's loss. None without that loss on the same items, with few
-    items, or if one of the trials has only one seed.
+    decrease from the untrained model's loss. Returns None without that loss on the same items,
+    with few items, or if one of the trials has only one seed.
     """
     planned = [traits for item in run.plan.candidates if (traits := find(item.strategy))]
     if run.plan.objective.function:
@@ -120,8 +120,8 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
 def _share_bounds(metric: Metric, full_scores: Scores, floor: Scores | None) -> Bounds:
     """The lowest and highest possible share of quality; the highest is that of a perfect model.
 
-    For an accuracy of 80% the highest is 125%. For a loss it is that of a loss of 0. A loss above
-    the untrained model's is a negative share.
+    For an accuracy of 80% the highest is 125%. For a loss it is the share at a loss of 0. A loss
+    above the untrained model's is a negative share.
     """
     if floor is None:
         low, high = score_bounds(metric)
