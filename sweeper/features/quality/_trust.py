@@ -48,8 +48,8 @@ MIN_CONFIDENCE = 0.5
 """Lowest probability of the other label for a label to be suspected."""
 
 MIN_CONFIDENCE_TO_REPLACE = 0.95
-"""Lowest probability of a label that replaces a suspected one. The trust must also be below a third of
-the bound: by the probability alone, 89% of the labels that are written in snips7 are right if 5%
+"""Lowest probability of a label that replaces a suspected one. The trust must also be below a third
+of the bound: by the probability alone, 89% of the labels that are written in snips7 are right if 5%
 were wrong."""
 
 RANDOM_SHARE = 0.2
