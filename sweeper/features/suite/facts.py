@@ -235,7 +235,10 @@ def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
 
 
 def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | None:
-    """Forward passes for an item: one per choice if any has several tokens, else one; None if unknown."""
+    """Forward passes for an item: one, or one per choice if any is longer than a token.
+
+    None if the choices are not known.
+    """
     if kind != "multiple_choice":
         return 1
     choices = config.get("doc_to_choice")
