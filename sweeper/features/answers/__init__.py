@@ -1,1 +1,1 @@
-"""Saved answers of a model elsewhere, as a baseline that a study compares its trials with."""
+"""Compares the trials of a study with saved answers of models elsewhere, as baselines."""

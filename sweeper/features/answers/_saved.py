@@ -1,4 +1,4 @@
-"""Saved answers, matched with rows by the content of their prompts, and the prompts to answer."""
+"""Reads saved answers, matches them with rows by prompt, and makes requests for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweeper.spec import DataSpec, Spec
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 _KEY_FIELD = "custom_id"
-"""The name of a request in a file of OpenAI's Batch API; here the key of its prompt."""
+"""The field of a request's name in files of OpenAI's Batch API; here the key of its prompt."""
 
 
 class SavedAnswers(Record):
@@ -26,7 +26,7 @@ class SavedAnswers(Record):
     Args:
         name: Name of the model's files in a run.
         title: Name of the model in reports.
-        sha256: Digest of the answers.
+        sha256: Digest of the answers; empty before ``checked``.
     """
 
     name: str
@@ -68,7 +68,7 @@ class SavedAnswers(Record):
         return [answers[example.key] for split in splits for example in dataset.splits[split]]
 
     def checked(self, dataset: Dataset, spec: Spec) -> SavedAnswers:
-        """The same with the digest of its answers, after a check that none is missing.
+        """A copy with the digest of its answers, after a check that none is missing.
 
         Raises:
             DataError: See ``answers_for``.
@@ -79,7 +79,7 @@ class SavedAnswers(Record):
 
 
 def _read(path: str, spec: Spec) -> Mapping[str, str]:
-    """Each answer by the key of its prompt.
+    """The answers by the keys of their prompts.
 
     The file is the output of OpenAI's Batch API for the file of ``sweeper data prompts``, or
     has the rows of the data with the model's answers in place of their own.
@@ -87,7 +87,7 @@ def _read(path: str, spec: Spec) -> Mapping[str, str]:
     Raises:
         DataError: The file cannot be read, or has several answers to one prompt.
     """
-    # Not at the top: every plan loads this module, and only one with answers reads rows here.
+    # Not at the top: every plan loads this module, but only plans with answers read rows here.
     from sweeper.data.reading.layout import SplitFiles
     from sweeper.data.reading.read import read
     from sweeper.data.rows import read_rows
@@ -131,7 +131,7 @@ def _batch_answer(fields: Mapping[str, object]) -> str | None:
 
 
 class PromptsFile(Record):
-    """A file with prompts: the number of prompts, and the rows of each split."""
+    """A file with prompts: the number of prompts, and the number of rows by split."""
 
     output: str
     prompts: int
@@ -139,7 +139,7 @@ class PromptsFile(Record):
 
 
 def prompts(dataset: Dataset, model: str) -> Iterator[dict[str, object]]:
-    """A request of the Batch API for each prompt of validation and test, without its answer."""
+    """A request of the Batch API for each different prompt of validation and test."""
     written_keys: set[str] = set()
     for example in (example for split in HELD_OUT for example in dataset.splits[split]):
         if example.key in written_keys:

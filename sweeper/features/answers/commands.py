@@ -1,4 +1,4 @@
-"""``sweeper data prompts``: what a model elsewhere must answer to be compared."""
+"""``sweeper data prompts`` writes the prompts that a model elsewhere must answer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prompts(
 
 
 def answers() -> dict[str, Any]:
-    """The type of what the command prints with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.features.answers._saved import PromptsFile
 
     return {"data prompts": PromptsFile}

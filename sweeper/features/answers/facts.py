@@ -24,7 +24,7 @@ class AnswersFacts(Record):
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """Whether the objective can be computed from answers, and models have names of their own."""
+    """Problems: files with the same name, and an objective that answers do not have."""
     saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     where = spec.places.where(("features", "answers", "files"))
     for title, count in Counter(model.title for model in saved).items():
@@ -42,7 +42,7 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> AnswersFacts | None:
-    """The models, after a check that no answer is missing."""
+    """The models, after a check that no answer is missing; None without models or data."""
     saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     if not saved or dataset is None:
         return None
@@ -50,6 +50,6 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
 
 def identity(spec: Spec, facts: Facts) -> object:
-    """The digests of the answers, which a run must not change when it is continued."""
+    """The digests of the answers, which must not change when a run is continued."""
     recorded = parts.record_of(facts.features, "answers", AnswersFacts)
     return [[model.name, model.sha256] for model in recorded.models] if recorded else None

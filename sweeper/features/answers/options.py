@@ -1,4 +1,4 @@
-"""The files with saved answers."""
+"""The option for files with saved answers."""
 
 from __future__ import annotations
 

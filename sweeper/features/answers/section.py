@@ -1,4 +1,4 @@
-"""The best trial against models elsewhere: is it worse by more than the margin?"""
+"""The report's section that compares the best trial with models elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADING = Heading(15, "answers", "Saved answers")
 
 
 class ReferenceComparison(Record):
-    """The best trial against one model elsewhere, on the test split.
+    """The best trial compared with one model elsewhere, on the test split.
 
     Args:
         title: Name of the model.
@@ -29,7 +29,7 @@ class ReferenceComparison(Record):
 
 
 class Figures(Record):
-    """The comparison with every model elsewhere."""
+    """The comparisons with all models elsewhere."""
 
     models: tuple[ReferenceComparison, ...]
     margin_points: float
@@ -37,7 +37,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """The comparisons of the verdict with models whose answers were saved."""
+    """The verdict's comparisons with models whose answers were saved; None if there are none."""
     titles = {
         baseline.name: baseline.title for baseline in findings.baselines if baseline.reference
     }
@@ -52,7 +52,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def sentence(model: ReferenceComparison, figures: Figures) -> str:
-    """What the test split says about the trial and one model."""
+    """A sentence that compares the trial with one model."""
     comparison = model.comparison
     trial = comparison.first.replace("-", " ")
     difference = words.difference(comparison.difference, figures.metric)
@@ -78,7 +78,7 @@ card = because
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The first model's sentence."""
+    """The sentence on the first model."""
     return sentence(figures.models[0], figures)
 
 

@@ -25,12 +25,12 @@ def baselines(context: ModelContext) -> Iterator[ReferenceModel]:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Scores of saved answers on the items that trials are scored on (those with a weight).
+    """Scores of saved answers on the items that trials are scored on (of weight 1).
 
     Args:
-        weights: One for each item; 0 if trials leave it out.
-        item_scores: One for each item with a weight.
-        value: Their mean, in the headline metric.
+        weights: 1 for each scored item, 0 for each item that trials leave out.
+        item_scores: One for each item of weight 1.
+        value: Mean of ``item_scores``, which is the headline metric.
     """
 
     weights: tuple[float, ...]
@@ -41,7 +41,7 @@ class _Scores:
 
 
 class ReferenceModel:
-    """A model elsewhere, of which only answers are saved."""
+    """A baseline of saved answers, which a model elsewhere wrote."""
 
     def __init__(self, saved: SavedAnswers, context: ModelContext) -> None:
         self.name = saved.name
@@ -49,7 +49,7 @@ class ReferenceModel:
         self._context = context
 
     def on_validation(self) -> BaselineResult:
-        """Its scores; a model that only answers has no loss."""
+        """The scores on the validation split; there is no loss, since there are only answers."""
         scores, objective = self._scores("validation"), self._context.objective
         return BaselineResult(
             name=self.name,
@@ -61,7 +61,7 @@ class ReferenceModel:
         )
 
     def on_test(self) -> TestScore:
-        """Its scores on the test split."""
+        """The scores on the test split; 0 for items of weight 0."""
         scores = self._scores("test")
         values = iter(scores.item_scores)
         return TestScore(

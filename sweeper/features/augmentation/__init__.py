@@ -1,1 +1,1 @@
-"""New rows that a language model makes from the rows of train."""
+"""Makes new rows from train rows with a language model, and trains on such rows."""

@@ -1,6 +1,6 @@
-"""The process in which a base model answers requests, one a line.
+"""The process in which a base model answers requests, one per line of standard input.
 
-A request is ``{"messages": [...], "expected": CHARACTERS}`` on standard input, its reply
+A request is ``{"messages": [...], "expected": CHARACTERS}``. Its reply is
 ``{"text": ..., "tokens_in": ..., "tokens_out": ...}``.
 """
 
@@ -28,7 +28,7 @@ _TEMPERATURE = 0.7
 """The temperature of Self-Instruct (Wang et al. 2022, arXiv:2212.10560, appendix A.1)."""
 
 _SLACK_TOKENS = 32
-"""Tokens that a reply may have beyond twice its expected length, at four characters a token."""
+"""Tokens that a reply may have beyond twice its expected length, with four characters a token."""
 
 
 def answer(model: ModelSpec) -> None:

@@ -1,4 +1,4 @@
-"""Asks a model for new rows, and keeps or rejects each, with the reason."""
+"""Asks a model for new rows, and adds or rejects each, with the reason."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Augmented:
     Args:
         rows: The added rows, as a file holds them.
         changes: One for each row request: added, rejected or failed.
-        tokens_in: Prompt tokens of the requests of this command.
-        tokens_out: Tokens of the replies to them.
+        tokens_in: Prompt tokens of the requests that this command sent.
+        tokens_out: Tokens of their replies.
     """
 
     rows: tuple[Fields, ...]
@@ -56,7 +56,7 @@ class Augmented:
 def requests(
     method: Method, row_requests: Sequence[RowRequest], replies: Replies
 ) -> tuple[int, list[ModelRequest]]:
-    """How many row requests have a first reply, and the first model requests of the others."""
+    """The number of row requests with a first reply, and the first model requests of the others."""
     first_requests = [method.first_request(row_request) for row_request in row_requests]
     missing = [request for request in first_requests if replies.get(request) is None]
     return len(first_requests) - len(missing), missing
@@ -70,12 +70,13 @@ async def augment(
     replies: Replies,
     report: Callable[[str, int, int], None],
 ) -> Augmented:
-    """Make one new row for each request, and keep those that may be trained on.
+    """Make one new row for each row request, and add those that may be trained on.
 
-    ``client`` answers what ``replies`` does not hold. ``report`` is told how many are done.
+    ``client`` answers what ``replies`` does not hold. ``report`` gets a description, the number of
+    finished row requests, and their total.
 
     Raises:
-        UsageError: The model answers nothing. Its earlier replies are kept.
+        UsageError: The model does not answer. Earlier replies are kept.
     """
     new_replies: list[Reply] = []
     done = 0
@@ -127,7 +128,7 @@ async def augment(
 
 
 def fields_of(row: Example, method: str) -> Mapping[str, object]:
-    """A new row as a file holds it, with its marks."""
+    """The fields of a new row in a file, with its source rows and method."""
     marks = {MADE_FROM: " ".join(row.made_from), METHOD: method}
     if row.messages:
         turns = [
@@ -145,9 +146,9 @@ _NUMBER = re.compile(r"\d+")
 def rejection_reasons(
     source_rows: Mapping[Example, Example], dataset: Dataset, method: Method
 ) -> dict[Example, str]:
-    """The new rows that must not be trained on, each with the reason.
+    """The reason for each new row that must not be trained on.
 
-    ``source_rows`` maps each new row to the train row that it resembles.
+    ``source_rows`` maps each new row to the train row that it was made from.
     """
     train = dataset.splits["train"]
     longest = max(len(subject(row)) for row in train)
@@ -170,7 +171,7 @@ def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Exa
 
 
 def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
-    """The problem with the form of a row; empty if there is none."""
+    """The problem with a row's length, lines or numbers; empty if there is none."""
     text, before = subject(row), subject(source)
     if len(text) > longest:
         return f"longer than every row of train ({longest:,} characters)"
@@ -182,7 +183,7 @@ def _form_problem(row: Example, source: Example, longest: int, method: Method) -
 
 
 def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str]:
-    """Near duplicates of rows of any split, or of earlier new rows."""
+    """The reason for each new row that nearly repeats another row."""
     later_splits: list[tuple[Split, Sequence[Example]]] = [
         ("validation", dataset.splits["validation"]),
         ("test", dataset.splits["test"]),
@@ -202,7 +203,7 @@ def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    """The question alone, since the answer of a rewritten question stays the same."""
+    """The question alone, since the answer to a rewritten question stays the same."""
     question = Example(example.key, example.line, text=subject(example), label=example.label)
     return FileRow("", split, example.line, {}, question)
 
@@ -216,15 +217,15 @@ FOLDS = 5
 
 
 def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:
-    """The new rows that seem to belong to another class than their own, with that class.
+    """The likeliest class of each new row that seems to belong to another class than its own.
 
-    For each fifth of the original rows and the new rows made from them, a logistic regression on
-    TF-IDF is trained on the other original rows. Its confidence is used as in confident learning
-    (Northcutt et al. 2021, arXiv:1911.00068, section 3.1): a row is of another class if its
-    probability there is at least the mean that rows of that class have.
+    For each fifth of the train rows and the new rows made from them, a logistic regression on
+    TF-IDF is trained on the other train rows. As in confident
+    learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), its likeliest class must have
+    at least the mean probability that train rows of that class give to it.
 
     Args:
-        train: The original rows, of two classes at least.
+        train: Train rows of at least two classes.
         new_rows: Rows of the same classes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Clients of a model: behind an OpenAI-compatible endpoint, or a base model in a process.
+"""Clients of a model behind an OpenAI-compatible endpoint, and of a base model in a process.
 
 An endpoint is called through the ``openai`` client, which retries 429, 5xx, lost connections and
 timeouts with increasing delays, and heeds ``Retry-After``. The key comes from ``OPENAI_API_KEY``
@@ -25,29 +25,30 @@ from sweeper.spec import ModelSpec
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 6
-"""The client waits 0.5 s before the first retry and doubles that up to 8 s: 24 s in all."""
+"""The most retries of a request. The client waits 0.5 s before the first one and doubles that up to
+8 s: 24 s in all."""
 
 MAX_CONSECUTIVE_FAILURES = 10
-"""After as many failed requests, each with all retries, the endpoint is given up."""
+"""Consecutive failed requests, after all retries, at which the command stops."""
 
 _REMEDIES: Mapping[int | None, str] = {
     401: f"Set {KEY} to a key that is valid there.",
     403: f"Check what the key in {KEY} may use.",
     404: "Check the URL (it usually ends in /v1) and the name of the model.",
 }
-"""What to do about each status that no retry changes."""
+"""What the user can do about each status that no retry changes."""
 
 _NO_KEY = "none"
-"""Sent if no key is set: the client requires one, local servers do not."""
+"""Sent if no key is set: the client requires a key, but local servers do not."""
 
 
 class Endpoint:
-    """Sends requests in parallel, within a limit per minute.
+    """A client that sends requests in parallel, within a limit per minute.
 
     Args:
         url: The address up to ``/v1``.
-        concurrency: Requests in parallel.
-        per_minute: Requests a minute; no limit if None.
+        concurrency: The most requests in parallel.
+        per_minute: The most requests a minute; no limit if None.
         timeout: Seconds to wait for data before a request is sent again.
 
     Raises:
@@ -83,8 +84,8 @@ class Endpoint:
         """The reply to a request.
 
         Raises:
-            NoReply: There is none, or it is unusable.
-            UsageError: No request can be answered.
+            NoReply: This request failed, or its reply is unusable.
+            UsageError: The endpoint cannot be used.
         """
         messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
         async with self._free_slots:
@@ -114,7 +115,7 @@ class Endpoint:
             await asyncio.sleep(wait)
 
     def _failure(self, error: Exception) -> Exception:
-        """The error to raise for a request that failed after all retries."""
+        """The error for a request that failed after all retries: ``NoReply`` or ``UsageError``."""
         self._failures += 1
         reason = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
@@ -131,7 +132,7 @@ class Endpoint:
 
 
 def _reply(completion: Any) -> Reply | str:
-    """The reply in what a server sent, or why there is none."""
+    """The reply in a server's response, or the reason why there is none."""
     choices = getattr(completion, "choices", None)
     choice = choices[0] if isinstance(choices, list) and choices else None
     text = getattr(getattr(choice, "message", None), "content", None)
@@ -145,7 +146,7 @@ def _reply(completion: Any) -> Reply | str:
 
 
 FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
-"""The function of the process: a request a line on standard input, a reply on standard output."""
+"""The function of the process: it reads a request per line, and writes a reply per line."""
 
 _MAX_LINE_BYTES = 2**24
 _NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'

@@ -1,6 +1,6 @@
-"""The methods that make a new row from train rows: their prompts and the parsing of replies.
+"""Methods that make a new row from train rows: their prompts, and the parsing of replies.
 
-A reply is a text, or a JSON object if a question and its answer are new.
+A reply is a text, or a JSON object with a new question and its answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TEXT_ALONE = "Reply with the text alone: no introduction, no quotation marks, n
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A request to a model: messages, and about how many characters the reply will have."""
+    """A request to a model: its messages, and the approximate number of characters of the reply."""
 
     messages: tuple[Message, ...]
     expected: int
@@ -35,7 +35,7 @@ Ask = Callable[[ModelRequest], Awaitable[str]]
 
 
 class NoReply(Exception):
-    """There is no usable reply, for the reason in its text."""
+    """There is no usable reply, for the reason in the exception's text."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RowRequest:
 
     Args:
         source_rows: The train rows that it is made from; it resembles the first one.
-        variant: Number of the new row among those from these source rows, from 0.
+        variant: Index of the new row among those from the same source rows.
     """
 
     source_rows: tuple[Example, ...]
@@ -61,11 +61,13 @@ class Method(ABC):
     name: str
     requests_per_row = 1
     keeps_numbers = True
-    """Whether a new row must keep the numbers of its source row, for its answer to stay right."""
+    """Whether a new row must have the numbers of its source row, so that its answer stays right."""
 
     def row_requests(self, train: Sequence[Example], rows: int, per_row: int) -> list[RowRequest]:
-        """The rows to make: ``per_row`` from each of the first ``rows`` train rows in key order,
-        which are a random sample."""
+        """Requests for ``per_row`` new rows from each of the first ``rows`` train rows.
+
+        Train rows are in key order, so these are a random sample.
+        """
         chosen = train[:rows]
         return [RowRequest((row,), variant) for row in chosen for variant in range(per_row)]
 
@@ -136,7 +138,7 @@ class BackTranslation(Method):
 
 
 class Synthetic(Method):
-    """A new row like a few others: of the same class, or a question with its answer."""
+    """A new text of the class of some examples, or a new question with its answer."""
 
     name = "synthetic"
     keeps_numbers = False

@@ -1,4 +1,4 @@
-"""Replies of a model, written to a file at once, so that a repeated command pays for none twice."""
+"""Keeps replies of a model in a file, so that a repeated command does not pay for them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeper.jsontext import object_of
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answer to one request, with the number of tokens that the model reports."""
+    """A model's reply to one request, with the token counts that the model reports."""
 
     text: str
     tokens_in: int = 0
@@ -22,11 +22,11 @@ class Reply:
 
 
 class Replies:
-    """The replies of one model: a file with one reply a line, written as they arrive.
+    """The replies of one model, in a file with one reply per line, written as they arrive.
 
     Args:
-        path: The file. Its replies are read, without a line that was cut off.
-        model: The name of the model; replies of other models are not used.
+        path: The file. Its replies are read, except lines that were cut off.
+        model: The name of the model. Replies of other models are ignored.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -43,7 +43,7 @@ class Replies:
             self._file.write("\n")
 
     def get(self, request: ModelRequest) -> Reply | None:
-        """The reply to a request, if there is one."""
+        """The kept reply to a request; None if there is none."""
         return self._by_key.get(self._key(request))
 
     def keep(self, request: ModelRequest, reply: Reply) -> None:

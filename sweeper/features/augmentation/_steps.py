@@ -33,14 +33,14 @@ Prices = tuple[float, float] | None
 
 
 def checked_method(name: str) -> str:
-    """The name of a method, checked."""
+    """The name, after a check that there is such a method."""
     if name not in METHODS:
         raise UsageError(f"{name!r} is not a method", fix=near_match(name, METHODS))
     return name
 
 
 def prices(text: str) -> Prices:
-    """The prices that a flag states."""
+    """The prices that a flag states; None if the text is empty."""
     try:
         prompt, reply = (float(part) for part in text.split(",")) if text else (0.0, 0.0)
     except ValueError:
@@ -55,7 +55,7 @@ def prices(text: str) -> Prices:
 def read_dataset(
     path: str, task: TaskName, data_format: str, columns: list[str] | None, output: Path
 ) -> Dataset:
-    """The data set, split as in a run; refused if ``output`` cannot be written."""
+    """The data set, split as in a run, after a check that ``output`` can be written."""
     if missing := reason_not_available():
         raise NotInstalled("near duplicates cannot be looked for", why=missing)
     data = rows_of(path, task, data_format, columns)
@@ -78,7 +78,7 @@ def read_dataset(
 def model_client(
     endpoint: str | None, model: str, concurrency: int, per_minute: float | None, timeout: float
 ) -> ModelClient:
-    """The client of an endpoint, or of a local model if there is none."""
+    """The client of an endpoint; of a local model if ``endpoint`` is None."""
     if endpoint is not None:
         return Endpoint(endpoint, model, concurrency, per_minute, timeout)
     require("A local model", TRAINING)
@@ -86,7 +86,7 @@ def model_client(
 
 
 def replies_path(output: Path) -> Path:
-    """The file of the replies, beside the new file."""
+    """The path of the file with replies, next to the new file."""
     return output.with_name(f"{output.name.partition('.')[0]}.requests.jsonl")
 
 
@@ -128,7 +128,7 @@ def _cost(token_prices: Prices, prompt_tokens: int, reply_tokens: int) -> str:
 
 
 def write(augmented: Augmented, output: Path) -> None:
-    """Write the new rows, and the list of all row requests with their outcome.
+    """Write the new rows, and a list of all row requests with their outcomes.
 
     Raises:
         UsageError: There is no new row.

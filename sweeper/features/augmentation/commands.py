@@ -1,4 +1,4 @@
-"""``sweeper data augment``: new rows that a language model makes from the training rows."""
+"""``sweeper data augment`` makes new rows from the training rows with a language model."""
 
 from __future__ import annotations
 

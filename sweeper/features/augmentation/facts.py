@@ -1,4 +1,4 @@
-"""Whether there are augmented rows, and the names that tell them from others."""
+"""The fact whether there are augmented rows, and the names that mark them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MADE_FROM, METHOD = "augmented_from", "augmentation_method"
 
 UNKNOWN_METHOD = "another tool"
 AUGMENTED_ROWS, NONE = "augmented_rows", "none"
-"""The parameter that selects augmented rows, and its value for none of them."""
+"""The parameter that selects augmented rows, and its value that selects none."""
 
 
 def source_of(method: str) -> str:

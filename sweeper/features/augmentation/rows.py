@@ -1,4 +1,4 @@
-"""Reads and checks the augmented rows of a data set, which a parameter of a trial chooses."""
+"""Reads and checks augmented rows. A parameter decides whether a trial trains on them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(s
 def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     """The augmented rows that may be trained on.
 
-    These are the rows of ``features.augmentation.path`` and marked rows of the data's own files.
-    Unusable rows are left out, and counted in a warning.
+    They come from ``features.augmentation.path``, and from marked rows in the data's own files.
+    Warnings count the unusable rows, which are left out.
 
     Raises:
-        DataError: The file cannot be read, has another form, or none of its rows may be used.
+        DataError: The file cannot be read or has another form, or no row can be used.
     """
     where = spec.places.where(("features", "augmentation", "path"))
     rows = tuple(row for row in dataset.further_rows if is_augmented(row.source))
@@ -84,7 +84,7 @@ REPEATED = "repeats another row"
 def usable(
     rows: Iterable[Example], dataset: Dataset
 ) -> tuple[tuple[Example, ...], dict[Example, str]]:
-    """The rows that may be trained on, in key order, and the others with their reasons."""
+    """The rows that may be trained on, in key order, and the reason for each of the others."""
     train_keys = {example.key for example in dataset.splits["train"]}
     held_out_rows = held_out(dataset)
     held_out_keys = {example.key for example in held_out_rows}

@@ -1,4 +1,4 @@
-"""How many of the rows that a trial trained on were augmented ones?"""
+"""The report's section on the share of augmented rows that trials trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADING = Heading(74, "augmentation", "Augmented rows")
 
 
 class AugmentedShare(Record):
-    """The rows that one trial trained on, repetitions included."""
+    """The number of rows that one trial trained on, repetitions included."""
 
     trial: int
     augmented_rows: int
@@ -24,13 +24,13 @@ class AugmentedShare(Record):
 
 
 class Figures(Record):
-    """The trials that are compared with one without augmented rows."""
+    """The trials with augmented rows that are compared with trials without."""
 
     trials: tuple[AugmentedShare, ...]
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """The trial with augmented rows of each strategy that completed trials with and without."""
+    """One trial with augmented rows of each strategy that has trials with and without them."""
     shares = []
     for _, trial in off_pairs(run, AUGMENTED_ROWS):
         rows_by_source = trial.result.seen if trial.result else {}
@@ -45,7 +45,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The share of augmented rows."""
+    """One sentence per trial on its share of augmented rows."""
     return " ".join(
         f"{share.augmented_rows:,} of the {share.rows:,} rows that trial {share.trial} trained on "
         "were augmented ones."

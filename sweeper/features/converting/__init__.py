@@ -1,1 +1,1 @@
-"""Writes a data set anew: in another format, or divided into a file for each split."""
+"""Writes a data set in another format, or as one file for each split."""

@@ -1,4 +1,4 @@
-"""Rows in another format. Rows that a format cannot hold are refused."""
+"""Converts rows to another format, and refuses rows that it cannot hold."""
 
 from __future__ import annotations
 
@@ -137,14 +137,14 @@ TARGETS: Mapping[str, Callable[[Example], Row]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """Rows to write, read anew in each pass.
+    """The rows to write; each pass reads them again.
 
     Args:
         data: The original rows.
         to: The format; None to write the same cells in another kind of file.
         suffix: Suffix of the file.
-        carried: Columns without a role, which are written as well.
-        dropped: Columns that are left out, since they would be read as a part of the new format.
+        carried: Columns without a role that are also written.
+        dropped: Columns that are left out, since they would be read as part of the new format.
     """
 
     data: DataRows
@@ -160,10 +160,10 @@ class Conversion:
                 yield self.row(row, self.to)
 
     def row(self, row: FileRow, to: str | None) -> Row:
-        """One row.
+        """The row in a format; in its own cells if ``to`` is None.
 
         Raises:
-            Unfit: The format, or this kind of file, cannot hold it.
+            Unfit: The format, or the kind of file, cannot hold the row.
         """
         if to is None or row.example is None:
             names = self.data.label_names
@@ -183,7 +183,7 @@ class Conversion:
 
     @property
     def left_out(self) -> dict[str, list[int]]:
-        """Lines of the rows that are no example or cannot be read, by the reason."""
+        """Line numbers of the rows that are not written, by the reason."""
         lines: dict[str, list[int]] = {}
         for row in self.data.rows:
             if not row.readable or (self.to is not None and row.example is None):

@@ -30,10 +30,10 @@ def split_spec(
     group_by: str | None,
     by_time: str | None,
 ) -> DataSpec:
-    """The spec of a division within each class, by hash, by a column, or by time.
+    """The spec of a split within each class, or by hash, group or time.
 
     Raises:
-        UsageError: Several of the last three are given.
+        UsageError: Several of ``by_hash``, ``group_by`` and ``by_time`` are given.
     """
     flags = {"--by-hash": by_hash, "--group-by": group_by, "--by-time": by_time}
     given_flags = [flag for flag, value in flags.items() if value]
@@ -52,13 +52,13 @@ def split_spec(
 
 
 class DivisionFiles(Record):
-    """The files of a division.
+    """The result of ``data split``.
 
     Args:
-        rows: Number of rows of each split.
-        official: Splits of the source.
-        labels: Rows of each class in each split.
-        unreadable: Lines that are in no file.
+        rows: Number of rows by split.
+        official: Splits that the data already had, without train.
+        labels: Number of rows by class, by split.
+        unreadable: Line numbers of unreadable rows, which are in no file.
     """
 
     output: str
@@ -102,9 +102,10 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
 
 
 def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
-    """The split of each row as in a run; None for rows that no file can hold.
+    """The split of each row as in a run; None for unreadable rows.
 
-    Rows of official splits stay there; rows that no trial reads, such as empty ones, are in train.
+    Rows of official splits stay there. Other rows that no trial reads, such as empty ones, are in
+    train.
 
     Raises:
         DataError: There is nothing to divide, a column is missing, or a split would be empty.
@@ -128,12 +129,12 @@ def split_of_rows(data: DataRows, spec: DataSpec) -> list[Split | None]:
 
 
 class ConvertedFiles(Record):
-    """The files of a conversion.
+    """The result of ``data convert``.
 
     Args:
         format: Format of the rows; None if only the kind of file changes.
-        rows: Number of rows written.
-        left_out: Lines of the rows that were left out, by the reason.
+        rows: Number of written rows.
+        left_out: Line numbers of rows that were left out, by the reason.
         left_columns: Columns that were left out, since the format would read them.
     """
 
@@ -145,7 +146,7 @@ class ConvertedFiles(Record):
 
 
 def target_format(to: str | None) -> str | None:
-    """The format that a flag names.
+    """The format that ``--to`` names, after a check.
 
     Raises:
         UsageError: There is no such format.
@@ -192,7 +193,7 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
 
 
 def show_division(division: DivisionFiles) -> None:
-    """Show the rows of each split, and how far class shares differ."""
+    """Show the number of rows by split, and how much class shares differ between splits."""
     total = sum(division.rows.values())
     for split, rows in division.rows.items():
         origin = " (as the data had it)" if split in division.official else ""

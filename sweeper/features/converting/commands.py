@@ -1,4 +1,4 @@
-"""``sweeper data split`` and ``data convert``: new data sets from the rows of one."""
+"""``sweeper data split`` and ``data convert`` write new data sets from the rows of one."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def convert(
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The types of the ``--json`` output, by command."""
     from sweeper.features.converting import _steps as steps
 
     return {"data split": steps.DivisionFiles, "data convert": steps.ConvertedFiles}

@@ -1,1 +1,1 @@
-"""Trainings on parts of the rows, to estimate what more rows would bring: ``--data-curve``."""
+"""Trains on parts of the rows, to estimate the gain of more rows: ``--data-curve``."""

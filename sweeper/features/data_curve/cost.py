@@ -1,4 +1,4 @@
-"""The time of a data curve."""
+"""Estimates the time of a data curve."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """The winner and its default on parts of the rows, and the default on all of them.
+    """The trainings of the winner and its default on parts of the rows, and of the default on all.
 
-    None if there are too few rows, or the objective has no curve.
+    None if it is off, there are too few rows, or the objective has no curve.
     """
     enabled, sizes = spec.features.of(Options).enabled, part_sizes(study.workload.train_rows)
     if enabled is False or not sizes or not objective_of(spec).at_rungs:

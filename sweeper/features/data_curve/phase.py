@@ -19,7 +19,7 @@ _FORECAST_LOG_ERROR = 0.1
 
 
 def after_test(study: Study) -> None:
-    """Make the curve if it is requested, was begun, or is planned and fits into the time left."""
+    """Train for a curve that is requested, was begun, or is planned and fits into the time left."""
     enabled = study.spec.features.of(Options).enabled
     begun = any(study.run.trials.glob("*/rows/*"))
     cost = study.plan.budget.features.get(NAME)
@@ -36,7 +36,7 @@ def after_test(study: Study) -> None:
 
 
 def trainings(study: Study) -> list[WorkItem]:
-    """The winner and its strategy's default, by number of rows; empty if there are too few.
+    """The trainings of the winner and its default on each number of rows; empty with too few rows.
 
     All sizes of one seed come before the next seed, so that there is a curve early.
     """
@@ -71,7 +71,7 @@ def _candidate(study: Study, number: int) -> tuple[str, str]:
 
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
-    """Upper end of the forecast in seconds, from the trials that are repeated on fewer rows."""
+    """Upper end of the forecast in seconds, from the times of the trials that are trained again."""
     rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None

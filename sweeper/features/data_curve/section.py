@@ -1,10 +1,10 @@
-"""How much data the task needs: the winner and its default by the number of training rows.
+"""The report's section on how scores of the winner and its default depend on training rows.
 
-error(rows) = level + slope x (rows ^ -exponent - 1) / exponent: a power law with a limit, a
-straight line in log(rows) for exponent 0, and gains that grow with each doubling below 0. Each
-exponent is weighted by how well it fits the trainings, of which those on more rows vary less and
-weigh more; level and slope are drawn from their t distributions. So the interval covers the
-uncertain shape of the curve, the noise of seeds, and by resampling that of the validation items.
+error(rows) = level + slope x (rows ^ -exponent - 1) / exponent: a power law with a limit; for
+exponent 0, a straight line in log(rows); below 0, gains grow with each doubling. Exponents are
+weighted by their fit to the trainings. Trainings on more rows vary less and weigh more. Level and
+slope are drawn from their t distributions. So the interval covers the uncertain shape of the curve,
+the noise of seeds and, by resampling, the noise of the validation items.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _EXPONENTS = np.linspace(-1.0, 1.5, 51)
 # Prior weight of an exponent with growing gains; 1 for others. Gains usually grow only where few
 # rows teach a model next to nothing (benchmarks/data_curve).
 _GROWING_GAIN_WEIGHT = 0.3
-# The noise of seeds falls with the rows to about this power: from an eighth to a half of them by a
+# The noise of seeds falls with about this power of the rows: from an eighth to half of them by a
 # factor of 0.61 (the power 0.36) for the head, 0.71 (0.25) for the layer (benchmarks/data_curve).
 _NOISE_POWER = 0.25
-# Mean correlation of the errors of a part and of one with twice the rows. With one seed, the
-# smaller part lies within the larger one (benchmarks/data_curve).
+# Mean correlation of the errors of trainings with one seed, of which one has twice the rows of the
+# other: the smaller part lies within the larger one (benchmarks/data_curve).
 _CORRELATION_PER_DOUBLING = 0.27
 _DRAWS = 20_000
 # Resamples of the validation items; each is fitted and gives an equal share of the draws.
@@ -59,16 +59,16 @@ _BAND_POINTS, _FORECAST_POINTS = 19, 7
 
 
 class DataPoint(Record):
-    """The validation scores of one configuration's trainings on so many rows."""
+    """The validation scores of one configuration's trainings on ``rows`` rows."""
 
     rows: int
     scores: tuple[float, ...]
 
 
 class DataBand(Record):
-    """The curve at so many rows, with its 90% interval.
+    """The expected score with ``rows`` training rows, and its 90% interval.
 
-    Beyond all rows: the expected score with all rows plus the gain, with the interval of the gain.
+    Beyond all rows, it is the score with all rows plus the gain, with the interval of the gain.
     """
 
     rows: int
@@ -78,7 +78,7 @@ class DataBand(Record):
 
 
 class DataCurve(Record):
-    """One configuration by the number of rows that it was trained on."""
+    """The trainings and the fitted curve of one configuration."""
 
     trial: int
     strategy: str
@@ -92,7 +92,7 @@ class DataCurve(Record):
 
 
 class Figures(Record):
-    """How much data the task needs. Scores are those of ``metric`` on the validation split."""
+    """The data curves. Scores are those of ``metric`` on the validation split."""
 
     metric: Metric
     rows: int = Field(description="training rows that there are")
@@ -109,12 +109,12 @@ class Figures(Record):
 
 @dataclass(frozen=True)
 class Curves:
-    """Draws of the curve, shape (draws,) each.
+    """Draws of a curve's parameters, each of shape (draws,).
 
     Args:
         levels: Error where the transformed rows are ``centers``.
         slopes: Change of the error with the transformed rows.
-        fewest: Smallest number of rows, the unit of the transformation.
+        fewest: Smallest number of rows, by which rows are divided before they are transformed.
     """
 
     levels: Floats
@@ -124,7 +124,7 @@ class Curves:
     fewest: float
 
     def at(self, rows: float) -> Floats:
-        """The expected error with so many rows."""
+        """The expected error with ``rows`` rows, shape (draws,)."""
         transformed = _transformed(rows / self.fewest, self.exponents) - self.centers
         return np.asarray(
             np.maximum(self.levels + self.slopes * transformed, 0.0), dtype=np.float64
@@ -138,7 +138,7 @@ def fit(
     rng: np.random.Generator,
     draws: int = _DRAWS,
 ) -> Curves:
-    """Draw curves through trainings.
+    """Draw curves that fit trainings.
 
     Args:
         rows: Training rows of each training, of at least three sizes; shape (trainings,).
@@ -189,7 +189,7 @@ def _transformed(rows: ArrayLike, exponents: Floats) -> Floats:
 
 
 def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | NotMeasured:
-    """What twice the training rows would bring the winner and its default."""
+    """The data curves of the winner and its default, or the reason why there are none."""
     trials = [trial for trial in run.trials if trial.parts]
     trials.sort(key=lambda trial: trial.config.number != winner)
     metric = _metric(trials, headline, loss_metric(run.plan.facts))
@@ -235,7 +235,7 @@ def _metric(trials: Sequence[TrialFiles], headline: Metric, loss: Metric) -> Met
 
 
 def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
-    """The trainings of a trial with their number of rows, each seed once for each size."""
+    """Each training of a trial with its number of rows, once per seed and size."""
     for run in trial.trainings():
         yield rows, run
     seeds = {run.seed for run in trial.trainings()}
@@ -263,7 +263,7 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
         (row_count, _interval(np.concatenate([drawing.at(row_count) for drawing in drawn])))
         for row_count in trained_on
     ]
-    # Beyond all rows: the change from here, so that the band's end is the gain in the sentence.
+    # Beyond all rows, the band shows the gain, so that its end is the gain in the sentence.
     error_now = band[-1][1].value
     for row_count in np.geomspace(rows, 2 * rows, _FORECAST_POINTS):
         gains = np.concatenate(
@@ -380,17 +380,17 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """What twice the rows would bring."""
+    """The sentence on the gain of twice the rows."""
     return figures.sentences[0]
 
 
 def card(figures: Figures, findings: Findings) -> list[str]:
-    """What the curves show."""
+    """All sentences in one text."""
     return [figures.sentence]
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
-    """More rows, if twice as many would bring more than the margin."""
+    """The advice to add rows, if twice the rows would bring at least the margin; else None."""
     curve = figures.curves[0]
     if not curve.seen or curve.twice.value < findings.margin_points / 100:
         return None
@@ -401,7 +401,7 @@ def advise(figures: Figures, findings: Findings) -> NextStep | None:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """What more rows would bring."""
+    """The chart and the table of the trainings."""
     yield Figure(
         id="data-curve",
         finding=figures.sentence,
@@ -443,7 +443,7 @@ def _table(need: Figures) -> Table:
 
 
 def data_chart(need: Figures, description: str) -> Drawing:
-    """Every curve with its band up to twice the rows, and a line at all rows that there are."""
+    """A chart of every curve with its band up to twice the rows, and a line at all rows."""
     in_percent = need.metric.unit == "points"
     factor = 100 if in_percent else 1
     rows = [_rows(need, index, factor) for index in range(len(need.curves))]
@@ -487,7 +487,7 @@ def _axis(need: Figures, scale: scales.Scale) -> Any:
 def _rows(
     need: Figures, index: int, factor: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The points of one curve's band, and of its trainings."""
+    """Chart rows for one curve's band, and for its trainings."""
     curve = need.curves[index]
     is_default = index > 0
     label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if is_default else ''}"

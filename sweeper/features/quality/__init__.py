@@ -1,1 +1,1 @@
-"""Finds faults of a data set and mends them, in a new file or as rows are read."""
+"""Finds faults of a data set and fixes them, in a new file or while rows are read."""

@@ -37,15 +37,15 @@ class FaultFinding:
     """One kind of fault in a data set.
 
     Args:
-        share: Share of all rows, 0 to 1.
+        share: Share of the checked rows, 0 to 1.
         severity: ``serious``, ``warning`` or ``note``.
-        consequence: Its effect on a training or its scores.
-        remedy: What the command does; empty if there is none.
-        command: The command that mends it; empty if there is none.
+        consequence: Effect of the fault on training or scores.
+        remedy: What ``command`` does; empty if there is no command.
+        command: Shell command that fixes the rows; empty if no row can be fixed.
         safe: Whether the remedy is part of ``--all-safe``.
-        lines: Lines of all rows with the fault, by file.
-        mendable: Rows that the command changes or leaves out.
-        looked_at: Rows of the sample; 0 if all rows were checked.
+        lines: Line numbers of all rows with the fault, by file.
+        mendable: Number of rows that the command changes or leaves out.
+        looked_at: Number of rows in the checked sample; 0 if all rows were checked.
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Checked:
 
     Args:
         task: The task that the rows were read for.
-        rows: Rows of each split.
+        rows: Number of rows by split.
         evidence: How the data were read, in words.
         cautions: Doubts about how the data were read, which the user should check.
         findings: The faults, the most severe first.
@@ -100,7 +100,7 @@ _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
 def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
-    """Look for all kinds of faults, or for the wanted ones."""
+    """Look for the wanted kinds of faults; by default for all except those with ``instead_of``."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
@@ -156,11 +156,11 @@ def _finding(kind: FaultKind, faults: FaultsOfKind, data: DataRows, total: int) 
 
 
 MAX_ROWS_IN_PLAN = 20_000
-"""Rows of a split that a plan checks: about two seconds of patterns."""
+"""First rows of a split that a plan checks: matching patterns takes about two seconds."""
 
 
 def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFault, ...]:
-    """The faults that are found quickly, each with its remedy."""
+    """The faults that a plan warns of (``in_plan``), each with its remedy."""
     rows = tuple(
         FileRow(dataset.path, split, example.line, {}, example)
         for split, examples in dataset.splits.items()

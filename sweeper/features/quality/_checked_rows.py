@@ -32,7 +32,7 @@ class CheckedRows(DataRows):
     Args:
         cap: The number of tokens at which examples are cut, if known.
         against: Evaluation rows that must not be in the data.
-        stands_for: Number of usable rows of which these are a part or a sample; 0 if they are all.
+        stands_for: Number of usable rows that these are a part or sample of; 0 if they are all.
     """
 
     cap: TokenCap | None = None
@@ -41,7 +41,7 @@ class CheckedRows(DataRows):
 
     @classmethod
     def of(cls, data: DataRows) -> Self:
-        """These rows as rows to check."""
+        """The data as rows to check; unchanged if they already are."""
         if isinstance(data, cls):
             return data
         return cls(**{item.name: getattr(data, item.name) for item in fields(DataRows)})
@@ -55,7 +55,7 @@ class CheckedRows(DataRows):
         return replace(self, rows=tuple(rows), stands_for=stands_for)
 
     def with_texts(self, row: FileRow, mend: Callable[[str], str]) -> FileRow:
-        """The row with changed texts, but not labels, in all of its cells."""
+        """The row with ``mend`` applied to its texts; labels and tests stay."""
         form = self.forms[row.path].of(row.fields)
         columns = [
             name
@@ -70,7 +70,7 @@ class CheckedRows(DataRows):
         return self.with_fields(row, fields)
 
     def spelling(self, row: FileRow) -> str:
-        """The label of a row with the white space of its cell."""
+        """The label as its cell spells it, white space included."""
         form = self.forms.get(row.path)
         cell = row.fields.get(form.columns.get("label", "")) if form else None
         return cell if isinstance(cell, str) and cell.strip() == row.label else row.label
@@ -83,7 +83,7 @@ _TEXT_KEYS = ("content", "value", "text")
 
 
 def in_cell(cell: object, mend: Callable[[str], str]) -> object:
-    """The cell with changed texts, including those of turns but not their roles."""
+    """The cell with ``mend`` applied to its texts, including those of turns but not their roles."""
     if isinstance(cell, str):
         return mend(cell)
     if isinstance(cell, list):
@@ -94,7 +94,7 @@ def in_cell(cell: object, mend: Callable[[str], str]) -> object:
 
 
 def evaluation_rows(path: str) -> tuple[FileRow, ...]:
-    """The rows of an evaluation set, whatever their columns are.
+    """The rows of an evaluation set. If no format fits, the strings of a row become one text.
 
     Raises:
         DataError: The file cannot be read.

@@ -22,23 +22,23 @@ from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
 
 MAX_ROUNDS = 20
-"""A remedy may cause faults of another kind or its own: rows without white space may be duplicates,
-and without the longest row others become outliers. Most data sets take two rounds."""
+"""A remedy may cause new faults: without their white space, rows may be duplicates; without the
+longest row, others become outliers. Most data sets take two rounds."""
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """A data set after remedies, and their changes in order."""
+    """A data set after remedies, and the changes in the order of their application."""
 
     data: CheckedRows
     changes: tuple[ListedChange, ...]
 
 
 def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
-    """Apply remedies until they find nothing more; those that use a model, once.
+    """Apply remedies in rounds until a round changes nothing.
 
-    A model that is fitted to its own changes would find more to change every time. Unreadable
-    lines are always left out and listed, since no new file can hold them.
+    Remedies that use a model run once: a model that is fitted to its own changes would find more
+    every time. Unreadable lines are always left out and listed, since no new file can hold them.
     """
     data = CheckedRows.of(data)
     chosen = [kind for kind in kinds().values() if kind in wanted and kind.has_remedy]
@@ -68,7 +68,7 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
 
 
 def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[ListedChange]:
-    """The changes that the remedy of a kind makes to rows with its faults, in their order."""
+    """The changes that the remedy of a kind makes to rows with its faults, in row order."""
     details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
     for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
@@ -101,10 +101,10 @@ def fix_command(name: str, *flags: str) -> str:
 def rows_to_check(
     rows: DataRows, max_length: int | None, model: str | None, against: str | None
 ) -> CheckedRows:
-    """The rows with what flags say to check them against: a token limit, an evaluation set.
+    """The rows with the token limit and the evaluation set that flags name.
 
     Raises:
-        UsageError: A model is named without a length.
+        UsageError: ``model`` is given without ``max_length``.
         DataError: The evaluation set cannot be read.
     """
     if model is not None and max_length is None:
@@ -144,7 +144,7 @@ def requested_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
 
 
 def write(fixed: Fixed, output: Path) -> None:
-    """Write the new file, or a folder with one file for each original one, and the changes."""
+    """Write the list of changes and the rows: one file, or a folder if there were several files."""
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))
@@ -159,7 +159,7 @@ def write(fixed: Fixed, output: Path) -> None:
 
 
 class AppliedRemedy(Record):
-    """How many rows a remedy changed or removed."""
+    """The number of rows that a remedy changed or removed."""
 
     remedy: str
     action: str

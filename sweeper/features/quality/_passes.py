@@ -1,8 +1,8 @@
 """Finds the faults of a data set in passes over its rows, which may stay in their file.
 
-A kind gets rows by what it compares (``FaultKind.compares``): for nothing, blocks of rows; for
-inputs, all rows with the same input, found by hashes of eight bytes; for labels, all rows without
-their texts; for everything, a sample, which its finding states.
+``FaultKind.compares`` decides which rows a kind gets at once. ``nothing``: blocks of rows.
+``inputs``: all rows with the same input, found by hashes of eight bytes. ``labels``: all rows
+without their texts. ``everything``: a sample, whose size the finding states.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ READ_ROWS = 1000
 """Rows of a block for kinds that compare nothing. With more, garbage collection takes long."""
 
 SAMPLE_ROWS = 100_000
-"""Rows of the sample for similarity, lengths and languages. Measured: 5 KiB of memory for a row of
-500 bytes."""
+"""The most rows of a sample. Measured: 5 KiB of memory for a row of 500 bytes."""
 
 MAX_EXAMPLES = 5
-"""Faults of a kind that are shown at most."""
+"""The most faults of a kind that are shown."""
 
 _BUCKETS = 64
 _MAX_BLOCKS_OF_AN_INPUT = 5
@@ -40,10 +39,11 @@ class FaultsOfKind:
     """The faults of one kind.
 
     Args:
+        rows: Number of rows with a fault.
         first: The first rows with a fault, and what is wrong there.
-        lines: The lines of all faults, by file.
-        mendable: Number of rows that the remedy changes.
-        looked_at: Rows of the sample; 0 if all rows were checked.
+        lines: Line numbers of all faults, by file.
+        mendable: Number of rows that the remedy changes or leaves out.
+        looked_at: Number of rows in the sample; 0 if all rows were checked.
         missing: The reason why the kind cannot be checked; empty if it can.
     """
 
@@ -56,7 +56,7 @@ class FaultsOfKind:
     begun: bool = False
 
     def check(self, kind: FaultKind, data: CheckedRows) -> None:
-        """Count the faults of these rows; the first ones decide whether the kind can be checked."""
+        """Add the faults of these rows. The first call decides whether the kind can be checked."""
         if not self.begun:
             self.begun, self.missing = True, kind.missing(data)
         if not self.missing:
@@ -74,7 +74,7 @@ class FaultsOfKind:
 def find_all(
     data: CheckedRows, wanted: Sequence[FaultKind]
 ) -> tuple[dict[str, FaultsOfKind], dict[Split, int]]:
-    """The faults of each kind, and the rows of each split."""
+    """The faults by kind, and the number of rows by split."""
     by_kind = {kind.name: FaultsOfKind() for kind in wanted}
     counts: Counter[Split] = Counter()
     usable = _UsableRows()
@@ -122,7 +122,7 @@ class _UsableRows:
         self._labels.append(self._label_numbers.setdefault(label, len(self._label_numbers)))
 
     def sample(self, data: CheckedRows) -> Iterator[CheckedRows]:
-        """A sample of rows at equal distances."""
+        """Yield one sample of rows at equal distances."""
         step = max(1, -(-len(self) // SAMPLE_ROWS))
         yield data.with_rows([data.rows[index] for index in self._indexes[::step]], len(self))
 
@@ -137,7 +137,7 @@ class _UsableRows:
             block.append(self._indexes[number])
             last = index == len(row_numbers)
             ended = last or self._keys[row_numbers[index]] != self._keys[number]
-            # The rows of an input that a large part of all rows has are divided.
+            # The rows of a very common input are divided among blocks.
             full = len(block) >= (BLOCK_ROWS if ended else _MAX_BLOCKS_OF_AN_INPUT * BLOCK_ROWS)
             if last or full:
                 rows = [data.rows[row] for row in sorted(block)]
@@ -145,7 +145,7 @@ class _UsableRows:
                 block = []
 
     def _repeated(self) -> array[int]:
-        """The numbers of rows whose input occurs in several rows, one input after the other."""
+        """The positions of usable rows whose input occurs in several rows, grouped by input."""
         buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)

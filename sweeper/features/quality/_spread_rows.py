@@ -1,4 +1,4 @@
-"""Chooses texts that are spread over all, by the features of a base model."""
+"""Chooses texts that represent all texts, by clusters of a base model's features."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sweeper.training.base_model.lent_base import load_base
 Features = NDArray[np.float32]
 
 MAX_TOKENS = 256
-"""The first tokens of a text, which are read."""
+"""Number of tokens that the model reads, from the start of a text."""
 
 _BATCH_ROWS = 8
 
 
 def embedded(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str]) -> Features:
-    """The mean of each text's token states, ``(texts, width)``, scaled to length 1."""
+    """The mean of each text's last hidden states, shape ``(texts, width)``, with norm 1."""
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
     rows = [row.ids or [0] for row in tokenizer.encode_batch(list(texts))]
@@ -51,7 +51,7 @@ def spread(features: Features, count: int, seed: int = 0) -> list[int]:
 
 
 def choose(request: SpreadRequest) -> SpreadRows:
-    """Choose at most ``count`` texts."""
+    """Choose at most ``request.count`` texts."""
     folder = Path(request.folder)
     gpu = torch.cuda.is_available()
     dtype, device = torch.bfloat16 if gpu else torch.float32, torch.device("cuda" if gpu else "cpu")

@@ -1,4 +1,4 @@
-"""Trust in the labels of rows, which is estimated by predicting each label from other rows."""
+"""Estimates trust in the labels of rows by predicting each label from other rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sweeper.data.rows import DataRows
 from sweeper.extras import install_command, is_installed
 
 MAX_ROWS, MAX_DECISIONS = 100_000, 10_000_000
-"""The most rows, and the most rows times labels, that are checked, evenly spread. 9,000 rows of 77
-labels take 1.3 to 1.6 seconds of CPU."""
+"""Upper limits of rows, and of rows times labels. Above them, rows at equal distances are checked.
+9,000 rows of 77 labels take 1.3 to 1.6 seconds of CPU."""
 
 MAX_WORDS = 2**16
-"""The commonest words and word pairs, which have weights: half a gigabyte for 1,000 labels."""
+"""The most words and word pairs with weights, which take half a gigabyte for 1,000 labels."""
 
 CATCH_ALL = frozenset(
     (
@@ -37,40 +37,40 @@ MIN_ROWS_OF_LABEL = 2 * FOLDS
 SEED = 0
 
 EPOCHS = 3
-"""Passes over the rows. With more, until the loss stops falling, it takes twice as long and finds
-as many wrong labels."""
+"""Passes over the rows. Training until the loss stops falling takes twice as long and finds no more
+wrong labels."""
 
 MAX_TRUST, LABELS_EXPONENT = 0.25, -0.4
-"""Trust below which a label is suspected; or the number of labels to this power, if that is less:
-with more labels, another one is likelier by chance."""
+"""A suspected label has a trust below ``MAX_TRUST``, and below the number of labels to the power
+``LABELS_EXPONENT``: with more labels, another one is likelier by chance."""
 
 MIN_CONFIDENCE = 0.5
-"""Probability that another label must have for a label to be suspected."""
+"""Lowest probability of the other label for a label to be suspected."""
 
 MIN_CONFIDENCE_TO_REPLACE = 0.95
-"""Probability from which a suspected label is replaced, if its trust is also less than a third of
-the bound. By the probability alone, 89% of the labels that are written in snips7 are
-right where 5% were wrong."""
+"""Lowest probability of a label that replaces a suspected one. The trust must also be below a third
+of the bound: by the probability alone, 89% of the labels that are written in snips7 are right if 5%
+were wrong."""
 
 RANDOM_SHARE = 0.2
-"""Share of the labels that calibration assumes to be random: otherwise a few wrong labels make all
+"""Share of the labels that calibration assumes to be random. Otherwise a few wrong labels make all
 probabilities uncertain."""
 
 MIN_SKILL = 0.5
-"""Share of the labels that the model must predict, with the commonest label as 0. In
+"""Lowest accuracy, on a scale from always the commonest label (0) to all labels right (1). In
 query_wellformed, where it is 0.1, no planted wrong label can be found."""
 
 MAX_RARE_SHARE = 0.2
-"""Share of the rows that may have a label too rare to be checked. With 600 rows of banking77 it is
+"""Largest share of rows whose label is too rare to be checked. With 600 rows of banking77 it is
 more than half, and a sixth of the wrong labels is found; with 1,500 it is 0.5%."""
 
 
 @dataclass(frozen=True)
 class LabelTrust:
-    """Trust in the labels of rows of train, by what the other rows predict.
+    """Trust in the labels of train rows, by what the other rows predict.
 
     Args:
-        places: Indexes of the checked rows: of labels with enough rows, or a sample of them.
+        places: Indexes of the checked rows in the data.
         trust: Probability of each row's own label divided by that of the likeliest, 0 to 1.
         predicted: The likeliest label of each row.
         confidence: The calibrated probability of the likeliest label.
@@ -109,7 +109,7 @@ def reason_not_checked(data: DataRows) -> str:
 
 
 def _sample(data: DataRows) -> list[tuple[int, str]]:
-    """Indexes and labels of rows of train, without those of a catch-all class."""
+    """Indexes and labels of train rows, or of a sample, without catch-all classes."""
     rows = [
         (index, row.label)
         for index, row, _ in data.usable
@@ -120,21 +120,21 @@ def _sample(data: DataRows) -> list[tuple[int, str]]:
 
 
 def label_trust(data: DataRows) -> LabelTrust:
-    """The trust in the labels of rows of train."""
+    """The trust in the labels of train rows, without rare labels and catch-all classes."""
     rows = _sample(data)
     counts = Counter(label for _, label in rows)
     places = tuple(index for index, label in rows if counts[label] >= MIN_ROWS_OF_LABEL)
     common_spelling: dict[str, str] = {}
     for label, _ in counts.most_common():
         common_spelling.setdefault(folded(label), label)
-    # Another spelling is no other label.
+    # Spellings of one label are not different labels.
     labels = tuple(common_spelling[folded(data.rows[index].label)] for index in places)
     return trust_of(places, tuple(data.rows[index].input for index in places), labels)
 
 
 @lru_cache(maxsize=2)
 def trust_of(places: tuple[int, ...], texts: tuple[str, ...], given: tuple[str, ...]) -> LabelTrust:
-    """The trust in the labels of these texts; each fifth is predicted from the others."""
+    """The trust in the given labels of texts; each fifth is predicted from the others."""
     # Imported here, since they are optional and slow to load.
     import numpy as np
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -188,7 +188,7 @@ def _vectorizer_and_model(texts: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _calibrated(probabilities: Any, own: Any) -> Any:
-    """Probabilities at the temperature at which they predict the labels best.
+    """The probabilities, scaled with the temperature at which they predict the labels best.
 
     One regression for each label gives low probabilities for a row with few known words, and lower
     ones for more labels.

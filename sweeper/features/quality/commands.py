@@ -1,4 +1,4 @@
-"""``sweeper data check`` and ``data fix``: faults of a data set, and a new one without them."""
+"""``sweeper data check`` lists faults of a data set; ``data fix`` writes one without them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def fix(
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The types of the ``--json`` output, by command."""
     from sweeper.features.quality._check import Checked
     from sweeper.features.quality._fix import FixedFiles
 

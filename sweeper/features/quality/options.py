@@ -1,4 +1,4 @@
-"""The options for remedies and the choice of rows as data are read."""
+"""The options for remedies, and for the choice of train rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the command and the option that mend a data set."""
+"""Finds the command and the option that fix a data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.spec import DataSpec, Spec
 _MAX_SECONDS = 30
 """Seconds after which no further remedy is tried: an error should not take minutes."""
 
-# The remedies of kinds of faults for which several are needed.
+# The kinds of faults that need several remedies.
 _REMEDIES_BY_KIND = {"rare-labels": ("label-variants", "misspelt-labels", "rare-labels")}
 
 
@@ -26,9 +26,9 @@ def mend_faults(data: DataSpec, kind: str) -> str:
 
 
 def mend_error(spec: Spec, error: DataError) -> Problem | None:
-    """The command and the option that mend the data, if a remedy was tried with success.
+    """The command and the option of the first remedy that makes the data usable; None if none does.
 
-    A remedy that would leave out most rows is not offered.
+    A remedy that leaves out more rows than it keeps is not offered.
     """
     if spec.features.of(Options) != Options() or spec.data.sources:
         return None

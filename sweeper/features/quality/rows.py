@@ -1,4 +1,4 @@
-"""The remedies and the choice of rows that a spec asks for, and the faults that a plan warns of.
+"""Applies the remedies and the choice of rows of a spec, and finds the faults for a plan.
 
 The best rows are those with the most trusted labels, or those that are spread over the features of
 the base model. Spread rows are chosen in a process with torch; the choice is kept in
@@ -31,19 +31,19 @@ from sweeper.spec import Spec
 
 
 def before_split(spec: Spec, rows: DataRows) -> Iterable[ListedChange]:
-    """The changes of the remedies that need no model."""
+    """The changes of remedies that use no model."""
     return fix(rows, _remedies_of(spec, rows, by_model=False)).changes
 
 
 def after_split(spec: Spec, rows: DataRows) -> Iterator[ListedChange]:
-    """The changes of remedies that use a model, and the train rows that are not the best."""
+    """The changes of remedies that use a model, and the removals of ``rows_to_leave_out``."""
     fixed = fix(rows, _remedies_of(spec, rows, by_model=True))
     yield from fixed.changes
     yield from rows_to_leave_out(fixed.data, spec)
 
 
 def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
-    """The faults that are found quickly, each with its remedy."""
+    """The faults that a plan warns of, each with its remedy."""
     return _check.quick_faults(dataset, spec.data, spec.task)
 
 
@@ -62,7 +62,7 @@ TrainRows = Sequence[tuple[int, FileRow, Example]]
 
 
 class SpreadRequest(Record):
-    """Texts to choose ``count`` from, and the folder of the model for their features."""
+    """The texts to choose ``count`` from, and the folder of the base model that reads them."""
 
     folder: str
     texts: tuple[str, ...]
@@ -76,10 +76,10 @@ class SpreadRows(Artifact):
 
 
 def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
-    """The rows of train that are not among the best, each with the reason.
+    """The removals of train rows that are not among the best.
 
     Raises:
-        UsageError: The rows cannot be ranked like that.
+        UsageError: The rows cannot be ranked as requested.
     """
     keep = spec.features.of(Options).keep
     train = [usable for usable in data.usable if usable[1].split == "train"]
@@ -96,7 +96,7 @@ def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         raise UsageError("rows cannot be ranked by label-trust", why, where=where)
     trusted = label_trust(data)
     trust = dict(zip(trusted.places, trusted.trust, strict=True))
-    # Unchecked rows come first. Keys are hashes: the order of equals is random, but reproducible.
+    # Unchecked rows come first. Rows of equal trust are in random order, since keys are hashes.
     ranked = sorted(train, key=lambda usable: (-trust.get(usable[0], 1.0), usable[2].key))
     for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
         yield _removal(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
@@ -107,7 +107,7 @@ def _removal(row: FileRow, why: str) -> ListedChange:
 
 
 def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
-    """Indexes of the rows that are nearest to the centres of clusters of features."""
+    """Indexes in ``train`` of the rows that are nearest to the centres of clusters of features."""
     require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
         raise UsageError(

@@ -1,1 +1,1 @@
-"""Scores base and finalists on tasks of lm-eval, to see what training cost: ``--suite``."""
+"""Scores base models and finalists on tasks of lm-eval, to measure forgetting: ``--suite``."""

@@ -53,7 +53,7 @@ def _folder(subject: Subject) -> Path:
 
 
 def score_files(subject: Subject, folder_of_run: Path) -> list[Path]:
-    """The files of its scores; those of a base are also kept where other runs find them."""
+    """The files of a model's scores. Those of a base are also kept where other runs find them."""
     if subject.trial is not None:
         return [trial_file(folder_of_run, subject.trial)]
     form = f"{subject.dtype} {subject.quantized}".rstrip()
@@ -73,7 +73,7 @@ def _load(subject: Subject, device: torch.device) -> nn.Module:
 
 
 class _Progress(CacheHook):
-    """Reports how many items are scored: a cache for lm-eval's answers that keeps none of them."""
+    """A cache hook of lm-eval that keeps no answers, but reports how many items are scored."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -81,7 +81,7 @@ class _Progress(CacheHook):
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:
-        """Set what is scored next, its number of items, and the number of their requests."""
+        """Set what is scored next, its number of items, and its number of requests."""
         self._what, self._items, self._requests, self._answers = what, items, requests, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:
@@ -91,9 +91,9 @@ class _Progress(CacheHook):
 
 
 class _ReportingModel(HFLM):
-    """A model for lm-eval that reports progress, and limits the tokens of an output alone.
+    """A model for lm-eval that reports progress, and limits only the tokens of an output.
 
-    lm-eval limits question and output together, virtual tokens included.
+    lm-eval limits prompt and output together, virtual tokens included.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -120,7 +120,7 @@ def lm_eval_model(subject: Subject, device: torch.device) -> Any:
     """A model with lm-eval's interface, in evaluation mode.
 
     Raises:
-        UsageError: Its tokenizer has no token that ends a text.
+        UsageError: The tokenizer has no end-of-text token.
     """
     folder, trust = _folder(subject), subject.spec.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(
@@ -145,7 +145,7 @@ def lm_eval_model(subject: Subject, device: torch.device) -> Any:
 
 
 class _Evaluation:
-    """The evaluation of a request. The suite is loaded and checked first."""
+    """Evaluates a request. The constructor loads and checks the suite."""
 
     def __init__(self, request: EvaluationRequest, data: Path) -> None:
         self._request = request
@@ -156,7 +156,7 @@ class _Evaluation:
         )
 
     def run(self) -> SuiteFacts:
-        """Score every model on every task that it has not been scored on."""
+        """Score every model on its tasks without scores, and return the sizes of all tasks."""
         for subject in self._request.subjects:
             missing = self._missing(subject)
             if not missing:
@@ -178,7 +178,7 @@ class _Evaluation:
         return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
-        """Tasks without scores; scores of the same base from another run are reused."""
+        """The tasks without scores, after scores of the same base from another run are copied."""
         path, *other_files = score_files(subject, self._folder)
         own = ModelScores.read_or_none(path) or _no_scores(subject)
         others = [
@@ -217,7 +217,7 @@ class _Evaluation:
 
 
 def evaluate(request: EvaluationRequest) -> SuiteFacts:
-    """Score every model of a request on its suite, and give the sizes of its tasks."""
+    """Score every model of a request on its suite, and return the sizes of the tasks."""
     if request.run_generated_code:
         os.environ[PERMISSION] = "1"
     with tempfile.TemporaryDirectory(prefix="sweeper-suite-") as data:

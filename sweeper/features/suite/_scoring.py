@@ -1,4 +1,4 @@
-"""Starts the process that scores models on a suite, and makes its request."""
+"""Builds the request to the process that scores models on a suite, and starts the process."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ HARNESS = "lm_eval"
 
 
 class Subject(Record):
-    """A model to score: a base, or that of a trial.
+    """A model to score: a base model, or the model of a trial.
 
     Args:
-        spec: The base model in the spec of the run.
+        spec: The base model as the run's spec names it.
         dtype: The dtype of the base's weights.
         quantized: The strategy whose quantisation the base has; empty if it has none.
         trial: The trial's number; None for a base.
@@ -60,7 +60,7 @@ class EvaluationRequest(Artifact):
     Args:
         suite: Folder or file with the tasks.
         folder: Folder of the scores.
-        subjects: The models; that of a trial comes after its base.
+        subjects: The models; a base comes before its trials.
         run_generated_code: Whether the user allowed running code that a model wrote.
     """
 
@@ -71,7 +71,7 @@ class EvaluationRequest(Artifact):
 
 
 def model_key(facts: ModelFacts, folder: Path, dtype_and_quantization: str) -> str:
-    """A key of a base model in one dtype, from its revision or else the state of its files."""
+    """A hash of a base model's name, its revision or else the state of its files, and its dtype."""
     content = [facts.id, facts.revision or weights_state(folder), dtype_and_quantization]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -121,7 +121,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """Score models on the tasks that have no scores yet.
 
     Args:
-        work: Shows the progress of a task; nothing if None.
+        work: The display of progress; none if None.
 
     Returns:
         The sizes of the suite's tasks.
@@ -200,7 +200,7 @@ def request_for(
 
 
 def _quantized(plan: Plan, model: str) -> Candidate | None:
-    """The candidate with whose quantisation a base is loaded, if that is needed for it to fit."""
+    """The candidate whose quantisation the base needs to fit; None if it fits without."""
     if all(candidate.model != model for candidate in plan.candidates):
         return None
     candidate = plan.of_base(model)

@@ -41,9 +41,10 @@ from sweeper.features.suite.facts import (
 from sweeper.metrics import programs
 from sweeper.metrics.programs import refusal
 
-# The score of an item is the first of these metrics that a task has, else its first from 0 to 1.
+# The score of an item is the first of these metrics that a task has, else the task's first metric
+# from 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
-# Problems that an error lists: a file that is read wrongly has one in each row.
+# The most problems that an error lists: a file that is read wrongly has one in each row.
 _MAX_PROBLEMS = 5
 
 _SANDBOX_FIX = (
@@ -55,10 +56,10 @@ Task = Any
 Config = dict[str, Any]
 Doc = Mapping[str, Any]
 MAX_SECONDS = 60
-"""Processor time for one filter over all items, or for the metrics of one item: lm-eval's filters
-take 0.1 s for 1,000 outputs (measured)."""
+"""Limit of processor time for one filter over all items, or for the metrics of one item. lm-eval's
+filters take 0.1 s for 1,000 outputs (measured)."""
 MAX_LOADING_SECONDS = 600
-"""Processor time for loading a task with its data."""
+"""Limit of processor time for loading a task with its data."""
 _MAX_CHARACTERS = 300  # of the patterns in a message
 
 
@@ -68,7 +69,7 @@ class SuiteTask:
 
     Args:
         tasks: lm-eval's task objects by name.
-        rows: The rows of each task that are scored, in ascending order.
+        rows: Ascending indexes of the scored rows, by task name.
         total: Number of different items in the data.
         apply_chat_template: Whether prompts go through the model's chat template.
         digest: A hash of prompts, expected outputs and scoring. Scores with the same digest are
@@ -98,7 +99,7 @@ class SuiteTask:
 
     @property
     def reads_text(self) -> bool:
-        """Whether it measures the loss on texts."""
+        """Whether the task measures the loss on texts."""
         return self.kind == "loglikelihood_rolling"
 
     @property
@@ -115,7 +116,7 @@ class SuiteTask:
         return max(caps, default=0)
 
     def size(self) -> SuiteTaskFacts:
-        """Items, requests and estimated tokens: there is no tokenizer."""
+        """The sizes of the task. Tokens are estimated from bytes, since there is no tokenizer."""
         passes = {_pass(instance) for task in self.tasks.values() for instance in task.instances}
         size = sum(len(prompt.encode()) + len(output.encode()) for prompt, output in passes)
         return SuiteTaskFacts(
@@ -130,14 +131,15 @@ class SuiteTask:
 
 
 def _pass(instance: Any) -> tuple[str, str]:
-    """Prompt and output of a forward pass; outputs of one token share a pass."""
+    """Prompt and output of a request. An output of one character becomes empty, since such requests
+    share a forward pass."""
     prompt, *rest = instance.args
     output = rest[0] if rest and isinstance(rest[0], str) else ""
     return str(prompt), output if len(output.strip()) > 1 else ""
 
 
 def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[SuiteTask]:
-    """The tasks of a suite, after all templates were rendered for every item.
+    """Load the tasks of a suite, and render all templates for every item.
 
     Args:
         path: A folder of task files, or one file that describes a task or a group.
@@ -176,7 +178,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 def _index(
     path: Path, files: Mapping[Path, Mapping[str, Any]], *, with_defaults: bool
 ) -> TaskManager:
-    """lm-eval's index of the suite's task files, and of its own if asked for (it takes seconds)."""
+    """lm-eval's index of the suite's task files; with defaults, also of its own (takes seconds)."""
     has_groups = any(map(members, files.values()))
     # A single task needs no other file of its folder, which may hold a whole project.
     folder = path if path.is_dir() else path.parent if has_groups else None
@@ -190,7 +192,7 @@ def _index(
 
 
 def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Config | None]]:
-    """Names and descriptions of the tasks of a task, a group or a tag; None for an unknown one."""
+    """Names and configurations of the tasks in a task, group or tag; unknown tasks have None."""
     inline_config = member if isinstance(member, dict) else {}
     name = name_of(member)
     entry = index.get(name)
@@ -241,7 +243,7 @@ def _require_sandbox(
 def _load_tasks(
     name: str, manager: TaskManager, folder: Path, cache: Path, *, separate: bool
 ) -> list[tuple[str, dict[str, Task]]]:
-    """The tasks of a name. The members of a group are one entry, or one each if ``separate``."""
+    """Names with their loaded tasks: one for a group, or one for each member if ``separate``."""
     try:
         for entry in manager.task_index.values():
             if entry.yaml_path is not None and entry.yaml_path.is_relative_to(folder):
@@ -301,7 +303,7 @@ def _prepared_task(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTa
     """A task or group with its items, after every request has been built once.
 
     Args:
-        loaded: From names to lm-eval's task objects, each with its file.
+        loaded: lm-eval's task objects by name, each with the path of its file.
     """
     rows: dict[str, list[int]] = {}
     content: list[Any] = [harness()]
@@ -336,10 +338,10 @@ def _prepared_task(name: str, loaded: Mapping[str, tuple[Task, str]]) -> SuiteTa
 
 
 def _choose_rows(docs: Sequence[Doc], limit: int | None) -> tuple[list[int], int]:
-    """Rows chosen by a hash of their content, since files are often sorted by subject.
+    """Choose rows by a hash of their content, since files are often sorted by subject.
 
     Returns:
-        The rows, and the number of different items.
+        Ascending indexes of at most ``limit`` rows, and the number of different rows.
     """
     row_by_key: dict[str, int] = {}
     for row, doc in enumerate(docs):
@@ -363,7 +365,7 @@ def _source(value: Any) -> str:
 def _template_problems(
     name: str, task: Task, docs: Sequence[Doc], rows: Sequence[int], where: str
 ) -> list[Problem]:
-    """Problems of rows for which the task's templates fail, or no answer can be right."""
+    """Problems of rows for which the task's templates fail or no answer can be right."""
     problems = []
     for row in rows:
         with bounded(f"row {row + 1} of {name}", "A template or its pattern is slow.", where):
@@ -399,7 +401,7 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
     """Score a model on a task or a group, with the items in the same order for every model.
 
     Raises:
-        UsageError: The task has no metric of single items that is better when higher.
+        UsageError: The task has no metric from 0 to 1 for single items, higher is better.
     """
     for member in task.tasks.values():
         member.set_fewshot_seed(0)  # the same solved examples for every model
@@ -411,7 +413,7 @@ def score(model: HFLM, task: SuiteTask) -> TaskScores:
         log_samples=True,
         apply_chat_template=task.apply_chat_template,
         fewshot_as_multiturn=task.apply_chat_template,
-        confirm_run_unsafe_code=True,  # the suite was refused if it runs outside the sandbox
+        confirm_run_unsafe_code=True,  # load_suite refuses code outside the sandbox
     )
     samples: list[Mapping[str, Any]] = []
     for name in sorted(task.tasks):
@@ -471,20 +473,20 @@ def _is_share(value: Any) -> bool:
 
 
 class _TooLong(BaseException):
-    """No ``Exception``, since task files and lm-eval catch those."""
+    """The time limit is exceeded. No ``Exception``, since task files and lm-eval catch those."""
 
 
 @contextmanager
 def bounded(what: str, why: str, where: str, max_seconds: float | None = None) -> Iterator[None]:
-    """End a block of the main thread that takes too much processor time, by a signal.
+    """Limit the processor time of a block in the main thread, by a signal.
 
     ``re`` handles signals while it matches. Timeouts of lm-eval's tasks use another signal.
 
     Args:
-        max_seconds: ``MAX_SECONDS`` if None.
+        max_seconds: The limit; ``MAX_SECONDS`` if None.
 
     Raises:
-        UsageError: It took longer.
+        UsageError: The block took longer.
     """
 
     def stop(*_: object) -> NoReturn:
@@ -508,7 +510,7 @@ def bounded(what: str, why: str, where: str, max_seconds: float | None = None) -
 
 
 def bound_patterns(name: str, task: Any, where: str) -> None:
-    """Compile the patterns of a task's filters and metrics, and bound each use of them.
+    """Check the patterns of a task's filters and metrics, and limit the time of each use.
 
     Args:
         task: lm-eval's task object; changed in place.
@@ -535,7 +537,7 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
 
 
 def _valid_patterns(options: dict[str, Any]) -> list[str]:
-    """The patterns among the options of a filter or metric, which are compiled to check them."""
+    """The patterns among the options of a filter or metric, compiled to check them."""
     candidates = [options.get("regex_pattern"), *(options.get("regexes_to_ignore") or ())]
     return [re.compile(pattern).pattern for pattern in candidates if pattern is not None]
 

@@ -1,4 +1,4 @@
-"""``sweeper evaluate suite``: general capability before and after training."""
+"""``sweeper evaluate suite`` scores general capability before and after training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ commands = typer.Typer(name="evaluate", help="Score or compare models of a run."
 
 
 def answers() -> dict[str, Any]:
-    """The types of what the commands print with ``--json``."""
+    """The type of the ``--json`` output, by command."""
     from sweeper.evaluation.task_scores import ModelScores
     from sweeper.findings.study.trained_changes import TaskChange
 

@@ -1,4 +1,4 @@
-"""The time of scoring the suite."""
+"""Estimates the time of scoring the suite."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ _MAX_WINDOW = 2048
 _ITEMS, _MEMBERS = (164, 14_042), (1, 57)
 # Tokens of an example at four bytes a token: 97 in MMLU, 113 in HumanEval, 134 in GSM8K.
 _EXAMPLE_TOKENS, _EXAMPLE_UNCERTAINTY = 115.0, 2.5
-# Prompt tokens estimated from rows, and those of lm-eval's prompts: 60 for 56 with two solved
-# examples; 617 for 320 in MMLU with five, which are shorter than its questions.
+# Error of prompt tokens that are estimated from rows: 60 instead of 56 with two solved examples;
+# 617 instead of 320 in MMLU with five, which are shorter than its questions.
 _ROWS_UNCERTAINTY = 1.5
-# Forward passes for an item: one, or one for each of four choices that are longer than a token.
+# Forward passes for an item: between one, and one for each of four choices longer than a token.
 _REQUESTS, _REQUESTS_UNCERTAINTY = 2.0, 2.0
-# The expected share of the longest output, since an answer may end earlier; and the expected tokens
-# for a task of unknown output type.
+# Expected length of an answer: a share of the longest output, or tokens if the output type is
+# unknown.
 _ANSWER_SHARE, _UNKNOWN_ANSWER, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
 
 
 def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
-    """Seconds for the finalists and the first base on all tasks.
+    """Expected seconds for the finalists and the first base on all tasks.
 
     Scores of the base from an earlier run are not taken into account.
     """
@@ -99,7 +99,7 @@ def _uncertainty(task: SuiteTaskFacts, *, exact: bool) -> float:
 
 
 def _items(task: SuiteTaskFacts) -> tuple[float, float]:
-    """The fewest and the most items of a task; equal if its data are here."""
+    """The fewest and the most items of a task; equal if known."""
     if task.items is not None:
         return task.items, task.items
     if task.limit is not None:

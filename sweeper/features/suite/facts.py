@@ -1,7 +1,7 @@
 """Sizes of the suite's tasks: estimated from their files, or measured by lm-eval before a run.
 
-For the estimate, lm-eval is not loaded, which takes seconds, and no template is rendered. Tasks of
-lm-eval and data on the hub stay unknown.
+The estimate does not load lm-eval, which takes seconds, and renders no template. Sizes of lm-eval's
+own tasks and of data on the hub stay unknown.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class SuiteTaskFacts(Record):
         name: Name of the task, or of a group whose members are not known.
         output_type: Name in lm-eval (``multiple_choice``, ...); empty if unknown.
         items: Number of scored items; None if unknown.
-        limit: The most items of each member, if ``items`` is unknown.
-        prompt_tokens: Mean prompt tokens of a request with solved examples; None if unknown.
+        limit: The most items of each member; None if there is no limit.
+        prompt_tokens: Mean prompt tokens of a request, solved examples included; None if unknown.
         requests: Forward passes for each item on average; None if unknown.
         shots: Solved examples before each item.
         max_new_tokens: Tokens of the longest output; 0 if nothing is generated.
@@ -48,7 +48,7 @@ class SuiteTaskFacts(Record):
 
 
 class SuiteFacts(Record):
-    """The suite that the base and the finalists are scored by.
+    """The suite that base models and finalists are scored on.
 
     ``measured_with`` says what read the tasks: lm-eval, which knows all sizes, or their files.
     """
@@ -58,7 +58,7 @@ class SuiteFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> SuiteFacts | None:
-    """The tasks, if there is a suite. Before a run, lm-eval loads them in a process.
+    """The suite's tasks; None without a suite. Only before a run, lm-eval loads them in a process.
 
     Raises:
         UsageError: The suite or its data cannot be used, or it runs code without permission.
@@ -162,7 +162,7 @@ def members(config: Config) -> list[Any]:
 def _tasks(
     member: Any, available: Mapping[str, tuple[Path, Config]], parents: frozenset[str]
 ) -> Iterator[SuiteTaskFacts]:
-    """The tasks of a task, or of a group without one of its parents."""
+    """The tasks of a task or group. A group within itself is not expanded again."""
     name, options = name_of(member), member if isinstance(member, dict) else {}
     folder, config = available.get(name, (Path(), {}))
     config = {**config, **options}
@@ -215,7 +215,7 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
 
 
 def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
-    """The rows of the split that is scored, if they lie in files on this machine."""
+    """The rows of the scored split; empty if they are not in readable files on this machine."""
     from sweeper.data.reading.read import read
 
     files = _mapping(config, "dataset_kwargs").get("data_files")
@@ -235,7 +235,10 @@ def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
 
 
 def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | None:
-    """Forward passes for an item: one, or one for each choice if any is longer than a token."""
+    """Forward passes for an item: one, or one per choice if any is longer than a token.
+
+    None if the choices are not known.
+    """
     if kind != "multiple_choice":
         return 1
     choices = config.get("doc_to_choice")
@@ -243,7 +246,7 @@ def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | Non
         choices = row.get(choices.strip("{} "))
     if not isinstance(choices, list) or not choices:
         return None
-    # A choice follows a space.
+    # A choice of one character and the space before it are one token.
     return 1 if all(len(str(choice)) <= 1 for choice in choices) else len(choices)
 
 

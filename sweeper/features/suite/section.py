@@ -1,4 +1,4 @@
-"""What can the model still do? Scores of the base and of finalists on tasks of the suite."""
+"""The report's section on the suite: how scores of finalists differ from those of their bases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ HEADING = Heading(91, "suite", "Other tasks")
 
 
 class Figures(Record):
-    """The change of the score on each task; ``limit_points`` is the largest allowed loss."""
+    """The changes of scores on tasks; ``limit_points`` is the largest allowed loss, if any."""
 
     tasks: tuple[TaskChange, ...]
     limit_points: float | None = None
@@ -61,7 +61,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """The changes on tasks, of every trial that was scored on some."""
+    """The changes of every scored trial on the tasks; None if there are none."""
     tasks = trained_changes.task_changes(run)
     limits = (100 * limit.most for limit in run.limits if limit.holds_for(GENERAL))
     if not tasks:
@@ -74,7 +74,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The loss of the trial that is shown."""
+    """A sentence on the losses of the shown trial."""
     return _finding(figures, figures.shown_trial)
 
 
@@ -158,7 +158,7 @@ def _table(figures: Figures) -> Table:
 
 
 def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
-    """A chart of base (hollow) and tuned (filled) on each task scored in points."""
+    """A chart of base (hollow) and tuned (filled) on tasks scored in points; None without such."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
         return None
@@ -247,5 +247,5 @@ def _axis(scale: Scale, title: str) -> Any:
 
 def _bands(**scale: Any) -> Any:
     axis = alt.Axis(title=None, domain=False, ticks=False, labelLimit=130, labelColor=draw.INK)
-    # The first row's names decide the order, whatever the alphabet says.
+    # Unsorted: tasks keep the order of their first rows.
     return alt.Y("task:N", sort=None, scale=alt.Scale(**scale), axis=axis)

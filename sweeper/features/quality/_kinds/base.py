@@ -37,21 +37,21 @@ class FaultKind:
 
     Attributes:
         name: Name in flags.
-        order: Rank in which remedies are applied: those that change texts before those that
-            compare them.
+        order: Rank of the remedy, lowest first: remedies that change texts come before those that
+            compare texts.
         title: The end of a sentence that begins ``Rows that``.
-        consequence: Effect of the fault on a training or its scores.
+        consequence: Effect of the fault on training or scores.
         remedy: What ``sweeper data fix`` does about it.
         severity: ``serious`` if scores or the model cannot be trusted with it.
-        safe: Whether the remedy removes nothing that could be meant; part of ``--all-safe``.
+        safe: Whether the remedy removes nothing that users may want; part of ``--all-safe``.
         has_remedy: Whether there is a remedy.
-        uses_model: Whether a model finds the fault. The remedy changes train alone, since scores on
+        uses_model: Whether a model finds the fault. The remedy changes only train, since scores on
             a test split without its hard rows would be too good.
-        instead_of: The kind whose faults it mends in another way; a check only looks for that kind.
-        in_plan: Whether ``sweeper plan`` and ``run`` warn of it, since it is quick to find.
-        compares: What it needs of a large data set at once: one row, all rows with the same
-            input, all labels, or all rows, of which it gets a sample.
-        mended_text: The remedy for each text of a row; None if texts are not changed.
+        instead_of: The kind whose faults it fixes in another way; a check only looks for that kind.
+        in_plan: Whether ``sweeper plan`` and ``run`` warn of the fault, since it is quick to find.
+        compares: What ``find`` needs at once: single rows (``nothing``), all rows with the same
+            input, all labels, or a sample of all rows.
+        mended_text: Function that fixes each text of a row; None if texts are not changed.
     """
 
     name: str
@@ -92,13 +92,13 @@ class FaultKind:
         return True
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The results of ``mended_row`` by index of the row."""
+        """The new rows by index of the row; None for rows that are left out."""
         return {
             fault.row_index: self.mended_row(data, data.rows[fault.row_index]) for fault in faults
         }
 
     def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow | None:
-        """The row that replaces a row with the fault; None if that is left out."""
+        """The row that replaces a row with the fault; None if the row is left out."""
         return data.with_texts(row, self.mended_text) if self.mended_text else None
 
 
@@ -108,7 +108,7 @@ def remedies(
     """The kinds whose remedies are requested, in the order of remedies.
 
     Raises:
-        UsageError: A kind has no remedy, or cannot be looked for in these rows.
+        UsageError: A kind has no remedy, or cannot be checked in these rows.
     """
     for kind in requested:
         if why := kind.missing(data) if kind.has_remedy else kind.consequence:

@@ -1,4 +1,4 @@
-"""The same input with different answers."""
+"""Finds inputs that occur with different answers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Answers = dict[str, list[int]]
 """Indexes of rows by answer, for the answers of one input."""
 
 MIN_INPUTS = 30
-"""Inputs with several answers that are needed to tell how alike answers of different inputs are."""
+"""The fewest inputs with several answers from which a limit of likeness is estimated."""
 
 QUANTILE_OF_LIKENESS = 0.9
-"""Share of the pairs of answers of different inputs that are less alike than the limit. In 600 rows
-of E2E this finds 90% of the answers that belong to another input, and reports 8% of the rows before
-they are planted; with 0.8 these are 75% and 4%."""
+"""The limit is this quantile of the likeness of answers to different inputs. In 600 rows of E2E, it
+finds 90% of the planted answers of another input, and reports 8% of the rows before they are
+planted; with 0.8 these are 75% and 4%."""
 
 MAX_SHARE_UNLIKE = 0.25
-"""If more answers differ from the others of their input, its answers need not be alike."""
+"""If a larger share of all answers is unlike the others of their input, no conflict is reported."""
 
 MAX_ANSWERS_COMPARED = 50
-"""Other answers of its input with which each answer is compared, at most."""
+"""The most answers of its input with which an answer is compared."""
 
 _WORD = re.compile(r"\w+")
 
@@ -38,8 +38,8 @@ _WORD = re.compile(r"\w+")
 class Conflicts(FaultKind):
     """Inputs that occur with more than one class, or with more than one written answer.
 
-    Where most inputs have several written answers, these are references. Then an answer is in
-    conflict if it has no more words in common with the others than answers of other inputs have.
+    If most inputs have several written answers, these are references. Then an answer is in conflict
+    if it has no more words in common with the others than answers to different inputs have.
     """
 
     name = "conflicts"
@@ -56,7 +56,7 @@ class Conflicts(FaultKind):
     compares = "inputs"
 
     def missing(self, data: CheckedRows) -> str:
-        """The reason if most inputs have several answers that are not alike."""
+        """A reason if most inputs have several answers that are not alike, else empty."""
         several = _answers(data)
         if not _are_references(data, several) or _unlike(several) is not None:
             return ""
@@ -79,7 +79,7 @@ class Conflicts(FaultKind):
 
 
 def _answers(data: CheckedRows) -> list[Answers]:
-    """The answers of each input that has several, in the order of its hash."""
+    """The answers of each input that has several, in the order of input hashes."""
     by_key: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
     for index, row, example in data.usable:
         if answer := row.label or normalised(row.written):
@@ -94,7 +94,7 @@ def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
 
 
 def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
-    """The answers of each input with a conflict, and those that the remedy leaves out."""
+    """For each input with a conflict, its answers and those that the remedy leaves out."""
     several = _answers(data)
     if _are_references(data, several):
         return _unlike(several) or []
@@ -107,7 +107,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """The answers of each input with unlike ones, and those; None if likeness decides nothing."""
+    """For each input with unlike answers, its answers and the unlike ones; None if undecidable."""
     if len(several) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in several for answer in answers)
@@ -134,7 +134,7 @@ def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | Non
 
 
 class _Likeness:
-    """The share of their words that two texts have in common; rare words count more."""
+    """Computes the share of words that two texts have in common; rare words count more."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._words = {text: frozenset(_WORD.findall(text)) for text in texts}

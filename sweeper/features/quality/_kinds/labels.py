@@ -33,7 +33,7 @@ class RenamedLabels(FaultKind):
 
     @abstractmethod
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        """The meant labels by label."""
+        """The new label for each label to replace."""
 
     def find(self, data: CheckedRows) -> list[Fault]:
         renamed = self.renamed(data)
@@ -54,7 +54,7 @@ class RenamedLabels(FaultKind):
 
 
 class LabelVariants(RenamedLabels):
-    """Labels that differ from a commoner one in case, white space, hyphens or underscores alone."""
+    """Labels that differ from a commoner one only in case, white space, hyphens or underscores."""
 
     name = "label-variants"
     order = 26
@@ -78,7 +78,7 @@ class LabelVariants(RenamedLabels):
 
 
 MIN_SIMILARITY = 0.8
-"""Two letters of ten may differ; in longer labels, two letters."""
+"""Lowest similarity of a mistyped label: two letters of ten may differ; in longer labels, two."""
 
 TIMES_COMMONER = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
@@ -87,7 +87,7 @@ that lack a letter, 98% are found; with 4 times for one letter, too, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
-    """Labels with few rows that differ in a letter or two from one with many."""
+    """Rare labels that differ in a letter or two from a common label."""
 
     name = "misspelt-labels"
     order = 28
@@ -121,15 +121,15 @@ class MisspeltLabels(RenamedLabels):
 
 
 def _letters(label: str) -> str:
-    """A label without digits: labels that differ in digits are different classes."""
+    """A label without digits, since labels that differ in digits are different classes."""
     return re.sub(r"\d", "", folded(label))
 
 
 MIN_AGREEMENT = 0.9
-"""Share of the shared inputs of two labels that must agree for one to stand for the other."""
+"""Lowest share of a label's inputs that have the same train label, among those also in train."""
 
 MIN_VOTE_SHARE, MIN_VOTES = 0.6, 3
-"""Share, and number, of the rows of a label that must look like one label of train. Measured with
+"""Lowest share and number of a label's rows that must look like one label of train. Measured with
 numbers in place of names: all 7 of snips7 (700 rows) and 75 of 77 of banking77 (9,000 rows) get a
 name, and none a wrong one."""
 
@@ -149,7 +149,7 @@ class LabelSets(RenamedLabels):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with such a label, and the label of train that it stands for if that is known."""
+        """Rows with a label that train lacks, and the train label that it stands for, if known."""
         mapping = self.renamed(data)
         trained = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
@@ -161,7 +161,7 @@ class LabelSets(RenamedLabels):
         ]
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        """The labels of train by label that train does not have."""
+        """The train label for each label that train does not have, if known."""
         variants = LabelVariants().renamed(data)
         spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
         train_labels = {
@@ -207,9 +207,9 @@ class _Labelled(NamedTuple):
 
 
 def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
-    """The labels of train that most rows of a label get by their words.
+    """The train label that a classifier of words predicts for most rows of each label.
 
-    No two labels may stand for the same one, nor for one that occurs in the same split.
+    A label has none if another label gets the same one, or if that occurs in the label's split.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]
@@ -258,7 +258,7 @@ class OneClass(FaultKind):
 
 
 MIN_INPUTS = 3
-"""Inputs of a class: one each for training, validation and test."""
+"""Fewest inputs of a class: one each for training, validation and test."""
 
 
 class RareLabels(FaultKind):
@@ -275,7 +275,7 @@ class RareLabels(FaultKind):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with a rare label that is no other spelling of a class."""
+        """Rows with a rare label that is not a mistyped common one."""
         mistyped = MisspeltLabels().renamed(data)
         inputs: dict[str, set[str]] = defaultdict(set)
         for _, row, example in data.usable:
@@ -290,7 +290,7 @@ class RareLabels(FaultKind):
 
 
 class LabelNoise(FaultKind):
-    """Rows of train whose words go with another label."""
+    """Train rows whose words suggest another label."""
 
     name = "label-noise"
     order = 68

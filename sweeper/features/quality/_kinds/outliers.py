@@ -22,9 +22,9 @@ MIN_SPREAD = 0.2
 """Lower bound of the median deviation of log lengths, for rows of nearly equal length."""
 
 MARGIN_OF_LOG_LENGTH = math.log(3)
-"""If lengths differ much, as in the mixed tasks of T0, no z-score is an outlier. Then an outlier is
-three times as long as 95% of the rows, or a third as long. If they differ little, at most 5% of the
-rows are too long, and 5% too short."""
+"""If lengths differ much, as in the mixed tasks of T0, no z-score exceeds the limit. Then a row is
+an outlier if it is longer than three times the 95th percentile or shorter than a third of the 5th.
+If lengths differ little, at most 5% of the rows are too long, and 5% too short."""
 
 MIN_LONG_CHARACTERS = 200
 """Characters up to which no text is too long."""
@@ -64,7 +64,7 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     spread = max(median(abs(log - middle) for log in logs.values()), MIN_SPREAD)
     ordered = sorted(logs.values())
     percentile_95, percentile_5 = (ordered[int(share * len(ordered))] for share in (0.95, 0.05))
-    # 0.6745 makes the median deviation of a normal distribution its standard deviation.
+    # The median deviation of a normal distribution is 0.6745 standard deviations.
     far = MAX_Z_SCORE * spread / 0.6745
     lower = min(max(middle - far, percentile_5 - MARGIN_OF_LOG_LENGTH), percentile_5)
     upper = max(
@@ -79,7 +79,7 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
 
 
 class Truncation(FaultKind):
-    """Rows that training would cut."""
+    """Rows that training would cut: they have more tokens than the cap."""
 
     name = "truncation"
     order = 82
@@ -117,19 +117,20 @@ _FUNCTION_WORDS = {
     "Portuguese": "os é uma que com não da em como meu minha um são está seu posso ao",
     "Dutch": "het een en van niet dat te zijn voor met hoe ik je wat aan deze naar mijn kan",
 }
-"""The commonest words of each language, without those that are English words, too."""
+"""The commonest words of each language; those of other languages are no English words."""
 
 _WORDS = {name: frozenset(words.split()) for name, words in _FUNCTION_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
 
 MIN_DIFFERENT_WORDS = 2
-"""Different function words that a text needs to be of a language; a single one may be a name."""
+"""Fewest different function words of a text's language; a single one may be a name."""
 
 MIN_SHARE_OF_FUNCTION_WORDS = 0.15
-"""Prose has a third or more; in code, names that look like function words are rarer."""
+"""Lowest share of function words in a text of a language. Prose has a third or more; in code, names
+that look like function words are rarer."""
 
 MAIN_SHARE = 0.8
-"""Share of the rows that have the main language. Below it, the data set has several on purpose."""
+"""Lowest share of the main language. Below it, the data set has several languages on purpose."""
 
 _MAX_CHARACTERS = 2000
 """Characters of a text that its language is determined from."""
@@ -147,9 +148,10 @@ class Languages(FaultKind):
     remedy = "leaves them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Faults of inputs and of answers, separately, since a translation has two languages.
+        """Rows whose input or answer is in another language than most inputs, or most answers.
 
-        If most inputs have no language, as tables, that of the answers counts; and vice versa.
+        Inputs and answers are checked separately, since a translation has two languages. If most
+        inputs have no language, such as tables, they must have that of the answers; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
@@ -166,7 +168,7 @@ class Languages(FaultKind):
 
 
 def _main_language(names: Mapping[int, str]) -> str:
-    """The language of nearly all texts that are in a language; empty if there is none."""
+    """The language of at least ``MAIN_SHARE`` of the texts with a known language; else empty."""
     counts = Counter(name for name in names.values() if name)
     ((main, most),) = counts.most_common(1) or [("", 0)]
     return main if most >= MAIN_SHARE * counts.total() else ""
@@ -212,7 +214,7 @@ _REFUSAL = re.compile(
 
 
 class Refusals(FaultKind):
-    """Canned refusals, which other models wrote."""
+    """Answers that are a canned refusal of another model."""
 
     name = "refusals"
     order = 40
@@ -225,14 +227,14 @@ class Refusals(FaultKind):
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
         """Empty if the answer begins like a refusal or speaks as a language model, else None.
 
-        An assistant with tools refuses on purpose what they cannot do.
+        Not with tools: an assistant rightly refuses what its tools cannot do.
         """
         has_tools = row.example and any(turn.more for turn in row.example.messages)
         return "" if _REFUSAL.search(row.written) and not has_tools else None
 
 
 MIN_WORDS = 4
-"""A shorter answer (`yes`, `entailment`) may be right for many questions."""
+"""Fewest words of boilerplate: a shorter answer (`yes`) may be right for many questions."""
 
 MIN_QUESTIONS = 5
 MIN_SHARE_OF_ROWS = 0.005
@@ -249,7 +251,7 @@ class Boilerplate(FaultKind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer at least five questions, and 0.5% of the rows, have."""
+        """Rows whose answer is that of five different questions, and 0.5% of the rows, or more."""
         questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:

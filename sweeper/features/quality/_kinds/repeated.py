@@ -35,7 +35,7 @@ class Duplicates(FaultKind):
 
 
 class NearDuplicates(FaultKind):
-    """Rows of the same split whose texts differ in a few characters."""
+    """Rows whose text differs in a few characters from an earlier row of the same split."""
 
     name = "near-duplicates"
     order = 62
@@ -48,7 +48,7 @@ class NearDuplicates(FaultKind):
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows that are like an earlier one with the same label, but not equal to it."""
+        """Rows that are nearly, but not exactly, the same as an earlier row with the same label."""
         return [
             Fault(index, f"like line {data.rows[other].line}")
             for index, other in near_earlier(data)
@@ -56,7 +56,7 @@ class NearDuplicates(FaultKind):
 
 
 class Leakage(FaultKind):
-    """Inputs of validation or test that are also in train, or of test in validation."""
+    """Rows of train or validation whose input is also in a later split."""
 
     name = "leakage"
     order = 70
@@ -84,7 +84,7 @@ class Leakage(FaultKind):
 
 
 class NearLeakage(FaultKind):
-    """Rows that differ in a few characters from a row of a later split."""
+    """Rows whose input differs in a few characters from one of a later split."""
 
     name = "near-leakage"
     order = 72

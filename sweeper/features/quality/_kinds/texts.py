@@ -48,7 +48,7 @@ def _texts(row: FileRow) -> str:
 
 
 def restored(text: str) -> str:
-    """The text with UTF-8 that was read as cp1252 or Latin-1 decoded as UTF-8.
+    """The text, with the runs decoded as UTF-8 that were wrongly read as cp1252 or Latin-1.
 
     >>> restored("cafÃ© and naïve")
     'café and naïve'
@@ -66,7 +66,7 @@ def _decoded(run: str) -> str:
 
 
 class WhiteSpace(FaultKind):
-    """White space at the end of a text, and characters that cannot be seen."""
+    """White space at an end of a text, and invisible characters."""
 
     name = "white-space"
     order = 20
@@ -98,7 +98,7 @@ _MARKER = re.compile(
 
 
 class Templated(FaultKind):
-    """Texts to which a chat template was applied before."""
+    """Texts to which a chat template was already applied."""
 
     name = "templated"
     order = 22
@@ -109,7 +109,7 @@ class Templated(FaultKind):
     compares = "nothing"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
-        """None if the row is one text that a chat template was applied to."""
+        """Empty if texts have chat markers; None if not, or if the row is one templated text."""
         is_templated_row = row.example is None or row.example.templated
         return "" if not is_templated_row and is_templated(_texts(row)) else None
 
@@ -148,7 +148,7 @@ class Markup(FaultKind):
         return "code may hold HTML" if data.task == "code" else ""
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
-        """None if the row is about markup or holds code."""
+        """The first tags; None if there are none, or the row is about markup or holds code."""
         text = f"{row.input}\n{row.written}"
         tags = dict.fromkeys([*_TAG.findall(text), *_ENTITY.findall(text)])
         if self.mended_text(text) == text or _ABOUT_MARKUP.search(text):
@@ -168,7 +168,7 @@ class Markup(FaultKind):
 
 
 class Private(FaultKind):
-    """Keys, passwords, addresses and numbers of persons."""
+    """Secrets and personal data, such as keys and addresses."""
 
     name = "private"
     order = 24

@@ -16,7 +16,7 @@ from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 
 class Unreadable(FaultKind):
-    """Broken JSON, or more cells than columns."""
+    """Lines that cannot be read, such as broken JSON or more cells than columns."""
 
     name = "unreadable"
     order = 0
@@ -31,7 +31,7 @@ class Unreadable(FaultKind):
 
 
 class OtherForm(FaultKind):
-    """Rows that can be read but not be trained on."""
+    """Rows that are readable and not empty, but not usable for training."""
 
     name = "form"
     order = 5
@@ -60,7 +60,7 @@ class EmptyRows(FaultKind):
 
 
 def _empty_cells(form: Form | None, row: FileRow) -> str:
-    """The empty columns of input and answer, in words; "" if they are not known."""
+    """The empty columns with a role, in words; "" if they are not known."""
     columns = [] if form is None else [c for role, c in form.columns.items() if role != "input"]
     empty = [f"`{c}`" for c in columns if not str(row.fields.get(c) or "").strip()]
     return f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""
@@ -95,7 +95,7 @@ class LastTurn(FaultKind):
 
 
 def _turns(data: CheckedRows, row: FileRow) -> dict[str, list[Mapping[str, object]]]:
-    """The turns of a conversation by its column; empty if the row has another form."""
+    """The turns of a conversation, by column; empty if there are none."""
     column = data.forms[row.path].of(row.fields).columns.get("messages", "")
     turns = turns_of(row.fields.get(column))
     return {column: [*turns]} if turns else {}
@@ -137,7 +137,7 @@ _ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation"
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The forms of the columns of a row that are not read."""
+    """The answer formats that fit columns which the row's own format does not read."""
     own = data.forms[row.path].of(row.fields)
     if own.format not in _ANSWER_FORMATS:
         return []
@@ -156,5 +156,5 @@ def _needed(form: Form) -> dict[str, str]:
 
 
 def _unread(forms: list[Form], fields: Fields) -> list[str]:
-    """The columns of the first of these forms that the row has completely."""
+    """The columns of the first form that the row has completely; empty if there is none."""
     return next(([*form.columns.values()] for form in forms if form.has(fields)), [])
