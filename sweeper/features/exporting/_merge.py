@@ -23,12 +23,15 @@ from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load
 
 _FULL = "full"
-# First tokens of each passage on which the merged model is compared with the trial's.
+# Both models are compared on this many first tokens of each passage.
 _MAX_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> MergeRequest:
     """Merge an adapter, write the model, and compare its logits with the trial's.
+
+    Returns:
+        The request with the results of the comparison.
 
     Raises:
         UsageError: There is no adapter, or it cannot be merged.
@@ -76,7 +79,7 @@ def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
     """The largest difference of logits, and the share of places with the same choice.
 
     Args:
-        before: Logits of the trial's model, ``(places, classes)``.
+        before: Logits of the trial's model, ``(places, classes or vocabulary)``.
         after: Logits of the merged model.
     """
     same = before.argmax(-1) == after.argmax(-1)
@@ -87,9 +90,9 @@ def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
 
 
 def _logits(model: Model) -> list[Tensor]:
-    """Logits in float32 on each passage of the general text, ``(places, classes)``.
+    """Logits in float32 for each passage of the general text.
 
-    They are those of the classes, or of the next token at each place if the model has none.
+    The shape is ``(1, classes)``, or ``(tokens, vocabulary)`` if the model has no classes.
     """
     passages = [line for line in general_text().splitlines() if line]
     if model.classes:

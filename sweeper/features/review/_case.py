@@ -89,7 +89,7 @@ class Case:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence: the file's limit, or else the plan's cap; 1 if unknown."""
+        """Tokens of the longest sequence: the file's limit, else the plan's cap; 1 if unknown."""
         if self.rated is None or self.training.sequence_length is not None:
             return self.training.sequence_length or 1
         return self.rated.cap.tokens
