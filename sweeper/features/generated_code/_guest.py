@@ -94,7 +94,7 @@ class _Names(dict[str, Any]):
 
 
 class _Guard(ast.NodeTransformer):
-    """Rewrites tests so that operators and results see content, not what a class makes of it.
+    """Rewrites tests so that a program's classes cannot redefine operators on their objects.
 
     ``f(x) == y`` becomes ``(lambda a, b: a == b)(*operands(result(f(x), f), y))``.
     """
@@ -143,16 +143,16 @@ def _applied(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
 
 
 def _operands(*values: Any) -> tuple[Any, ...]:
-    """Operands of the tests. No class of a program decides how its objects meet a plain value."""
+    """The operands, as their content if only some are plain: no class redefines the operator."""
     if len({_is_plain(value) for value in values}) == 1:
         return values
     return tuple(map(_content, values))
 
 
 def _result(value: Any, called: Any) -> Any:
-    """What a function returned; as its content, if it is read in another way than built-in types.
+    """What a function returned, as its content if its class redefines how a built-in type is read.
 
-    Objects that tests make themselves, by calling a class, stay what they are.
+    Objects that tests make themselves, by calling a class, are not changed.
     """
     base = _base(type(value))
     if base is None or issubclass(type(called), type):

@@ -13,13 +13,13 @@ NEEDED = ("wasmtime", "componentize_py")
 
 
 def samples(spec: Spec) -> int:
-    """Number of answers to each item whose programs are run; 0 if the user has not allowed it."""
+    """Number of answers to each item that are run as programs; 0 if the user has not allowed it."""
     options = spec.features.of(Options)
     return options.samples if options.allow else 0
 
 
 def run_program(program: str, tests: Sequence[str]) -> bool:
-    """Run a program against its tests. The user has allowed that.
+    """Whether a program passes its tests. The user has allowed to run it.
 
     Raises:
         NotInstalled: The sandbox is not installed; nothing was run.
