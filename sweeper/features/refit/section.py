@@ -22,7 +22,8 @@ class Figures(Record):
     """The winner that was trained on all rows.
 
     Args:
-        metrics: Metrics on the test split, scored once; empty before the training.
+        searched_rows: Number of train rows that the search used, of ``rows``.
+        metrics: Metrics on the test split, scored once; empty before that.
     """
 
     trial: int
