@@ -1,4 +1,4 @@
-"""The page of several runs, and a sentence for every two of them."""
+"""The page that compares several runs, and a sentence for every two of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sweeper.runfolder import RunFolder
 
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
-    """Write the page, and return a sentence for every two runs."""
+    """Write the page to ``path``, and return a sentence for every two runs."""
     compared = [ComparedRun(run) for run in runs]
     every_two = pairs(compared)
     write_text(path, render(runs_page(compared, every_two)))
@@ -39,7 +39,7 @@ _MAX_PAIRS_LISTED = 5
 
 
 def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
-    """All runs on one plot, their comparisons, and their differences."""
+    """A page with all runs on one plot, their comparisons, and their differing settings."""
     names = units.joined([run.name for run in runs])
     differing_settings = differences(runs)
     fair = [pair for pair in pairs if not pair.reasons]
@@ -83,7 +83,7 @@ def _card(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> VerdictCard:
 
 
 def pair_sentence(pair: Pair) -> str:
-    """One comparison in a sentence, or why there is none."""
+    """One comparison in a sentence, or the reasons why there is none."""
     first, second = pair.first, pair.second
     if pair.comparison is None:
         reasons = units.joined([*pair.reasons])
