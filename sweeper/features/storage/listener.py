@@ -20,16 +20,16 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 NAME = "storage"
-# The attribute of the copy with a random name of the run's folder.
+# The copied study's user attribute with the random id of the run's folder.
 RUN = "sweeper:run"
-# Packages whose name differs from that of their module.
+# Package names by module, where the two differ.
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 # Time limit of the copy: a trial takes tens of SQL statements, each a round trip.
 _END_SECONDS = 120.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The copier, if a storage is named, and the seconds that it may take at the end.
+    """The listener's name with its time limit at the end, in seconds; empty without a storage.
 
     Raises:
         SpecError: Optuna cannot use the URL.
@@ -72,7 +72,7 @@ class StudyCopier:
         self._run, self._url = run, url
 
     def catch_up(self) -> None:
-        """Nothing is copied before the end."""
+        """Do nothing: the study is copied at the end."""
 
     def end(self, state: str) -> None:
         """Copy the study.
@@ -99,7 +99,11 @@ def copy(run: RunFolder, url: str) -> None:
 
 
 def _make_room(storage: BaseStorage, name: str, folder_id: str) -> None:
-    """Delete this run's earlier copy."""
+    """Delete this run's earlier copy.
+
+    Raises:
+        RunError: The study of this name is not from this run's folder.
+    """
     for study in storage.get_all_studies():
         if study.study_name == name:
             if study.user_attrs.get(RUN) != folder_id:
