@@ -90,7 +90,7 @@ def find(name: str, part: str) -> Feature:
     """The feature ``name``, which must have this part.
 
     Raises:
-        UsageError: It is not installed or lacks the part. The message names those that have it.
+        UsageError: It is not installed or lacks the part.
     """
     features = {feature.name: feature for feature in features_with(part)}
     if name not in features:
@@ -106,7 +106,7 @@ def _parts(folder: Path) -> frozenset[str]:
     """The parts in a folder.
 
     Raises:
-        UsageError: A file is neither a part nor a helper, whose name begins with ``_``.
+        UsageError: A file is neither a part nor a helper.
     """
     parts: set[str] = set()
     for path in folder.iterdir():

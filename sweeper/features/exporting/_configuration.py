@@ -94,7 +94,7 @@ def settings_of(
     """Every setting of a training, by sweeper's name for it.
 
     Args:
-        config: The configuration for one device, with the epochs that the weights were trained for.
+        config: The configuration for one device, with the epochs of the trained weights.
         target_modules: The layers of the trained adapter; those of the configuration if None.
         chat_template: Whether the exported folder has a chat template.
     """
@@ -180,7 +180,7 @@ def export_configuration(
     """Write one trial's configuration for a trainer.
 
     Args:
-        config: The configuration, with the epochs that the trial's weights were trained for.
+        config: The configuration, with the epochs of the trained weights.
         folder: A new folder, which appears once it is complete.
 
     Raises:
@@ -337,11 +337,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
 
 
 def _form(target: Target, dataset: Dataset) -> RowForm:
-    """The format of the written rows.
-
-    Raises:
-        UsageError: The trainer cannot train on these rows as the sweep did.
-    """
+    """The format of the written rows."""
     if dataset.templated:
         raise UsageError(
             "the rows already hold chat markers",

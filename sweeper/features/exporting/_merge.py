@@ -28,10 +28,7 @@ _MAX_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> MergeRequest:
-    """Merge an adapter, write the model, and compare its logits with the trial's.
-
-    Returns:
-        The request with the results of the comparison.
+    """Merge an adapter, write the model, and return how its logits compare with the trial's.
 
     Raises:
         UsageError: There is no adapter, or it cannot be merged.
@@ -76,12 +73,7 @@ def merge(request: MergeRequest) -> MergeRequest:
 
 
 def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
-    """The largest difference of logits, and the share of places with the same choice.
-
-    Args:
-        before: Logits of the trial's model, ``(places, classes or vocabulary)``.
-        after: Logits of the merged model.
-    """
+    """The largest difference of logits, and the share of places with the same choice."""
     same = before.argmax(-1) == after.argmax(-1)
     return {
         "difference": float((before - after).abs().max()),

@@ -79,8 +79,8 @@ def kept_files(weights: Path) -> KeptFiles:
     """List the files of a weights folder.
 
     Raises:
-        UsageError: The folder or an entry in it is a link, pipe or device, or the record is damaged
-            or names a file that is not there, or a text file contains what looks like a secret.
+        UsageError: The folder or an entry is a link, pipe or device, the record is damaged or names
+            a missing file, or a text file seems to contain a secret.
     """
     check_regular(weights.parent)
     files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}

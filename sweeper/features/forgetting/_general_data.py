@@ -1,7 +1,4 @@
-"""General text or instructions: a part to replay in training, and a held-back part to score.
-
-The held-back part is never trained on.
-"""
+"""General text or instructions: a part to replay in training, and a held-back part to score."""
 
 from __future__ import annotations
 

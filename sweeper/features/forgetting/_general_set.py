@@ -2,9 +2,8 @@
 
 If the user gives none, the base model writes it: where its tokenizer has a chat template, it writes
 a question from the template's opening and answers it; else it continues from the first token of a
-text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against
-forgetting; questions from the opening of the template alone are Magpie's (Xu et al. 2024,
-arXiv:2406.08464).
+text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text; Magpie (Xu
+et al. 2024, arXiv:2406.08464) gets questions from the template's opening.
 """
 
 from __future__ import annotations
@@ -157,7 +156,7 @@ class GeneralSet:
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
         if self._options.general is None and not context.tokenizer.chat_template:
-            # A text that was cut at this length has no end to learn.
+            # The base's texts were cut at this length and have no end to learn.
             cap = min(cap, self._sampling.tokens)
         dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)
@@ -165,11 +164,7 @@ class GeneralSet:
     def _encoded(
         self, examples: Sequence[Example], tokens: int, use: str
     ) -> tuple[General, list[tuple[Example, Feature]]]:
-        """The task that encodes the examples, and each example that has a learnt token, encoded.
-
-        Raises:
-            UsageError: No example has one.
-        """
+        """The task that encodes examples, and the examples with learnt tokens, each encoded."""
         task = self.task(tokens)
         pairs = zip(examples, task.encode(examples), strict=True)
         useful = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]

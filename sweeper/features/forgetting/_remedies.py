@@ -1,8 +1,4 @@
-"""Replayed general text, and the KL divergence from the base model.
-
-The replayed share of tokens is met to within one example. The base's outputs come from the model
-without its adapter, or from a frozen copy.
-"""
+"""Replayed general text, and the KL divergence from the base model."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ REPLAYED = "general text, replayed"
 
 @dataclass(frozen=True)
 class ReplayStep:
-    """General examples of one optimizer step, with the weight of their terms in the loss.
+    """General examples of one optimizer step.
 
     Args:
         chunks: Number of forward passes, the same on all ranks; some may have no example.
@@ -49,9 +45,6 @@ class Replay:
     when the debt covers it. The draws begin at a random token of a random order, so that the
     replayed tokens have the share in expectation at every step, and to within one example over a
     run. The examples of a step do not depend on the micro-batch.
-
-    In expectation a step's loss is ``(1 - share)`` times the task's mean over its terms and
-    ``share`` times the mean over general terms.
 
     Args:
         features: General examples, each with answer tokens.
@@ -135,7 +128,7 @@ class Replay:
         return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
     def nothing(self) -> Feature:
-        """An example without learnt tokens, for a forward pass that has no example on this rank."""
+        """An example without learnt tokens, for a forward pass without examples on this rank."""
         feature = self._features[0]
         return {**feature, "labels": [-100] * len(feature["labels"])}
 

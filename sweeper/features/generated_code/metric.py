@@ -19,7 +19,7 @@ def samples(spec: Spec) -> int:
 
 
 def run_program(program: str, tests: Sequence[str]) -> bool:
-    """Whether a program passes its tests. The user has allowed to run it.
+    """Run a program that the user has allowed, and return whether it passes its tests.
 
     Raises:
         NotInstalled: The sandbox is not installed; nothing was run.

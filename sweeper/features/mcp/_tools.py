@@ -187,7 +187,7 @@ TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)
 
 
 def _command_line(command: list[str], flags: Mapping[str, object], *values: str) -> list[str]:
-    """The command line, without flags that are None or False; ``values`` follow a ``--``."""
+    """The command line, without flags that are None or False."""
     flag_values = {name.replace("_", "-"): value for name, value in flags.items()}
     options = [
         f"--{name}" if value is True else f"--{name}={value}"
@@ -205,7 +205,7 @@ def _command_line(command: list[str], flags: Mapping[str, object], *values: str)
 
 
 def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
-    """Run a command. ``answer`` is the JSON that it prints, or None if it prints no JSON."""
+    """Run a command. ``answer`` is the JSON that it prints, or None."""
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
     try:
         done = subprocess.run(

@@ -78,11 +78,7 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
 
 
 def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
-    """Numbers, from 0, of the rows in a partial file; an incomplete last line is removed.
-
-    Raises:
-        UsageError: The file is of another model, other rows or other settings.
-    """
+    """Numbers, from 0, of the rows in a partial file; an incomplete last line is removed."""
     if not part.is_file():
         return set()
     complete_lines = [
@@ -188,7 +184,7 @@ def _column(table: RowTable, data_format: str) -> str:
 
 
 def _usual_names(data_format: str) -> tuple[str, ...]:
-    """Usual lower-case names of the input column, the preferred one first."""
+    """Usual names of the input column, the preferred one first."""
     return next(iter(formats()[data_format].shapes[-1].required.values()))
 
 

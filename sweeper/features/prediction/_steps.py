@@ -21,7 +21,7 @@ from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
 class PredictionRequest(Artifact):
-    """The model, the rows, the settings and the output file of one prediction command.
+    """The model, rows, settings and output of one command.
 
     Args:
         weights: Folder ``weights/`` of a trial.
@@ -40,7 +40,7 @@ class PredictionRequest(Artifact):
 def predictions(
     model: str, trial: int | None, output: Path | None, settings: PredictionRequest, *, quiet: bool
 ) -> list[str]:
-    """Predict the rows: a line of JSON for each, in order. They go to ``output`` if it is given.
+    """A line of JSON for each row, in order; also written to ``output`` if it is given.
 
     Args:
         settings: Rows and settings; ``weights`` and ``part`` are empty.
@@ -93,7 +93,7 @@ def weights_of(model: str, trial: int | None) -> Path:
 
 
 def piped(folder: Path) -> Path:
-    """Write standard input into a file in ``folder`` whose suffix tells the detected format."""
+    """Write standard input into a file with the suffix of its format."""
     data = sys.stdin.buffer.read()
     first_byte = data.lstrip()[:1]
     suffix = {b"{": ".jsonl", b"[": ".json"}.get(first_byte, ".txt")

@@ -184,8 +184,8 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """Check the files of all raters and keep them in the run's folder, in place of earlier ones.
 
     Raises:
-        UsageError: The run has no page; or files are not ratings, are of another page, changed or
-            unfinished, or two are of one rater. It has the problems of all files.
+        UsageError: The run has no page; or files are no ratings, of another page, changed,
+            unfinished, or two of one rater. All problems are named.
     """
     key = HumanPage.read_or_none(key_file(run))
     if key is None:

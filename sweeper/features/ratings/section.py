@@ -112,12 +112,7 @@ def _preferences(run: RunFiles) -> Figures | None:
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
 ) -> WinRate:
-    """The winner's win rate against a model. An item counts once, however many people rated it.
-
-    Args:
-        name: The other model.
-        comparisons: Number of models that the winner is compared with, for Bonferroni's correction.
-    """
+    """The winner's win rate against model ``name``, over items, however many people rated one."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
     for pair in page.pairs:
@@ -152,7 +147,6 @@ def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
     """A share with its Wilson interval (1927); a tie counts as half a success.
 
     Ties vary less than wins and losses, so that with ties the interval is wider than necessary.
-    ``level`` is the share of intervals that miss the true share.
 
     >>> share = wilson(8, 10)
     >>> share.value, round(share.low, 3), round(share.high, 3)

@@ -35,8 +35,8 @@ _ORPHAN_SECONDS = 40.0
 # still lives after this time, the worker alone was killed.
 _NODE_SHUTDOWN_SECONDS = 2.0
 
-# Lines of messages, and the end of the worker's process, None while it runs: its exit status, None
-# if unknown, and whether it ended for lack of memory.
+# Lines of messages, and the end of the worker's process: its status, and whether it ended for lack
+# of memory. None while it runs.
 Received = tuple[list[bytes], tuple[int | None, bool] | None]
 
 
@@ -91,7 +91,7 @@ class WorkerActor:
         return missing(self._run, briefing)
 
     async def poll(self, seconds: float) -> Received:
-        """The worker's messages and its end; waits at most ``seconds`` for the first of these."""
+        """The worker's messages and end; waits at most ``seconds`` for the first."""
         if self._refusal is not None:
             return [line_of(self._refusal)], (0, False)
         assert self._pool is not None

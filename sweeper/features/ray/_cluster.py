@@ -59,13 +59,10 @@ def nodes() -> list[Node]:
 
 
 def check_connected(own: str) -> None:
-    """Check that the node that this process is connected to is alive.
-
-    Args:
-        own: Ray's id of that node.
+    """Check that the node ``own``, to which this process is connected, is alive.
 
     Raises:
-        RunError: The node is gone, so Ray would never place a request through it.
+        RunError: It is gone, so Ray would never place a request through it.
     """
     if all(node.name != own for node in nodes()):
         raise RunError(

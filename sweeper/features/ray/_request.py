@@ -102,11 +102,6 @@ def _workers_per_place(workers: int, places: int, memory_gib: float, demand: Dem
 
 
 def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], workers: int) -> int:
-    """Cores for each worker on a node, limited to those that each node offers to Ray.
-
-    Args:
-        cores: Cores of the planned machine.
-        workers: Number of workers on the node.
-    """
+    """Cores for each of the workers on a node; some nodes may offer fewer than planned."""
     offered = min((int(node.get("CPU", 0.0)) for node in nodes), default=cores)
     return max(1, min(cores, offered) // workers)

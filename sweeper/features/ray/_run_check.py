@@ -50,7 +50,7 @@ def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
 
 
 def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
-    """The problems of this machine, each as what, why and where; empty if a worker can start.
+    """The problems of this machine, each as what, why and where.
 
     Changes to the command's working directory, if this machine has it.
     """

@@ -10,7 +10,7 @@ from sweeper.extras import MachineCheck, install_command
 
 
 def doctor() -> Iterator[MachineCheck]:
-    """Whether the package ``ray`` can be loaded."""
+    """Whether the package can be loaded."""
     fix = f"{install_command('ray')}, for --executor ray."
     try:
         importlib.import_module("ray")

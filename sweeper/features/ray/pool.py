@@ -1,7 +1,6 @@
-"""Workers as Ray actors, on this machine or on a cluster.
+"""Workers as Ray actors, each of which holds one ordinary worker process (``_actor``).
 
-Each actor holds one ordinary worker process (``_actor``). Ray decides where a worker
-runs, when there is room for it, and which machine is gone.
+Ray decides where a worker runs, when there is room for it, and which machine is gone.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         cluster may grow.
 
     Raises:
-        RunError: The cluster cannot be reached, a worker fits on none of its nodes, or the plan is
-            for a CPU and nodes have GPUs.
+        RunError: The cluster cannot be reached, a worker fits on none of its nodes, or nodes have
+            GPUs and the plan has none.
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
@@ -210,11 +209,7 @@ class RayPool:
         actor.answer = actor.handle.poll.remote(_POLL_SECONDS)
 
     def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
-        """The end of an actor: its node is gone, Ray's memory monitor ended it, or it was killed.
-
-        Raises:
-            RunError: Too many starts have failed in a row.
-        """
+        """The end of an actor: its node is gone, or Ray's memory monitor or the pool killed it."""
         if not actor.node:
             self._failed_starts += 1
             if self._failed_starts > _MAX_FAILED_STARTS:

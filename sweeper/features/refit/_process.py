@@ -53,7 +53,7 @@ def refit(request: RefitRequest) -> None:
     )
     if strengths:
         shared.features = FrozenFeatures(shared.context, strengths)
-    # The part serves as run folder, so that a base trained on a corpus lies beside its adapter.
+    # The partial folder serves as run folder, which keeps a base trained on a corpus, too.
     job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
     result = train_trial(job)
     if result.state != "COMPLETE":
@@ -93,7 +93,7 @@ def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
 def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
     """The regularisation of the probe, chosen as in the trial; empty if no probe is fitted.
 
-    On validation rows that the probe is fitted to, the weakest would always win.
+    On trained rows, the weakest would always win.
     """
     config = request.config
     fits = not strategy_named(config.strategy).gradient_trained

@@ -24,7 +24,6 @@ class RefitRequest(Artifact):
 
     Args:
         config: Configuration, trained to its last rung, since no rows are left to choose a rung.
-        splits: Splits whose rows are trained on.
         folder: Output folder with ``weights/``, ``trainer.log`` and ``refit.json``.
         card: Text that is appended to the card of the weights.
     """

@@ -22,7 +22,7 @@ class Figures(Record):
     """The winner that was trained on all rows.
 
     Args:
-        searched_rows: Number of train rows that the search used, of ``rows``.
+        searched_rows: Train rows of the search; ``rows`` counts all.
         metrics: Metrics on the test split, scored once; empty before that.
     """
 
@@ -53,7 +53,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The scope of the verdict and the final model's scores, in one line."""
+    """The sentences of ``confidence`` in one line."""
     return " ".join(confidence(figures, report.findings))
 
 

@@ -32,7 +32,7 @@ class Case:
     """A configuration with the facts about its model, data and machine.
 
     Args:
-        facts: Facts; None if the file names no model, or an unknown one.
+        facts: None if the file names no known model.
         knows_rows: Whether the number of rows is known; else ``TYPICAL_ROWS`` is assumed.
         unknown_model: Reason why ``facts`` is None; empty otherwise.
         on_gpu: Whether a GPU is stated or detected. Without one, fit is not checked.
@@ -63,7 +63,7 @@ class Case:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that train together, as the file states or as the machine has, if more."""
+        """Number of GPUs that train together, by the file or the machine, whichever is larger."""
         stated = (self.training.gpus or 1) * (self.training.nodes or 1)
         return max(stated, self.facts.hardware.gpus if self.facts and self.on_gpu else 1)
 

@@ -28,11 +28,11 @@ _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 _MAX_WARMUP_SHARE = 0.5
 #: Similarity to a known field (difflib, 0 to 1) from which an unknown field is a misspelling.
 _MIN_SIMILARITY = 0.9
-#: With fewer rows, a loss on prompts may help, so it is not reported.
+#: With fewer rows, a loss on prompts may help.
 _MIN_ROWS_FOR_ANSWER_LOSS = 10_000
 #: A learning rate beyond the range by more than this factor, half a decade, is a warning.
 _WARNING_FACTOR = 3.0
-#: A batch within this factor of the range gets no note: rules name powers of two.
+#: A batch within this factor of the range gets no note, since rules name powers of two.
 _BATCH_TOLERANCE = 2.0
 #: Fields of ``Training`` by the rule book's names, where these differ.
 _SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
@@ -280,7 +280,7 @@ def _outside_evidence(case: Case) -> Iterator[Finding]:
 
 
 def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
-    """The rule book's parameters by name, each with the rule that changed it, or an empty text."""
+    """The rule book's parameters by name, each with the rule that changed it, if any."""
     method = case.training.method
     declared = rule_book().strategies[method].parameters
     ranges = {name: (entry.parameter, "") for name, entry in declared.items()}

@@ -28,7 +28,6 @@ class ReviewedCost:
 
     Attributes:
         assumed: The assumptions of the estimate, as sentences.
-        setup: The set-up whose memory and time are estimated; None if they cannot be.
     """
 
     def __init__(self, case: Case) -> None:

@@ -218,11 +218,7 @@ def _setting_type(setting: str) -> TypeAdapter[Any]:
 
 
 def _setting_value(meaning: Meaning, value: object, before: object) -> object:
-    """The value to which a field sets its setting; None if it sets nothing.
-
-    Args:
-        before: The value that earlier fields set, which further target modules extend.
-    """
+    """The value to which a field sets its setting, ``before`` until then; None if unchanged."""
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):

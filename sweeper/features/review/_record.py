@@ -42,7 +42,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Training(Record):
-    """The settings of a training. None if the file lacks one and the trainer's default is unknown.
+    """The settings of a training; each is None if the file lacks it and no default is known.
 
     Names are those of transformers and PEFT if these have one. ``packing_masks`` says whether
     attention stays within a packed example, ``prompt_loss`` whether prompts are trained on.
@@ -182,9 +182,9 @@ class Review(Record):
     """The review of one configuration of another trainer.
 
     Args:
-        understood: Number of the ``fields`` of the file that the trainer's table explains.
+        understood: Number of the ``fields`` that the trainer's table explains.
         memory: Peak of one GPU; ``fits`` is None if no GPU is known or nothing can be estimated.
-        seconds: Time without validation; None if it cannot be estimated or memory is too small.
+        seconds: Time without validation; None if it is unknown or memory is too small.
         cost_usd: Lower end, middle and upper end; None without a price or a time.
         patch: A unified diff of the file.
     """

@@ -60,7 +60,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     seconds_range = (
         () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
     )
-    # Values far from the evidence cost more quality than any time can buy back.
+    # Values far from the evidence come first, since they cost quality.
     towards_evidence = [
         PossibleGain(what=f"{finding.what}; {finding.why}", change=finding.change)
         for finding in findings

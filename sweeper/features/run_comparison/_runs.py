@@ -157,7 +157,7 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
 
 
 def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
-    """The reasons why the winners of two runs cannot be compared; none if they can."""
+    """The reasons why the winners of two runs cannot be compared, if any."""
     unscored = [run.name for run in (first, second) if run.scores is None]
     if first.scores is None or second.scores is None:
         yield f"no winner has been scored on the test split of {' and '.join(unscored)}"

@@ -27,7 +27,7 @@ from sweeper.runfolder import RunFolder
 
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
-    """Write the page to ``path``, and return a sentence for every two runs."""
+    """Write the page, and return a sentence for every two runs."""
     compared = [ComparedRun(run) for run in runs]
     every_two = pairs(compared)
     write_text(path, render(runs_page(compared, every_two)))
@@ -83,7 +83,7 @@ def _card(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> VerdictCard:
 
 
 def pair_sentence(pair: Pair) -> str:
-    """One comparison in a sentence, or the reasons why there is none."""
+    """One comparison in a sentence, or why there is none."""
     first, second = pair.first, pair.second
     if pair.comparison is None:
         reasons = units.joined([*pair.reasons])

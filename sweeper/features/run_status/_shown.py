@@ -197,7 +197,7 @@ def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
 
     Args:
         place: The run's folder, as a command names it now.
-        status: Status of the ended run, which may have other numbers of trials than the findings.
+        status: Status of the ended run; its numbers of trials may be newer.
     """
     from sweeper.findings.verdict.next_step import next_step  # loads numpy
 

@@ -104,7 +104,7 @@ def _schema(kind: Any, title: str) -> dict[str, Any]:
 
 
 def _referred(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, or a reference to that of conditions if it stands for a condition."""
+    """The schema; if it is a condition's, a reference to it."""
     return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 

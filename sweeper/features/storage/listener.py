@@ -29,7 +29,7 @@ _END_SECONDS = 120.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The listener's name with its time limit at the end, in seconds; empty without a storage.
+    """The listener's name with its time limit in seconds; empty without a storage.
 
     Raises:
         SpecError: Optuna cannot use the URL.
@@ -75,11 +75,7 @@ class StudyCopier:
         """Do nothing: the study is copied at the end."""
 
     def end(self, state: str) -> None:
-        """Copy the study.
-
-        Raises:
-            RunError: The storage holds another study of this name.
-        """
+        """Copy the study."""
         copy(self._run, self._url)
 
 
@@ -99,11 +95,7 @@ def copy(run: RunFolder, url: str) -> None:
 
 
 def _make_room(storage: BaseStorage, name: str, folder_id: str) -> None:
-    """Delete this run's earlier copy.
-
-    Raises:
-        RunError: The study of this name is not from this run's folder.
-    """
+    """Delete this run's earlier copy."""
     for study in storage.get_all_studies():
         if study.study_name == name:
             if study.user_attrs.get(RUN) != folder_id:

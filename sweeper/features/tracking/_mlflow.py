@@ -108,11 +108,7 @@ class Mlflow(Tracker):
         values: Mapping[str, Scalar],
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """Open the MLflow run with this id, or a new one if the id is empty; log its parameters.
-
-        Returns:
-            The id of the MLflow run.
-        """
+        """Open the MLflow run of this id, or a new one if it is empty, and return its id."""
         if run_id:
             self._client.update_run(run_id, status="RUNNING")
         else:

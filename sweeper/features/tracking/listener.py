@@ -2,8 +2,7 @@
 
 The run's folder is the queue: the command writes every configuration, rung and result there first.
 ``listeners/tracking/NAME.json`` records what a service has, so that an unreachable one can catch up
-later. A tracker uses one client library and may raise any of its exceptions; the next call of
-``Follower`` tries again.
+later.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 class Tracker(ABC):
     """Logs one run to one service.
 
-    Ids are the service's own names of the sweep and its trials. They are kept in the run's folder,
-    so that a later call can continue the same entries.
+    Ids are the service's own names of the sweep and its trials, and a ``run`` is one of them. They
+    are kept in the run's folder, so that a later call can continue the same entries.
     """
 
     name: ClassVar[str]
@@ -83,11 +82,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def rung(self, run: str, report: RungReport) -> None:
-        """Log a trial's losses and metrics at one rung.
-
-        Args:
-            run: Id of the trial, also in ``trial_ended`` and ``trial_left``.
-        """
+        """Log a trial's losses and metrics at one rung."""
 
     @abstractmethod
     def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
@@ -104,10 +99,8 @@ class Tracker(ABC):
         """Log the end of this call.
 
         Args:
-            run: Id of the sweep.
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
-            text: The verdict; empty before there is one.
-            files: Files of the report.
+            text: The verdict; may be empty.
         """
 
 
@@ -303,7 +296,7 @@ class Follower:
         self._state.write(self._path, synced=False)
 
     def _figures(self) -> tuple[dict[str, float], str]:
-        """Figures of the whole sweep, and its verdict, which is empty before the findings exist."""
+        """Figures of the whole sweep, and its verdict; empty before there is one."""
         states = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         losses = []
         for number in self._state.trials:

@@ -39,11 +39,7 @@ class RememberedModel(Record):
 
 
 class RememberedBest(Record):
-    """The best completed trial of one candidate: its searched parameters and its cost.
-
-    Of a cost, lower is better. ``default_cost`` is None if the default did not complete within the
-    limits.
-    """
+    """The best completed trial of one candidate, with its searched parameters."""
 
     strategy: str
     model: RememberedModel
@@ -131,11 +127,7 @@ def _best(
 
 
 def propose(spec: Spec, plan: Plan, tell: Callable[[str], None]) -> Iterator[ProposedTrial]:
-    """For each candidate, the best configuration of the most similar earlier study, if any.
-
-    Args:
-        tell: Takes a message if no earlier study is similar.
-    """
+    """For each candidate, the best configuration of the most similar earlier study, if any."""
     if not spec.features.of(Options).enabled:
         return
     records = map(Remembered.read_or_none, sorted((home() / FOLDER).glob("*.json")))
@@ -165,7 +157,7 @@ def _warm_start(
     ]
     if not by_similarity:
         return None
-    # Of equally similar studies, the newest.
+    # ``max`` keeps the first of equally similar studies, the newest.
     likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
     usable = {
@@ -187,11 +179,7 @@ def _warm_start(
 def similarity(
     facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
 ) -> float:
-    """The similarity of an earlier study to these facts, from 0 to 1.
-
-    Args:
-        theirs: The base model of the earlier study.
-    """
+    """The similarity of a study, of base model ``theirs``, to these facts, from 0 to 1."""
     comparable = (facts.task, facts.classes_by, model.kind) == (
         study.task,
         study.classes_by,
