@@ -1,6 +1,6 @@
 """Merges an adapter into its base, in a process of its own.
 
-The result is a whole model, which ``sweeper.load`` loads, and transformers if it writes text.
+``sweeper.load`` loads the resulting whole model. So does transformers, if the model writes text.
 """
 
 from __future__ import annotations

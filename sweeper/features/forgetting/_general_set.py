@@ -156,7 +156,7 @@ class GeneralSet:
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
         if self._options.general is None and not context.tokenizer.chat_template:
-            # The base's texts were cut at this length and have no end to learn.
+            # A text that the base wrote to this length was cut, so it has no end to learn.
             cap = min(cap, self._sampling.tokens)
         dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)

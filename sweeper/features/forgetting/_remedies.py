@@ -78,7 +78,7 @@ class Replay:
         return {"drawn": self._drawn, "debt": self._debt}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to a saved state. Only for a new object: the draws are repeated."""
+        """Repeat the draws up to a saved state; only for a new object."""
         while self._drawn < state["drawn"]:
             self._draw()
         self._debt = state["debt"]
