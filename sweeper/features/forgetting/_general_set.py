@@ -53,7 +53,7 @@ TEXTS, RECORD = "texts.json", "sampling.json"
 
 
 class General(TextTask):
-    """The task of general text; its loss is the negative log-likelihood in nats per token.
+    """The task of general text, with a loss in nats per token.
 
     All tokens of plain text count, and the assistant's turns of conversations.
     """
@@ -152,7 +152,7 @@ class GeneralSet:
         return _read_examples(folder) or ()
 
     def task(self, tokens: int) -> General:
-        """The task that encodes general text, cut to at most ``tokens`` tokens."""
+        """The task that encodes general text, cut to at most ``tokens``."""
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
         if self._options.general is None and not context.tokenizer.chat_template:
@@ -200,7 +200,7 @@ class GeneralSet:
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
         """The losses of the untrained base, loaded as for this trial, on the held-out texts.
 
-        Computed once for each dtype, precision and quantisation of the base.
+        Computed once for each dtype, precision and quantisation.
         """
         dtype, mixed = (
             strategy.base_dtype(config.setup.precision),

@@ -30,7 +30,7 @@ def step(parameters: Mapping[str, Scalar]) -> StepExtra:
 
 
 def scored_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Number of tokens of general text that are scored at a rung, and at a trial's end."""
+    """Number of tokens of general text that are scored at a rung, and at the end."""
     options = spec.features.of(Options)
     limited = options.max_points is not None
     if _has_head(spec) or (not limited and options.general is None):

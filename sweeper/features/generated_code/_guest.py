@@ -94,7 +94,7 @@ class _Names(dict[str, Any]):
 
 
 class _Guard(ast.NodeTransformer):
-    """Rewrites tests so that a program's classes do not decide how they compare to plain values.
+    """Rewrites tests so that a program's classes cannot redefine comparison with plain values.
 
     ``f(x) == y`` becomes ``(lambda a, b: a == b)(*operands(result(f(x), f), y))``.
     """

@@ -228,7 +228,7 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
 
 
 def _short(plan: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a plan that an agent needs, since the whole JSON fills its context."""
+    """The parts of a plan that an agent needs; the whole JSON fills its context."""
     candidates = [
         {
             **{

@@ -121,7 +121,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
         columns: Column by role in that data. If the table lacks them, usual names are tried.
 
     Raises:
-        DataError: No column holds the input, or rows have no input; the first four are named.
+        DataError: No column holds the input, or rows have no input.
     """
     table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWER_ROLES})
     form = _form(table, data_format, columns)

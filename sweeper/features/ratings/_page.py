@@ -185,7 +185,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
 
     Raises:
         UsageError: The run has no page; or files are no ratings, of another page, changed,
-            unfinished, or two of one rater. All problems are named.
+            unfinished, or two of one rater.
     """
     key = HumanPage.read_or_none(key_file(run))
     if key is None:

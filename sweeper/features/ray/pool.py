@@ -52,8 +52,8 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         cluster may grow.
 
     Raises:
-        RunError: The cluster cannot be reached, a worker fits on none of its nodes, or nodes have
-            GPUs and the plan has none.
+        RunError: The cluster cannot be reached, a worker fits on no node, or the plan is for a CPU
+            and nodes have GPUs.
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)

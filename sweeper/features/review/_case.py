@@ -56,7 +56,7 @@ class Case:
 
     @cached_property
     def rated(self) -> RatedModel | None:
-        """The rule book's ranges for this model and data; None without facts."""
+        """The rule book's ranges for this model and these data."""
         if self.facts is None:
             return None
         return rated_model(rule_book(self.spec.rules), self.spec, self.facts, self.facts.models[0])

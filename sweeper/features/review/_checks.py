@@ -1,7 +1,7 @@
 """Checks for settings that contradict each other, do not do what they seem to do, or lack evidence.
 
 Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
-names all of them. A check that depends on how a trainer behaves reads that from its ``Format``.
+names all of them. A check that depends on the trainer's behaviour reads its ``Format``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MIN_ROWS_FOR_ANSWER_LOSS = 10_000
 _WARNING_FACTOR = 3.0
 #: A batch within this factor of the range gets no note, since rules name powers of two.
 _BATCH_TOLERANCE = 2.0
-#: Fields of ``Training`` by the rule book's names, where these differ.
+#: Fields of ``Training`` by differing names of the rule book.
 _SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
 

@@ -26,8 +26,8 @@ class Meaning(FileModel):
 
     Args:
         to: The field of ``Training`` that it sets.
-        values: Values to set, by pattern of the file's value; ``none`` sets nothing. A value that
-            no pattern matches is set as it is.
+        values: Values to set, by pattern of the file's value; ``none`` sets nothing. Other values
+            are set as they are.
         folder: Whether the value is a folder that is named after the model.
         layers: Target modules that the value ``true`` adds.
     """
@@ -218,7 +218,7 @@ def _setting_type(setting: str) -> TypeAdapter[Any]:
 
 
 def _setting_value(meaning: Meaning, value: object, before: object) -> object:
-    """The value to which a field sets its setting, ``before`` until then; None if unchanged."""
+    """The value to which a field sets its setting; None if unchanged."""
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):

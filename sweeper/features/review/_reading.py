@@ -18,7 +18,7 @@ from sweeper.features.review._formats import ReadConfiguration, configuration, f
 from sweeper.features.review._record import Finding
 from sweeper.textfile import read_text
 
-#: Limit on the characters of a script, far beyond any that starts a training.
+#: Limit on the characters of a script.
 MAX_BYTES = 2**20
 #: Flags that a table must explain for a command to count as a training.
 _MIN_KNOWN_FLAGS = 3
@@ -120,7 +120,7 @@ def _scalar(text: str) -> object:
 
 
 def _calls(text: str) -> list[_ValuesByName]:
-    """The literal keyword arguments of all calls, as one configuration; none if parsing fails."""
+    """The literal keyword arguments of all calls, as one configuration."""
     try:
         tree = ast.parse(text)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -126,7 +126,7 @@ class Finding(Record):
         fields: Fields of the file; the first one is on ``line``.
         line: Line in the file; 0 if the file has no such field.
         value: The value of the file, or the trainer's default.
-        low: Lower end of the range that the value should be in; ``high`` is the upper one.
+        low: Lower end of the accepted range; ``high`` is the upper one.
         source: Paper, documentation or measurement.
         change: The fields of the file with the values that remove the finding.
     """

@@ -43,7 +43,7 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
 
     Args:
         follow: Whether to show its progress until it ends.
-        live: Whether to show its progress on a page in the browser instead.
+        live: Whether to do this on a page in the browser.
     """
     console = out()
     if not folder.status.is_file():
@@ -219,7 +219,7 @@ def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
 
 
 def live_page(report: str, content: RenderableType, refresh_seconds: int | None) -> str:
-    """The report as HTML, with the progress of its run on top.
+    """The report with the progress of its run on top.
 
     Args:
         report: Text of ``report.html``; empty before there is one.

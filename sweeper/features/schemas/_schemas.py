@@ -109,7 +109,7 @@ def _referred(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a shared parameter of which a strategy changes some keys."""
+    """The schema of a strategy's changes to a shared parameter."""
     properties = parameter["properties"] | {SHARED: {"const": True}}
     return parameter | {"properties": properties, "required": [SHARED]}
 

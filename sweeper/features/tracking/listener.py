@@ -116,7 +116,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def parameters(config: TrialConfig) -> dict[str, Scalar]:
-    """A trial's strategy, model, seed and parameters by name, without the path of a local model."""
+    """A trial's settings by name, without the path of a local model."""
     return {
         "strategy": config.strategy,
         "model": model_name(config.model),
@@ -250,7 +250,7 @@ class Follower:
         self._tracker.ended(self._state.run, state, figures, text, existing)
 
     def _read_events(self) -> None:
-        """Add the numbers of trials in new events to those to log."""
+        """Mark the trials of new events as changed."""
         path = self._run.events
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             if path.stat().st_size < self._read_bytes:  # an incomplete last line was cut off

@@ -19,8 +19,7 @@ HEADING = Heading(76, "warm-start", "Warm starts")
 class WarmStartResult(Record):
     """The warm start of one candidate from an earlier study, and its result in this run.
 
-    ``trial`` has this configuration; it is None before there is one. Values are of the objective,
-    ``best_value`` that of the strategy's best trial.
+    ``trial`` has this configuration; it is None before there is one. Values are of the objective.
     """
 
     strategy: str

@@ -157,7 +157,7 @@ def _warm_start(
     ]
     if not by_similarity:
         return None
-    # ``max`` keeps the first of equally similar studies, the newest.
+    # The first of equally similar studies is the newest.
     likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
     usable = {
