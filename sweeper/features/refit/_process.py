@@ -69,7 +69,7 @@ def refit(request: RefitRequest) -> None:
 
 
 def _checkpoint_in(part: Path) -> Path | None:
-    """The newest checkpoint of an interrupted training, or None; weights are removed."""
+    """The newest checkpoint of an interrupted training, or None. Weights are removed."""
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)
