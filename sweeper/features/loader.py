@@ -23,7 +23,7 @@ PARTS = frozenset({
 })  # fmt: skip
 """Names of files that are parts; ``sweeper.features.parts`` has the hooks of each."""
 FOLDERS = frozenset({"rules", "parameters"})
-"""Names of folders with YAML files that are parts: rules of the planner, and parameters of every
+"""Names of folders of YAML files that are parts: rules of the planner, and parameters of every
 strategy whose gradients pass through the base model."""
 
 
@@ -31,11 +31,11 @@ class Feature(NamedTuple):
     """An installed feature.
 
     Args:
-        name: Its key in ``sweep.yaml`` and in artifacts.
-        package: The package that is imported.
-        folder: The folder of its files.
-        parts: Names of the parts that it has.
-        after: Features whose parts run before its own, where they are installed.
+        name: The feature's key in ``sweep.yaml`` and in artifacts.
+        package: Importable name of its package.
+        folder: Folder of its files.
+        parts: Names of its parts.
+        after: Features whose parts run before its own, if they are installed.
     """
 
     name: str
@@ -54,7 +54,8 @@ def installed() -> tuple[Feature, ...]:
     """All features, each after those that it names in ``AFTER``, otherwise sorted by name.
 
     Raises:
-        UsageError: A feature has a file that is no part, or two of them wait for each other.
+        UsageError: A feature is no package or has a file that is no part, or features wait for each
+            other.
     """
     here = Path(__file__).parent
     folders = {
@@ -81,15 +82,15 @@ def features_with(part: str) -> list[Feature]:
 
 
 def yaml_folders(part: str) -> list[Path]:
-    """The folders of features with this name, one of ``FOLDERS``."""
+    """The folder ``part``, one of ``FOLDERS``, of each feature that has it."""
     return [feature.folder / part for feature in features_with(part)]
 
 
 def find(name: str, part: str) -> Feature:
-    """The feature with that name, which has this part.
+    """The feature ``name``, which must have this part.
 
     Raises:
-        UsageError: There is none; the message names the features that have the part.
+        UsageError: It is not installed or lacks the part.
     """
     features = {feature.name: feature for feature in features_with(part)}
     if name not in features:

@@ -78,7 +78,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
 }
 # Parameters that only stop a training, or say how its loss is computed on this machine.
 _PARAMETERS_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
-# Evaluations of an exported training.
+# Number of evaluations in an exported training.
 _EVALUATIONS = 8
 
 
@@ -94,7 +94,7 @@ def settings_of(
     """Every setting of a training, by sweeper's name for it.
 
     Args:
-        config: The configuration for one device, with the epochs that the weights were trained for.
+        config: The configuration for one device, with the epochs of the trained weights.
         target_modules: The layers of the trained adapter; those of the configuration if None.
         chat_template: Whether the exported folder has a chat template.
     """
@@ -165,7 +165,7 @@ class ExportedConfiguration:
 
     Args:
         folder: Folder with the trainer's files, ``data/`` and ``README.md``.
-        command: The command that trains, in that folder.
+        command: Command that starts the training in that folder.
         lost: Settings of the trial that the trainer does not support.
     """
 
@@ -180,7 +180,7 @@ def export_configuration(
     """Write one trial's configuration for a trainer.
 
     Args:
-        config: The configuration, with the epochs that the trial's weights were trained for.
+        config: The configuration, with the epochs of the trained weights.
         folder: A new folder, which appears once it is complete.
 
     Raises:
@@ -234,7 +234,7 @@ def export_configuration(
 
 
 def _without_off_parameters(config: TrialConfig, plan: Plan) -> TrialConfig:
-    """The configuration without parameters that have no effect in it."""
+    """The configuration without parameters whose values switch them off."""
     declared = plan.candidate(config.strategy, config.model).parameters
     kept = {
         name: value
@@ -247,7 +247,7 @@ def _without_off_parameters(config: TrialConfig, plan: Plan) -> TrialConfig:
 def _with_further_rows(
     config: TrialConfig, dataset: Dataset, further_rows: Sequence[Example]
 ) -> tuple[TrialConfig, Dataset]:
-    """The data with the further rows in train, and the epochs that keep the number of steps."""
+    """The data with further rows in train, and a configuration with as many steps on them."""
     if not further_rows:
         return config, dataset
     train = dataset.splits["train"]
@@ -261,9 +261,9 @@ def _with_further_rows(
 def _row(
     example: Example, form: RowForm, labels: Sequence[str], system_prompt: str | None
 ) -> dict[str, object]:
-    """The example as a row of this form, with the system prompt if it has no system message.
+    """The example as a row of this form. A system prompt is added if there is no system message.
 
-    Turns and tool calls are objects, except in ``instruction`` rows, which are text.
+    Turns and tool calls are objects, except in ``instruction`` rows, where they are text.
     """
     turns = class_turns(example, labels) if labels else example.messages
     if turns and system_prompt and turns[0].role != "system":
@@ -372,7 +372,7 @@ def _form(target: Target, dataset: Dataset) -> RowForm:
 
 
 def _trained_modules(weights: Path) -> tuple[str, ...] | None:
-    """The target modules of a kept adapter."""
+    """The target modules of a kept adapter; None if its configuration does not list them."""
     config = (weights / _ADAPTER).read_text(encoding="utf-8")
     modules = object_of(config).get("target_modules")
     return tuple(sorted(modules)) if isinstance(modules, list) else None
@@ -477,7 +477,7 @@ def _read(path: Path) -> Target:
 def _render(
     name: str, target: Target, settings: Settings, form: RowForm
 ) -> tuple[dict[str, str], str, tuple[LostSetting, ...]]:
-    """The files of a trainer by name, its command, and the settings that they lack."""
+    """The texts of a trainer's files by name, its command, and the lost settings."""
     templates = _TARGETS / name
     environment = Environment(
         loader=FileSystemLoader(templates),

@@ -1,6 +1,6 @@
 """Merges an adapter into its base, in a process of its own.
 
-The result is a whole model, which ``sweeper.load`` loads, and transformers if it writes text.
+``sweeper.load`` loads the resulting whole model. So does transformers, if the model writes text.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load
 
 _FULL = "full"
-# First tokens of each passage on which the merged model is compared with the trial's.
+# Both models are compared on this many first tokens of each passage.
 _MAX_TOKENS = 128
 
 
 def merge(request: MergeRequest) -> MergeRequest:
-    """Merge an adapter, write the model, and compare its logits with the trial's.
+    """Merge an adapter, write the model, and return how its logits compare with the trial's.
 
     Raises:
         UsageError: There is no adapter, or it cannot be merged.
@@ -73,12 +73,7 @@ def merge(request: MergeRequest) -> MergeRequest:
 
 
 def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
-    """The largest difference of logits, and the share of places with the same choice.
-
-    Args:
-        before: Logits of the trial's model, ``(places, classes)``.
-        after: Logits of the merged model.
-    """
+    """The largest difference of logits, and the share of places with the same choice."""
     same = before.argmax(-1) == after.argmax(-1)
     return {
         "difference": float((before - after).abs().max()),
@@ -87,9 +82,9 @@ def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
 
 
 def _logits(model: Model) -> list[Tensor]:
-    """Logits in float32 on each passage of the general text, ``(places, classes)``.
+    """Logits in float32 for each passage of the general text.
 
-    They are those of the classes, or of the next token at each place if the model has none.
+    The shape is ``(1, classes)``, or ``(tokens, vocabulary)`` if the model has no classes.
     """
     passages = [line for line in general_text().splitlines() if line]
     if model.classes:

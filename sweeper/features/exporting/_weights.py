@@ -1,7 +1,7 @@
 """Copies the kept weights of a trial as a model or as an adapter for PEFT, and uploads them.
 
-A run of somebody else may contain links to other files, and its tokenizer or template a secret:
-neither may be copied or uploaded.
+A run from someone else may contain links to other files, or a secret in its tokenizer or template.
+Neither may be copied or uploaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MERGE_RECORD = "merged.json"
 
 
 class MergeRequest(Artifact):
-    """The request to merge an adapter into its base; with its results, a file of the merged model.
+    """The request to merge an adapter into its base. With its results it is ``merged.json``.
 
     Args:
         weights: The ``weights/`` folder of a trial.
@@ -79,8 +79,8 @@ def kept_files(weights: Path) -> KeptFiles:
     """List the files of a weights folder.
 
     Raises:
-        UsageError: The folder or an entry in it is a link, pipe or device, or the record is damaged
-            or names a file that is not there, or a text file contains what looks like a secret.
+        UsageError: The folder or an entry is a link, pipe or device, the record is damaged or names
+            a missing file, or a text file seems to contain a secret.
     """
     check_regular(weights.parent)
     files = {path.relative_to(weights).as_posix() for path in weights.rglob("*") if path.is_file()}
@@ -287,7 +287,7 @@ def check_repo(repo: str) -> None:
     """Refuse an invalid name of a repository.
 
     Raises:
-        UsageError: It is not OWNER/NAME.
+        UsageError: The name is not OWNER/NAME.
     """
     if not _REPO.fullmatch(repo):
         raise UsageError(
@@ -337,7 +337,7 @@ def hub_card(
 
 
 def upload(folder: Path, repo: str, *, private: bool) -> str:
-    """Create the repository if it is not there, and put the folder into it as one commit.
+    """Create the repository if it does not exist, and upload the folder as one commit.
 
     Args:
         private: Whether a new repository is private; an existing one is not changed.

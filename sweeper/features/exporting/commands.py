@@ -15,7 +15,7 @@ commands = typer.Typer()
 
 
 class Exported(TypedDict):
-    """What ``export --json`` prints; which keys beyond the first two depends on ``--to``."""
+    """What ``export --json`` prints. The keys after the first two depend on ``--to``."""
 
     folder: str
     trial: int

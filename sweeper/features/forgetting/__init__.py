@@ -1,4 +1,4 @@
-"""Catastrophic forgetting: what a model loses of what its base could do.
+"""Catastrophic forgetting: how much worse a model is than its base.
 
 Replays general text, keeps outputs near those of the base, and measures the loss on general text
 that is never trained on.

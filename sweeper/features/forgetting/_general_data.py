@@ -1,7 +1,4 @@
-"""General text or instructions: a part to replay in training, and a held-back part to score.
-
-The held-back part is never trained on.
-"""
+"""General text or instructions: a part to replay in training, and a held-back part to score."""
 
 from __future__ import annotations
 
@@ -29,9 +26,9 @@ TEXT = f"{GENERAL}.text"
 HELD_BACK = 32
 # Texts on which a trial with a limit is scored at each rung below the last.
 RUNG_TEXTS = 8
-# Held-back texts are cut to this length: 32 of them cost a 135M model seconds on a CPU.
+# Held-back texts are cut to this length, at which 32 of them cost a 135M model seconds on a CPU.
 HELD_BACK_TOKENS = 128
-# At most one in so many different texts is held back.
+# At most one in this many different texts is held back.
 _TEXTS_PER_HELD_BACK = 5
 # Replay needs about one general text for a few task examples. So at most as many texts are
 # tokenised as the task has examples, or this many if it has fewer.
@@ -101,9 +98,9 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
-    """Hold back a few texts by the hash of their input; at most ``most`` others are replayed.
+    """Hold back a few texts by the hash of their input; at most ``most`` others may be replayed.
 
-    Rows with the same input stay together, and rows that quote a held-back text are not replayed.
+    Rows that have the input of a held-back text, or quote one, are not replayed.
     """
     from sweeper.data.corpus import without_held_out_text
 

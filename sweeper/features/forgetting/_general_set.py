@@ -2,9 +2,8 @@
 
 If the user gives none, the base model writes it: where its tokenizer has a chat template, it writes
 a question from the template's opening and answers it; else it continues from the first token of a
-text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text against
-forgetting; questions from the opening of the template alone are Magpie's (Xu et al. 2024,
-arXiv:2406.08464).
+text. Self-synthesised rehearsal (Huang et al. 2024, arXiv:2403.01244) replays such text; Magpie (Xu
+et al. 2024, arXiv:2406.08464) gets questions from the template's opening.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ TEXTS, RECORD = "texts.json", "sampling.json"
 
 
 class General(TextTask):
-    """Negative log-likelihood of general text, in nats per token.
+    """The task of general text, with a loss in nats per token.
 
-    Plain text is learnt whole; of conversations, the assistant's turns.
+    All tokens of plain text count, and the assistant's turns of conversations.
     """
 
     name = "general text"
@@ -77,7 +76,7 @@ class GeneralSet:
 
     Args:
         context: The base model and its data; its task's spec may name general data.
-        sampling: How the base writes general text if none is named.
+        sampling: Options for the text that the base writes if no general data is named.
     """
 
     def __init__(self, context: ModelContext, sampling: SelfSampling | None = None) -> None:
@@ -91,7 +90,7 @@ class GeneralSet:
     def watched(self, parameters: Mapping[str, Scalar]) -> bool:
         """Whether a trial with these parameters is scored on the held-out texts.
 
-        It is if general data is given, forgetting is limited or the trial replays text, and the
+        True if general data is given, forgetting is limited or the trial replays text, and the
         model still writes text after training.
         """
         options = self._options
@@ -153,11 +152,11 @@ class GeneralSet:
         return _read_examples(folder) or ()
 
     def task(self, tokens: int) -> General:
-        """The task that encodes general text, cut after so many tokens."""
+        """The task that encodes general text, cut to at most ``tokens``."""
         context, spec = self._context, self._context.task.spec
         cap = min(tokens, context.task.sequence_length)
         if self._options.general is None and not context.tokenizer.chat_template:
-            # A text that was cut at this length has no end to learn.
+            # A text that the base wrote to this length was cut, so it has no end to learn.
             cap = min(cap, self._sampling.tokens)
         dataset = replace(context.dataset, path=str(self._options.general or FOLDER))
         return General(dataset, context.tokenizer, context.facts, spec, cap)
@@ -165,7 +164,7 @@ class GeneralSet:
     def _encoded(
         self, examples: Sequence[Example], tokens: int, use: str
     ) -> tuple[General, list[tuple[Example, Feature]]]:
-        """The task that encodes these examples, and those that have anything to learn."""
+        """The task that encodes examples, and the examples with learnt tokens, each encoded."""
         task = self.task(tokens)
         pairs = zip(examples, task.encode(examples), strict=True)
         useful = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]
@@ -179,7 +178,7 @@ class GeneralSet:
 
     @cached_property
     def replayed(self) -> tuple[General, list[Feature]]:
-        """The task that pads general examples, and those that may be replayed."""
+        """The task that collates general examples, and the encoded examples to replay."""
         cap = self._context.task.sequence_length
         task, useful = self._encoded(self.text.replay, cap, "general texts can be replayed")
         return task, [feature for _, feature in useful]
@@ -201,7 +200,7 @@ class GeneralSet:
     def of_base(self, strategy: Strategy, config: TrialConfig, batch: int) -> Evaluation:
         """The losses of the untrained base, loaded as for this trial, on the held-out texts.
 
-        Computed once for each form of the base.
+        Computed once for each dtype, precision and quantisation.
         """
         dtype, mixed = (
             strategy.base_dtype(config.setup.precision),

@@ -1,8 +1,4 @@
-"""Replayed general text, and the KL divergence from the base model.
-
-The share of replayed tokens is exact. The base's outputs are those of the model with its adapter
-switched off, or of a frozen copy.
-"""
+"""Replayed general text, and the KL divergence from the base model."""
 
 from __future__ import annotations
 
@@ -29,12 +25,12 @@ REPLAYED = "general text, replayed"
 
 @dataclass(frozen=True)
 class ReplayStep:
-    """General examples of one optimizer step, with the weight of their terms in the loss.
+    """General examples of one optimizer step.
 
     Args:
-        chunks: Forward passes to make, the same on all ranks; some may have no example.
-        weight: Weight of the loss of one answer token; in expectation all of them together have the
-            replayed share.
+        chunks: Number of forward passes, the same on all ranks; some may have no example.
+        weight: Weight of one answer token's loss. In expectation, the weights of a step add up to
+            the replayed share.
     """
 
     features: tuple[Feature, ...]
@@ -43,15 +39,12 @@ class ReplayStep:
 
 
 class Replay:
-    """Draws general examples so that their tokens keep up with the task's.
+    """Draws general examples so that they keep their share of all tokens.
 
-    Task tokens run up a debt of ``share / (1 - share)`` general tokens each, and an example is
-    drawn when the debt covers it. It begins at a random token of a random order, so that no step is
-    favoured: the tokens replayed are the share in expectation at every step, and over a run to
-    within one example. The examples of a step do not depend on the micro-batch.
-
-    In expectation a step's loss is ``(1 - share)`` times the task's mean over its terms and
-    ``share`` times the mean over general terms.
+    Each task token adds ``share / (1 - share)`` general tokens to a debt, and an example is drawn
+    when the debt covers it. The draws begin at a random token of a random order, so that the
+    replayed tokens have the share in expectation at every step, and to within one example over a
+    run. The examples of a step do not depend on the micro-batch.
 
     Args:
         features: General examples, each with answer tokens.
@@ -85,7 +78,7 @@ class Replay:
         return {"drawn": self._drawn, "debt": self._debt}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to a saved state. Only for a new object: the draws are repeated."""
+        """Repeat the draws up to a saved state; only for a new object."""
         while self._drawn < state["drawn"]:
             self._draw()
         self._debt = state["debt"]
@@ -100,10 +93,10 @@ class Replay:
         return [self._features[index] for index in order]
 
     def _from_random_token(self) -> tuple[list[Feature], float]:
-        """All examples from a random token on, and the tokens of the first that lie before it.
+        """All examples from a random token on, and the tokens of the first one before that token.
 
-        The beginning is drawn by tokens, so that long examples come first more often: drawn by
-        examples, the first steps would replay too little.
+        A token is drawn and not an example, so that long examples come first more often. Otherwise
+        the first steps would replay too little.
         """
         order = self._new_order()
         ends = list(accumulate(len(feature["input_ids"]) for feature in order))
@@ -118,7 +111,7 @@ class Replay:
             order = self._new_order()
 
     def due(self, task_tokens: int, micro_batch: int) -> ReplayStep:
-        """The examples to replay with so many tokens of the task.
+        """The examples to replay in one optimizer step.
 
         Args:
             task_tokens: Task tokens of one optimizer step, on all ranks together.
@@ -135,7 +128,7 @@ class Replay:
         return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
     def nothing(self) -> Feature:
-        """An example of which no term is learnt, for a rank that has none of its own."""
+        """An example without learnt tokens, for a forward pass without examples on this rank."""
         feature = self._features[0]
         return {**feature, "labels": [-100] * len(feature["labels"])}
 
@@ -147,7 +140,7 @@ def _terms(feature: Feature) -> int:
 class KLToBase:
     """The base model, for comparison with a model in training.
 
-    Adapters are switched off for the base's forward pass, prompts are left out, and full
+    For the base's forward pass, adapters are switched off and virtual tokens are left out; full
     fine-tuning has a frozen copy. The base runs first and without gradient, so that adapters are on
     again in the model's own forward pass and in its recomputation under checkpointing.
 
@@ -165,7 +158,7 @@ class KLToBase:
         self._copied = copied
 
     def use_attention(self, attention: str) -> None:
-        """Give a copy of the base the attention that the model in training has."""
+        """Set the attention of the frozen copy, if there is one, by its name in transformers."""
         if self._copied is not None:
             with quiet_library():
                 self._copied.set_attn_implementation(attention)
@@ -206,10 +199,10 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def text_task(task: Task) -> TextTask:
-    """The task, if the base has outputs to stay near.
+    """The task, checked to be one whose base has outputs to stay near.
 
     Raises:
-        UsageError: Its model ends in a new head, which the base does not have.
+        UsageError: The model ends in a new head, which the base does not have.
     """
     if isinstance(task, TextTask):
         return task

@@ -30,7 +30,7 @@ def step(parameters: Mapping[str, Scalar]) -> StepExtra:
 
 
 def scored_tokens(spec: Spec, cap: int) -> tuple[int, int]:
-    """Tokens of general text that are scored at a rung, and at the end."""
+    """Number of tokens of general text that are scored at a rung, and at the end."""
     options = spec.features.of(Options)
     limited = options.max_points is not None
     if _has_head(spec) or (not limited and options.general is None):
@@ -44,9 +44,9 @@ def _has_head(spec: Spec) -> bool:
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """Each base writes general text before a trial that uses it, unless the user gave some.
+    """The time in which the bases write general text; None if none has to.
 
-    A base that has written some for an earlier run costs nothing.
+    A base writes text if a trial uses it, the user gave none, and no earlier run has kept it.
     """
     facts, workload, options = study.facts, study.workload, spec.features.of(Options)
     if _has_head(spec) or options.general is not None:

@@ -1,4 +1,4 @@
-"""The limit on forgetting, the general data, and what keeps a model near its base."""
+"""The limit on forgetting, general data, replay and the KL penalty."""
 
 from __future__ import annotations
 

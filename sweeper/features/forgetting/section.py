@@ -37,7 +37,7 @@ HEADING = Heading(90, "forgetting", "Forgetting")
 
 
 class TrialForgetting(Record):
-    """One completed trial's loss on general text, before and after, beside its loss on the task."""
+    """One completed trial's loss on the task, and on general text before and after training."""
 
     trial: int
     strategy: str
@@ -48,7 +48,7 @@ class TrialForgetting(Record):
 
 
 class Figures(Record):
-    """What was lost on general text. ``front``: no other trial is better in both losses."""
+    """What trials lost on general text. No trial is better in both losses than one of ``front``."""
 
     limit_points: float | None = None
     limit_sentence: str = Field("", description="the best trial against the limit")
@@ -96,7 +96,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """What each trial lost on general text; the cost chart draws it."""
+    """What each trial lost on general text, as a table; the cost chart draws it."""
     columns: list[Column[TrialForgetting]] = [
         Number("trial", lambda t: f"#{t.trial}"),
         Column("strategy", lambda t: strategy_cell(t.strategy)),
@@ -159,7 +159,7 @@ def _trial(run: RunFiles, trial: TrialFiles) -> TrialForgetting | None:
 
 
 def limit_text(points: float) -> str:
-    """The limit of ``--max-forgetting``, of a score and of a text.
+    """The limit of ``--max-forgetting``, for a score and for a text.
 
     >>> limit_text(2.0)
     '2 points of a score, 0.02 nats/token of a text'
@@ -167,7 +167,7 @@ def limit_text(points: float) -> str:
     return f"{words.points(points)} of a score, {points / 100:g} nats/token of a text"
 
 
-# Where a trial stands against the limit.
+# Where a trial stands against the limit, in words.
 _OVER, _NOISE_UNKNOWN = "above it beyond noise on", "above it, with unknown noise, on"
 _WITHIN, _UNSETTLED = "within it on", "not settled on"
 _OVER_WITHIN_NOISE = "above it within noise, which the gate lets pass, on"

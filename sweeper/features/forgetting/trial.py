@@ -25,7 +25,7 @@ def extend(job: TrialJob, strategy: Strategy) -> AgainstForgetting | None:
     """The remedies and scores that the trial's parameters and the request ask for, if any.
 
     Raises:
-        UsageError: The model will write no text any more, or there is no general text.
+        UsageError: The trained model will write no text, or there is no general text.
     """
     general = job.shared.of_feature(NAME, GeneralSet)
     has_remedy = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))

@@ -22,7 +22,7 @@ from typing import Any
 # Functions below keep these built-ins, whatever a program does to the module.
 globals()["__builtins__"] = dict(vars(builtins))
 
-# They open a window, print, or take long to import.
+# Modules that open a window, print, or take long to import.
 _LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
 # The content of an object of a built-in type, whatever a subclass redefines.
@@ -41,7 +41,7 @@ _CONTENT: dict[type, Callable[[Any], Any]] = {
 _HARMLESS = {"__new__", "__init__", "__repr__", "__getnewargs__", "__doc__"}
 _attributes: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 _own_types: set[int] = set()  # the ids of Python's types, so that no metaclass has a say
-# No source can contain these names.
+# Names that no source can contain.
 _OPERANDS, _RESULT = "<operands>", "<result>"
 
 
@@ -94,7 +94,7 @@ class _Names(dict[str, Any]):
 
 
 class _Guard(ast.NodeTransformer):
-    """Rewrites tests so that operators and results see content, not what a class makes of it.
+    """Rewrites tests so that a program's classes cannot redefine comparison with plain values.
 
     ``f(x) == y`` becomes ``(lambda a, b: a == b)(*operands(result(f(x), f), y))``.
     """
@@ -143,16 +143,16 @@ def _applied(body: ast.expr, operands: list[ast.expr]) -> ast.expr:
 
 
 def _operands(*values: Any) -> tuple[Any, ...]:
-    """Operands of the tests. No class of a program decides how its objects meet a plain value."""
+    """The operands, as their content if only some of them are plain values."""
     if len({_is_plain(value) for value in values}) == 1:
         return values
     return tuple(map(_content, values))
 
 
 def _result(value: Any, called: Any) -> Any:
-    """What a function returned; as its content, if it is read in another way than built-in types.
+    """What a function returned, or its content if its class changes a built-in type.
 
-    Objects that tests make themselves, by calling a class, stay what they are.
+    Objects that tests make themselves, by calling a class, are not changed.
     """
     base = _base(type(value))
     if base is None or issubclass(type(called), type):

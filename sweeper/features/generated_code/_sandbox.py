@@ -50,7 +50,7 @@ class ProgramLimits:
 
     Args:
         instructions: WebAssembly instructions; a core executes 10 billion per second (measured).
-        seconds: Time limit, far longer than the instructions take, for time that they do not count.
+        seconds: Limit on elapsed time, for what takes time but no instructions.
     """
 
     instructions: int = 200_000_000_000

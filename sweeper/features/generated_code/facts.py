@@ -15,7 +15,7 @@ from sweeper.spec import Spec
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """The reason why this machine cannot isolate programs, if a run must."""
+    """The reason why this machine cannot isolate programs, if a run executes them."""
     if not (spec.features.of(Options).allow and for_run):
         return
     if (refused := refusal()) is not None:

@@ -13,13 +13,13 @@ NEEDED = ("wasmtime", "componentize_py")
 
 
 def samples(spec: Spec) -> int:
-    """Number of answers to each item whose programs are run; 0 if the user has not allowed it."""
+    """Number of answers to each item that are run as programs; 0 if the user has not allowed it."""
     options = spec.features.of(Options)
     return options.samples if options.allow else 0
 
 
 def run_program(program: str, tests: Sequence[str]) -> bool:
-    """Run a program against its tests. The user has allowed that.
+    """Run a program that the user has allowed, and return whether it passes its tests.
 
     Raises:
         NotInstalled: The sandbox is not installed; nothing was run.

@@ -26,7 +26,7 @@ def server() -> MCPServer:
 
 
 def _strict(function: Callable[..., ToolAnswer]) -> Tool:
-    """A tool that refuses unknown arguments, which the package leaves out silently."""
+    """A tool that refuses unknown arguments, which the package ignores."""
     tool = Tool.from_function(function)
     lenient = tool.fn_metadata.arg_model
 

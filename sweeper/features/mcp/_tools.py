@@ -21,7 +21,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 
 _COMMAND_TIMEOUT_SECONDS = 900
-#: A run that is refused ends within this time; one that still runs has been accepted.
+#: A refused run ends within this time; a command that still runs has accepted it.
 _START_SECONDS = 60
 _MAX_MESSAGE_CHARACTERS = 4_000
 
@@ -187,7 +187,7 @@ TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)
 
 
 def _command_line(command: list[str], flags: Mapping[str, object], *values: str) -> list[str]:
-    """The command line. Flags that are None or False are left out."""
+    """The command line, without flags that are None or False."""
     flag_values = {name.replace("_", "-"): value for name, value in flags.items()}
     options = [
         f"--{name}" if value is True else f"--{name}={value}"
@@ -205,7 +205,7 @@ def _command_line(command: list[str], flags: Mapping[str, object], *values: str)
 
 
 def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
-    """What a command prints as JSON."""
+    """Run a command. ``answer`` is the JSON that it prints, or None."""
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
     try:
         done = subprocess.run(
@@ -228,7 +228,7 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
 
 
 def _short(plan: dict[str, Any]) -> dict[str, Any]:
-    """What an agent needs of a plan, whose whole JSON fills its context."""
+    """The parts of a plan that an agent needs; the whole JSON fills its context."""
     candidates = [
         {
             **{

@@ -1,1 +1,1 @@
-"""Lets a trained model predict for a text, or for each row of a file."""
+"""Predicts with a trained model, for a text or for each row of a file."""

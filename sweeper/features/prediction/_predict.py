@@ -33,7 +33,7 @@ def predict(request: PredictionRequest) -> None:
     """Predict every row that the partial file does not hold yet.
 
     Raises:
-        UsageError: The model or the rows cannot be used, or the partial file is of others.
+        UsageError: The model or the rows cannot be used, or the partial file is of another request.
     """
     model = load(request.weights)
     examples = _examples(model, request)
@@ -78,7 +78,7 @@ def _digest(request: PredictionRequest, model: Model, examples: list[Example]) -
 
 
 def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
-    """The numbers of the rows in a partial file; an incomplete last line is removed."""
+    """Numbers, from 0, of the rows in a partial file; an incomplete last line is removed."""
     if not part.is_file():
         return set()
     complete_lines = [
@@ -118,10 +118,10 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
 
     Args:
         data_format: Format of the data that the model was trained on.
-        columns: Column by role in those data; other usual names are found, too.
+        columns: Column by role in that data. If the table lacks them, usual names are tried.
 
     Raises:
-        DataError: No column holds the input, or rows have no input; all such rows are named.
+        DataError: No column holds the input, or rows have no input.
     """
     table = with_templates(table, {r: c for r, c in columns.items() if r not in _ANSWER_ROLES})
     form = _form(table, data_format, columns)
@@ -184,7 +184,7 @@ def _column(table: RowTable, data_format: str) -> str:
 
 
 def _usual_names(data_format: str) -> tuple[str, ...]:
-    """Usual names of the input column, the preferred first."""
+    """Usual names of the input column, the preferred one first."""
     return next(iter(formats()[data_format].shapes[-1].required.values()))
 
 

@@ -21,12 +21,12 @@ from sweeper.visible import LABEL_CHARACTERS, shortened, visible
 
 
 class PredictionRequest(Artifact):
-    """Rows for one model, and where its predictions go.
+    """The model, rows, settings and output of one command.
 
     Args:
         weights: Folder ``weights/`` of a trial.
         data: A data file, or - for standard input; None if ``text`` is given.
-        part: Partial output with one line of JSON for each row that is predicted already.
+        part: Partial output: a header, then one line of JSON for each predicted row.
     """
 
     weights: str = ""
@@ -40,7 +40,7 @@ class PredictionRequest(Artifact):
 def predictions(
     model: str, trial: int | None, output: Path | None, settings: PredictionRequest, *, quiet: bool
 ) -> list[str]:
-    """A line of JSON for each row, in their order; written into the output, if one is named.
+    """A line of JSON for each row, in order; also written to ``output`` if it is given.
 
     Args:
         settings: Rows and settings; ``weights`` and ``part`` are empty.
@@ -93,7 +93,7 @@ def weights_of(model: str, trial: int | None) -> Path:
 
 
 def piped(folder: Path) -> Path:
-    """Standard input as a file, named by its format."""
+    """Write standard input into a file with the suffix of its format."""
     data = sys.stdin.buffer.read()
     first_byte = data.lstrip()[:1]
     suffix = {b"{": ".jsonl", b"[": ".json"}.get(first_byte, ".txt")
@@ -115,13 +115,13 @@ def _suffix_by_delimiter(first_line: str) -> str:
 
 
 def in_order(part: Path) -> list[str]:
-    """The lines of a finished part in the order of the rows."""
+    """The predictions in a finished partial file, in the order of the rows."""
     lines = part.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
     return sorted(lines, key=lambda line: int(json.loads(line)["row"]))
 
 
 def shown(line: str) -> str:
-    """A prediction as text: the three most likely classes, or the written text."""
+    """A line of JSON as text: the three most likely classes, or the generated text."""
     fields = json.loads(line)
     if "label" not in fields:
         return visible(str(fields["text"]))

@@ -1,4 +1,4 @@
-"""How to use the winner: the next step if no other section advises one."""
+"""Advises how to use the winner, if no other section advises a next step."""
 
 from __future__ import annotations
 

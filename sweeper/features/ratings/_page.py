@@ -29,7 +29,7 @@ RATINGS_FORMAT = "sweeper-human-ratings"
 
 
 class RatedPair(Record):
-    """The winner's answer and another model's to one test item, on the sides they are shown."""
+    """The models whose answers to one test item are shown on the left and on the right."""
 
     id: str
     item: int
@@ -85,7 +85,7 @@ def ratings_file(run: RunFolder) -> Path:
 
 
 def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
-    """The pairs of a run, always the same ones, and the texts of each pair by its id.
+    """The pairs of a run, the same on each call, and the texts of each pair by its id.
 
     Raises:
         UsageError: There are no generated answers of two models.
@@ -145,7 +145,7 @@ _ASSETS = Path(__file__).parent / "_assets"
 
 
 def write_page(run: RunFolder, output: Path | None = None) -> tuple[Path, HumanPage]:
-    """Write the page for raters, and into the run its key, which raters must not see.
+    """Write the page for raters, and its key into the run; raters must not see the key.
 
     Args:
         run: A run whose test split has been scored.
@@ -184,7 +184,7 @@ def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:
     """Check the files of all raters and keep them in the run's folder, in place of earlier ones.
 
     Raises:
-        UsageError: With the problems of all files: not ratings, of another page, changed,
+        UsageError: The run has no page; or files are no ratings, of another page, changed,
             unfinished, or two of one rater.
     """
     key = HumanPage.read_or_none(key_file(run))

@@ -36,7 +36,7 @@ HEADING = Heading(98, "preferences", "Preferences")
 
 
 class WinRate(Record):
-    """The winner against one model. Counts are of ratings, ``same`` of items."""
+    """The winner against one model. ``same`` counts items; the other counts are of ratings."""
 
     other: str
     title: str
@@ -80,7 +80,7 @@ def _not_rated(run: RunFiles) -> NotMeasured:
 
 
 def _preferences(run: RunFiles) -> Figures | None:
-    """The preferences of the raters; None if there are no ratings."""
+    """The preferences of the raters; None if there are no ratings of this page."""
     page = HumanPage.read_or_none(key_file(run.folder))
     ratings = AllRatings.read_or_none(ratings_file(run.folder))
     if page is None or ratings is None or not ratings.raters:
@@ -112,7 +112,7 @@ def _preferences(run: RunFiles) -> Figures | None:
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
 ) -> WinRate:
-    """The winner's share of items, where an item counts once, however many rated it."""
+    """The winner's win rate against model ``name``, over items, however many people rated one."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
     for pair in page.pairs:
@@ -127,7 +127,7 @@ def _preference(
     same = sum(other == name for _, other in page.same)
     points += [0.5] * same
     interval = wilson(math.fsum(points), len(points))
-    # The outcome is of one of several comparisons, so its level is Bonferroni's.
+    # The outcome is one of several, so its level is corrected (Bonferroni).
     corrected = wilson(math.fsum(points), len(points), 0.05 / comparisons)
     low, high = corrected.low or 0.0, 1.0 if corrected.high is None else corrected.high
     outcome = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
@@ -144,7 +144,7 @@ def _preference(
 
 
 def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
-    """A share with its interval (Wilson 1927); halves of ties are halves of a success.
+    """A share with its Wilson interval (1927); a tie counts as half a success.
 
     Ties vary less than wins and losses, so that with ties the interval is wider than necessary.
 
@@ -182,7 +182,7 @@ def finding(figures: Figures, report: Report) -> str:
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:
-    """The winner's win rates, how far raters agree, and whether a side was liked better."""
+    """The winner's win rates, how far raters agree, and how often the left side was chosen."""
     yield Text(preference_sentences(figures))
     columns: list[Column[WinRate]] = [
         Column("against", lambda preference: preference.title),
@@ -209,7 +209,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def preference_sentences(figures: Figures) -> tuple[str, ...]:
-    """How many people rated, how far they agree, and whether a side was liked better."""
+    """How many people rated, how far they agree, and how often the left side was chosen."""
     sentences = [
         f"{units.plural(figures.raters, 'rater')} compared answers of {figures.winner}, the "
         f"winner, with those of other models on {units.plural(figures.items, 'test item')}, "

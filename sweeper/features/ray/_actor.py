@@ -1,8 +1,8 @@
 """The actor that holds one worker: the same process that the local pool starts, on another machine.
 
-The worker dies with its actor, however that ends. Everything that passes to and from the command
-is bytes and plain values, so that another version of sweeper is recognised and not taken for a
-broken actor.
+The worker dies with its actor, however the actor ends. Only bytes and plain values pass between
+actor and command, so that another version of sweeper is recognised and not taken for a broken
+actor.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from sweeper.execution.pools.pool import WorkerGone
 from sweeper.features.ray._run_check import RemoteBriefing, missing
 from sweeper.runfolder import RunFolder
 
-# How often a worker that sends nothing is checked.
+# Interval at which a worker that sends nothing is checked.
 _CHECK_SECONDS = 0.1
-# The command asks for messages all the time. If it does not for so long, its node is gone: Ray
-# itself notices that after a minute or later.
+# The command polls all the time. After this long without a poll, its node is gone. Ray itself
+# notices that after a minute or later.
 _ORPHAN_SECONDS = 40.0
 
 # When a node goes down, Ray ends the child processes of an actor before the actor. If the actor
 # still lives after this time, the worker alone was killed.
 _NODE_SHUTDOWN_SECONDS = 2.0
 
-# Lines of messages, and the end of the worker's process: its status, and whether the system killed
-# it for its memory. None while it runs.
+# Lines of messages, and the end of the worker's process: its status, and whether it ended for lack
+# of memory. None while it runs.
 Received = tuple[list[bytes], tuple[int | None, bool] | None]
 
 
@@ -91,7 +91,7 @@ class WorkerActor:
         return missing(self._run, briefing)
 
     async def poll(self, seconds: float) -> Received:
-        """The worker's messages; waits at most that time for the first."""
+        """The worker's messages and end; waits at most ``seconds`` for the first."""
         if self._refusal is not None:
             return [line_of(self._refusal)], (0, False)
         assert self._pool is not None
@@ -134,7 +134,7 @@ class WorkerActor:
 
 
 async def _wait_for_message(pool: LocalPool, seconds: float) -> None:
-    """Wait for a message of the worker, at most for that time."""
+    """Wait for a message of the worker, at most ``seconds``."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pool.fileno(), ready.set)
     try:

@@ -1,4 +1,4 @@
-"""The Ray cluster that a command uses: joined, or started on this machine alone; its nodes."""
+"""Joins a Ray cluster, or starts Ray on this machine alone, and lists the nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ray._private import worker as ray_worker
 from sweeper.errors import RunError
 from sweeper.features.ray._request import Request, resource_text
 
-# Workers without a place are reported after so long.
+# Workers that Ray has not placed are reported after this time.
 WAIT_SECONDS = 30.0
 # The label of a node that a cluster launcher or KubeRay has started: its node group, of which more
 # may be started. Ray documents the label, but not how to see whether an autoscaler runs.
@@ -59,10 +59,10 @@ def nodes() -> list[Node]:
 
 
 def check_connected(own: str) -> None:
-    """Check that the node that this process is connected to is alive.
+    """Check that the node ``own``, to which this process is connected, is alive.
 
     Raises:
-        RunError: It is not, so that no request through it is ever placed.
+        RunError: It is gone, so Ray would never place a request through it.
     """
     if all(node.name != own for node in nodes()):
         raise RunError(
@@ -74,15 +74,15 @@ def check_connected(own: str) -> None:
 
 
 def has_autoscaler() -> bool:
-    """Whether the cluster may start nodes by itself when something does not fit."""
+    """Whether the cluster may start nodes by itself when a request does not fit."""
     return any(node.group for node in nodes())
 
 
 def workers_that_fit(request: Request, what: str) -> int:
-    """How many of these requests fit on the living nodes, if nothing else uses them.
+    """Number of such requests that fit on the living nodes, if nothing else uses them.
 
     Args:
-        what: What is requested, in a word or two.
+        what: Name of the requested thing in the error's text.
 
     Raises:
         RunError: None fits, and no autoscaler starts larger nodes.
@@ -144,7 +144,7 @@ def _check_reachable(address: str) -> None:
 def _private_folder() -> str:
     """A new folder for Ray's logs and sockets that only this user can enter.
 
-    Ray and each of its workers let all users read and write what is in it.
+    Within Ray's folder, Ray and its workers let all users read and write.
     """
     root = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
     return str(Path(tempfile.mkdtemp("", "sweeper-", root), "ray"))

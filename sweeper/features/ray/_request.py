@@ -1,6 +1,6 @@
 """The resources that a worker requests from Ray, from the plan's predictions.
 
-All workers ask for the same.
+All workers request the same resources.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
 
     Args:
         plan: A plan for the hardware of one node.
-        nodes: Resources of the cluster's nodes. If none can train, later ones are assumed to be as
-            planned.
+        nodes: Resources of the cluster's nodes. If none can train, nodes that join later are
+            assumed to be as planned.
     """
     demand, machine = demand_of(plan), machine_of(plan)
     hardware = plan.facts.hardware
@@ -96,12 +96,12 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
 
 
 def _workers_per_place(workers: int, places: int, memory_gib: float, demand: Demand) -> int:
-    """Workers per place (a GPU, or a node without one) with so much memory."""
+    """Workers per place (a GPU, or a node without one), each of which has ``memory_gib``."""
     fit = int(memory_gib / demand.peak_gib) if demand.peak_gib > 0 else workers
     return max(1, min(fit, math.ceil(workers / max(1, places))))
 
 
 def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], workers: int) -> int:
-    """Cores for each of the workers on a node; a cluster may offer fewer than the machine has."""
+    """Cores for each of the workers on a node; some nodes may offer fewer than planned."""
     offered = min((int(node.get("CPU", 0.0)) for node in nodes), default=cores)
     return max(1, min(cores, offered) // workers)

@@ -50,7 +50,10 @@ def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
 
 
 def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
-    """The problems of this machine, each as what, why and where."""
+    """The problems of this machine, each as what, why and where.
+
+    Changes to the command's working directory, if this machine has it.
+    """
     if Path(briefing.directory).is_dir():
         os.chdir(briefing.directory)
     problems = [*_version(briefing), *_folder(run, briefing)]

@@ -1,7 +1,6 @@
-"""Workers as Ray actors, on this machine or on a cluster.
+"""Workers as Ray actors, each of which holds one ordinary worker process (``_actor``).
 
-Each actor holds one ordinary worker process (``_actor``). Ray decides where a worker
-runs, when there is room for it, and which machine is gone.
+Ray decides where a worker runs, when there is room for it, and which machine is gone.
 """
 
 from __future__ import annotations
@@ -49,10 +48,12 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     """Join the cluster, or start Ray on this machine, and count the workers that fit.
 
     Returns:
-        The pool, and why there will be fewer workers than requested; empty if all fit.
+        The pool, and why there will be fewer workers than requested; empty if all fit or the
+        cluster may grow.
 
     Raises:
-        RunError: The cluster cannot be reached, or a worker fits on none of its nodes.
+        RunError: The cluster cannot be reached, a worker fits on no node, or the plan is for a CPU
+            and nodes have GPUs.
     """
     ours = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
@@ -86,10 +87,10 @@ class _Actor:
 
     Args:
         group: Placement group of its GPUs; None if it needs none.
-        answer: Pending call: first its start, then its worker's messages.
+        answer: Pending call: first ``begin``, then ``poll``.
         asked_at: Time of the request, on the monotonic clock.
         node: Ray's name of its node; empty until it has started.
-        kill_until: Time by which it must have ended; None if it need not.
+        kill_until: Time by which it must have ended, on that clock; None unless it is killed.
     """
 
     name: str
@@ -106,7 +107,7 @@ class RayPool:
     """A ``Pool``. An actor that waits for a place does not count as a worker.
 
     Args:
-        size: Most workers, whatever fits on the cluster now.
+        size: Limit on the number of workers, whatever fits on the cluster now.
         node: Ray's name of the node of this process.
         ours: Whether this pool connected the process to Ray.
     """
@@ -208,7 +209,7 @@ class RayPool:
         actor.answer = actor.handle.poll.remote(_POLL_SECONDS)
 
     def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
-        """The end of an actor that is gone with its node, by Ray's memory monitor, or killed."""
+        """The end of an actor: its node is gone, or Ray's memory monitor or the pool killed it."""
         if not actor.node:
             self._failed_starts += 1
             if self._failed_starts > _MAX_FAILED_STARTS:
@@ -227,7 +228,7 @@ class RayPool:
         return self._gone(actor, None, lost=True)
 
     def _refuse(self, actor: _Actor, hello: Hello) -> Iterator[WorkerMessage]:
-        """Leave out a node without the run's files; tell the command if no other node is left."""
+        """Leave out a node with problems; report them to the command if no other node is left."""
         is_new = actor.node not in self._refused
         self._refused[actor.node] = hello
         self._drop(actor)

@@ -1,1 +1,1 @@
-"""Trains the winner again, with the rows that were held out."""
+"""Trains the winner again on more rows."""

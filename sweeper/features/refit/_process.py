@@ -31,7 +31,7 @@ from sweeper.trials import MEASURE_ITEMS
 
 
 def refit(request: RefitRequest) -> None:
-    """Train, and put the weights where the request says.
+    """Train, and write the request's folder.
 
     Raises:
         DataError: The data is not what the run read.
@@ -53,13 +53,13 @@ def refit(request: RefitRequest) -> None:
     )
     if strengths:
         shared.features = FrozenFeatures(shared.context, strengths)
-    # The part serves as run folder, so that a base trained on a corpus lies beside its adapter.
+    # The partial folder serves as run folder, which keeps a base trained on a corpus, too.
     job = TrialJob(shared, request.config, part, lambda _: Decision.CONTINUE, part, checkpoint)
     result = train_trial(job)
     if result.state != "COMPLETE":
         detail = result.failure.detail if result.failure else result.state
         raise SweeperError("the training failed", why=detail, where=str(part / "trainer.log"))
-    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # item losses are of trained rows
+    for figures in (ITEM_LOSSES, MEASURE_ITEMS):  # scores of rows that the model was trained on
         (part / figures).unlink(missing_ok=True)
     drop_checkpoints(part)
     with (part / WEIGHTS / "README.md").open("a", encoding="utf-8") as card:
@@ -69,7 +69,7 @@ def refit(request: RefitRequest) -> None:
 
 
 def _checkpoint_in(part: Path) -> Path | None:
-    """The checkpoint of an interrupted training; its other files are removed."""
+    """The newest checkpoint of an interrupted training, or None. Weights are removed."""
     part.mkdir(parents=True, exist_ok=True)
     for folder in (WEIGHTS, UNFINISHED):
         shutil.rmtree(part / folder, ignore_errors=True)
@@ -78,7 +78,7 @@ def _checkpoint_in(part: Path) -> Path | None:
 
 
 def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
-    """The data set with the requested splits in train as well.
+    """The data set whose train split holds the rows of all requested splits.
 
     Validation stays, since the last rung is scored on it; that score is discarded.
     """
@@ -91,9 +91,9 @@ def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
 
 
 def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
-    """The regularisation of a head's linear fit, chosen as in the trial.
+    """The regularisation of the probe, chosen as in the trial; empty if no probe is fitted.
 
-    On trained rows, the weakest would always win. Empty if there is no such fit.
+    On trained rows, the weakest would always win.
     """
     config = request.config
     fits = not strategy_named(config.strategy).gradient_trained

@@ -1,4 +1,4 @@
-"""The steps of ``sweeper refit``: its trainings, the unfinished ones, and their cards."""
+"""The steps of ``sweeper refit``: its requests, those that are not done, and their cards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RefitRequest(Artifact):
     """One more training of a configuration, on more rows; stored as ``refit.json``.
 
     Args:
-        config: Configuration to train, to its last rung: no rows are left to choose one.
+        config: Configuration, trained to its last rung, since no rows are left to choose a rung.
         folder: Output folder with ``weights/``, ``trainer.log`` and ``refit.json``.
         card: Text that is appended to the card of the weights.
     """

@@ -9,7 +9,10 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """One training of the winner on all rows, and its score; None after a search on all rows."""
+    """One training of the slowest candidate on all rows, and its score.
+
+    None if the search has all rows.
+    """
     workload = study.workload.on_all_rows
     if workload == study.workload:
         return None

@@ -22,7 +22,8 @@ class Figures(Record):
     """The winner that was trained on all rows.
 
     Args:
-        metrics: Metrics on the test split, scored once; empty before the training.
+        searched_rows: Train rows of the search; ``rows`` counts all.
+        metrics: Metrics on the test split, scored once; empty before that.
     """
 
     trial: int
@@ -52,7 +53,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The scope of the verdict and the final model's scores, in one line."""
+    """The sentences of ``confidence`` in one line."""
     return " ".join(confidence(figures, report.findings))
 
 

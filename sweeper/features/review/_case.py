@@ -32,9 +32,9 @@ class Case:
     """A configuration with the facts about its model, data and machine.
 
     Args:
-        facts: None if the file names no model, or an unknown one.
-        knows_rows: Whether the number of rows is known; else it is ``TYPICAL_ROWS``.
-        unknown_model: Why there are no facts; empty if there are.
+        facts: None if the file names no known model.
+        knows_rows: Whether the number of rows is known; else ``TYPICAL_ROWS`` is assumed.
+        unknown_model: Reason why ``facts`` is None; empty otherwise.
         on_gpu: Whether a GPU is stated or detected. Without one, fit is not checked.
     """
 
@@ -63,7 +63,7 @@ class Case:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that train the model together, as stated by the file or the flags."""
+        """Number of GPUs that train together, by the file or the machine, whichever is larger."""
         stated = (self.training.gpus or 1) * (self.training.nodes or 1)
         return max(stated, self.facts.hardware.gpus if self.facts and self.on_gpu else 1)
 
@@ -84,12 +84,12 @@ class Case:
 
     @property
     def mean_tokens(self) -> float:
-        """Mean tokens of an example, cut at the file's sequence length."""
+        """Mean tokens of an example, cut at the file's sequence length; 0 without facts."""
         return self.rated.cap.mean if self.rated else 0.0
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest example that the device sees."""
+        """Tokens of the longest sequence: the file's limit, else the plan's cap; 1 if unknown."""
         if self.rated is None or self.training.sequence_length is not None:
             return self.training.sequence_length or 1
         return self.rated.cap.tokens
@@ -128,7 +128,7 @@ class Case:
 
     @property
     def warmup_share(self) -> float:
-        """The share of the steps over which the rate rises; 0 where it is not known."""
+        """The share of the steps over which the learning rate rises; 0 where it is not known."""
         count = self.training.warmup_steps or 0.0
         if count >= 1:
             return count / self.steps if self.steps else 0.0
@@ -147,7 +147,7 @@ class Case:
         return values[0].field if values else self.config.table.field_of(setting)
 
     def in_file_fields(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
-        """A change of ``Training`` as one of the file's fields; None if some have none."""
+        """The file's fields and values for a change of ``Training``; None if one has no field."""
         fields = {setting: self.field(setting) for setting in change}
         convert = self.config.table.value_in_field
         values = {fields[key]: convert(fields[key], key, change[key]) for key in change}

@@ -1,7 +1,7 @@
 """Checks for settings that contradict each other, do not do what they seem to do, or lack evidence.
 
 Each check is a function that yields findings, whose texts are in ``_findings.yaml``; ``CHECKS``
-names all of them. A check that depends on how one trainer behaves asks its table.
+names all of them. A check that depends on the trainer's behaviour reads its ``Format``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules")
 _TEMPLATES = Path(__file__).parent / "_templates.yaml"
 #: Share of the steps above which warmup is too long.
 _MAX_WARMUP_SHARE = 0.5
-#: Similarity to a known field, as difflib computes it, from which an unknown one is a slip.
+#: Similarity to a known field (difflib, 0 to 1) from which an unknown field is a misspelling.
 _MIN_SIMILARITY = 0.9
 #: With fewer rows, a loss on prompts may help.
 _MIN_ROWS_FOR_ANSWER_LOSS = 10_000
 #: A learning rate beyond the range by more than this factor, half a decade, is a warning.
 _WARNING_FACTOR = 3.0
-#: A batch within this factor of the range gets no note: rules name powers of two.
+#: A batch within this factor of the range gets no note, since rules name powers of two.
 _BATCH_TOLERANCE = 2.0
-#: Names of ``Training`` by names of the rule book.
+#: Fields of ``Training`` by differing names of the rule book.
 _SETTINGS = {BATCH: "micro_batch", EPOCHS: "num_train_epochs"}
 
 
@@ -132,7 +132,7 @@ def _same_rows(case: Case) -> Iterator[Finding]:
 
 
 def _rows_key(item: Mapping[str, object]) -> tuple[str, ...]:
-    """The fields that say which rows a data set of the file has."""
+    """The values that identify the rows of one data set in the file."""
     keys = ("path", "name", "split", "data_files", "shards")
     return tuple(str(item.get(key, "")) for key in keys)
 
@@ -234,7 +234,7 @@ def _misspelt_fields(case: Case) -> Iterator[Finding]:
 
 
 def _outside_evidence(case: Case) -> Iterator[Finding]:
-    """A finding for each value of this training outside the evidence."""
+    """A finding for each value outside the rule book's range."""
     training = case.training
     if training.stage != "sft" or training.method == "other":
         return
@@ -280,7 +280,7 @@ def _outside_evidence(case: Case) -> Iterator[Finding]:
 
 
 def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
-    """The rule book's parameters by name, each with the rule that changed it."""
+    """The rule book's parameters by name, each with the rule that changed it, if any."""
     method = case.training.method
     declared = rule_book().strategies[method].parameters
     ranges = {name: (entry.parameter, "") for name, entry in declared.items()}
@@ -292,7 +292,7 @@ def _parameters(case: Case) -> dict[str, tuple[Parameter, str]]:
 
 
 def _range(parameter: Parameter) -> tuple[float | None, float | None]:
-    """The range of a searched parameter, or the allowed range of another."""
+    """Both ends of a searched parameter's range, or else of its allowed range; None if open."""
     if parameter.kind == "categorical":
         numbers = [float(choice) for choice in parameter.choices or () if is_number(choice)]
         return (min(numbers), max(numbers)) if numbers else (None, None)

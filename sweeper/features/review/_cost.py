@@ -26,7 +26,7 @@ _Change = dict[str, Scalar]
 class ReviewedCost:
     """Memory and time of one configuration.
 
-    Args:
+    Attributes:
         assumed: The assumptions of the estimate, as sentences.
     """
 
@@ -78,7 +78,7 @@ class ReviewedCost:
         return Setup(**(fields | dict(case.config.table.setup)))
 
     def memory(self, setup: Setup | None = None) -> MemoryEstimate | None:
-        """The peak of one GPU; None if it is not estimated."""
+        """The peak memory of one GPU; None if it is not estimated."""
         setup = setup or self.setup
         if setup is None or self.case.model is None or self.case.facts is None:
             return None
@@ -110,7 +110,7 @@ class ReviewedCost:
         )  # fmt: skip
 
     def fit_findings(self) -> Iterator[Finding]:
-        """A finding if it may not fit, with the changes after which it does."""
+        """A finding if the training may not fit, with changes after which it does."""
         memory = self.memory()
         if memory is None or not self.case.on_gpu or memory.high_gib <= memory.limit_gib:
             return
@@ -129,7 +129,7 @@ class ReviewedCost:
         )
 
     def _change_to_fit(self) -> tuple[_Change, MemoryEstimate | None]:
-        """The first changes after which together it surely fits, and its memory then."""
+        """The first changes that together make it fit, and its memory then; None if none do."""
         case, change = self.case, _Change()
         setup = self.setup
         for fields, update in self._smaller_setups():
@@ -161,7 +161,7 @@ class ReviewedCost:
             yield {"strategy": "qlora", "quantization": "nf4-dq"}, update
 
     def gains(self) -> Iterator[PossibleGain]:
-        """Changes of the set-up that save time and fit."""
+        """Changes that save at least ``_MIN_SHARE_SAVED`` of the time and fit."""
         before = self.seconds()
         if self.setup is None or before is None:
             return

@@ -26,10 +26,10 @@ class Meaning(FileModel):
 
     Args:
         to: The field of ``Training`` that it sets.
-        values: Values by patterns of values in the file; ``none`` for nothing. A value that no
-            pattern matches is taken over.
+        values: Values to set, by pattern of the file's value; ``none`` sets nothing. Other values
+            are set as they are.
         folder: Whether the value is a folder that is named after the model.
-        layers: Target modules that the value true adds.
+        layers: Target modules that the value ``true`` adds.
     """
 
     to: str
@@ -91,7 +91,7 @@ class Format(FileModel):
         return ""
 
     def value_in_field(self, field: str, setting: str, value: Scalar) -> Scalar | None:
-        """The value of the trainer's field that means this value; None if there is none."""
+        """The value of a trainer's field that sets ``setting`` to ``value``; None without one."""
         meaning = next((m for m in self.meanings(field) or () if m.to == setting), None)
         if meaning is None or meaning.layers:
             return None
@@ -105,13 +105,13 @@ class Format(FileModel):
 
 
 def matches(text: str, patterns: str) -> bool:
-    """Whether a text matches one of the patterns with ``*``, which ``|`` separates."""
+    """Whether a text matches one of the glob patterns that ``|`` separates; case is ignored."""
     return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in patterns.split("|"))
 
 
 @cache
 def formats() -> dict[str, Format]:
-    """The tables by name of the trainer, without those that only others extend."""
+    """The tables by name of the trainer, without those that another table extends."""
     adapter, paths = TypeAdapter(Format), sorted(_FOLDER.glob("*.yaml"))
     tables = {path.stem: adapter.validate_python(yamlfile.read(path).data) for path in paths}
     return {
@@ -131,8 +131,8 @@ class ReadConfiguration(NamedTuple):
     """A configuration as read from a file.
 
     Args:
-        file_values: By field of ``Training``, the values of the file, the last field first.
-        names: The fields of the file with their lines.
+        file_values: Values of the file by field of ``Training``, the last in the file first.
+        names: Line numbers by field of the file.
         unknown: Fields that the table does not explain.
         problems: Invalid values.
     """
@@ -218,7 +218,7 @@ def _setting_type(setting: str) -> TypeAdapter[Any]:
 
 
 def _setting_value(meaning: Meaning, value: object, before: object) -> object:
-    """The value of the setting that a field's value means; None for nothing."""
+    """The value to which a field sets its setting; None if unchanged."""
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
     if meaning.folder and isinstance(value, str):
@@ -244,7 +244,7 @@ def _mapped(values: Mapping[str, str], value: object) -> object:
 
 
 def _with_derived(raw: dict[str, Any]) -> dict[str, Any]:
-    """The values with those that follow from several others."""
+    """The values, with ``qlora`` and ``max_steps`` where other values imply them."""
     four_bits = raw.get("load_in_4bit") or str(raw.get("quantization")).startswith("nf4")
     if raw.get("method") == "lora" and four_bits:
         raw["method"] = "qlora"

@@ -18,7 +18,7 @@ from sweeper.features.review._formats import ReadConfiguration, configuration, f
 from sweeper.features.review._record import Finding
 from sweeper.textfile import read_text
 
-#: The largest file that is read, far beyond any configuration.
+#: Limit on the characters of a script.
 MAX_BYTES = 2**20
 #: Flags that a table must explain for a command to count as a training.
 _MIN_KNOWN_FLAGS = 3
@@ -77,7 +77,7 @@ def _is_training(values: _ValuesByName) -> bool:
 
 
 def _commands(text: str) -> Iterator[_ValuesByName]:
-    """The flags of each command; a backslash at the end of a line continues it."""
+    """The flags of each command, with their lines; ``command`` has the words before them."""
     variables: dict[str, str] = {}
     values: _ValuesByName = {}
     name, words = "", list[str]()

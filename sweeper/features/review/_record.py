@@ -42,7 +42,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Training(Record):
-    """The settings of a training. None if the file has none and no default is known.
+    """The settings of a training; each is None if the file lacks it and no default is known.
 
     Names are those of transformers and PEFT if these have one. ``packing_masks`` says whether
     attention stays within a packed example, ``prompt_loss`` whether prompts are trained on.
@@ -126,7 +126,7 @@ class Finding(Record):
         fields: Fields of the file; the first one is on ``line``.
         line: Line in the file; 0 if the file has no such field.
         value: The value of the file, or the trainer's default.
-        low: Lower end of the range that evidence covers; ``high`` is the upper one.
+        low: Lower end of the accepted range; ``high`` is the upper one.
         source: Paper, documentation or measurement.
         change: The fields of the file with the values that remove the finding.
     """
@@ -167,7 +167,7 @@ def finding_of_kind(kind: str, trainer: str, **details: Any) -> Finding:
 
 
 class PossibleGain(Record):
-    """A change that saves time or comes closer to the evidence; the largest is first.
+    """A change that saves time, or moves a value into the range of the evidence.
 
     Args:
         saved: Share of the predicted time that it saves; None if the gain is in quality.
@@ -182,10 +182,10 @@ class Review(Record):
     """The review of one configuration of another trainer.
 
     Args:
-        understood: How many of the ``fields`` a table explains.
+        understood: Number of the ``fields`` that the trainer's table explains.
         memory: Peak of one GPU; ``fits`` is None if no GPU is known or nothing can be estimated.
-        seconds: Time of the training without validation; None if rows or speed are unknown.
-        cost_usd: The lower end, the middle and the upper end.
+        seconds: Time without validation; None if it is unknown or memory is too small.
+        cost_usd: Lower end, middle and upper end; None without a price or a time.
         patch: A unified diff of the file.
     """
 

@@ -20,7 +20,7 @@ from sweeper.spec import Scalar
 from sweeper.textfile import read_text
 from sweeper.yamlfile import Path_
 
-#: Passes of review and change until nothing changes: two or three, unless two changes alternate.
+#: Limit on rounds of review and change. Two or three suffice, unless two changes alternate.
 _MAX_PASSES = 5
 
 
@@ -60,7 +60,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     seconds_range = (
         () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
     )
-    # Values far from the evidence cost more quality than any time can buy back.
+    # Values far from the evidence come first, since they cost quality.
     towards_evidence = [
         PossibleGain(what=f"{finding.what}; {finding.why}", change=finding.change)
         for finding in findings
@@ -86,7 +86,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
 
 
 def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path_, Any]) -> str:
-    """A unified diff: the changes of this review, and those of reviews of the changed file."""
+    """A unified diff of this review's changes and of those that reviews of the result add."""
     file, config = case.config.file, case.config
     before = text = read_text(Path(file), "replace")
     with TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def _patch(number: int, case: Case, findings: list[Finding], flags: Mapping[Path
 
 
 def changes(findings: Iterable[Finding]) -> dict[str, Scalar]:
-    """The changes of errors and warnings; the most severe finding decides about a field."""
+    """The changes of errors and warnings; if several change a field, the first one counts."""
     merged: dict[str, Scalar] = {}
     for finding in findings:
         if finding.level != "note":
@@ -116,7 +116,7 @@ def changed_text(
 ) -> str:
     """The text with changed values; a value that is not on its field's line stays.
 
-    A field that the file lacks is added below its last line, or above its siblings.
+    A missing field is added above its siblings, or at the end of a YAML file or the start of JSON.
 
     Args:
         names: Lines by field of the file.
@@ -145,7 +145,7 @@ def diff(file: str, before: str, after: str) -> str:
 
 
 def _replaced(line: str, field: str, value: Scalar, suffix: str) -> str | None:
-    """The line with another value; None if the value is on other lines."""
+    """The line with the new value; None if the old one is not on this line."""
     name = re.escape(field.rpartition(".")[2])
     if suffix in (".yaml", ".yml"):
         pattern = rf"""(\s*(?:- )?["']?{name}["']?\s*:)([ \t]+[^#\n]*?)([ \t]*(?:#.*)?)$"""

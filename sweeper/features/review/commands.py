@@ -1,4 +1,4 @@
-"""``sweeper review``: the configuration of another trainer, before it runs."""
+"""``sweeper review``: checks the configuration of another trainer before it runs."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from sweeper.visible import LABEL_CHARACTERS, shortened
 
 
 class ComparedRun:
-    """One run, its winner and its baseline on its own test split."""
+    """One run, with the test scores of its winner and its best baseline."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.name = folder.path.name
@@ -64,7 +64,7 @@ class ComparedRun:
         return model_title(self.files, self._winner) if self.scores else ""
 
     def score(self, name: str = "") -> Interval | None:
-        """The test score of a model; of the winner if no name is given."""
+        """The test score of a model, or of the winner if no name is given."""
         return test_score(self.files, name or self._winner)
 
     @property
@@ -75,7 +75,7 @@ class ComparedRun:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """Facts that may differ: of data and machine, versions, and every key of sweep.yaml."""
+        """Facts by name: of data and machine, versions, and every key of sweep.yaml."""
         reproduced = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
         facts = {
@@ -101,7 +101,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 @dataclass(frozen=True)
 class Pair:
-    """The winners of two runs, compared on the same items, or the reasons why they cannot be."""
+    """Two runs. Their winners are compared on the same items, or ``reasons`` say why not."""
 
     first: ComparedRun
     second: ComparedRun
@@ -110,13 +110,13 @@ class Pair:
 
     @property
     def tied(self) -> bool:
-        """Whether the two cannot be told apart."""
+        """Whether the two winners are within noise or equivalent."""
         outcome = self.comparison.outcome if self.comparison else ""
         return outcome in ("within noise", "equivalent")
 
 
 def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
-    """The winner and the best baseline of each run, if it has the metric of the first run."""
+    """The winner and the best baseline of each run whose metric is that of the first run."""
     metric, models = runs[0].metric, []
     tied = {run.name for pair in every_two if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
@@ -134,14 +134,14 @@ def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
 
 
 def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
-    """Facts and settings that are not the same in all runs, with the value in each."""
+    """Facts and settings that are not the same in all runs, each with its values by run."""
     names = dict.fromkeys(name for run in runs for name in run.facts)
     values_by_name = {name: tuple(run.facts.get(name, "") for run in runs) for name in names}
     return {name: values for name, values in values_by_name.items() if len(set(values)) > 1}
 
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
-    """Every two runs; Holm's correction is taken over those that can be compared."""
+    """Every two runs, compared where possible; Holm's correction covers these comparisons."""
     every_two = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
     scores = {
         pair: (pair.first.scores, pair.second.scores)
@@ -157,7 +157,7 @@ def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
 
 
 def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:
-    """Why the winners of two runs cannot be compared."""
+    """The reasons why the winners of two runs cannot be compared, if any."""
     unscored = [run.name for run in (first, second) if run.scores is None]
     if first.scores is None or second.scores is None:
         yield f"no winner has been scored on the test split of {' and '.join(unscored)}"

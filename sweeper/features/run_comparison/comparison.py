@@ -1,4 +1,4 @@
-"""The page of several runs, and a sentence for every two of them."""
+"""The page that compares several runs, and a sentence for every two of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_PAIRS_LISTED = 5
 
 
 def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
-    """All runs on one plot, their comparisons, and their differences."""
+    """A page with all runs on one plot, their comparisons, and their differing settings."""
     names = units.joined([run.name for run in runs])
     differing_settings = differences(runs)
     fair = [pair for pair in pairs if not pair.reasons]

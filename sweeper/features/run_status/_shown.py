@@ -1,4 +1,4 @@
-"""What ``sweeper show`` and ``sweeper list`` say of a run."""
+"""What ``sweeper show`` and ``sweeper list`` print about a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sweeper.views.progress import SILENT, plain_line
 
 
 class ShownRun(Record):
-    """Status and verdict of a run; None before there is one."""
+    """Status and verdict of a run; each is None until it exists."""
 
     name: str
     status: Status | None
@@ -76,9 +76,9 @@ def _current_status(folder: RunFolder) -> Status:
 
 
 def _live(folder: RunFolder) -> None:
-    """Write ``live.html`` again and again until the run has ended, or until Ctrl-C.
+    """Write ``live.html`` every few seconds until the run has ended, or until Ctrl-C.
 
-    The file reloads itself, so that no server is needed.
+    The page reloads itself, so that no server is needed.
     """
     path, opened, running, status = folder.path / "live.html", False, True, _current_status(folder)
     while running:
@@ -139,7 +139,7 @@ def _verdict(folder: RunFolder, status: Status) -> None:
 
 
 def as_json(folder: RunFolder) -> str:
-    """Status and verdict of a run."""
+    """Status and verdict of a run as JSON, a ``ShownRun``."""
     status = _current_status(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)
     verdict = findings.verdict if findings else None
@@ -148,7 +148,7 @@ def as_json(folder: RunFolder) -> str:
 
 
 def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
-    """One run: its name, status, trials, verdict, score and cost to train."""
+    """One run as a row: its name, status, trials, answer, verdict, score and cost to train."""
     row = {"name": run.path.name, "status": "planned", "trials": "0"}
     row |= dict.fromkeys(("answer", "verdict", "score", "cost"), "")
     if status is not None:
@@ -193,11 +193,11 @@ def shortened(row: dict[str, str]) -> dict[str, str]:
 
 
 def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step, if the command was killed or the folder moved after the findings were written.
+    """The next step now: since the findings, the command may have been killed or the folder moved.
 
     Args:
         place: The run's folder, as a command names it now.
-        status: Status of the ended run, maybe with another number of trials.
+        status: Status of the ended run; its numbers of trials may be newer.
     """
     from sweeper.findings.verdict.next_step import next_step  # loads numpy
 
@@ -222,7 +222,7 @@ def live_page(report: str, content: RenderableType, refresh_seconds: int | None)
     """The report with the progress of its run on top.
 
     Args:
-        report: ``report.html`` as it is now; empty before there is one.
+        report: Text of ``report.html``; empty before there is one.
         refresh_seconds: Seconds between reloads of the page; None when the run has ended.
     """
     page = report or '<!doctype html>\n<html lang="en"><head>\n<meta charset="utf-8">\n' + (

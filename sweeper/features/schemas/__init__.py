@@ -1,1 +1,1 @@
-"""JSON Schemas, by which editors complete and check the files that people write."""
+"""JSON Schemas, with which editors complete and check the files that people write."""

@@ -1,4 +1,4 @@
-"""JSON Schema for ``sweep.yaml``, rules, strategies and shared parameters, from their models.
+"""JSON Schemas of ``sweep.yaml``, rules, strategies, shared parameters and ``--json`` outputs.
 
 Editors use them to complete and check files; the loaders check more.
 """
@@ -104,12 +104,12 @@ def _schema(kind: Any, title: str) -> dict[str, Any]:
 
 
 def _referred(schema: dict[str, Any]) -> dict[str, Any]:
-    """A condition as a reference to its schema."""
+    """The schema; if it is a condition's, a reference to it."""
     return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 
 def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A shared parameter with what differs."""
+    """The schema of a strategy's changes to a shared parameter."""
     properties = parameter["properties"] | {SHARED: {"const": True}}
     return parameter | {"properties": properties, "required": [SHARED]}
 

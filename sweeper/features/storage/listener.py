@@ -20,16 +20,16 @@ from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
 NAME = "storage"
-# The attribute of the copy with a random name of the run's folder.
+# The copied study's user attribute with the random id of the run's folder.
 RUN = "sweeper:run"
-# Packages whose name differs from that of their module.
+# Package names by module, where the two differ.
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 # Time limit of the copy: a trial takes tens of SQL statements, each a round trip.
 _END_SECONDS = 120.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The copier, if a storage is named, and the seconds that it may take at the end.
+    """The listener's name with its time limit in seconds; empty without a storage.
 
     Raises:
         SpecError: Optuna cannot use the URL.
@@ -72,14 +72,10 @@ class StudyCopier:
         self._run, self._url = run, url
 
     def catch_up(self) -> None:
-        """Nothing is copied before the end."""
+        """Do nothing: the study is copied at the end."""
 
     def end(self, state: str) -> None:
-        """Copy the study.
-
-        Raises:
-            RunError: The storage holds another study of this name.
-        """
+        """Copy the study."""
         copy(self._run, self._url)
 
 

@@ -1,4 +1,4 @@
-"""Where the study is copied to."""
+"""The storage to which the study is copied."""
 
 from __future__ import annotations
 

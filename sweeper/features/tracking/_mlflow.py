@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The caller tries an unreachable server again, so a request need not wait for minutes.
+# The caller retries an unreachable server, so a request need not wait for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -108,7 +108,7 @@ class Mlflow(Tracker):
         values: Mapping[str, Scalar],
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """The id of a run of the service with its parameters; a new run if there is no id."""
+        """Open the MLflow run of this id, or a new one if it is empty, and return its id."""
         if run_id:
             self._client.update_run(run_id, status="RUNNING")
         else:

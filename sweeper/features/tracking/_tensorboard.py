@@ -25,7 +25,7 @@ from sweeper.trials import RungReport, TrialConfig, TrialResult
 
 
 class Tensorboard(Tracker):
-    """Writes into ``listeners/tracking/tensorboard``. An id is a folder's name."""
+    """Writes into ``listeners/tracking/tensorboard``. An id is the name of a folder there."""
 
     name = "tensorboard"
 
@@ -69,7 +69,7 @@ class Tensorboard(Tracker):
         writer.close()
 
     def _writer(self, name: str) -> SummaryWriter:
-        # Without the suffix, names have whole seconds, so that a second file could replace one.
+        # Without the suffix, names have whole seconds, so that a new file could replace another.
         folder = self.folder / "tensorboard" / name
         return SummaryWriter(logdir=str(folder), filename_suffix=f".{time.time_ns()}")
 

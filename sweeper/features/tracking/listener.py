@@ -1,9 +1,8 @@
 """One listener for each service, which logs a run while it goes on.
 
-The folder of the run is the queue: the command has written every configuration, rung and result
-there first. So an unreachable service can catch up later, and
-``listeners/tracking/NAME.json`` records what it has. A tracker uses one client library and may
-raise all its exceptions; the next call of ``Follower`` tries again.
+The run's folder is the queue: the command writes every configuration, rung and result there first.
+``listeners/tracking/NAME.json`` records what a service has, so that an unreachable one can catch up
+later.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 class Tracker(ABC):
     """Logs one run to one service.
 
-    Ids are the service's own names of a run; they are kept in the run's folder, so that a later
-    call can go on in the same runs.
+    Ids are the service's own names of the sweep and its trials, and a ``run`` is one of them. They
+    are kept in the run's folder, so that a later call can continue the same entries.
     """
 
     name: ClassVar[str]
@@ -46,22 +45,22 @@ class Tracker(ABC):
 
     @property
     def folder(self) -> Path:
-        """The folder for files of trackers."""
+        """The folder for the files of all trackers."""
         return self.run.listeners / "tracking"
 
     @property
     def title(self) -> str:
-        """The name of the whole sweep: that of its folder."""
+        """The name of the sweep, which is that of the run's folder."""
         return self.run.path.resolve().name
 
     @property
     def where(self) -> str:
-        """The address of the service, without secrets; ids of another service are not used."""
+        """The address of the service, without secrets. If it changes, earlier ids are not used."""
         return ""
 
     @abstractmethod
     def start(self, run_id: str) -> str:
-        """Begin the sweep, or go on with it.
+        """Begin the sweep, or continue it.
 
         Args:
             run_id: Id of the sweep from an earlier call; empty if there was none.
@@ -83,7 +82,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def rung(self, run: str, report: RungReport) -> None:
-        """Log a trial's losses at one rung."""
+        """Log a trial's losses and metrics at one rung."""
 
     @abstractmethod
     def trial_ended(self, run: str, config: TrialConfig, result: TrialResult) -> None:
@@ -101,6 +100,7 @@ class Tracker(ABC):
 
         Args:
             state: ``complete``, ``interrupted``, ``timeout``, ``none-completed`` or ``failed``.
+            text: The verdict; may be empty.
         """
 
 
@@ -116,7 +116,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def parameters(config: TrialConfig) -> dict[str, Scalar]:
-    """A trial's parameters by name. A model in a folder is named without its path."""
+    """A trial's settings by name, without the path of a local model."""
     return {
         "strategy": config.strategy,
         "model": model_name(config.model),
@@ -137,7 +137,7 @@ def rung_figures(report: RungReport) -> dict[str, float]:
 
 
 def _measures(measures: Mapping[str, Measure]) -> dict[str, float | None]:
-    """Measures by name, and their change by training as ``NAME/change``."""
+    """Measures by name, and their change by training as ``NAME/change``; None without a base."""
     values: dict[str, float | None] = {}
     for name, measure in measures.items():
         values |= {
@@ -193,7 +193,7 @@ REPORT_FILES = ("report.html", "report.md", "trials.csv", "curves.csv")
 
 
 class Logged(Record):
-    """The part of a trial that was logged: up to a rung of an attempt, or its end."""
+    """The logged part of a trial: up to ``rung`` of ``attempt``, or to its end."""
 
     id: str
     attempt: int = 0
@@ -210,10 +210,10 @@ class TrackingState(Artifact):
 
 
 class Follower:
-    """Logs one run to one tracker.
+    """Logs one run with one tracker.
 
     Every method may raise exceptions of the client. What was logged before is recorded, so that the
-    next call goes on from there.
+    next call continues from there.
     """
 
     def __init__(self, run: RunFolder, tracker: Tracker) -> None:
@@ -250,7 +250,7 @@ class Follower:
         self._tracker.ended(self._state.run, state, figures, text, existing)
 
     def _read_events(self) -> None:
-        """Collect the trials of new events."""
+        """Mark the trials of new events as changed."""
         path = self._run.events
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             if path.stat().st_size < self._read_bytes:  # an incomplete last line was cut off
@@ -296,7 +296,7 @@ class Follower:
         self._state.write(self._path, synced=False)
 
     def _figures(self) -> tuple[dict[str, float], str]:
-        """Figures of the whole sweep, and its verdict."""
+        """Figures of the whole sweep, and its verdict; empty before there is one."""
         states = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         losses = []
         for number in self._state.trials:
@@ -331,10 +331,10 @@ _END_SECONDS = 10.0
 
 
 def wanted(spec: Spec) -> dict[str, float]:
-    """The requested services, each with the seconds that it may take at the end.
+    """The requested services, each with its time limit at the end, in seconds.
 
     Raises:
-        NotInstalled: Clients are missing; all of them are named.
+        NotInstalled: Clients are missing; the error names all of them.
     """
     services = dict.fromkeys(spec.features.of(Options).services)
     problems = [

@@ -17,10 +17,9 @@ HEADING = Heading(76, "warm-start", "Warm starts")
 
 
 class WarmStartResult(Record):
-    """The warm start of one candidate from an earlier study, and its result here.
+    """The warm start of one candidate from an earlier study, and its result in this run.
 
-    ``trial`` is the trial of this configuration, None before there is one; values are of the
-    objective.
+    ``trial`` has this configuration; it is None before there is one. Values are of the objective.
     """
 
     strategy: str
@@ -39,7 +38,7 @@ class Figures(Record):
 
 
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
-    """The results of the plan's warm starts."""
+    """The results of the plan's warm starts; None without warm starts."""
     proposed = (start for start in run.plan.proposed if start.feature == "warm_start")
     starts = tuple(_entry(run, start) for start in proposed)
     return Figures(starts=starts) if starts else None

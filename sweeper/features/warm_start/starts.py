@@ -24,13 +24,13 @@ from sweeper.trials import TrialConfig, TrialResult
 
 FOLDER = "studies"
 # Chosen, not measured: ten times the rows, parameters, classes or tokens halve the similarity, as
-# does another family of models. Below ``LEAST`` a study is not used. A bad warm start is harmless:
-# it costs one trial of a candidate, and its weight fades as trials come in.
+# does another family of models. Below ``LEAST`` a study is not used. A bad warm start costs one
+# trial of a candidate, and its weight fades with more trials.
 HALF, LEAST = 0.5, 0.25
 
 
 class RememberedModel(Record):
-    """A base model without its path."""
+    """A base model, named without its path."""
 
     name: str
     model_type: str
@@ -39,7 +39,7 @@ class RememberedModel(Record):
 
 
 class RememberedBest(Record):
-    """The best completed trial of one candidate."""
+    """The best completed trial of one candidate, with its searched parameters."""
 
     strategy: str
     model: RememberedModel
@@ -63,7 +63,7 @@ class Remembered(Artifact):
 
 
 def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
-    """Keep the record of a finished study, unless no trial completed within the limits.
+    """Write the record of a finished study, unless no trial completed within the limits.
 
     Raises:
         OSError: The cache folder cannot be written.
@@ -157,7 +157,7 @@ def _warm_start(
     ]
     if not by_similarity:
         return None
-    # Of equally similar studies, the newest.
+    # The first of equally similar studies is the newest.
     likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
     usable = {
@@ -179,7 +179,7 @@ def _warm_start(
 def similarity(
     facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
 ) -> float:
-    """The similarity of an earlier study to these facts, from 0 to 1."""
+    """The similarity of a study, of base model ``theirs``, to these facts, from 0 to 1."""
     comparable = (facts.task, facts.classes_by, model.kind) == (
         study.task,
         study.classes_by,
@@ -199,12 +199,12 @@ def similarity(
 
 
 def _decades(first: float | None, second: float | None) -> float:
-    """The distance of two sizes in powers of ten; 0 if one is unknown."""
+    """The distance of two sizes in powers of ten; 0 if one is 0 or unknown."""
     return abs(math.log10(first / second)) if first and second else 0.0
 
 
 def _allows(parameter: Parameter, value: Scalar) -> bool:
-    """Whether a value lies in the range that the plan allows to be searched."""
+    """Whether a parameter is searched and a value lies in its range or allowed range."""
     if not parameter.searched:
         return False
     if parameter.kind == "categorical":
