@@ -17,8 +17,8 @@ from sweeper.trials import TrialConfig, TrialResult
 _BATCHES = ("micro_batch", "gradient_accumulation_steps", "evaluation_batch")
 
 
-# Glob patterns of the home folders of trials and jobs.
-_HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/rows/*/*", "jobs/*")
+# Glob patterns of the home folders of trials, their further seeds, features' trainings and jobs.
+_HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/*/*/*", "jobs/*")
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def epoch_choices(epochs: float) -> tuple[float, ...]:
     rungs of the full budget, so that trials are compared at the same rungs.
 
     >>> epoch_choices(4.0), epoch_choices(3.0), epoch_choices(1.6), epoch_choices(1.0)
-    ((1.0, 2.0, 4.0), (1.5, 3.0), (1.2, 1.6), (1.0,))
+    ((1.0, 2.0, 4.0), (1.5, 3.0), (1.0, 1.6), (1.0,))
     """
     shares = (0.25, max(0.5, math.ceil(RUNGS / epochs) / RUNGS))
     return (*(epochs * share for share in shares if epochs * share >= 1 > share), epochs)

@@ -23,10 +23,15 @@ def a_config(**fields: object) -> TrialConfig:
 
 
 def tried(
-    run: RunFolder, number: int = 0, *, end: AttemptEndKind | None = None, **fitted: int
+    run: RunFolder,
+    number: int = 0,
+    *,
+    end: AttemptEndKind | None = None,
+    below: str = "",
+    **fitted: int,
 ) -> FittedBatches:
     """A trial of one attempt, which ended so, or with a result of these batches."""
-    home = run.trial(number)
+    home = run.trial(number) / below
     config = a_config(attempt=attempts.new_attempt(home), number=number)
     attempts.begin(home, config)
     folder = attempts.attempt_folder(home, config.attempt)
@@ -40,6 +45,11 @@ def tried(
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["seeds/1", "rows/1/400", "all-rows/1/400"])
+def test_trainings_of_a_trial_on_other_seeds_and_rows_teach_too(run: RunFolder, below: str) -> None:
+    assert tried(run, below=below, micro_batch=2).apply(a_config()).setup.micro_batch == 2
 
 
 @pytest.mark.parametrize(
