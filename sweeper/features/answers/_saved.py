@@ -131,7 +131,7 @@ def _batch_answer(fields: Mapping[str, object]) -> str | None:
 
 
 class PromptsFile(Record):
-    """A file with prompts: the number of prompts, and the number of rows by split."""
+    """A file with prompts: the numbers of prompts, and of rows by split."""
 
     output: str
     prompts: int

@@ -25,12 +25,12 @@ def baselines(context: ModelContext) -> Iterator[ReferenceModel]:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Scores of saved answers on the items that trials are scored on (of weight 1).
+    """Scores of saved answers.
 
     Args:
         weights: 1 for each scored item, 0 for each item that trials leave out.
         item_scores: One for each item of weight 1.
-        value: Mean of ``item_scores``, which is the headline metric.
+        value: Mean of ``item_scores``: the headline metric.
     """
 
     weights: tuple[float, ...]
@@ -41,7 +41,7 @@ class _Scores:
 
 
 class ReferenceModel:
-    """A baseline of saved answers, which a model elsewhere wrote."""
+    """A baseline: saved answers of a model elsewhere."""
 
     def __init__(self, saved: SavedAnswers, context: ModelContext) -> None:
         self.name = saved.name
@@ -49,7 +49,7 @@ class ReferenceModel:
         self._context = context
 
     def on_validation(self) -> BaselineResult:
-        """The scores on the validation split; there is no loss, since there are only answers."""
+        """The scores on the validation split, without a loss."""
         scores, objective = self._scores("validation"), self._context.objective
         return BaselineResult(
             name=self.name,

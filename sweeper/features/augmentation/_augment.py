@@ -43,7 +43,7 @@ class Augmented:
     Args:
         rows: The added rows, as a file holds them.
         changes: One for each row request: added, rejected or failed.
-        tokens_in: Prompt tokens of the requests that this command sent.
+        tokens_in: Prompt tokens of new requests.
         tokens_out: Tokens of their replies.
     """
 
@@ -70,10 +70,10 @@ async def augment(
     replies: Replies,
     report: Callable[[str, int, int], None],
 ) -> Augmented:
-    """Make one new row for each row request, and add those that may be trained on.
+    """Make a new row for each row request, and add those that may be trained on.
 
-    ``client`` answers what ``replies`` does not hold. ``report`` gets a description, the number of
-    finished row requests, and their total.
+    ``client`` answers what ``replies`` does not hold. ``report`` gets a description, and the
+    numbers of finished and of all row requests.
 
     Raises:
         UsageError: The model does not answer. Earlier replies are kept.
@@ -171,7 +171,7 @@ def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Exa
 
 
 def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
-    """The problem with a row's length, lines or numbers; empty if there is none."""
+    """The problem with a row's length, lines or numbers, if any."""
     text, before = subject(row), subject(source)
     if len(text) > longest:
         return f"longer than every row of train ({longest:,} characters)"

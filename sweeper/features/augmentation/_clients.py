@@ -25,8 +25,7 @@ from sweeper.spec import ModelSpec
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 6
-"""The most retries of a request. The client waits 0.5 s before the first one and doubles that up to
-8 s: 24 s in all."""
+"""The client waits 0.5 s before the first retry and doubles that up to 8 s: 24 s in all."""
 
 MAX_CONSECUTIVE_FAILURES = 10
 """Consecutive failed requests, after all retries, at which the command stops."""
@@ -36,7 +35,7 @@ _REMEDIES: Mapping[int | None, str] = {
     403: f"Check what the key in {KEY} may use.",
     404: "Check the URL (it usually ends in /v1) and the name of the model.",
 }
-"""What the user can do about each status that no retry changes."""
+"""What to do about each status that no retry changes."""
 
 _NO_KEY = "none"
 """Sent if no key is set: the client requires a key, but local servers do not."""
@@ -49,7 +48,7 @@ class Endpoint:
         url: The address up to ``/v1``.
         concurrency: The most requests in parallel.
         per_minute: The most requests a minute; no limit if None.
-        timeout: Seconds to wait for data before a request is sent again.
+        timeout: Seconds to wait for data before a retry.
 
     Raises:
         NotInstalled: The client is missing.
@@ -106,7 +105,6 @@ class Endpoint:
         await self._client.close()
 
     async def _wait_for_rate(self) -> None:
-        """Wait until the rate allows another request."""
         clock = asyncio.get_running_loop().time
         self._next_start = max(self._next_start, clock())
         wait = self._next_start - clock()
@@ -115,7 +113,7 @@ class Endpoint:
             await asyncio.sleep(wait)
 
     def _failure(self, error: Exception) -> Exception:
-        """The error for a request that failed after all retries: ``NoReply`` or ``UsageError``."""
+        """The error for a request that failed after all retries."""
         self._failures += 1
         reason = (without_secrets(str(error)).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(error, "status_code", None)
@@ -146,7 +144,7 @@ def _reply(completion: Any) -> Reply | str:
 
 
 FUNCTION = "sweeper.features.augmentation._answer_requests:answer"
-"""The function of the process: it reads a request per line, and writes a reply per line."""
+"""The function of the process, which reads a request and writes a reply per line."""
 
 _MAX_LINE_BYTES = 2**24
 _NO_ANSWER = '{"problems": [{"what": "the model ended without an answer"}]}'

@@ -24,7 +24,7 @@ _TEXT_ALONE = "Reply with the text alone: no introduction, no quotation marks, n
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A request to a model: its messages, and the approximate number of characters of the reply."""
+    """A request to a model: messages, and the expected number of characters of the reply."""
 
     messages: tuple[Message, ...]
     expected: int
@@ -61,7 +61,7 @@ class Method(ABC):
     name: str
     requests_per_row = 1
     keeps_numbers = True
-    """Whether a new row must have the numbers of its source row, so that its answer stays right."""
+    """Whether a new row must keep the numbers of its source row, for its answer to stay right."""
 
     def row_requests(self, train: Sequence[Example], rows: int, per_row: int) -> list[RowRequest]:
         """Requests for ``per_row`` new rows from each of the first ``rows`` train rows.

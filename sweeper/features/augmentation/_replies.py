@@ -1,4 +1,4 @@
-"""Keeps replies of a model in a file, so that a repeated command does not pay for them again."""
+"""Keeps replies of a model in a file, so that a repeated command pays for none twice."""
 
 from __future__ import annotations
 

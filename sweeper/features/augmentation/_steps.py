@@ -29,18 +29,18 @@ from sweeper.spec import DataSpec
 from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
-"""The price of a million prompt tokens, and of a million reply tokens."""
+"""Prices of a million prompt tokens, and of a million reply tokens; None if unknown."""
 
 
 def checked_method(name: str) -> str:
-    """The name, after a check that there is such a method."""
+    """The name, after a check that it is a method."""
     if name not in METHODS:
         raise UsageError(f"{name!r} is not a method", fix=near_match(name, METHODS))
     return name
 
 
 def prices(text: str) -> Prices:
-    """The prices that a flag states; None if the text is empty."""
+    """The prices that a flag states; None if empty."""
     try:
         prompt, reply = (float(part) for part in text.split(",")) if text else (0.0, 0.0)
     except ValueError:
@@ -86,7 +86,7 @@ def model_client(
 
 
 def replies_path(output: Path) -> Path:
-    """The path of the file with replies, next to the new file."""
+    """The file of the replies, next to the new file."""
     return output.with_name(f"{output.name.partition('.')[0]}.requests.jsonl")
 
 

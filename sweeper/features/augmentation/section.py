@@ -45,7 +45,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """One sentence per trial on its share of augmented rows."""
+    """A sentence on the augmented rows of each trial."""
     return " ".join(
         f"{share.augmented_rows:,} of the {share.rows:,} rows that trial {share.trial} trained on "
         "were augmented ones."

@@ -193,7 +193,7 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
 
 
 def show_division(division: DivisionFiles) -> None:
-    """Show the number of rows by split, and how much class shares differ between splits."""
+    """Show the rows of each split, and how far class shares differ."""
     total = sum(division.rows.values())
     for split, rows in division.rows.items():
         origin = " (as the data had it)" if split in division.official else ""

@@ -17,7 +17,7 @@ from sweeper.spec import Spec
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
     """The trainings of the winner and its default on parts of the rows, and of the default on all.
 
-    None if it is off, there are too few rows, or the objective has no curve.
+    None if the curve is off, there are too few rows, or the objective has no curve.
     """
     enabled, sizes = spec.features.of(Options).enabled, part_sizes(study.workload.train_rows)
     if enabled is False or not sizes or not objective_of(spec).at_rungs:

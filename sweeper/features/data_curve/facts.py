@@ -16,7 +16,7 @@ _MIN_ROWS = 16
 def part_sizes(rows: int) -> tuple[int, ...]:
     """The rows of an eighth, a quarter and half of a train split, without sizes that are too small.
 
-    Empty if fewer than two are left: a curve needs two parts in addition to all rows.
+    Empty if fewer than two are left: a curve needs two parts besides all rows.
 
     >>> part_sizes(4_000), part_sizes(100), part_sizes(50)
     ((500, 1000, 2000), (25, 50), ())
@@ -26,12 +26,12 @@ def part_sizes(rows: int) -> tuple[int, ...]:
 
 
 def curve_seeds(confirmation_seeds: int) -> int:
-    """The number of trainings at each size: at least three, to estimate the noise of seeds."""
+    """Number of trainings at each size: at least three, to estimate the noise of seeds."""
     return max(3, confirmation_seeds)
 
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
-    """A problem if a curve is requested for an objective without a loss or score of each item."""
+    """A problem if a curve is requested without a loss or score of each item."""
     if spec.features.of(Options).enabled and not objective_of(spec).at_rungs:
         yield Problem(
             "a data curve of this objective",

@@ -19,7 +19,7 @@ _FORECAST_LOG_ERROR = 0.1
 
 
 def after_test(study: Study) -> None:
-    """Train for a curve that is requested, was begun, or is planned and fits into the time left."""
+    """Make the curve if it is requested, was begun, or is planned and fits into the time left."""
     enabled = study.spec.features.of(Options).enabled
     begun = any(study.run.trials.glob("*/rows/*"))
     cost = study.plan.budget.features.get(NAME)
@@ -71,7 +71,7 @@ def _candidate(study: Study, number: int) -> tuple[str, str]:
 
 
 def longest_seconds(study: Study, work: Sequence[WorkItem]) -> float:
-    """Upper end of the forecast in seconds, from the times of the trials that are trained again."""
+    """Upper end of the forecast in seconds, from the trials that are trained again."""
     rows, seconds = study.plan.searched_rows, 0.0
     for item in work:
         assert item.trial is not None

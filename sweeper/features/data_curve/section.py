@@ -114,7 +114,7 @@ class Curves:
     Args:
         levels: Error where the transformed rows are ``centers``.
         slopes: Change of the error with the transformed rows.
-        fewest: Smallest number of rows, by which rows are divided before they are transformed.
+        fewest: Smallest number of rows, by which rows are divided.
     """
 
     levels: Floats
@@ -390,7 +390,7 @@ def card(figures: Figures, findings: Findings) -> list[str]:
 
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
-    """The advice to add rows, if twice the rows would bring at least the margin; else None."""
+    """The advice to add rows, if twice the rows would bring at least the margin."""
     curve = figures.curves[0]
     if not curve.seen or curve.twice.value < findings.margin_points / 100:
         return None

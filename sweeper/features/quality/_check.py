@@ -24,7 +24,7 @@ _MAX_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class ExampleOfFault:
-    """A row with a fault: its position, what is wrong there, and the start of its text."""
+    """A row with a fault: its position, the fault in words, and the start of its text."""
 
     path: str
     line: int
@@ -41,11 +41,11 @@ class FaultFinding:
         severity: ``serious``, ``warning`` or ``note``.
         consequence: Effect of the fault on training or scores.
         remedy: What ``command`` does; empty if there is no command.
-        command: Shell command that fixes the rows; empty if no row can be fixed.
+        command: Shell command that fixes rows; empty if none can be fixed.
         safe: Whether the remedy is part of ``--all-safe``.
         lines: Line numbers of all rows with the fault, by file.
-        mendable: Number of rows that the command changes or leaves out.
-        looked_at: Number of rows in the checked sample; 0 if all rows were checked.
+        mendable: Rows that the command changes or leaves out.
+        looked_at: Rows of the sample; 0 if all rows were checked.
     """
 
     kind: str
@@ -69,9 +69,9 @@ class Checked:
 
     Args:
         task: The task that the rows were read for.
-        rows: Number of rows by split.
+        rows: Rows by split.
         evidence: How the data were read, in words.
-        cautions: Doubts about how the data were read, which the user should check.
+        cautions: Doubts about the reading, which the user should check.
         findings: The faults, the most severe first.
         not_looked_for: Reasons why kinds could not be checked, by kind.
         mend_all: The command that applies every safe remedy; empty if there is none.
@@ -100,7 +100,7 @@ _SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "note")
 
 
 def check(data: DataRows, wanted: Iterable[FaultKind] | None = None) -> Checked:
-    """Look for the wanted kinds of faults; by default for all except those with ``instead_of``."""
+    """Look for the wanted kinds of faults; by default for all without ``instead_of``."""
     if wanted is None:
         wanted = [kind for kind in kinds().values() if not kind.instead_of]
     wanted, data = list(wanted), CheckedRows.of(data)
@@ -185,7 +185,7 @@ def quick_faults(dataset: Dataset, spec: DataSpec, task: Task) -> tuple[DataFaul
 
 
 def _repair(finding: FaultFinding) -> str:
-    """The sentence that says how to remove the fault."""
+    """A sentence on how to remove the fault."""
     if not finding.command:
         return "Correct these rows in the file."
     return f"To repair the file: {finding.command}{', or give --fix' if finding.safe else ''}"

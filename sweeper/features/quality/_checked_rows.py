@@ -1,4 +1,4 @@
-"""The rows of a data set, with the methods by which kinds of faults check and mend them."""
+"""The rows of a data set, with methods to check and fix them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class CheckedRows(DataRows):
     """Rows to check.
 
     Args:
-        cap: The number of tokens at which examples are cut, if known.
+        cap: Tokens at which examples are cut, if known.
         against: Evaluation rows that must not be in the data.
-        stands_for: Number of usable rows that these are a part or sample of; 0 if they are all.
+        stands_for: Number of usable rows of which these are a part or sample; 0 if these are all.
     """
 
     cap: TokenCap | None = None

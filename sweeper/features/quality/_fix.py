@@ -28,7 +28,7 @@ longest row, others become outliers. Most data sets take two rounds."""
 
 @dataclass(frozen=True)
 class Fixed:
-    """A data set after remedies, and the changes in the order of their application."""
+    """A data set after remedies, and their changes in the order of application."""
 
     data: CheckedRows
     changes: tuple[ListedChange, ...]
@@ -68,7 +68,7 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
 
 
 def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[ListedChange]:
-    """The changes that the remedy of a kind makes to rows with its faults, in row order."""
+    """The changes that a kind's remedy makes to faulty rows, in row order."""
     details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
     for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
@@ -88,7 +88,7 @@ def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[Li
 
 
 def fix_command(name: str, *flags: str) -> str:
-    """The command that fixes a data set; a new file keeps the suffix if it can be written.
+    """The command that fixes a data set; the new file keeps the suffix if it can be written.
 
     >>> fix_command("my rows.csv", "--all-safe")
     "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
@@ -144,7 +144,7 @@ def requested_remedies(given: list[str], all_safe: bool) -> list[FaultKind]:
 
 
 def write(fixed: Fixed, output: Path) -> None:
-    """Write the list of changes and the rows: one file, or a folder if there were several files."""
+    """Write the list of changes, and the rows: a file, or a folder of several files."""
     files: dict[str, list[dict[str, object]]] = {path: [] for path in fixed.data.forms}
     for row in fixed.data.rows:
         files[row.path].append(dict(row.fields))
@@ -176,7 +176,6 @@ class FixedFiles(Record):
 
 
 def summary(fixed: Fixed, output: Path | None) -> FixedFiles:
-    """The result of ``data fix`` for JSON."""
     return FixedFiles(
         output=str(output) if output else None,
         changes=str(changes_path(output)) if output else None,

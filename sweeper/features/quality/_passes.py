@@ -42,8 +42,8 @@ class FaultsOfKind:
         rows: Number of rows with a fault.
         first: The first rows with a fault, and what is wrong there.
         lines: Line numbers of all faults, by file.
-        mendable: Number of rows that the remedy changes or leaves out.
-        looked_at: Number of rows in the sample; 0 if all rows were checked.
+        mendable: Rows that the remedy changes or leaves out.
+        looked_at: Rows of the sample; 0 if all rows were checked.
         missing: The reason why the kind cannot be checked; empty if it can.
     """
 

@@ -20,7 +20,7 @@ from sweeper.training.base_model.lent_base import load_base
 Features = NDArray[np.float32]
 
 MAX_TOKENS = 256
-"""Number of tokens that the model reads, from the start of a text."""
+"""Tokens that the model reads from the start of a text."""
 
 _BATCH_ROWS = 8
 

@@ -18,7 +18,7 @@ MAX_ROWS, MAX_DECISIONS = 100_000, 10_000_000
 9,000 rows of 77 labels take 1.3 to 1.6 seconds of CPU."""
 
 MAX_WORDS = 2**16
-"""The most words and word pairs with weights, which take half a gigabyte for 1,000 labels."""
+"""The most words and word pairs. Their weights take half a gigabyte for 1,000 labels."""
 
 CATCH_ALL = frozenset(
     (

@@ -26,7 +26,7 @@ def mend_faults(data: DataSpec, kind: str) -> str:
 
 
 def mend_error(spec: Spec, error: DataError) -> Problem | None:
-    """The command and the option of the first remedy that makes the data usable; None if none does.
+    """The command and option of the first remedy that makes the data usable, if any.
 
     A remedy that leaves out more rows than it keeps is not offered.
     """

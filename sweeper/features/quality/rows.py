@@ -48,7 +48,7 @@ def faults(spec: Spec, dataset: Dataset) -> Iterable[DataFault]:
 
 
 def _remedies_of(spec: Spec, data: DataRows, *, by_model: bool) -> list[FaultKind]:
-    """The remedies that a spec asks for: those that use a model, or the others."""
+    """The requested remedies that use a model, or those that use none."""
     options = spec.features.of(Options)
     where = spec.places.where(("features", "quality", "remedies"))
     named = kinds_by_name(options.remedies, where)
@@ -62,7 +62,7 @@ TrainRows = Sequence[tuple[int, FileRow, Example]]
 
 
 class SpreadRequest(Record):
-    """The texts to choose ``count`` from, and the folder of the base model that reads them."""
+    """Texts to choose ``count`` from, and the folder of the base model that reads them."""
 
     folder: str
     texts: tuple[str, ...]
@@ -107,7 +107,7 @@ def _removal(row: FileRow, why: str) -> ListedChange:
 
 
 def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
-    """Indexes in ``train`` of the rows that are nearest to the centres of clusters of features."""
+    """Indexes in ``train`` of the rows nearest to the centres of clusters of features."""
     require("Ranking rows by spread", (*TRAINING, "sklearn"))
     if not spec.models:
         raise UsageError(

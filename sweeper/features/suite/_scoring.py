@@ -35,7 +35,7 @@ HARNESS = "lm_eval"
 
 
 class Subject(Record):
-    """A model to score: a base model, or the model of a trial.
+    """A model to score: a base, or the model of a trial.
 
     Args:
         spec: The base model as the run's spec names it.
@@ -61,7 +61,7 @@ class EvaluationRequest(Artifact):
         suite: Folder or file with the tasks.
         folder: Folder of the scores.
         subjects: The models; a base comes before its trials.
-        run_generated_code: Whether the user allowed running code that a model wrote.
+        run_generated_code: Whether code that a model wrote may be run.
     """
 
     suite: str
@@ -71,7 +71,7 @@ class EvaluationRequest(Artifact):
 
 
 def model_key(facts: ModelFacts, folder: Path, dtype_and_quantization: str) -> str:
-    """A hash of a base model's name, its revision or else the state of its files, and its dtype."""
+    """A hash of a base model's name, revision or else file state, and dtype."""
     content = [facts.id, facts.revision or weights_state(folder), dtype_and_quantization]
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

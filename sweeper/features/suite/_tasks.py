@@ -41,8 +41,8 @@ from sweeper.features.suite.facts import (
 from sweeper.metrics import programs
 from sweeper.metrics.programs import refusal
 
-# The score of an item is the first of these metrics that a task has, else the task's first metric
-# from 0 to 1.
+# The score of an item is the first of these metrics that a task has, else its first metric from
+# 0 to 1.
 _METRICS = ("acc_norm", "acc", "exact_match", "pass@1")
 # The most problems that an error lists: a file that is read wrongly has one in each row.
 _MAX_PROBLEMS = 5
@@ -89,7 +89,6 @@ class SuiteTask:
 
     @property
     def requests(self) -> int:
-        """The number of requests for all items."""
         return sum(len(task.instances) for task in self.tasks.values())
 
     @property
@@ -131,8 +130,7 @@ class SuiteTask:
 
 
 def _pass(instance: Any) -> tuple[str, str]:
-    """Prompt and output of a request. An output of one character becomes empty, since such requests
-    share a forward pass."""
+    """Prompt and output of a request; "" for outputs of one character, which share a pass."""
     prompt, *rest = instance.args
     output = rest[0] if rest and isinstance(rest[0], str) else ""
     return str(prompt), output if len(output.strip()) > 1 else ""
@@ -142,7 +140,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     """Load the tasks of a suite, and render all templates for every item.
 
     Args:
-        path: A folder of task files, or one file that describes a task or a group.
+        path: A folder of task files, or one file of a task or group.
         cache: Folder for lm-eval's copies of local data files.
 
     Raises:
@@ -291,7 +289,6 @@ def _read_data_in_place(entry: Entry, cache: Path) -> None:
 
 
 def _absolute(files: Any, folder: Path) -> Any:
-    """``data_files`` with absolute paths."""
     if isinstance(files, dict):
         return {split: _absolute(part, folder) for split, part in files.items()}
     if isinstance(files, list):

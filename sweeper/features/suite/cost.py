@@ -61,7 +61,7 @@ _ANSWER_SHARE, _UNKNOWN_ANSWER, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
 def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
     """Expected seconds for the finalists and the first base on all tasks.
 
-    Scores of the base from an earlier run are not taken into account.
+    Ignores scores of the base from earlier runs.
     """
     facts, costs, workload = study.facts, study.costs, study.workload
     batch = _BATCH[facts.hardware.device]

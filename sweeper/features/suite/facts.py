@@ -86,7 +86,7 @@ def suite_facts(path: Path) -> SuiteFacts:
     """The tasks of a suite, as far as known from its files.
 
     Args:
-        path: A folder of lm-eval's task files, or one file that describes a task or a group.
+        path: A folder of lm-eval's task files, or one such file.
 
     Raises:
         UsageError: There is no such suite, it holds no tasks, or a file is not YAML.
@@ -215,7 +215,7 @@ def _task(name: str, config: Config, folder: Path) -> SuiteTaskFacts:
 
 
 def _rows(config: Config, folder: Path) -> list[Mapping[str, object]]:
-    """The rows of the scored split; empty if they are not in readable files on this machine."""
+    """The rows of the scored split; empty if they are not on this machine."""
     from sweeper.data.reading.read import read
 
     files = _mapping(config, "dataset_kwargs").get("data_files")
@@ -246,7 +246,7 @@ def _requests(kind: str, config: Config, row: Mapping[str, object]) -> int | Non
         choices = row.get(choices.strip("{} "))
     if not isinstance(choices, list) or not choices:
         return None
-    # A choice of one character and the space before it are one token.
+    # A space and one character are one token.
     return 1 if all(len(str(choice)) <= 1 for choice in choices) else len(choices)
 
 

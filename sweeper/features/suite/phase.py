@@ -16,7 +16,7 @@ from sweeper.views.work_progress import Lines, sentence
 
 
 def finish(run: RunFolder, spec: Spec, plan: Plan, say: Callable[[str], None]) -> None:
-    """Score the finalists that write text, and their bases, if the run has a suite and finalists.
+    """Score the finalists that write text, and their bases, if the run has a suite.
 
     Raises:
         SweeperError: The suite cannot be used, or the evaluating process broke.

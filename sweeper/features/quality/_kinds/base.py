@@ -23,7 +23,7 @@ class Fault:
 
     Args:
         row_index: Index of the row in ``CheckedRows.rows``.
-        detail: What is wrong there, in words. May be empty.
+        detail: The fault in words; may be empty.
         mendable: Whether the remedy changes this row.
     """
 
@@ -33,12 +33,11 @@ class Fault:
 
 
 class FaultKind:
-    """One kind of fault: ``find`` or ``fault_detail`` finds it, ``mend`` is its remedy.
+    """A kind of fault: ``find`` or ``fault_detail`` finds it, ``mend`` fixes it.
 
     Attributes:
         name: Name in flags.
-        order: Rank of the remedy, lowest first: remedies that change texts come before those that
-            compare texts.
+        order: Rank of the remedy, lowest first: texts are changed before they are compared.
         title: The end of a sentence that begins ``Rows that``.
         consequence: Effect of the fault on training or scores.
         remedy: What ``sweeper data fix`` does about it.
@@ -92,7 +91,7 @@ class FaultKind:
         return True
 
     def mend(self, data: CheckedRows, faults: list[Fault]) -> dict[int, FileRow | None]:
-        """The new rows by index of the row; None for rows that are left out."""
+        """The new rows by index; None for rows that are left out."""
         return {
             fault.row_index: self.mended_row(data, data.rows[fault.row_index]) for fault in faults
         }

@@ -27,7 +27,7 @@ finds 90% of the planted answers of another input, and reports 8% of the rows be
 planted; with 0.8 these are 75% and 4%."""
 
 MAX_SHARE_UNLIKE = 0.25
-"""If a larger share of all answers is unlike the others of their input, no conflict is reported."""
+"""If a larger share of answers is unlike the others of their input, no conflict is reported."""
 
 MAX_ANSWERS_COMPARED = 50
 """The most answers of its input with which an answer is compared."""
@@ -94,7 +94,7 @@ def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
 
 
 def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
-    """For each input with a conflict, its answers and those that the remedy leaves out."""
+    """The answers of each input with a conflict, and those that the remedy leaves out."""
     several = _answers(data)
     if _are_references(data, several):
         return _unlike(several) or []
@@ -107,7 +107,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """For each input with unlike answers, its answers and the unlike ones; None if undecidable."""
+    """The answers of each input with unlike ones, and the unlike ones; None if undecidable."""
     if len(several) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in several for answer in answers)

@@ -78,7 +78,7 @@ class LabelVariants(RenamedLabels):
 
 
 MIN_SIMILARITY = 0.8
-"""Lowest similarity of a mistyped label: two letters of ten may differ; in longer labels, two."""
+"""Lowest similarity of a mistyped label: of ten letters or more, two may differ."""
 
 TIMES_COMMONER = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
@@ -121,7 +121,7 @@ class MisspeltLabels(RenamedLabels):
 
 
 def _letters(label: str) -> str:
-    """A label without digits, since labels that differ in digits are different classes."""
+    """A label without digits: labels that differ in digits are different classes."""
     return re.sub(r"\d", "", folded(label))
 
 
@@ -149,7 +149,7 @@ class LabelSets(RenamedLabels):
     compares = "labels"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows with a label that train lacks, and the train label that it stands for, if known."""
+        """Rows with a label that train lacks, and the train label that it means, if known."""
         mapping = self.renamed(data)
         trained = {folded(row.label) for _, row, _ in data.usable if row.split == "train"}
         return [
@@ -161,7 +161,7 @@ class LabelSets(RenamedLabels):
         ]
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        """The train label for each label that train does not have, if known."""
+        """The train label, if known, for each label that train lacks."""
         variants = LabelVariants().renamed(data)
         spellings = {label for _, row, _ in data.usable if (label := data.spelling(row))}
         train_labels = {
@@ -209,7 +209,7 @@ class _Labelled(NamedTuple):
 def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label has none if another label gets the same one, or if that occurs in the label's split.
+    A label has none if another label gets the same, or if its split has that label.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]

@@ -22,9 +22,9 @@ MIN_SPREAD = 0.2
 """Lower bound of the median deviation of log lengths, for rows of nearly equal length."""
 
 MARGIN_OF_LOG_LENGTH = math.log(3)
-"""If lengths differ much, as in the mixed tasks of T0, no z-score exceeds the limit. Then a row is
-an outlier if it is longer than three times the 95th percentile or shorter than a third of the 5th.
-If lengths differ little, at most 5% of the rows are too long, and 5% too short."""
+"""If lengths differ much, as in the mixed tasks of T0, no z-score exceeds the limit. Then an
+outlier is longer than three times the 95th percentile, or shorter than a third of the 5th. If
+lengths differ little, at most 5% of the rows are too long, and 5% too short."""
 
 MIN_LONG_CHARACTERS = 200
 """Characters up to which no text is too long."""
@@ -79,7 +79,7 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
 
 
 class Truncation(FaultKind):
-    """Rows that training would cut: they have more tokens than the cap."""
+    """Rows that training would cut."""
 
     name = "truncation"
     order = 82
@@ -117,7 +117,7 @@ _FUNCTION_WORDS = {
     "Portuguese": "os é uma que com não da em como meu minha um são está seu posso ao",
     "Dutch": "het een en van niet dat te zijn voor met hoe ik je wat aan deze naar mijn kan",
 }
-"""The commonest words of each language; those of other languages are no English words."""
+"""The commonest words of each language, without those that are English words, too."""
 
 _WORDS = {name: frozenset(words.split()) for name, words in _FUNCTION_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
@@ -126,11 +126,11 @@ MIN_DIFFERENT_WORDS = 2
 """Fewest different function words of a text's language; a single one may be a name."""
 
 MIN_SHARE_OF_FUNCTION_WORDS = 0.15
-"""Lowest share of function words in a text of a language. Prose has a third or more; in code, names
-that look like function words are rarer."""
+"""Lowest share of function words. Prose has a third or more; in code, names that look like them are
+rarer."""
 
 MAIN_SHARE = 0.8
-"""Lowest share of the main language. Below it, the data set has several languages on purpose."""
+"""Lowest share of the main language. Below it, several languages are on purpose."""
 
 _MAX_CHARACTERS = 2000
 """Characters of a text that its language is determined from."""
@@ -148,10 +148,10 @@ class Languages(FaultKind):
     remedy = "leaves them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose input or answer is in another language than most inputs, or most answers.
+        """Rows whose input, or answer, is in another language than most inputs, or answers.
 
-        Inputs and answers are checked separately, since a translation has two languages. If most
-        inputs have no language, such as tables, they must have that of the answers; and vice versa.
+        They are checked separately, since translations have two languages. If most inputs have no
+        language, such as tables, inputs must have that of the answers; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
@@ -168,7 +168,7 @@ class Languages(FaultKind):
 
 
 def _main_language(names: Mapping[int, str]) -> str:
-    """The language of at least ``MAIN_SHARE`` of the texts with a known language; else empty."""
+    """The language of nearly all texts with a known language; empty if there is none."""
     counts = Counter(name for name in names.values() if name)
     ((main, most),) = counts.most_common(1) or [("", 0)]
     return main if most >= MAIN_SHARE * counts.total() else ""
@@ -214,7 +214,7 @@ _REFUSAL = re.compile(
 
 
 class Refusals(FaultKind):
-    """Answers that are a canned refusal of another model."""
+    """Canned refusals of other models."""
 
     name = "refusals"
     order = 40

@@ -22,7 +22,6 @@ class Duplicates(FaultKind):
     compares = "inputs"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """The rows that have the input and the answer of an earlier one."""
         seen: dict[tuple[str, str, str], int] = {}
         faults = []
         for index, row, example in data.usable:
@@ -48,7 +47,7 @@ class NearDuplicates(FaultKind):
         return reason_not_available()
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows that are nearly, but not exactly, the same as an earlier row with the same label."""
+        """Rows that are like an earlier row with the same label, but not equal to it."""
         return [
             Fault(index, f"like line {data.rows[other].line}")
             for index, other in near_earlier(data)

@@ -48,7 +48,7 @@ def _texts(row: FileRow) -> str:
 
 
 def restored(text: str) -> str:
-    """The text, with the runs decoded as UTF-8 that were wrongly read as cp1252 or Latin-1.
+    """The text with UTF-8 restored that was read as cp1252 or Latin-1.
 
     >>> restored("cafÃ© and naïve")
     'café and naïve'
@@ -109,7 +109,7 @@ class Templated(FaultKind):
     compares = "nothing"
 
     def fault_detail(self, data: CheckedRows, row: FileRow) -> str | None:
-        """Empty if texts have chat markers; None if not, or if the row is one templated text."""
+        """Empty if texts have chat markers; None if not, or if the row is a templated text."""
         is_templated_row = row.example is None or row.example.templated
         return "" if not is_templated_row and is_templated(_texts(row)) else None
 

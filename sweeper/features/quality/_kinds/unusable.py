@@ -16,7 +16,7 @@ from sweeper.features.quality._kinds.base import Fault, FaultKind
 
 
 class Unreadable(FaultKind):
-    """Lines that cannot be read, such as broken JSON or more cells than columns."""
+    """Broken JSON, or more cells than columns."""
 
     name = "unreadable"
     order = 0
@@ -31,7 +31,7 @@ class Unreadable(FaultKind):
 
 
 class OtherForm(FaultKind):
-    """Rows that are readable and not empty, but not usable for training."""
+    """Rows with text that can be read but not be trained on."""
 
     name = "form"
     order = 5
@@ -137,7 +137,7 @@ _ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation"
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The answer formats that fit columns which the row's own format does not read."""
+    """The answer formats of columns that the row's own format does not read."""
     own = data.forms[row.path].of(row.fields)
     if own.format not in _ANSWER_FORMATS:
         return []
