@@ -112,7 +112,7 @@ def nothing(_done: int, _of: int) -> None:
     """Ignore progress."""
 
 
-class Underway:
+class ProgressReporter:
     """Reports the progress of the current work, and interrupts it on request.
 
     Args:

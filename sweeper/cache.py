@@ -55,7 +55,7 @@ def made_once(
     return folder
 
 
-def made_while_used(
+def made_and_touched(
     folder: Path, make: Callable[[Path], None], while_waiting: Callable[[], None] = _wait
 ) -> Path:
     """As ``made_once``; making the folder removes siblings unused for ``UNUSED_SECONDS``."""

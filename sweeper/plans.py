@@ -31,7 +31,7 @@ def autocast_dtype(precision: str) -> Half | None:
     return dtypes.get(precision)
 
 
-def half_of(precision: str) -> Half:
+def frozen_dtype(precision: str) -> Half:
     """The 16-bit type of frozen weights in a precision other than fp32."""
     return autocast_dtype(precision) or "bfloat16"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.backend import Interrupted, Underway
+from sweeper.backend import Interrupted, ProgressReporter
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 def test_a_piece_of_work_tells_at_once_and_then_twice_a_second() -> None:
     told: list[tuple[str, int, int]] = []
     clock = Clock()
-    underway = Underway(lambda *message: told.append(message), clock)
+    underway = ProgressReporter(lambda *message: told.append(message), clock)
     for step in range(40):
         clock.now = step / 10
         underway("scoring", step, 40)
@@ -29,7 +29,7 @@ def test_a_piece_of_work_tells_at_once_and_then_twice_a_second() -> None:
 
 def test_a_title_stands_before_the_work() -> None:
     told: list[str] = []
-    underway = Underway(lambda what, _done, _of: told.append(what))
+    underway = ProgressReporter(lambda what, _done, _of: told.append(what))
     underway.title = "frozen probe"
     underway.steps("computing features")(0, 3)
     underway.title = ""
@@ -38,7 +38,7 @@ def test_a_title_stands_before_the_work() -> None:
 
 
 def test_it_ends_work_that_is_to_stop_whether_it_is_told_of_or_not() -> None:
-    underway = Underway()
+    underway = ProgressReporter()
     underway("scoring", 0, 2)
     underway.should_stop = lambda: True
     with pytest.raises(Interrupted):

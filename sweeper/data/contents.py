@@ -132,7 +132,7 @@ class MemoryLimit:
             raise out_of_memory(self._name)
 
 
-def while_memory_lasts(items: Iterable[Item], name: str) -> Iterator[Item]:
+def limited_by_memory(items: Iterable[Item], name: str) -> Iterator[Item]:
     """Yields the same items to a caller that keeps all of them.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sweeper.data import checks
-from sweeper.data.contents import while_memory_lasts
+from sweeper.data.contents import limited_by_memory
 from sweeper.data.encoding import is_garbled
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -162,7 +162,7 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     rows_with_progress = with_progress(
         data.rows, f"reading examples of {data.name}", len(data.rows)
     )
-    for row in while_memory_lasts(rows_with_progress, data.name):
+    for row in limited_by_memory(rows_with_progress, data.name):
         rows[row.split] += 1
         if (example := row.example) is None:
             left_out.add(row)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from sweeper.cache import home, made_while_used
+from sweeper.cache import home, made_and_touched
 from sweeper.data import checks
 from sweeper.data.contents import file_and_key
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
@@ -153,7 +153,7 @@ def load(spec: DataSpec, task: Task) -> Dataset:
         marked = marking_columns() & set(data.columns)
         if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or marked:
             return dataset_of_rows(data, spec)
-        made_while_used(folder, lambda folder: _store(folder, data, spec))
+        made_and_touched(folder, lambda folder: _store(folder, data, spec))
     dataset = _DATASET.validate_json((folder / _RECORD).read_bytes())
     os.utime(folder)
     return replace(dataset, splits=_splits(folder))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.data.changes import ListedChange, apply_changes, read_changes
-from sweeper.data.contents import while_memory_lasts
+from sweeper.data.contents import limited_by_memory
 from sweeper.data.corpus import held_out
 from sweeper.data.examples import SPLITS, Dataset, Example, Split
 from sweeper.data.faults import DataFault
@@ -67,7 +67,7 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
             splits={
                 split: tuple(
                     replace(row, source=source.title)
-                    for row in while_memory_lasts(rows, str(source.path))
+                    for row in limited_by_memory(rows, str(source.path))
                 )
                 for split, rows in part.splits.items()
             },

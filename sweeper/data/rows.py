@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.column_template import fill_template, placeholders, with_templates
-from sweeper.data.contents import while_memory_lasts
+from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import SAMPLE_ROWS, Form, detect, unused_columns
 from sweeper.data.examples import Example, Split
-from sweeper.data.formats.row_format import EMPTY_ROW, RawRow, Unusable, formats, text_of
+from sweeper.data.formats.row_format import EMPTY_ROW, RawRow, UnusableRow, formats, text_of
 from sweeper.data.formats.text_label import MAX_CLASS_CHARACTERS
 from sweeper.data.further_rows import with_marks
 from sweeper.data.problems import flags_of, listing
@@ -109,7 +109,7 @@ class DataRows:
         """Index, row and example of every row that can be trained on."""
         return [
             (index, row, row.example)
-            for index, row in enumerate(while_memory_lasts(self.rows, self.name))
+            for index, row in enumerate(limited_by_memory(self.rows, self.name))
             if row.example is not None
         ]
 
@@ -148,7 +148,7 @@ def example_or_reason(
     row = RawRow(row_format, line, fields, form.columns, names, form.templated, form.gaps)
     try:
         return row_format.example(row)
-    except Unusable as reason:
+    except UnusableRow as reason:
         return str(reason)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sweeper.backend import Steps, nothing
-from sweeper.cache import home, made_while_used
+from sweeper.cache import home, made_and_touched
 from sweeper.data.examples import Example
 from sweeper.data.item_files import item_writer, stored_items
 from sweeper.data.table import LazySequence
@@ -137,7 +137,7 @@ class TokenizedSplit:
         name = fingerprint(self._task, self._with_progress()) if large else None
         if name is None:
             return None
-        return made_while_used(
+        return made_and_touched(
             home() / "items" / f"{name}{'-divided' if self._in_pieces else ''}",
             lambda folder: _write(folder, self._blocks()),
             while_waiting=lambda: self._underway(0, len(self._examples)),

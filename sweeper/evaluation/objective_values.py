@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
-from sweeper.backend import Steps, Underway, nothing
+from sweeper.backend import ProgressReporter, Steps, nothing
 from sweeper.data.examples import Example
 from sweeper.errors import UsageError
 from sweeper.memory.overheads import MIN_PROMPTS, cache_bytes, prompts_at_once
@@ -180,7 +180,7 @@ def answer(
     batch_size: int | None = None,
     sampling: Sampling | None = None,
     run_code: bool = False,
-    underway: Underway | None = None,
+    underway: ProgressReporter | None = None,
 ) -> ItemAnswers:
     """Let a model answer the items, and compare the answers with the references.
 
@@ -194,7 +194,7 @@ def answer(
     Raises:
         RunError: Code is to be run, but this machine cannot isolate it from network and files.
     """
-    underway = underway or Underway()
+    underway = underway or ProgressReporter()
     lengths = [end - start for e in examples for start, end in task.encode_one(e).answers[-1:]]
     most_tokens = min(_MAX_ANSWER_TOKENS, max(lengths))
     generated = generate(
@@ -315,7 +315,7 @@ def from_answers(
     objective: Objective,
     answered: ItemAnswers,
     examples: Sequence[Example],
-    underway: Underway,
+    underway: ProgressReporter,
 ) -> ObjectiveScore:
     """The objective from generated answers.
 
@@ -339,7 +339,7 @@ def from_generation(
     task: Task,
     model: nn.Module,
     examples: Sequence[Example],
-    underway: Underway,
+    underway: ProgressReporter,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> ObjectiveScore | None:
     """The objective from answers that the model generates; None if it needs no answers.

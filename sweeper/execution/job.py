@@ -132,7 +132,7 @@ class Beat(Record):
     """A heartbeat: the process is alive."""
 
 
-class ProgressSaid(Record):
+class ProgressMessage(Record):
     """Progress of work without rungs; ``of`` is 0 if the total is unknown."""
 
     what: str
@@ -154,7 +154,7 @@ class JobEnded(Record):
 
 
 Order = Job | RungAnswer | Stop | Close
-Message = Order | Hello | Ready | Beat | RungReport | BaselineResult | ProgressSaid | JobEnded
+Message = Order | Hello | Ready | Beat | RungReport | BaselineResult | ProgressMessage | JobEnded
 _TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 

@@ -22,7 +22,7 @@ from sweeper.execution.job import (
     Job,
     JobEnded,
     Message,
-    ProgressSaid,
+    ProgressMessage,
     Ready,
     RungAnswer,
     Stop,
@@ -232,7 +232,7 @@ class Owner:
         elif isinstance(message, BaselineResult):
             self.workers[worker].productive = True
             self._baseline(worker, message)
-        elif isinstance(message, ProgressSaid):
+        elif isinstance(message, ProgressMessage):
             self._say(worker, "progress", text=message.what, done=message.done, of=message.of)
         elif isinstance(message, JobEnded):
             self._job_ended(worker, message)

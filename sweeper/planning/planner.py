@@ -113,7 +113,7 @@ def _plan(request: _Request, epochs: float, whole: float) -> Plan:
     book, spec, facts, bases, objective = request
     candidates, rejected = _candidates(request, epochs)
     study = _study(request, candidates, epochs)
-    _refuse_weeks(spec, facts, study)
+    _refuse_long_study(spec, facts, study)
     lead = study.candidates[0]
     base = request.base_of(lead)
     rules, rated = fired(book, base.values), {item.model.id: item.strategies for item in bases}
@@ -243,7 +243,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     return 1.0
 
 
-def _refuse_weeks(spec: Spec, facts: Facts, study: _Study) -> None:
+def _refuse_long_study(spec: Spec, facts: Facts, study: _Study) -> None:
     """Refuse a study of more than a week, unless the user sets a budget.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sweeper import units
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.corrections import nearer_half
+from sweeper.planning.costs.corrections import shrunk_to_half
 from sweeper.plans import Candidate, MemoryEstimate, Quality, Reason, RunnerUp
 
 # Scale of a trial's cost log2(1 + seconds / scale): far below it time hardly counts, far above it
@@ -130,7 +130,7 @@ def runner_up(candidates: Sequence[Candidate], wider: float) -> RunnerUp | None:
     return RunnerUp(
         strategy=other.strategy,
         model=other.model,
-        probability=nearer_half(lead.quality.probability_above(other.quality), wider),
+        probability=shrunk_to_half(lead.quality.probability_above(other.quality), wider),
         points=round(points, 2),
         turns_at=round(points / longer, 2) if points * longer > 0 else None,
     )

@@ -30,7 +30,7 @@ def render(page: Page) -> str:
     """
     template = resources.reports() / "templates" / "page.html.j2"
     page = replace(page, terms=dict(page.terms))
-    return one_file(template, stylesheet(), _asset("report.js"), page=page)
+    return render_file(template, stylesheet(), _asset("report.js"), page=page)
 
 
 def stylesheet() -> str:
@@ -48,7 +48,7 @@ def _asset(name: str) -> str:
     return (resources.reports() / "assets" / name).read_text(encoding="utf-8")
 
 
-def one_file(template: Path, style: str, script: str, **values: object) -> str:
+def render_file(template: Path, style: str, script: str, **values: object) -> str:
     """A template as one HTML file, with style and script.
 
     Args:

@@ -102,7 +102,7 @@ def searched_parameters(report: Report, strategy: str) -> frozenset[str]:
     )
 
 
-def time_name(report: Report) -> str:
+def time_unit(report: Report) -> str:
     """The unit of training time."""
     return "GPU-minutes" if report.plan.device == "cuda" else "minutes"
 
@@ -122,7 +122,7 @@ def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
     return tuple(panel for panel in panels if panel is not None)
 
 
-def off_scale(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
+def off_scale_sentence(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
     """A sentence on the trials outside of a chart's axis; empty if there is none."""
     metric = findings.objective
     scored = [(t.objective, t.number) for t in trials if t.objective is not None]

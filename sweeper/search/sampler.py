@@ -119,7 +119,7 @@ class SweeperSampler:
             return Proposals(trials[key], generator, constants, known, earlier, others).best()
 
         keys = without_failed(self._searchable, by_key)
-        turn = next_young(keys, by_key)
+        turn = next_undersampled(keys, by_key)
         if turn is not None and not (self._axes[turn] and by_key[turn]):
             # The rule book's default comes first.
             parameters = self._candidates[turn].parameters
@@ -202,7 +202,7 @@ def _always_fails(trials: Sequence[TrialCosts]) -> bool:
     return sum(1 for trial in trials if trial.failed) >= FAILURES_ALLOWED
 
 
-def next_young(keys: Sequence[str], seen: Mapping[str, Sequence[TrialCosts]]) -> str | None:
+def next_undersampled(keys: Sequence[str], seen: Mapping[str, Sequence[TrialCosts]]) -> str | None:
     """The candidate that is next because it has too few trials; None if there is none.
 
     Args:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from sweeper.errors import UsageError
-from sweeper.plans import Precision, half_of
+from sweeper.plans import Precision, frozen_dtype
 from sweeper.strategies.lora import LoRA
 from sweeper.strategies.strategy import Parameters, Setting
 
@@ -41,7 +41,7 @@ class QLoRA(LoRA):
 
     def base_dtype(self, precision: Precision) -> torch.dtype:
         # Also in fp32 trials, where bitsandbytes would cast biases to its compute dtype in place.
-        half: torch.dtype = getattr(torch, half_of(precision))
+        half: torch.dtype = getattr(torch, frozen_dtype(precision))
         return half
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:

@@ -20,7 +20,7 @@ from torch import nn
 
 import sweeper.strategies as package
 from sweeper.errors import UsageError
-from sweeper.plans import Precision, autocast_dtype, half_of
+from sweeper.plans import Precision, autocast_dtype, frozen_dtype
 from sweeper.plugins import find, find_all
 from sweeper.spec import Scalar
 from sweeper.strategies.saved_modules import load_in_float32, restore_modules, use_float32_copies
@@ -107,7 +107,7 @@ class Strategy(ABC):
         Mixed precision keeps fp32 master weights of trained weights; frozen weights need none
         and are held in 16 bits. A strategy that trains the base itself overrides this.
         """
-        half: torch.dtype = getattr(torch, half_of(precision))
+        half: torch.dtype = getattr(torch, frozen_dtype(precision))
         return torch.float32 if precision == "fp32" else half
 
     def quantization_config(

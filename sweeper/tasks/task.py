@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 import sweeper.tasks as folder
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.data.examples import Dataset, Example
 from sweeper.facts.record import ModelFacts, Split
 from sweeper.plugins import find
@@ -185,7 +185,7 @@ class BaselineContext(Protocol):
     """The base model and the data from which a task builds its baselines."""
 
     dataset: Dataset
-    underway: Underway
+    underway: ProgressReporter
 
     def base(self) -> nn.Module:
         """The untrained base model, frozen, in evaluation mode."""

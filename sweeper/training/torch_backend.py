@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sweeper.backend import Decision, Tell, Underway
+from sweeper.backend import Decision, ProgressReporter, Tell
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
@@ -36,7 +36,7 @@ from sweeper.evaluation.objective_values import (
 from sweeper.facts.record import Split
 from sweeper.features import parts
 from sweeper.metrics.programs import samples
-from sweeper.plans import Candidate, Half, Plan, autocast_dtype, half_of
+from sweeper.plans import Candidate, Half, Plan, autocast_dtype, frozen_dtype
 from sweeper.runfolder import WEIGHTS, RunFolder
 from sweeper.spec import EvaluationSpec, Spec
 from sweeper.strategies.strategy import strategy as strategy_named
@@ -100,7 +100,7 @@ class TorchBackend:
         tell: Tell = lambda _what, _done, _of: None,
         dataset: Dataset | None = None,
     ) -> None:
-        self._underway = Underway(tell)
+        self._underway = ProgressReporter(tell)
         self._run = run
         self._plan = plan
         self._spec = spec
@@ -290,7 +290,7 @@ def _untrained_base_form(candidate: Candidate, device: torch.device) -> tuple[to
         return dtype, strategy.quantization_config(candidate.defaults(), dtype=dtype)
     if device.type == "cpu" or candidate.precision == "fp32":
         return torch.float32, None
-    return getattr(torch, half_of(candidate.precision)), None
+    return getattr(torch, frozen_dtype(candidate.precision)), None
 
 
 def scores_on_test(

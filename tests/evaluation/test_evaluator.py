@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sweeper.backend import Interrupted, Underway
+from sweeper.backend import Interrupted, ProgressReporter
 from sweeper.evaluation.evaluator import Evaluator
 
 
@@ -35,7 +35,7 @@ def test_the_first_items_are_nested(shared, model):
 
 
 def test_it_stops_when_told_to(shared, model):
-    underway = Underway()
+    underway = ProgressReporter()
     underway.should_stop = lambda: True
     items = shared.context.items("validation")
     evaluator = Evaluator(shared.context.task, items, 16, underway=underway.steps("scoring"))

@@ -86,10 +86,10 @@ def test_examples_that_cannot_be_written_are_named_and_leave_nothing(
 def test_what_nobody_used_for_a_month_makes_room(tmp_path):
     folders = [tmp_path / name for name in ("old", "used", "new")]
     for folder in folders[:2]:
-        cache.made_while_used(folder, lambda new: (new / "x").touch())
+        cache.made_and_touched(folder, lambda new: (new / "x").touch())
     month = time.time() - cache.UNUSED_SECONDS - 9
     for folder in folders[:2]:
         os.utime(folder, (month, month))
-    cache.made_while_used(folders[1], lambda new: None)
-    cache.made_while_used(folders[2], lambda new: None)
+    cache.made_and_touched(folders[1], lambda new: None)
+    cache.made_and_touched(folders[2], lambda new: None)
     assert [folder.exists() for folder in folders] == [False, True, True]

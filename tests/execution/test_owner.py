@@ -27,7 +27,7 @@ from fake_pool import (
 
 from sweeper.errors import NoTrialCompleted, RunError, SpecError
 from sweeper.execution import coordinator, owner
-from sweeper.execution.job import Hello, Job, JobEnded, ProgressSaid, Ready
+from sweeper.execution.job import Hello, Job, JobEnded, ProgressMessage, Ready
 from sweeper.execution.state import attempts
 from sweeper.execution.state.status import Status
 from sweeper.execution.worker_states import STRIKES_ALLOWED, WorkerStates
@@ -402,7 +402,7 @@ def test_work_without_rungs_shows_how_far_it_is(sweep: Sweep) -> None:
     doing: list[tuple[str, int, int]] = []
 
     def slow(run: RunFolder, job: Job) -> Part:
-        yield ProgressSaid(what="writing answers", done=3, of=9)
+        yield ProgressMessage(what="writing answers", done=3, of=9)
         yield None
         yield from does_well(run, job)
 

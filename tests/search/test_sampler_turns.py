@@ -33,7 +33,7 @@ def alive(keys: list[str], seen: list[TrialCosts]) -> list[str]:
 
 
 def in_turn(keys: list[str], seen: list[TrialCosts]) -> str | None:
-    return sampler.next_young(keys, by_key(seen))
+    return sampler.next_undersampled(keys, by_key(seen))
 
 
 def test_what_was_never_tried_comes_first_as_the_rules_rank_it() -> None:

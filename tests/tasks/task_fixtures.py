@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.data.examples import SPLITS, Dataset, Example
 from sweeper.facts.record import ModelFacts
 from sweeper.spec import ModelSpec, Spec
@@ -178,7 +178,7 @@ class TinyContext:
 
     task: Any
     model: Any
-    underway: Underway = field(default_factory=Underway)
+    underway: ProgressReporter = field(default_factory=ProgressReporter)
 
     @property
     def dataset(self) -> Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeper.backend import Decision, Underway
+from sweeper.backend import Decision, ProgressReporter
 from sweeper.data.examples import SPLITS, Dataset, Example, Message
 from sweeper.evaluation.evaluator import Evaluator
 from sweeper.objective import LOSS, Objective
@@ -228,7 +228,7 @@ def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(
     backend._spec = Spec(task="instruction", models=(ModelSpec(id="x"),))
     backend._plan = SimpleNamespace(seed=0, objective=LOSS)
     backend._run = tmp_path
-    backend._underway = Underway()
+    backend._underway = ProgressReporter()
     TestSeal(
         order=(3,),
         opened_at="now",

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sweeper.backend import Decision, Underway
+from sweeper.backend import Decision, ProgressReporter
 from sweeper.data.examples import Dataset, Example, Message, digest
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, ModelFacts, TrainingSetup
 from sweeper.plans import Budget, Candidate, Duration, MemoryEstimate, Plan, TrialBudget
@@ -215,7 +215,7 @@ class Heard(list[tuple[str, int, int]]):
     def __init__(self) -> None:
         super().__init__()
         self._seconds = 0.0
-        self.underway = Underway(lambda *message: self.append(message), self._clock)
+        self.underway = ProgressReporter(lambda *message: self.append(message), self._clock)
 
     def _clock(self) -> float:
         self._seconds += 1.0

@@ -11,7 +11,7 @@ from sweeper.data.formats.row_format import (
     RoleTests,
     RowFormat,
     Shape,
-    Unusable,
+    UnusableRow,
     parsed_cell,
     text_of,
 )
@@ -83,7 +83,7 @@ def _history(row: RawRow) -> list[Message]:
     messages: list[Message] = []
     for pair in history if isinstance(history, list) else []:
         if not (isinstance(pair, list) and len(pair) == 2):
-            raise Unusable("`history` is not a list of pairs")
+            raise UnusableRow("`history` is not a list of pairs")
         question, answer = (without_surrogates(text_of(part)) for part in pair)
         messages += [Message("user", question), Message("assistant", answer)]
     return messages

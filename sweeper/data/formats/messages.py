@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sweeper.data.examples import Example
-from sweeper.data.formats.row_format import EmptyRow, RawRow, RoleTests, RowFormat, Shape, Unusable
+from sweeper.data.formats.row_format import (
+    EmptyRow,
+    RawRow,
+    RoleTests,
+    RowFormat,
+    Shape,
+    UnusableRow,
+)
 from sweeper.data.formats.turns import (
     SYSTEM,
     TESTS,
@@ -43,4 +50,4 @@ class Messages(RowFormat):
             return conversation_example(row, turns)
         if value in (None, "", []):
             raise EmptyRow
-        raise Unusable(f"`{row.columns['messages']}` is not a list of turns")
+        raise UnusableRow(f"`{row.columns['messages']}` is not a list of turns")

@@ -31,7 +31,7 @@ RoleTests = Mapping[str, Callable[[object], bool]]
 """From a role to the test of its values."""
 
 
-class Unusable(ValueError):
+class UnusableRow(ValueError):
     """Raised for a row that cannot become an example; the message is the reason."""
 
 
@@ -39,7 +39,7 @@ EMPTY_ROW = "it is empty"
 """The reason of ``EmptyRow``."""
 
 
-class EmptyRow(Unusable):
+class EmptyRow(UnusableRow):
     """A row without input or without answer."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class RowFormat:
 
         Raises:
             EmptyRow: The row has no input or no answer.
-            Unusable: A cell holds a value of the wrong kind.
+            UnusableRow: A cell holds a value of the wrong kind.
         """
         raise NotImplementedError
 
@@ -195,11 +195,11 @@ class RawRow:
         """The value of a role, which may be None.
 
         Raises:
-            Unusable: The value is of another kind.
+            UnusableRow: The value is of another kind.
         """
         value = self.value(role)
         if value is not None and not self.format.accepts(role, value):
-            raise Unusable(f"`{self.columns[role]}` holds {type(value).__name__}")
+            raise UnusableRow(f"`{self.columns[role]}` holds {type(value).__name__}")
         return value
 
     def required(self, role: str) -> str:
@@ -207,7 +207,7 @@ class RawRow:
 
         Raises:
             EmptyRow: The text is empty or white space.
-            Unusable: The value is of another kind.
+            UnusableRow: The value is of another kind.
         """
         return required_text(self.valid_value(role))
 

@@ -13,7 +13,7 @@ from sweeper.data.formats.row_format import (
     RoleTests,
     RowFormat,
     Shape,
-    Unusable,
+    UnusableRow,
     parsed_cell,
 )
 
@@ -44,7 +44,7 @@ class Translation(RowFormat):
         if not isinstance(value, Mapping):
             raise EmptyRow
         if not is_translation(value):
-            raise Unusable("not two languages")
+            raise UnusableRow("not two languages")
         asked, answer = (without_surrogates(text) for text in value.values())
         if not asked.strip() or not answer.strip():
             raise EmptyRow

@@ -12,7 +12,7 @@ from sweeper.data.formats.row_format import (
     ColumnNames,
     EmptyRow,
     RawRow,
-    Unusable,
+    UnusableRow,
     is_text,
     parsed_cell,
     required_text,
@@ -126,7 +126,7 @@ def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> 
     try:
         tools = extras_json(tools=tools_of(row.value("tools")))
     except ValueError as error:
-        raise Unusable(f"`{row.columns['tools']}` is not a list of tools") from error
+        raise UnusableRow(f"`{row.columns['tools']}` is not a list of tools") from error
     messages = tuple(
         replace(message, content=without_surrogates(message.content))
         for message in _conversation(turns, row.text("system"), tools)
@@ -171,13 +171,15 @@ def _conversation(
     while messages and not (messages[-1].role == "assistant" and messages[-1].trained):
         messages.pop()
     if not messages:
-        raise Unusable("all weights are 0" if answered_example else "no answer in the conversation")
+        raise UnusableRow(
+            "all weights are 0" if answered_example else "no answer in the conversation"
+        )
     rest = messages[1:] if messages[0].role == "system" else messages
     expected: tuple[MessageRole, ...] = ("user",)
     for message in rest:
         if message.role not in expected:
             roles = " or ".join(expected)
-            raise Unusable(f"a turn of {message.role} where one of {roles} should come")
+            raise UnusableRow(f"a turn of {message.role} where one of {roles} should come")
         expected = _NEXT_ROLES[message.role]
         if message.role == "assistant" and message.more:
             expected = ("tool", "user")
@@ -193,7 +195,7 @@ def _check_tool_results(turns: Sequence[Message]) -> None:
         if message.role == "tool":
             open_calls.discard(str(more.get("tool_call_id")))
         elif open_calls:
-            raise Unusable("a tool call without a result")
+            raise UnusableRow("a tool call without a result")
         else:
             open_calls = {str(call["id"]) for call in more.get("tool_calls", ()) if "id" in call}
 
@@ -208,7 +210,7 @@ _NEXT_ROLES: dict[MessageRole, tuple[MessageRole, ...]] = {
 def _message(turn: Mapping[str, object]) -> Message | None:
     speaker, role = _speaker(turn), role_of(turn)
     if role is None:
-        raise Unusable(f"a turn of {speaker!r}, which cannot be trained on")
+        raise UnusableRow(f"a turn of {speaker!r}, which cannot be trained on")
     text = turn.get("content", turn.get("value"))
     if role == "tool":
         more = extras_json(name=turn.get("name"), tool_call_id=turn.get("tool_call_id"))
@@ -219,10 +221,10 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     try:
         more = extras_json(tool_calls=calls_of(calls)) if calls else ""
     except ValueError as error:
-        raise Unusable("a tool call without a name and arguments in JSON") from error
+        raise UnusableRow("a tool call without a name and arguments in JSON") from error
     content = _content(text)
     if (weight := turn.get("weight")) not in (0, 1, None):
-        raise Unusable(f"a weight of {weight!r}; it must be 0 or 1")
+        raise UnusableRow(f"a weight of {weight!r}; it must be 0 or 1")
     trained = role != "assistant" or weight != 0
     kept = content.strip() or role != "system"
     return Message(role, content, more, trained) if kept else None
@@ -239,7 +241,7 @@ def _content(value: object) -> str:
         elif isinstance(part, Mapping) and part.get("type", "text") == "text":
             texts.append(text_of(part.get("text")))
         else:
-            raise Unusable(
+            raise UnusableRow(
                 "a part that is not text (an image or sound); sweeper trains language models alone"
             )
     return "\n".join(texts)

@@ -22,7 +22,7 @@ from pathlib import Path
 from sweeper.backend import Backend, Decision, Interrupted
 from sweeper.errors import SweeperError
 from sweeper.execution.disk import no_room
-from sweeper.execution.job import Job, JobEnded, ProgressSaid
+from sweeper.execution.job import Job, JobEnded, ProgressMessage
 from sweeper.execution.state import attempts
 from sweeper.execution.state.events import now
 from sweeper.execution.worker.link import Link
@@ -65,7 +65,7 @@ class Session:
         clock = time.monotonic()
         if done >= of or clock - self._last_progress > _PROGRESS_SECONDS:
             self._last_progress = clock
-            self._link.say(ProgressSaid(what=what, done=done, of=of))
+            self._link.say(ProgressMessage(what=what, done=done, of=of))
 
     def do(self, backend: Backend, job: Job) -> bool:
         """Run one job to its end and report it.

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.child_process import tell
 from sweeper.data.examples import Message
 from sweeper.errors import ModelError
@@ -43,7 +43,7 @@ def answer(model: ModelSpec) -> None:
             f"{model.id} does not write text", fix="Name a language model, or an --endpoint."
         )
     logging.disable_progress_bar()
-    folder = weights_folder(model, facts, Underway())
+    folder = weights_folder(model, facts, ProgressReporter())
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     base: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     base = base.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -48,7 +48,7 @@ from sweeper.findings.findings import Findings
 from sweeper.findings.verdict.headline import figure_lines
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
 from sweeper.jsontext import object_of
-from sweeper.plans import Plan, autocast_dtype, half_of
+from sweeper.plans import Plan, autocast_dtype, frozen_dtype
 from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
@@ -137,7 +137,7 @@ def _base_dtype(config: TrialConfig) -> str:
     setup = config.setup
     trains_base, mixed = config.strategy == "full", autocast_dtype(setup.precision) is not None
     in_fp32 = setup.precision == "fp32" or (trains_base and mixed)
-    return half_of(setup.precision) if setup.quantization or not in_fp32 else "float32"
+    return frozen_dtype(setup.precision) if setup.quantization or not in_fp32 else "float32"
 
 
 def with_effect(settings: Settings) -> dict[str, Any]:

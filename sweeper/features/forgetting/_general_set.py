@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.cache import made_once
 from sweeper.data.corpus import held_out, without_held_out_text
 from sweeper.data.examples import Example, Message, input_key
@@ -232,7 +232,7 @@ def _example(line: int, row: Sequence[str]) -> Example:
 
 
 def _write_texts(
-    base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: Underway
+    base: nn.Module, tokenizer: Any, sampling: SelfSampling, underway: ProgressReporter
 ) -> list[list[str]]:
     """Texts, or questions with answers, without empty and repeated ones."""
     chat = Chat(tokenizer)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.errors import UsageError
-from sweeper.plans import Precision, half_of
+from sweeper.plans import Precision, frozen_dtype
 from sweeper.strategies.loading import quiet_library
 from sweeper.strategies.strategy import Strategy
 from sweeper.tasks.task import Batch, Feature, LossSum, Task
@@ -216,7 +216,7 @@ def text_task(task: Task) -> TextTask:
 def frozen_copy(base: nn.Module, precision: Precision) -> nn.Module:
     """A frozen copy for comparison, in bf16 unless the trial is in fp32."""
     copied = copy.deepcopy(base).requires_grad_(False).eval()
-    return copied if precision == "fp32" else copied.to(getattr(torch, half_of(precision)))
+    return copied if precision == "fp32" else copied.to(getattr(torch, frozen_dtype(precision)))
 
 
 class Remedies(Extension):

@@ -21,7 +21,7 @@ from sweeper.training.trial.trial_job import TrialJob
 NAME = "forgetting"
 
 
-def extend(job: TrialJob, strategy: Strategy) -> AgainstForgetting | None:
+def extend(job: TrialJob, strategy: Strategy) -> ForgettingExtension | None:
     """The remedies and scores that the trial's parameters and the request ask for, if any.
 
     Raises:
@@ -30,10 +30,10 @@ def extend(job: TrialJob, strategy: Strategy) -> AgainstForgetting | None:
     general = job.shared.of_feature(NAME, GeneralSet)
     has_remedy = any(job.config.parameters.get(name) for name in ("replay_share", "kl_weight"))
     watched = general.watched(job.config.parameters)
-    return AgainstForgetting(job, strategy, general, watched) if has_remedy or watched else None
+    return ForgettingExtension(job, strategy, general, watched) if has_remedy or watched else None
 
 
-class AgainstForgetting(Remedies):
+class ForgettingExtension(Remedies):
     """The remedies that a trial's parameters ask for; scores the model on general text."""
 
     def __init__(

@@ -13,7 +13,11 @@ from sweeper.features.ledger.facts import LedgerFacts
 from sweeper.features.parts import record_of
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.memory.estimate import trial_gib
-from sweeper.planning.costs.corrections import MemoryEnds, interval_factor, nearer_half
+from sweeper.planning.costs.corrections import (
+    MemoryIntervalFactors,
+    interval_factor,
+    shrunk_to_half,
+)
 from sweeper.plans import Candidate, Duration, Plan, Quality
 from sweeper.traits.traits import changes_base
 
@@ -145,7 +149,7 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }
     for candidate, named in zip(own, pairs, strict=True):
-        yield _memory(named, MemoryEnds.of(plan.facts))
+        yield _memory(named, MemoryIntervalFactors.of(plan.facts))
         yield _seconds(plan, "trial-time", named.duration, named.strategy)
         reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
         if candidate.strategy != _REFERENCE:
@@ -172,7 +176,7 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         trained_name, frozen_name = (
             names[each.strategy, each.model] for each in (trained[0], frozen[0])
         )
-        probability = nearer_half(probability, interval_factor(plan.facts, "fine-tuning-pays"))
+        probability = shrunk_to_half(probability, interval_factor(plan.facts, "fine-tuning-pays"))
         yield _event(plan, "fine-tuning-pays", probability, trained_name, frozen_name)
 
 
@@ -195,7 +199,7 @@ def _more_rows(widened: float) -> PlanPrediction:
     )
 
 
-def _memory(candidate: Candidate, ends: MemoryEnds) -> PlanPrediction:
+def _memory(candidate: Candidate, ends: MemoryIntervalFactors) -> PlanPrediction:
     """The prediction of a trial's measured peak, without process and driver."""
     memory = candidate.memory
     value = trial_gib(memory)

@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.child_process import tell_progress
 from sweeper.data.column_template import with_templates
-from sweeper.data.contents import while_memory_lasts
+from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import Form
 from sweeper.data.examples import Example
 from sweeper.data.formats.row_format import formats
@@ -41,7 +41,7 @@ def predict(request: PredictionRequest) -> None:
     header = {"of": _digest(request, model, examples)}
     done = _rows_in(part, header)
     missing = [row for row in range(len(examples)) if row not in done]
-    progress = Underway(tell_progress).steps("predicting")
+    progress = ProgressReporter(tell_progress).steps("predicting")
     ready = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
         if file.tell() == 0:
@@ -127,7 +127,7 @@ def inputs(table: RowTable, data_format: str, columns: Mapping[str, str]) -> lis
     form = _form(table, data_format, columns)
     examples: list[Example] = []
     rows_without_input: list[str] = []
-    for line, fields in while_memory_lasts(table.rows, table.name):
+    for line, fields in limited_by_memory(table.rows, table.name):
         row = example_or_reason(form, line, _with_answer(fields, form), table.label_names)
         if isinstance(row, Example):
             examples.append(row)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
@@ -208,7 +208,7 @@ def _train(
     blocks: list[dict[str, Any]],
     base: nn.Module,
     folder: Path,
-    underway: Underway,
+    underway: ProgressReporter,
 ) -> tuple[Any, TrainingProgress]:
     """Train the base on all blocks; returns it with its training progress."""
     strategy = strategy_named(stage.strategy)
@@ -249,7 +249,7 @@ def _train(
 class _Steps(TrainerCallback):
     """Counts and reports optimizer steps; ``underway`` stops on request."""
 
-    def __init__(self, progress: TrainingProgress, steps: int, underway: Underway) -> None:
+    def __init__(self, progress: TrainingProgress, steps: int, underway: ProgressReporter) -> None:
         self._progress, self._steps, self._underway = progress, steps, underway
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

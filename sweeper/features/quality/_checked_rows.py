@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from sweeper.data.column_template import placeholders
-from sweeper.data.contents import while_memory_lasts
+from sweeper.data.contents import limited_by_memory
 from sweeper.data.detect_columns import Form
 from sweeper.data.reading.read import read
 from sweeper.data.rows import DataRows, FileRow, read_rows
@@ -100,14 +100,14 @@ def evaluation_rows(path: str) -> tuple[FileRow, ...]:
         DataError: The file cannot be read.
     """
     try:
-        return tuple(while_memory_lasts(read_rows(DataSpec(path=path), None).rows, path))
+        return tuple(limited_by_memory(read_rows(DataSpec(path=path), None).rows, path))
     except DataError:
         table = read(Path(path))
     form = Form("text", {"text": "text"}, ())
     data = DataRows(path, "domain", (), {path: form})
     text_rows = (
         (line, {"text": "\n".join(cell for cell in fields.values() if isinstance(cell, str))})
-        for line, fields in while_memory_lasts(table.rows, path)
+        for line, fields in limited_by_memory(table.rows, path)
     )
     return tuple(
         data.with_fields(FileRow(path, "test", line, {}, None), fields)

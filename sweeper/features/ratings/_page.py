@@ -17,7 +17,7 @@ from sweeper.findings.study.item_scores import entries
 from sweeper.findings.study.reading import RunFiles, read_run
 from sweeper.findings.verdict.compared_models import compared_models, stored_texts
 from sweeper.redaction import clean
-from sweeper.reporting.page_html import one_file, stylesheet
+from sweeper.reporting.page_html import render_file, stylesheet
 from sweeper.runfolder import RunFolder
 from sweeper.visible import visible
 
@@ -177,7 +177,7 @@ def rendered(name: str, data: Mapping[str, Any]) -> str:
     style = stylesheet() + (_ASSETS / "page.css").read_text(encoding="utf-8")
     script = (_ASSETS / "page.js").read_text(encoding="utf-8")
     values = {"name": name, "data": {**data, "pairs": pairs}}
-    return one_file(_ASSETS / "page.html.j2", style, script, **values)
+    return render_file(_ASSETS / "page.html.j2", style, script, **values)
 
 
 def keep_ratings(run: RunFolder, files: Sequence[Path]) -> AllRatings:

@@ -90,7 +90,7 @@ class _Actor:
         answer: Pending call: first ``begin``, then ``poll``.
         asked_at: Time of the request, on the monotonic clock.
         node: Ray's name of its node; empty until it has started.
-        kill_until: Time by which it must have ended, on that clock; None unless it is killed.
+        kill_deadline: Time by which it must have ended, on that clock; None unless it is killed.
     """
 
     name: str
@@ -99,7 +99,7 @@ class _Actor:
     answer: Any
     asked_at: float
     node: str = ""
-    kill_until: float | None = None
+    kill_deadline: float | None = None
 
 
 @dataclass
@@ -182,7 +182,7 @@ class RayPool:
         for answer in ready:
             yield from self._answered(answers[answer])
         for actor in list(self._actors.values()):
-            if actor.kill_until is not None and time.monotonic() > actor.kill_until:
+            if actor.kill_deadline is not None and time.monotonic() > actor.kill_deadline:
                 yield self._gone(actor, _KILLED)
 
     def _answered(self, actor: _Actor) -> Iterator[WorkerMessage | WorkerGone]:
@@ -223,7 +223,7 @@ class RayPool:
         if isinstance(error, OutOfMemoryError):
             # Ray's memory monitor ends the largest process before the system does.
             return self._gone(actor, _KILLED, out_of_memory=True)
-        if actor.kill_until is not None:
+        if actor.kill_deadline is not None:
             return self._gone(actor, _KILLED)
         return self._gone(actor, None, lost=True)
 
@@ -259,12 +259,12 @@ class RayPool:
 
     def kill(self, worker: str | None = None) -> None:
         for actor in list(self._actors.values()):
-            if worker not in (None, actor.name) or actor.kill_until is not None:
+            if worker not in (None, actor.name) or actor.kill_deadline is not None:
                 continue
             if not actor.node:
                 self._drop(actor)
                 continue
-            actor.kill_until = time.monotonic() + _KILL_SECONDS
+            actor.kill_deadline = time.monotonic() + _KILL_SECONDS
             actor.handle.kill.remote()
 
     def notices(self) -> list[str]:

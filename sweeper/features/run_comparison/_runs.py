@@ -115,10 +115,10 @@ class Pair:
         return outcome in ("within noise", "equivalent")
 
 
-def board(runs: Sequence[ComparedRun], every_two: Sequence[Pair]) -> Scoreboard:
+def board(runs: Sequence[ComparedRun], run_pairs: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run whose metric is that of the first run."""
     metric, models = runs[0].metric, []
-    tied = {run.name for pair in every_two if pair.tied for run in (pair.first, pair.second)}
+    tied = {run.name for pair in run_pairs if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
@@ -142,18 +142,18 @@ def differences(runs: Sequence[ComparedRun]) -> dict[str, tuple[str, ...]]:
 
 def pairs(runs: Sequence[ComparedRun]) -> list[Pair]:
     """Every two runs, compared where possible; Holm's correction covers these comparisons."""
-    every_two = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
+    run_pairs = [Pair(a, b, tuple(_reasons(a, b))) for a, b in combinations(runs, 2)]
     scores = {
         pair: (pair.first.scores, pair.second.scores)
-        for pair in every_two
+        for pair in run_pairs
         if not pair.reasons and pair.first.scores and pair.second.scores
     }
     margin = max(run.files.margin for run in runs)
     for pair, compared in compare(scores).items():
         names = pair.first.name, pair.second.name
         result = compared.comparison(names, pair.first.metric, margin)
-        every_two[every_two.index(pair)] = replace(pair, comparison=result)
-    return every_two
+        run_pairs[run_pairs.index(pair)] = replace(pair, comparison=result)
+    return run_pairs
 
 
 def _reasons(first: ComparedRun, second: ComparedRun) -> Iterator[str]:

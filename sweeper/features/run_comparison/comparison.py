@@ -29,9 +29,9 @@ from sweeper.runfolder import RunFolder
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
     """Write the page, and return a sentence for every two runs."""
     compared = [ComparedRun(run) for run in runs]
-    every_two = pairs(compared)
-    write_text(path, render(runs_page(compared, every_two)))
-    return [pair_sentence(pair) for pair in every_two]
+    run_pairs = pairs(compared)
+    write_text(path, render(runs_page(compared, run_pairs)))
+    return [pair_sentence(pair) for pair in run_pairs]
 
 
 # Comparisons listed on the first screen; the table has all of them.

@@ -19,7 +19,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import nn
 from transformers import AutoTokenizer
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.cache import home
 from sweeper.child_process import tell_event, tell_progress
 from sweeper.errors import UsageError
@@ -77,7 +77,7 @@ class _Progress(CacheHook):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self._tell = Underway(tell_progress)
+        self._tell = ProgressReporter(tell_progress)
         self.begin("", 1, 1)
 
     def begin(self, what: str, items: int, requests: int) -> None:

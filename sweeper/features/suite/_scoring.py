@@ -20,7 +20,7 @@ from sweeper.facts.models.model_folder import weights_state
 from sweeper.facts.record import ModelFacts
 from sweeper.features.suite.facts import SuiteFacts
 from sweeper.jsontext import object_of
-from sweeper.plans import Candidate, Plan, half_of
+from sweeper.plans import Candidate, Plan, frozen_dtype
 from sweeper.runfolder import RunFolder
 from sweeper.spec import ModelSpec, Spec
 from sweeper.steps.winner import kept_weights
@@ -186,7 +186,7 @@ def request_for(
         subjects.append(untrained.model_copy(update=trial_fields))
     if not trials:
         first = plan.candidates[0]
-        dtype = "float32" if first.precision == "fp32" else half_of(first.precision)
+        dtype = "float32" if first.precision == "fp32" else frozen_dtype(first.precision)
         subjects.append(base(first.model, dtype))
         if subjects[0].facts.kind != "decoder":
             why = "There is no general capability to score."

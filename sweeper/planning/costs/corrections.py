@@ -28,23 +28,23 @@ def interval_factor(facts: Facts, prediction: str) -> float:
     return math.prod(widen(facts, prediction) for _, widen in parts.WIDEN.all())
 
 
-def nearer_half(probability: float, factor: float) -> float:
+def shrunk_to_half(probability: float, factor: float) -> float:
     """A probability whose distance from a half is divided by the factor.
 
-    >>> nearer_half(0.9, 2.0)
+    >>> shrunk_to_half(0.9, 2.0)
     0.7
     """
     return round(0.5 + (probability - 0.5) / factor, 4)
 
 
-class MemoryEnds(NamedTuple):
+class MemoryIntervalFactors(NamedTuple):
     """Factors, at least 1, by which features widen the lower and the upper end of memory."""
 
     low: float
     high: float
 
     @classmethod
-    def of(cls, facts: Facts) -> MemoryEnds:
+    def of(cls, facts: Facts) -> MemoryIntervalFactors:
         """The factors for the facts of a plan."""
         return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
 

@@ -35,9 +35,9 @@ from sweeper.reporting.parts import (
     memory_name,
     nothing_to_compare,
     number_text,
-    off_scale,
+    off_scale_sentence,
     strategy_cell,
-    time_name,
+    time_unit,
 )
 from sweeper.trials import BaselineResult
 
@@ -122,7 +122,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
     memory, limit = memory_name(report), report.plan.memory_limit_gib
     costs = [
         Cost(
-            title=f"{time_name(report)} a trial",
+            title=f"{time_unit(report)} a trial",
             name="time",
             values={t.number: t.seconds / 60 for t in trials if t.seconds},
             baselines={b.name: b.seconds / 60 for b in findings.baselines if b.seconds > 0},
@@ -148,7 +148,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
     return Figure(
         id="cost-quality",
         finding=finding,
-        note=note + off_scale(findings, trials, scale),
+        note=note + off_scale_sentence(findings, trials, scale),
         options=tuple((name, panel) for name, panel in drawn_costs if panel is not None),
         panels=existing_panels(slope(figures, findings, finding)),
         legend=draw.legend([s.strategy for s in findings.strategies if s.best_trial is not None]),

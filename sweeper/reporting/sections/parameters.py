@@ -53,7 +53,7 @@ from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
-from sweeper.reporting.parts import existing_panels, off_scale, strategy_cell
+from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
 
 # A value within this share of the range from a bound is at its edge.
@@ -433,7 +433,7 @@ def _figure(
         note += " Bars: medians."
     if any(p.importance for p in of_strategy):
         note += " Importance: whiskers are its range when a fifth of the trials is left out."
-    note += off_scale(findings, trials, scale)
+    note += off_scale_sentence(findings, trials, scale)
     return Figure(
         id=f"parameters-{strategy}",
         finding=_answer(main),

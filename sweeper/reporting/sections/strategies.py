@@ -27,7 +27,7 @@ from sweeper.findings.study.reading import RunFiles
 from sweeper.findings.study.strategy_figures import best_of
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
-from sweeper.reporting.parts import interval_text, minutes, number_text, strategy_cell, time_name
+from sweeper.reporting.parts import interval_text, minutes, number_text, strategy_cell, time_unit
 from sweeper.reporting.sections._plan import rejected_table
 from sweeper.traits.traits import find
 
@@ -207,7 +207,7 @@ def _table(report: Report) -> Table:
         )
     )
     columns += [
-        Number(f"{time_name(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
+        Number(f"{time_unit(report)} a trial", lambda s: minutes(s.seconds_per_trial)),
         Number.of("peak memory", "/peak_memory_gib", number_text, "GiB"),
         Number("trained", _trainable_share, unit="% of parameters"),
         Number("completed / pruned / failed", lambda s: f"{s.complete} / {s.pruned} / {s.failed}"),

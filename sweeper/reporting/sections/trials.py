@@ -29,11 +29,11 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.parts import (
     minutes,
     number_text,
-    off_scale,
+    off_scale_sentence,
     parameters_text,
     searched_parameters,
     strategy_cell,
-    time_name,
+    time_unit,
 )
 
 _WORDS = {
@@ -70,7 +70,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
             id="progress",
             finding=f"{panel.title}.",
             note="Every completed trial; steps: the best so far."
-            + off_scale(report.findings, report.findings.trials, scale),
+            + off_scale_sentence(report.findings, report.findings.trials, scale),
             panels=(panel,),
             legend=draw.legend([*dict.fromkeys(t.strategy for t in report.findings.best_first())]),
         )
@@ -129,7 +129,7 @@ def _table(report: Report) -> Table:
         Number.of("learning rate", "/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
-        Number("time", lambda t: minutes(t.seconds), unit=time_name(report)),
+        Number("time", lambda t: minutes(t.seconds), unit=time_unit(report)),
         Number.of("peak", "/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]

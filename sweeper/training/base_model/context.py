@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from sweeper.backend import Underway
+from sweeper.backend import ProgressReporter
 from sweeper.data.examples import Dataset
 from sweeper.data.further_rows import rows_for_trial
 from sweeper.data.splits import sample_rows
@@ -56,14 +56,14 @@ class ModelContext:
         evaluation_batch: int,
         device: torch.device,
         mixed: Half | None = None,
-        underway: Underway | None = None,
+        underway: ProgressReporter | None = None,
         objective: Objective = LOSS,
         base_dtype: torch.dtype = torch.float32,
         quantization_config: Any = None,
         fused: bool = False,
     ) -> None:
         self.objective = objective
-        self.underway = underway or Underway()
+        self.underway = underway or ProgressReporter()
         self.facts = facts
         self.folder = folder
         self.dataset = dataset

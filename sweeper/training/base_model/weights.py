@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits
 from tokenizers.pre_tokenizers import Sequence as SplitInTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
-from sweeper.backend import Steps, Underway
+from sweeper.backend import ProgressReporter, Steps
 from sweeper.cache import made_once
 from sweeper.child_process import tell_progress
 from sweeper.errors import ModelError
@@ -29,7 +29,9 @@ _FORMAT_VERSION = 1
 _RECORD = "sweeper_source.json"
 
 
-def weights_folder(model: ModelSpec, facts: ModelFacts, underway: Underway | None = None) -> Path:
+def weights_folder(
+    model: ModelSpec, facts: ModelFacts, underway: ProgressReporter | None = None
+) -> Path:
     """The folder of a model's weights; a packaged model is converted if necessary.
 
     Raises:
@@ -52,7 +54,7 @@ def loadable(model_id: str, folder: Path) -> str:
     return str(folder.resolve()) if here else model_id
 
 
-def packaged_model(name: str, underway: Underway | None = None) -> Path:
+def packaged_model(name: str, underway: ProgressReporter | None = None) -> Path:
     """The folder of a packaged model, converted first if necessary.
 
     The folder appears in one step, so that it is always complete; a second process
@@ -66,7 +68,7 @@ def packaged_model(name: str, underway: Underway | None = None) -> Path:
             written.
         NotInstalled: ``gguf``, which reads the weights, is missing.
     """
-    underway, source = underway or Underway(), _gguf_file(name)
+    underway, source = underway or ProgressReporter(), _gguf_file(name)
 
     def waiting() -> None:
         underway(f"waiting for another process that converts {name}", 0, 0)
@@ -171,4 +173,4 @@ def _tokenizer(source: Path, config: Any) -> Any:
 
 def convert(model: ModelSpec) -> None:
     """Convert a packaged model if needed, in a process of its own."""
-    packaged_model(model.id.removeprefix("packaged:"), Underway(tell_progress))
+    packaged_model(model.id.removeprefix("packaged:"), ProgressReporter(tell_progress))

@@ -17,7 +17,7 @@ from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
 from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
-from sweeper.plans import half_of
+from sweeper.plans import frozen_dtype
 from sweeper.strategies.loading import class_options
 from sweeper.strategies.strategy import Setting, Strategy
 from sweeper.strategies.strategy import strategy as strategy_named
@@ -65,7 +65,7 @@ def with_adapter_and_head(
 
 def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
     """The base of a set-up on the meta device: in its dtype, frozen, not quantised."""
-    half = getattr(torch, half_of(setup.precision))
+    half = getattr(torch, frozen_dtype(setup.precision))
     dtype = torch.float32 if setup.base_bytes == 4 else half
     config.use_cache = setup.traits.adds == "prefix"
     text = config.get_text_config()

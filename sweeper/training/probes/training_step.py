@@ -25,7 +25,7 @@ from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.requests import Probed, ProbeRequest
 from sweeper.memory.setup import Setup
-from sweeper.plans import autocast_dtype, half_of
+from sweeper.plans import autocast_dtype, frozen_dtype
 from sweeper.strategies.loading import keep_trainable
 from sweeper.strategies.targets import linear_layers
 from sweeper.tasks.classification import Classifier
@@ -62,7 +62,7 @@ def probe(
     _check(setup)
     if setup.quantization is not None and setup.base_dtype is None:
         # QLoRA keeps weights that are not quantised in this dtype.
-        setup = setup.replace(base_dtype=half_of(setup.precision))
+        setup = setup.replace(base_dtype=frozen_dtype(setup.precision))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = config_of(model) if config is None else config
     free, total = _memory(device)

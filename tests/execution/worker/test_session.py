@@ -17,7 +17,7 @@ from sweeper.execution.job import (
     Job,
     JobEnded,
     Message,
-    ProgressSaid,
+    ProgressMessage,
     RungAnswer,
 )
 from sweeper.execution.state import attempts, work_items
@@ -288,9 +288,9 @@ def test_progress_is_told_now_and_then_and_at_the_end(link: FakeLink, run: RunFo
     session = Session(run, PLAN, link, "w")  # type: ignore[arg-type]
     for step in range(1, 101):
         session.tell("writing answers", step, 100)
-    said = [one for one in link.said if isinstance(one, ProgressSaid)]
+    said = [one for one in link.said if isinstance(one, ProgressMessage)]
     assert len(said) < 10
-    assert said[-1] == ProgressSaid(what="writing answers", done=100, of=100)
+    assert said[-1] == ProgressMessage(what="writing answers", done=100, of=100)
 
 
 @pytest.mark.parametrize(

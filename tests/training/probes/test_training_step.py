@@ -21,7 +21,7 @@ from sweeper.memory.estimate import estimate, trial_gib  # noqa: E402
 from sweeper.memory.requests import Probed, ProbeRequest  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
-from sweeper.plans import Precision, half_of  # noqa: E402
+from sweeper.plans import Precision, frozen_dtype  # noqa: E402
 from sweeper.training.probes import training_step as probing  # noqa: E402
 from sweeper.training.probes.training_step import probe, random_model  # noqa: E402
 
@@ -66,7 +66,7 @@ def facts(config: PretrainedConfig) -> ModelFacts:
 def test_a_probe_holds_the_base_as_a_trial_of_that_precision_does(
     strategy: str, precision: Precision
 ) -> None:
-    half = getattr(torch, half_of(precision))
+    half = getattr(torch, frozen_dtype(precision))
     packed = "nf4-dq" if strategy == "qlora" else None
     setup = SPOKEN.replace(strategy=strategy, precision=precision, quantization=packed)
     cpu = torch.device("cpu")
