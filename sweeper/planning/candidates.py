@@ -12,7 +12,7 @@ from sweeper.features import parts
 from sweeper.memory.estimate import estimate
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import MemoryIntervalFactors, interval_factor
+from sweeper.planning.costs.corrections import MemoryFactors, interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
@@ -134,7 +134,7 @@ def _fastest(
 ) -> tuple[dict[str, Parameter], Fit]:
     """The widest ranges with a fast set-up of best quality, or the narrowest; with their fit."""
     # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
-    tried, ends, hardware = [], MemoryIntervalFactors.of(facts), facts.hardware
+    tried, ends, hardware = [], MemoryFactors.of(facts), facts.hardware
     for narrower in _narrowed(parameters):
         fit_ = fit(strategy, narrower, model, hardware, spec.training, workload, ends)
         tried.append((narrower, fit_))

@@ -14,7 +14,7 @@ from sweeper.features.parts import record_of
 from sweeper.findings.study.model_strategy_pairs import by_pair
 from sweeper.memory.estimate import trial_gib
 from sweeper.planning.costs.corrections import (
-    MemoryIntervalFactors,
+    MemoryFactors,
     interval_factor,
     shrunk_to_half,
 )
@@ -149,7 +149,7 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
         (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
     }
     for candidate, named in zip(own, pairs, strict=True):
-        yield _memory(named, MemoryIntervalFactors.of(plan.facts))
+        yield _memory(named, MemoryFactors.of(plan.facts))
         yield _seconds(plan, "trial-time", named.duration, named.strategy)
         reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
         if candidate.strategy != _REFERENCE:
@@ -199,7 +199,7 @@ def _more_rows(widened: float) -> PlanPrediction:
     )
 
 
-def _memory(candidate: Candidate, ends: MemoryIntervalFactors) -> PlanPrediction:
+def _memory(candidate: Candidate, ends: MemoryFactors) -> PlanPrediction:
     """The prediction of a trial's measured peak, without process and driver."""
     memory = candidate.memory
     value = trial_gib(memory)

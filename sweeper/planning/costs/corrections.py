@@ -37,14 +37,14 @@ def shrunk_to_half(probability: float, factor: float) -> float:
     return round(0.5 + (probability - 0.5) / factor, 4)
 
 
-class MemoryIntervalFactors(NamedTuple):
+class MemoryFactors(NamedTuple):
     """Factors, at least 1, by which features widen the lower and the upper end of memory."""
 
     low: float
     high: float
 
     @classmethod
-    def of(cls, facts: Facts) -> MemoryIntervalFactors:
+    def of(cls, facts: Facts) -> MemoryFactors:
         """The factors for the facts of a plan."""
         return cls(interval_factor(facts, "memory-low"), interval_factor(facts, "memory-high"))
 

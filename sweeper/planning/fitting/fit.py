@@ -15,7 +15,7 @@ from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
-from sweeper.planning.costs.corrections import MemoryIntervalFactors, ran_out, with_measured_peak
+from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
@@ -60,7 +60,7 @@ def fit(
     hardware: HardwareFacts,
     training: TrainingSpec,
     workload: Workload,
-    ends: MemoryIntervalFactors,
+    ends: MemoryFactors,
 ) -> Fit:
     """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
 
@@ -127,7 +127,7 @@ class _FittingTask(NamedTuple):
     model: ModelFacts
     hardware: HardwareFacts
     workload: Workload
-    ends: MemoryIntervalFactors
+    ends: MemoryFactors
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)

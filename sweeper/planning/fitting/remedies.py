@@ -12,7 +12,7 @@ from sweeper.facts.machine import gpus
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.corrections import MemoryIntervalFactors
+from sweeper.planning.costs.corrections import MemoryFactors
 from sweeper.planning.fitting.fit import Fit
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Rejected, Remedy
@@ -42,14 +42,12 @@ def too_large(strategy: BookStrategy, model: ModelFacts, fitted: Fit, facts: Fac
         needs_gib=round(need, 2),
         peak_gib=round(fitted.heaviest.peak_gib, 2),
         has_gib=hardware.memory_gib,
-        remedies=tuple(
-            remedies(model, fitted.heaviest_setup, hardware, MemoryIntervalFactors.of(facts))
-        ),
+        remedies=tuple(remedies(model, fitted.heaviest_setup, hardware, MemoryFactors.of(facts))),
     )
 
 
 def remedies(
-    model: ModelFacts, setup: Setup, hardware: HardwareFacts, ends: MemoryIntervalFactors
+    model: ModelFacts, setup: Setup, hardware: HardwareFacts, ends: MemoryFactors
 ) -> list[Remedy]:
     """Changes that would each make the heaviest configuration fit, the cheapest first."""
     limit = hardware.memory_gib

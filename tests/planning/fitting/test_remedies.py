@@ -7,11 +7,11 @@ import pytest
 
 from sweeper.memory.estimate import estimate
 from sweeper.memory.setup import Setup
-from sweeper.planning.costs.corrections import MemoryIntervalFactors
+from sweeper.planning.costs.corrections import MemoryFactors
 from sweeper.planning.fitting.remedies import remedies, scaled
 from sweeper.plans import Remedy
 
-EXACT = MemoryIntervalFactors(1.0, 1.0)
+EXACT = MemoryFactors(1.0, 1.0)
 
 
 def found(scene: Any, gib: float, setup: Setup, **facts: Any) -> tuple[list[Remedy], Any]:
@@ -62,7 +62,7 @@ def test_earlier_trials_that_needed_more_raise_the_memory_that_a_remedy_names(sc
     setup = Setup(strategy="full", precision="fp32", device="cpu")
     _, facts = scene(gpu_gib=None)
     sizes = []
-    for ends in (EXACT, MemoryIntervalFactors(1.0, 3.0)):
+    for ends in (EXACT, MemoryFactors(1.0, 3.0)):
         text = text_of(remedies(facts.models[0], setup, facts.hardware, ends), "machine")
         sizes.append(int(re.findall(r"\d+", text)[0]))
     assert sizes[1] > 2 * sizes[0]
