@@ -16,7 +16,8 @@
     ├── NoTrialCompleted             4      the sweep ended without one completed trial
     └── GateFailed                   5      --fail-under or a limit was not met
 
-Exit code 1 means a bug in sweeper; 130 and 143 mean that a signal ended the run.
+Without one of these errors, exit code 1 means a bug in sweeper; 130 and 143 mean that a signal
+ended the run.
 
 Each error has a stable ``code``: the code of its case, or else of its class.
 """
