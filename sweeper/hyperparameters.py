@@ -29,7 +29,7 @@ SHORT_NAMES: Mapping[str, str] = {
     EPOCHS: "epochs",
 }
 
-#: Other names of parameters, to ours. New tokens need all embeddings in ``modules_to_save``.
+#: Other names of parameters, to ours.
 _OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     **dict.fromkeys(("lr", "rate"), "learning_rate"),
@@ -41,7 +41,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "optimizer": OPTIMIZER,
     "warmup": "warmup_ratio",
     "lora_target_modules": TARGET_MODULES,
-    "trainable_token_indices": MODULES_TO_SAVE,
+    "trainable_token_indices": MODULES_TO_SAVE,  # to train new tokens, all embeddings are saved
 }
 
 

@@ -115,7 +115,7 @@ class Reason(Record):
         default_factory=dict, description="what it gives parameters, by their name"
     )
     applied: bool = Field(
-        True, description="False where the user's own strategy file keeps it from the parameters"
+        True, description="False if the user's own strategy file sets these parameters"
     )
     disagrees_with: str = Field("", description="an earlier rule with other ranges")
 
@@ -220,8 +220,8 @@ class Stage(Record):
         parameter: The parameter whose off value means that a trial does not need the stage.
         seconds: Seconds to make one base.
         key: An id that is equal for candidates whose trials may share bases.
-        variants: The number of bases that the search may need.
-        bases: Names of all bases that a trial may need; equal bases have the same name.
+        variants: The number of different bases that a search over the ranges may need.
+        bases: Names of all bases that any trial may need; equal bases have the same name.
         base_bytes: Bytes of each base on the disk.
     """
 
@@ -297,7 +297,9 @@ class Candidate(StrategySpace, TrainingSetup):
     trainable_parameters: int
     expected_quality: str = ""
     quality_source: str = ""
-    setup_notes: tuple[str, ...] = Field((), description="why this cap, and the stated margin")
+    setup_notes: tuple[str, ...] = Field(
+        (), description="why this length limit, and the stated margin"
+    )
     time_notes: tuple[str, ...] = Field((), description="what its predicted time was learnt from")
 
 
@@ -339,7 +341,9 @@ class PhaseCost(Record):
     )
     optional: bool = False
     planned: bool = True
-    in_search: bool = Field(False, description="done by the trials that need it first")
+    in_search: bool = Field(
+        False, description="done within the search, by the first trials that need it"
+    )
     cheaper: str = Field("", description="how to make it cheaper, as a sentence")
     notes: tuple[str, ...] = Field((), description="sentences of the plan about it")
 
@@ -349,11 +353,11 @@ class TrialBudget(Record):
 
     A trial ends after ``epochs`` passes over the train split (``full_tokens`` training tokens of
     the task); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at every
-    ``rung_every``-th rung and at the last. A study has a full budget: a trial with half of its
-    epochs has half of its rungs.
+    ``rung_every``-th rung and at the last. ``epochs`` and ``rungs`` are those of the longest
+    trials: one with half of the epochs has half of the rungs.
     """
 
-    epochs: float = Field(0.0, ge=0, description="0 where a search does not choose among them")
+    epochs: float = Field(0.0, ge=0, description="0 if the number is not searched")
     full_tokens: int = 0
     rungs: int = 8
     first_rung: int = Field(2, description="earliest rung at which a trial may be pruned")
@@ -397,12 +401,12 @@ class Budget(TrialBudget):
         default_factory=dict, description="phases of features, by the feature's name"
     )
     limit_seconds: float | None = Field(
-        None, description="the user's budget as seconds with all devices busy"
+        None, description="the user's budget in seconds, if all devices are always busy"
     )
     finalists: int
     confirmation_seeds: int
     extra_seeds: int = Field(
-        0, ge=0, description="trained of each finalist if seeds are most of the noise between them"
+        0, ge=0, description="for each finalist, if seeds are most of the noise between them"
     )
     gpu_hours: float | None = None
     cost_usd: float | None = None
@@ -458,8 +462,8 @@ class RunnerUp(Record):
     Args:
         probability: Probability that the recommended one has the higher quality.
         points: Expected quality of the recommended one above this one.
-        turns_at: Points that a doubling of the time must cost for this one to come first; None if
-            the recommended one is both better and faster.
+        turns_at: This one comes first if the user gives up more than this many points to halve the
+            time; None if the recommended one is both better and faster.
     """
 
     strategy: str
@@ -540,7 +544,7 @@ Origin = Literal["default", "user", "search"]
 class Configuration(Record):
     """The configuration of a trial: a candidate, and values of its parameters.
 
-    ``parameters`` has every parameter whose condition holds, searched or not, by plain name. Before
+    ``parameters`` has every parameter whose condition holds, searched or not. Before
     the trial starts, some may be missing: they get the plan's defaults.
     """
 
@@ -587,7 +591,9 @@ class Plan(Space, Artifact):
     facts: Facts
     model_choice: ModelChoice | None = Field(None, description="None where the user named a model")
     recommended: str = Field(description="the strategy to start with")
-    candidates: tuple[Candidate, ...] = Field(description="in the order of their defaults")
+    candidates: tuple[Candidate, ...] = Field(
+        description="in the order in which their defaults are tried"
+    )
     rejected: tuple[Rejected, ...]
     warnings: tuple[Reason, ...] = ()
     advice: tuple[Reason, ...] = Field((), description="what to do besides training")

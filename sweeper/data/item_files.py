@@ -18,8 +18,8 @@ from sweeper.data.contents import CHUNK_BYTES, MEMORY_FACTOR, ROW_BYTES, RandomA
 from sweeper.data.table import Item, LazySequence, NumberedRow
 
 LARGE_BYTES = 32 * 2**20
-"""Rows of at least this size in all stay on the disk. Fewer take up to 0.3 GiB as lists, nine times
-their size (``contents.MEMORY_FACTOR``)."""
+"""Rows of at least this total size are kept on disk. Smaller ones are kept in memory, where they
+take nine times their size (``contents.MEMORY_FACTOR``), 0.3 GiB at most."""
 
 WRITE_BUFFER_BYTES = 2**16
 """The buffer of each file that is written."""
@@ -35,7 +35,7 @@ def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
     size = 0
     for data in pickled:
         first.append(data)
-        size += len(data) + ROW_BYTES // MEMORY_FACTOR
+        size += len(data) + ROW_BYTES // MEMORY_FACTOR  # the fixed memory of a row, too
         if size >= LARGE_BYTES:
             break
     else:

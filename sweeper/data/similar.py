@@ -31,8 +31,8 @@ def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
         if (text := SketchedText.of(f"{row.input} {row.written}")) is None:
             continue
         match = next(earlier.similar_to(text, partial(_same_split_and_label, usable)), None)
-        # Rows are not compared with a row that repeats another: else a chain of small changes
-        # from one question to the next would be left out as a whole.
+        # A row that has a match is not added: in a chain A, B, C of small changes, C is compared
+        # with A only, and may stay.
         if match is None:
             earlier.add(usable, text)
         elif match[2].key != example.key:

@@ -244,7 +244,7 @@ class Owner:
             return
         decision, because = Decision.CONTINUE, ""
         is_trial = state.job.kind == "trial"
-        if report.rung <= state.restored_rung:
+        if report.rung <= state.restored_rung:  # the worker could not use the checkpoint
             state.from_scratch = True
             if is_trial:
                 self.search.restart(report.number)
@@ -283,6 +283,7 @@ class Owner:
         self._publish(event)
 
     def learn(self, baseline: BaselineResult) -> None:
+        """Tell the search the losses of an untrained baseline."""
         self.search.learn(of_baseline(self.plan, baseline))
 
     def _job_ended(self, worker: str, ended: JobEnded) -> None:
@@ -290,7 +291,8 @@ class Owner:
         job, state.job = state.job, None
         if job is None:
             return
-        if ended.done or ended.end == "refused":  # its process can go on
+        # A refused job cannot be done, but the worker's process is intact.
+        if ended.done or ended.end == "refused":
             state.productive = True
             self._idle[worker] = None
         if not ended.done:

@@ -186,7 +186,7 @@ def base_weights(model: ModelFacts, setup: Setup) -> dict[str, float]:
     rest = model.parameters - quantized
     if setup.quantization is None:
         return {"base weights": float(rest * setup.base_bytes)}
-    # if norms are upcast to float32, so are the embedding and the head
+    # PEFT's preparation casts embedding, head and norms to float32 together, and so the residuals.
     width = setup.residual_bytes
     return {
         f"base weights in {setup.quantization}": quantized * QUANTIZED_BYTES[setup.quantization],

@@ -123,7 +123,11 @@ class Recorder:
         return frozenset(linear.role for linear in linears)
 
     def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
-        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already."""
+        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already.
+
+        Args:
+            holds: Values that the caller keeps meanwhile, so that they count in the peak.
+        """
         if x.item == item:
             return x
         y = Value(x.elements, item)
@@ -153,8 +157,8 @@ class Recorder:
         return role in self._lora_roles
 
     def _kept(self, x: Value) -> list[Value]:
-        """Values that a frozen layer keeps: none, or its input in the 4-bit layer's default
-        dtype."""
+        """Values that a frozen layer keeps: none, or its input in float32, in which bitsandbytes'
+        4-bit layer computes by default."""
         return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
 
     def _adapter_input(self, x: Value) -> Value:

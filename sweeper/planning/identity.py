@@ -40,6 +40,7 @@ def identity(spec: Spec, facts: Facts, objective: Objective = LOSS) -> Identity 
     data = facts.data
     if data.fingerprint is None or any(model.source == "size" for model in facts.models):
         return None
+    # ``typed``: paths as in the request, so that a run that was moved keeps its identity.
     given, typed, training = spec.data, spec.places.typed, spec.training
     splits = [split.model_dump(mode="json") for split in data.splits]
     # Rows that features add to train are in the fingerprint.

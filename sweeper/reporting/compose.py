@@ -18,6 +18,7 @@ from sweeper.reporting.document import Report, not_computed, plan_for_report
 from sweeper.reporting.page import sections
 from sweeper.runfolder import RunFolder
 
+# Sentences below the verdict, among its limits, and in MODEL_CARD.md.
 _SENTENCES = {"because": BECAUSE, "confidence": CONFIDENCE, "card": CARD}
 
 

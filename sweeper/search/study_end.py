@@ -37,7 +37,7 @@ WORTH_SHARE = 0.1
 class Outlook(Record):
     """The next trials: their time and their expected gain."""
 
-    trials: int = Field(NEXT, description="of the time to come")
+    trials: int = Field(NEXT, description="further trials that the figures are for")
     seconds: float = Field(description="expected for this many more trials, with all workers")
     gain: float = Field(description="how far the best validation loss is expected to fall")
     noise: float = Field(description="assumed difference between two seeds")

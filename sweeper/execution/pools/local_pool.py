@@ -19,8 +19,8 @@ from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
 
-# An OOM kill is matched to a worker that ends within this time, since a killed process releases its
-# memory first. Older kills hit other processes.
+# A worker that ends within this time after an OOM kill was the killed process: it had to release
+# its memory before it ended. An older kill hit another process.
 OOM_KILL_MATCH_SECONDS = 60.0
 _EXIT_POLL_SECONDS = 0.02
 WORKER = "sweeper.execution.worker.process:work"
@@ -28,7 +28,8 @@ WORKER = "sweeper.execution.worker.process:work"
 _LOG_LINES = 5
 # bitsandbytes writes this before it ends the process when the GPU's memory runs out.
 _BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
-# A worker's child may keep its pipe open after its end, so each exit status is polled this often.
+# A child of a worker may hold the worker's pipe open after the worker has ended, so exit statuses
+# are polled this often, too.
 _STATUS_POLL_SECONDS = 0.2
 
 
@@ -174,7 +175,7 @@ class LocalPool:
             popen = start_child(
                 WORKER,
                 request,
-                shown=(run, name),
+                shown=(run, name),  # in the list of processes
                 env=self._environment(name),
                 stderr=log,
                 bufsize=0,

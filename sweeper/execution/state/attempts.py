@@ -96,7 +96,10 @@ def complete_result(home: Path, attempt: int) -> TrialResult | None:
 
 
 def promote(home: Path, attempt: int) -> TrialResult:
-    """Copy an ended attempt's files into its home, and move the weights; may be repeated."""
+    """Copy the files of an attempt with a result into its home, and move its weights.
+
+    It may be repeated after an interruption.
+    """
     folder = attempt_folder(home, attempt)
     for name in (CONFIG, RUNGS, ITEM_LOSSES, MEASURE_ITEMS):
         if (folder / name).exists():
@@ -177,7 +180,7 @@ def drop_leftovers(attempt: Path) -> None:
 
 @dataclass(frozen=True)
 class ValidationItems:
-    """Costs and headline scores of the validation items, in item order. Shape (items,).
+    """What the search minimises, and the main metric, of each validation item. Shape (items,).
 
     ``weights`` are the items' weights in the mean: 1, or the tokens of the answer; 0 if an item was
     not scored. With another objective than the loss, all items have weight 1.

@@ -37,8 +37,8 @@ _MIN_MEMORY_SHARE = 0.5
 display, or one in use, would limit what fits."""
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
-"""Processor flags of Linux for products in bfloat16. ARM's are left out, as their gain in training
-has not been measured."""
+"""Flags in Linux's /proc/cpuinfo of processors that multiply matrices in bfloat16. ARM's are left
+out, as their gain in training has not been measured."""
 
 
 class Device(Record):

@@ -1,4 +1,4 @@
-"""The report's section that compares the best trial with models elsewhere."""
+"""The report's section that compares the best trial with models whose answers the user saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADING = Heading(15, "answers", "Saved answers")
 
 
 class ReferenceComparison(Record):
-    """The best trial compared with one model elsewhere, on the test split.
+    """The best trial compared with one of these models, on the test split.
 
     Args:
         title: Name of the model.
@@ -70,11 +70,11 @@ def sentence(model: ReferenceComparison, figures: Figures) -> str:
 
 
 def because(figures: Figures, findings: Findings) -> Iterator[str]:
-    """One sentence for each model."""
+    """One sentence for each model, below the verdict."""
     return (sentence(model, figures) for model in figures.models)
 
 
-card = because
+card = because  # in the model card, the same sentences
 
 
 def finding(figures: Figures, report: Report) -> str:

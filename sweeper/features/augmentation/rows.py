@@ -28,7 +28,7 @@ from sweeper.units import plural
 
 
 def _with_marks(example: Example, fields: Fields) -> Example:
-    """The example with the source rows and the method that its fields name."""
+    """The example with the keys of the rows it was made from, and its method as ``source``."""
     keys = tuple(str(fields.get(MADE_FROM) or "").split())
     source = source_of(str(fields.get(METHOD) or UNKNOWN_METHOD))
     return replace(example, source=source, made_from=keys)
@@ -36,6 +36,7 @@ def _with_marks(example: Example, fields: Fields) -> Example:
 
 MARKS = Marks(frozenset({MADE_FROM, METHOD}), _with_marks)
 
+# Whether a trial with a value of the parameter trains on the rows of a source.
 SELECT = {AUGMENTED_ROWS: lambda value, source: value != NONE and is_augmented(source)}
 
 
@@ -113,7 +114,7 @@ def usable(
 
 
 def _without_train_answer(row: Example, answers: set[str]) -> Example:
-    """The row without an answer that a train row has, since held-out rows may have it, too."""
+    """The row, without its answer if a train row has the same: that quotes no test row."""
     if not row.messages or row.answer not in answers:
         return row
     return replace(row, text=row.asked, messages=())

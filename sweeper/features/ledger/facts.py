@@ -11,12 +11,14 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """Factors above 1 on intervals, by kind of prediction, and observations of earlier runs.
+    """What earlier runs teach.
 
     Args:
-        best_loss: Expected share of the loss of guessing, with the ends of its 90% interval.
-        gaps: For each kind of model and strategy, the points of each run against LoRA with their
-            standard error.
+        factors: Factors above 1 by which intervals get wider, by the kind of prediction.
+        best_loss: Expected best loss divided by the loss of guessing, and the ends of its 90%
+            interval.
+        gaps: By kind of model and strategy, for each run: points above LoRA, and their standard
+            error.
     """
 
     factors: dict[str, float] = Field(default_factory=dict)

@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 def with_stage(
     spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
 ) -> Candidate:
-    """The candidate with only the first stages that fit the device, and the time of one."""
+    """The candidate with the first stages to choose from that fit, and the time of one stage."""
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
         return candidate
@@ -91,7 +91,7 @@ def _stage_setup(setup: Setup, strategy: str) -> Setup:
         optimizer=USUAL_OPTIMIZER,
         gpus=1,
         extra=NO_EXTRA,
-        padded=True,  # blocks hold several documents
+        padded=True,  # a mask is needed, since a block holds several documents
     )
 
 
@@ -157,6 +157,7 @@ def _bases(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _key(candidate: Candidate, *details: Scalar) -> str:
+    """A name that is equal for candidates, or for bases, with the same details."""
     parts = (candidate.model, candidate.precision, candidate.sequence_length, *details)
     return " ".join(map(str, parts))
 

@@ -100,8 +100,8 @@ def default_of(run: RunFiles, strategy: str) -> TrialFiles | None:
 def value_interval(trial: TrialFiles, *, seeds: bool = False) -> Interval:
     """A trial's value of the objective with its interval over items.
 
-    Items have their weights in the loss: for texts, the tokens of their answers. The interval is
-    shifted if the items' mean differs from the trial's cost (if weights were not kept).
+    Items count as in the loss: texts by the tokens of their answers. If these item weights were not
+    recorded, the interval is shifted to the trial's cost.
 
     Args:
         seeds: Whether to use the mean and spread of all trainings, else only the search's training.

@@ -23,7 +23,7 @@ RUNGS = 8
 EVALUATION_SHARE = 0.1
 FORWARD_SHARE = 1 / 3
 MIN_RUNG_ITEMS = 50
-# Rungs from one scored rung to the next; at most, a trial is scored half-way and at its end.
+# Rungs from one scored rung to the next. With 4, a trial is scored half-way and at its end.
 SPACINGS = (1, 2, 4)
 TYPICAL_CLASSES = 2
 
@@ -98,8 +98,8 @@ def affordable(
 ) -> ScoredRungs:
     """The most scored rungs that are affordable, with enough items to compare trials.
 
-    Rungs with the fewest items must not exceed the allowance for evaluation; what remains of it
-    after scoring at the end is spent on more items.
+    The smallest spacing is taken at which rungs of ``MIN_RUNG_ITEMS`` items are within the
+    allowance. What the allowance leaves after scoring at the end is spent on more items.
 
     Args:
         passes: Allowance for evaluation, in forward passes over an item.
@@ -168,7 +168,7 @@ def with_epochs(
         update |= dict.fromkeys(("low", "high", "allowed_low", "allowed_high"))
         update |= {"kind": "categorical", "choices": choices, "allowed_choices": choices}
         weights = (1.0,) * len(choices)
-        if epochs < 2:  # the mean share falls from 1 at one epoch to 0.75 at two
+        if epochs < 2:  # expected epochs fall from all at one epoch to 0.75 of them at two
             mean, share = 1.25 - 0.25 * epochs, choices[0] / epochs
             weights = ((1 - mean) / (mean - share), 1.0)
         update |= {"prior": Prior(weights=weights), "searched": True, "why": _WHY}

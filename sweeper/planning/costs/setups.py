@@ -62,7 +62,11 @@ def _setup(trained: Candidate | Measured, length: int, classes: int, device: str
 
 
 def setup_fields(traits: Traits, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
-    """The fields of a set-up that follow from the parameters of a strategy."""
+    """The fields of a set-up that follow from the parameters of a strategy.
+
+    ``further`` are parameters in the strategy's formulas without a field of their own; ``extra`` is
+    what features add to a step.
+    """
     further = sorted(further_parameters(traits) & parameters.keys())
     fields: dict[str, Any] = {
         "modules_to_save": saved_modules(parameters),

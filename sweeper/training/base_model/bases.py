@@ -59,7 +59,7 @@ class Bases:
         return None
 
     def lent_base(self, base: BaseRef, folder: Path | None = None) -> LentBase:
-        """The ``LentBase`` of a base; the previous one is released.
+        """The cache of one base, which lends it to trials; the previous base is released.
 
         Args:
             folder: Folder of the base; its folder in the cache if None.
@@ -125,7 +125,7 @@ def _link_all(source: Path, folder: Path) -> None:
 
 
 def remember_folder(folder: Path) -> str:
-    """Store the path of a local base in the cache, since weights record only its name.
+    """Store the absolute path of a base given as a folder, since weights record only its name.
 
     Returns:
         The ``base_state`` of the folder.

@@ -234,7 +234,7 @@ def _quantise_in_place(base: nn.Module, device: torch.device, *, double_quant: b
     _fill_randomly(base, device)
     for name, linear in packed.items():
         base.set_submodule(name, linear)
-    keep_trainable(base)
+    keep_trainable(base)  # as loading a quantised model does
     vars(base)["is_loaded_in_4bit"] = True  # PEFT asks for it
 
 

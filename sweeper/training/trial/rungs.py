@@ -95,7 +95,7 @@ class RungWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        # The first step may take minutes, and the progress of tokenising is shown so far.
+        # The first step may take minutes: the progress of tokenising must not stay on the screen.
         self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
 
     def on_step_end(
@@ -196,8 +196,10 @@ class RungWatch(TrainerCallback):
         return items
 
     def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """Losses of the first ``count`` items, by which the best weights are chosen; their costs
-        if the objective is measured at rungs."""
+        """Losses of the first ``count`` items, by which the best weights are chosen.
+
+        If the objective is measured at rungs, they are its values, negated if higher is better.
+        """
         if (score := self._job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self._job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
@@ -317,8 +319,8 @@ class Stopping:
             which counts rises in a row.
         overfitting: Whether to stop if rows are seen again, the training loss falls, and the
             validation loss has risen above its best beyond noise.
-        objective: Objective whose costs are given as losses of items: the named one if it is
-            measured at rungs, else the validation loss.
+        objective: What the losses of items measure: the named objective if it is measured at
+            rungs, else the validation loss.
     """
 
     patience: int | None = None

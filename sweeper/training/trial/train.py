@@ -65,7 +65,7 @@ from sweeper.trials import TrialConfig, TrialResult
 log = logging.getLogger(__name__)
 
 TrainWithBatching = Callable[[Batching], TrialResult]
-# The function in its last argument returns whether the last call ended in evaluation.
+# The function in its last argument tells whether the last call failed in evaluation.
 Retry = Callable[[Batching, TrainWithBatching, Callable[[], bool]], TrialResult]
 
 # Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
@@ -109,7 +109,7 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
         return fit_head(job, strategy)
     job.open_checkpoint()
     first = Batching.of(job.saved.manifest if job.saved else job.config.setup)
-    if job.plan is None:
+    if job.plan is None:  # one device
         return retry(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # Several devices: this process makes the base and frees its memory for the ranks.
     job.prepare_base()
@@ -182,7 +182,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
         if watch.pruned_at is not None:
             return job.pruned(model, watch.pruned_at)
         final = watch.finish()
-        job.measured = watch.measure(at_end=True)
+        job.measured = watch.measure(at_end=True)  # what features measure, such as forgetting
         return job.completed(strategy, model, final)
 
 
@@ -209,7 +209,7 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: Additions of features.
+        extensions: What features of sweeper add to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
     """
 
