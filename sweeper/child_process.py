@@ -19,6 +19,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, get_type_hints
 
@@ -30,18 +32,31 @@ from sweeper.jsontext import object_of
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
-# Environment of processes that load torch, unless the user sets other values: GPUs have the numbers
-# of nvidia-smi, freed memory can be used for tensors of another size, and torch's compiler, which
-# nothing here uses, is not loaded by bitsandbytes (1.1 s of CPU and 43 MB a process).
-TORCH_SETTINGS = {
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-    "TORCHDYNAMO_DISABLE": "1",
-}
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
 _MAX_LINE_CHARACTERS = 300
 A = TypeVar("A", bound=Record)
+
+
+@cache
+def torch_settings() -> dict[str, str]:
+    """Environment of processes that load torch, unless the user sets other values.
+
+    GPUs have the numbers of nvidia-smi, freed memory can be used for tensors of another size, and
+    torch's compiler, which nothing here uses, is not loaded by bitsandbytes (1.1 s of CPU and 43 MB
+    a process). The newer name of the allocator's variable had no effect on CUDA in torch 2.9
+    (https://github.com/pytorch/pytorch/issues/183387); it is used from 2.11 on.
+    """
+    try:
+        version = tuple(map(int, metadata.version("torch").split(".")[:2]))
+    except metadata.PackageNotFoundError:
+        version = (0, 0)
+    allocator = "PYTORCH_ALLOC_CONF" if version >= (2, 11) else "PYTORCH_CUDA_ALLOC_CONF"
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        allocator: "expandable_segments:True",
+        "TORCHDYNAMO_DISABLE": "1",
+    }
 
 
 def thread_settings(threads: int | None) -> dict[str, str]:
@@ -96,7 +111,7 @@ def start_child(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=env
-        or {**TORCH_SETTINGS, **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
+        or {**torch_settings(), **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
         **options,
     )
     assert process.stdin is not None

@@ -20,7 +20,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before torch is imported, and for processes that tests start: no test uses a GPU of this machine.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-# As in the processes of sweeper (TORCH_SETTINGS): bitsandbytes would load torch's compiler.
+# As in the processes of sweeper (``torch_settings``): bitsandbytes would load torch's compiler.
 os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 from huggingface_hub import constants

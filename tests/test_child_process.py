@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ import pytest
 
 import sweeper
 from sweeper.artifact import Record
-from sweeper.child_process import in_child, start_child, tell, tell_progress, thread_settings
+from sweeper.child_process import (
+    in_child,
+    start_child,
+    tell,
+    tell_progress,
+    thread_settings,
+    torch_settings,
+)
 from sweeper.errors import ChildFailed, DataError
 from sweeper.facts.models.chat_template import TemplateTexts
 from sweeper.spec import ModelSpec
@@ -236,3 +244,16 @@ def test_a_process_gets_settings_for_torch_unless_the_user_has_others(
     assert [env["CUDA_DEVICE_ORDER"] for env in environments] == ["PCI_BUS_ID", "FASTEST_FIRST"]
     assert {env["PYTORCH_ALLOC_CONF"] for env in environments} == {"expandable_segments:True"}
     assert {env["TORCHDYNAMO_DISABLE"] for env in environments} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("2.8.0", "PYTORCH_CUDA_ALLOC_CONF"),
+        ("2.9.1+cu128", "PYTORCH_CUDA_ALLOC_CONF"),
+        ("2.13.0+cpu", "PYTORCH_ALLOC_CONF"),
+    ],
+)
+def test_the_allocator_is_set_by_the_name_that_works_in_this_torch(monkeypatch, version, name):
+    monkeypatch.setattr(metadata, "version", lambda package: {"torch": version}[package])
+    assert torch_settings.__wrapped__()[name] == "expandable_segments:True"

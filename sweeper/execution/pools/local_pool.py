@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper.child_process import GPU_SHARE, TORCH_SETTINGS, start_child
+from sweeper.child_process import GPU_SHARE, start_child, torch_settings
 from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
@@ -187,7 +187,7 @@ class LocalPool:
         own = dict(self.environments[int(name) - self.first])
         # GPUs were chosen among the user's visible ones; the user's thread counts take precedence.
         gpus = {key: own[key] for key in own if key in (VISIBLE, GPU_SHARE)}
-        return {**TORCH_SETTINGS, **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
+        return {**torch_settings(), **own, **os.environ, **gpus, "PYTHONUNBUFFERED": "1"}
 
     def fileno(self) -> int:
         """A handle that becomes readable when a worker has sent a message."""
