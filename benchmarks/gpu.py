@@ -10,8 +10,9 @@ Five questions, each answered by commands that a user would run:
 4. what does each way of training faster bring, switched on and off?
 5. what does it bring that two trials share the device?
 
-Answers and laps are written to FOLDER as they come, and what is there is not measured again; so
-each model needs its own FOLDER. A question that fails is named, and asked again by the next call.
+Answers, and the laps of questions 2 and 4, are written to FOLDER as they come, and what is there is
+not measured again; so each model needs its own FOLDER. A question that fails is named, and asked
+again by the next call.
 The last line names the page ``gpu.md``, made for docs. ``--reduced`` asks the same of less data,
 for a CPU.
 """
