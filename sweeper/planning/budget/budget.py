@@ -283,9 +283,9 @@ def _affordable_study(
         least = upper(study.with_confirmation(1, 1).with_trials(1), 1)
         raise TooLong(
             f"the budget has no room for a trial: one of {study.costs[0].candidate.strategy} with "
-            f"start, baselines and test split takes up to {units.duration(least)}",
-            fix="Raise it, or choose a smaller model, fewer rows (--max-rows), fewer epochs "
-            "(--epochs) or a GPU whose speed is known (--gpu).",
+            f"downloads, start, baselines and test split takes up to {units.duration(least)}",
+            fix=f"Give at least --budget {math.ceil(least / 360) / 10:g}h, a smaller model, fewer "
+            "rows (--max-rows) or fewer epochs (--epochs).",
         )
     best = best.with_trials(most)
     confirmed = (best.search.finalists, best.search.confirmation_seeds)

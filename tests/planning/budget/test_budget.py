@@ -334,6 +334,17 @@ def test_a_study_of_weeks_is_refused_and_each_remedy_of_the_error_works(
         assert plan.budget.trials == (1 if "search" in change else 20)
 
 
+@pytest.mark.parametrize("budget", ["0.01h", "0.01usd"])
+def test_a_budget_below_one_trial_names_one_that_pays_for_it(scene: Any, budget: str) -> None:
+    machine: dict[str, Any] = {"gpu_gib": 24.0, "price": 2.0}
+    with pytest.raises(NothingFits) as caught:
+        make_plan(*scene(rows=5000, aim={"budget": budget}, **machine))
+    named = re.search(r"--budget (\S+h),", caught.value.problems[0].fix)
+    assert named
+    plan = make_plan(*scene(rows=5000, aim={"budget": named[1]}, **machine))
+    assert plan.budget.trials >= 1
+
+
 def test_two_percent_more_rows_move_the_time_of_the_sweep_by_less_than_four(scene: Any) -> None:
     budgets = [
         make_plan(*scene(rows=round(25_000 * 1.02**n), gpu_gib=24.0)).budget for n in range(36)
