@@ -44,9 +44,10 @@ def test_more_memory_never_gives_a_slower_trial_or_a_worse_set_up(
     for before in less:
         after = next(one for one in more if one.strategy == before.strategy)
         assert after.quality.mean >= before.quality.mean
-        same = (after.precision, after.optimizer) == (before.precision, before.optimizer)
-        if same:
-            assert after.duration.seconds <= SLACK * before.duration.seconds
+        if after.quality.mean == before.quality.mean:
+            # Optimizers with smaller states are taken where they save a third of the time.
+            slack = SLACK if after.optimizer == before.optimizer else 1.5
+            assert after.duration.seconds <= slack * before.duration.seconds
 
 
 @quick
