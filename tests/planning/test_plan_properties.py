@@ -26,21 +26,25 @@ tasks = st.sampled_from(["classification", "instruction", "code", "domain"])
 models = st.sampled_from(["minilm", "smollm2", "7B", "13B", "70B"])
 rows = st.floats(1.3, 6).map(lambda power: round(10**power))
 memory = st.floats(0.5, 2.3).map(lambda power: round(10**power, 1))
+gpu_counts = st.sampled_from([1, 2, 8])
 quick = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
 @quick
-@given(task=tasks, model=models, rows=rows, gib=memory, factor=st.floats(1.01, 2.5))
+@given(
+    task=tasks, model=models, rows=rows, gib=memory, factor=st.floats(1.01, 2.5), gpus=gpu_counts
+)
 def test_more_memory_never_gives_a_slower_trial_or_a_worse_set_up(
-    scene: Any, task: str, model: str, rows: int, gib: float, factor: float
+    scene: Any, task: str, model: str, rows: int, gib: float, factor: float, gpus: int
 ) -> None:
     try:
-        less, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib))
+        less, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib, gpus=gpus))
     except NothingFits:
         return
-    more, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=round(gib * factor, 1)))
+    larger = scene(task, model, rows, gpu_gib=round(gib * factor, 1), gpus=gpus)
+    more, _ = ranked_candidates(BOOK, *larger)
     for before in less:
         after = next(one for one in more if one.strategy == before.strategy)
         assert after.quality.mean >= before.quality.mean
@@ -57,7 +61,7 @@ def test_more_memory_never_gives_a_slower_trial_or_a_worse_set_up(
     rows=rows,
     amount=st.floats(-1.5, 2).map(lambda power: round(10**power, 3)),
     unit=st.sampled_from(["h", "gpuh", "usd"]),
-    gpus=st.sampled_from([1, 2, 8]),
+    gpus=gpu_counts,
 )
 def test_no_plan_exceeds_its_budget(
     scene: Any, task: str, model: str, rows: int, amount: float, unit: str, gpus: int
@@ -73,12 +77,12 @@ def test_no_plan_exceeds_its_budget(
 
 
 @quick
-@given(task=tasks, model=models, rows=rows, gib=memory)
+@given(task=tasks, model=models, rows=rows, gib=memory, gpus=gpu_counts)
 def test_no_default_lies_outside_what_its_strategy_allows(
-    scene: Any, task: str, model: str, rows: int, gib: float
+    scene: Any, task: str, model: str, rows: int, gib: float, gpus: int
 ) -> None:
     try:
-        candidates, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib))
+        candidates, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib, gpus=gpus))
     except NothingFits:
         return
     for candidate in candidates:
@@ -102,13 +106,14 @@ def test_no_default_lies_outside_what_its_strategy_allows(
     fewer=rows,
     factor=st.floats(1.001, 20),
     gib=st.sampled_from([24.0, 80.0]),
+    gpus=gpu_counts,
 )
 def test_more_rows_never_give_fewer_updates(
-    scene: Any, task: str, model: str, fewer: int, factor: float, gib: float
+    scene: Any, task: str, model: str, fewer: int, factor: float, gib: float, gpus: int
 ) -> None:
     updates = []
     for count in (fewer, round(fewer * factor)):
-        spec, facts = scene(task, model, count, gpu_gib=gib)
+        spec, facts = scene(task, model, count, gpu_gib=gib, gpus=gpus)
         base = rated_model(BOOK, spec, facts, facts.models[0])
         batch = int(base.strategies["lora"].parameters[BATCH].default)
         updates.append(epochs_of(spec, facts, base) * facts.data.train_rows / batch)
@@ -118,15 +123,15 @@ def test_more_rows_never_give_fewer_updates(
 @quick
 @given(
     task=tasks, model=st.sampled_from(["smollm2", "7B", "13B"]), rows=rows, gib=memory,
-    length=st.sampled_from([128, 512, 2048]),
+    length=st.sampled_from([128, 512, 2048]), gpus=gpu_counts,
 )  # fmt: skip
 def test_qlora_is_never_faster_than_lora_in_the_same_set_up(
-    scene: Any, task: str, model: str, rows: int, gib: float, length: int
+    scene: Any, task: str, model: str, rows: int, gib: float, length: int, gpus: int
 ) -> None:
     aim, training = {"strategies": ("lora", "qlora")}, {"max_length": length}
     try:
         candidates, _ = ranked_candidates(
-            BOOK, *scene(task, model, rows, gpu_gib=gib, aim=aim, training=training)
+            BOOK, *scene(task, model, rows, gpu_gib=gib, gpus=gpus, aim=aim, training=training)
         )
     except NothingFits:
         return
