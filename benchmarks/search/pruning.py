@@ -100,8 +100,8 @@ def enveloped(tried: Sequence[TrialCosts], known: int, highest: Mapping[int, flo
     return seconds
 
 
-def _loss(one: TrialCosts) -> float:
-    return math.inf if one.final is None else one.final
+def _loss(trial: TrialCosts) -> float:
+    return math.inf if trial.final is None else trial.final
 
 
 def envelope(world: TableWorld) -> dict[int, float]:

@@ -63,7 +63,7 @@ Plays = Callable[[RunFolder, Job], Part]
 class _Worker:
     greeted: int = 0
     part: Part | None = None
-    said: Said_ = None
+    message: Said_ = None
     orders: list[Order] = field(default_factory=list)
     ended: Dies | None = None
 
@@ -126,22 +126,24 @@ class FakePool:
                 name = f"score-{job.name}" if job.kind == "test" else job.name
                 known = self.parts.get(f"{name}/{job.attempt}") or self.parts.get(name)
                 worker.part = (known or does_well)(self.run, job)
-                worker.said = None
+                worker.message = None
             return Dies(0) if isinstance(order, Close | Stop) else None
         answer = worker.orders.pop(0) if worker.orders else None
-        if isinstance(worker.said, RungReport):
+        if isinstance(worker.message, RungReport):
             assert answer is not None, "a rung was not answered at once"
-        if isinstance(answer, Stop) and not isinstance(worker.said, RungReport):
+        if isinstance(answer, Stop) and not isinstance(worker.message, RungReport):
             worker.part, name = None, self.jobs[-1].name
             worker.orders.append(Close())
             return JobEnded(name=name, done=False, end="interrupted", detail="told to stop")
         with contextlib.suppress(StopIteration):
-            worker.said = next(worker.part) if worker.said is None else worker.part.send(answer)
-            if isinstance(worker.said, JobEnded):
+            worker.message = (
+                next(worker.part) if worker.message is None else worker.part.send(answer)
+            )
+            if isinstance(worker.message, JobEnded):
                 worker.part = None
-                if not worker.said.done and worker.said.end != "refused":
-                    worker.ended = Dies(0 if worker.said.end == "interrupted" else 70)
-            return worker.said
+                if not worker.message.done and worker.message.end != "refused":
+                    worker.ended = Dies(0 if worker.message.end == "interrupted" else 70)
+            return worker.message
         raise AssertionError("a part did not end with JobEnded or Dies")
 
     def kill(self, worker: str | None = None) -> None:
