@@ -35,10 +35,6 @@ from sweeper.plans import (
 )
 from sweeper.spec import Spec
 
-_STACK = (
-    "times on CUDA: transformers and PEFT with the attention of the set-up, without torch.compile; "
-    "examples are joined only where the set-up says: without padding"
-)
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
     "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
@@ -304,6 +300,5 @@ def _setup_notes(
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *([_STACK] if hardware.device == "cuda" else []),
         *_half_note(base, hardware, fit_on_device),
     )
