@@ -164,13 +164,17 @@ def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
 
 
 def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
-    """The parameters unchanged, then with the upper ends of memory parameters halved in turn."""
+    """The parameters unchanged, then with the upper ends of memory parameters halved in turn.
+
+    A parameter that is not searched begins at its default.
+    """
     yield parameters
     for name in MEMORY_PARAMETERS:
         old = parameters.get(name)
         if old is None or old.shipped or old.high is None or old.low is None:
             continue
-        narrow, most = old.model_copy(update={"why": old.why + _NARROWED}), old.high
+        narrow = old.model_copy(update={"why": old.why + _NARROWED})
+        most = old.high if old.searched else float(old.default)
         while most > old.low:
             most = max(most // 2, old.low)
             parameters = limited(parameters | {name: narrow}, name, most)
@@ -190,7 +194,9 @@ def limit_widening(
     held = dict(parameters)
     for name in MEMORY_PARAMETERS:
         parameter = held.get(name)
-        if parameter is None or parameter.high is None or parameter.allowed_high is None:
+        if parameter is None or not parameter.searched:
+            continue
+        if parameter.high is None or parameter.allowed_high is None:
             continue
         most = parameter.allowed_high
         while most > parameter.high:

@@ -32,16 +32,24 @@ quick = settings(
 
 @quick
 @given(
-    task=tasks, model=models, rows=rows, gib=memory, factor=st.floats(1.01, 2.5), gpus=gpu_counts
+    task=tasks,
+    model=models,
+    rows=rows,
+    gib=memory,
+    factor=st.floats(1.01, 2.5),
+    gpus=gpu_counts,
+    longest=st.sampled_from([32, 128, 512, 2048]),
 )
 def test_more_memory_never_gives_a_slower_trial_or_a_worse_set_up(
-    scene: Any, task: str, model: str, rows: int, gib: float, factor: float, gpus: int
+    scene: Any, task: str, model: str, rows: int, gib: float, factor: float, gpus: int, longest: int
 ) -> None:
+    lengths = {"mean": longest / 2, "p50": longest // 2, "p90": longest, "p99": longest}
+    facts = {"gpus": gpus, "lengths": {**lengths, "longest": longest}}
     try:
-        less, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib, gpus=gpus))
+        less, _ = ranked_candidates(BOOK, *scene(task, model, rows, gpu_gib=gib, **facts))
     except NothingFits:
         return
-    larger = scene(task, model, rows, gpu_gib=round(gib * factor, 1), gpus=gpus)
+    larger = scene(task, model, rows, gpu_gib=round(gib * factor, 1), **facts)
     more, _ = ranked_candidates(BOOK, *larger)
     for before in less:
         after = next(one for one in more if one.strategy == before.strategy)
