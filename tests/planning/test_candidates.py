@@ -75,7 +75,7 @@ def test_prompts_without_room_in_the_context_are_refused_with_the_reason(scene: 
         ("7B", 5.4, 4_000, 8),
         ("13B", 9.3, 4_000, 8),
         ("7B", 6.0, 600_000, 64),
-        ("7B", 5.5, 4_000, 16),
+        ("7B", 8.0, 4_000, 16),
     ],
 )
 def test_a_rank_narrows_before_a_strategy_is_refused(
@@ -90,7 +90,7 @@ def test_a_rank_narrows_before_a_strategy_is_refused(
         assert (rank, made.allowed_high) == (16, 256)
     declared = {"qlora": {"r": ParameterSpec(choices=(64,))}}
     with pytest.raises(NothingFits):  # what the user declared is not changed
-        make_plan(*scene(**facts | {"gpu_gib": gib - 0.2}, request={"parameters": declared}))
+        make_plan(*scene(**facts | {"gpu_gib": 5.4}, request={"parameters": declared}))
 
 
 @pytest.mark.parametrize("task", ["classification", "instruction", "code", "domain"])
