@@ -32,6 +32,8 @@ from sweeper.jsontext import object_of
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
+# A request on standard input begins with its length, in this many bytes.
+_LENGTH_BYTES = 8
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
 _MAX_LINE_CHARACTERS = 300
@@ -84,9 +86,10 @@ def child_command(function: str, *shown: str) -> list[str]:
     return [sys.executable, "-m", "sweeper.child", function, str(os.getpid()), *shown]
 
 
-def request_line(request: Record) -> bytes:
-    """A request as a line of JSON; in ASCII, as texts may have lone surrogates."""
-    return json.dumps(request.model_dump(mode="json")).encode() + b"\n"
+def request_bytes(request: Record) -> bytes:
+    """A request: its length, then JSON; in ASCII, as texts may have lone surrogates."""
+    text = json.dumps(request.model_dump(mode="json")).encode()
+    return len(text).to_bytes(_LENGTH_BYTES) + text
 
 
 def start_child(
@@ -116,7 +119,7 @@ def start_child(
     )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # the child has ended; its exit status tells why
-        process.stdin.write(request_line(request))
+        process.stdin.write(request_bytes(request))
         process.stdin.flush()
     return process
 
@@ -242,7 +245,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     Args:
         function: ``module:function``. If it raises a ``SweeperError``, that is sent to the parent.
         parent: The process id of the parent; this process ends with it.
-        file: The file with the request; if None, it is the first line of standard input.
+        file: The file with the request; if None, standard input begins with it.
     """
     global _pipe
     die_with(parent)
@@ -254,8 +257,8 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
         with uncollected_imports():
             call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
-        line = _first_line() if file is None else file.read_bytes()
-        result = call(kind.model_validate(object_of(line)))
+        text = file.read_bytes() if file else _read(int.from_bytes(_read(_LENGTH_BYTES)))
+        result = call(kind.model_validate(object_of(text)))
         tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
@@ -278,12 +281,12 @@ def uncollected_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _first_line() -> bytes:
-    # Read byte by byte: bytes after the request are for the function.
-    line = bytearray()  # appending to bytes would copy them
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
-    return bytes(line)
+def _read(count: int) -> bytes:
+    """The next bytes of standard input. Those after the request are left to the function."""
+    chunks = bytearray()  # appending to bytes would copy them
+    while len(chunks) < count and (chunk := os.read(0, count - len(chunks))):
+        chunks += chunk
+    return bytes(chunks)
 
 
 def die_with(parent: int) -> None:
