@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,11 +20,11 @@ from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
 from sweeper.child_process import start_child
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, LaunchRequest, RankFailure
-from sweeper.training.loop.device_memory import Batching
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
@@ -41,14 +41,14 @@ _LAUNCHER_LOG = "launcher.log"
 class RankRequest(Artifact):
     """The trial that the ranks train, and its run.
 
-    ``planned`` is the configuration with the batches of the plan, ``folder`` the folder of all
-    ranks, ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
+    ``setup`` is the config's set-up, or has smaller batches; ``folder`` the folder of all ranks,
+    ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
     """
 
     plan: Plan
     spec: Spec
     config: TrialConfig
-    planned: TrialConfig
+    setup: TrainingSetup
     folder: str
     attempt: str
     run: str | None = None
@@ -92,8 +92,8 @@ class Ranks:
     plan: Plan
     _reported: int = 0
 
-    def train(self, batching: Batching) -> TrialResult:
-        """Train with this batching until all ranks have finished or one has failed.
+    def train(self, setup: TrainingSetup) -> TrialResult:
+        """Train with this set-up until all ranks have finished or one has failed.
 
         Raises:
             Interrupted: The trial was told to stop.
@@ -113,8 +113,8 @@ class Ranks:
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
-            config=job.config.with_setup(**asdict(batching)),
-            planned=job.config,
+            config=job.config,
+            setup=setup,
             folder=str(folder.resolve()),
             attempt=str(job.folder.resolve()),
             run=run,
