@@ -22,7 +22,7 @@ from textwrap import shorten
 from typing import TextIO
 
 from sweeper.artifact import Record
-from sweeper.child_process import start_child, tell_event
+from sweeper.child_process import Child, outcome, start_child, tell_event
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.features import parts
@@ -87,10 +87,10 @@ class Listeners:
     def __init__(self, folder: RunFolder, spec: Spec):
         self._folder = folder
         self._notes: list[str] = []
-        self._processes: dict[WantedListener, subprocess.Popen[bytes]] = {}
+        self._children: dict[WantedListener, Child] = {}
         for listener in wanted_listeners(spec):
             try:
-                self._processes[listener] = _start(listener, folder, spec)
+                self._children[listener] = _start(listener, folder, spec)
             except OSError as error:
                 self._notes.append(f"{listener.name} gets nothing of this run: {error}")
 
@@ -114,8 +114,8 @@ class Listeners:
         """The listeners' messages since the last call. Returns at once."""
         yield from self._notes
         self._notes.clear()
-        for listener, process in self._processes.items():
-            for line in _available_messages(process):
+        for listener, child in self._children.items():
+            for line in _available_messages(child):
                 yield (
                     f"{listener.name} does not answer at the moment ({line}). The sweep continues; "
                     "it gets the rest later"
@@ -131,63 +131,44 @@ class Listeners:
             Messages to the user.
         """
         notes, self._notes = self._notes, []
-        processes, self._processes = self._processes, {}
-        for process in processes.values():
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):  # it is gone
-                process.stdin.write(f"{state}\n".encode())
-                process.stdin.close()
+        children, self._children = self._children, {}
+        for child in children.values():
+            child.send(f"{state}\n".encode())
+            child.end_input()
         began = time.monotonic()
         try:
-            for listener, process in processes.items():
+            for listener, child in children.items():
                 seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, began + seconds - time.monotonic()))
-                if why := _incomplete_reason(process, seconds):
+                status = child.wait(max(0.0, began + seconds - time.monotonic()))
+                if why := _incomplete_reason(child, status, seconds):
                     log = self._folder.listeners / listener.feature / f"{listener.name}.log"
                     notes.append(
                         f"{listener.name} does not have all of this run: {why}. Give the same "
                         f"command again for the rest. Details are in {log}"
                     )
         finally:
-            for process in processes.values():
-                process.kill()
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
+            for child in children.values():
+                child.close()
         return notes
 
 
-def _incomplete_reason(process: subprocess.Popen[bytes], seconds: float) -> str:
+def _incomplete_reason(child: Child, status: int | None, seconds: float) -> str:
     """Why a listener misses a part of a run; empty if it does not."""
-    status = process.poll()
     if status == 0:
         return ""
     if status is None:
         return f"it took longer than {seconds:g} s"
-    return [f"it ended with {status}", *_available_messages(process)][-1]
+    return [f"it {outcome(status)}", *_available_messages(child)][-1]
 
 
-def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
-    process = start_child(
-        _LISTEN_FUNCTION,
-        ListenerRequest(
-            feature=listener.feature, name=listener.name, run=str(folder.path), spec=spec
-        ),
-        stderr=subprocess.DEVNULL,  # it has a log of its own
-        bufsize=0,
-        start_new_session=True,  # Ctrl-C reaches the command alone
-    )
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    return process
+def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> Child:
+    request = ListenerRequest.taken_from(listener, run=str(folder.path), spec=spec)
+    return start_child(_LISTEN_FUNCTION, request, errors=subprocess.DEVNULL)  # it has its own log
 
 
-def _available_messages(process: subprocess.Popen[bytes]) -> list[str]:
-    """The messages that can be read now. A line is short, and written in one piece."""
-    assert process.stdout is not None
-    text = process.stdout.read(65536)
-    return [object_of(line)["event"]["text"] for line in text.splitlines()] if text else []
+def _available_messages(child: Child) -> list[str]:
+    """The messages that can be read now."""
+    return [object_of(line)["event"]["text"] for line in child.lines()]
 
 
 # In the process of a listener

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 
 from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
-from sweeper.child_process import start_child
+from sweeper.child_process import Child, start_child
 from sweeper.errors import UsageError
 from sweeper.facts.record import TrainingSetup
 from sweeper.jsontext import value_of
@@ -35,7 +34,7 @@ RESULT = "rank-result.json"
 POLL_SECONDS = 0.1
 
 TRAINER_LOG = "trainer.log"
-_LAUNCHER_LOG = "launcher.log"
+_LAUNCH, _LAUNCHER_LOG = "sweeper.training.launch:launch", "launcher.log"
 
 
 class RankRequest(Artifact):
@@ -127,22 +126,16 @@ class Ranks:
         finally:
             _end(launcher)
             self._gather_logs(folder)
-        return self._result(folder, launcher.returncode)
+        return self._result(folder, launcher.process.returncode)
 
-    def _start(self, ranks_folder: Path) -> subprocess.Popen[bytes]:
+    def _start(self, ranks_folder: Path) -> Child:
         ranks, folder = self.job.config.setup.gpus, str(ranks_folder.resolve())
-        command = tuple(rank_command(folder))
-        with (ranks_folder / _LAUNCHER_LOG).open("wb") as log:
-            return start_child(
-                "sweeper.training.launch:launch",
-                LaunchRequest(ranks=ranks, folder=folder, command=command),
-                env=_environment(ranks),
-                stderr=log,
-                start_new_session=True,  # so that only the worker gets a Ctrl-C
-            )
+        request = LaunchRequest(ranks=ranks, folder=folder, command=tuple(rank_command(folder)))
+        environment, log = _environment(ranks), ranks_folder / _LAUNCHER_LOG
+        return start_child(_LAUNCH, request, env=environment, errors=log)
 
-    def _watch(self, launcher: subprocess.Popen[bytes], folder: Path) -> None:
-        while launcher.poll() is None:
+    def _watch(self, launcher: Child, folder: Path) -> None:
+        while launcher.process.poll() is None:
             if self.job.context.underway.should_stop():
                 raise Interrupted
             if (progress := folder / PROGRESS).is_file():
@@ -227,18 +220,11 @@ def rank_command(folder: str) -> list[str]:
     return ["-m", "sweeper.child", "--request", request, "sweeper.training.rank:train"]
 
 
-def _end(launcher: subprocess.Popen[bytes]) -> None:
+def _end(launcher: Child) -> None:
     """End all ranks: the launcher ends them, or the kernel after the launcher's death."""
-    if launcher.poll() is None:
-        launcher.terminate()
-    try:
-        launcher.wait(2 * SHUTDOWN_SECONDS)
-    except subprocess.TimeoutExpired:
-        launcher.kill()
-        launcher.wait()
-    for pipe in (launcher.stdin, launcher.stdout):
-        assert pipe is not None
-        pipe.close()
+    launcher.process.terminate()
+    launcher.wait(2 * SHUTDOWN_SECONDS)
+    launcher.close()
 
 
 def _output(folder: Path, rank: int) -> list[Path]:

@@ -245,7 +245,7 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
         "import time; from sweeper.child_process import start_child;"
         "from sweeper.training.launch import LaunchRequest;"
         f"request = LaunchRequest(ranks=2, folder={str(tmp_path)!r}, command=('-c', {code!r}));"
-        "start_child('sweeper.training.launch:launch', request, start_new_session=True);"
+        "start_child('sweeper.training.launch:launch', request);"
         "time.sleep(3000)"
     )
     worker = subprocess.Popen([sys.executable, "-c", start])
