@@ -7,7 +7,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from sweeper import units
 from sweeper.constraints import cost_within
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Running, Status
+from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Status
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
@@ -139,7 +139,6 @@ class RunProgress:
 
     Args:
         phases: Seconds of each phase that this command has already completed.
-        median: ``Search.median``: the median of a candidate's other trials at a rung.
     """
 
     state: RunState
@@ -152,9 +151,8 @@ class RunProgress:
     search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
-    median: Callable[[int, int], float | None] = lambda _number, _rung: None
     optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
-    running: dict[str, Running] = field(default_factory=dict)
+    running: dict[str, Event] = field(default_factory=dict)
     _phase_jobs: int = 0
     _worked: bool = False
     _beat: int = 0
@@ -184,23 +182,13 @@ class RunProgress:
         """Update the running jobs by an event."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
-            whole = {"attempt": event.attempt or 1, "rung": 0, "rungs": event.rungs or 0}
-            fields = event.model_dump(include={"worker", "job", "trial", "strategy", "parameters"})
-            self.running[event.worker] = Running(since=event.at, **whole, **fields)
+            self.running[event.worker] = event
         elif event.kind in _ENDS_OF_WORK:
             self.running.pop(event.worker, None)
-        elif event.worker in self.running and event.kind == "rung":
-            names = {"rung", "rungs", "optimizer_steps", "validation_loss", "objective"}
-            median = None
-            if event.trial is not None and event.rung is not None and not event.job:
-                median = self.median(event.trial, event.rung)
-            fields = event.model_dump(include=names)
-            self._update(event.worker, **fields, median_here=median, doing="")
-        elif event.worker in self.running and event.kind == "progress":
-            self._update(event.worker, doing=event.text, done=event.done, of=event.of)
-
-    def _update(self, worker: str, **fields: object) -> None:
-        self.running[worker] = self.running[worker].model_copy(update=fields)
+        elif event.kind in ("rung", "progress") and event.worker in self.running:
+            news = event.model_dump(exclude_unset=True, exclude={"kind", "at"})
+            update = {"text": "", "done": None, "of": None} | news
+            self.running[event.worker] = self.running[event.worker].model_copy(update=update)
 
     @property
     def waiting(self) -> int:
