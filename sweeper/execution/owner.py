@@ -277,7 +277,7 @@ class Owner:
         self.learn(baseline)
         path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
-            return  # an existing file may also hold test figures
+            return  # scored by an earlier command
         baseline.write(path)
         figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
         name, title = baseline.name, baseline.title
