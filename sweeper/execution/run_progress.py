@@ -7,7 +7,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,46 +55,6 @@ def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
     if result.state == "FAIL" or not result.optimizer_steps or seconds <= 0 or planned <= 0:
         return None
     return Took(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
-
-
-def remaining(
-    budget: Budget,
-    trials: Sequence[Took],
-    *,
-    phase: Phase,
-    trials_left: float,
-    jobs_left: int,
-    jobs: int,
-    workers: int,
-    confirmation_seconds: float,
-) -> Eta | None:
-    """Seconds until the run ends, from the plan and the times of ended trials.
-
-    None before two trials have ended, and after the run. The interval is plus or minus two standard
-    errors of the difference between the mean times of ended and remaining trials, at least 30%.
-
-    Args:
-        trials: Times of the ended trials.
-        trials_left: Trials left in the search; a running trial counts half.
-        jobs_left: Jobs of the phase that are not done.
-        jobs: Jobs that were not done when the phase began.
-        confirmation_seconds: Mean seconds of one training of the finalists.
-    """
-    if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
-        return None
-    searching = phase in ("baselines", "search")
-    left = trials_left if searching else 0.0
-    runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-    runs = runs if searching else jobs_left if phase == "confirmation" else 0
-    searched = [trial.seconds for trial in trials if not trial.default]
-    sample = searched if len(searched) >= MIN_ENDED_TRIALS else [trial.seconds for trial in trials]
-    mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
-    training = (left * mean + runs * confirmation_seconds) / max(1, workers)
-    later = factor * _planned_later(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
-    error = statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
-    middle, spread = training + later, 2 * max(_MIN_ERROR, error)
-    return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
 
 def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
@@ -212,7 +172,7 @@ class RunProgress:
             running=() if ended else tuple(self.running.values()),
             best=self.state.best,
             default=self.state.best_default,
-            eta=None if ended else self._eta(self.waiting + len(self.running) / 2),
+            eta=None if ended else self.eta(self.waiting + len(self.running) / 2),
             outlook=self._outlook,
             updated_at=now(),
             ended_at=now() if ended else "",
@@ -246,7 +206,7 @@ class RunProgress:
 
     def seconds_with_one_more(self) -> float:
         """Most seconds until the run ends after one more trial; 0 while unknown."""
-        eta = self._eta(len(self.running) + 1)
+        eta = self.eta(len(self.running) + 1)
         return 0.0 if eta is None else eta.high
 
     def _seconds(self, *, ended: bool) -> float:
@@ -277,17 +237,36 @@ class RunProgress:
     def _trials(self) -> list[Took]:
         return [trial for trial in self._took.values() if trial is not None]
 
-    def _eta(self, trials_left: float) -> Eta | None:
-        return remaining(
-            self.plan.budget,
-            self._trials,
-            phase=self.phase,
-            trials_left=trials_left,
-            jobs_left=self.jobs - self.jobs_done,
-            jobs=self._phase_jobs,
-            workers=self.workers,
-            confirmation_seconds=self._confirmation_seconds,
+    def eta(self, trials_left: float) -> Eta | None:
+        """Seconds until the run ends, from the plan and the times of ended trials.
+
+        None before two trials have ended, and after the run. The interval is plus or minus two
+        standard errors of the difference between the mean times of ended and remaining trials, at
+        least 30%.
+
+        Args:
+            trials_left: Trials left in the search; a running trial counts half.
+        """
+        budget, trials, phase = self.plan.budget, self._trials, self.phase
+        if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
+            return None
+        searching, jobs_left = phase in ("baselines", "search"), self.jobs - self.jobs_done
+        left = trials_left if searching else 0.0
+        runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
+        runs = runs if searching else jobs_left if phase == "confirmation" else 0
+        searched = [trial.seconds for trial in trials if not trial.default]
+        enough = len(searched) >= MIN_ENDED_TRIALS
+        sample = searched if enough else [trial.seconds for trial in trials]
+        mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
+        training = (left * mean + runs * self._confirmation_seconds) / max(1, self.workers)
+        share = min(1.0, jobs_left / max(self._phase_jobs, 1))
+        later = factor * _planned_later(budget, phase, share)
+        counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
+        error = (
+            statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
         )
+        middle, spread = training + later, 2 * max(_MIN_ERROR, error)
+        return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
     def _seconds_of_best(self) -> float:
         """Mean seconds of the current finalists; 0 without any."""
