@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -174,37 +175,23 @@ def _available_messages(child: Child) -> list[str]:
 # In the process of a listener
 
 
-class _Ending(threading.Thread):
-    """A thread that waits for the end of the run; ``state`` is empty if the command died."""
-
-    def __init__(self, requests: TextIO) -> None:
-        super().__init__(daemon=True)
-        self._requests = requests
-        self.state = ""
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        self.state = self._requests.readline().strip()
-        self.ended.set()
-
-
-def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
+def follow(make: Callable[[], parts.Listener], requests: TextIO) -> int:
     """Let a listener follow a run until its end; returns the exit status.
 
     Args:
         make: Makes the listener; tried again if it fails.
+        requests: Gets a line with the run's last state at its end; ends if the command died.
     """
     listener: parts.Listener | None = None
-    wait, warned = POLL_SECONDS, False
+    wait, warned, last, state = POLL_SECONDS, False, False, ""
     while True:
-        last = ending.ended.is_set()
-        if last and not ending.state:
+        if last and not state:
             return 1
         try:
             if listener is None:
                 listener = make()
             if last:
-                listener.end(ending.state)
+                listener.end(state)
                 return 0
             listener.catch_up()
             wait = POLL_SECONDS
@@ -216,7 +203,8 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
             if last:
                 return 1
             wait = min(2 * wait, MAX_WAIT_SECONDS)
-        ending.ended.wait(wait)
+        last = bool(select.select([requests], [], [], wait)[0])
+        state = requests.readline().strip() if last else ""
 
 
 def _line(error: Exception) -> str:
@@ -262,11 +250,9 @@ def listen(request: ListenerRequest) -> None:
     os.nice(NICENESS)
     run = RunFolder(Path(request.run))
     with _logged_to(run.listeners / request.feature / f"{request.name}.log"):
-        ending = _Ending(sys.stdin)
-        ending.start()
 
         def make() -> parts.Listener:
             return parts.LISTEN.of(request.feature)(request.name, run, request.spec)
 
-        status = follow(make, ending)
+        status = follow(make, sys.stdin)
     os._exit(status)  # a normal exit may wait for a client's threads
