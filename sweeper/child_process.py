@@ -226,8 +226,10 @@ def start_child(
             temporary file if None.
     """
     with contextlib.ExitStack() as opened:
-        file: IO[bytes] | None = None
-        if not isinstance(errors, int):
+        file: IO[bytes] | int
+        if isinstance(errors, int):
+            file = errors
+        else:
             file = errors.open("a+b") if errors else tempfile.TemporaryFile()  # noqa: SIM115 - below
             opened.enter_context(file)
         process = subprocess.Popen(
@@ -235,13 +237,13 @@ def start_child(
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors if file is None else file,
+            stderr=file,
             env=env
             or {**torch_settings(), **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
             start_new_session=True,
         )
         opened.pop_all()
-    child = Child(process, file)
+    child = Child(process, None if isinstance(file, int) else file)
     child.send(request_bytes(request))
     return child
 

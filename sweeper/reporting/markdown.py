@@ -12,13 +12,14 @@ import re
 from sweeper import units
 from sweeper.features.parts import HEADING
 from sweeper.findings import words
-from sweeper.findings.findings import Limitation, TrialRow
+from sweeper.findings.findings import Limitation
 from sweeper.findings.verdict.headline import figure_lines, headline_figures
 from sweeper.findings.verdict.scoreboard import scoreboard
 from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of, sections
 from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
 from sweeper.traits.traits import StrategyOnModel
+from sweeper.trials import Trial
 from sweeper.visible import visible
 
 MAX_LINES = 60
@@ -99,8 +100,8 @@ def model_card(report: Report) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _about(report: Report, row: TrialRow) -> list[str]:
-    data, reproduction = report.plan.data, report.findings.reproduction
+def _about(report: Report, row: Trial) -> list[str]:
+    data, reproduction, result = report.plan.data, report.findings.reproduction, row.result
     models = [
         f"{plain(name)} (revision {plain(revision) if revision else UNKNOWN})"
         for name, revision in reproduction.models.items()
@@ -113,11 +114,11 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         *_base_note(row),
         f"- Fine-tuned with: {plain(words.strategy(row.strategy))} (trial {row.number} of "
         f"{report.findings.run.ended})",
-        f"- Configuration: {plain(parameters_text(row.parameters))}",
+        f"- Configuration: {plain(parameters_text(row.config.parameters))}",
         f"- Task: {report.findings.run.task}",
         f"- Language: {UNKNOWN}",
         f"- License: {UNKNOWN}",
-        f"- Weights: {plain(row.weights) if row.weights else UNKNOWN}",
+        f"- Weights: {plain(result.weights) if result.weights else UNKNOWN}",
         "",
         "## Training data",
         "",
@@ -133,29 +134,32 @@ def _about(report: Report, row: TrialRow) -> list[str]:
         "## Training",
         "",
         f"- Hardware: {plain(reproduction.hardware)}",
-        f"- Time: {units.duration(row.seconds)}, peak memory {units.gib(row.peak_memory_gib)}",
-        f"- Tokens: {row.tokens:,}",
+        f"- Time: {units.duration(row.seconds)}, peak memory {units.gib(result.peak_memory_gib)}",
+        f"- Tokens: {result.tokens:,}",
         f"- Versions: {plain(versions or UNKNOWN)}",
         f"- Energy and emissions: {UNKNOWN}",
         "",
     ]
 
 
-def _base_note(row: TrialRow) -> list[str]:
+def _base_note(row: Trial) -> list[str]:
     """A note on the base that an adapter needs, if this is not the plan's base model."""
     traits = StrategyOnModel.of(row.strategy).traits
-    if row.base is None or (traits is not None and traits.trains_base):
+    base = row.result.base
+    if base is None or (traits is not None and traits.trains_base):
         return []
     return [
-        f"- The weights below are an adapter on {plain(row.base.folder)} in the run folder, which "
+        f"- The weights below are an adapter on {plain(base.folder)} in the run folder, which "
         "was made of the base model before this training. They need this base."
     ]
 
 
-def _results(report: Report, row: TrialRow) -> list[str]:
+def _results(report: Report, row: Trial) -> list[str]:
     findings = report.findings
     lines = ["## Results", "", f"- {plain(findings.verdict.sentence)}"]
     lines += figure_lines(findings, row.number)
     if findings.objective.name != "loss":
-        lines.append(f"- Validation loss: {words.loss(row.validation_loss)} {findings.loss_unit}")
+        lines.append(
+            f"- Validation loss: {words.loss(row.result.validation_loss)} {findings.loss_unit}"
+        )
     return lines + [f"- {plain(sentence)}" for sentence in report.card]
