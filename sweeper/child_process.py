@@ -178,8 +178,10 @@ class Child:
     def kill(self) -> None:
         """End it at once, with its child processes."""
         if self.process.returncode is None:
-            with contextlib.suppress(PermissionError, ProcessLookupError):
+            try:
                 os.killpg(self.process.pid, signal.SIGKILL)
+            except (PermissionError, ProcessLookupError):
+                self.process.kill()
 
     def close(self) -> None:
         """End it at once, and free its resources."""
