@@ -21,6 +21,7 @@ from sweeper.trials import (
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
+RunStatus = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
 
 class SeedScore(Record):
@@ -157,7 +158,7 @@ class RunSummary(Record):
     task: Task
     models: tuple[str, ...]
     device: str = Field(description="that it trains on: cpu or cuda")
-    status: Literal["running", "interrupted", "timeout", "failed", "complete"]
+    status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
     trials_asked: int
     complete: int
@@ -208,7 +209,6 @@ class NextStep(Record):
         "use",
         "more-data",
         "more-trials",
-        "resume",
         "more-finalists",
         "longer-training",
         "another-base",

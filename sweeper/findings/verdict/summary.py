@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Literal
 
 from sweeper.execution.state.status import ENDED
-from sweeper.findings.findings import RunSummary
+from sweeper.findings.findings import RunStatus, RunSummary
 from sweeper.findings.study.reading import RunFiles
 from sweeper.trials import TrialResult
-
-Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
 
 def run_summary(run: RunFiles) -> RunSummary:
@@ -43,7 +40,7 @@ def run_summary(run: RunFiles) -> RunSummary:
     )
 
 
-def status(run: RunFiles) -> Status:
+def status(run: RunFiles) -> RunStatus:
     """The status by ``status.json``; ``complete`` also if the files show it."""
     ended = sum(trial.ended for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
