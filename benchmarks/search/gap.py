@@ -25,6 +25,7 @@ from benchmarks.search.score import DRAWS, Replay, mean
 from benchmarks.search.table import TABLES, Floats
 from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import TableWorld
+from benchmarks.tables import head, line
 from sweeper.plans import Configuration
 from sweeper.search.search import known_starts
 
@@ -105,8 +106,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     methods = chosen.methods.split("/")
     names = [*methods, ORACLE]
-    print(f"| task | {' | '.join(names)} | share of the gap | TPE - ours |")
-    print("|---|" + "---|" * (len(names) + 2))
+    print(head("task", *names, "share of the gap", "TPE - ours"))
     rows: dict[str, Row] = {}
     for task in chosen.tasks.split(","):
         row = budgets_until_good(task, methods, chosen.seeds, chosen.budgets)
@@ -116,7 +116,7 @@ def main() -> None:
         ahead = mean((row[BASELINE] - row[OURS]).tolist())
         cells = [f"{row[name].mean():.1f}" for name in names]
         cells += [shown, f"{ahead.value:.1f} ({ahead.low:.1f} to {ahead.high:.1f})"]
-        print(f"| {task} | {' | '.join(cells)} |", flush=True)
+        print(line(task, *cells), flush=True)
         if wide:
             rows[task] = row
     kept = {task for task in rows if task.removesuffix("-head") in KEPT}

@@ -22,16 +22,18 @@ import argparse
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import optuna
 
 from benchmarks.search.gap import WITHOUT_HEAD
 from benchmarks.search.replay import NO_PRUNER, OURS, answered_by, seeded, task_worlds
-from benchmarks.search.score import Interval, mean
+from benchmarks.search.score import mean
 from benchmarks.search.table import TABLES, Recorded, Table, read
 from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import Realised, TableWorld, rung_losses
+from benchmarks.tables import head, line
 from sweeper.search import pruner
 from sweeper.search.alone import Searched, StopCondition, TrialCosts, search
 from sweeper.search.cost_model.trial_costs import START
@@ -150,27 +152,15 @@ def _true_loss(searched: Searched, shown: Sequence[Realised]) -> float:
     return min(ended)[1]
 
 
-def line(task: str, bills: Sequence[Bill]) -> str:
+def cells(task: str, bills: Sequence[Bill]) -> list[str]:
     """One row of the table."""
-    whole, ours, safe, foresight = (
-        mean([getattr(one, name) for one in bills]).value
-        for name in ("whole", "pruned", "enveloped", "foreseen")
-    )
+    figures = ("whole", "pruned", "enveloped", "foreseen")
+    means = [fmean(getattr(one, name) for one in bills) for name in figures]
+    whole, ours, safe, _ = means
+    saved = f"{(whole - ours) / (whole - safe):.2f}" if whole > safe else "–"
     worse = mean([100 * one.worse for one in bills])
-    return (
-        f"| {task} | {whole:.1f} | {ours:.1f} | {safe:.1f} | {foresight:.1f} "
-        f"| {_share(bills, 'enveloped')} | {_percent(worse)} |"
-    )
-
-
-def _share(bills: Sequence[Bill], oracle: str) -> str:
-    saved = sum(one.whole - one.pruned for one in bills)
-    possible = sum(one.whole - getattr(one, oracle) for one in bills)
-    return f"{saved / possible:.2f}" if possible > 0 else "–"
-
-
-def _percent(worse: Interval) -> str:
-    return f"{worse.value:+.1f} ({worse.low:+.1f} to {worse.high:+.1f})"
+    percent = f"{worse.value:+.1f} ({worse.low:+.1f} to {worse.high:+.1f})"
+    return [task, *(f"{value:.1f}" for value in means), saved, percent]
 
 
 def remaining_gain(without: Collection[str], *, random_head: bool) -> tuple[float, ...]:
@@ -226,8 +216,8 @@ def main() -> None:
         print("other starts", remaining_gain(KEPT, random_head=False))
         return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    print("| task | no pruning | ours | safe envelope | foresight | saved, of the envelope's "
-          "saving | final loss, % above no pruning |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    heads = ("task", "no pruning", "ours", "safe envelope", "foresight")
+    print(head(*heads, "saved, of the envelope's saving", "final loss, % above no pruning"))
     every: list[Bill] = []
     for task in chosen.tasks.split(","):
         if chosen.held_out:
@@ -236,8 +226,8 @@ def main() -> None:
             pruner.REMAINING_GAIN_RANDOM_HEAD = remaining_gain(name, random_head=True)
         bills = [bill(task, seed, chosen.trials) for seed in range(chosen.seeds)]
         every += bills
-        print(line(task, bills), flush=True)
-    print(line("all", every))
+        print(line(*cells(task, bills)), flush=True)
+    print(line(*cells("all", every)))
 
 
 if __name__ == "__main__":
