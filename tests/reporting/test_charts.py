@@ -177,17 +177,18 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
         '<svg xmlns="http://www.w3.org/2000/svg" width="50" height="40" viewBox="0 0 50 40">'
         '<rect width="50" height="40" fill="white"/><g class="mark-symbol role-mark" role="x">'
         '<path aria-label="17" role="graphics-symbol" transform="translate(10.04,20.06)" '
-        'd="M-3,-3h6v6h-6Z" fill="var(--lora)" style="cursor:pointer"/>'
+        'd="M-3,-3h6v6h-6Z" fill="var(--lora)" opacity="1" style="cursor:pointer"/>'
         '<path aria-label="not a trial" d="M0,0L10.123,5.678" stroke="red"/></g>'
-        '<g class="role-axis" aria-label="X-axis"><text>0</text><text></text></g></svg>'
+        '<g class="role-axis" aria-label="X-axis"><text>0</text></g>'
+        '<defs><clipPath id="clip0"/></defs></svg>'
     )
     text = draw.clean_svg(raw, 'a "title"', "<what>")
     assert 'data-trial="17"' in text
     assert 'transform="translate(10,20.1)"' in text
-    assert 'd="M0,0l10.1,5.7"' in text
+    assert 'd="M0,0L10.1,5.7"' in text
     assert "&#34;title&#34;" in text
     assert "&lt;what&gt;" in text
-    for gone in ("style=", "aria-roledescription", "X-axis", "white", "<text></text>"):
+    for gone in ("style=", "aria-roledescription", "X-axis", "clip", "white", 'opacity="1"'):
         assert gone not in text
 
 
