@@ -106,7 +106,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     methods = chosen.methods.split("/")
     names = [*methods, ORACLE]
-    print(head("task", *names, "share of the gap", "TPE - ours"))
+    print(head("task", *names, "share of the gap", "TPE - sweeper"))
     rows: dict[str, Row] = {}
     for task in chosen.tasks.split(","):
         row = budgets_until_good(task, methods, chosen.seeds, chosen.budgets)

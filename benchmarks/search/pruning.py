@@ -9,7 +9,7 @@ it:
 
 - *foresight* knows how each trial ends, and stops whatever will not lead at the first rung that may
   prune;
-- the *safe envelope* stops a trial whose loss at a rung lies above that of every recorded trial of
+- the *safe limit* stops a trial whose loss at a rung lies above that of every recorded trial of
   the task that ended in its best tenth.
 
 With ``--held-out`` the pruner's table of remaining gains is computed without the task at hand.
@@ -55,7 +55,7 @@ class Bill:
         pruned: With our own pruner.
         whole: Without pruning.
         foreseen: Without pruning, charged as foresight would have stopped it.
-        enveloped: The same by the safe envelope.
+        enveloped: The same by the safe limit.
         worse: How far the incumbent's true loss lies above that of the search without pruning, as a
             share. Incumbents are chosen on half A of the validation items.
     """
@@ -216,8 +216,8 @@ def main() -> None:
         print("other starts", remaining_gain(KEPT, random_head=False))
         return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    heads = ("task", "no pruning", "ours", "safe envelope", "foresight")
-    print(head(*heads, "saved, of the envelope's saving", "final loss, % above no pruning"))
+    heads = ("task", "no pruning", "sweeper", "safe limit", "foresight", "share saved")
+    print(head(*heads, "final loss, % above no pruning"))
     every: list[Bill] = []
     for task in chosen.tasks.split(","):
         if chosen.held_out:
