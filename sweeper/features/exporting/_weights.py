@@ -339,33 +339,18 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
         UsageError: The hub refuses, or cannot be reached.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi()
     try:
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model from a sweep")
-    except HfHubHTTPError as error:
-        raise _refusal(error.response.status_code, repo, str(error)) from error
-    except Exception as error:  # including those of the client's network library
+    except Exception as error:  # also those of the client's network library
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UsageError(
             f"the upload failed: {reason[0]}",
-            fix="Check the network and HF_ENDPOINT, and try again: uploaded files are kept.",
-            where=constants.ENDPOINT,
+            why="It needs the network, and a token that may write to this repository.",
+            fix="Check HF_ENDPOINT, set HF_TOKEN or log in with `hf auth login`, and try again: "
+            "uploaded files are kept.",
+            where=f"{constants.ENDPOINT}/{repo}",
         ) from error
     return str(address)
-
-
-def _refusal(status: int, repo: str, text: str) -> UsageError:
-    if status == 401:
-        return UsageError(
-            "the hub does not know who you are",
-            why="Uploading needs a token that may write.",
-            fix="Set HF_TOKEN, or log in with `hf auth login`.",
-        )
-    if status in (403, 404):
-        fix = "Use a token with write access to that owner, or another owner."
-        return UsageError(f"your token may not write to {repo}", fix=fix, where="--repo")
-    why = text.strip().splitlines()[0]
-    return UsageError(f"the hub answered {status}", why=why, fix="Try again.", where=repo)
