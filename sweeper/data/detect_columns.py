@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.formats.preference import refuse_preferences
+from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
@@ -197,8 +198,7 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     user_columns = dict(spec.columns)
     user_format = _user_format(table, task, spec)
     if user_format is None:
-        for row_format in formats().values():
-            row_format.refuse(table, sample)
+        refuse_preferences(table, sample)
     forms = list(_matches(table.columns, sample, user_columns))
     suitable = [
         form
@@ -272,7 +272,7 @@ def _forms_of_other_columns(
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
-    return tuple(row_format for row_format in trainable().values() if task in row_format.tasks)
+    return tuple(row_format for row_format in formats().values() if task in row_format.tasks)
 
 
 def _matches(
@@ -281,7 +281,7 @@ def _matches(
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
     present = {column.lower(): column for column in reversed(columns)}
     unnamed_formats = []
-    for row_format in trainable().values():
+    for row_format in formats().values():
         matches = [
             form
             for shape in row_format.shapes
@@ -351,7 +351,7 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
             problems.append(Problem(what, fix=near, where=table.name))
     by_name = {
         name: row_format
-        for row_format in trainable().values()
+        for row_format in formats().values()
         for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
@@ -360,7 +360,7 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
         problems.append(Problem(what, fix=near, where="data.format"))
     named_roles = {
         row_format: len(row_format.identifying_roles & spec.columns.keys())
-        for row_format in trainable().values()
+        for row_format in formats().values()
     }
     best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
     user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
