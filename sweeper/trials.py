@@ -350,8 +350,8 @@ class AttemptEnd(Artifact):
 class BaselineResult(Artifact):
     """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
 
-    Test figures are None while the test split is sealed. ``item_losses`` has the loss of each
-    validation item in item order, ``item_weights`` the items' weights.
+    All figures are of validation. ``item_losses`` has the loss of each item in item order,
+    ``item_weights`` the items' weights.
     """
 
     name: str
@@ -361,8 +361,6 @@ class BaselineResult(Artifact):
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
-    test_loss: float | None = None
-    test_metrics: dict[str, float] = Field(default_factory=dict)
     seconds: float = 0.0
     note: str = ""
     reference: bool = Field(

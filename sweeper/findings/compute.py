@@ -68,12 +68,7 @@ def findings_of(run: RunFiles) -> Findings:
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
-    """A baseline with its test figures, if the seal was opened, and only finite numbers.
-
-    Losses per item are left out.
-    """
-    scored = [s for s in (run.seal.scores if run.seal else ()) if s.name == baseline.name]
-    score = scored[0] if scored else None
+    """A baseline with finite numbers only, and without the losses of items."""
     return baseline.model_copy(
         update={
             "validation_loss": finite_value(baseline.validation_loss),
@@ -81,8 +76,6 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "metrics": finite(baseline.metrics),
             "item_losses": (),
             "item_weights": (),
-            "test_loss": finite_value(score.test_loss if score else baseline.test_loss),
-            "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
 

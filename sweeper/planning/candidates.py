@@ -35,10 +35,6 @@ from sweeper.plans import (
 )
 from sweeper.spec import Spec
 
-_STACK = (
-    "times on CUDA: transformers and PEFT with the attention of the set-up, without torch.compile; "
-    "examples are joined only where the set-up says: without padding"
-)
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
     "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
@@ -52,8 +48,6 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
-# A range is narrowed if that makes trials faster by more than this factor.
-_NARROWING_SPEEDUP = 1.1
 _NARROWED = " Higher values do not fit this device."
 # Parameters with which memory grows and whose ranges the search may widen.
 MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
@@ -138,18 +132,16 @@ def _fastest(
     for narrower in _narrowed(parameters):
         fit_ = fit(strategy, narrower, model, hardware, spec.training, workload, ends)
         tried.append((narrower, fit_))
-        accumulates = fit_.setup.gradient_accumulation_steps > 1
-        if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
+        setup = fit_.setup
+        saves_memory = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
+        if fit_.fits and not saves_memory and not setup_penalty(setup).mean:
             break
     fitting = [option for option in tried if option[1].fits]
     if not fitting:
         return tried[-1]
     asked = _defaults(parameters)
     usual = [option for option in fitting if _defaults(option[0]) == asked] or fitting
-    best = max(setup_penalty(option[1].setup).mean for option in usual)
-    good = [option for option in usual if setup_penalty(option[1].setup).mean == best]
-    slowest = _NARROWING_SPEEDUP * min(option[1].duration.seconds for option in good)
-    return next(option for option in good if option[1].duration.seconds <= slowest)
+    return min(usual, key=lambda o: (-setup_penalty(o[1].setup).mean, o[1].duration.seconds))
 
 
 def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
@@ -304,6 +296,5 @@ def _setup_notes(
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *([_STACK] if hardware.device == "cuda" else []),
         *_half_note(base, hardware, fit_on_device),
     )

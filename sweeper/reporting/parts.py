@@ -59,14 +59,13 @@ def recommended_trial(report: Report) -> TrialRow | None:
 
 
 def limits_line(findings: Findings) -> str:
-    """The number of limits, and the first or the decisive one; empty without limits."""
+    """The number of limits, and the decisive one if there is one; empty without limits."""
     if not findings.limits:
         return ""
-    line = units.plural(len(findings.limits), "limit applies", "limits apply")
+    line = f"{units.plural(len(findings.limits), 'limit applies', 'limits apply')}."
     if limit := findings.decisive_limit:
-        return f"{line}. This could change the verdict: {limit.text} {limit.action}"
-    among = ", among them" if len(findings.limits) > 1 else ""
-    return f"{line}{among}: {findings.limits[0].text} {findings.limits[0].action}"
+        return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    return line
 
 
 def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:

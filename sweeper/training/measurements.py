@@ -14,6 +14,7 @@ from sweeper.facts.machine.measured import shape_of
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
 from sweeper.memory.setup import step_extra
+from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 from sweeper.units import GIB
 
@@ -97,23 +98,16 @@ def _undisturbed_share(result: TrialResult) -> float:
 
 
 def store_measurement(
-    config: TrialConfig,
-    result: TrialResult,
-    model: ModelFacts,
-    classes: int,
-    rungs: list[RungReport],
-    validation_items: int,
+    config: TrialConfig, result: TrialResult, context: ModelContext, rungs: list[RungReport]
 ) -> None:
-    """Store a trial's measurement. If the cache cannot be written, only log a warning.
-
-    Args:
-        validation_items: Number of items of the validation split.
-    """
+    """Store a trial's measurement. If the cache cannot be written, only log a warning."""
     # The evaluation time includes further measures, whose items have other lengths.
     only_validation = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
-        scored += validation_items  # the best rung's weights are scored again on all
+        # The best rung's weights are scored again on all items.
+        scored += len(context.dataset.splits["validation"])
+    model, classes = context.facts, context.head_classes
     record = measurement(config, result, model, classes, scored if only_validation else 0)
     if record is None:
         return

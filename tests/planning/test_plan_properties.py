@@ -19,8 +19,6 @@ from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Rejected, Remedy
 
 BOOK = rule_book()
-# A range is narrowed only where that makes trials faster by more than a tenth.
-SLACK = 1.101
 
 tasks = st.sampled_from(["classification", "instruction", "code", "domain"])
 models = st.sampled_from(["minilm", "smollm2", "7B", "13B", "70B"])
@@ -28,7 +26,7 @@ rows = st.floats(1.3, 6).map(lambda power: round(10**power))
 memory = st.floats(0.5, 2.3).map(lambda power: round(10**power, 1))
 gpu_counts = st.sampled_from([1, 2, 8])
 quick = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -49,9 +47,7 @@ def test_more_memory_never_gives_a_slower_trial_or_a_worse_set_up(
         after = next(one for one in more if one.strategy == before.strategy)
         assert after.quality.mean >= before.quality.mean
         if after.quality.mean == before.quality.mean:
-            # Optimizers with smaller states are taken where they save a third of the time.
-            slack = SLACK if after.optimizer == before.optimizer else 1.5
-            assert after.duration.seconds <= slack * before.duration.seconds
+            assert after.duration.seconds <= before.duration.seconds
 
 
 @quick

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sweeper.facts.record import HardwareFacts, ModelFacts
@@ -19,6 +20,7 @@ from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_meas
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
+from sweeper.planning.ranking import setup_penalty
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -94,19 +96,21 @@ def fit(
     ]
     smallest: _TriedSetup | None = None
     for shapes in groups:
-        best: tuple[_TriedSetup, Duration] | None = None
+        fitting: list[tuple[float, bool, int, _TriedSetup]] = []
         for setup in chain.from_iterable(map(task.promising, shapes)):
             tried = task.tried(setup)
             if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = tried  # with equal memory, the smaller batch
             if tried.fits:
-                timed = (tried, task.duration(tried))
-                best = timed if best is None or _better(timed, best) else best
-        if best is not None:
+                best = task.with_evaluation(tried)
+                seconds = task.duration(best).seconds
+                fitting.append((seconds, setup.gradient_checkpointing, -setup.micro_batch, best))
+        if fitting:
+            *_, best = min(fitting, key=itemgetter(0, 1, 2))
             alone = (batches[-1].replace(**heavy) for shapes in groups for batches in shapes)
             each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
             least = min(memory.high_gib for memory in each)
-            return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
+            return replace(task.fit_of(best), least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
 
@@ -186,21 +190,6 @@ class _FittingTask(NamedTuple):
         return tried
 
 
-def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Duration]) -> bool:
-    """Whether the first set-up is faster by more than 0.5%, or by a third with another optimizer.
-
-    If times are equal: whether it alone lacks checkpointing, or has the larger micro-batch.
-    """
-    setups = first[0].setup, other[0].setup
-    seconds, others = first[1].seconds, other[1].seconds
-    if setups[0].optimizer != setups[1].optimizer:
-        return seconds < others * 2 / 3
-    if abs(seconds - others) > 0.005 * others:
-        return seconds < others
-    keys = [(not setup.gradient_checkpointing, setup.micro_batch) for setup in setups]
-    return keys[0] > keys[1]
-
-
 # Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
 # T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth, https://unsloth.ai/blog/gemma3).
 _WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
@@ -233,27 +222,28 @@ def _shapes(
     training: TrainingSpec,
     hardware: HardwareFacts,
 ) -> Iterator[tuple[Setup, ...]]:
-    """Groups of set-ups of equal quality in order of preference. In a group, the fastest that fits
-    is chosen.
-
-    An optimizer with smaller states comes before a precision without fp32 master weights, and an
-    optimizer of last resort after everything else.
-    """
+    """Groups of set-ups of equal quality, the best first. In a group, the fastest that fits is
+    chosen; of equally fast ones, that with the first optimizer."""
     asked = training.gradient_checkpointing if strategy.gradient_checkpointing else False
     checkpointing = (False, True) if asked is None else (asked,)
-    smaller = [option.use for option in strategy.smaller_optimizers if not option.last_resort]
-    last = [option.use for option in strategy.smaller_optimizers if option.last_resort]
+    smaller = [option.use for option in strategy.smaller_optimizers]
     kinds = precisions(hardware, training, model.model_type)
-    if not strategy.traits.gradients_through_base and hardware.device == "cpu":
-        kinds = ("fp32",)  # the untrained base is scored in fp32 too
-    groups = [(kind, (base.optimizer, *smaller)) for kind in kinds]
-    groups += [(kind, (optimizer,)) for optimizer in last for kind in kinds]
-    for kind, optimizers in groups:
-        yield tuple(
-            base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
-            for optimizer in optimizers
-            for flag in checkpointing
-        )
+    if hardware.device == "cpu":  # it has no other memory, to which states could be paged
+        smaller = [name for name in smaller if not name.startswith("paged")]
+        if not strategy.traits.gradients_through_base:
+            kinds = ("fp32",)  # the untrained base is scored in fp32 too
+    setups = [
+        base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
+        for kind in kinds
+        for optimizer in (base.optimizer, *smaller)
+        for flag in checkpointing
+    ]
+    for _, group in groupby(sorted(setups, key=_loss_of_quality), key=_loss_of_quality):
+        yield tuple(group)
+
+
+def _loss_of_quality(setup: Setup) -> float:
+    return -setup_penalty(setup).mean
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
+from sweeper.findings.figures import Interval, front_of
 from sweeper.findings.findings import Findings, MeasuredTrials, TrialRow
-from sweeper.findings.front import front_of
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus

@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +28,7 @@ from sweeper.evaluation.objective_values import (
     from_decisions,
     from_generation,
 )
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
@@ -42,7 +43,6 @@ from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpoints import Checkpoint
 from sweeper.training.loop.checkpointing import Saved, open_checkpoint
-from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
@@ -103,7 +103,7 @@ class TrialJob:
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
-        planned: The configuration as planned, if ``config`` has smaller batches.
+        setup: The set-up that is trained: the config's, or with smaller batches.
         plan: Plan by which ranks load models; None if one device trains the trial.
     """
 
@@ -114,12 +114,11 @@ class TrialJob:
     run: Path | None = None
     checkpoint: Path | None = None
     shared_folder: Path | None = None
-    planned: TrialConfig | None = None
     plan: Plan | None = None
     saved: Saved | None = None
     reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
-    batching: Batching = field(init=False)
+    setup: TrainingSetup = field(init=False)
     evaluating: bool = False
     peak_memory_gib: float | None = None
     attention: str | None = None
@@ -132,7 +131,7 @@ class TrialJob:
     _cpu_started: float = field(default_factory=time.thread_time)
 
     def __post_init__(self) -> None:
-        self.batching = Batching.of(self.config.setup)
+        self.setup = self.config.setup
 
     @property
     def context(self) -> ModelContext:
@@ -154,7 +153,7 @@ class TrialJob:
         return Evaluator(
             self.context.task,
             self.context.items("validation"),
-            self.batching.evaluation_batch,
+            self.setup.evaluation_batch,
             self.mixed,
             self.context.underway.steps("scoring validation"),
         )
@@ -165,7 +164,7 @@ class TrialJob:
         The base still counts as made by this trial if it starts again with a smaller micro-batch.
         """
         bases = self.shared.bases
-        prepared = bases.of(self.config, self.batching.micro_batch)
+        prepared = bases.of(self.config, self.setup.micro_batch)
         if prepared is None:
             return self.context.lent_base
         if self.prepared is None or self.prepared.base != prepared.base:
@@ -183,8 +182,8 @@ class TrialJob:
         """Continue from the named checkpoint, if that is possible."""
         if self.checkpoint is None:
             return
-        config, data = self.planned or self.config, self.context.dataset.fingerprint
-        saved = open_checkpoint(self.checkpoint, config, data)
+        data = self.context.dataset.fingerprint
+        saved = open_checkpoint(self.checkpoint, self.config, data)
         if isinstance(saved, str):
             log.warning(
                 "%s is not used (%s); training starts from clean weights",
@@ -206,9 +205,9 @@ class TrialJob:
         return Checkpoint(
             rung=rung,
             optimizer_steps=self.progress.steps,
-            config=self.planned or self.config,
+            config=self.config,
+            setup=self.setup,
             data_fingerprint=self.context.dataset.fingerprint,
-            **asdict(self.batching),
             reports=tuple(self.reports),
             prepared=self.prepared,
         )
@@ -358,8 +357,8 @@ class TrialJob:
             waited_seconds=self._waited(),
             **self.base_fields(),
             peak_memory_gib=self.peak_memory_gib,
-            micro_batch=self.batching.micro_batch,
-            evaluation_batch=self.batching.evaluation_batch,
+            micro_batch=self.setup.micro_batch,
+            evaluation_batch=self.setup.evaluation_batch,
             attention=self.attention,
             padding_free=self.padding_free,
             data_fingerprint=self.context.dataset.fingerprint,

@@ -44,7 +44,7 @@ def test_what_was_found_before_a_library_took_the_process_down_is_kept(
     python(f"{line('torch', needed=True)}; kill -SEGV $$")
     found = doctor.training()
     assert [check.name for check in found] == ["torch", "training libraries"]
-    assert found[1].detail == "the process was ended by SIGSEGV"
+    assert found[1].detail == "the process was killed by SIGSEGV"
     assert not can_train(found)
 
 
@@ -53,7 +53,7 @@ def test_a_process_that_fails_or_hangs_says_so(
 ) -> None:
     python("echo no module >&2; exit 1")
     (failed,) = doctor.training()
-    assert failed.detail == "the process ended with 1: no module"
+    assert failed.detail == "the process ended with status 1: no module"
     monkeypatch.setattr(doctor, "TRAINING_SECONDS", 2.0)
     python(f"{line('torch')}; exec sleep 60")
     slow, cut_off = doctor.training()
