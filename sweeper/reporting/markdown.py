@@ -22,7 +22,6 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.page import banner, finding_of, sections
 from sweeper.reporting.parts import limits_line, mix_lines, parameters_text, recommended_trial
 from sweeper.traits.traits import StrategyOnModel
-from sweeper.trials import Trial
 from sweeper.visible import visible
 
 MAX_LINES = 60
