@@ -23,7 +23,7 @@ from benchmarks import json_lines
 from sweeper.errors import SweeperError
 from sweeper.facts.models import catalogue
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameter_counts import count_parameters
+from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.record import ModelFacts
 from sweeper.features.memory_estimate._dry_run import follow
 from sweeper.memory.estimate import worst_phase
@@ -75,11 +75,8 @@ def models() -> Iterator[tuple[str, PretrainedConfig]]:
 def facts_of(name: str, config: PretrainedConfig) -> ModelFacts:
     """Facts of the model as it was cut."""
     shape = architecture(config.to_dict())
-    fields = {
-        field: getattr(shape, field) for field in ModelFacts.model_fields if hasattr(shape, field)
-    }
-    counted = {"parameters": count_parameters(shape), "parameters_exact": True}
-    return ModelFacts(**{**fields, "id": name, "source": "local", **counted})
+    counted = {"parameters": parameters_of(shape), "parameters_exact": False}
+    return ModelFacts(id=name, source="local", **counted, **dict(shape))
 
 
 def compared(name: str, config: PretrainedConfig, label: str) -> dict[str, Any]:

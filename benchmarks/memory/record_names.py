@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue
-from sweeper.facts.models.architecture import SYNONYMS, Architecture, architecture
-from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.models.architecture import SYNONYMS, architecture
+from sweeper.facts.models.linear_layers import parameters_of
+from sweeper.facts.record import ModelFacts, ModelShape
 
 Config = dict[str, Any]
 
@@ -108,7 +108,7 @@ def _sparse(total: float, active: float) -> tuple[Config, str]:
     moe = shape.moe
     assert moe is not None
     idle = moe.experts - moe.experts_per_token
-    used = count_parameters(shape) - idle * _expert(shape, moe.intermediate_size)
+    used = parameters_of(shape) - idle * _expert(shape, moe.intermediate_size)
     factor = (active / used) ** (1 / 3)
     config |= {
         "hidden_size": max(round(shape.hidden_size * factor / 128), 1) * 128,
@@ -118,13 +118,13 @@ def _sparse(total: float, active: float) -> tuple[Config, str]:
     grown = architecture(config)
     assert grown.moe is not None
     each = _expert(grown, grown.moe.intermediate_size)
-    rest = count_parameters(grown) - grown.moe.experts * each
+    rest = parameters_of(grown) - grown.moe.experts * each
     experts = max(round((total - rest) / each), moe.experts_per_token)
     how = f"{experts} experts of which {moe.experts_per_token} work, like {_SPARSE}"
     return config | {"num_experts": experts}, f"shape estimated from the sizes in the name: {how}"
 
 
-def _expert(shape: Architecture, wide: int) -> int:
+def _expert(shape: ModelShape, wide: int) -> int:
     """Weights of one expert in all layers."""
     return shape.layers * 3 * shape.hidden_size * wide
 
@@ -133,34 +133,13 @@ def facts_from(record: Record, config: Config) -> ModelFacts | None:
     """Facts of a configuration, or None where it does not describe a language model."""
     try:
         shape = architecture(config)
-        counted = count_parameters(shape)
     except (ModelError, ArithmeticError):
         return None
     stated = number_of(record, "n_params", "parameters", "num_parameters")
-    return _facts(record, shape, stated or counted)
-
-
-def _facts(record: Record, shape: Architecture, parameters: int) -> ModelFacts:
     return ModelFacts(
         id=str(record.get("model") or record.get("id") or "unknown"),
         source="catalogue",
-        model_type=shape.model_type,
-        kind=shape.kind,
-        parameters=parameters,
+        parameters=stated or parameters_of(shape),
         parameters_exact=False,
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        attention_heads=shape.attention_heads,
-        key_value_heads=shape.key_value_heads,
-        head_dim=shape.head_dim,
-        intermediate_size=shape.intermediate_size,
-        vocabulary_size=shape.vocabulary_size,
-        context_length=max(shape.context_length, 1),
-        tied_embeddings=shape.tied_embeddings,
-        gated_mlp=shape.gated_mlp,
-        parallel_blocks=shape.parallel_blocks,
-        moe=shape.moe,
-        mla=shape.mla,
-        dtype=shape.dtype,
-        attention_only=shape.attention_only,
+        **dict(shape),
     )

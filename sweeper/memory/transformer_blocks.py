@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sweeper.facts.models.families import Role, family_like
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.tape import Tape, Value
 from sweeper.plans import autocast_dtype
