@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
-from sweeper.facts.models import catalogue
+from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import SYNONYMS, architecture
 from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.record import ModelFacts, ModelShape
@@ -20,11 +20,6 @@ Config = dict[str, Any]
 
 #: Where a record may keep the model's ``config.json``.
 _NESTED = ("config", "model_config", "architecture_config", "hf_config")
-#: Words in a name that do not change the shape: how it was tuned or published.
-_TUNING = re.compile(
-    r"^(hf|instruct|it|pt|base|chat|uncased|cased|bnb|4bit|8bit|unsloth|gptq|awq|bf16|fp16|"
-    r"v0\.\d+|\d{4}|meta)$"
-)
 _MIXTURE = re.compile(r"(\d+)\s*x\s*(\d+(?:\.\d+)?)\s*b\b", re.IGNORECASE)
 _ACTIVE = re.compile(r"(\d+(?:\.\d+)?)\s*b-a(\d+(?:\.\d+)?)\s*b\b", re.IGNORECASE)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([mb])(?![a-z0-9])", re.IGNORECASE)
@@ -38,9 +33,9 @@ def config_in(record: Record) -> Config | None:
         nested = record.get(key)
         if isinstance(nested, Mapping):
             return dict(nested)
-    names = {"hidden_size", "text_config", *SYNONYMS["hidden_size"]}
+    widths = {"hidden_size", "text_config", *SYNONYMS["hidden_size"]}
     layers = {"num_hidden_layers", *SYNONYMS["num_hidden_layers"]}
-    if "text_config" in record or (names & set(record) and layers & set(record)):
+    if "text_config" in record or (widths & set(record) and layers & set(record)):
         return dict(record)
     return None
 
@@ -50,31 +45,10 @@ def named(record: Record) -> tuple[Config, str] | None:
     name = str(record.get("model") or record.get("model_id") or record.get("model_name") or "")
     if not name.strip():
         return None
-    known = catalogue_id(name)
-    if known is not None:
-        entry = catalogue.entries().get(known)
-        assert entry is not None  # its id comes from the catalogue
-        return dict(entry.config), f"shape of {known} from the catalogue"
+    match = names.match(name)
+    if match is not None:
+        return dict(match.entry.config), f"shape of {match.id} from the catalogue"
     return _sized(name)
-
-
-def catalogue_id(name: str) -> str | None:
-    """The catalogue's id of a name, whatever its owner or the words for how it was tuned."""
-    wanted = _words(name)
-    if not wanted:
-        return None
-    ids = catalogue.entries()
-    exact = [known for known in ids if known.lower() == name.lower()]
-    alike = [known for known in ids if _words(known) == wanted]
-    return next(iter(exact + alike), None)
-
-
-def _words(name: str) -> frozenset[str]:
-    last = name.strip().lower().rsplit("/", 1)[-1]
-    parts = [part for part in re.split(r"[-_\s]+", last) if part]
-    kept = [part for part in parts if not _TUNING.match(part)]
-    joined = re.sub(r"(llama|qwen|phi|gemma)[- ]?(\d)", r"\1\2", "-".join(kept))
-    return frozenset(joined.split("-")) - {""}
 
 
 def _sized(name: str) -> tuple[Config, str] | None:
