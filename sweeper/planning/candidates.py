@@ -10,9 +10,10 @@ from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
+from sweeper.memory.states import trainable_parameters
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import MemoryFactors, interval_factor
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
@@ -128,9 +129,9 @@ def _best_ranges(
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
     """The ranges of most worth with their fit, or the narrowest if none fits."""
-    tried, ends, price = [], MemoryFactors.of(facts), spec.aim.points_per_doubling
+    tried = []
     for ranges in _narrowed(parameters):
-        fit_ = fit(strategy, ranges, model, facts.hardware, spec.training, workload, ends, price)
+        fit_ = fit(strategy, ranges, model, spec, facts, workload)
         tried.append((ranges, fit_))
         setup = fit_.setup
         slow = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
@@ -254,7 +255,7 @@ def _candidate(
         duration=fit_on_device.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        trainable_parameters=fit_on_device.trainable,
+        trainable_parameters=trainable_parameters(base.model, setup),
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
         setup_notes=_setup_notes(base, strategy, facts.hardware, fit_on_device),

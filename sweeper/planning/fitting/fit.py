@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import trainable_parameters
 from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
@@ -22,7 +21,7 @@ from sweeper.planning.costs.trial_seconds import Workload, formula_duration
 from sweeper.planning.ranking import setup_penalty, time_cost
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
-from sweeper.spec import Scalar, TrainingSpec
+from sweeper.spec import Scalar, Spec, TrainingSpec
 
 # Text on the margin: a set-up fits if the upper end of its 90% interval does, so that about one
 # prediction in twenty may still be too low.
@@ -50,7 +49,6 @@ class Fit:
     memory: MemoryEstimate
     heaviest: MemoryEstimate
     duration: Duration
-    trainable: int
     fits: bool
     worth: float = 0.0
     least_gib: float = 0.0
@@ -60,21 +58,16 @@ def fit(
     strategy: BookStrategy,
     parameters: Mapping[str, Parameter],
     model: ModelFacts,
-    hardware: HardwareFacts,
-    training: TrainingSpec,
+    spec: Spec,
+    facts: Facts,
     workload: Workload,
-    ends: MemoryFactors,
-    points_per_doubling: float,
 ) -> Fit:
     """The set-up of most worth that fits; if none fits, the smallest one, with ``fits`` False.
 
     Memory is computed for a batch of texts at the cap, time for texts of mean length. Worth does
     not depend on the device's memory, so more memory never gives a set-up of less worth.
-
-    Args:
-        ends: Factors on the interval of memory.
-        points_per_doubling: Points of quality that justify doubling a trial's time.
     """
+    hardware, training = facts.hardware, spec.training
     # Training does not mask the padding of a causal model.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
@@ -93,7 +86,7 @@ def fit(
     heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _FittingTask(heavy, model, hardware, workload, ends)
+    task = _FittingTask(heavy, model, hardware, workload, MemoryFactors.of(facts))
     groups = [
         (effect, [list(_batches(shape, parameters)) for shape in shapes])
         for effect, shapes in _shapes(base, strategy, model, training, hardware)
@@ -110,14 +103,13 @@ def fit(
             if tried.fits:
                 tried = task.with_evaluation(tried)
                 seconds = task.duration(tried).seconds
-                worth = effect - time_cost(seconds, points_per_doubling)
+                worth = effect - time_cost(seconds, spec.aim.points_per_doubling)
                 order = worth, -seconds, not setup.gradient_checkpointing, setup.micro_batch
                 if best is None or order > best[0]:
                     best = order, tried
     if best is not None:
         alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
-        each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
-        least = min(memory.high_gib for memory in each)
+        least = min(task.predicted(setup).high_gib for setup in alone)
         return replace(task.fit_of(best[1]), worth=best[0][0], least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
@@ -140,6 +132,9 @@ class _FittingTask(NamedTuple):
     hardware: HardwareFacts
     workload: Workload
     ends: MemoryFactors
+
+    def predicted(self, setup: Setup) -> MemoryEstimate:
+        return self.ends.widened(estimate(self.model, setup, self.hardware.memory_gib))
 
     def _memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
@@ -182,7 +177,6 @@ class _FittingTask(NamedTuple):
             memory=self._memory(tried.setup),
             heaviest=tried.heaviest,
             duration=self.duration(tried),
-            trainable=trainable_parameters(self.model, tried.setup),
             fits=tried.fits,
         )
 
