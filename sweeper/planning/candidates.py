@@ -19,7 +19,7 @@ from sweeper.planning.declared_parameters import settled_parameters, valid_reaso
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
@@ -59,14 +59,14 @@ class RatedModel(NamedTuple):
 
     model: ModelFacts
     values: Values
-    strategies: RatedStrategies
+    strategies: Mapping[str, RatedStrategy]
     cap: Cap
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
     """Apply the rules to the facts of a base model, and compute its cap."""
     values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
-    return RatedModel(model, values, RatedStrategies(book, values), cap)
+    return RatedModel(model, values, rated_strategies(book, values), cap)
 
 
 def candidate_or_rejected(

@@ -246,8 +246,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     if (declared := declared_epochs(spec)) is not None:
         return declared
     rows = base.cap.items(facts.data.train_rows)
-    for name in sorted(base.strategies, key=lambda name: -base.strategies.quality(name).mean):
-        rated = base.strategies[name]
+    for rated in sorted(base.strategies.values(), key=lambda rated: -rated.quality.mean):
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)
