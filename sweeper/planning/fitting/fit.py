@@ -6,7 +6,7 @@ Of the set-ups that fit, the one with the best quality for its time is chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Fit:
         heaviest: Memory of ``heaviest_setup``.
         fits: Whether ``heaviest_setup`` fits the device.
         worth: The effect of the set-up on quality, minus the cost of its time, in points.
-        least_gib: Memory of the heaviest configuration at micro-batch 1; 0 if nothing fits.
+        least_gib: Memory of the heaviest configuration at micro-batch 1.
     """
 
     setup: Setup
@@ -50,8 +50,8 @@ class Fit:
     heaviest: MemoryEstimate
     duration: Duration
     fits: bool
-    worth: float = 0.0
-    least_gib: float = 0.0
+    worth: float
+    least_gib: float
 
 
 def fit(
@@ -107,12 +107,19 @@ def fit(
                 order = worth, -seconds, not setup.gradient_checkpointing, setup.micro_batch
                 if best is None or order > best[0]:
                     best = order, tried
-    if best is not None:
-        alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
-        least = min(task.predicted(setup).high_gib for setup in alone)
-        return replace(task.fit_of(best[1]), worth=best[0][0], least_gib=least)
-    assert smallest is not None
-    return task.fit_of(smallest)
+    worth, chosen = (best[0][0], best[1]) if best is not None else (0.0, smallest)
+    assert chosen is not None
+    alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
+    return Fit(
+        setup=chosen.setup,
+        heaviest_setup=chosen.heaviest_setup,
+        memory=task.memory(chosen.setup),
+        heaviest=chosen.heaviest,
+        duration=task.duration(chosen),
+        fits=chosen.fits,
+        worth=worth,
+        least_gib=min(task.memory(setup).high_gib for setup in alone),
+    )
 
 
 class _TriedSetup(NamedTuple):
@@ -133,10 +140,7 @@ class _FittingTask(NamedTuple):
     workload: Workload
     ends: MemoryFactors
 
-    def predicted(self, setup: Setup) -> MemoryEstimate:
-        return self.ends.widened(estimate(self.model, setup, self.hardware.memory_gib))
-
-    def _memory(self, setup: Setup) -> MemoryEstimate:
+    def memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
         measured = with_measured_peak(predicted, self.model, setup, self.hardware)
         return self.ends.widened(measured)
@@ -156,7 +160,7 @@ class _FittingTask(NamedTuple):
         if batch < setup.evaluation_batch:
             setup = setup.replace(evaluation_batch=batch)
         heaviest_setup = setup.replace(**self.heavy)
-        heaviest = self._memory(heaviest_setup)
+        heaviest = self.memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
         return _TriedSetup(setup, heaviest_setup, heaviest, fits)
@@ -169,16 +173,6 @@ class _FittingTask(NamedTuple):
         )
         speed = speed_of(self.hardware, typical)
         return formula_duration(self.model, typical, speed, self.workload)
-
-    def fit_of(self, tried: _TriedSetup) -> Fit:
-        return Fit(
-            setup=tried.setup,
-            heaviest_setup=tried.heaviest_setup,
-            memory=self._memory(tried.setup),
-            heaviest=tried.heaviest,
-            duration=self.duration(tried),
-            fits=tried.fits,
-        )
 
     def with_evaluation(self, tried: _TriedSetup) -> _TriedSetup:
         """The same set-up with the largest evaluation batch that still fits."""
