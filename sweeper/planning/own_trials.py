@@ -34,16 +34,17 @@ def checked_own_trials(
     checked: list[Configuration] = []
     for index, trial in enumerate(spec.trials):
         where = spec.places.where(("trials", index))
+        models = sorted({c.model for c in candidates})
+        if trial.model not in (None, *models):
+            fix = near_match(str(trial.model), models)
+            problems.append(Problem(f"model {trial.model!r} is not in this plan", "", fix, where))
+            continue
         candidate = next((c for c in candidates if _names(trial, c)), None)
         if candidate is None:
-            models = sorted({c.model for c in candidates})
             why = next((r.reason for r in rejected if _names(trial, r)), "")
-            fix = "Remove it, or change what rules it out."
-            if trial.model not in (None, *models):
-                fix = near_match(str(trial.model), models)
-            model = f" on {trial.model!r}" if trial.model is not None else ""
+            model = f" on {trial.model}" if trial.model is not None else ""
             what = f"{trial.strategy}{model} does not compete in this plan"
-            problems.append(Problem(what, why, fix, where))
+            problems.append(Problem(what, why, "Remove it, or change what rules it out.", where))
             continue
         declared = book.strategies[trial.strategy].parameters
         wrong: list[Problem] = []
