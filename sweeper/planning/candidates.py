@@ -100,7 +100,9 @@ def candidate_or_rejected(
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
-    if prompt is not None and _min_virtual_tokens(prompt) > room:
+    declared = (prompt.choices or (prompt.high or 0,)) if prompt and prompt.shipped else ()
+    # The most virtual tokens that the user declared must fit, else the fewest.
+    if prompt and max(map(float, declared or (prompt.low or 0,))) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
@@ -211,13 +213,6 @@ def limit_widening(
             most = max(float(int(most) // 2), parameter.high)
         held = limited(held, name, most)
     return held
-
-
-def _min_virtual_tokens(prompt: Parameter) -> float:
-    """The virtual tokens that must fit: the most if the user declared them, else the fewest."""
-    if prompt.shipped:
-        return max(float(value) for value in prompt.choices or (prompt.high or 0,))
-    return prompt.low or 0
 
 
 def _rejected(
