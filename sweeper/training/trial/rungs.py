@@ -49,6 +49,7 @@ class RungWeights:
         return order(loss, violation) <= order(self.subset_loss, self.violation)
 
 
+@dataclass(eq=False)
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
@@ -64,47 +65,38 @@ class RungWatch(TrainerCallback):
         extensions: Sources of further measures, such as forgetting.
     """
 
-    def __init__(
-        self,
-        job: TrialJob,
-        model: nn.Module,
-        rungs_by_step: dict[int, list[int]],
-        steps_per_epoch: int,
-        item_weights: Floats | None = None,
-        extensions: Sequence[Extension] = (),
-    ) -> None:
-        self._job = job
-        self._extensions = extensions
-        self._limits = limits_of(job.context.task.spec)
-        self._item_weights = item_weights
-        self._model = model
-        self._rungs_by_step = rungs_by_step
-        self._steps_per_epoch = steps_per_epoch
-        self._budget = job.config.budget
-        self._evaluator = job.evaluator()
-        self._best: RungWeights | None = None
-        self._last: Evaluation | None = None
-        self._stopping = Stopping.of(
-            job.config.parameters, self._budget.stop_overfitting, job.context.objective
-        )
-        self._stopped: tuple[int, StopReason] | None = None
-        self._last_violation: float | None = None
-        self.pruned_at: int | None = None
-        self.save: Callable[[int], None] | None = None
+    job: TrialJob
+    model: nn.Module
+    rungs_by_step: dict[int, list[int]]
+    steps_per_epoch: int
+    item_weights: Floats | None = None
+    extensions: Sequence[Extension] = ()
+    pruned_at: int | None = None
+    save: Callable[[int], None] | None = None
+    _best: RungWeights | None = None
+    _last: Evaluation | None = None
+    _stopped: tuple[int, StopReason] | None = None
+    _last_violation: float | None = None
+
+    def __post_init__(self) -> None:
+        config, context = self.job.config, self.job.context
+        self._budget, self._evaluator = config.budget, self.job.evaluator()
+        self._limits, overfitting = limits_of(context.task.spec), config.budget.stop_overfitting
+        self._stopping = Stopping.of(config.parameters, overfitting, context.objective)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         # The first step may take minutes: the progress of tokenising must not stay on the screen.
-        self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
+        self.job.context.underway("training", self.job.progress.steps, max(self.rungs_by_step))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        progress = self._job.progress
+        progress = self.job.progress
         progress.step()
-        self._job.context.underway("training", progress.steps, max(self._rungs_by_step))
-        rungs = self._rungs_by_step.get(progress.steps)
+        self.job.context.underway("training", progress.steps, max(self.rungs_by_step))
+        rungs = self.rungs_by_step.get(progress.steps)
         if rungs is None:
             return
         progress.check()
@@ -119,19 +111,19 @@ class RungWatch(TrainerCallback):
             {name: item_measure.measure for name, item_measure in measured.items()}, self._limits
         )
         train_loss = progress.take_train_loss()
-        epochs = progress.steps / self._steps_per_epoch
+        epochs = progress.steps / self.steps_per_epoch
         items = self._keep_best(rungs[-1], evaluation, exceeded_by)
         stop = self._stopping.reason_to_stop(RungScore(items, train_loss, epochs))
         # Ranks differ in their batches, so rank 0 decides for all.
         broken_limit = broken_limit_reason(measured, self._limits)
         stop = gathered(StopReason("limit", broken_limit) if broken_limit else stop)[0]
         reports = [
-            self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
+            self.job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
         if self.save is not None and not (stop or last):
             self.save(rungs[-1])
         for report in reports:
-            if self._job.tell(report) is Decision.PRUNE:
+            if self.job.tell(report) is Decision.PRUNE:
                 self.pruned_at = report.rung
                 control.should_training_stop = True
                 return
@@ -158,28 +150,28 @@ class RungWatch(TrainerCallback):
     def best_weights(self) -> dict[str, Tensor] | None:
         """The weights of the best rung; None if it is the current rung."""
         best = self._best
-        return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
+        return None if best is None or best.rung == self.job.reports[-1].rung else best.weights
 
     def measure(self, *, at_end: bool = False) -> dict[str, ItemMeasure]:
         """The measures of the model as it is now."""
         taken: dict[str, ItemMeasure] = {}
-        for extension in self._extensions:
-            taken |= self._timed(partial(extension.measure, self._model, at_end=at_end))
+        for extension in self.extensions:
+            taken |= self._timed(partial(extension.measure, self.model, at_end=at_end))
         return taken
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model, and count the time as evaluation."""
         count = None if whole else self._budget.rung_items
-        evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
+        evaluation = self._timed(lambda: self._evaluator.evaluate(self.model, count))
         finite(evaluation.loss, "validation loss")
         return evaluation
 
     def _timed(self, evaluate: Callable[[], T]) -> T:
         start = time.perf_counter()
-        self._job.evaluating = True
+        self.job.evaluating = True
         evaluation = evaluate()
-        self._job.evaluating = False
-        self._job.progress.evaluation_seconds += time.perf_counter() - start
+        self.job.evaluating = False
+        self.job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
     def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
@@ -190,7 +182,7 @@ class RungWatch(TrainerCallback):
         if last:
             self._last = evaluation
         if self._best is None or self._best.replaced_by(loss, violation):
-            weights = {} if last else trained_weights(self._model)
+            weights = {} if last else trained_weights(self.model)
             self._best = RungWeights(rung, loss, weights, violation)
         self._last_violation = violation
         return items
@@ -200,12 +192,12 @@ class RungWatch(TrainerCallback):
 
         If the objective is measured at rungs, they are its values, negated if higher is better.
         """
-        if (score := self._job.objective_at_rung(evaluation, count)) is not None:
-            costs = score.costs(self._job.context.objective)
+        if (score := self.job.objective_at_rung(evaluation, count)) is not None:
+            costs = score.costs(self.job.context.objective)
             return ItemLosses(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        if self._item_weights is not None:
-            weights = weights * self._item_weights[: len(weights)]
+        if self.item_weights is not None:
+            weights = weights * self.item_weights[: len(weights)]
         return ItemLosses(losses, weights)
 
     def finish(self) -> Final:
@@ -218,7 +210,7 @@ class RungWatch(TrainerCallback):
         """
         if self._stopped is not None and self._best is not None:
             rung, stop = self._stopped
-            set_weights(self._model, self._best.weights)
+            set_weights(self.model, self._best.weights)
             scored = self._evaluate(whole=True)
             return Final(self._best.rung, scored, stopped_by=stop, stopped_at=rung)
         if self._last is None or self._best is None:
@@ -226,14 +218,14 @@ class RungWatch(TrainerCallback):
         last = Final(self._budget.rungs, self._last)
         if self._best.rung == last.rung:
             return last
-        kept = trained_weights(self._model)
-        set_weights(self._model, self._best.weights)
+        kept = trained_weights(self.model)
+        set_weights(self.model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
         first, second = map(order, means, (self._best.violation, self._last_violation))
         if first < second:
             return earlier
-        set_weights(self._model, kept)
+        set_weights(self.model, kept)
         return last
 
 
