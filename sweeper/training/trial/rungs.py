@@ -34,19 +34,19 @@ _MIN_RUNGS_SINCE_BEST = 2
 
 @dataclass(frozen=True)
 class RungWeights:
-    """A rung, its loss on the validation items that every rung scores, and its weights.
+    """A rung, its cost on the validation items that every rung scores, and its weights.
 
     ``violation`` is how far it exceeded the limits; None if that was not measured.
     """
 
     rung: int
-    subset_loss: float
+    subset_cost: float
     weights: dict[str, Tensor]
     violation: float | None = None
 
-    def replaced_by(self, loss: float, violation: float | None) -> bool:
+    def replaced_by(self, cost: float, violation: float | None) -> bool:
         """Whether a later rung is at least as good."""
-        return order(loss, violation) <= order(self.subset_loss, self.violation)
+        return order(cost, violation) <= order(self.subset_cost, self.violation)
 
 
 @dataclass(eq=False)
@@ -136,7 +136,7 @@ class RungWatch(TrainerCallback):
         best = self._best
         return {
             "best": best
-            and {"rung": best.rung, "subset_loss": best.subset_loss, "violation": best.violation},
+            and {"rung": best.rung, "subset_cost": best.subset_cost, "violation": best.violation},
             "last_excess": self._last_violation,
             "stopping": self._stopping.state(),
         }
@@ -174,31 +174,31 @@ class RungWatch(TrainerCallback):
         self.job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
-        """Keep the weights if they are the best so far, and return the losses that decide it."""
+    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemCosts:
+        """Keep the weights if they are the best so far, and return the costs that decide it."""
         last = rung == self._budget.rungs
         items = self._deciding_items(evaluation, self._budget.rung_items)
-        loss = items.mean
+        cost = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.replaced_by(loss, violation):
+        if self._best is None or self._best.replaced_by(cost, violation):
             weights = {} if last else trained_weights(self.model)
-            self._best = RungWeights(rung, loss, weights, violation)
+            self._best = RungWeights(rung, cost, weights, violation)
         self._last_violation = violation
         return items
 
-    def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """Losses of the first ``count`` items, by which the best weights are chosen.
+    def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemCosts:
+        """Costs of the first ``count`` items, by which the best weights are chosen.
 
-        If the objective is measured at rungs, they are its values, negated if higher is better.
+        They are of the objective if it is measured at rungs, else losses.
         """
         if (score := self.job.objective_at_rung(evaluation, count)) is not None:
             costs = score.costs(self.job.context.objective)
-            return ItemLosses(costs, np.ones_like(costs))
+            return ItemCosts(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
         if self.item_weights is not None:
             weights = weights * self.item_weights[: len(weights)]
-        return ItemLosses(losses, weights)
+        return ItemCosts(losses, weights)
 
     def finish(self) -> Final:
         """Choose the last weights or the best rung's weights, by the whole validation split.
@@ -230,23 +230,23 @@ class RungWatch(TrainerCallback):
 
 
 @dataclass(frozen=True)
-class ItemLosses:
-    """Losses of items at a rung, and the items' weights; both of shape ``(items,)``."""
+class ItemCosts:
+    """Costs of items at a rung, and the items' weights; both of shape ``(items,)``."""
 
-    losses: Floats
+    costs: Floats
     weights: Floats
 
     @property
     def mean(self) -> float:
-        return float(np.average(self.losses, weights=self.weights))
+        return float(np.average(self.costs, weights=self.weights))
 
 
 @dataclass(frozen=True)
 class Rise:
-    """The rise of the loss on the same items between two rungs.
+    """The rise of the cost on the same items between two rungs.
 
     Args:
-        mean: Mean rise, in the unit of the loss.
+        mean: Mean rise, in the unit of the cost.
         low: Lower end of its one-sided 95% interval: above 0, the rise is beyond noise.
     """
 
@@ -254,10 +254,10 @@ class Rise:
     low: float
 
     @classmethod
-    def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
+    def of(cls, now: ItemCosts, before: ItemCosts) -> Rise:
         """The rise, with items of ``now`` paired with the first items of ``before``."""
-        count = len(now.losses)
-        differences: Floats = now.losses - before.losses[:count]
+        count = len(now.costs)
+        differences: Floats = now.costs - before.costs[:count]
         shares = now.weights / now.weights.sum()
         mean = float(np.dot(shares, differences))
         weighted_std = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
@@ -282,21 +282,21 @@ def _low(measured: ItemMeasure) -> float | None:
     """The lower 95% bound of a measure's rise; None if its items are unknown."""
     if not len(measured.values):
         return None
-    before = ItemLosses(measured.base_values, measured.weights)
-    return Rise.of(ItemLosses(measured.values, measured.weights), before).low
+    before = ItemCosts(measured.base_values, measured.weights)
+    return Rise.of(ItemCosts(measured.values, measured.weights), before).low
 
 
 @dataclass(frozen=True)
 class RungScore:
-    """The losses of a trial at a rung.
+    """The costs of a trial at a rung.
 
     Args:
-        items: Losses of the task's validation items.
+        items: Costs of the task's validation items.
         train_loss: Mean training loss since the previous scored rung, if known.
         epochs: Passes over the train split so far.
     """
 
-    items: ItemLosses
+    items: ItemCosts
     train_loss: float | None = None
     epochs: float = 0.0
 
@@ -311,8 +311,8 @@ class Stopping:
             which counts rises in a row.
         overfitting: Whether to stop if rows are seen again, the training loss falls, and the
             validation loss has risen above its best beyond noise.
-        objective: What the losses of items measure: the named objective if it is measured at
-            rungs, else the validation loss.
+        objective: What the costs are of: the named objective if it is measured at rungs, else the
+            validation loss.
     """
 
     patience: int | None = None
@@ -338,7 +338,7 @@ class Stopping:
         if best is None:
             return {"best": None, "waited": self._waited}
         score = {
-            "losses": best.items.losses.tolist(),
+            "costs": best.items.costs.tolist(),
             "weights": best.items.weights.tolist(),
             "train_loss": best.train_loss,
             "epochs": best.epochs,
@@ -348,7 +348,7 @@ class Stopping:
     def restore(self, state: dict[str, Any]) -> None:
         self._waited, best = state["waited"], state["best"]
         if best is not None:
-            items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
+            items = ItemCosts(np.array(best["costs"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
     def reason_to_stop(self, score: RungScore) -> StopReason | None:
