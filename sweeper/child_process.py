@@ -178,8 +178,10 @@ class Child:
     def kill(self) -> None:
         """End it at once, with its child processes."""
         if self.process.returncode is None:
-            with contextlib.suppress(PermissionError, ProcessLookupError):
+            try:
                 os.killpg(self.process.pid, signal.SIGKILL)
+            except (PermissionError, ProcessLookupError):
+                self.process.kill()
 
     def close(self) -> None:
         """End it at once, and free its resources."""
@@ -226,8 +228,10 @@ def start_child(
             temporary file if None.
     """
     with contextlib.ExitStack() as opened:
-        file: IO[bytes] | None = None
-        if not isinstance(errors, int):
+        file: IO[bytes] | int
+        if isinstance(errors, int):
+            file = errors
+        else:
             file = errors.open("a+b") if errors else tempfile.TemporaryFile()  # noqa: SIM115 - below
             opened.enter_context(file)
         process = subprocess.Popen(
@@ -235,13 +239,13 @@ def start_child(
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors if file is None else file,
+            stderr=file,
             env=env
             or {**torch_settings(), **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
             start_new_session=True,
         )
         opened.pop_all()
-    child = Child(process, file)
+    child = Child(process, None if isinstance(file, int) else file)
     child.send(request_bytes(request))
     return child
 

@@ -17,17 +17,17 @@ from sweeper.findings.study.item_scores import (
     written_answers,
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
-from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
+from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes, read_run
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
-from sweeper.findings.study.trial_rows import finite, finite_value, trial_row
+from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.runfolder import RunFolder
-from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
+from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore, Trial
 
 
 def compute(run: RunFolder) -> Findings:
@@ -58,13 +58,23 @@ def findings_of(run: RunFiles) -> Findings:
         tested=tested_models(run),
         notes=encoding_notes(run),
         strategies=strategy_summaries(run),
-        trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
+        trials=tuple(map(_trial, run.trials)),
         measures=measured_trials(run),
         limits=limits(JudgedStudy(run, summary, contest, verdict_)),
         reproduction=reproduction(
             run, verdict_.recommended_trial, complete=summary.status == "complete"
         ),
     )
+
+
+def _trial(files: TrialFiles) -> Trial:
+    """A trial with the rungs that have a finite loss, without the losses of items."""
+    rungs = [
+        rung.model_copy(update={"first_items": None, "train_loss": finite_value(rung.train_loss)})
+        for rung in files.rungs
+        if finite_value(rung.validation_loss) is not None
+    ]
+    return Trial.taken_from(files, rungs=tuple(rungs))
 
 
 def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:

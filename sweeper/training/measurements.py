@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 import torch
 
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.detect_hardware import processor
-from sweeper.facts.machine.measured import shape_of
+from sweeper.facts.machine.measured import measured_now
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
 from sweeper.memory.setup import step_extra
@@ -60,9 +58,9 @@ def measurement(
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
-    return Measured.taken_from(
+    return measured_now(
         setup,
-        shape=shape_of(model),
+        model,
         strategy=config.strategy,
         micro_batch=micro,
         gradient_accumulation_steps=max(1, batch // micro),
@@ -77,8 +75,6 @@ def measurement(
         classes=classes,
         extra=step_extra(parameters),
         threads=None if torch.cuda.is_available() else torch.get_num_threads(),
-        when=datetime.now(UTC).date().isoformat(),
-        versions=versions(),
     )
 
 

@@ -23,7 +23,7 @@ from sweeper.backend import Decision, ProgressReporter, Tell
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
-from sweeper.evaluation.evaluator import Evaluator, autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
     Sampling,
@@ -240,13 +240,7 @@ class TorchBackend:
             return with_answers(score, shared, context.base(), context.mixed, baseline.prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.setup.precision)
-        evaluator = Evaluator(
-            shared.context.task,
-            shared.context.items("test"),
-            config.setup.evaluation_batch,
-            mixed,
-            underway=self._underway.steps("scoring test"),
-        )
+        evaluator = shared.context.evaluator("test", config.setup.evaluation_batch, mixed)
         with trained(shared, folder / WEIGHTS) as model:
             start = time.perf_counter()
             evaluation = evaluator.evaluate(model)

@@ -79,7 +79,8 @@ def test_above_six_hundred_curves_the_best_and_a_sample_of_each_strategy_are_dra
     for number in range(1500):
         row = found.trials[number % 12]
         point = RungReport(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
-        rows.append(row.model_copy(update={"number": number, "rungs": (point,)}))
+        config = row.config.model_copy(update={"number": number})
+        rows.append(row.model_copy(update={"config": config, "rungs": (point,)}))
     best = {s.best_trial for s in found.strategies if s.best_trial is not None}
     shown = curves.drawn_trials(found.model_copy(update={"trials": tuple(rows)}))
     assert len(shown) <= curves.MAX_CURVES

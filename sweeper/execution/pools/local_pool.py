@@ -27,9 +27,6 @@ WORKER = "sweeper.execution.worker.process:work"
 _LOG_LINES = 5
 # bitsandbytes writes this before it ends the process when the GPU's memory runs out.
 _BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
-# A child of a worker may hold the worker's pipe open after the worker has ended, so exit statuses
-# are polled this often, too.
-_STATUS_POLL_SECONDS = 0.2
 
 
 def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) -> Path | None:
@@ -127,7 +124,6 @@ class LocalPool:
     oom_kills: OomKills = field(default_factory=OomKills)
     _children: dict[str, Child] = field(default_factory=dict)
     _ready: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
-    _last_status_poll: float = 0.0
 
     @property
     def size(self) -> int:
@@ -168,14 +164,10 @@ class LocalPool:
             self._children[worker].send(line_of(order))
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
-        readable = self._wait(seconds)
+        self._wait(seconds)
         self.oom_kills.look()
-        clock = time.monotonic()
-        poll_all = clock - self._last_status_poll > _STATUS_POLL_SECONDS
-        self._last_status_poll = clock if poll_all else self._last_status_poll
         for name, child in list(self._children.items()):
-            if not (poll_all or child.closed or child.fileno() in readable):
-                continue
+            # A process of a worker may hold the worker's pipe open after the worker has ended.
             status, was_closed, lines = child.status(), child.closed, child.lines()
             if not was_closed and (child.closed or status is not None):
                 self._ready.unregister(child.fileno())
@@ -186,13 +178,13 @@ class LocalPool:
             if status is not None:
                 yield self._gone(name, child, status)
 
-    def _wait(self, seconds: float) -> set[int]:
+    def _wait(self, seconds: float) -> None:
         if any(child.closed for child in self._children.values()):
             seconds = min(seconds, _EXIT_POLL_SECONDS)  # a worker closed its pipe and is ending
-        if not self._ready.get_map():
+        if self._ready.get_map():
+            self._ready.select(seconds)
+        else:
             time.sleep(seconds)
-            return set()
-        return {key.fd for key, _ in self._ready.select(seconds)}
 
     def _gone(self, name: str, child: Child, status: int) -> WorkerGone:
         child.close()

@@ -336,7 +336,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
             fix=nearest(findings, target.strategies),
             where=f"--to {to}",
         )
-    base = next(trial.base for trial in findings.trials if trial.number == config.number)
+    base = next(trial.result.base for trial in findings.trials if trial.number == config.number)
     if base is not None:
         raise UsageError(
             f"trial {config.number} was trained on a base that was made before it, {base.folder}",

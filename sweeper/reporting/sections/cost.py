@@ -130,7 +130,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
         Cost(
             title=f"peak {memory} (GiB)",
             name="memory",
-            values={t.number: t.peak_memory_gib for t in trials if t.peak_memory_gib},
+            values={t.number: t.result.peak_memory_gib for t in trials if t.result.peak_memory_gib},
             limit=limit,
             limit_label=f"{memory}: {units.gib(limit)}",
         ),

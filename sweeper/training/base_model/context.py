@@ -129,10 +129,13 @@ class ModelContext:
     def base(self) -> nn.Module:
         return self.lent_base.lend(self.base_dtype, self.quantization_config)
 
-    def measure(self, model: nn.Module, split: Split) -> Evaluation:
+    def evaluator(self, split: Split, batch: int, mixed: Half | None) -> Evaluator:
+        """An evaluator that scores a model on a split."""
         steps = self.underway.steps(f"scoring {split}")
-        items, batch = self.items(split), self.evaluation_batch
-        return Evaluator(self.task, items, batch, self.mixed, underway=steps).evaluate(model)
+        return Evaluator(self.task, self.items(split), batch, mixed, steps)
+
+    def measure(self, model: nn.Module, split: Split) -> Evaluation:
+        return self.evaluator(split, self.evaluation_batch, self.mixed).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""

@@ -287,16 +287,8 @@ def _trainer(
     task = job.context.task.for_training(config.parameters)
     item_weights = task.training_weights(job.context.items("validation").examples)
     watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
-    settings = arguments(
-        output,
-        steps=steps,
-        micro_batch=setup.micro_batch,
-        accumulation=setup.gradient_accumulation_steps,
-        parameters=config.parameters,
-        optimizer=setup.optimizer,
-        seed=config.seed,
-        device=job.context.device,
-    )
+    device, seed = job.context.device, config.seed
+    settings = arguments(output, setup, config.parameters, steps, seed, device)
     job.padding_free = _is_padding_free(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
     job.attention = next(bases).config._attn_implementation

@@ -150,13 +150,7 @@ class TrialJob:
 
     def evaluator(self) -> Evaluator:
         """An evaluator that scores this trial's model on validation."""
-        return Evaluator(
-            self.context.task,
-            self.context.items("validation"),
-            self.setup.evaluation_batch,
-            self.mixed,
-            self.context.underway.steps("scoring validation"),
-        )
+        return self.context.evaluator("validation", self.setup.evaluation_batch, self.mixed)
 
     def prepare_base(self) -> LentBase:
         """The cache that lends this trial's base, which a feature makes now if necessary.
@@ -221,21 +215,16 @@ class TrialJob:
         measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
         """The report of a rung, with the tokens of all ranks. All ranks must call it together."""
-        progress = self.progress
         report = RungReport(
-            number=self.config.number,
-            attempt=self.config.attempt,
+            **self._work(),
             rung=rung,
             validation_loss=evaluation.loss,
             objective=score.value if (score := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first_items(evaluation),
             train_loss=train_loss,
-            optimizer_steps=progress.steps,
             epochs=epochs,
-            tokens=sum(gathered(progress.tokens)),
-            training_seconds=progress.training_seconds,
-            evaluation_seconds=progress.evaluation_seconds,
+            tokens=sum(gathered(self.progress.tokens)),
             metrics=evaluation.metrics,
             measures={
                 name: item_measure.measure for name, item_measure in (measured or {}).items()
@@ -338,20 +327,16 @@ class TrialJob:
 
     def _result(self, state: State, **fields: Any) -> TrialResult:
         progress, config = self.progress, self.config
-        training, evaluation = progress.training_seconds, progress.evaluation_seconds
         prepared = self.prepared.seconds if self.prepared else 0.0
-        features = sum(self.feature_seconds.values())
-        spent = training + evaluation + prepared + features - progress.interrupted
+        features, work = sum(self.feature_seconds.values()), self._work()
+        spent = work["training_seconds"] + work["evaluation_seconds"] + prepared + features
+        spent -= progress.interrupted
         return TrialResult(
-            number=config.number,
-            attempt=config.attempt,
+            **work,
             seed=config.seed,
             state=state,
-            optimizer_steps=progress.steps,
             tokens=progress.tokens,
             seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
-            training_seconds=training,
-            evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             feature_seconds=self.feature_seconds,
             waited_seconds=self._waited(),
@@ -366,6 +351,17 @@ class TrialJob:
             versions=versions(),
             **fields,
         )
+
+    def _work(self) -> dict[str, Any]:
+        """The fields of a report and of a result about the trial and its work so far."""
+        config, progress = self.config, self.progress
+        return {
+            "number": config.number,
+            "attempt": config.attempt,
+            "optimizer_steps": progress.steps,
+            "training_seconds": progress.training_seconds,
+            "evaluation_seconds": progress.evaluation_seconds,
+        }
 
     def _waited(self) -> float:
         """Seconds since the start in which this thread waited for a CPU core.
@@ -385,10 +381,8 @@ class TrialJob:
         # A path is private. Weights with a local base have its name and state.
         name = self.context.folder.name if facts.source == "local" else facts.id
         local = facts.source == "local" and not whole and base is None
-        return TrainedRecord(
-            task=self.config.task,
-            strategy=self.config.strategy,
-            parameters=dict(self.config.parameters),
+        return TrainedRecord.taken_from(
+            self.config,
             base_model=name,
             base_revision=facts.revision,
             base_dtype=str(dtype).removeprefix("torch."),
