@@ -45,6 +45,8 @@ METHODS = {
     ),
     "engineer": Method("benchmarks.search.engineer:Engineer", NO_PRUNER),
     "GP by strategy": Method("benchmarks.search.by_strategy:GaussianProcess", OURS),
+    "SMAC by strategy": Method("benchmarks.search.by_strategy:Smac", OURS),
+    "HEBO by strategy": Method("benchmarks.search.by_strategy:Hebo", OURS),
     "race": RACE,  # no sampler
 }
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_cost, layer_costs, loss_by_rows
+from sweeper.memory.layers import embedding_kept, head_peak, layer_costs, loss_by_rows
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
@@ -52,8 +52,9 @@ class StepPhase(NamedTuple):
 def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     """The peak of each phase of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
-    peaks = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
-    peaks.append(step.optimizer())
+    peaks = [step.loss(), step.backward_start(), step.backward_end(), step.optimizer()]
+    if not setup.traits.gradients_through_base:
+        peaks.append(step.features())
     if setup.evaluation_batch:
         peaks.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
     return tuple(peaks)
@@ -67,7 +68,6 @@ class _Step:
         self.gradients = self.trainable * setup.trained_bytes
         self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
         self.layers = layer_costs(model, setup)
-        self.head = head_cost(model, setup)
         self.held = self._held()
         self.before_gradients = self._before_gradients()
 
@@ -135,23 +135,15 @@ class _Step:
             return 0.0
         return float(largest_linear(self.model) * self.setup.compute_bytes)
 
-    def forward(self) -> StepPhase:
-        parts = dict(self.before_gradients)
-        last = self.layers[-1]
-        kept = last.entry if self.setup.gradient_checkpointing else last.kept
-        if not self.setup.traits.gradients_through_base:
-            # A head on frozen features: they are computed once, without gradients.
-            once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
-            return self.phase("forward pass", parts | evaluation_parts(self.model, once))
-        # BERT's model code holds the embeddings until its encoder is done.
-        embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
-        parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
+    def features(self) -> StepPhase:
+        """The forward pass of a head on frozen features: computed once, without gradients."""
+        once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
+        parts = self.before_gradients | evaluation_parts(self.model, once)
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
         parts = dict(self.before_gradients)
-        worst = max(self.head.forward, self.head.backward)
-        parts["logits and loss"] = self.setup.tokens * worst
+        parts["logits and loss"] = self.setup.tokens * head_peak(self.model, self.setup)
         if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
@@ -171,9 +163,7 @@ class _Step:
         parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
-            # with checkpointing, the layer's forward is recomputed first
-            worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
-            extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
+            extra = last.peak - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
         return self.phase("start of the backward pass", parts)
 
@@ -183,8 +173,7 @@ class _Step:
         parts["gradients"] = self._remaining_gradients(self.gradients)
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first.entry
-            worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
-            parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+            parts["backward of one layer"] = setup.tokens * first.peak + self._dequantized()
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0

@@ -11,7 +11,7 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
-Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_cost``
+Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_peak``
 
 #: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``states``.
 OPTIMIZERS = (

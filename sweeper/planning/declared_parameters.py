@@ -13,6 +13,12 @@ from types import MappingProxyType
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
+from sweeper.facts.models.linear_layers import (
+    layer_names_of,
+    missing_targets,
+    names_known,
+    savable_modules,
+)
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.hyperparameters import (
@@ -26,12 +32,6 @@ from sweeper.hyperparameters import (
     is_number,
     is_pattern,
     near_parameter,
-)
-from sweeper.memory.linear_layers import (
-    layer_names_of,
-    missing_targets,
-    names_known,
-    savable_modules,
 )
 from sweeper.planning.budget.trial_budget import with_epochs
 from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy, prior_of

@@ -542,30 +542,25 @@ _OPTIMIZERS = (
     "adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
     "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd", "lion_32bit", "lion_8bit",
 )  # fmt: skip
-# Checks at the first use of a device, which decide how trials train.
-QUICK: dict[str, Check] = {
+_PRECISIONS: tuple[Precision, ...] = ("bf16-mixed", "fp16-mixed", "bf16-pure")
+CHECKS: dict[str, Check] = {
     "device": device,
-    **{name: partial(precision, name=name) for name in ("bf16-mixed", "fp16-mixed")},
+    **{name: partial(precision, name=name) for name in _PRECISIONS},
     "joined rows": partial(packed_rows, attention=BY_TEXT),
     **{
         name: partial(packed_rows, attention=name)
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
-    "fused kernels": fused_kernels,
-}
-CHECKS: dict[str, Check] = {
-    **QUICK,
-    "bf16-pure": partial(precision, name="bf16-pure"),
     "merge and reload": merging,
     **{f"optimizer {name}": partial(optimizer, name=name) for name in _OPTIMIZERS},
     **{f"step {name}": partial(training_step, strategy=name) for name in ("lora", "qlora", "full")},
     "out of memory": out_of_memory,
     "two ranks": ranks,
     "killed worker": sweep,
+    # Last, since it changes rotary positions for all later checks of its process.
+    "fused kernels": fused_kernels,
 }
-# Last, since it changes rotary positions for all later checks of its process.
-CHECKS["fused kernels"] = CHECKS.pop("fused kernels")
 
 
 def result(name: str, bench: Bench) -> Result:
@@ -589,9 +584,8 @@ def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks without a result. A failed one may break a GPU, so it ends the process."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
-    names = [name for name in (QUICK if request.quick else CHECKS) if name not in request.done]
-    for name in names:
-        if request.only and name not in request.only:
+    for name in CHECKS:
+        if name in request.done or (request.only and name not in request.only):
             continue
         tell_event(**{BEGUN: name})
         checked = result(name, bench)

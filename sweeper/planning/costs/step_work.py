@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, replace
 
+from sweeper.facts.models.linear_layers import expert_parameters, linears, targeted
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.layers import layer_costs
-from sweeper.memory.linear_layers import expert_parameters, linears, targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import (
     base_weights,

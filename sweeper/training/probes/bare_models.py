@@ -12,10 +12,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue, names
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.plans import frozen_dtype
 from sweeper.strategies.loading import class_options
