@@ -70,11 +70,6 @@ class Sweep:
         assert regret is not None
         return regret
 
-    def outside(self, rate: float) -> bool:
-        """Whether a rate was not swept."""
-        rates = [swept for swept, _ in self.curve.points]
-        return not rates[0] * 0.999 <= rate <= rates[-1] * 1.001
-
 
 def all_sweeps(quality: Sequence[Record]) -> list[Sweep]:
     """The sweeps of every source."""

@@ -36,6 +36,7 @@ from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
@@ -51,7 +52,7 @@ from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.lent_base import load_base
-from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
+from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
 from sweeper.training.probes.training_step import optimizer_of, probe, stay_within_memory
 from sweeper.trials import TrialResult
@@ -422,16 +423,14 @@ def out_of_memory(bench: Bench) -> Figures:
     too_many_bytes = 2 * int(training_device().total_gib * GIB)
     micro_batches: list[int] = []
 
-    def attempt(batching: Batching) -> float:
-        micro_batches.append(batching.micro_batch)
-        if batching.micro_batch > 1:
-            torch.empty(
-                batching.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device
-            )
+    def attempt(setup: TrainingSetup) -> float:
+        micro_batches.append(setup.micro_batch)
+        if setup.micro_batch > 1:
+            torch.empty(setup.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device)
         kind = half_precision(bench.device)
         return loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows(1)), kind)[0]
 
-    loss = in_batches_that_fit(Batching(4, 1, 1), attempt, lambda: False)
+    loss = in_batches_that_fit(TrainingSetup(micro_batch=4), attempt, lambda: False)
     if micro_batches != [4, 2, 1]:
         raise Failed(f"micro-batches of {micro_batches} were tried")
     return {"attempts": len(micro_batches), "loss": loss}

@@ -44,7 +44,7 @@ LONG_SECONDS = 24 * 3600.0
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
 # project.
 MIN_PART_ROWS = 20_000
-# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks.search.part).
+# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks/findings.md).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."

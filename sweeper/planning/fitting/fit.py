@@ -1,6 +1,6 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision.
 
-Of the set-ups that fit, the fastest is chosen.
+Of the set-ups that fit, the one with the best quality for its time is chosen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_meas
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
+from sweeper.planning.ranking import setup_penalty, time_cost
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
 from sweeper.spec import Scalar, TrainingSpec
@@ -40,6 +41,7 @@ class Fit:
         memory: Memory of the defaults.
         heaviest: Memory of ``heaviest_setup``.
         fits: Whether ``heaviest_setup`` fits the device.
+        worth: The effect of the set-up on quality, minus the cost of its time, in points.
         least_gib: Memory of the heaviest configuration at micro-batch 1; 0 if nothing fits.
     """
 
@@ -50,6 +52,7 @@ class Fit:
     duration: Duration
     trainable: int
     fits: bool
+    worth: float = 0.0
     least_gib: float = 0.0
 
 
@@ -61,13 +64,16 @@ def fit(
     training: TrainingSpec,
     workload: Workload,
     ends: MemoryFactors,
+    points_per_doubling: float,
 ) -> Fit:
-    """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
+    """The set-up of most worth that fits; if none fits, the smallest one, with ``fits`` False.
 
-    Memory is computed for a batch of texts at the cap, time for texts of mean length.
+    Memory is computed for a batch of texts at the cap, time for texts of mean length. Worth does
+    not depend on the device's memory, so more memory never gives a set-up of less worth.
 
     Args:
         ends: Factors on the interval of memory.
+        points_per_doubling: Points of quality that justify doubling a trial's time.
     """
     # Training does not mask the padding of a causal model.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
@@ -89,24 +95,30 @@ def fit(
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
     task = _FittingTask(heavy, model, hardware, workload, ends)
     groups = [
-        [list(_batches(shape, parameters)) for shape in shapes]
-        for shapes in _shapes(base, strategy, model, training, hardware)
+        (effect, [list(_batches(shape, parameters)) for shape in shapes])
+        for effect, shapes in _shapes(base, strategy, model, training, hardware)
     ]
     smallest: _TriedSetup | None = None
-    for shapes in groups:
-        best: tuple[_TriedSetup, Duration] | None = None
+    best: tuple[tuple[float, float, bool, int], _TriedSetup] | None = None
+    for effect, shapes in groups:
+        if best is not None and effect <= best[0][0]:
+            break
         for setup in chain.from_iterable(map(task.promising, shapes)):
             tried = task.tried(setup)
             if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = tried  # with equal memory, the smaller batch
             if tried.fits:
-                timed = (tried, task.duration(tried))
-                best = timed if best is None or _better(timed, best) else best
-        if best is not None:
-            alone = (batches[-1].replace(**heavy) for shapes in groups for batches in shapes)
-            each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
-            least = min(memory.high_gib for memory in each)
-            return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
+                tried = task.with_evaluation(tried)
+                seconds = task.duration(tried).seconds
+                worth = effect - time_cost(seconds, points_per_doubling)
+                order = worth, -seconds, not setup.gradient_checkpointing, setup.micro_batch
+                if best is None or order > best[0]:
+                    best = order, tried
+    if best is not None:
+        alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
+        each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
+        least = min(memory.high_gib for memory in each)
+        return replace(task.fit_of(best[1]), worth=best[0][0], least_gib=least)
     assert smallest is not None
     return task.fit_of(smallest)
 
@@ -186,21 +198,6 @@ class _FittingTask(NamedTuple):
         return tried
 
 
-def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Duration]) -> bool:
-    """Whether the first set-up is faster by more than 0.5%, or by a third with another optimizer.
-
-    If times are equal: whether it alone lacks checkpointing, or has the larger micro-batch.
-    """
-    setups = first[0].setup, other[0].setup
-    seconds, others = first[1].seconds, other[1].seconds
-    if setups[0].optimizer != setups[1].optimizer:
-        return seconds < others * 2 / 3
-    if abs(seconds - others) > 0.005 * others:
-        return seconds < others
-    keys = [(not setup.gradient_checkpointing, setup.micro_batch) for setup in setups]
-    return keys[0] > keys[1]
-
-
 # Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
 # T5, and its clamp in modeling_t5.py), Gemma 2 and 3 (Unsloth, https://unsloth.ai/blog/gemma3).
 _WIDE_ACTIVATIONS = ("t5", "mt5", "gemma2", "gemma3")
@@ -232,28 +229,27 @@ def _shapes(
     model: ModelFacts,
     training: TrainingSpec,
     hardware: HardwareFacts,
-) -> Iterator[tuple[Setup, ...]]:
-    """Groups of set-ups of equal quality in order of preference. In a group, the fastest that fits
-    is chosen.
-
-    An optimizer with smaller states comes before a precision without fp32 master weights, and an
-    optimizer of last resort after everything else.
-    """
+) -> Iterator[tuple[float, list[Setup]]]:
+    """The set-ups by their effect on quality in points, the best first; of equally good and fast
+    ones, that with the first optimizer is chosen."""
     asked = training.gradient_checkpointing if strategy.gradient_checkpointing else False
     checkpointing = (False, True) if asked is None else (asked,)
-    smaller = [option.use for option in strategy.smaller_optimizers if not option.last_resort]
-    last = [option.use for option in strategy.smaller_optimizers if option.last_resort]
+    smaller = [option.use for option in strategy.smaller_optimizers]
     kinds = precisions(hardware, training, model.model_type)
-    if not strategy.traits.gradients_through_base and hardware.device == "cpu":
-        kinds = ("fp32",)  # the untrained base is scored in fp32 too
-    groups = [(kind, (base.optimizer, *smaller)) for kind in kinds]
-    groups += [(kind, (optimizer,)) for optimizer in last for kind in kinds]
-    for kind, optimizers in groups:
-        yield tuple(
-            base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
-            for optimizer in optimizers
-            for flag in checkpointing
-        )
+    if hardware.device == "cpu":  # it has no other memory, to which states could be paged
+        smaller = [name for name in smaller if not name.startswith("paged")]
+        if not strategy.traits.gradients_through_base:
+            kinds = ("fp32",)  # the untrained base is scored in fp32 too
+    setups = [
+        base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
+        for kind in kinds
+        for optimizer in (base.optimizer, *smaller)
+        for flag in checkpointing
+    ]
+    by_effect: dict[float, list[Setup]] = {}
+    for setup in setups:
+        by_effect.setdefault(setup_penalty(setup).mean, []).append(setup)
+    yield from sorted(by_effect.items(), reverse=True)
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:

@@ -26,7 +26,7 @@ from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, Limitation, TrialRow
+from sweeper.findings.findings import Findings, Limitation
 from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
@@ -55,6 +55,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 # A value within this share of the range from a bound is at its edge.
 EDGE_SHARE = 0.1
@@ -416,7 +417,7 @@ def _figure(
     """The panels of one strategy, all with the same vertical scale."""
     chosen = _key_parameters(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
-    values = [t.objective for t in trials if t.objective is not None]
+    values = [t.value for t in trials if t.value is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     drawings = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
     of_strategy = [p for p in parameters if p.strategy == strategy]
@@ -516,8 +517,8 @@ def parameter_panel(
         t
         for t in findings.trials
         if t.strategy == finding.strategy
-        and t.objective is not None
-        and finding.parameter in t.parameters
+        and t.value is not None
+        and finding.parameter in t.config.parameters
     ]
     if not trials or not finding.varied:
         return None
@@ -559,9 +560,10 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
     return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, largest)
 
 
-def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
+def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
-    values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
+    parameters, name = [t.config.parameters for t in trials], finding.parameter
+    values = {each[name] for each in parameters if name in each}
     number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     integers = all(isinstance(v, int) for v in values)
     return not number or (integers and len(values) <= 12)
@@ -580,15 +582,15 @@ def _title(finding: ParameterFinding) -> str:
     return f"{finding.parameter} ({finding.unit})" if finding.unit else finding.parameter
 
 
-def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
+def _mark(trial: Trial, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     best = trial.number == finding.best_trial
-    return draw.row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
+    return draw.row_of(trial.strategy, trial.number, x=x, y=trial.value, best=best)
 
 
 def _scatter(
-    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
-    rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
+    rows = [_mark(t, finding, float(t.config.parameters[finding.parameter])) for t in trials]
     x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
     numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
     x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
@@ -606,12 +608,12 @@ def _scatter(
 
 
 def _strip(
-    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     """One column for each value, with its median. Users' texts are in the data, not in the spec."""
-    values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
+    values = sorted({t.config.parameters[finding.parameter] for t in trials}, key=_strip_order)
     columns = {value: index for index, value in enumerate(values)}
-    rows = [_mark(t, finding, columns[t.parameters[finding.parameter]]) for t in trials]
+    rows = [_mark(t, finding, columns[t.config.parameters[finding.parameter]]) for t in trials]
     x = alt.X(
         "x:Q",
         scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Strategy
@@ -44,12 +45,9 @@ SOURCE_KEY = "origin"
 
 def arguments(
     folder: Path,
-    *,
-    steps: int,
-    micro_batch: int,
-    accumulation: int,
+    setup: TrainingSetup,
     parameters: Mapping[str, Scalar],
-    optimizer: str,
+    steps: int,
     seed: int,
     device: torch.device,
 ) -> TrainingArguments:
@@ -62,21 +60,19 @@ def arguments(
     ``forward`` is not wrapped and the base can be given back unchanged.
 
     Args:
-        micro_batch: Rows of a micro-batch on each device.
-        accumulation: Micro-batches in a step.
         parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=setup.micro_batch,
+        gradient_accumulation_steps=setup.gradient_accumulation_steps,
         max_grad_norm=float(parameters.get("max_grad_norm", MAX_GRAD_NORM)),
         lr_scheduler_type=plan.kind,
         lr_scheduler_kwargs=plan.options,
         warmup_steps=plan.warmup_steps,
-        optim=optimizer,
+        optim=setup.optimizer,
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",

@@ -44,7 +44,7 @@ def test_what_was_found_before_a_library_took_the_process_down_is_kept(
     python(f"{line('device')}; kill -SEGV $$")
     *_, device, process = found = list(doctor.training())
     assert (device.name, device.state) == ("device", "works")
-    assert (process.name, process.detail) == ("process", "the process was ended by SIGSEGV")
+    assert (process.name, process.detail) == ("process", "the process was killed by SIGSEGV")
     assert not can_train(found)
 
 
@@ -53,7 +53,7 @@ def test_a_process_that_fails_or_hangs_says_so(
 ) -> None:
     python("echo no module >&2; exit 1")
     *_, failed = doctor.training()
-    assert failed.detail == "the process ended with 1: no module"
+    assert failed.detail == "the process ended with status 1: no module"
     monkeypatch.setattr(doctor, "QUICK_SECONDS", 2.0)
     python(f"{line('device')}; exec sleep 60")
     *_, slow, cut_off = doctor.training()

@@ -203,7 +203,7 @@ def test_a_check_that_ends_its_process_costs_no_other_check(dying: None) -> None
         ("last", "ok"),
     ]
     assert list(found.results) == heard
-    assert "ended with 1" in found.results[0].detail
+    assert "ended with status 1" in found.results[0].detail
     assert "SIGKILL" in found.results[2].detail
     assert not found.timed_out
 

@@ -104,7 +104,8 @@ def test_a_gap_follows_a_fact_without_steps(tmp_path: Path, scene: Any) -> None:
 
 
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
-    book = book_with(tmp_path, "{lora.r: {range: [4, 6]}}", "{lora.r: {range: [40, 60]}}")
+    searched = "{{lora.r: {{range: [{}], searched: true}}}}"
+    book = book_with(tmp_path, searched.format("4, 6"), searched.format("40, 60"))
     found = rated(book, scene)
     assert (found.parameters["r"].low, found.parameters["r"].high) == (40, 60)
     caution = next(c for c in found.cautions if c.disagrees_with == "mine-0")

@@ -369,7 +369,7 @@ def test_a_trial_that_had_to_halve_its_micro_batch_continues_with_the_smaller_on
     cut, _, folder = trial.run(stop=Steps(monkeypatch, 15))
     path, rung = newest_checkpoint(folder)
     assert cut is None
-    assert Checkpoint.read(path / MANIFEST).micro_batch == 4
+    assert Checkpoint.read(path / MANIFEST).setup.micro_batch == 4
     continued = trial.run(path)
     assert_same(whole, continued, rung)
     assert continued[0].micro_batch == 4

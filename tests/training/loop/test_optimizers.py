@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sweeper.facts.record import USUAL_OPTIMIZER
+from sweeper.facts.record import USUAL_OPTIMIZER, TrainingSetup
 from sweeper.features.forgetting._general_set import General
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Half
@@ -39,16 +39,8 @@ def _trained(
     with torch.no_grad():
         model.lm_head.weight.mul_(weight)
     rows = [{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8], "answer_bytes": 1}] * 2
-    settings = arguments(
-        folder,
-        steps=steps,
-        micro_batch=2,
-        accumulation=1,
-        parameters=PARAMETERS,
-        optimizer=optimizer,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    setup, cpu = TrainingSetup(micro_batch=2, optimizer=optimizer), torch.device("cpu")
+    settings = arguments(folder, setup, PARAMETERS, steps, seed=0, device=cpu)
     trainer = TrialTrainer(
         model=model,
         task=task,
