@@ -56,6 +56,10 @@ MODULES = (
 # Start-up of Python, and variables that loaded modules have read.
 FIXED = ("HF_", "LANG", "LC_", "LD_", "PYTHON", "SWEEPER_HANG", "SWEEPER_SILENT", "TRANSFORMERS_")
 FREE = ("PYTHONPATH", "PYTHONUNBUFFERED")
+# Loaded modules that are loaded again where a folder holds another version, with all of sweeper.
+REPLACED = {"vl_convert"}
+# Limits the memory that it may map, of which a copy has much from the beginning.
+LIMITED = "sweeper.facts.models.chat_template:render"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _MAX_BYTES = 1 << 20
 _MAX_COMMAND = 4000  # characters of a command that lists of processes show
@@ -97,8 +101,12 @@ class Preloaded:
     def can_start(self, given: Mapping[str, Any]) -> bool:
         """Whether a copy does what a new process would do."""
         words = given["args"]
-        plain = not isinstance(words, str) and not given["shell"] and given["preexec_fn"] is None
-        if not plain or os.fsdecode(words[0]) != EXECUTABLE or given["process_group"] != -1:
+        plain = (
+            not isinstance(words, str)
+            and not given["shell"]
+            and not (given["preexec_fn"] or given["process_group"] + 1)
+        )
+        if not plain or os.fsdecode(words[0]) != EXECUTABLE or LIMITED in words:
             return False
         options = words[1:2] if words[1:2] != ["-u"] else words[2:3]
         if options[0].startswith("-") and options[0] not in ("-m", "-c"):
@@ -108,7 +116,7 @@ class Preloaded:
             return False
         paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
         others = [path for path in paths if Path(path) != ROOT]
-        return not any(_names_in(path) & self._loaded for path in others)
+        return not any(_names_in(path) & self._loaded - REPLACED for path in others)
 
     def start(self, given: Mapping[str, Any], files: Mapping[int, int]) -> int:
         """Start a copy; its process id.
@@ -240,9 +248,12 @@ def _run(words: Sequence[str], paths: Sequence[str]) -> None:
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, own), *paths]
     importlib.invalidate_caches()
-    if any(name.endswith("-info") for path in filter(None, own) for name in _names_in(path)):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "sweeper"]:
-            del sys.modules[name]
+    names = {name for path in filter(None, own) for name in _names_in(path)}
+    replaced = names & REPLACED
+    if replaced or any(name.endswith("-info") for name in names):  # or entry points of sweeper
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in {"sweeper", *replaced}:
+                del sys.modules[name]
     if words[0] == "-m":
         sys.argv = list(words[1:])
         sys.path.insert(0, str(Path.cwd()))
