@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -51,13 +51,15 @@ MODULES = (
     "sweeper.execution.worker.process",
     "sweeper.processes.report_maker",
     "sweeper.reporting.write",
+    "sweeper.training.launch",
+    "sweeper.training.rank",
     "sweeper.training.torch_backend",
 )
 # Start-up of Python, and variables that loaded modules have read.
 FIXED = ("HF_", "LANG", "LC_", "LD_", "PYTHON", "SWEEPER_HANG", "SWEEPER_SILENT", "TRANSFORMERS_")
 FREE = ("PYTHONPATH", "PYTHONUNBUFFERED")
-# Loaded modules that are loaded again where a folder holds another version, with all of sweeper.
-REPLACED = {"vl_convert"}
+# What is loaded again where a folder holds another version of it.
+REPLACED = {"sweeper", "vl_convert"}
 # Limits the memory that it may map, of which a copy has much from the beginning.
 LIMITED = "sweeper.facts.models.chat_template:render"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -139,14 +141,14 @@ class Preloaded:
         return process
 
 
-def _popen_of(preloaded: Preloaded) -> type[subprocess.Popen[Any]]:
+def _popen_of(source: Callable[[], Preloaded]) -> type[subprocess.Popen[Any]]:
     parameters = inspect.signature(_Popen._execute_child)  # type: ignore[attr-defined]
 
     class Popen(_Popen):  # type: ignore[type-arg]
         """Starts what it can as a copy."""
 
         def _execute_child(self, *values: Any) -> None:
-            given = parameters.bind(self, *values).arguments
+            given, preloaded = parameters.bind(self, *values).arguments, source()
             if not preloaded.can_start(given):
                 super()._execute_child(*values)  # type: ignore[misc]
                 return
@@ -175,7 +177,8 @@ def preloaded_popen() -> Iterator[type[subprocess.Popen[Any]]]:
         )
         theirs.close()
         loaded = set(json.loads(ours.recv(_MAX_BYTES)))
-        yield _popen_of(Preloaded(ours, _fixed(os.environ), loaded))
+        preloaded = Preloaded(ours, _fixed(os.environ), loaded)
+        yield _popen_of(lambda: preloaded)
     process.wait()
 
 
@@ -273,6 +276,8 @@ def _main(channel: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own = {str(ROOT), str(Path(__file__).parent)}
     paths = [path for path in sys.path if path not in own]
+    # Before torch is loaded, whose launcher imports the class.
+    subprocess.Popen = _popen_of(lambda: preloaded)  # type: ignore[misc]
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
@@ -296,7 +301,7 @@ def _main(channel: socket.socket) -> None:
             os.close(descriptor)
         _null_files()
     channel.close()
-    subprocess.Popen = _popen_of(Preloaded(further, fixed, loaded))  # type: ignore[misc]
+    preloaded = Preloaded(further, fixed, loaded)
     _become(request)
     status: object = 0
     try:
