@@ -26,8 +26,6 @@ from sweeper.data.rows import read_rows
 from sweeper.errors import DataError
 from sweeper.spec import DataSpec
 
-pytestmark = pytest.mark.usefixtures("preloaded")
-
 
 def refused(path):
     with pytest.raises(DataError) as caught:

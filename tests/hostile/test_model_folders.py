@@ -15,7 +15,6 @@ from sweeper.facts.models.architecture import Settings
 from sweeper.facts.models.chat_template import writer
 from sweeper.facts.models.model_folder import damage
 
-pytestmark = pytest.mark.usefixtures("preloaded")
 ASKED = ((Message("user", "a"), Message("assistant", "b")),) * 2
 
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -18,7 +18,6 @@ from sweeper.errors import RunError, os_problem
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.write import write_report
 
-pytestmark = pytest.mark.usefixtures("preloaded")
 ROWS = [{"text": f"hällo wörld {n} ☃" * 3, "label": "äb"[n % 2]} for n in range(100)]
 SPEC = "task: classification\nmodel: packaged:minilm\ndata: {examples: 100}\n"
 PLAN = ["plan", "sweep.yaml"]

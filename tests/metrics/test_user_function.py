@@ -9,7 +9,6 @@ from sweeper.errors import SpecError
 from sweeper.metrics import user_function
 from sweeper.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("preloaded")
 EXAMPLES = [
     Example(key=str(place), line=place + 1, text=f"text {place}", label="ab"[place % 2])
     for place in range(6)

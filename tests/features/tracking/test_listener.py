@@ -21,8 +21,6 @@ from sweeper.processes.listeners import Listeners, wanted_listeners
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
 
-pytestmark = pytest.mark.usefixtures("preloaded")
-
 
 def tracked(*services: str) -> Spec:
     """A request with ``--track``."""
