@@ -10,15 +10,16 @@ from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
+from sweeper.memory.states import trainable_parameters
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import MemoryFactors, interval_factor
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
 from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
@@ -58,14 +59,14 @@ class RatedModel(NamedTuple):
 
     model: ModelFacts
     values: Values
-    strategies: RatedStrategies
+    strategies: Mapping[str, RatedStrategy]
     cap: Cap
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
     """Apply the rules to the facts of a base model, and compute its cap."""
     values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
-    return RatedModel(model, values, RatedStrategies(book, values), cap)
+    return RatedModel(model, values, rated_strategies(book, values), cap)
 
 
 def candidate_or_rejected(
@@ -99,7 +100,9 @@ def candidate_or_rejected(
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
-    if prompt is not None and _min_virtual_tokens(prompt) > room:
+    declared = (prompt.choices or (prompt.high or 0,)) if prompt and prompt.shipped else ()
+    # The most virtual tokens that the user declared must fit, else the fewest.
+    if prompt and max(map(float, declared or (prompt.low or 0,))) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
@@ -128,9 +131,9 @@ def _best_ranges(
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
     """The ranges of most worth with their fit, or the narrowest if none fits."""
-    tried, ends, price = [], MemoryFactors.of(facts), spec.aim.points_per_doubling
+    tried = []
     for ranges in _narrowed(parameters):
-        fit_ = fit(strategy, ranges, model, facts.hardware, spec.training, workload, ends, price)
+        fit_ = fit(strategy, ranges, model, spec, facts, workload)
         tried.append((ranges, fit_))
         setup = fit_.setup
         slow = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
@@ -212,13 +215,6 @@ def limit_widening(
     return held
 
 
-def _min_virtual_tokens(prompt: Parameter) -> float:
-    """The virtual tokens that must fit: the most if the user declared them, else the fewest."""
-    if prompt.shipped:
-        return max(float(value) for value in prompt.choices or (prompt.high or 0,))
-    return prompt.low or 0
-
-
 def _rejected(
     base: RatedModel, name: str, why: str, rule: str, source: str, **fields: Any
 ) -> Rejected:
@@ -254,7 +250,7 @@ def _candidate(
         duration=fit_on_device.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        trainable_parameters=fit_on_device.trainable,
+        trainable_parameters=trainable_parameters(base.model, setup),
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
         setup_notes=_setup_notes(base, strategy, facts.hardware, fit_on_device),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from figures import named
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scenes import model_facts
 
 from sweeper.errors import NothingFits
 from sweeper.facts.machine.gpus import table
-from sweeper.hyperparameters import BATCH
+from sweeper.hyperparameters import BATCH, EPOCHS
 from sweeper.planning.candidates import candidate_or_rejected, rated_model
 from sweeper.planning.fitting.remedies import scaled
 from sweeper.planning.planner import epochs_of, make_plan, ranked_candidates
@@ -86,7 +87,7 @@ def test_no_plan_exceeds_its_budget(
 
 @quick
 @given(task=tasks, model=models, rows=rows, gib=memory, gpus=gpu_counts)
-def test_no_default_lies_outside_what_its_strategy_allows(
+def test_no_default_lies_outside_what_its_strategy_allows_and_its_sources_name(
     scene: Any, task: str, model: str, rows: int, gib: float, gpus: int
 ) -> None:
     try:
@@ -105,6 +106,13 @@ def test_no_default_lies_outside_what_its_strategy_allows(
             assert parameter.low is not None
             assert parameter.high is not None
             assert low <= parameter.low <= float(parameter.default) <= parameter.high <= high
+            # Epochs follow the number of updates, and a short memory lowers the rank.
+            if name == EPOCHS or "do not fit" in parameter.why:
+                continue
+            rules = [reason for reason in candidate.reasons if name in reason.changes]
+            texts = [declared[name].source, declared[name].why]
+            texts += [text for rule in rules for text in (rule.title, rule.why, rule.source)]
+            assert named(float(parameter.default), " ".join(texts)), (candidate.strategy, name)
 
 
 @quick

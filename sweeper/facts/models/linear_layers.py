@@ -68,14 +68,10 @@ def _mlp(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelShape, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks, including routed experts if ``experts``.
+def linears(model: ModelShape) -> tuple[LinearLayers, ...]:
+    """All linear layers of the blocks, without routed experts, whose weights are stacked.
 
     Cross-attention counts as a second attention of the decoder's layers.
-
-    Args:
-        experts: Whether every routed expert is a set of linear layers, as before transformers 5;
-            since then their weights are stacked into one parameter.
     """
     names = _family_names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
@@ -86,10 +82,6 @@ def linears(model: ModelShape, experts: bool = False) -> tuple[LinearLayers, ...
     ]
     if dense:
         shapes += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
-    if model.moe and experts:
-        expert = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
-        copies = model.moe.layers * model.moe.experts
-        shapes += [(role, a, b, copies) for role, a, b in _mlp(expert, names)]
     if model.moe and model.moe.shared_intermediate_size:
         hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
@@ -129,8 +121,6 @@ def parameters_of(model: ModelShape) -> int:
     return inside + embedding_parameters(model)
 
 
-#: Names of Mixtral's expert layers, which were linear layers before transformers 5.
-_MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
@@ -151,9 +141,7 @@ def role_words() -> tuple[str, ...]:
     return ("all-linear", *_ROLES_BY_WORD)
 
 
-def targeted(
-    model: ModelShape, target_modules: tuple[str, ...] | str, experts: bool = False
-) -> tuple[LinearLayers, ...]:
+def targeted(model: ModelShape, target_modules: tuple[str, ...] | str) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
@@ -161,18 +149,16 @@ def targeted(
     their role. A single string may be a pattern that matches whole names. If nothing matches
     in an unknown family, all layers are selected.
     """
-    available = linears(model, experts)
+    available = linears(model)
     if isinstance(target_modules, str) and is_pattern(target_modules):
-        return matching(model, target_modules, experts)
+        return matching(model, target_modules)
     wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
     wanted = tuple(word.rpartition(".")[2] for word in wanted)
     if "all-linear" in wanted:
         return available
     usual = families()["llama"].names
     by_name = {
-        name: role
-        for family in (usual, _MIXTRAL_NAMES, _family_names(model))
-        for role, name in family.items()
+        name: role for family in (usual, _family_names(model)) for role, name in family.items()
     }
     roles: set[str] = set()
     names: set[str] = set()
@@ -200,7 +186,7 @@ _ATTENTION_PARENTS = (
 _MLP_PARENTS = ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", "")
 
 
-def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
+def matching(model: ModelShape, pattern: str) -> tuple[LinearLayers, ...]:
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
@@ -208,7 +194,7 @@ def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[Li
     rather than too low.
     """
     matches = []
-    for linear in linears(model, experts):
+    for linear in linears(model):
         blocks = sum(
             any(re.fullmatch(pattern, name) for name in _possible_names(linear, block))
             for block in range(model.layers)
@@ -217,7 +203,7 @@ def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[Li
             blocks = model.layers
         if blocks:
             matches.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
-    return tuple(matches) if matches or names_known(model) else linears(model, experts)
+    return tuple(matches) if matches or names_known(model) else linears(model)
 
 
 def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:

@@ -6,15 +6,14 @@ Of the set-ups that fit, the one with the best quality for its time is chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import trainable_parameters
 from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
@@ -22,7 +21,7 @@ from sweeper.planning.costs.trial_seconds import Workload, formula_duration
 from sweeper.planning.ranking import setup_penalty, time_cost
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
-from sweeper.spec import Scalar, TrainingSpec
+from sweeper.spec import Scalar, Spec, TrainingSpec
 
 # Text on the margin: a set-up fits if the upper end of its 90% interval does, so that about one
 # prediction in twenty may still be too low.
@@ -42,7 +41,7 @@ class Fit:
         heaviest: Memory of ``heaviest_setup``.
         fits: Whether ``heaviest_setup`` fits the device.
         worth: The effect of the set-up on quality, minus the cost of its time, in points.
-        least_gib: Memory of the heaviest configuration at micro-batch 1; 0 if nothing fits.
+        least_gib: Memory of the heaviest configuration at micro-batch 1.
     """
 
     setup: Setup
@@ -50,31 +49,25 @@ class Fit:
     memory: MemoryEstimate
     heaviest: MemoryEstimate
     duration: Duration
-    trainable: int
     fits: bool
-    worth: float = 0.0
-    least_gib: float = 0.0
+    worth: float
+    least_gib: float
 
 
 def fit(
     strategy: BookStrategy,
     parameters: Mapping[str, Parameter],
     model: ModelFacts,
-    hardware: HardwareFacts,
-    training: TrainingSpec,
+    spec: Spec,
+    facts: Facts,
     workload: Workload,
-    ends: MemoryFactors,
-    points_per_doubling: float,
 ) -> Fit:
     """The set-up of most worth that fits; if none fits, the smallest one, with ``fits`` False.
 
     Memory is computed for a batch of texts at the cap, time for texts of mean length. Worth does
     not depend on the device's memory, so more memory never gives a set-up of less worth.
-
-    Args:
-        ends: Factors on the interval of memory.
-        points_per_doubling: Points of quality that justify doubling a trial's time.
     """
+    hardware, training = facts.hardware, spec.training
     # Training does not mask the padding of a causal model.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
@@ -93,7 +86,7 @@ def fit(
     heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _FittingTask(heavy, model, hardware, workload, ends)
+    task = _FittingTask(heavy, model, hardware, workload, MemoryFactors.of(facts))
     groups = [
         (effect, [list(_batches(shape, parameters)) for shape in shapes])
         for effect, shapes in _shapes(base, strategy, model, training, hardware)
@@ -110,17 +103,23 @@ def fit(
             if tried.fits:
                 tried = task.with_evaluation(tried)
                 seconds = task.duration(tried).seconds
-                worth = effect - time_cost(seconds, points_per_doubling)
+                worth = effect - time_cost(seconds, spec.aim.points_per_doubling)
                 order = worth, -seconds, not setup.gradient_checkpointing, setup.micro_batch
                 if best is None or order > best[0]:
                     best = order, tried
-    if best is not None:
-        alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
-        each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
-        least = min(memory.high_gib for memory in each)
-        return replace(task.fit_of(best[1]), worth=best[0][0], least_gib=least)
-    assert smallest is not None
-    return task.fit_of(smallest)
+    worth, chosen = (best[0][0], best[1]) if best is not None else (0.0, smallest)
+    assert chosen is not None
+    alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
+    return Fit(
+        setup=chosen.setup,
+        heaviest_setup=chosen.heaviest_setup,
+        memory=task.memory(chosen.setup),
+        heaviest=chosen.heaviest,
+        duration=task.duration(chosen),
+        fits=chosen.fits,
+        worth=worth,
+        least_gib=min(task.memory(setup).high_gib for setup in alone),
+    )
 
 
 class _TriedSetup(NamedTuple):
@@ -141,7 +140,7 @@ class _FittingTask(NamedTuple):
     workload: Workload
     ends: MemoryFactors
 
-    def _memory(self, setup: Setup) -> MemoryEstimate:
+    def memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
         measured = with_measured_peak(predicted, self.model, setup, self.hardware)
         return self.ends.widened(measured)
@@ -161,7 +160,7 @@ class _FittingTask(NamedTuple):
         if batch < setup.evaluation_batch:
             setup = setup.replace(evaluation_batch=batch)
         heaviest_setup = setup.replace(**self.heavy)
-        heaviest = self._memory(heaviest_setup)
+        heaviest = self.memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
         return _TriedSetup(setup, heaviest_setup, heaviest, fits)
@@ -174,17 +173,6 @@ class _FittingTask(NamedTuple):
         )
         speed = speed_of(self.hardware, typical)
         return formula_duration(self.model, typical, speed, self.workload)
-
-    def fit_of(self, tried: _TriedSetup) -> Fit:
-        return Fit(
-            setup=tried.setup,
-            heaviest_setup=tried.heaviest_setup,
-            memory=self._memory(tried.setup),
-            heaviest=tried.heaviest,
-            duration=self.duration(tried),
-            trainable=trainable_parameters(self.model, tried.setup),
-            fits=tried.fits,
-        )
 
     def with_evaluation(self, tried: _TriedSetup) -> _TriedSetup:
         """The same set-up with the largest evaluation batch that still fits."""

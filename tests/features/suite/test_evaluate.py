@@ -33,6 +33,8 @@ from sweeper.specfile import resolve
 from sweeper.steps import sweep as run_steps
 from sweeper.views import work_progress
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 # Every item is right for the base; a trial is wrong on the share of items named in the weights.
 WORKER = """
 import sys, time
