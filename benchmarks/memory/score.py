@@ -225,15 +225,12 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
 def refused(rows: Sequence[Row], *, ran: bool) -> list[bool]:
     """Whether each single-GPU run on a known card was predicted not to fit.
 
-    Runs with routed experts are not counted: they are of transformers 4, where experts were linear
-    layers.
-
     Args:
         ran: Whether to take the runs that succeeded, or those that did not.
     """
     return [
         not row.answer["fits"]
         for row in rows
-        if row.record.get("n_gpus") == 1 and "fits" in row.answer and row.case.model.moe is None
+        if row.record.get("n_gpus") == 1 and "fits" in row.answer
         if (row.record.get("outcome") == "ok") == ran
     ]
