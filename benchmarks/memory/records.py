@@ -7,6 +7,7 @@ missing takes a default that the estimate's assumptions name.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -79,6 +80,8 @@ def case_of(record: Record, identity: str) -> Case:
         **_memory(record, batch, legacy, notes),
     )
     setup = _with_embeddings(record, model, setup, notes)
+    if model.moe is not None:
+        setup = setup.replace(experts_are_linear=_linear_experts(record, model, setup))
     return Case(
         id=identity,
         model=model,
@@ -125,6 +128,25 @@ def _with_embeddings(record: Record, model: ModelFacts, setup: Setup, notes: lis
     weights = tables * model.vocabulary_size * model.hidden_size
     notes.append(f"{weights:,} weights of embeddings train whole")
     return setup.replace(trainable=trainable_parameters(model, setup) + weights)
+
+
+def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
+    """Whether the library kept routed experts as linear layers, as transformers 5 no longer does.
+
+    The number of trained parameters tells; else a version of 5 in the record's words.
+    """
+    stated = number_of(record, "trainable_params")
+    if stated is not None and setup.traits.adds == "low-rank":
+        off = {
+            linear: abs(math.log(trainable_parameters(model, trial) / stated))
+            for linear in (True, False)
+            for trial in [setup.replace(experts_are_linear=linear, trainable=None)]
+            if trainable_parameters(model, trial) > 0
+        }
+        if len(set(off.values())) == 2:
+            return off[True] < off[False]
+    words = text_of(record, "library", "library_version", "notes")
+    return re.search(r"transformers[ =v]*5\.", words) is None
 
 
 def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:

@@ -287,7 +287,7 @@ def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]
         notes.append("the number of parameters is estimated")
     if not model.attention_only:
         notes.append("layers without attention are counted as attention")
-    if setup.quantization and model.moe is not None:
+    if setup.quantization and model.moe is not None and not setup.experts_are_linear:
         notes.append("routed experts are not quantised")
     if setup.quantization == "int4":
         notes.append("4 bits as GPTQ and AWQ pack them, in groups of 128")

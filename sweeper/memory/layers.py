@@ -129,13 +129,36 @@ def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Val
 
 
 def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
-    """Routed experts on copies of the tokens, one copy per expert of a token: grouped matrix
-    products with stacked weights."""
-    tape, hidden, trained = recorder.tape, recorder.model.hidden_size, recorder.trains_base
+    """Routed experts on copies of the tokens: one copy per expert of a token."""
+    tape, hidden = recorder.tape, recorder.model.hidden_size
     item = recorder.setup.compute_bytes
     source = recorder.cast(x, item) if recorder.autocast else x
     gathered = Value(moe.experts_per_token * hidden, item)
     tape.record([gathered], [source])
+    adapted = recorder.setup.experts_are_linear and recorder.carries_adapter("down")
+    down = (
+        _linear_experts(recorder, gathered, moe)
+        if adapted
+        else _grouped_experts(recorder, gathered, moe)
+    )
+    y = Value(hidden, x.item)
+    tape.record([y], [down], [down])
+    if moe.shared_intermediate_size:
+        y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
+    return y
+
+
+def _linear_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as linear layers with an adapter each."""
+    wide = moe.experts_per_token * moe.intermediate_size
+    gate = recorder.activate(recorder.linear("gate", gathered, wide))
+    product = recorder.multiply(gate, recorder.linear("up", gathered, wide))
+    return recorder.linear("down", product, gathered.elements)
+
+
+def _grouped_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
+    """Experts as grouped matrix products with their stacked weights."""
+    tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
     wide = moe.experts_per_token * moe.intermediate_size
     both = Value(wide * (2 if recorder.model.gated_mlp else 1), item)
     tape.record([both], [gathered], [gathered] if trained else [])
@@ -145,11 +168,7 @@ def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
     tape.record([product], [active, both], [active, both])
     down = Value(gathered.elements, item)
     tape.record([down], [product], [product] if trained else [])
-    y = Value(hidden, x.item)
-    tape.record([y], [down], [down])
-    if moe.shared_intermediate_size:
-        y = recorder.add(y, _mlp(recorder, x, moe.shared_intermediate_size, shared=True))
-    return y
+    return down
 
 
 def _bottleneck(recorder: Recorder, x: Value) -> Value:

@@ -57,6 +57,9 @@ class Setup(TrainingSetup):
         base_dtype: Dtype of frozen weights; follows from the precision if None.
         upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
             float32, as after PEFT's ``prepare_model_for_kbit_training``.
+        experts_are_linear: Whether routed experts are linear layers, which are quantised and get
+            adapters. Since transformers 5 they are stacked parameters, which neither bitsandbytes
+            nor PEFT's ``all-linear`` touches.
         keeps_quantized_inputs: Whether 4-bit layers keep their inputs, as before bitsandbytes 0.43.
         widened_inputs: Whether adapters' inputs are float32 under autocast, too: PEFT's default,
             which this project's trainings switch off.
@@ -80,6 +83,7 @@ class Setup(TrainingSetup):
     padded: bool = False
     base_dtype: str | None = None
     upcast_norms: bool = False
+    experts_are_linear: bool = False
     keeps_quantized_inputs: bool = False
     widened_inputs: bool = False
     rescales_outputs: bool = False

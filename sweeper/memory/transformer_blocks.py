@@ -118,7 +118,8 @@ class Recorder:
                 self._rescaled_roles |= self._roles(each)
 
     def _roles(self, modules: tuple[str, ...] | str) -> frozenset[Role]:
-        return frozenset(linear.role for linear in targeted(self.model, modules))
+        linears = targeted(self.model, modules, self.setup.experts_are_linear)
+        return frozenset(linear.role for linear in linears)
 
     def cast(self, x: Value, item: float) -> Value:
         """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already."""
@@ -145,6 +146,10 @@ class Recorder:
         if role in self._projected_roles:
             return self._scaled_projections(x, y)
         return self._low_rank(x, y) if role in self._lora_roles else y
+
+    def carries_adapter(self, role: Role) -> bool:
+        """Whether linear layers of that role have a LoRA branch."""
+        return role in self._lora_roles
 
     def _kept(self, x: Value) -> list[Value]:
         """Values that a frozen layer keeps: none, or its input in float32, in which bitsandbytes'

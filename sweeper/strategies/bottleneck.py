@@ -150,11 +150,10 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
         ModelError: No block has both projections, or blocks are mixtures of experts, which have
             no single output projection.
     """
-    what = f"Bottleneck adapters cannot be placed in {type(model).__name__}."
     experts = [name for name, _ in model.named_modules() if _EXPERT.search(name.rpartition(".")[2])]
     if experts:
         raise ModelError(
-            what,
+            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
             f"{experts[0]!r} is a mixture of experts: it has no single output projection.",
             "Use LoRA on this model.",
             code="mixture-of-experts",
@@ -168,7 +167,7 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
     blocks = [block for block in attention if block in mlp]
     if not blocks:
         raise ModelError(
-            what,
+            f"Bottleneck adapters cannot be placed in {type(model).__name__}.",
             "No block was found that holds an attention module and a linear projection back to"
             f" {hidden_size} features beside it.",
             "Use another strategy.",

@@ -68,10 +68,14 @@ def _mlp(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelShape) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks, without routed experts, whose weights are stacked.
+def linears(model: ModelShape, experts: bool = False) -> tuple[LinearLayers, ...]:
+    """All linear layers of the blocks, including routed experts if ``experts``.
 
     Cross-attention counts as a second attention of the decoder's layers.
+
+    Args:
+        experts: Whether every routed expert is a set of linear layers, as before transformers 5;
+            since then their weights are stacked into one parameter.
     """
     names = _family_names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
@@ -82,6 +86,10 @@ def linears(model: ModelShape) -> tuple[LinearLayers, ...]:
     ]
     if dense:
         shapes += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
+    if model.moe and experts:
+        expert = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
+        copies = model.moe.layers * model.moe.experts
+        shapes += [(role, a, b, copies) for role, a, b in _mlp(expert, names)]
     if model.moe and model.moe.shared_intermediate_size:
         hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
@@ -121,6 +129,8 @@ def parameters_of(model: ModelShape) -> int:
     return inside + embedding_parameters(model)
 
 
+#: Names of Mixtral's expert layers, which were linear layers before transformers 5.
+_MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
 _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
@@ -141,7 +151,9 @@ def role_words() -> tuple[str, ...]:
     return ("all-linear", *_ROLES_BY_WORD)
 
 
-def targeted(model: ModelShape, target_modules: tuple[str, ...] | str) -> tuple[LinearLayers, ...]:
+def targeted(
+    model: ModelShape, target_modules: tuple[str, ...] | str, experts: bool = False
+) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
@@ -149,16 +161,18 @@ def targeted(model: ModelShape, target_modules: tuple[str, ...] | str) -> tuple[
     their role. A single string may be a pattern that matches whole names. If nothing matches
     in an unknown family, all layers are selected.
     """
-    available = linears(model)
+    available = linears(model, experts)
     if isinstance(target_modules, str) and is_pattern(target_modules):
-        return matching(model, target_modules)
+        return matching(model, target_modules, experts)
     wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
     wanted = tuple(word.rpartition(".")[2] for word in wanted)
     if "all-linear" in wanted:
         return available
     usual = families()["llama"].names
     by_name = {
-        name: role for family in (usual, _family_names(model)) for role, name in family.items()
+        name: role
+        for family in (usual, _MIXTRAL_NAMES, _family_names(model))
+        for role, name in family.items()
     }
     roles: set[str] = set()
     names: set[str] = set()
@@ -186,7 +200,7 @@ _ATTENTION_PARENTS = (
 _MLP_PARENTS = ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", "")
 
 
-def matching(model: ModelShape, pattern: str) -> tuple[LinearLayers, ...]:
+def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
@@ -194,7 +208,7 @@ def matching(model: ModelShape, pattern: str) -> tuple[LinearLayers, ...]:
     rather than too low.
     """
     matches = []
-    for linear in linears(model):
+    for linear in linears(model, experts):
         blocks = sum(
             any(re.fullmatch(pattern, name) for name in _possible_names(linear, block))
             for block in range(model.layers)
@@ -203,7 +217,7 @@ def matching(model: ModelShape, pattern: str) -> tuple[LinearLayers, ...]:
             blocks = model.layers
         if blocks:
             matches.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
-    return tuple(matches) if matches or names_known(model) else linears(model)
+    return tuple(matches) if matches or names_known(model) else linears(model, experts)
 
 
 def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
