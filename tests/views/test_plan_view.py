@@ -29,7 +29,7 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "learning rate 1e-4..1e-3",
         "lora is better with 67%, +0.1 points expected",
         "is expected to gain +1.7 ± 1.5 points",
-        "batch 16 = 16 x 1",
+        "batch 16 = 8 x 2",
     ):
         assert part in ran.out
     whole = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
