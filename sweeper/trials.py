@@ -162,13 +162,17 @@ class RungReport(Artifact, WorkDone):
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
-        """The reports in a ``rungs.jsonl``, without damaged lines; empty if it cannot be read."""
-        reports: list[RungReport] = []
+        """The last report of each rung in a ``rungs.jsonl``, by rung, without damaged lines.
+
+        Empty if the file cannot be read.
+        """
+        by_rung: dict[int, RungReport] = {}
         with suppress(OSError):
             for line in read_text(path, errors="replace").split("\n"):
                 with suppress(UsageError):
-                    reports.append(cls.from_json(line))
-        return reports
+                    report = cls.from_json(line)
+                    by_rung[report.rung] = report
+        return [by_rung[rung] for rung in sorted(by_rung)]
 
 
 class BaseRef(Record):

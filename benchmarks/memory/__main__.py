@@ -17,10 +17,10 @@ from benchmarks.memory.score import (
     Row,
     Score,
     fit,
-    fits,
     fitting,
     left_out,
     ours,
+    refused,
     rows_of,
     scored,
     uncertain,
@@ -39,13 +39,6 @@ def _table(title: str, scores: Sequence[tuple[str, Score | None]]) -> Table:
         if found is not None:
             table.add_row(name, *found.cells())
     return table
-
-
-def _pure(row: Row) -> bool:
-    setup, worst = row.case.setup, row.answer["assumptions"][0]
-    pure = setup.strategy == "full" and setup.precision == "bf16-pure"
-    allocated = row.case.counter == "allocated"
-    return pure and allocated and "optimizer step" in worst
 
 
 def _sources(rows: Sequence[Row]) -> list[str]:
@@ -79,16 +72,10 @@ def report(rows: Sequence[Row], console: Console) -> None:
         name: f"{-band.below:+.2f} to {band.above:+.2f}" for name, band in fitted.bands.items()
     }
     console.print(f"intervals {bands}")
-    pure = [row for row in counted if _pure(row)]
-    if pure:
-        errors = [abs(float(row.answer["peak_gib"]) / row.measured - 1) for row in pure]
-        worst = max(errors)
-        console.print(f"Full bf16-pure, peak in the optimizer step: {len(pure)} rows, ", end="")
-        console.print(f"largest error {worst:.1%}.")
-    found = fits(rows)
+    failed, ran = refused(rows, ran=False), refused(rows, ran=True)
     console.print(
-        f"Out of memory foreseen: {found.foreseen} of {found.failed}; "
-        f"false alarms: {found.false_alarms} of {found.ran}."
+        f"Out of memory foreseen: {sum(failed)} of {len(failed)}; "
+        f"false alarms: {sum(ran)} of {len(ran)}."
     )
 
 

@@ -222,24 +222,15 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-@dataclass(frozen=True)
-class Fits:
-    """Of runs on a known card: out-of-memory ones foreseen, and alarms on ones that ran."""
+def refused(rows: Sequence[Row], *, ran: bool) -> list[bool]:
+    """Whether each single-GPU run on a known card was predicted not to fit.
 
-    failed: int
-    foreseen: int
-    ran: int
-    false_alarms: int
-
-
-def fits(rows: Sequence[Row]) -> Fits:
-    """Whether it was foreseen which single-GPU runs would not fit."""
-    known = [row for row in rows if row.record.get("n_gpus") == 1 and "fits" in row.answer]
-    failed = [row for row in known if row.record.get("outcome") != "ok"]
-    ran = [row for row in known if row.record.get("outcome") == "ok"]
-    return Fits(
-        failed=len(failed),
-        foreseen=sum(not row.answer["fits"] for row in failed),
-        ran=len(ran),
-        false_alarms=sum(not row.answer["fits"] for row in ran),
-    )
+    Args:
+        ran: Whether to take the runs that succeeded, or those that did not.
+    """
+    return [
+        not row.answer["fits"]
+        for row in rows
+        if row.record.get("n_gpus") == 1 and "fits" in row.answer
+        if (row.record.get("outcome") == "ok") == ran
+    ]

@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ class ReportAnswer(Record):
     no_study: str = ""
 
 
+@dataclass(eq=False)
 class ReportMaker:
     """The report of one run, kept up to date by a child process.
 
@@ -78,25 +80,19 @@ class ReportMaker:
         spec: As in ``ReportRequest``.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        clock: Callable[[], float] = time.monotonic,
-        *,
-        texts: bool = True,
-        spec: Spec | None = None,
-    ):
-        self._clock = clock
-        self._folder, self._texts, self._spec = folder, texts, spec
-        self._child: Child | None = None
-        self._asked_at: float | None = None
-        self._wanted = False
-        self._due = 0.0
-        self._deaths = 0
-        self.no_charts = ""
-        """Why the last report has no charts; empty if it has."""
-        self.no_study = ""
-        """Why ``study.db`` could not be written the last time; empty if it was."""
+    folder: RunFolder
+    clock: Callable[[], float] = time.monotonic
+    texts: bool = True
+    spec: Spec | None = None
+    no_charts: str = ""
+    """Why the last report has no charts; empty if it has."""
+    no_study: str = ""
+    """Why ``study.db`` could not be written the last time; empty if it was."""
+    _child: Child | None = None
+    _asked_at: float | None = None
+    _wanted: bool = False
+    _due: float = 0.0
+    _deaths: int = 0
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -113,10 +109,10 @@ class ReportMaker:
         if self._child is not None and self._asked_at is not None:
             if lines := self._child.lines():
                 self._take_answer(lines[-1])
-            elif self._child.closed or self._clock() - self._asked_at > TIMEOUT_SECONDS:
+            elif self._child.closed or self.clock() - self._asked_at > TIMEOUT_SECONDS:
                 self._handle_death(self._child, self._asked_at)
         # After two deaths even without charts, no child is started until the end.
-        elif self._wanted and self._clock() >= self._due and self._deaths < 2:
+        elif self._wanted and self.clock() >= self._due and self._deaths < 2:
             self._wanted = False
             self._ask(gently=True)
 
@@ -151,7 +147,7 @@ class ReportMaker:
                 continue
             if answer.error is None:
                 with contextlib.suppress(SweeperError):
-                    return Report.read(self._folder.report)
+                    return Report.read(self.folder.report)
             self.no_charts = self.no_charts or f"no report was made: {answer.error}"
             break
         return self._make_in_this_process()
@@ -172,12 +168,12 @@ class ReportMaker:
             self._deaths += 1
             return False
         self._child.send(b"gently\n" if gently else b"now\n")  # with gently, training comes first
-        self._asked_at = self._clock()
+        self._asked_at = self.clock()
         return True
 
     def _request(self) -> ReportRequest:
-        run, no_charts = str(self._folder.path), self.no_charts
-        return ReportRequest(run=run, no_charts=no_charts, texts=self._texts, spec=self._spec)
+        run, no_charts = str(self.folder.path), self.no_charts
+        return ReportRequest(run=run, no_charts=no_charts, texts=self.texts, spec=self.spec)
 
     def _await(self, timeout: float) -> ReportAnswer | None:
         """The answer of a busy child; None if there is no busy child, or if it died."""
@@ -190,7 +186,7 @@ class ReportMaker:
 
     def _take_answer(self, line: bytes) -> ReportAnswer:
         answer, self._asked_at = ReportAnswer.model_validate_json(line), None
-        self._due = self._clock() + answer.seconds / MAX_TIME_SHARE
+        self._due = self.clock() + answer.seconds / MAX_TIME_SHARE
         self._deaths = 0
         self.no_study = answer.no_study
         if answer.error is None:
@@ -199,16 +195,16 @@ class ReportMaker:
 
     def _handle_death(self, child: Child, asked_at: float) -> None:
         """Handle a child that died or hangs: the next child draws no charts."""
-        seconds, how = self._clock() - asked_at, "gave no answer"
+        seconds, how = self.clock() - asked_at, "gave no answer"
         how = outcome(child.process.wait()) if child.closed else f"{how} for {seconds:.0f} s"
-        self._due = self._clock() + seconds / MAX_TIME_SHARE
+        self._due = self.clock() + seconds / MAX_TIME_SHARE
         self._wanted = True
         if self.no_charts:
             self._deaths += 1
         else:
             self.no_charts = f"the drawing process {how}"
         with contextlib.suppress(OSError):
-            write_text(self._folder.path / LOG, child.last_errors())
+            write_text(self.folder.path / LOG, child.last_errors())
         self.close()
 
     def _make_in_this_process(self) -> Report:

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -51,11 +51,17 @@ MODULES = (
     "sweeper.execution.worker.process",
     "sweeper.processes.report_maker",
     "sweeper.reporting.write",
+    "sweeper.training.launch",
+    "sweeper.training.rank",
     "sweeper.training.torch_backend",
 )
 # Start-up of Python, and variables that loaded modules have read.
 FIXED = ("HF_", "LANG", "LC_", "LD_", "PYTHON", "SWEEPER_HANG", "SWEEPER_SILENT", "TRANSFORMERS_")
 FREE = ("PYTHONPATH", "PYTHONUNBUFFERED")
+# What is loaded again where a folder holds another version of it.
+REPLACED = {"sweeper", "vl_convert"}
+# Limits the memory that it may map, of which a copy has much from the beginning.
+LIMITED = "sweeper.facts.models.chat_template:render"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _MAX_BYTES = 1 << 20
 _MAX_COMMAND = 4000  # characters of a command that lists of processes show
@@ -97,8 +103,12 @@ class Preloaded:
     def can_start(self, given: Mapping[str, Any]) -> bool:
         """Whether a copy does what a new process would do."""
         words = given["args"]
-        plain = not isinstance(words, str) and not given["shell"] and given["preexec_fn"] is None
-        if not plain or os.fsdecode(words[0]) != EXECUTABLE or given["process_group"] != -1:
+        plain = (
+            not isinstance(words, str)
+            and not given["shell"]
+            and not (given["preexec_fn"] or given["process_group"] + 1)
+        )
+        if not plain or os.fsdecode(words[0]) != EXECUTABLE or LIMITED in words:
             return False
         options = words[1:2] if words[1:2] != ["-u"] else words[2:3]
         if options[0].startswith("-") and options[0] not in ("-m", "-c"):
@@ -108,7 +118,7 @@ class Preloaded:
             return False
         paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
         others = [path for path in paths if Path(path) != ROOT]
-        return not any(_names_in(path) & self._loaded for path in others)
+        return not any(_names_in(path) & self._loaded - REPLACED for path in others)
 
     def start(self, given: Mapping[str, Any], files: Mapping[int, int]) -> int:
         """Start a copy; its process id.
@@ -131,14 +141,14 @@ class Preloaded:
         return process
 
 
-def _popen_of(preloaded: Preloaded) -> type[subprocess.Popen[Any]]:
+def _popen_of(source: Callable[[], Preloaded]) -> type[subprocess.Popen[Any]]:
     parameters = inspect.signature(_Popen._execute_child)  # type: ignore[attr-defined]
 
     class Popen(_Popen):  # type: ignore[type-arg]
         """Starts what it can as a copy."""
 
         def _execute_child(self, *values: Any) -> None:
-            given = parameters.bind(self, *values).arguments
+            given, preloaded = parameters.bind(self, *values).arguments, source()
             if not preloaded.can_start(given):
                 super()._execute_child(*values)  # type: ignore[misc]
                 return
@@ -167,7 +177,8 @@ def preloaded_popen() -> Iterator[type[subprocess.Popen[Any]]]:
         )
         theirs.close()
         loaded = set(json.loads(ours.recv(_MAX_BYTES)))
-        yield _popen_of(Preloaded(ours, _fixed(os.environ), loaded))
+        preloaded = Preloaded(ours, _fixed(os.environ), loaded)
+        yield _popen_of(lambda: preloaded)
     process.wait()
 
 
@@ -240,9 +251,12 @@ def _run(words: Sequence[str], paths: Sequence[str]) -> None:
     own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [*filter(None, own), *paths]
     importlib.invalidate_caches()
-    if any(name.endswith("-info") for path in filter(None, own) for name in _names_in(path)):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "sweeper"]:
-            del sys.modules[name]
+    names = {name for path in filter(None, own) for name in _names_in(path)}
+    replaced = names & REPLACED
+    if replaced or any(name.endswith("-info") for name in names):  # or entry points of sweeper
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in {"sweeper", *replaced}:
+                del sys.modules[name]
     if words[0] == "-m":
         sys.argv = list(words[1:])
         sys.path.insert(0, str(Path.cwd()))
@@ -262,6 +276,8 @@ def _main(channel: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     own = {str(ROOT), str(Path(__file__).parent)}
     paths = [path for path in sys.path if path not in own]
+    # Before torch is loaded, whose launcher imports the class.
+    subprocess.Popen = _popen_of(lambda: preloaded)  # type: ignore[misc]
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
@@ -285,7 +301,7 @@ def _main(channel: socket.socket) -> None:
             os.close(descriptor)
         _null_files()
     channel.close()
-    subprocess.Popen = _popen_of(Preloaded(further, fixed, loaded))  # type: ignore[misc]
+    preloaded = Preloaded(further, fixed, loaded)
     _become(request)
     status: object = 0
     try:

@@ -17,6 +17,7 @@ from sweeper.execution.worker.session import _last_line
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig, TrialResult
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 BACKEND = "curve_backend:make"
 
 
@@ -233,6 +234,7 @@ def test_no_secret_of_an_error_stands_in_a_file_of_the_run(
     assert _last_line(ValueError(said)) == "ValueError: *** *** hf_*** postgresql://u:***@h/d"
 
 
+@pytest.mark.usefixtures("new_processes")
 @pytest.mark.parametrize("module", ["coordinator", "worker"])
 def test_execution_loads_without_torch(module: str) -> None:
     code = (

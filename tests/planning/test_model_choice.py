@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from sweeper.errors import ModelError, NothingFits, SpecError
@@ -12,6 +14,7 @@ from sweeper.planning.model_choice import comparison, plan_without_model
 from sweeper.specfile import resolve, settings
 
 
+@cache
 def plan(task="classification", rows=2000, gib=24.0, **flags):
     given = {
         ("task",): task,

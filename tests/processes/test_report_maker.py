@@ -17,6 +17,7 @@ from sweeper.processes.report_maker import LOG, MAX_TIME_SHARE, ReportMaker
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.document import Report
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 ABORTS = "import os\ndef vegalite_to_svg(spec): os.abort()\n"
 DRAWS = "def vegalite_to_svg(spec): return '<svg></svg>'\n"
 WAITS = """

@@ -29,6 +29,8 @@ from sweeper.runfolder import RunFolder
 from sweeper.search.search import Search, known_starts
 from sweeper.trials import TrialConfig, TrialResult
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 class Trials:
     """A run folder whose trials the test begins and ends."""

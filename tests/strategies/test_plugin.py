@@ -28,6 +28,7 @@ from transformers import (
 
 from sweeper.strategies.strategy import Setting
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "tests" / "plugin"
 NAMES = ("vera", "ia3")
@@ -100,6 +101,7 @@ def test_the_generated_pages_hold_them(environment: dict[str, str], tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("new_processes")
 def test_they_hold_to_the_contract_of_every_strategy(environment: dict[str, str]) -> None:
     files = ("tests/strategies/test_contract.py", "tests/plugin/check_dry_run.py")
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *files)

@@ -193,7 +193,7 @@ def _trial(folder: Path, plan: Plan, named: Plan, unfinished: State) -> TrialFil
         for number in attempts
         if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / ENDED))
     }
-    rungs = _rungs(folder / RUNGS)
+    rungs = tuple(RungReport.read_lines(folder / RUNGS))
     result = _result(folder, config, rungs, unfinished)
     return TrialFiles(
         config=config,
@@ -258,12 +258,6 @@ def _items(folder: Path, result: TrialResult, objective: Objective) -> Validatio
         return None
     items = attempts.read_items(folder / result.item_losses, objective)
     return None if items is None else items.scored
-
-
-def _rungs(path: Path) -> tuple[RungReport, ...]:
-    """The last report of each rung in the complete lines of ``rungs.jsonl``, in order of rungs."""
-    by_rung = {report.rung: report for report in RungReport.read_lines(path)}
-    return tuple(by_rung[rung] for rung in sorted(by_rung))
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -250,7 +250,7 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
 
 
 def importances(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], parameters: Mapping[str, bool]
+    rows: Sequence[Mapping[str, Scalar]], costs: Sequence[float], parameters: Mapping[str, bool]
 ) -> dict[str, Interval]:
     """The importance of each varied parameter for whether a trial is among the best.
 
@@ -259,7 +259,7 @@ def importances(
 
     Args:
         rows: The configuration of each trial; may lack parameters.
-        losses: The cost of each trial; lower is better.
+        costs: The cost of each trial; lower is better.
         parameters: Whether the scale is logarithmic, by parameter.
 
     Returns:
@@ -269,11 +269,11 @@ def importances(
     if not names:
         return {}
     distributions = {name: _distribution(rows, name, log=parameters[name]) for name in names}
-    all_trials = _shares(rows, losses, distributions)
+    all_trials = _shares(rows, costs, distributions)
     folds = []
     for fold in range(min(FOLDS, len(rows))):
         kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-        folds.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], distributions))
+        folds.append(_shares([rows[i] for i in kept], [costs[i] for i in kept], distributions))
     return {
         name: Interval(
             value=all_trials.get(name, 0.0),
@@ -295,17 +295,17 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
 
 
 def _shares(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], distributions: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Scalar]], costs: Sequence[float], distributions: Mapping[str, Any]
 ) -> dict[str, float]:
     # Imported here, as it loads scikit-learn, which takes 0.8 s.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
-    for row, loss in zip(rows, losses, strict=True):
+    for row, cost in zip(rows, costs, strict=True):
         params = {name: row[name] for name in distributions if name in row}
         used = {name: distributions[name] for name in params}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=loss))
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=cost))
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -37,7 +37,6 @@ def test_the_tables_are_printed(tmp_path: Path) -> None:
         "each left out",
     ):
         assert words in done.stdout
-    assert "Full bf16-pure, peak in the optimizer step: 1 rows" in done.stdout
     assert "Out of memory foreseen: 1 of 1; false alarms: 0 of 2." in done.stdout
 
 

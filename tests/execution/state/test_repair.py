@@ -22,6 +22,8 @@ from sweeper.plans import Plan
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult, TrialResult
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 def cut(path: Path) -> None:
     """What a power cut leaves of a file: its first half, or as many zeros."""

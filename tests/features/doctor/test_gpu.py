@@ -25,6 +25,7 @@ from sweeper.features.doctor._results import CheckRequest, Result, Results, mark
 from sweeper.memory.requests import Probed
 from sweeper.tasks.sequences.joined import pack_texts
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 ABSENT = {"flash_attention_2", "flash_attention_3", "fused kernels"}
 LONG = {"two ranks", "killed worker"}
 TORCHAO = {"optimizer adamw_torch_8bit", "optimizer adamw_torch_4bit"}

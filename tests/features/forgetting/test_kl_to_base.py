@@ -25,7 +25,7 @@ from sweeper.training.loop.training_progress import TrainingProgress
 WORDS = 40
 PARAMETERS: dict[str, dict[str, Any]] = {
     "lora": {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": "qv"},
-    "adapter": {"reduction_factor": 4, "adapter_dropout": 0.5},
+    "adapter": {"reduction_factor": 4},
     "prefix": {"num_virtual_tokens": 3},
     "ptuning": {"num_virtual_tokens": 3, "encoder_hidden_size": 8},
 }

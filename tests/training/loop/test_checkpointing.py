@@ -204,7 +204,7 @@ def test_the_weights_of_an_earlier_best_rung_come_with_the_checkpoint(
 
     def first_is_best(self: Any, whole: bool) -> Any:
         evaluation = evaluate(self, whole)
-        evaluation.losses[:] += self._job.progress.steps > 6 and not self._best_is_back
+        evaluation.losses[:] += self.job.progress.steps > 6 and not self._best_is_back
         return evaluation
 
     def put_back(model: Any, weights: Any) -> None:

@@ -101,8 +101,8 @@ def test_float16_scales_the_loss_and_trains_fp32_weights(tmp_path: Path) -> None
     assert isinstance(scaler, torch.amp.GradScaler)
     assert model.lm_head.weight.dtype == torch.float32
     assert _moved(model)
-    assert trainer._progress.check() is None  # no overflow passed for a divergence
-    assert trainer._progress._norm is None or float(trainer._progress._norm) < 100
+    assert trainer.progress.check() is None  # no overflow passed for a divergence
+    assert trainer.progress._norm is None or float(trainer.progress._norm) < 100
 
 
 def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path: Path) -> None:
