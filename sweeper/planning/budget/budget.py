@@ -210,7 +210,8 @@ def _planned(
     """The costs of features' phases, which say whether optional ones are planned."""
     costs = _plugin_phases(spec, study)
     outside = math.fsum(phase.high for phase in before_workers(study.facts).values())
-    taken = math.fsum([*core.values(), *(c.seconds for c in costs.values() if not c.optional)])
+    required = (cost.seconds * cost.uncertainty for cost in costs.values() if not cost.optional)
+    taken = math.fsum([*core.values(), *required])
     for name, cost in costs.items():
         if cost.optional:
             left = None
