@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +149,28 @@ def hub_of(
             monkeypatch.setenv("no_proxy", "127.0.0.1")
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def _preloaded_popen() -> Iterator[type[subprocess.Popen[Any]]]:
+    from preloaded import preloaded_popen
+
+    with preloaded_popen() as popen:
+        yield popen
+
+
+@pytest.fixture(scope="module")
+def preloaded(_preloaded_popen: type[subprocess.Popen[Any]]) -> Iterator[None]:
+    """Processes that the tests of a module start have loaded torch: each takes 5 s of CPU less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", _preloaded_popen)
+        yield
+
+
+@pytest.fixture
+def new_processes(preloaded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test in such a module whose processes are started as usual."""
+    monkeypatch.setattr(subprocess, "Popen", subprocess.Popen.__base__)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Prints our score beside the common rules, by source, without each source, and what fits."""
+"""Prints our score by source, without each source, and what fits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.memory.file import predictions, read_records
-from benchmarks.memory.rules import RULES, Rule
 from benchmarks.memory.score import (
     Row,
     Score,
@@ -23,7 +22,6 @@ from benchmarks.memory.score import (
     left_out,
     ours,
     rows_of,
-    score,
     scored,
     uncertain,
 )
@@ -41,10 +39,6 @@ def _table(title: str, scores: Sequence[tuple[str, Score | None]]) -> Table:
         if found is not None:
             table.add_row(name, *found.cells())
     return table
-
-
-def _rule_score(rows: Sequence[Row], rule: Rule) -> Score | None:
-    return score(rows, lambda row: rule(row.case))
 
 
 def _pure(row: Row) -> bool:
@@ -65,16 +59,12 @@ def _rounded(shares: Mapping[Any, float]) -> dict[Any, float]:
 def report(rows: Sequence[Row], console: Console) -> None:
     """Print all tables."""
     counted = [row for row in rows if scored(row)]
-    console.print(
-        _table(
-            "Tier A, one GPU",
-            [("sweeper", ours(counted)), *((n, _rule_score(counted, r)) for n, r in RULES.items())],
-        )
-    )
     sources = _sources(counted)
     each = {name: [row for row in counted if row.source == name] for name in sources}
     everything = {**each, "all": counted}
-    console.print(_table("By source", [(name, ours(rows)) for name, rows in everything.items()]))
+    console.print(
+        _table("Tier A, one GPU", [(name, ours(rows)) for name, rows in everything.items()])
+    )
     known = fitting(rows)
     unseen = [(name, left_out(some, known)) for name, some in everything.items()]
     console.print(_table("By source, each left out of what is fitted", unseen))

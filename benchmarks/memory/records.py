@@ -7,7 +7,6 @@ missing takes a default that the estimate's assumptions name.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,8 +79,6 @@ def case_of(record: Record, identity: str) -> Case:
         **_memory(record, batch, legacy, notes),
     )
     setup = _with_embeddings(record, model, setup, notes)
-    if model.moe is not None:
-        setup = setup.replace(experts_are_linear=_linear_experts(record, model, setup))
     return Case(
         id=identity,
         model=model,
@@ -130,25 +127,6 @@ def _with_embeddings(record: Record, model: ModelFacts, setup: Setup, notes: lis
     return setup.replace(trainable=trainable_parameters(model, setup) + weights)
 
 
-def _linear_experts(record: Record, model: ModelFacts, setup: Setup) -> bool:
-    """Whether the library kept routed experts as linear layers, as transformers 5 no longer does.
-
-    The number of trained parameters tells; else a version of 5 in the record's words.
-    """
-    stated = number_of(record, "trainable_params")
-    if stated is not None and setup.traits.adds == "low-rank":
-        off = {
-            linear: abs(math.log(trainable_parameters(model, trial) / stated))
-            for linear in (True, False)
-            for trial in [setup.replace(experts_are_linear=linear, trainable=None)]
-            if trainable_parameters(model, trial) > 0
-        }
-        if len(set(off.values())) == 2:
-            return off[True] < off[False]
-    words = text_of(record, "library", "library_version", "notes")
-    return re.search(r"transformers[ =v]*5\.", words) is None
-
-
 def _batch(record: Record, notes: list[str]) -> tuple[int, int, bool]:
     """Examples, tokens of each, and whether the length is that of the largest batch."""
     length, batch = number_of(record, "sequence_length"), number_of(record, "micro_batch")
@@ -194,7 +172,7 @@ def _method(record: Record, model: ModelFacts, notes: list[str]) -> dict[str, An
 def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[str, Any]:
     """The fields of a set-up that say how it is kept and computed."""
     optimizer = text_of(record, "optimizer") or "adamw_torch"
-    trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
+    kind = text_of(record, "sequence_length_kind")
     quantization = quantization_of(text_of(record, "quantization"))
     if not knows_optimizer(optimizer):
         notes.append(f"optimizer {optimizer} is not known: states as large as AdamW's assumed")
@@ -222,7 +200,6 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "widened_inputs": True,
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
-        "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
         "optimizer": optimizer.replace("adamw", "adamw_hf") if legacy else optimizer,
         "releases_gradients": bool(re.search(r"(into|in) backward|lomo", optimizer)),
         "attention": attention_of(text_of(record, "attention_impl")),

@@ -11,7 +11,7 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
-Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_cost``
+Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_peak``
 
 #: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``states``.
 OPTIMIZERS = (
@@ -55,13 +55,8 @@ class Setup(TrainingSetup):
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
             or several documents packed. Matters only for ``sdpa``.
         base_dtype: Dtype of frozen weights; follows from the precision if None.
-        adapter_bytes: Bytes of a trained adapter weight; follows from the precision if None. 4
-            also describes float32 adapters without autocast.
         upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
             float32, as after PEFT's ``prepare_model_for_kbit_training``.
-        experts_are_linear: Whether routed experts are linear layers, which are quantised and get
-            adapters. Since transformers 5 they are stacked parameters, which neither bitsandbytes
-            nor PEFT's ``all-linear`` touches.
         keeps_quantized_inputs: Whether 4-bit layers keep their inputs, as before bitsandbytes 0.43.
         widened_inputs: Whether adapters' inputs are float32 under autocast, too: PEFT's default,
             which this project's trainings switch off.
@@ -84,9 +79,7 @@ class Setup(TrainingSetup):
     strategy: str
     padded: bool = False
     base_dtype: str | None = None
-    adapter_bytes: int | None = None
     upcast_norms: bool = False
-    experts_are_linear: bool = False
     keeps_quantized_inputs: bool = False
     widened_inputs: bool = False
     rescales_outputs: bool = False
@@ -152,8 +145,6 @@ class Setup(TrainingSetup):
     @property
     def trained_bytes(self) -> int:
         """Bytes of a trained parameter: master weights are float32 unless all is bfloat16."""
-        if self.adapter_bytes is not None and not self.traits.trains_base:
-            return self.adapter_bytes
         return 2 if self.precision == "bf16-pure" else 4
 
     @property

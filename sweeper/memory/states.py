@@ -6,14 +6,14 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import (
+from sweeper.facts.models.linear_layers import (
     embedding_parameters,
     expert_parameters,
     linears,
     saved_parameters,
     targeted,
 )
+from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Formula
@@ -112,7 +112,7 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
     if not setup.traits.trains_base:
         return 0  # an adapter's tensors are small
     stacked = 0
-    if model.moe is not None and not setup.experts_are_linear:  # gate and up are one tensor
+    if model.moe is not None:  # gate and up are one tensor
         halves = 2 if model.gated_mlp else 1
         expert = halves * model.hidden_size * model.moe.intermediate_size
         stacked = model.moe.experts * expert
@@ -140,7 +140,7 @@ def projection_weights(model: ModelFacts, setup: Setup) -> int:
     """Weights of the frozen projections of all target layers; shared ones count in each layer."""
     if setup.traits.adds != "scaled-projections":
         return 0
-    linears = targeted(model, setup.target_modules, setup.experts_are_linear)
+    linears = targeted(model, setup.target_modules)
     return setup.r * sum(linear.count * (linear.inputs + linear.outputs) for linear in linears)
 
 
@@ -148,7 +148,7 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
     """The number of parameters that a strategy's formula gives for a model."""
     if not formula.terms:
         return 0
-    targets = targeted(model, setup.target_modules, setup.experts_are_linear)
+    targets = targeted(model, setup.target_modules)
     values: dict[str, Scalar | None] = {name: setup.value(name) for name in formula.parameters} | {
         "hidden_size": model.hidden_size,
         "layers": model.layers,
@@ -164,7 +164,7 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
             continue
         chosen = targets
         if term.each != "target_layer":
-            chosen = targeted(model, term.each, setup.experts_are_linear)
+            chosen = targeted(model, term.each)
         for linear in chosen:
             sizes = {"inputs": linear.inputs, "outputs": linear.outputs}
             total += linear.count * term.value(values | sizes)
@@ -172,11 +172,14 @@ def counted_parameters(formula: Formula, model: ModelFacts, setup: Setup) -> int
 
 
 def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
-    """Number of quantised weights: the blocks' linear layers, and experts if they are linear."""
+    """Number of quantised weights: those of the blocks' linear layers.
+
+    Since transformers 5, routed experts are stacked parameters, which neither bitsandbytes nor
+    PEFT's ``all-linear`` touches.
+    """
     if setup.quantization is None:
         return 0
     inside = sum(linear.parameters for linear in linears(model))
-    inside += expert_parameters(model) if setup.experts_are_linear else 0
     return min(inside, max(0, model.parameters - embedding_parameters(model)))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 ROOT = Path(__file__).parents[2]
 ENCODER = """
 import json, random

@@ -13,6 +13,8 @@ from sweeper.execution.state.attempts import attempt_folder, attempts_of, read_e
 from sweeper.runfolder import RESULT
 from sweeper.trials import TrialResult
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 class OnASmallCard(Sweeper):
     """Starts the command over sweeper's own backend, on a tiny model."""

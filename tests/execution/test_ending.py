@@ -13,6 +13,8 @@ from optuna.trial import TrialState
 from sweeper.execution.state.status import Status
 from sweeper.findings.findings import Findings
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 class Flagged(Sweeper):
     """The command with further flags."""

@@ -17,6 +17,7 @@ import pytest
 import sweeper
 from sweeper.features import loader, parts
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 PACKAGE = Path(sweeper.__file__).parent
 ROOT = PACKAGE.parent
 OURS = [one.name for one in loader.installed() if one.folder.parent.parent == PACKAGE]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
-from benchmarks.memory.record_fields import Record
-from benchmarks.memory.records import case_of
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.estimate import estimate, tensors_gib
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import quantized_parameters, trainable_parameters
 from sweeper.spec import ModelSpec
@@ -22,51 +18,11 @@ GEMMA = model_facts(ModelSpec(id="google/gemma-2-2b"))
 LORA = Setup(strategy="lora", sequence_length=1024, micro_batch=4)
 
 
-def test_adapters_on_every_expert_count_where_experts_are_linear_layers() -> None:
-    linear = trainable_parameters(MIXTRAL, LORA.replace(experts_are_linear=True))
+def test_routed_experts_have_no_adapters_and_are_not_quantised() -> None:
     attention = 2 * (4096 + 4096) + 2 * (4096 + 1024)
-    experts = 8 * 3 * (4096 + 14336)
-    assert linear == 32 * 16 * (attention + experts)
-    assert trainable_parameters(MIXTRAL, LORA) < linear / 10
-
-
-@pytest.mark.parametrize("word", ["w1", "gate_proj", "mlp", "all-linear"])
-def test_experts_are_named_by_any_of_their_names(word: str) -> None:
-    names = {linear.role for linear in targeted(MIXTRAL, (word,), experts=True)}
-    assert "gate" in names
-    assert not {linear.role for linear in targeted(MIXTRAL, (word,))} & {"gate", "up", "down"}
-
-
-def test_adapters_on_experts_keep_what_their_backward_pass_needs() -> None:
-    few = LORA.replace(target_modules=("q_proj",), experts_are_linear=True)
-    gates = few.replace(target_modules=("q_proj", "w1", "w2", "w3"))
-    grown = estimate(MIXTRAL, gates, 80).parts["activations"]
-    assert grown > 1.2 * estimate(MIXTRAL, few, 80).parts["activations"]
-
-
-def test_four_bits_shrink_experts_only_where_they_are_linear_layers() -> None:
+    assert trainable_parameters(MIXTRAL, LORA) == 32 * 16 * attention
     four = Setup(strategy="qlora", quantization="nf4-dq")
-    stacked = quantized_parameters(QWEN_MOE, four)
-    linear = quantized_parameters(QWEN_MOE, four.replace(experts_are_linear=True))
-    assert stacked < 0.05 * QWEN_MOE.parameters
-    assert linear > 0.95 * QWEN_MOE.parameters
-
-
-@pytest.mark.parametrize(
-    ("fields", "linear"),
-    [
-        ({}, True),
-        ({"trainable_params": 242_221_056}, True),
-        ({"trainable_params": 13_631_488}, False),
-        ({"notes": "torch 2.13.0, transformers 5.13.1"}, False),
-        ({"notes": "transformers 4.57.1"}, True),
-    ],
-)
-def test_a_record_tells_whether_its_experts_were_linear_layers(
-    fields: Record, linear: bool
-) -> None:
-    case = case_of({"model": "Mixtral-8x7B-v0.1", "method": "lora", "lora_rank": 16} | fields, "a")
-    assert case.setup.experts_are_linear is linear
+    assert quantized_parameters(QWEN_MOE, four) < 0.05 * QWEN_MOE.parameters
 
 
 def test_latent_attention_caches_and_keeps_its_own_widths() -> None:

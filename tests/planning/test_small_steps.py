@@ -195,5 +195,5 @@ def test_more_memory_never_removes_an_option(scene: Any, model: str, least: floa
         candidates, _ = options(scene, task=task, model=model, gpu_gib=round(least, 1))
         has = {one.strategy for one in candidates}
         assert had <= has, (least, had - has)
-        had, least = has, least * 1.12
+        had, least = has, least * 1.25
     assert "lora" in had

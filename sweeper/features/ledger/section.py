@@ -60,7 +60,7 @@ def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
 
 
 def _held(judged: Sequence[Scored]) -> str:
-    held = sum(scored.held for scored in judged)
+    held = sum(bool(scored.held) for scored in judged)
     return f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
 
 

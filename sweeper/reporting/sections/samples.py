@@ -50,7 +50,7 @@ _OPEN_CHARACTERS, _FOLDED_CHARACTERS = 120, 400
 # Most items of each kind in the open table, and most words of its texts if it has more than two
 # items: a page has at most 600 words before anything is unfolded.
 _OPEN_ITEMS = {"improved": 3, "worsened": 3, "random": 2}
-_OPEN_WORDS = 100
+_OPEN_WORDS = 80
 
 
 HEADING = Heading(30, "samples", "Outputs")

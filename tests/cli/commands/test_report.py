@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 @pytest.mark.usefixtures("without_charts")
 def test_the_output_of_a_report_is_written_and_one_run_is_no_comparison(sweeper, make_run, here):

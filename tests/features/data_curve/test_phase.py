@@ -26,6 +26,7 @@ from sweeper.plans import PhaseCost
 from sweeper.runfolder import RunFolder
 from sweeper.trials import TestSeal, TrialConfig
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 BACKEND = "curve_backend:make"
 ASKED = {"data_curve": {"enabled": True}}
 

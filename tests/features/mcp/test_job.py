@@ -12,6 +12,8 @@ pytest.importorskip("mcp")
 
 from mcp import Client, StdioServerParameters
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 @pytest.mark.slow
 def test_a_client_drives_a_job_from_data_to_verdict(here, no_hub):

@@ -12,6 +12,8 @@ from mcp import Client
 from sweeper.features.mcp._server import server
 from sweeper.features.mcp._tools import TOOLS
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 @pytest.fixture
 def call(here, no_hub) -> Callable[..., dict[str, Any]]:

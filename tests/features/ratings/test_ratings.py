@@ -19,6 +19,7 @@ from sweeper.features.ratings._page import (
 )
 from sweeper.features.ratings.commands import answers
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 TEXT = {
     "task": "instruction",
     "strategies": ("lora", "full"),

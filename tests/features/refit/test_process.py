@@ -18,6 +18,8 @@ from sweeper.training.checkpoints import seal
 from sweeper.training.trial import train
 from sweeper.use.trained_model import load as load_model
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 @pytest.fixture
 def asked(backend, config, tmp_path):

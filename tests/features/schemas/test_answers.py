@@ -7,6 +7,7 @@ import pytest
 
 from sweeper.features.schemas._schemas import answer_schema, answers
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 PLAN = "--task classification --model 7B --gpu-memory 24 --data rows.jsonl"
 
 

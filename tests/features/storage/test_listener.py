@@ -15,6 +15,8 @@ from sweeper.features.storage.listener import copy, wanted
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 def given(url: str | None) -> Spec:
     request = {"task": "code", "models": [{"id": "7B"}], "data": {"examples": 100}}

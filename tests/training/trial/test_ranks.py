@@ -18,14 +18,17 @@ from torch import nn
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.training.checkpoints import newest_checkpoint
-from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
+from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.loop.ranks_here import check_wrapped, gathered
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial import ranks as module
 from sweeper.training.trial.ranks import Ranks, check_device
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialConfig, TrialResult
+
+pytestmark = pytest.mark.usefixtures("preloaded")
 
 
 @pytest.fixture
@@ -50,14 +53,13 @@ def _never() -> bool:
     return False
 
 
-def _ranks() -> dict[int, int]:
-    """Process ids of the ranks that this process has now, by rank."""
-    found = {}
+def _ranks() -> set[int]:
+    """Process ids of the ranks that this process has now."""
+    found = set()
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            rank = process.environ().get("RANK")
-            if rank is not None and "sweeper.training.rank:train" in process.cmdline():
-                found[int(rank)] = process.pid
+            if "sweeper.training.rank:train" in process.cmdline():
+                found.add(process.pid)
     return found
 
 
@@ -79,7 +81,7 @@ def test_two_ranks_train_as_one_does_across_a_checkpoint_until_they_are_pruned(
     one = two.with_setup(gpus=1, micro_batch=8)
     backend.train(one, _folder(tmp_path, "alone"), alone, _never)
     first = _folder(tmp_path, "first")
-    before, running = answering(rung_3=Decision.STOP), {}
+    before, running = answering(rung_3=Decision.STOP), set()
 
     def stopping(report: RungReport) -> Decision:
         running.update(_ranks())
@@ -87,8 +89,8 @@ def test_two_ranks_train_as_one_does_across_a_checkpoint_until_they_are_pruned(
 
     with pytest.raises(Interrupted):
         backend.train(saving, first, stopping, _never)
-    assert sorted(running) == [0, 1]
-    assert all(_gone(pid) for pid in running.values())
+    assert len(running) == 2
+    assert all(_gone(pid) for pid in running)
     path, rung = newest_checkpoint(first)
     assert rung == 3
 
@@ -148,7 +150,7 @@ def make_ranks(two: TrialConfig, backend: TorchBackend, tmp_path: Path) -> Calla
 
 
 def _train(ranks: Ranks) -> TrialResult:
-    return ranks.train(ranks.job.batching)
+    return ranks.train(ranks.job.setup)
 
 
 WAIT = "time.sleep(3000)"
@@ -202,19 +204,19 @@ def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
     tmp_path: Path,
 ) -> None:
     Script(monkeypatch, tmp_path, WAIT, _ends_with(tmp_path, "out-of-memory"))
-    tried: list[Batching] = []
+    tried: list[TrainingSetup] = []
     train = Ranks.train
 
-    def remembered(self: Ranks, batching: Batching) -> TrialResult:
-        tried.append(batching)
+    def remembered(self: Ranks, setup: TrainingSetup) -> TrialResult:
+        tried.append(setup)
         if len(tried) == 2:
             raise Interrupted
-        return train(self, batching)
+        return train(self, setup)
 
     monkeypatch.setattr(Ranks, "train", remembered)
     ranks = make_ranks()
     with pytest.raises(Interrupted):
-        in_batches_that_fit(ranks.job.batching, ranks.train, lambda: False)
+        in_batches_that_fit(ranks.job.setup, ranks.train, lambda: False)
 
     assert [(one.micro_batch, one.gradient_accumulation_steps) for one in tried] == [(4, 1), (2, 2)]
 
@@ -235,6 +237,7 @@ def test_a_stop_ends_all_ranks(
     assert script.all_ended()
 
 
+@pytest.mark.usefixtures("new_processes")
 def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
     began = f"open({str(tmp_path)!r} + '/' + os.environ['RANK'], 'w').write(str(os.getpid()))"
     code = "import os, sys, time; from sweeper.child_process import die_with"
@@ -244,7 +247,7 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
         "import time; from sweeper.child_process import start_child;"
         "from sweeper.training.launch import LaunchRequest;"
         f"request = LaunchRequest(ranks=2, folder={str(tmp_path)!r}, command=('-c', {code!r}));"
-        "start_child('sweeper.training.launch:launch', request, start_new_session=True);"
+        "start_child('sweeper.training.launch:launch', request);"
         "time.sleep(3000)"
     )
     worker = subprocess.Popen([sys.executable, "-c", start])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.models.families import Names, Role, families, family_like
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import ModelShape
 from sweeper.hyperparameters import TARGETS, is_pattern, modules_of
 
 
@@ -27,11 +27,11 @@ class LinearLayers:
         return self.inputs * self.outputs * self.count
 
 
-def _family_names(model: ModelFacts) -> Names:
+def _family_names(model: ModelShape) -> Names:
     return family_like(model.model_type, model.kind, model.gated_mlp).names
 
 
-def _attention(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
+def _attention(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden = model.hidden_size
     query = model.attention_heads * model.head_dim
     key = model.key_value_heads * model.head_dim
@@ -56,7 +56,7 @@ def _attention(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int
     yield "o", query, hidden
 
 
-def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
+def _mlp(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden, wide = model.hidden_size, model.intermediate_size
     if model.gated_mlp and "gate_up" in names:
         yield "gate_up", hidden, 2 * wide
@@ -68,14 +68,10 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
-    """All linear layers of the blocks, including routed experts if ``experts``.
+def linears(model: ModelShape) -> tuple[LinearLayers, ...]:
+    """All linear layers of the blocks, without routed experts, whose weights are stacked.
 
     Cross-attention counts as a second attention of the decoder's layers.
-
-    Args:
-        experts: Whether every routed expert is a set of linear layers, as before transformers 5;
-            since then their weights are stacked into one parameter.
     """
     names = _family_names(model)
     blocks = model.layers * (2 if model.kind == "encoder-decoder" else 1)
@@ -86,10 +82,6 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
     ]
     if dense:
         shapes += [(role, a, b, dense) for role, a, b in _mlp(model, names)]
-    if model.moe and experts:
-        expert = model.model_copy(update={"intermediate_size": model.moe.intermediate_size})
-        copies = model.moe.layers * model.moe.experts
-        shapes += [(role, a, b, copies) for role, a, b in _mlp(expert, names)]
     if model.moe and model.moe.shared_intermediate_size:
         hidden, wide = model.hidden_size, model.moe.shared_intermediate_size
         sparse = model.moe.layers
@@ -105,7 +97,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
     )
 
 
-def expert_parameters(model: ModelFacts) -> int:
+def expert_parameters(model: ModelShape) -> int:
     """Weights of all routed experts."""
     if model.moe is None:
         return 0
@@ -114,14 +106,21 @@ def expert_parameters(model: ModelFacts) -> int:
     return model.moe.layers * model.moe.experts * each
 
 
-def embedding_parameters(model: ModelFacts) -> int:
+def embedding_parameters(model: ModelShape) -> int:
     """Weights of the token embedding, and of the output head unless it is tied."""
     tables = 1 if model.tied_embeddings or model.kind == "encoder" else 2
     return tables * model.vocabulary_size * model.hidden_size
 
 
-#: Names of Mixtral's expert layers, which were linear layers before transformers 5.
-_MIXTRAL_NAMES: dict[Role, str] = {"gate": "w1", "up": "w3", "down": "w2"}
+def parameters_of(model: ModelShape) -> int:
+    """About the number of parameters of a shape: linear layers and embeddings.
+
+    Positions, norms and biases are left out: 2% of an encoder at most, less of a decoder.
+    """
+    inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
+    return inside + embedding_parameters(model)
+
+
 _ROLES_BY_WORD: dict[str, frozenset[Role]] = {
     "query": frozenset({"q", "q_b"}),
     "key": frozenset({"k"}),
@@ -142,9 +141,7 @@ def role_words() -> tuple[str, ...]:
     return ("all-linear", *_ROLES_BY_WORD)
 
 
-def targeted(
-    model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
-) -> tuple[LinearLayers, ...]:
+def targeted(model: ModelShape, target_modules: tuple[str, ...] | str) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
     Words: ``all-linear``, ``attention``, ``mlp``, ``query``, ``key``, ``value``, ``qkv``,
@@ -152,18 +149,16 @@ def targeted(
     their role. A single string may be a pattern that matches whole names. If nothing matches
     in an unknown family, all layers are selected.
     """
-    available = linears(model, experts)
+    available = linears(model)
     if isinstance(target_modules, str) and is_pattern(target_modules):
-        return matching(model, target_modules, experts)
+        return matching(model, target_modules)
     wanted = (target_modules,) if isinstance(target_modules, str) else target_modules
     wanted = tuple(word.rpartition(".")[2] for word in wanted)
     if "all-linear" in wanted:
         return available
     usual = families()["llama"].names
     by_name = {
-        name: role
-        for family in (usual, _MIXTRAL_NAMES, _family_names(model))
-        for role, name in family.items()
+        name: role for family in (usual, _family_names(model)) for role, name in family.items()
     }
     roles: set[str] = set()
     names: set[str] = set()
@@ -191,7 +186,7 @@ _ATTENTION_PARENTS = (
 _MLP_PARENTS = ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", "")
 
 
-def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
+def matching(model: ModelShape, pattern: str) -> tuple[LinearLayers, ...]:
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
@@ -199,7 +194,7 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
     rather than too low.
     """
     matches = []
-    for linear in linears(model, experts):
+    for linear in linears(model):
         blocks = sum(
             any(re.fullmatch(pattern, name) for name in _possible_names(linear, block))
             for block in range(model.layers)
@@ -208,7 +203,7 @@ def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[Li
             blocks = model.layers
         if blocks:
             matches.append(replace(linear, count=max(1, linear.count * blocks // model.layers)))
-    return tuple(matches) if matches or names_known(model) else linears(model, experts)
+    return tuple(matches) if matches or names_known(model) else linears(model)
 
 
 def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
@@ -218,17 +213,17 @@ def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
             yield f"{blocks}.{block}.{parent}{linear.name}"
 
 
-def names_known(model: ModelFacts) -> bool:
+def names_known(model: ModelShape) -> bool:
     """Whether the module names of the model's own family are known."""
     return model.model_type in families()
 
 
-def layer_names_of(model: ModelFacts) -> tuple[str, ...]:
+def layer_names_of(model: ModelShape) -> tuple[str, ...]:
     """The names of the linear layers of the model's blocks."""
     return tuple(dict.fromkeys(linear.name for linear in linears(model)))
 
 
-def missing_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
+def missing_targets(model: ModelShape, choice: str) -> tuple[str, ...]:
     """The names in a choice of ``target_modules`` for which the model has no linear layer."""
     wanted = modules_of(choice)
     if is_pattern(choice):
@@ -248,7 +243,7 @@ _EMBEDDING_NAMES = {
 }  # fmt: skip
 
 
-def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
+def savable_modules(model: ModelShape, new_head: bool) -> dict[str, int]:
     """Modules that can be fully trained along with an adapter: name to total number of weights.
 
     Args:
@@ -264,7 +259,7 @@ def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
     return sizes
 
 
-def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) -> int:
+def saved_parameters(model: ModelShape, names: Iterable[str], new_head: bool) -> int:
     """Weights of the fully trained modules; tied embeddings and output layer count once.
 
     An unknown name counts as the embeddings, the largest module.
