@@ -1,4 +1,4 @@
-"""The device that measured processes see, and how long they may run."""
+"""What measured processes see of the machine, and how long they may run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import os
 
 # Seconds after which a measured process is called hung.
 LONGEST = 3600.0
+# One thread without spinning, which leaves the other cores to others, and no network.
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 def one_gpu() -> dict[str, str]:

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks import json_lines
+from benchmarks import json_lines, tables
 from benchmarks.devices import LONGEST, one_gpu
 from benchmarks.memory.trials import Work, measured
 from benchmarks.throughput import texts
@@ -209,33 +209,33 @@ def _doctor_section(answer: str) -> list[str]:
 
 def _strategies_section(answer: list[dict[str, Any]]) -> list[str]:
     trials = [
-        f"| {one['strategy']} | {_against(one, 'gib')} | {_against(one, 'seconds')} |"
+        tables.line(one["strategy"], _against(one, "gib"), _against(one, "seconds"))
         if "error" not in one
-        else f"| {one['strategy']} | did not train: {one['error'][-1].strip()} | |"
+        else tables.line(one["strategy"], f"did not train: {one['error'][-1].strip()}", "")
         for one in answer
     ]
-    head = ["| strategy | GiB: measured, planned | seconds: measured, planned |", "|---|---|---|"]
-    return [*head, *trials, ""]
+    heads = ("strategy", "GiB: measured, planned", "seconds: measured, planned")
+    return [tables.head(*heads), *trials, ""]
 
 
 def _throughput_section(answer: dict[str, dict[str, float]]) -> list[str]:
     speeds = [
-        f"| {title} | {' | '.join(f'{rate:,.0f}' for rate in rates.values())} |"
+        tables.line(title, *(f"{rate:,.0f}" for rate in rates.values()))
         for title, rates in answer.items()
     ]
-    return [f"| tokens a second | {' | '.join(NAMES)} |", "|---|---:|---:|---:|", *speeds, ""]
+    return [tables.head("tokens a second", *NAMES), *speeds, ""]
 
 
 def _switches_section(answer: list[dict[str, Any]]) -> list[str]:
-    changed = [
-        f"| {one['strategy']} | {one['title']} | {one['rate']:,.0f} | {one['peak_gib']:.2f} | "
-        f"{one['train_loss']:.4f} | {one['attention']} |"
-        if "error" not in one
-        else f"| {one['strategy']} | {one['title']} | did not train | | | |"
-        for one in answer
-    ]
-    head = "| strategy | changed | tokens a second | GiB | training loss | attention |"
-    return [head, "|---|---|---:|---:|---:|---|", *changed, ""]
+    heads = ("strategy", "changed", "tokens a second", "GiB", "training loss", "attention")
+    lines = [tables.head(*heads)]
+    for one in answer:
+        cells = ["did not train", "", "", ""]
+        if "error" not in one:
+            cells = [f"{one['rate']:,.0f}", f"{one['peak_gib']:.2f}", f"{one['train_loss']:.4f}"]
+            cells.append(one["attention"])
+        lines.append(tables.line(one["strategy"], one["title"], *cells))
+    return [*lines, ""]
 
 
 def _sharing_section(answer: dict[str, Any]) -> list[str]:

@@ -290,9 +290,11 @@ def _between(name: str, mark: str, lines: Iterable[str]) -> str:
 def data_page() -> str:
     """The page on data, with the table of row formats."""
     rows = [
-        f"| {format_.name} | {format_.columns} | {', '.join(format_.tasks) or 'refused'} |"
+        f"| {format_.name} | {format_.columns} | {', '.join(format_.tasks)} |"
         for format_ in formats().values()
     ]
+    rated = "`chosen` and `rejected`, `kto_tag`, `completion` with a true or false `label`, ..."
+    rows.insert(0, f"| preference | {rated} | refused |")
     head = ["| format | columns | used for |", "|---|---|---|"]
     return _between("data.md", "formats", [*head, *rows])
 

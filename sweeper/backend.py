@@ -42,10 +42,7 @@ class Backend(Protocol):
     """
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the baselines one by one, on validation only.
-
-        Test figures stay None: the test split is sealed at this time.
-        """
+        """Score the baselines one by one, on validation: the test split is sealed at this time."""
         ...
 
     def train(

@@ -1,6 +1,6 @@
 """``python -m sweeper.child [--request FILE] MODULE:FUNCTION PARENT`` calls a function.
 
-The request is in FILE, or the first line of standard input. See ``sweeper.child_process``.
+The request is in FILE, or at the beginning of standard input. See ``sweeper.child_process``.
 """
 
 from __future__ import annotations

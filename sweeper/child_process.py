@@ -13,16 +13,18 @@ import gc
 import importlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeVar, get_type_hints
+from typing import IO, Any, BinaryIO, Self, TextIO, TypeVar, get_type_hints
 
 from sweeper import errors
 from sweeper.artifact import Record
@@ -32,9 +34,12 @@ from sweeper.jsontext import object_of
 _PR_SET_PDEATHSIG = 1
 # Environment variable: share of a GPU's memory for a worker, if several workers share the GPU.
 GPU_SHARE = "SWEEPER_GPU_SHARE"
+# A request on standard input begins with its length, in this many bytes.
+_LENGTH_BYTES = 8
 # Bytes at the end of standard error that are searched for its last line.
 _LAST_BYTES = 20_000
 _MAX_LINE_CHARACTERS = 300
+_CHUNK_BYTES = 65536
 A = TypeVar("A", bound=Record)
 
 
@@ -84,9 +89,124 @@ def child_command(function: str, *shown: str) -> list[str]:
     return [sys.executable, "-m", "sweeper.child", function, str(os.getpid()), *shown]
 
 
-def request_line(request: Record) -> bytes:
-    """A request as a line of JSON; in ASCII, as texts may have lone surrogates."""
-    return json.dumps(request.model_dump(mode="json")).encode() + b"\n"
+def request_bytes(request: Record) -> bytes:
+    """A request: its length, then JSON; in ASCII, as texts may have lone surrogates."""
+    text = json.dumps(request.model_dump(mode="json")).encode()
+    return len(text).to_bytes(_LENGTH_BYTES) + text
+
+
+@dataclass
+class Child:
+    """A child process in a session of its own, and the pipes to and from it.
+
+    Ctrl-C thus reaches this process alone, and the child's own child processes end with it.
+
+    Args:
+        process: The process, with unbuffered pipes.
+        errors: File that gets its standard error, if that is to be read here.
+        closed: Whether its output has ended, so that it is ending.
+    """
+
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes] | None = None
+    closed: bool = False
+    _pending: bytes = b""
+
+    def __post_init__(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._requests, self._output = self.process.stdin, self.process.stdout
+        os.set_blocking(self.fileno(), False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The pipe from it, which becomes readable when it has sent something."""
+        return self._output.fileno()
+
+    def send(self, message: bytes) -> None:
+        """Send it bytes; if it is gone, they are lost."""
+        with contextlib.suppress(BrokenPipeError):
+            while message:
+                message = message[os.write(self._requests.fileno(), message) :]
+
+    def end_input(self) -> None:
+        """Close its standard input."""
+        self._requests.close()
+
+    def lines(self, seconds: float | None = 0.0) -> list[bytes]:
+        """The complete lines that it has sent since the last call; none after its end.
+
+        Args:
+            seconds: Longest wait for a line; None to wait until there is one.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        with selectors.DefaultSelector() as ready:
+            ready.register(self, selectors.EVENT_READ)
+            while not self.closed:
+                ready.select(None if until is None else until - time.monotonic())
+                with contextlib.suppress(BlockingIOError):  # there is nothing more to read now
+                    while chunk := os.read(self.fileno(), _CHUNK_BYTES):
+                        self._pending += chunk
+                    self.closed = True
+                *lines, self._pending = self._pending.split(b"\n")
+                if lines or (until is not None and time.monotonic() >= until):
+                    return lines
+        return []
+
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal, after its end; None while it runs.
+
+        It is reaped only here and in ``wait``; until then no other process can get its process ID.
+        """
+        if self.process.returncode is None and hasattr(os, "waitid"):  # macOS: from Python 3.13 on
+            if os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            self.kill()
+        return self.process.poll()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Its exit status; None if it has not ended in time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it at once, with its child processes."""
+        if self.process.returncode is None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except (PermissionError, ProcessLookupError):
+                self.process.kill()
+
+    def close(self) -> None:
+        """End it at once, and free its resources."""
+        self.kill()
+        self.process.wait()
+        for file in (self._requests, self._output, self.errors):
+            if file is not None:
+                file.close()
+
+    def last_errors(self) -> str:
+        """The end of its standard error."""
+        assert self.errors is not None
+        self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - _LAST_BYTES))
+        return self.errors.read().decode(errors="replace")
+
+
+def outcome(status: int) -> str:
+    """How a process ended, as a predicate.
+
+    >>> outcome(-9), outcome(1)
+    ('was killed by SIGKILL', 'ended with status 1')
+    """
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 def start_child(
@@ -96,29 +216,38 @@ def start_child(
     threads: int | None = 1,
     env: Mapping[str, str] | None = None,
     shown: Sequence[str] = (),
-    **options: Any,
-) -> subprocess.Popen[bytes]:
+    errors: Path | int | None = None,
+) -> Child:
     """Start a child process and send it the request.
 
     Args:
         threads: Number of threads for torch; the number of cores if None.
         env: Environment of the child; if None, that of this process with settings for torch.
         shown: As in ``child_command``.
-        options: Further arguments of ``Popen``.
+        errors: File to which standard error is appended, or a constant of ``subprocess``; a
+            temporary file if None.
     """
-    process = subprocess.Popen(
-        child_command(function, *shown),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=env
-        or {**torch_settings(), **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
-        **options,
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # the child has ended; its exit status tells why
-        process.stdin.write(request_line(request))
-        process.stdin.flush()
-    return process
+    with contextlib.ExitStack() as opened:
+        file: IO[bytes] | int
+        if isinstance(errors, int):
+            file = errors
+        else:
+            file = errors.open("a+b") if errors else tempfile.TemporaryFile()  # noqa: SIM115 - below
+            opened.enter_context(file)
+        process = subprocess.Popen(
+            child_command(function, *shown),
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=env
+            or {**torch_settings(), **os.environ, **thread_settings(threads), "TQDM_DISABLE": "1"},
+            start_new_session=True,
+        )
+        opened.pop_all()
+    child = Child(process, None if isinstance(file, int) else file)
+    child.send(request_bytes(request))
+    return child
 
 
 def in_child(
@@ -151,28 +280,19 @@ def in_child(
         ChildFailed: The child failed, with its last line of standard error, or took too long.
         SweeperError: Raised by the function.
     """
-    reply: dict[str, Any] | None = None
-    timed_out = threading.Event()
+    reply: dict[str, Any] = {}
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryFile() if log is None else log.open("w+b") as errors_file,
-        start_child(function, request, threads=threads, stderr=errors_file) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
+        log.unlink(missing_ok=True)
+    began = time.monotonic()
 
-        def end() -> None:
-            timed_out.set()
-            process.kill()
+    def left() -> float | None:
+        return None if seconds is None else max(0.0, began + seconds - time.monotonic())
 
-        timer = threading.Timer(seconds or threading.TIMEOUT_MAX, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            for line in process.stdout:
+    with start_child(function, request, threads=threads, errors=log) as child:
+        child.end_input()
+        while not child.closed and left() != 0.0:
+            for line in child.lines(left()):
                 message: dict[str, Any] = {}
                 with contextlib.suppress(ValueError):  # a killed process may leave half a line
                     message = object_of(line)
@@ -180,35 +300,20 @@ def in_child(
                     work(*message["progress"])
                 elif "event" in message:
                     hear(message["event"])
-                else:
-                    reply = message or None
-            status = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            timer.cancel()
-        errors_file.seek(max(0, errors_file.seek(0, os.SEEK_END) - _LAST_BYTES))
-        last = errors_file.read().decode(errors="replace").strip().splitlines()[-1:]
-    if reply is not None and "problems" in reply:
+                elif message:
+                    reply = message
+        status = child.wait(left())
+        last = child.last_errors().strip().splitlines()[-1:]
+    if "problems" in reply:
         kind: type[SweeperError] = getattr(errors, reply["error"], SweeperError)
         raise kind([Problem(**fields) for fields in reply["problems"]])
-    if reply is not None:
+    if reply:
         return answer.model_validate(reply["answer"])
-    outcome = f"took longer than {seconds:g} s" if timed_out.is_set() else _outcome(status)
-    last_line = (
-        f": {last[0].strip()[:_MAX_LINE_CHARACTERS]}" if last and not timed_out.is_set() else ""
-    )
-    error = ChildFailed(f"{what} {outcome}{last_line}", fix=fix, where=where)
-    error.status = None if timed_out.is_set() else status
+    how = f"took longer than {seconds:g} s" if status is None else outcome(status)
+    detail = f": {last[0].strip()[:_MAX_LINE_CHARACTERS]}" if last and status is not None else ""
+    error = ChildFailed(f"{what} {how}{detail}", fix=fix, where=where)
+    error.status = status
     raise error
-
-
-def _outcome(status: int) -> str:
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with {status}"
 
 
 _pipe: TextIO | None = None
@@ -242,7 +347,7 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
     Args:
         function: ``module:function``. If it raises a ``SweeperError``, that is sent to the parent.
         parent: The process id of the parent; this process ends with it.
-        file: The file with the request; if None, it is the first line of standard input.
+        file: The file with the request; if None, standard input begins with it.
     """
     global _pipe
     die_with(parent)
@@ -254,8 +359,8 @@ def answer(function: str, parent: int, file: Path | None = None) -> None:
         with uncollected_imports():
             call = getattr(importlib.import_module(module), name)
         kind = next(iter(get_type_hints(call).values()))
-        line = _first_line() if file is None else file.read_bytes()
-        result = call(kind.model_validate(object_of(line)))
+        text = file.read_bytes() if file else _read(int.from_bytes(_read(_LENGTH_BYTES)))
+        result = call(kind.model_validate(object_of(text)))
         tell(answer={} if result is None else result.model_dump(mode="json"))
     except SweeperError as error:
         problems = [vars(problem) for problem in error.problems]
@@ -278,12 +383,12 @@ def uncollected_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _first_line() -> bytes:
-    # Read byte by byte: bytes after the request are for the function.
-    line = bytearray()  # appending to bytes would copy them
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
-    return bytes(line)
+def _read(count: int) -> bytes:
+    """The next bytes of standard input. Those after the request are left to the function."""
+    chunks = bytearray()  # appending to bytes would copy them
+    while len(chunks) < count and (chunk := os.read(0, count - len(chunks))):
+        chunks += chunk
+    return bytes(chunks)
 
 
 def die_with(parent: int) -> None:

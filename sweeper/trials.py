@@ -21,7 +21,8 @@ from sweeper.plans import Configuration, TrialBudget
 from sweeper.spec import Task
 from sweeper.textfile import read_text
 
-State = Literal["COMPLETE", "PRUNED", "FAIL"]
+State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+"""The state of a trial; a stored result has one of the first three."""
 #: Why a trial completes before its last rung.
 StopKind = Literal["overfitting", "patience", "limit"]
 FailureKind = Literal[
@@ -161,13 +162,17 @@ class RungReport(Artifact, WorkDone):
 
     @classmethod
     def read_lines(cls, path: Path) -> list[RungReport]:
-        """The reports in a ``rungs.jsonl``, without damaged lines; empty if it cannot be read."""
-        reports: list[RungReport] = []
+        """The last report of each rung in a ``rungs.jsonl``, by rung, without damaged lines.
+
+        Empty if the file cannot be read.
+        """
+        by_rung: dict[int, RungReport] = {}
         with suppress(OSError):
             for line in read_text(path, errors="replace").split("\n"):
                 with suppress(UsageError):
-                    reports.append(cls.from_json(line))
-        return reports
+                    report = cls.from_json(line)
+                    by_rung[report.rung] = report
+        return [by_rung[rung] for rung in sorted(by_rung)]
 
 
 class BaseRef(Record):
@@ -244,9 +249,16 @@ class Seen(Record):
     tokens: int
 
 
-class TrialOutcome(WorkDone):
-    """How a trial ended: the fields that its result and report tables share."""
+class TrialResult(Artifact, WorkDone):
+    """How one trial (or confirmation run) ended.
 
+    ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
+    trial has none. ``item_losses`` names a file beside this one with one validation loss per item,
+    in item order.
+    """
+
+    seed: int = 0
+    state: State
     failure: Failure | None = None
     pruned_at_rung: int | None = None
     pruned_because: str = ""
@@ -282,18 +294,6 @@ class TrialOutcome(WorkDone):
     features: dict[str, Any] = Field(
         default_factory=dict, description="what features say of the trial, by their names"
     )
-
-
-class TrialResult(Artifact, TrialOutcome):
-    """How one trial (or confirmation run) ended.
-
-    ``validation_loss`` is over the whole validation split at ``best_rung``; a pruned or failed
-    trial has none. ``item_losses`` names a file beside this one with one validation loss per item,
-    in item order.
-    """
-
-    seed: int = 0
-    state: State
     item_losses: str | None = None
     setup_seconds: float = 0.0
     feature_seconds: dict[str, float] = Field(
@@ -319,11 +319,62 @@ class TrialResult(Artifact, TrialOutcome):
         """Seconds of training and evaluation, and of the work before the first step."""
         return self.training_seconds + self.evaluation_seconds + self.setup_seconds
 
+    @property
+    def whole_seconds(self) -> float:
+        """``seconds``, and those of a base that the trial made."""
+        return self.seconds + self.preparing_seconds
+
 
 def so_far(rungs: Sequence[RungReport]) -> dict[str, Any]:
     """Steps, tokens and seconds up to the last of these rungs, by their names in a result."""
     names = {"optimizer_steps", "tokens", "training_seconds", "evaluation_seconds"}
     return rungs[-1].model_dump(include=names) if rungs else {}
+
+
+class Trial(Record):
+    """One trial of a run: its configuration, its rungs, and its result.
+
+    Until the trial ends, ``result`` has the state ``RUNNING`` or ``WAITING`` and the work up to
+    the last rung.
+    """
+
+    config: TrialConfig
+    rungs: tuple[RungReport, ...] = ()
+    result: TrialResult
+    attempts: int = 1
+    ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
+
+    @property
+    def number(self) -> int:
+        return self.config.number
+
+    @property
+    def strategy(self) -> str:
+        return self.config.strategy
+
+    @property
+    def ended(self) -> bool:
+        return self.result.state not in ("RUNNING", "WAITING")
+
+    @property
+    def completed(self) -> bool:
+        """Whether it completed with a finite value of the objective."""
+        return self.value is not None
+
+    @property
+    def value(self) -> float | None:
+        """The objective's value of a completed trial; None for others."""
+        return self.result.objective if self.result.state == "COMPLETE" else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds with set-up; of an unfinished trial, until its last rung."""
+        return self.result.whole_seconds if self.ended or self.rungs else None
+
+    @property
+    def losses(self) -> list[float]:
+        """The validation losses at its rungs."""
+        return [report.validation_loss for report in self.rungs]
 
 
 AttemptEndKind = Literal[
@@ -350,8 +401,8 @@ class AttemptEnd(Artifact):
 class BaselineResult(Artifact):
     """An untrained or trivially trained model to beat: majority class, TF-IDF, zero-shot, probe.
 
-    Test figures are None while the test split is sealed. ``item_losses`` has the loss of each
-    validation item in item order, ``item_weights`` the items' weights.
+    All figures are of validation. ``item_losses`` has the loss of each item in item order,
+    ``item_weights`` the items' weights.
     """
 
     name: str
@@ -361,8 +412,6 @@ class BaselineResult(Artifact):
     metrics: dict[str, float] = Field(default_factory=dict)
     item_losses: tuple[float, ...] = ()
     item_weights: tuple[float, ...] = ()
-    test_loss: float | None = None
-    test_metrics: dict[str, float] = Field(default_factory=dict)
     seconds: float = 0.0
     note: str = ""
     reference: bool = Field(

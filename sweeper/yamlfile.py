@@ -297,17 +297,9 @@ def problem_of(
             return Problem(context["what"], context["why"], context["fix"], where)
         case "missing":
             return Problem(f"{key} is missing", where=where)
-        case "union_tag_not_found":
-            name = context["discriminator"].strip("'")
-            return Problem(f"{name} is missing", where=where)
         case "extra_forbidden":
             candidates = [*_fields(kind, loc[:-1])]
             return Problem(f"there is no key {key!r} here", "", near_match(key, candidates), where)
-        case "union_tag_invalid":
-            name, tag = context["discriminator"].strip("'"), context["tag"]
-            candidates = _quoted(context["expected_tags"])
-            where = where_is((*base, *path, name))
-            return Problem(f"{name} = {tag!r} is not known", "", near_match(tag, candidates), where)
         case "literal_error":
             candidates = _quoted(context["expected"])
             is_key = loc[-1] == "[key]"

@@ -137,7 +137,7 @@ def test_a_run_that_is_there_is_read(make_run: Any) -> None:
         assert list(frame.columns) == list(table[0])
         assert [str(number) for number in frame["trial"]] == [row["trial"] for row in table]
     losses = run.trials.set_index("trial")["validation_loss"]
-    assert losses.min() == min(t.validation_loss for t in found.trials if t.validation_loss)
+    assert losses.min() == min(t.value for t in found.trials if t.completed)
     with pytest.raises(UsageError, check=lambda error: error.code == "no-weights"):
         run.winner()
 

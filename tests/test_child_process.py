@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import os
 import signal
 import subprocess
@@ -135,13 +134,13 @@ def test_an_error_keeps_its_type_and_all_its_problems() -> None:
 @pytest.mark.parametrize(
     ("name", "what", "status"),
     [
-        ("breaks", "it ended with 1: no torch here", 1),
-        ("ends", "it ended with 7", 7),
-        ("is_killed", "it was ended by SIGKILL", -signal.SIGKILL),
-        ("is_cut_off", "it was ended by SIGKILL", -signal.SIGKILL),
+        ("breaks", "it ended with status 1: no torch here", 1),
+        ("ends", "it ended with status 7", 7),
+        ("is_killed", "it was killed by SIGKILL", -signal.SIGKILL),
+        ("is_cut_off", "it was killed by SIGKILL", -signal.SIGKILL),
         (
             "missing",
-            "it ended with 1: AttributeError: module 'called' has no attribute 'missing'",
+            "it ended with status 1: AttributeError: module 'called' has no attribute 'missing'",
             1,
         ),
     ],
@@ -229,18 +228,18 @@ def test_a_process_gets_settings_for_torch_unless_the_user_has_others(
 ) -> None:
     environments: list[dict[str, str]] = []
 
-    class Started:
-        stdin = io.BytesIO()
+    def refused(_command: list[str], *, env: dict[str, str], **_: Any) -> None:
+        environments.append(env)
+        raise BlockingIOError
 
-        def __init__(self, _command: list[str], *, env: dict[str, str], **_: Any) -> None:
-            environments.append(env)
-
-    monkeypatch.setattr(subprocess, "Popen", Started)
+    monkeypatch.setattr(subprocess, "Popen", refused)
     for name in ("CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF", "TORCHDYNAMO_DISABLE"):
         monkeypatch.delenv(name, raising=False)
-    start_child("module:function", Record())
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    start_child("module:function", Record())
+    for order in (None, "FASTEST_FIRST"):
+        if order is not None:
+            monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+        with pytest.raises(BlockingIOError):
+            start_child("module:function", Record())
     assert [env["CUDA_DEVICE_ORDER"] for env in environments] == ["PCI_BUS_ID", "FASTEST_FIRST"]
     assert {env["PYTORCH_ALLOC_CONF"] for env in environments} == {"expandable_segments:True"}
     assert {env["TORCHDYNAMO_DISABLE"] for env in environments} == {"1"}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.facts.record import DataFacts, Facts, HardwareFacts, LengthFacts, ModelFacts
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.plans import Parameter
@@ -70,7 +70,7 @@ def standing_of(book: RuleBook, record: Record) -> RatedStrategy:
     """What the rules make of the record's strategy on the record's facts."""
     spec, facts = request_of(record)
     values = fact_values(spec, facts, facts.models[0])
-    return RatedStrategies(book, values)[strategy_of(record)]
+    return rated_strategies(book, values)[strategy_of(record)]
 
 
 def space_of(book: RuleBook, record: Record) -> dict[str, Parameter]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import json_lines
+from benchmarks import json_lines, tables
 from sweeper.features.data_curve.section import LEVEL, fit
 
 TABLE = Path(__file__).parent / "losses.jsonl"
@@ -52,10 +52,9 @@ class Line:
     full: float
 
     def __str__(self) -> str:
-        return (
-            f"| {self.name} | {self.held} of {self.of} | {self.width:.1f} "
-            f"| {self.oracle_held} of {self.of} | {self.oracle:.1f} | {self.full:.2f} |"
-        )
+        held, by_oracle = (f"{count} of {self.of}" for count in (self.held, self.oracle_held))
+        figures = (f"{self.width:.1f}", by_oracle, f"{self.oracle:.1f}", f"{self.full:.2f}")
+        return tables.line(self.name, held, *figures)
 
 
 def read(path: Path = TABLE) -> dict[str, list[Training]]:
@@ -142,8 +141,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of one repeat")
     asked = parser.parse_args()
     lines = [judge(name, all_, asked.seeds) for name, all_ in read(asked.table).items()]
-    print("| training, set, figure | holds | width | oracle holds | oracle width | full noise |")
-    print("|---|---|---|---|---|---|")
+    heads = ("training, set, figure", "holds", "width", "oracle holds", "oracle width")
+    print(tables.head(*heads, "full noise"))
     known = [line for line in lines if line is not None]
     for line in known:
         print(line)

@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import NamedTuple
 
-from benchmarks import json_lines
+from benchmarks import json_lines, tables
+from benchmarks.devices import QUIET
 from benchmarks.json_lines import Row
 from sweeper.features.ledger._ledger import LEAST_RUNS, LedgerEntry, entries, factors
 from sweeper.features.ledger._predictions import DIFFERENCES, Scored
@@ -37,13 +38,6 @@ FLAGS = (
 )
 # Fewer rows have no two parts for a curve.
 CURVE_FROM = 120
-# One thread, which leaves the other cores to others.
-QUIET = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-}
 
 
 class Sweep(NamedTuple):
@@ -190,18 +184,12 @@ def outcome(scored: Scored, factors_: Mapping[str, float]) -> tuple[bool, float,
 
 def table(kinds: Mapping[str, Kind]) -> str:
     """How many predictions held, by kind."""
-    lines = [
-        "| kind | judged | should hold | hold as shipped | width | should hold | hold as learnt "
-        "| width |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("kind", "judged", "should hold", "hold as shipped", "width")
+    lines = [tables.head(*heads, "should hold", "hold as learnt", "width")]
     for name, kind in sorted(kinds.items()):
-        shown = [
-            f"`{name}`", str(len(kind.shipped)),
-            share(kind.stated), share(kind.shipped), middle(kind.shipped_widths),
-            share(kind.learnt_stated), share(kind.learnt), middle(kind.learnt_widths),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(shown)} |")
+        shipped = share(kind.stated), share(kind.shipped), middle(kind.shipped_widths)
+        learnt = share(kind.learnt_stated), share(kind.learnt), middle(kind.learnt_widths)
+        lines.append(tables.line(f"`{name}`", len(kind.shipped), *shipped, *learnt))
     return "\n".join(lines)
 
 

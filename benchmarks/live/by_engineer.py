@@ -7,8 +7,8 @@ from pathlib import Path
 import optuna
 from optuna.pruners import NopPruner
 
-from benchmarks.live.by_transformers import BATCHES, new_study, whole
-from benchmarks.live.record import Diary, Mode
+from benchmarks.live.by_transformers import BATCHES, new_study, search_space
+from benchmarks.live.record import Diary
 from benchmarks.search.engineer import Engineer
 from sweeper.spec import Scalar
 
@@ -16,11 +16,11 @@ from sweeper.spec import Scalar
 _FIRST = {"learning_rate": 5e-5, "num_train_epochs": 3, "per_device_train_batch_size": 16}
 
 
-def search(mode: Mode, data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
+def search(data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
     """Search, train the best again, and score it."""
     options = {**new_study(), "sampler": Engineer(seed), "pruner": NopPruner()}
     optuna.create_study(direction="minimize", **options).enqueue_trial(_FIRST)
-    whole(data, folder, trials, seed, diary, options, _space)
+    search_space(data, folder, trials, seed, diary, options, _space)
 
 
 def _space(trial: optuna.Trial) -> dict[str, Scalar]:

@@ -16,7 +16,7 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from benchmarks.live import plain
-from benchmarks.live.record import Diary, Mode, Winner
+from benchmarks.live.record import Diary
 from benchmarks.search.race import FACTORS, near_tie, survivors
 
 # Trainer's default rate, and the batch and epochs of Ray's guide.
@@ -86,7 +86,7 @@ class _Entrant:
         self.losses, _ = plain.item_losses(self.texts, self.trainer.model, "validation")
 
 
-def search(mode: Mode, data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
+def search(data: Path, folder: Path, trials: int, seed: int, diary: Diary) -> None:
     """Race, and score the winner. There is one race, however many trials are asked for."""
     texts = plain.Texts(data)
     steps = math.ceil(len(texts.split("train")) / _BATCH)
@@ -102,5 +102,4 @@ def search(mode: Mode, data: Path, folder: Path, trials: int, seed: int, diary: 
     diary.ended({"COMPLETE": len(racing), "PRUNED": len(FACTORS) - len(racing)})
     best = min(racing, key=lambda one: one.loss)
     assert best.trainer is not None
-    loss, accuracy = plain.scored(texts, best.trainer.model, "test")
-    diary.won(Winner(f"{best.rate:.2g}", f"full {best.rate:.2g}", best.loss, loss, accuracy))
+    diary.won(plain.winner(texts, best.trainer.model, f"{best.rate:.2g}", f"full {best.rate:.2g}"))

@@ -1,6 +1,6 @@
 """One of the other contenders, in a process of its own.
 
-``python -m benchmarks.live.contend NAME MODE DATA FOLDER TRIALS SEED`` writes FOLDER/diary.jsonl.
+``python -m benchmarks.live.contend NAME DATA FOLDER TRIALS SEED`` writes FOLDER/diary.jsonl.
 """
 
 from __future__ import annotations
@@ -11,17 +11,13 @@ from pathlib import Path
 
 from benchmarks.live.record import Diary
 
-WHOLE_ONLY = ("race", "engineer")
-
 
 def main() -> None:
     """Run it."""
-    name, mode, data, folder, trials, seed = sys.argv[1:]
-    if name in WHOLE_ONLY and mode != "whole":
-        raise SystemExit(f"{name} is compared as a whole only: --modes whole")
+    name, data, folder, trials, seed = sys.argv[1:]
     contender = importlib.import_module(f"benchmarks.live.by_{name}")  # only one needs Ray
     diary = Diary(Path(folder) / "diary.jsonl")
-    contender.search(mode, Path(data), Path(folder), int(trials), int(seed), diary)
+    contender.search(Path(data), Path(folder), int(trials), int(seed), diary)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The whole product of others: what their users train, AutoModelForSequenceClassification.
+"""What users of other tools train: AutoModelForSequenceClassification.
 
-Full fine-tuning with a new head at the body's learning rate, evaluated after each epoch. Knows no
-search.
+Full fine-tuning with a new head at the body's learning rate, evaluated after each epoch.
 """
 
 from __future__ import annotations
@@ -110,20 +109,25 @@ class PlainTrainer(Trainer):
         return metrics
 
 
-def winner(texts: Texts, folder: Path, settings: dict[str, Any], trial: str) -> Winner:
+def trained_again(texts: Texts, folder: Path, settings: dict[str, Any], trial: str) -> Winner:
     """Train the best configuration again, as both libraries' guides do, and score it."""
     trainer = PlainTrainer(texts, folder, lambda _: None, **settings)
     trainer.args.eval_strategy = "no"
     trainer.train()
-    validation, _ = scored(texts, trainer.model, "validation")
-    loss, accuracy = scored(texts, trainer.model, "test")
-    return Winner(trial, f"full {settings}", validation, loss, accuracy)
+    return winner(texts, trainer.model, trial, f"full {settings}")
 
 
-def scored(texts: Texts, model: Any, split: str) -> tuple[float, float]:
-    """Mean loss of the items, and accuracy."""
-    losses, right = item_losses(texts, model, split)
-    return sum(losses) / len(losses), right / len(losses)
+def winner(texts: Texts, model: Any, trial: str, what: str) -> Winner:
+    """A model that a search leaves behind, scored on validation and test."""
+    validation, _ = item_losses(texts, model, "validation")
+    test, right = item_losses(texts, model, "test")
+    return Winner(
+        trial=trial,
+        what=what,
+        validation_loss=sum(validation) / len(validation),
+        test_loss=sum(test) / len(test),
+        test_accuracy=right / len(test),
+    )
 
 
 def item_losses(texts: Texts, model: Any, split: str) -> tuple[list[float], int]:

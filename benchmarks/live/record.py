@@ -1,30 +1,19 @@
-"""What a contender says while it runs, and what is kept of it: one file for each.
+"""What a contender says while it runs, and what is kept of it: one file for each."""
 
-Only types and their files. Knows nothing of training.
-"""
-
-from __future__ import annotations
-
-import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmarks import json_lines
-
-Mode = Literal["like", "whole"]
-MODES: tuple[Mode, ...] = ("like", "whole")
+from sweeper.artifact import Artifact, Record
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Record):
     """A model's loss on the whole validation split, the moment it was known.
 
     Args:
         at: Unix time in seconds.
         loss: Nats a class decision.
-        trial: Whose.
         trained: False for a linear head on frozen features.
     """
 
@@ -34,8 +23,7 @@ class Seen:
     trained: bool = True
 
 
-@dataclass(frozen=True)
-class Winner:
+class Winner(Record):
     """The model that a search leaves behind; its loss is the mean of the items' losses."""
 
     trial: str
@@ -45,8 +33,7 @@ class Winner:
     test_accuracy: float | None
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(Record):
     """All that a contender says of its search.
 
     Args:
@@ -64,23 +51,19 @@ class Told:
     others: tuple[Winner, ...] = ()
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(Record):
     """A validation loss and what had been spent until it was known, in seconds."""
 
     loss: float
     cpu: float
     wall: float
-    trial: str
-    trained: bool = True
+    trained: bool
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Artifact):
     """One contender's run. Times are seconds since its process began; ``timeline`` holds seconds
     on the clock and CPU seconds used until then."""
 
-    mode: str
     name: str
     points: tuple[Point, ...]
     search_cpu: float
@@ -90,8 +73,8 @@ class Outcome:
     load: tuple[float, float]
     states: dict[str, int]
     winner: Winner
-    others: tuple[Winner, ...] = ()
-    timeline: tuple[tuple[float, float], ...] = ()
+    others: tuple[Winner, ...]
+    timeline: tuple[tuple[float, float], ...]
 
     @property
     def best(self) -> float:
@@ -104,23 +87,6 @@ class Outcome:
             if point.loss <= level and (point.trained or not trained_only):
                 return point
         return None
-
-    def write(self, path: Path) -> None:
-        """Into a file that is whole or not there."""
-        half = path.with_suffix(".half")
-        half.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        half.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Outcome:
-        """Back from its file."""
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        kept["points"] = tuple(Point(**one) for one in kept["points"])
-        kept["others"] = tuple(Winner(**one) for one in kept["others"])
-        kept["winner"] = Winner(**kept["winner"])
-        kept["load"] = tuple(kept["load"])
-        kept["timeline"] = tuple(tuple(one) for one in kept.get("timeline", ()))
-        return cls(**kept)
 
 
 class Diary:
@@ -135,27 +101,28 @@ class Diary:
 
     def saw(self, loss: float, trial: str) -> None:
         """A loss on the whole validation split."""
-        json_lines.append(self.path, {"seen": asdict(Seen(time.time(), loss, trial))})
+        seen = Seen(at=time.time(), loss=loss, trial=trial)
+        json_lines.append(self.path, {"seen": seen.model_dump()})
 
     def ended(self, states: dict[str, int]) -> None:
         """The search is over."""
-        json_lines.append(self.path, {"ended": {"at": time.time(), "states": states}})
+        json_lines.append(self.path, {"searched_at": time.time(), "states": states})
 
     def won(self, winner: Winner) -> None:
         """What the search leaves behind."""
-        json_lines.append(self.path, {"winner": asdict(winner)})
+        json_lines.append(self.path, {"winner": winner.model_dump()})
 
     def read(self) -> Told:
         """All of it, once the contender has ended.
 
         Raises:
-            KeyError: It ended before its time.
+            ValidationError: It ended before its time.
         """
-        seen: list[Seen] = []
+        seen: list[Any] = []
         rest: dict[str, Any] = {}
         for entry in json_lines.read(self.path):
             if "seen" in entry:
-                seen.append(Seen(**entry["seen"]))
-            rest |= entry
-        ended = rest["ended"]
-        return Told(tuple(seen), ended["at"], ended["states"], Winner(**rest["winner"]))
+                seen.append(entry["seen"])
+            else:
+                rest |= entry
+        return Told(seen=tuple(seen), **rest)

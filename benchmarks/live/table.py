@@ -1,30 +1,52 @@
-"""The tables of one mode. Knows outcomes and places them; measures nothing."""
+"""The tables of all contenders' outcomes."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator, Sequence
 
 from benchmarks.live.record import Outcome, Winner
+from benchmarks.tables import head, line
 
 # A loss counts as reached within this share of it.
 WITHIN = 0.01
-_TITLES = {"like": "like for like", "whole": "whole product"}
+_SCORES = ("validation loss", "test loss", "test accuracy")
 
 
-def show(console: Console, mode: str, outcomes: list[Outcome]) -> None:
-    """Print what the contenders of a mode cost and what they left behind."""
-    console.print(_reached(mode, outcomes))
-    console.print(_ended(mode, outcomes))
-    for outcome in outcomes:
-        winner = outcome.winner
-        console.print(f"{outcome.name}: trial {winner.trial}, {winner.what}", highlight=False)
-    for outcome in outcomes:
-        if outcome.others:
-            console.print(_beside(outcome.name, outcome.others))
+def tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """What the contenders cost and what they left behind, line by line."""
+    yield "CPU seconds (seconds on the clock) until a loss\n"
+    # With a head on frozen features, and apart from it where there is one.
+    columns = [(outcome, False) for outcome in outcomes] + [
+        (outcome, True) for outcome in outcomes if not all(one.trained for one in outcome.points)
+    ]
+    names = [f"{outcome.name}{', head apart' * apart}" for outcome, apart in columns]
+    yield head("validation loss", *names)
+    for name, level in levels(outcomes):
+        spent = [outcome.first(level, trained_only=apart) for outcome, apart in columns]
+        cells = [f"{one.cpu:.0f} ({one.wall:.0f})" if one else "never" for one in spent]
+        yield line(f"{level:.4f}  {name}", *cells)
+    yield "\nThe end\n"
+    yield head(
+        "", "trials", "search CPU s (clock)", "in all CPU s (clock)", "best loss of a trial",
+        "load", "winner", *_SCORES,
+    )  # fmt: skip
+    for one in outcomes:
+        yield line(
+            one.name,
+            ", ".join(f"{count} {state.lower()}" for state, count in one.states.items()),
+            f"{one.search_cpu:.0f} ({one.search_wall:.0f})",
+            f"{one.total_cpu:.0f} ({one.total_wall:.0f})",
+            f"{one.best:.4f}",
+            f"{one.load[0]:.1f}, {one.load[1]:.1f}",
+            *_winner(one.winner),
+        )
+    yield "\nOther models on the same splits\n"
+    yield head("", *("model", *_SCORES))
+    for one in outcomes:
+        yield from (line(one.name, *_winner(other)) for other in one.others)
 
 
-def levels(outcomes: list[Outcome]) -> list[tuple[str, float]]:
+def levels(outcomes: Sequence[Outcome]) -> list[tuple[str, float]]:
     """Losses to reach, by name: those of simple models, and each contender's best within 1%."""
     simple = [
         (other.what.split(",")[0], other.validation_loss)
@@ -36,60 +58,11 @@ def levels(outcomes: list[Outcome]) -> list[tuple[str, float]]:
     return sorted([*simple, *best], key=lambda level: -level[1])
 
 
-def _reached(mode: str, outcomes: list[Outcome]) -> Table:
-    table = Table(title=f"{_TITLES[mode]}: CPU seconds (seconds on the clock) until a loss")
-    table.add_column("validation loss")
-    for outcome in outcomes:
-        table.add_column(outcome.name, justify="right")
-        if any(not point.trained for point in outcome.points):
-            table.add_column(f"{outcome.name}, head apart", justify="right")
-    for name, level in levels(outcomes):
-        cells = [f"{level:.4f}  {name}"]
-        for outcome in outcomes:
-            cells.append(_spent(outcome, level, trained_only=False))
-            if any(not point.trained for point in outcome.points):
-                cells.append(_spent(outcome, level, trained_only=True))
-        table.add_row(*cells)
-    return table
-
-
-def _spent(outcome: Outcome, level: float, *, trained_only: bool) -> str:
-    point = outcome.first(level, trained_only)
-    return "never" if point is None else f"{point.cpu:.0f} ({point.wall:.0f})"
-
-
-def _ended(mode: str, outcomes: list[Outcome]) -> Table:
-    table = Table(title=f"{_TITLES[mode]}: the end")
-    columns = ("", "trials", "search CPU s (clock)", "in all CPU s (clock)", "best loss of a trial")
-    for column in (*columns, "winner's loss", "test loss", "test accuracy", "load"):
-        table.add_column(column)
-    for one in outcomes:
-        states = ", ".join(f"{count} {state.lower()}" for state, count in one.states.items())
-        table.add_row(
-            one.name,
-            states,
-            f"{one.search_cpu:.0f} ({one.search_wall:.0f})",
-            f"{one.total_cpu:.0f} ({one.total_wall:.0f})",
-            f"{one.best:.4f}",
-            *_scores(one.winner),
-            f"{one.load[0]:.1f}, {one.load[1]:.1f}",
-        )
-    return table
-
-
-def _scores(winner: Winner) -> tuple[str, str, str]:
+def _winner(winner: Winner) -> tuple[str, ...]:
     loss, accuracy = winner.test_loss, winner.test_accuracy
     return (
+        f"{winner.trial}: {winner.what}",
         f"{winner.validation_loss:.4f}",
         "" if loss is None else f"{loss:.4f}",
         "" if accuracy is None else f"{accuracy:.1%}",
     )
-
-
-def _beside(name: str, others: tuple[Winner, ...]) -> Table:
-    table = Table(title=f"on the same splits, in {name}'s run")
-    for column in ("", "what", "validation loss", "test loss", "test accuracy"):
-        table.add_column(column)
-    for other in others:
-        table.add_row(other.trial, other.what, *_scores(other))
-    return table

@@ -1,4 +1,4 @@
-"""Prints our score beside the common rules, by source, without each source, and what fits."""
+"""Prints our score by source, without each source, and what fits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.memory.file import predictions, read_records
-from benchmarks.memory.rules import RULES, Rule
 from benchmarks.memory.score import (
     Row,
     Score,
     fit,
-    fits,
     fitting,
     left_out,
     ours,
+    refused,
     rows_of,
-    score,
     scored,
     uncertain,
 )
@@ -43,17 +41,6 @@ def _table(title: str, scores: Sequence[tuple[str, Score | None]]) -> Table:
     return table
 
 
-def _rule_score(rows: Sequence[Row], rule: Rule) -> Score | None:
-    return score(rows, lambda row: rule(row.case))
-
-
-def _pure(row: Row) -> bool:
-    setup, worst = row.case.setup, row.answer["assumptions"][0]
-    pure = setup.strategy == "full" and setup.precision == "bf16-pure"
-    allocated = row.case.counter == "allocated"
-    return pure and allocated and "optimizer step" in worst
-
-
 def _sources(rows: Sequence[Row]) -> list[str]:
     return sorted({row.source for row in rows})
 
@@ -65,16 +52,12 @@ def _rounded(shares: Mapping[Any, float]) -> dict[Any, float]:
 def report(rows: Sequence[Row], console: Console) -> None:
     """Print all tables."""
     counted = [row for row in rows if scored(row)]
-    console.print(
-        _table(
-            "Tier A, one GPU",
-            [("sweeper", ours(counted)), *((n, _rule_score(counted, r)) for n, r in RULES.items())],
-        )
-    )
     sources = _sources(counted)
     each = {name: [row for row in counted if row.source == name] for name in sources}
     everything = {**each, "all": counted}
-    console.print(_table("By source", [(name, ours(rows)) for name, rows in everything.items()]))
+    console.print(
+        _table("Tier A, one GPU", [(name, ours(rows)) for name, rows in everything.items()])
+    )
     known = fitting(rows)
     unseen = [(name, left_out(some, known)) for name, some in everything.items()]
     console.print(_table("By source, each left out of what is fitted", unseen))
@@ -89,16 +72,10 @@ def report(rows: Sequence[Row], console: Console) -> None:
         name: f"{-band.below:+.2f} to {band.above:+.2f}" for name, band in fitted.bands.items()
     }
     console.print(f"intervals {bands}")
-    pure = [row for row in counted if _pure(row)]
-    if pure:
-        errors = [abs(float(row.answer["peak_gib"]) / row.measured - 1) for row in pure]
-        worst = max(errors)
-        console.print(f"Full bf16-pure, peak in the optimizer step: {len(pure)} rows, ", end="")
-        console.print(f"largest error {worst:.1%}.")
-    found = fits(rows)
+    failed, ran = refused(rows, ran=False), refused(rows, ran=True)
     console.print(
-        f"Out of memory foreseen: {found.foreseen} of {found.failed}; "
-        f"false alarms: {found.false_alarms} of {found.ran}."
+        f"Out of memory foreseen: {sum(failed)} of {len(failed)}; "
+        f"false alarms: {sum(ran)} of {len(ran)}."
     )
 
 

@@ -11,20 +11,15 @@ from typing import Any
 
 from benchmarks.memory.record_fields import Record, number_of
 from sweeper.errors import ModelError
-from sweeper.facts.models import catalogue
-from sweeper.facts.models.architecture import SYNONYMS, Architecture, architecture
-from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.models import catalogue, names
+from sweeper.facts.models.architecture import SYNONYMS, architecture
+from sweeper.facts.models.linear_layers import parameters_of
+from sweeper.facts.record import ModelFacts, ModelShape
 
 Config = dict[str, Any]
 
 #: Where a record may keep the model's ``config.json``.
 _NESTED = ("config", "model_config", "architecture_config", "hf_config")
-#: Words in a name that do not change the shape: how it was tuned or published.
-_TUNING = re.compile(
-    r"^(hf|instruct|it|pt|base|chat|uncased|cased|bnb|4bit|8bit|unsloth|gptq|awq|bf16|fp16|"
-    r"v0\.\d+|\d{4}|meta)$"
-)
 _MIXTURE = re.compile(r"(\d+)\s*x\s*(\d+(?:\.\d+)?)\s*b\b", re.IGNORECASE)
 _ACTIVE = re.compile(r"(\d+(?:\.\d+)?)\s*b-a(\d+(?:\.\d+)?)\s*b\b", re.IGNORECASE)
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([mb])(?![a-z0-9])", re.IGNORECASE)
@@ -38,9 +33,9 @@ def config_in(record: Record) -> Config | None:
         nested = record.get(key)
         if isinstance(nested, Mapping):
             return dict(nested)
-    names = {"hidden_size", "text_config", *SYNONYMS["hidden_size"]}
+    widths = {"hidden_size", "text_config", *SYNONYMS["hidden_size"]}
     layers = {"num_hidden_layers", *SYNONYMS["num_hidden_layers"]}
-    if "text_config" in record or (names & set(record) and layers & set(record)):
+    if "text_config" in record or (widths & set(record) and layers & set(record)):
         return dict(record)
     return None
 
@@ -50,31 +45,10 @@ def named(record: Record) -> tuple[Config, str] | None:
     name = str(record.get("model") or record.get("model_id") or record.get("model_name") or "")
     if not name.strip():
         return None
-    known = catalogue_id(name)
-    if known is not None:
-        entry = catalogue.entries().get(known)
-        assert entry is not None  # its id comes from the catalogue
-        return dict(entry.config), f"shape of {known} from the catalogue"
+    match = names.match(name)
+    if match is not None:
+        return dict(match.entry.config), f"shape of {match.id} from the catalogue"
     return _sized(name)
-
-
-def catalogue_id(name: str) -> str | None:
-    """The catalogue's id of a name, whatever its owner or the words for how it was tuned."""
-    wanted = _words(name)
-    if not wanted:
-        return None
-    ids = catalogue.entries()
-    exact = [known for known in ids if known.lower() == name.lower()]
-    alike = [known for known in ids if _words(known) == wanted]
-    return next(iter(exact + alike), None)
-
-
-def _words(name: str) -> frozenset[str]:
-    last = name.strip().lower().rsplit("/", 1)[-1]
-    parts = [part for part in re.split(r"[-_\s]+", last) if part]
-    kept = [part for part in parts if not _TUNING.match(part)]
-    joined = re.sub(r"(llama|qwen|phi|gemma)[- ]?(\d)", r"\1\2", "-".join(kept))
-    return frozenset(joined.split("-")) - {""}
 
 
 def _sized(name: str) -> tuple[Config, str] | None:
@@ -108,7 +82,7 @@ def _sparse(total: float, active: float) -> tuple[Config, str]:
     moe = shape.moe
     assert moe is not None
     idle = moe.experts - moe.experts_per_token
-    used = count_parameters(shape) - idle * _expert(shape, moe.intermediate_size)
+    used = parameters_of(shape) - idle * _expert(shape, moe.intermediate_size)
     factor = (active / used) ** (1 / 3)
     config |= {
         "hidden_size": max(round(shape.hidden_size * factor / 128), 1) * 128,
@@ -118,13 +92,13 @@ def _sparse(total: float, active: float) -> tuple[Config, str]:
     grown = architecture(config)
     assert grown.moe is not None
     each = _expert(grown, grown.moe.intermediate_size)
-    rest = count_parameters(grown) - grown.moe.experts * each
+    rest = parameters_of(grown) - grown.moe.experts * each
     experts = max(round((total - rest) / each), moe.experts_per_token)
     how = f"{experts} experts of which {moe.experts_per_token} work, like {_SPARSE}"
     return config | {"num_experts": experts}, f"shape estimated from the sizes in the name: {how}"
 
 
-def _expert(shape: Architecture, wide: int) -> int:
+def _expert(shape: ModelShape, wide: int) -> int:
     """Weights of one expert in all layers."""
     return shape.layers * 3 * shape.hidden_size * wide
 
@@ -133,34 +107,13 @@ def facts_from(record: Record, config: Config) -> ModelFacts | None:
     """Facts of a configuration, or None where it does not describe a language model."""
     try:
         shape = architecture(config)
-        counted = count_parameters(shape)
     except (ModelError, ArithmeticError):
         return None
     stated = number_of(record, "n_params", "parameters", "num_parameters")
-    return _facts(record, shape, stated or counted)
-
-
-def _facts(record: Record, shape: Architecture, parameters: int) -> ModelFacts:
     return ModelFacts(
         id=str(record.get("model") or record.get("id") or "unknown"),
         source="catalogue",
-        model_type=shape.model_type,
-        kind=shape.kind,
-        parameters=parameters,
+        parameters=stated or parameters_of(shape),
         parameters_exact=False,
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        attention_heads=shape.attention_heads,
-        key_value_heads=shape.key_value_heads,
-        head_dim=shape.head_dim,
-        intermediate_size=shape.intermediate_size,
-        vocabulary_size=shape.vocabulary_size,
-        context_length=max(shape.context_length, 1),
-        tied_embeddings=shape.tied_embeddings,
-        gated_mlp=shape.gated_mlp,
-        parallel_blocks=shape.parallel_blocks,
-        moe=shape.moe,
-        mla=shape.mla,
-        dtype=shape.dtype,
-        attention_only=shape.attention_only,
+        **dict(shape),
     )

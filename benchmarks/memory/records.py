@@ -194,7 +194,7 @@ def _method(record: Record, model: ModelFacts, notes: list[str]) -> dict[str, An
 def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[str, Any]:
     """The fields of a set-up that say how it is kept and computed."""
     optimizer = text_of(record, "optimizer") or "adamw_torch"
-    trained, kind = text_of(record, "trainable_dtype"), text_of(record, "sequence_length_kind")
+    kind = text_of(record, "sequence_length_kind")
     quantization = quantization_of(text_of(record, "quantization"))
     if not knows_optimizer(optimizer):
         notes.append(f"optimizer {optimizer} is not known: states as large as AdamW's assumed")
@@ -222,7 +222,6 @@ def _memory(record: Record, batch: int, legacy: bool, notes: list[str]) -> dict[
         "upcast_norms": "upcast" in text_of(record, "notes", "trainable_dtype"),
         "widened_inputs": True,
         "base_dtype": "float32" if "float32" in text_of(record, "base_dtype") else None,
-        "adapter_bytes": 4 if trained.startswith(("float32", "adapter")) else None,
         "optimizer": optimizer.replace("adamw", "adamw_hf") if legacy else optimizer,
         "releases_gradients": bool(re.search(r"(into|in) backward|lomo", optimizer)),
         "attention": attention_of(text_of(record, "attention_impl")),

@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of the rows; the last two are None where there is no interval.
+    """Shares of the rows.
 
     ``width`` is the median half-width of the interval, as a share of the prediction.
     """
@@ -57,14 +57,12 @@ class Score:
     within_10: float
     within_20: float
     too_low: float
-    covered: float | None
-    width: float | None
+    covered: float
+    width: float
 
     def cells(self) -> list[str]:
-        shares = [self.within_10, self.within_20, self.too_low]
-        texts = [str(self.rows), *(f"{share:.0%}" for share in shares)]
-        texts.append("" if self.covered is None else f"{self.covered:.0%}")
-        return [*texts, "" if self.width is None else f"±{self.width:.0%}"]
+        shares = [self.within_10, self.within_20, self.too_low, self.covered]
+        return [str(self.rows), *(f"{share:.0%}" for share in shares), f"±{self.width:.0%}"]
 
 
 def rows_of(records: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -112,38 +110,19 @@ def fitting(rows: Sequence[Row]) -> list[Row]:
     return [*(row for row in rows if scored(row)), *guessed]
 
 
-def score(
-    rows: Sequence[Row],
-    predicted: Callable[[Row], float | None],
-    interval: Callable[[Row], tuple[float, float]] | None = None,
-) -> Score | None:
-    """The score of a rule over the rows that it speaks about; None if there are none."""
-    pairs = [(row, value) for row in rows if (value := predicted(row)) is not None]
-    if not pairs:
+def of_ours(rows: Sequence[Row], fitted: Callable[[Row], Fitted]) -> Score | None:
+    """Our score where a row is predicted with what was fitted for it; None without rows."""
+    if not rows:
         return None
-    ratios = [value / row.measured for row, value in pairs]
-    covered = width = None
-    if interval is not None:
-        ends = [(*interval(row), row.measured, value) for row, value in pairs]
-        covered = fmean(low <= seen <= high for low, high, seen, _ in ends)
-        width = median((high - low) / (2 * value) for low, high, _, value in ends)
+    pairs = [(shown(row.case, fitted(row)), row.measured) for row in rows]
+    ratios = [found.peak / measured for found, measured in pairs]
     return Score(
         rows=len(ratios),
         within_10=fmean(abs(ratio - 1) <= 0.1 for ratio in ratios),
         within_20=fmean(abs(ratio - 1) <= 0.2 for ratio in ratios),
         too_low=fmean(ratio < 0.9 for ratio in ratios),
-        covered=covered,
-        width=width,
-    )
-
-
-def of_ours(rows: Sequence[Row], fitted: Callable[[Row], Fitted]) -> Score | None:
-    """Our score where a row is predicted with what was fitted for it."""
-    found = {id(row): shown(row.case, fitted(row)) for row in rows}
-    return score(
-        rows,
-        lambda row: found[id(row)].peak,
-        lambda row: (found[id(row)].low, found[id(row)].high),
+        covered=fmean(found.low <= measured <= found.high for found, measured in pairs),
+        width=median((found.high - found.low) / (2 * found.peak) for found, _ in pairs),
     )
 
 
@@ -243,24 +222,15 @@ def _quantile(ordered: Sequence[float], q: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-@dataclass(frozen=True)
-class Fits:
-    """Of runs on a known card: out-of-memory ones foreseen, and alarms on ones that ran."""
+def refused(rows: Sequence[Row], *, ran: bool) -> list[bool]:
+    """Whether each single-GPU run on a known card was predicted not to fit.
 
-    failed: int
-    foreseen: int
-    ran: int
-    false_alarms: int
-
-
-def fits(rows: Sequence[Row]) -> Fits:
-    """Whether it was foreseen which single-GPU runs would not fit."""
-    known = [row for row in rows if row.record.get("n_gpus") == 1 and "fits" in row.answer]
-    failed = [row for row in known if row.record.get("outcome") != "ok"]
-    ran = [row for row in known if row.record.get("outcome") == "ok"]
-    return Fits(
-        failed=len(failed),
-        foreseen=sum(not row.answer["fits"] for row in failed),
-        ran=len(ran),
-        false_alarms=sum(not row.answer["fits"] for row in ran),
-    )
+    Args:
+        ran: Whether to take the runs that succeeded, or those that did not.
+    """
+    return [
+        not row.answer["fits"]
+        for row in rows
+        if row.record.get("n_gpus") == 1 and "fits" in row.answer
+        if (row.record.get("outcome") == "ok") == ran
+    ]

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+import altair as alt
+import vl_convert
 from scipy import stats
 
 from benchmarks.advice.__main__ import records
 from benchmarks.advice.held_out import without
-from benchmarks.rates.chart import chart
 from benchmarks.rates.sweeps import APERTUS, RECORDINGS, TINKER, Sweep, all_sweeps
+from benchmarks.tables import head, line
 from sweeper.planning.rulebook.book import rule_book
 
 TITLES = {TINKER: "Tinker", APERTUS: "Apertus", RECORDINGS: "recordings"}
@@ -36,6 +38,8 @@ CONSTANTS = {
 _TINKER_RATES, _QWEN, _LLAMA = {"full": 5e-5, "lora": 5e-4}, 0.0775, 0.781
 # Models or tasks for an interval.
 _FEWEST = 3
+# The low end of the chart's logarithmic axis, in percent.
+_LOWEST = 0.05
 _FLAT_RATES = [10 ** (exponent / 20) for exponent in range(-120, -39)]
 
 Rule = Callable[[Sweep], float | None]
@@ -60,7 +64,7 @@ def main() -> None:
                 best = min(rivals, key=scored.__getitem__)
                 print(f"{title}: behind {best} by {behind(own, source, best)}")
     if arguments.chart:
-        arguments.chart.write_text(chart(leagues, TITLES), encoding="utf-8")
+        arguments.chart.write_text(chart(leagues), encoding="utf-8")
 
 
 def league(sweeps: Sequence[Sweep], strategy: str) -> dict[str, dict[str, float]]:
@@ -167,11 +171,45 @@ def table(scores: Scores, sweeps: Sequence[Sweep], strategy: str) -> str:
         for source in sources
     }
     heads = [f"{TITLES[source]} ({counts[source]})" for source in sources]
-    lines = [f"| {strategy} | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    lines = [head(strategy, *heads)]
     for name, of_rule in scores.items():
-        cells = [f"{100 * of_rule.get(source, math.nan):.2f}%" for source in sources]
-        lines.append(f"| {name} | {' | '.join('–' if 'nan' in cell else cell for cell in cells)} |")
+        cells = [
+            f"{100 * of_rule[source]:.2f}%" if source in of_rule else "–" for source in sources
+        ]
+        lines.append(line(name, *cells))
     return "\n".join(lines)
+
+
+def chart(leagues: Mapping[str, Scores]) -> str:
+    """A panel a strategy, a row a rule, the best first, and a mark a source; as SVG."""
+    marks = [
+        {
+            "strategy": {"lora": "LoRA", "full": "full fine-tuning"}[strategy],
+            "rule": name,
+            "source": TITLES[source],
+            "regret": max(100 * regret, _LOWEST),
+            "text": f"{name}, {TITLES[source]}: {100 * regret:.2f}%",
+        }
+        for strategy, scores in leagues.items()
+        for name, of_rule in scores.items()
+        for source, regret in of_rule.items()
+    ]
+    axis = alt.Axis(values=[0.1, 1, 10, 100], format="~g", title="regret in % of the loss")
+    scale = alt.Scale(type="log", domain=[_LOWEST, 100])
+    panels = (
+        alt.Chart(alt.Data(values=marks))
+        .mark_circle(size=90, opacity=1)
+        .encode(
+            x=alt.X("regret:Q", axis=axis, scale=scale),
+            y=alt.Y("rule:N", sort=None, title=None),
+            color=alt.Color("source:N", sort=None, title=None),
+            description="text:N",
+        )
+        .properties(width=600)
+        .facet(row=alt.Row("strategy:N", sort=None, title=None))
+        .resolve_scale(y="independent")
+    )
+    return str(vl_convert.vegalite_to_svg(panels.to_json()))
 
 
 if __name__ == "__main__":

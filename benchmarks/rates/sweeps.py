@@ -20,7 +20,7 @@ from benchmarks.advice.records import Record, request_of, strategy_of
 from benchmarks.search import table
 from benchmarks.search.table import Floats
 from sweeper.facts.record import Facts
-from sweeper.planning.rulebook.apply_rules import RatedStrategies
+from sweeper.planning.rulebook.apply_rules import rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.spec import ModelSpec, Scalar, Spec
@@ -57,7 +57,7 @@ class Sweep:
         """The default rate of a plan."""
         values = fact_values(self.spec, self.facts, self.facts.models[0])
         return float(
-            RatedStrategies(book, values)[self.strategy].parameters["learning_rate"].default
+            rated_strategies(book, values)[self.strategy].parameters["learning_rate"].default
         )
 
     def regret(self, rate: float) -> float:
@@ -69,11 +69,6 @@ class Sweep:
         regret = self.curve.regret(min(max(rate, rates[0]), rates[-1]))
         assert regret is not None
         return regret
-
-    def outside(self, rate: float) -> bool:
-        """Whether a rate was not swept."""
-        rates = [swept for swept, _ in self.curve.points]
-        return not rates[0] * 0.999 <= rate <= rates[-1] * 1.001
 
 
 def all_sweeps(quality: Sequence[Record]) -> list[Sweep]:

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from benchmarks.search.engineer import RandomOtherwise
+from benchmarks.search.engineer import WholeSpace
 from sweeper.search.optuna_space import STRATEGY
 
 # Completed trials of a strategy before its first model.
@@ -26,7 +26,7 @@ STARTUP = 3
 Space = Mapping[str, Any]
 
 
-class ByStrategy(RandomOtherwise, ABC):
+class ByStrategy(WholeSpace, ABC):
     """A model for each strategy."""
 
     def __init__(self, seed: int | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 # Half a decade and a decade each way, in the order in which one would try them.
@@ -18,11 +18,8 @@ RATES = (3.0, 1 / 3, 10.0, 0.1)
 FINER = (1.7, 1 / 1.7)
 
 
-class RandomOtherwise(BaseSampler):
-    """Draws at random what a subclass does not choose."""
-
-    def __init__(self, seed: int | None = None) -> None:
-        self._random = RandomSampler(seed)
+class WholeSpace(RandomSampler):
+    """Draws at random what a subclass does not choose, which may be any parameter so far."""
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -30,17 +27,8 @@ class RandomOtherwise(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         return {name: values for each in trials for name, values in each.distributions.items()}
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-
-class Engineer(RandomOtherwise):
+class Engineer(WholeSpace):
     """Changes one thing at a time about the best trial so far."""
 
     def sample_relative(

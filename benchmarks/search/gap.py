@@ -1,30 +1,31 @@
 """How much of what a search could gain over TPE ours gains: full budgets until good enough.
 
-    python -m benchmarks.search.gap [--tasks a,b] [--methods a/b] [--seeds 30]
+    python -m benchmarks.search.gap [--tasks a,b] [--methods a/b] [--seeds 30] [--budgets 20]
 
-The oracle knows the best recorded configuration, or the optimum of a formula, and tries it after
-the defaults. What it takes is the defaults and the noise of choosing on half of the items; where
-a method takes less, luck among its many trials was good enough. The share of the gap that a
-method closes is (TPE - method) / (TPE - oracle), pooled over the tasks of a group whose gap is at
-least a fifth of what TPE with the median pruner takes. A name that ends in ``-head`` is the task
-without the head. Intervals are bootstrapped over seeds.
+A budget is the time of one full trial of the first default. The oracle knows the best recorded
+configuration, and tries it after the defaults. What it takes is the defaults and the noise of
+choosing on half of the items. A method can take less by luck. The share of the gap that a method
+closes is (TPE - method) / (TPE - oracle), pooled over the tasks of a group whose gap is at least a
+fifth of what TPE with the median pruner takes. A name that ends in ``-head`` is the task without
+the head. Intervals are bootstrapped over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import optuna
 
-from benchmarks.search.formula import KINDS, FormulaWorld
-from benchmarks.search.methods import METHODS, OURS, Method
-from benchmarks.search.replay import replay, task_worlds
+from benchmarks.search.replay import METHODS, NO_PRUNER, OURS, Method, replay, task_worlds
 from benchmarks.search.score import DRAWS, Replay, mean
 from benchmarks.search.table import TABLES, Floats
 from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import TableWorld
+from benchmarks.tables import head, line
 from sweeper.plans import Configuration
 from sweeper.search.search import known_starts
 
@@ -33,36 +34,36 @@ COMPARED = (OURS, BASELINE, "engineer", "race", "GP by strategy")
 # Tables that are replayed without the head too: where it is good enough, little is searched.
 WITHOUT_HEAD = ("intents", "uneven-intents", "payments", "few-queries", "wellformed", "assistant")
 LEAST_GAP = 0.2
-_STARTS_ALONE = Method(ORACLE, "optuna:RandomSampler", "optuna:NopPruner")
+_STARTS_ALONE = Method("optuna:RandomSampler", NO_PRUNER)
 # Full budgets until good enough, a figure a seed, by method.
 Row = dict[str, Floats]
 Figure = Callable[[Sequence[Row], str], float]
 
 
-def oracle(world: FormulaWorld | TableWorld, seed: int, budgets: float, unit: float) -> Replay:
-    """The defaults, the optimum, and nothing else."""
-    key, parameters = world.optimum
-    candidate = world.plan.keyed[key]
+def oracle(world: TableWorld, seed: int, limit: float) -> Replay:
+    """The defaults, the best recorded configuration, and nothing else."""
+    best = world.best_trial
+    candidate = world.plan.keyed[best.strategy]
     optimum = Configuration(
-        strategy=candidate.strategy, model=candidate.model, parameters=dict(parameters)
+        strategy=candidate.strategy, model=candidate.model, parameters=best.parameters
     )
     starts = [*known_starts(world.plan, world.plan.budget.trials), optimum]
-    return replay(world, _STARTS_ALONE, seed, budgets, unit, starts, trials=len(starts))
+    return replay(_STARTS_ALONE, world, seed, limit, starts, trials=len(starts))
 
 
-def budgets_until_good(task: str, methods: Sequence[str], seeds: int, budgets: float) -> Row:
+def budgets_until_good(
+    task: str, methods: Sequence[str], seeds: int, budgets: float, tables: Path = TABLES
+) -> Row:
     """What each method and the oracle take; the limit where a search never was good enough."""
-    make = task_worlds(task)
+    make = task_worlds(task, tables)
     unit = make(0).unit
 
-    def until(ends: Sequence[Replay]) -> Floats:
+    def until(run: Callable[[TableWorld, int, float], Replay]) -> Floats:
+        ends = [run(make(seed), seed, budgets * unit) for seed in range(seeds)]
         return np.asarray([min(one.reached(), one.limit) / unit for one in ends])
 
-    row = {
-        name: until([replay(make(n), METHODS[name], n, budgets, unit) for n in range(seeds)])
-        for name in methods
-    }
-    return row | {ORACLE: until([oracle(make(n), n, budgets, unit) for n in range(seeds)])}
+    row = {name: until(partial(replay, METHODS[name])) for name in methods}
+    return row | {ORACLE: until(oracle)}
 
 
 def pooled(rows: Sequence[Row], figure: Figure, method: str) -> str:
@@ -95,7 +96,7 @@ def cost(rows: Sequence[Row], method: str) -> float:
 def main() -> None:
     """Print a row a task, and the pooled shares and costs."""
     tables = sorted(path.stem for path in TABLES.glob("*.npz"))
-    every = [*tables, *(f"{name}-head" for name in WITHOUT_HEAD), *KINDS]
+    every = [*tables, *(f"{name}-head" for name in WITHOUT_HEAD)]
     parser = argparse.ArgumentParser(prog="benchmarks.search.gap")
     parser.add_argument("--tasks", default=",".join(every))
     parser.add_argument("--methods", default="/".join(COMPARED), help="separated by /")
@@ -105,8 +106,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     methods = chosen.methods.split("/")
     names = [*methods, ORACLE]
-    print(f"| task | {' | '.join(names)} | share of the gap | TPE - ours |")
-    print("|---|" + "---|" * (len(names) + 2))
+    print(head("task", *names, "share of the gap", "TPE - sweeper"))
     rows: dict[str, Row] = {}
     for task in chosen.tasks.split(","):
         row = budgets_until_good(task, methods, chosen.seeds, chosen.budgets)
@@ -116,14 +116,13 @@ def main() -> None:
         ahead = mean((row[BASELINE] - row[OURS]).tolist())
         cells = [f"{row[name].mean():.1f}" for name in names]
         cells += [shown, f"{ahead.value:.1f} ({ahead.low:.1f} to {ahead.high:.1f})"]
-        print(f"| {task} | {' | '.join(cells)} |", flush=True)
+        print(line(task, *cells), flush=True)
         if wide:
             rows[task] = row
     kept = {task for task in rows if task.removesuffix("-head") in KEPT}
     groups = {
-        "recorded, used for tuning": [r for t, r in rows.items() if t not in {*kept, *KINDS}],
-        "kept from tuning": [r for t, r in rows.items() if t in kept],
-        "formulas": [r for t, r in rows.items() if t in KINDS],
+        "used for tuning": [row for task, row in rows.items() if task not in kept],
+        "kept from tuning": [row for task, row in rows.items() if task in kept],
     }
     for title, group in groups.items():
         for name in methods if group else ():

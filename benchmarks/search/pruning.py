@@ -1,6 +1,7 @@
 """How much pruning saves and costs, beside two oracles that bound what any pruner could save.
 
     python -m benchmarks.search.pruning [--tasks a,b] [--seeds 30] [--trials 20] [--held-out]
+    python -m benchmarks.search.pruning --remaining-gain       the pruner's table
 
 Twenty trials of each recorded task are searched without pruning and with it. Two oracles then
 charge the trials of the search without pruning, which has seen all ends and is none the worse for
@@ -8,7 +9,7 @@ it:
 
 - *foresight* knows how each trial ends, and stops whatever will not lead at the first rung that may
   prune;
-- the *safe envelope* stops a trial whose loss at a rung lies above that of every recorded trial of
+- the *safe limit* stops a trial whose loss at a rung lies above that of every recorded trial of
   the task that ended in its best tenth.
 
 With ``--held-out`` the pruner's table of remaining gains is computed without the task at hand.
@@ -19,28 +20,31 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+import numpy as np
 import optuna
 
-from benchmarks.search.methods import OURS
-from benchmarks.search.remaining_gain import others, remaining_gain
-from benchmarks.search.replay import answered_by, seeded, task_worlds
-from benchmarks.search.score import Interval, mean
+from benchmarks.search.gap import WITHOUT_HEAD
+from benchmarks.search.replay import NO_PRUNER, OURS, answered_by, seeded, task_worlds
+from benchmarks.search.score import mean
+from benchmarks.search.table import TABLES, Recorded, Table, read
+from benchmarks.search.tasks import KEPT
 from benchmarks.search.world import Realised, TableWorld, rung_losses
+from benchmarks.tables import head, line
 from sweeper.search import pruner
 from sweeper.search.alone import Searched, StopCondition, TrialCosts, search
+from sweeper.search.cost_model.trial_costs import START
 from sweeper.search.search import known_starts
 
-_NEVER = "optuna:NopPruner"
 # Tables in which trials report before their end, with and without the head.
-TASKS = ",".join(
-    f"{name}{without}"
-    for name in ("intents", "wellformed", "assistant", "few-queries", "uneven-intents", "payments")
-    for without in ("", "-head")
-)
+TASKS = ",".join(f"{name}{without}" for name in WITHOUT_HEAD for without in ("", "-head"))
 BEST_SHARE = 0.1
+# Of the trials that ended within this factor of the best of their task, the share that came down
+# the most makes the pruner's table of remaining gains.
+GOOD, MOST_GAIN_SHARE = 1.3, 0.05
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Bill:
         pruned: With our own pruner.
         whole: Without pruning.
         foreseen: Without pruning, charged as foresight would have stopped it.
-        enveloped: The same by the safe envelope.
+        enveloped: The same by the safe limit.
         worse: How far the incumbent's true loss lies above that of the search without pruning, as a
             share. Incumbents are chosen on half A of the validation items.
     """
@@ -118,20 +122,23 @@ def bill(task: str, seed: int, trials: int) -> Bill:
     """Search the same world twice: with our pruner, and without."""
     make = task_worlds(task)
     world = make(seed)
-    assert isinstance(world, TableWorld)
     plan, unit = seeded(world.plan, seed), world.unit
     starts = list(known_starts(plan, plan.budget.trials))
-    untrained = world.beforehand.untrained
     searched: list[Searched] = []
     losses: list[float] = []
-    for name_of_pruner in (_NEVER, OURS):
+    for name in (NO_PRUNER, OURS):
         shown: list[Realised] = []
         objective = answered_by(make(seed), plan, shown)
         searched.append(
-            search(plan, objective, StopCondition(trials), starts=starts,
-                   pruner=name_of_pruner,
-                   untrained=untrained)
-        )  # fmt: skip
+            search(
+                plan,
+                objective,
+                StopCondition(trials),
+                starts=starts,
+                pruner=name,
+                untrained=world.untrained,
+            )
+        )
         losses.append(_true_loss(searched[-1], shown))
     whole, ours = searched
     foresight = foreseen(whole.trials, len(starts), plan.budget.first_rung)
@@ -145,33 +152,54 @@ def _true_loss(searched: Searched, shown: Sequence[Realised]) -> float:
     return min(ended)[1]
 
 
-def line(task: str, bills: Sequence[Bill]) -> str:
+def cells(task: str, bills: Sequence[Bill]) -> list[str]:
     """One row of the table."""
-    whole, ours, safe, foresight = (
-        mean([getattr(one, name) for one in bills]).value
-        for name in ("whole", "pruned", "enveloped", "foreseen")
-    )
+    figures = ("whole", "pruned", "enveloped", "foreseen")
+    means = [fmean(getattr(one, name) for one in bills) for name in figures]
+    whole, ours, safe, _ = means
+    saved = f"{(whole - ours) / (whole - safe):.2f}" if whole > safe else "–"
     worse = mean([100 * one.worse for one in bills])
-    return (
-        f"| {task} | {whole:.1f} | {ours:.1f} | {safe:.1f} | {foresight:.1f} "
-        f"| {_share(bills, 'enveloped')} | {_percent(worse)} |"
-    )
+    percent = f"{worse.value:+.1f} ({worse.low:+.1f} to {worse.high:+.1f})"
+    return [task, *(f"{value:.1f}" for value in means), saved, percent]
 
 
-def _share(bills: Sequence[Bill], oracle: str) -> str:
-    saved = sum(one.whole - one.pruned for one in bills)
-    possible = sum(one.whole - getattr(one, oracle) for one in bills)
-    return f"{saved / possible:.2f}" if possible > 0 else "–"
+def remaining_gain(without: Collection[str], *, random_head: bool) -> tuple[float, ...]:
+    """Final loss over the lowest loss so far on the same items, after each eighth but the last.
+
+    The lowest figure of all recorded tasks counts.
+
+    Args:
+        without: Tasks that are left out.
+        random_head: Whether trials count whose classification head began at random, or all others.
+    """
+    tables = [read(path.stem) for path in sorted(TABLES.glob("*.npz")) if path.stem not in without]
+    lowest = [
+        np.quantile(shares, MOST_GAIN_SHARE, axis=0)
+        for table in tables
+        if (shares := [_gains(one) for one in _good(table, random_head)])
+    ]
+    # What was possible later was possible before.
+    rising = np.minimum.accumulate(np.min(lowest, axis=0)[::-1])[::-1]
+    return tuple(float(f"{one:.2f}") for one in rising)
 
 
-def _percent(worse: Interval) -> str:
-    return f"{worse.value:+.1f} ({worse.low:+.1f} to {worse.high:+.1f})"
+def _good(table: Table, random_head: bool) -> list[Recorded]:
+    done = [one for one in table.trials if one.complete]
+    best = min(one.loss for one in done)
+    return [
+        one
+        for one in done
+        if one.loss <= GOOD * best
+        and len(one.items) == table.plan.budget.rungs - 1
+        and (one.parameters.get(START) == "random") == random_head
+    ]
 
 
-def _hold_out(task: str) -> None:
-    tables = others(task)
-    pruner.REMAINING_GAIN = remaining_gain(tables, random_head=False)
-    pruner.REMAINING_GAIN_RANDOM_HEAD = remaining_gain(tables, random_head=True)
+def _gains(one: Recorded) -> np.ndarray:
+    # A study looks at every second rung, and does not see lucky losses in between.
+    losses = one.items.mean(axis=1)
+    so_far = np.asarray([losses[rung::-2].min() for rung in range(len(losses))])
+    return np.asarray(one.final[: one.items.shape[1]].mean() / so_far)
 
 
 def main() -> None:
@@ -181,18 +209,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--held-out", action="store_true", help="leave the task out of its table")
+    parser.add_argument("--remaining-gain", action="store_true", help="print the pruner's table")
     chosen = parser.parse_args()
+    if chosen.remaining_gain:
+        print("random head", remaining_gain(KEPT, random_head=True))
+        print("other starts", remaining_gain(KEPT, random_head=False))
+        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    print("| task | no pruning | ours | safe envelope | foresight | saved, of the envelope's "
-          "saving | final loss, % above no pruning |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    heads = ("task", "no pruning", "sweeper", "safe limit", "foresight", "share saved")
+    print(head(*heads, "final loss, % above no pruning"))
     every: list[Bill] = []
     for task in chosen.tasks.split(","):
         if chosen.held_out:
-            _hold_out(task.removesuffix("-head"))
+            name = [task.removesuffix("-head")]
+            pruner.REMAINING_GAIN = remaining_gain(name, random_head=False)
+            pruner.REMAINING_GAIN_RANDOM_HEAD = remaining_gain(name, random_head=True)
         bills = [bill(task, seed, chosen.trials) for seed in range(chosen.seeds)]
         every += bills
-        print(line(task, bills), flush=True)
-    print(line("all", every))
+        print(line(*cells(task, bills)), flush=True)
+    print(line(*cells("all", every)))
 
 
 if __name__ == "__main__":

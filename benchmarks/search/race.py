@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from benchmarks.search.score import Replay
-from benchmarks.search.world import Realised, World, is_scored
+from benchmarks.search.world import Realised, TableWorld, is_scored
 from sweeper.plans import Parameter, Plan
 from sweeper.spec import Scalar
 
@@ -98,16 +98,14 @@ R = TypeVar("R", bound=Racer)
 class Racing:
     """Races in one world, one after another, until the time is over."""
 
-    world: World
+    world: TableWorld
     limit: float
     spent: float = 0.0
     ended: list[tuple[float, Realised]] = field(default_factory=list)
     finishers: list[Entrant] = field(default_factory=list)
-    begun: int = 0
 
     def race(self, entrants: list[Entrant]) -> None:
         """Train all, dropping the worse half at each doubling."""
-        self.begun += len(entrants)
         for rung in _looks(self.world.plan):
             for one in entrants:
                 self.spent += one.advance(rung)
@@ -137,30 +135,23 @@ def _looks(plan: Plan) -> list[int]:
     return [*(rung for rung in doublings if is_scored(plan, rung)), rungs]
 
 
-def run(world: World, seed: int, budgets: float, unit: float) -> Replay:
-    """The head's one trial, a race of rates, then races about the best."""
-    plan, racing = world.plan, Racing(world, budgets * unit)
-    first: list[Entrant] = []
+def run(world: TableWorld, limit: float) -> Replay:
+    """The head's one trial, a race of rates, then races about the best, until the time is over."""
+    plan, racing = world.plan, Racing(world, limit)
     tried: list[tuple[str, dict[str, Scalar]]] = []
     for key, one in plan.keyed.items():
         if one.searchable:
             rates = _scaled(one.defaults(), RATE, FACTORS, one.parameters[RATE])
             tried += [(key, changed) for changed in rates]
         else:
-            head = racing.enter(key, one.defaults())
-            racing.race([head])
-    first = [racing.enter(key, parameters) for key, parameters in tried]
-    racing.race(first)
-    while racing.spent < racing.limit:
+            racing.race([racing.enter(key, one.defaults())])
+    racing.race([racing.enter(key, parameters) for key, parameters in tried])
+    while racing.spent < limit:
         entrants = _next(plan, racing, tried)
         if not entrants:
             break
         racing.race(entrants)
-    counts = (racing.begun, len(racing.ended))
-    limit = racing.limit
-    return Replay(
-        tuple(racing.ended), world.best, world.guessing, unit, limit, counts, racing.spent
-    )
+    return Replay(tuple(racing.ended), world.best, limit)
 
 
 def _next(plan: Plan, racing: Racing, tried: list[tuple[str, dict[str, Scalar]]]) -> list[Entrant]:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.search.record --data DIR --out DIR [--tasks a,b] [--trials 300]
 
-DIR holds the data sets by name. Each trial is one file ``OUT/TASK/trials/INDEX.npz``, written when
-it has ended and never half. Seconds are of this process on the CPU, so that a busy or stopped
-machine does not count; set OMP_NUM_THREADS=1.
+DIR holds the data sets by name. Each trial is added to the task's table, ``TABLES/TASK.npz``, when
+it has ended. Seconds are of this process on the CPU, so that a busy or stopped machine does not
+count; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,11 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.design import Design, Planned
-from benchmarks.search.table import BASE_FILE, write_trial
-from benchmarks.search.tasks import RecordedTask, plan_of, tasks_named
+from benchmarks.search.table import TABLES, StoredTable, StoredTrial, read_stored, write
+from benchmarks.search.tasks import TASKS, RecordedTask
 from sweeper.backend import Decision
 from sweeper.execution.next_attempt import configure
+from sweeper.facts.gather import gather
 from sweeper.facts.machine.detect_hardware import processor
+from sweeper.planning.planner import make_plan
 from sweeper.plans import Configuration, Plan
 from sweeper.runfolder import ITEM_LOSSES
 from sweeper.search.cost_model.untrained import BASE
@@ -45,34 +47,12 @@ BLOCK = 30
 
 
 @dataclass
-class Curve:
-    """What one trial showed, rung by rung."""
-
-    steps: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    training_seconds: list[float] = field(default_factory=list)
-    evaluation_seconds: list[float] = field(default_factory=list)
-    cpu_seconds: list[float] = field(default_factory=list)
-    items: list[NDArray[np.float32]] = field(default_factory=list)
-    began: float = field(default_factory=time.process_time)
-
-    def add(self, report: RungReport) -> Decision:
-        """Take in a rung."""
-        self.steps.append(report.optimizer_steps)
-        self.tokens.append(report.tokens)
-        self.train_loss.append(np.nan if report.train_loss is None else report.train_loss)
-        self.training_seconds.append(report.training_seconds)
-        self.evaluation_seconds.append(report.evaluation_seconds)
-        self.cpu_seconds.append(time.process_time() - self.began)
-        return Decision.CONTINUE
-
-
-@dataclass
 class RecordedJob(TrialJob):
-    """A job that keeps each item's loss at each rung."""
+    """A job that keeps the process's CPU seconds and each item's loss at each rung."""
 
-    curve: Curve = field(default_factory=Curve)
+    items: list[NDArray[np.float32]] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.process_time)
 
     def rung_report(
         self,
@@ -82,19 +62,9 @@ class RecordedJob(TrialJob):
         epochs: float,
         measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
-        self.curve.items.append(np.asarray(evaluation.losses, dtype=np.float32))
+        self.items.append(np.asarray(evaluation.losses, dtype=np.float32))
+        self.cpu_seconds.append(time.process_time() - self.began)
         return super().rung_report(rung, evaluation, train_loss, epochs, measured)
-
-
-class RecordedBackend(TorchBackend):
-    """Sweeper's own backend, with curves."""
-
-    def record(self, config: TrialConfig, folder: Path) -> tuple[TrialResult, Curve]:
-        """Train a trial to its end."""
-        curve = Curve()
-        shared = self.shared(config.model)
-        job = RecordedJob(shared, config, folder, curve.add, curve=curve)
-        return train_trial(job), curve
 
 
 class Recorder:
@@ -103,63 +73,66 @@ class Recorder:
     Args:
         task: What to record.
         source: Folder of the data sets.
-        out: Folder of all records.
+        out: Folder for the rows of all tasks and for models with fewer layers.
+        tables: Folder of the tables.
     """
 
-    def __init__(self, task: RecordedTask, source: Path, out: Path) -> None:
+    def __init__(self, task: RecordedTask, source: Path, out: Path, tables: Path = TABLES) -> None:
         self.task = task
-        self.folder = out / task.name
-        self.trials = self.folder / "trials"
-        self.trials.mkdir(parents=True, exist_ok=True)
-        data = self.folder / "data"
+        self._file = tables / f"{task.name}.npz"
+        data = out / task.name
         task.write_rows(source, data)
         spec = task.spec(data)
-        self.plan = self._frozen(lambda: plan_of(spec))
-        self.design = Design(self.plan, task.name)
-        self._backend = RecordedBackend(self.plan, spec)
+        # A table holds no paths, so that it names a local model without its folder.
+        model = spec.models[0].id
+        if self._file.is_file():
+            self._stored = read_stored(self._file)
+            text = json.dumps(self._stored.plan).replace(f'"{Path(model).name}"', f'"{model}"')
+            self.plan = Plan.from_json(text)
+        else:
+            self.plan = make_plan(spec, gather(spec))
+            plan = json.loads(self.plan.to_json().replace(f"{out}/", ""))
+            plan["facts"]["data"]["path"] = task.name
+            for facts in plan["facts"]["models"]:
+                facts["folder"] = None
+            self._stored = StoredTable(plan, [])
+        self._design = Design(self.plan, task.name)
+        self._backend = TorchBackend(self.plan, spec)
         self._rung_items = min(task.rung_items, task.rows[1])
-
-    def _frozen(self, make: Callable[[], Plan]) -> Plan:
-        path = self.folder / "plan.json"
-        if not path.is_file():
-            make().write(path)
-        return Plan.read(path)
 
     def missing(self, below: int) -> list[int]:
         """Indices that were not recorded yet."""
-        return [index for index in range(below) if not self._file(index).is_file()]
-
-    def _file(self, index: int) -> Path:
-        return self.trials / f"{index:04d}.npz"
+        recorded = {trial.fields["index"] for trial in self._stored.trials}
+        return [index for index in range(below) if index not in recorded]
 
     def record(self, index: int) -> str:
-        """Train one trial and write its file; returns a line for the log."""
-        planned = self.design.planned(index)
+        """Train one trial and add it to the table; returns a line for the log."""
+        planned = self._design.planned(index)
+        config = self._config(planned)
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            result, curve = self._backend.record(self._config(planned), folder)
-            final = _final_items(folder, result)
-        self._write(index, planned, result, curve, final)
+            shared = self._backend.shared(config.model)
+            job = RecordedJob(shared, config, Path(scratch), lambda _: Decision.CONTINUE)
+            result = train_trial(job)
+            final = _final_items(Path(scratch), result)
+        trials = [*self._stored.trials, self._stored_trial(planned, config, result, job, final)]
+        trials.sort(key=lambda trial: trial.fields["index"])
+        self._stored = self._stored._replace(trials=trials)
+        write(self._file, self._stored)
         loss = result.validation_loss
         words = f"{loss:.4f}" if loss is not None else str(result.failure)
-        return f"{self.task.name} {index} {planned.strategy} {words} {curve.cpu_seconds[-1:]}"
+        return f"{self.task.name} {index} {planned.strategy} {words} {job.cpu_seconds[-1:]}"
 
     def record_base(self) -> None:
         """Score the base model as it is, where texts are written, and keep each item's loss."""
-        file = self.folder / BASE_FILE
-        if self.task.written is None or file.is_file():
+        if self.task.written is None or self._stored.base is not None:
             return
         for _ in range(2):  # first to load what trials need too
             began = time.process_time()
-            found = next(one for one in self._backend.baselines() if one.name == BASE)
+            base = next(one for one in self._backend.baselines() if one.name == BASE)
             seconds = time.process_time() - began
-        losses = np.asarray(found.item_losses, dtype=np.float32)
-        write_trial(file, {"seconds": seconds, "machine": machine()}, {"final": losses})
-
-    def train(self, planned: Planned) -> TrialResult:
-        """Train a configuration and keep nothing of it."""
-        with tempfile.TemporaryDirectory() as scratch:
-            return self._backend.record(self._config(planned), Path(scratch))[0]
+        fields = {"seconds": seconds, "machine": machine()}
+        stored = StoredTrial(fields, {"final": np.asarray(base.item_losses)})
+        self._stored = self._stored._replace(base=stored)
 
     def _config(self, planned: Planned) -> TrialConfig:
         candidate = self.plan.keyed[planned.strategy]
@@ -180,11 +153,16 @@ class Recorder:
         update: dict[str, Any] = {"seed": planned.seed, "budget": budget, "keep_weights": False}
         return config.with_setup(precision=precision).model_copy(update=update)
 
-    def _write(
-        self, index: int, planned: Planned, result: TrialResult, curve: Curve, final: Any
-    ) -> None:
-        told = {
-            "index": index,
+    def _stored_trial(
+        self,
+        planned: Planned,
+        config: TrialConfig,
+        result: TrialResult,
+        job: RecordedJob,
+        final: list[float],
+    ) -> StoredTrial:
+        fields = {
+            "index": planned.index,
             "strategy": planned.strategy,
             "parameters": planned.parameters,
             "seed": planned.seed,
@@ -196,31 +174,30 @@ class Recorder:
             "peak_memory_gib": result.peak_memory_gib,
             "setup_seconds": result.setup_seconds,
             "versions": result.versions,
-            "precision": self._config(planned).setup.precision,
+            "precision": config.setup.precision,
             "machine": machine(),
         }
         ended_early = result.state != "COMPLETE" or result.stopped_at_rung is not None
-        reached = curve.items if ended_early else curve.items[:-1]
+        reached = job.items if ended_early else job.items[:-1]
         # Where there are fewer steps than rungs, one below the last may be scored on all items.
         below = [items[: self._rung_items] for items in reached]
+        reports = job.reports
         arrays = {
-            "rungs": np.asarray(below, dtype=np.float32),
-            "final": np.asarray(final, dtype=np.float32),
-            "steps": np.asarray(curve.steps),
-            "tokens": np.asarray(curve.tokens),
-            "train_loss": np.asarray(curve.train_loss),
-            "training_seconds": np.asarray(curve.training_seconds),
-            "evaluation_seconds": np.asarray(curve.evaluation_seconds),
-            "cpu_seconds": np.asarray(curve.cpu_seconds),
+            "rungs": np.asarray(below),
+            "final": np.asarray(final),
+            "steps": np.asarray([report.optimizer_steps for report in reports]),
+            "training_seconds": np.asarray([report.training_seconds for report in reports]),
+            "evaluation_seconds": np.asarray([report.evaluation_seconds for report in reports]),
+            "cpu_seconds": np.asarray(job.cpu_seconds),
         }
-        write_trial(self._file(index), told, arrays)
+        return StoredTrial(fields, arrays)
 
 
 @cache
 def machine() -> str:
     """The processor's name; seconds of different ones are not to be mixed."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
@@ -232,24 +209,22 @@ def _final_items(folder: Path, result: TrialResult) -> list[float]:
     return losses
 
 
-def run(recorders: list[Recorder], trials: int) -> None:
-    """Record block by block, task by task, to the end."""
-    for below in range(BLOCK, trials + BLOCK, BLOCK):
-        for recorder in recorders:
-            recorder.record_base()
-            for index in recorder.missing(min(below, trials)):
-                print(recorder.record(index), flush=True)
-
-
 def main() -> None:
+    """Record block by block, task by task, to the end."""
     parser = argparse.ArgumentParser(prog="benchmarks.search.record")
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--out", type=Path, required=True, help="where records go")
-    parser.add_argument("--tasks", default="", help="comma-separated; all by default")
+    parser.add_argument("--out", type=Path, required=True, help="where rows and models go")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="separated by commas")
     parser.add_argument("--trials", type=int, default=300, help="of each task, in all")
+    parser.add_argument("--tables", type=Path, default=TABLES)
     chosen = parser.parse_args()
-    names = [name for name in chosen.tasks.split(",") if name]
-    run([Recorder(task, chosen.data, chosen.out) for task in tasks_named(names)], chosen.trials)
+    tasks = [TASKS[name] for name in chosen.tasks.split(",")]
+    recorders = [Recorder(task, chosen.data, chosen.out, chosen.tables) for task in tasks]
+    for below in range(BLOCK, chosen.trials + BLOCK, BLOCK):
+        for recorder in recorders:
+            recorder.record_base()
+            for index in recorder.missing(min(below, chosen.trials)):
+                print(recorder.record(index), flush=True)
 
 
 if __name__ == "__main__":

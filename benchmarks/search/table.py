@@ -1,22 +1,21 @@
-"""A task's recorded trials as one compact table: how they are packed, and how they are read.
+"""A task's recorded trials as one compact table: how they are written and read.
 
-A table is a ``.npz`` with item losses in few bits, and the frozen plan beside it. Knows nothing
-of methods.
+A table is a ``.npz`` with item losses in few bits and the plan that the trials were recorded with.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeper.artifact import replacing
 from sweeper.plans import Plan
 from sweeper.spec import Scalar
 
@@ -24,8 +23,6 @@ Floats = NDArray[np.float64]
 
 # The strategy whose trial is the probe.
 HEAD = "head"
-# Beside the trials of a recorder's folder: the base model as it is.
-BASE_FILE = "base.npz"
 TABLES = Path(__file__).parent / "tables"
 # Item losses below the last rung are kept in one byte, as logarithms between these bounds: steps
 # of 7%, which average out over the items.
@@ -55,8 +52,6 @@ class Recorded:
     parameters: dict[str, Scalar]
     seed: int
     state: str
-    failure: str | None
-    metrics: dict[str, float]
     items: Floats
     final: Floats
     steps: Floats
@@ -114,77 +109,55 @@ class Table:
         probes = [Baseline(one.final, float(one.training_seconds[-1])) for one in left_out]
         return Table(self.name, plan, trials, next(iter(probes), None), self.base)
 
-    @property
-    def rungs(self) -> int:
-        """How often a trial reports."""
-        return self.plan.budget.rungs
+
+class StoredTrial(NamedTuple):
+    """One trial as a table holds it: its fields, and its arrays by name."""
+
+    fields: dict[str, Any]
+    arrays: dict[str, Any]
 
 
-def pack(folder: Path, name: str, to: Path) -> int:
-    """Pack the trials of a recorder's folder into a table; returns how many."""
-    files = sorted((folder / "trials").glob("*.npz"))
-    trials = [_read_trial(file) for file in files]
-    # Where things lay is nobody's business.
-    text = (folder / "plan.json").read_text(encoding="utf-8").replace(f"{folder.parent}/", "")
-    plan = json.loads(text)
-    plan["facts"]["data"]["path"] = name
-    for model in plan["facts"]["models"]:
-        model["folder"] = None
-    told = {"trials": [trial["told"] for trial in trials], "plan": plan}
+class StoredTable(NamedTuple):
+    """The plan as JSON, all trials, and the base model as it is, where texts are written."""
+
+    plan: dict[str, Any]
+    trials: list[StoredTrial]
+    base: StoredTrial | None = None
+
+
+def write(file: Path, stored: StoredTable) -> None:
+    """Write a table, so that the file is whole or not there."""
+    trials, base = stored.trials, stored.base
+    told: dict[str, Any] = {"trials": [one.fields for one in trials], "plan": stored.plan}
     arrays: dict[str, Any] = {}
-    if (folder / BASE_FILE).is_file():
-        base = _read_trial(folder / BASE_FILE)
-        told["base"], arrays["base"] = base["told"], base["final"].astype(np.float16)
+    if base is not None:
+        told["base"], arrays["base"] = base.fields, base.arrays["final"].astype(np.float16)
     arrays["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
     for key in _LINES:
-        arrays[key] = _padded([trial[key] for trial in trials]).astype(np.float32)
-    arrays["rungs"] = _coded([trial["rungs"] for trial in trials])
-    arrays["final"] = _padded([trial["final"] for trial in trials]).astype(np.float16)
-    to.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(to / f"{name}.npz", **arrays)
-    return len(trials)
+        arrays[key] = _padded([one.arrays[key] for one in trials]).astype(np.float32)
+    arrays["rungs"] = _coded([one.arrays["rungs"] for one in trials])
+    arrays["final"] = _padded([one.arrays["final"] for one in trials]).astype(np.float16)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part, part.open("wb") as opened:
+        np.savez_compressed(opened, **arrays)
 
 
-def unpack(name: str, folder: Path, tables: Path = TABLES) -> int:
-    """Make a recorder's folder of a table, so that recording can go on; returns how many trials.
-
-    Packed again, they are what they were. Trials that the folder has already are left alone.
-    """
-    with np.load(tables / f"{name}.npz") as stored:
-        arrays = {key: stored[key] for key in stored.files}
+def read_stored(file: Path) -> StoredTable:
+    """A table as it was written; item losses of rungs within a byte, others in half precision."""
+    with np.load(file) as opened:
+        arrays = {key: opened[key] for key in opened.files}
     told = json.loads(arrays["told"].tobytes())
-    trials = folder / "trials"
-    trials.mkdir(parents=True, exist_ok=True)
-    plan = folder / "plan.json"
-    if not plan.is_file():
-        Plan.model_validate(told["plan"]).write(plan)
-    if "base" in told and not (folder / BASE_FILE).is_file():
-        write_trial(folder / BASE_FILE, told["base"], {"final": arrays["base"]})
     losses = decoded(arrays["rungs"])
+    trials = []
     for row, fields in enumerate(told["trials"]):
-        file = trials / f"{fields['index']:04d}.npz"
-        if file.is_file():
-            continue
-        lines = {key: arrays[key][row] for key in (*_LINES, "final")}
+        lines = {key: arrays[key][row].astype(float) for key in (*_LINES, "final")}
         kept: dict[str, Any] = {key: line[~np.isnan(line)] for key, line in lines.items()}
         reached = ~np.isnan(losses[row]).any(axis=1)
-        write_trial(file, fields, kept | {"rungs": losses[row][reached]})
-    return len(told["trials"])
-
-
-def write_trial(file: Path, told: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write one recorded trial, so that the file is whole or not there."""
-    half = file.with_suffix(f".{os.getpid()}.half")
-    with half.open("wb") as open_file:
-        text = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
-        np.savez_compressed(open_file, told=text, **arrays)
-    half.replace(file)
-
-
-def _read_trial(file: Path) -> dict[str, Any]:
-    with np.load(file) as stored:
-        arrays = {key: stored[key] for key in stored.files}
-    return {**arrays, "told": json.loads(arrays["told"].tobytes())}
+        trials.append(StoredTrial(fields, kept | {"rungs": losses[row][reached]}))
+    base = None
+    if "base" in told:
+        base = StoredTrial(told["base"], {"final": arrays["base"].astype(float)})
+    return StoredTable(told["plan"], trials, base)
 
 
 def _padded(rows: list[Floats]) -> Floats:
@@ -214,41 +187,27 @@ def decoded(codes: NDArray[np.uint8]) -> Floats:
 
 
 def read(name: str, folder: Path = TABLES) -> Table:
-    """A packed table by name."""
-    with np.load(folder / f"{name}.npz") as stored:
-        arrays = {key: stored[key] for key in stored.files}
-    told = json.loads(arrays["told"].tobytes())
-    losses = decoded(arrays["rungs"])
-    trials = tuple(
-        _recorded(fields, arrays, losses, row) for row, fields in enumerate(told["trials"])
-    )
-    base = None
-    if "base" in told:
-        base = Baseline(arrays["base"].astype(float), told["base"]["seconds"])
-    return Table(name, Plan.model_validate(told["plan"]), trials, base=base)
+    """A table by name."""
+    stored = read_stored(folder / f"{name}.npz")
+    base = stored.base and Baseline(stored.base.arrays["final"], stored.base.fields["seconds"])
+    trials = tuple(_recorded(*one) for one in stored.trials)
+    return Table(name, Plan.model_validate(stored.plan), trials, base=base)
 
 
-def _recorded(fields: dict[str, Any], arrays: dict[str, Any], losses: Floats, row: int) -> Recorded:
-    def line(key: str) -> Floats:
-        values: Floats = arrays[key][row].astype(float)
-        return np.asarray(values[~np.isnan(values)])
-
+def _recorded(fields: dict[str, Any], arrays: dict[str, Any]) -> Recorded:
     training, evaluation, cpu = (
-        np.diff(line(f"{key}_seconds"), prepend=0.0) for key in ("training", "evaluation", "cpu")
+        np.diff(arrays[f"{key}_seconds"], prepend=0.0) for key in ("training", "evaluation", "cpu")
     )
     share = training / np.maximum(training + evaluation, 1e-9)
-    reached = ~np.isnan(losses[row]).any(axis=1)
     return Recorded(
         index=fields["index"],
         strategy=fields["strategy"],
         parameters=fields["parameters"],
         seed=fields["seed"],
         state=fields["state"],
-        failure=fields["failure"],
-        metrics=fields["metrics"],
-        items=losses[row][reached],
-        final=line("final"),
-        steps=line("steps"),
+        items=arrays["rungs"],
+        final=arrays["final"],
+        steps=arrays["steps"],
         training_seconds=np.cumsum(cpu * share),
         evaluation_seconds=np.cumsum(cpu * (1 - share)),
         machine=fields.get("machine", ""),

@@ -10,16 +10,13 @@ import os
 import pydoc_data.topics
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import json_lines
 from benchmarks.json_lines import Row
-from sweeper.facts.gather import gather
 from sweeper.facts.models.packaged import ready_folder
-from sweeper.planning.planner import make_plan
-from sweeper.plans import Plan
 from sweeper.spec import AimSpec, DataSpec, ModelSpec, Spec, TrainingSpec
 
 # Where the rows of a split come from. What a method is judged on decides how fine a difference can
@@ -87,7 +84,7 @@ class RecordedTask:
         return Spec(
             name=self.name,
             task="classification" if classes else "instruction",
-            models=(ModelSpec(id=self.model(data.parent.parent)),),
+            models=(ModelSpec(id=self.model(data.parent)),),
             data=DataSpec(path=str(data), columns={name: name for name in columns}),
             aim=AimSpec(strategies=("head", "lora", "full") if classes else ("lora", "full")),
             training=TrainingSpec(epochs=self.epochs),
@@ -246,13 +243,3 @@ TASKS = {
 
 
 KEPT = tuple(name for name, task in TASKS.items() if task.kept)
-
-
-def tasks_named(names: Iterable[str]) -> list[RecordedTask]:
-    """Tasks by name; all where none is named."""
-    return [TASKS[name] for name in names] or list(TASKS.values())
-
-
-def plan_of(spec: Spec) -> Plan:
-    """What the planner says to a task on the machine at hand."""
-    return make_plan(spec, gather(spec))

@@ -8,10 +8,9 @@ configuration is met. Knows nothing of methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -21,8 +20,7 @@ from sweeper.hyperparameters import EPOCHS
 from sweeper.plans import Plan
 from sweeper.search import optuna_space
 from sweeper.search.cost_model.axes import Axis, ChoiceAxis, axis_of
-from sweeper.search.cost_model.untrained import NOTHING, Untrained
-from sweeper.search.pruner import guessing_loss
+from sweeper.search.cost_model.untrained import Untrained
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems
 
@@ -59,33 +57,6 @@ class Realised:
     def second_half(self) -> float:
         """Final loss on half B."""
         return math.inf if self.items is None else float(self.items[1::2].mean())
-
-
-@dataclass(frozen=True)
-class Beforehand:
-    """What the product's baselines say before any trial: losses on half A, and their cost."""
-
-    untrained: Untrained = NOTHING
-    seconds: float = 0.0
-
-
-class World(Protocol):
-    """One task in one replay."""
-
-    @property
-    def plan(self) -> Plan: ...
-    @property
-    def best(self) -> Realised: ...
-    @property
-    def guessing(self) -> float: ...
-    @property
-    def beforehand(self) -> Beforehand: ...
-    @property
-    def unit(self) -> float:
-        """Seconds of one full trial of the first default."""
-        ...
-
-    def trial(self, strategy: str, parameters: Mapping[str, Scalar]) -> Realised: ...
 
 
 def scored_items(plan: Plan) -> list[int]:
@@ -127,20 +98,6 @@ def _unit(axis: Axis | ChoiceAxis, value: Scalar | None) -> float:
     return axis.choices.index(value) / max(len(axis.choices) - 1, 1)
 
 
-def seen_losses(
-    one: Recorded, rungs: int, items: int, order: Callable[[Floats], Floats] = np.asarray
-) -> list[float]:
-    """A recorded trial's losses on the rung items of half A, infinite from where it failed.
-
-    One that ended early, with its best rung's weights, has none of its end among them.
-    """
-    seen = [float(order(row[:items])[0::2].mean()) for row in one.items]
-    if one.complete and len(one.steps) < rungs:
-        return seen
-    seen += [math.inf] * (rungs - 1 - len(seen))
-    return [*seen, float(order(one.final)[0::2].mean()) if one.complete else math.inf]
-
-
 @dataclass(frozen=True)
 class Ground:
     """What all replays of a task share: its table and costs."""
@@ -159,9 +116,17 @@ def _width(table: Table) -> int:
 
 
 def rung_losses(world: TableWorld, one: Recorded) -> list[float]:
-    """A recorded trial's losses at its rungs as a replay shows them, the end last."""
+    """A recorded trial's losses on the rung items of half A, infinite from where it failed.
+
+    The end comes last, but for trials that ended early with the weights of their best rung.
+    """
     rungs = world.plan.budget.rungs_of(one.parameters)
-    return seen_losses(one, rungs, _width(world.ground.table), world.halved)
+    width = _width(world.ground.table)
+    seen = [float(world.halved(row[:width])[0::2].mean()) for row in one.items]
+    if one.complete and len(one.steps) < rungs:
+        return seen
+    seen += [math.inf] * (rungs - 1 - len(seen))
+    return [*seen, float(world.halved(one.final)[0::2].mean()) if one.complete else math.inf]
 
 
 @dataclass
@@ -182,21 +147,23 @@ class TableWorld:
         return self.ground.table.plan
 
     @property
-    def guessing(self) -> float:
-        return guessing_loss(self.plan)
-
-    @property
     def unit(self) -> float:
+        """Seconds of one full trial of the first default."""
         first = self.plan.candidates[0]
         items = scored_items(self.plan)
         return self.ground.costs.seconds(first.strategy, first.defaults(), items)[-1]
 
     @property
-    def beforehand(self) -> Beforehand:
+    def untrained(self) -> Untrained:
+        """What the product's baselines say before any trial, on half A."""
         table = self.ground.table
-        probes, bases = self._half_a(table.probe), self._half_a(table.base)
-        seconds = sum(one.seconds for one in (table.probe, table.base) if one is not None)
-        return Beforehand(Untrained(probes, bases), seconds)
+        return Untrained(self._half_a(table.probe), self._half_a(table.base))
+
+    @property
+    def baseline_seconds(self) -> float:
+        """What these baselines cost."""
+        table = self.ground.table
+        return sum(one.seconds for one in (table.probe, table.base) if one is not None)
 
     def _half_a(self, known: Baseline | None) -> dict[str, float]:
         if known is None:
@@ -214,15 +181,12 @@ class TableWorld:
 
     @cached_property
     def best(self) -> Realised:
-        return self._realise(self._best_met)
-
-    @property
-    def optimum(self) -> tuple[str, dict[str, Scalar]]:
-        """The configuration that ``best`` is the trial of."""
-        return self._best_met.strategy, self._best_met.parameters
+        """What the best recorded trial shows."""
+        return self._realise(self.best_trial)
 
     @cached_property
-    def _best_met(self) -> Recorded:
+    def best_trial(self) -> Recorded:
+        """The recorded trial with the lowest loss."""
         return min(self._met, key=lambda one: one.loss)
 
     @cached_property

@@ -387,4 +387,5 @@ class _Simulation:
         config: TrialConfig, result: TrialResult, again: dict[int, list[TrialResult]]
     ) -> TrialFiles:
         seeds = tuple(SeedRun(one.seed, one, None) for one in again.get(config.number, ()))
-        return TrialFiles(config, (), result, None, 1, seeds, None)
+        compared = result.model_copy(update={"objective": result.validation_loss})
+        return TrialFiles(config=config, result=compared, seeds=seeds)

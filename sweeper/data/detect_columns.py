@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.data.examples import SPLIT_NAMES
-from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats, trainable
+from sweeper.data.formats.preference import refuse_preferences
+from sweeper.data.formats.row_format import AGREEMENT, RowFormat, Shape, formats
 from sweeper.data.further_rows import marking_columns
 from sweeper.data.problems import listing, raise_any
 from sweeper.data.reading.read import data_suffix
@@ -28,12 +29,6 @@ MIN_SHARE_BY_NAME = 0.5
 """A format that the names of columns suggest is taken if at least this share of the rows fits it,
 even if no format reaches ``AGREEMENT``."""
 
-_NEEDS: dict[Task, str] = {
-    "classification": "a text and a label",
-    "instruction": "an instruction or prompt with its answer, or a conversation",
-    "code": "a prompt with its code, or a conversation",
-    "domain": "a text, an instruction or prompt with its answer, or a conversation",
-}
 _ROLES: dict[Task, tuple[str, ...]] = {
     "classification": ("text", "label"),
     "instruction": ("prompt", "completion"),
@@ -200,11 +195,10 @@ def _names_splits(cells: Iterable[object]) -> bool:
 
 
 def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
-    user_columns = user_columns_of(table, spec)
-    user_format = user_format_of(spec, user_columns, task, table.name)
+    user_columns = dict(spec.columns)
+    user_format = _user_format(table, task, spec)
     if user_format is None:
-        for row_format in formats().values():
-            row_format.refuse(table, sample)
+        refuse_preferences(table, sample)
     forms = list(_matches(table.columns, sample, user_columns))
     suitable = [
         form
@@ -278,7 +272,7 @@ def _forms_of_other_columns(
 
 
 def _formats_of(task: Task) -> tuple[RowFormat, ...]:
-    return tuple(row_format for row_format in trainable().values() if task in row_format.tasks)
+    return tuple(row_format for row_format in formats().values() if task in row_format.tasks)
 
 
 def _matches(
@@ -287,7 +281,7 @@ def _matches(
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
     present = {column.lower(): column for column in reversed(columns)}
     unnamed_formats = []
-    for row_format in trainable().values():
+    for row_format in formats().values():
         matches = [
             form
             for shape in row_format.shapes
@@ -339,11 +333,11 @@ def _as_guess(form: Form) -> Form:
     return replace(form, guessed=True, evidence=(*form.evidence, caution))
 
 
-def user_columns_of(table: RowTable, spec: DataSpec) -> dict[str, str]:
-    """The user's map of roles to columns, checked against the table.
+def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | None:
+    """The format that the user named, or that the user's roles imply; None without either.
 
     Raises:
-        DataError: A role or a column does not exist.
+        DataError: There is no such format, role or column, or the task cannot be trained on it.
     """
     problems: list[Problem] = []
     present = table.columns
@@ -355,22 +349,9 @@ def user_columns_of(table: RowTable, spec: DataSpec) -> dict[str, str]:
         if column not in present:
             what, near = f"there is no column {column!r} (for {role})", near_match(column, present)
             problems.append(Problem(what, fix=near, where=table.name))
-    raise_any(problems)
-    return dict(spec.columns)
-
-
-def user_format_of(
-    spec: DataSpec, user_columns: Mapping[str, str], task: Task, where: str
-) -> RowFormat | None:
-    """The format that the user named, or that the user's roles imply; None without either.
-
-    Raises:
-        DataError: There is no format of that name, or the task cannot be trained on it.
-    """
-    problems: list[Problem] = []
     by_name = {
         name: row_format
-        for row_format in trainable().values()
+        for row_format in formats().values()
         for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
@@ -378,18 +359,22 @@ def user_format_of(
         what = f"{spec.format!r} is not a data format"
         problems.append(Problem(what, fix=near, where="data.format"))
     named_roles = {
-        row_format: len(row_format.identifying_roles & user_columns.keys())
-        for row_format in trainable().values()
+        row_format: len(row_format.identifying_roles & spec.columns.keys())
+        for row_format in formats().values()
     }
     best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
     user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
     if user_format is not None and task not in user_format.tasks:
-        needed = " or ".join(row_format.name for row_format in _formats_of(task))
-        what = f"{user_format.name} data was named, but the task {task} needs {needed}"
+        what = f"{user_format.name} data was named, but {_needed_by(task)}"
         fix = "Change the task, or format and columns under data."
-        problems.append(Problem(what, fix=fix, where=where))
+        problems.append(Problem(what, fix=fix, where=table.name))
     raise_any(problems)
     return user_format
+
+
+def _needed_by(task: Task) -> str:
+    names = [row_format.name for row_format in _formats_of(task)]
+    return f"the task {task} needs {' or '.join(names)}"
 
 
 def _unrecognised_error(
@@ -401,16 +386,13 @@ def _unrecognised_error(
 ) -> DataError:
     """The error if no format fits: the columns, the nearest format, what to write in the spec."""
     columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
-    wanted = (user_format,) if user_format else _formats_of(task)
-    why = [f"The task {task} needs {_NEEDS[task]}."] if not user_format else []
-    why += [
-        _nearest(forms, wanted, task),
-        *(row_format.hint(sample) for row_format in _formats_of(task)),
-    ]
+    needed = f"they do not have the form {user_format.name}" if user_format else _needed_by(task)
+    hints = [row_format.hint(sample) for row_format in _formats_of(task)]
+    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest(forms, task), *hints]
     roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
-        why=" ".join(filter(None, why)) or f"They do not have the form {wanted[0].name}.",
+        why=" ".join(filter(None, why)),
         fix=f"Name the columns: {' '.join(f'--column {role}=COLUMN' for role in roles)}, or in "
         f"sweep.yaml under data: columns: {{{', '.join(f'{role}: COLUMN' for role in roles)}}}.",
         where=table.name,
@@ -418,19 +400,16 @@ def _unrecognised_error(
     )
 
 
-def _nearest(forms: Sequence[Form], wanted: Sequence[RowFormat], task: Task) -> str:
-    best = max(
-        (form for form in forms if form.share >= 0.5), key=lambda form: form.share, default=None
-    )
+def _nearest(forms: Sequence[Form], task: Task) -> str:
+    """A sentence about the format that fits most rows; empty if none fits half of them."""
+    close = [form for form in forms if form.share >= MIN_SHARE_BY_NAME]
+    best = max(close, key=lambda form: form.share, default=None)
     if best is None:
         return ""
     columns = " and ".join(f"`{column}`" for column in best.needed)
-    row_format = formats()[best.format]
-    if row_format not in wanted:
-        return f"It looks like {best.format} data ({columns}), which suits another task."
-    if unsuited := row_format.unsuited(task, templated=False):
+    if unsuited := formats()[best.format].unsuited(task, templated=False):
         return f"{columns} {unsuited}."
-    return f"Only {best.share:.0%} of the rows have {columns} as {best.format} data has them."
+    return f"{best.share:.0%} of the rows have {columns} as {best.format} data has them."
 
 
 def _kind(sample: Sequence[Fields], column: str) -> str:

@@ -25,7 +25,6 @@ from sweeper.tasks.task import Decisions, Evaluation, Floats
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
 
 Array = NDArray[np.float32]
 
@@ -56,7 +55,7 @@ class Probe:
     strength: float
     losses: dict[float, float]
 
-    def log_probabilities(self, features: Array) -> NDArray[np.float64]:
+    def log_probabilities(self, features: Any) -> NDArray[np.float64]:
         """``(items, classes)``."""
         logits = features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
         return np.asarray(log_softmax(logits, axis=1))
@@ -68,9 +67,9 @@ def nll(log_probabilities: NDArray[np.float64], targets: Sequence[int]) -> NDArr
 
 
 def fit_path(
-    train: Array,
+    train: Any,
     targets: Sequence[int],
-    validation: Array,
+    validation: Any,
     validation_targets: Sequence[int],
     classes: int,
     path: Sequence[float] = PATH,
@@ -79,11 +78,12 @@ def fit_path(
 ) -> Probe:
     """The best probe of a path from strong to weak regularisation, with warm starts.
 
-    Features are standardised, so that one path suits every model, and the scale is folded into
-    the weights afterwards. (Validation loss at the best strength, standardised and raw: 0.575 and
-    0.577 on well-formed queries, 0.123 and 0.125 on 7 intents, 0.313 and 0.313 on 77.)
+    Dense features are standardised, so that one path suits every model, and the scale is folded
+    into the weights afterwards. (Validation loss at the best strength, standardised and raw: 0.575
+    and 0.577 on well-formed queries, 0.123 and 0.125 on 7 intents, 0.313 and 0.313 on 77.)
 
     Args:
+        train: ``(items, width)`` features, dense or sparse.
         validation: ``(items, width)``; the probe with the lowest loss on it is the best.
         validation_targets: ``(items,)``.
         classes: Number of classes; one that never occurs in ``train`` gets almost no probability.
@@ -95,11 +95,13 @@ def fit_path(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    mean, scale = train.mean(0), train.std(0)
+    inputs, mean, scale = train, np.zeros(train.shape[1], np.float32), np.float32(1)
     # Constant features are left out: standardised, their rounding noise would get a weight of 1e8,
     # which blows up once training moves the feature (seen with MiniLM).
-    scale[scale < _MIN_SPREAD_SHARE * scale.mean()] = np.inf
-    inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
+    if isinstance(train, np.ndarray):
+        mean, scale = train.mean(0), train.std(0)
+        scale[scale < _MIN_SPREAD_SHARE * scale.mean()] = np.inf
+        inputs = np.ascontiguousarray((train - mean) / scale, dtype=np.float32)
     model = LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
     item_weights = None if class_weights is None else class_weights[np.asarray(targets)]
     best: Probe | None = None
@@ -194,43 +196,30 @@ class Tfidf(_ClassBaseline):
     def note(self) -> str:
         rows = len(self._task.dataset.splits["train"])
         part = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
-        return f"C = {self._fitted_models[1].C:g}{part}"
+        return f"C = {self._fitted_models[1].strength:g}{part}"
 
     @cached_property
-    def _fitted_models(self) -> tuple[TfidfVectorizer, LogisticRegression]:
+    def _fitted_models(self) -> tuple[TfidfVectorizer, Probe]:
         # Imported here, as in ``fit_path``.
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
 
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
         # A split is in the order of hashes, so its first rows are a random sample.
         rows = self._task.dataset.splits["train"][:_TFIDF_ROWS]
-        train = vectorizer.fit_transform([example.text for example in rows])
-        validation = vectorizer.transform(self._texts("validation"))
-        targets = self._task.targets(rows)
-        best: tuple[float, LogisticRegression] | None = None
-        for number, strength in enumerate(_TFIDF_PATH):
-            self._underway(number, len(_TFIDF_PATH))
-            model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(train, targets)
-            loss = nll(
-                self._over_all_classes(model, validation), self._targets("validation")
-            ).mean()
-            if best is None or loss < best[0]:
-                best = (loss, model)
-            else:
-                break
-        assert best is not None
-        return vectorizer, best[1]
-
-    def _over_all_classes(self, model: LogisticRegression, inputs: Any) -> Floats:
-        """Log-probabilities of all classes, including those that train lacks."""
-        log_probabilities = np.full((inputs.shape[0], len(self._task.dataset.labels)), -30.0)
-        log_probabilities[:, model.classes_] = model.predict_log_proba(inputs)
-        return np.asarray(np.maximum(log_probabilities, -30.0))
+        probe = fit_path(
+            vectorizer.fit_transform([example.text for example in rows]),
+            self._task.targets(rows),
+            vectorizer.transform(self._texts("validation")),
+            self._targets("validation"),
+            len(self._task.dataset.labels),
+            _TFIDF_PATH,
+            underway=self._underway,
+        )
+        return vectorizer, probe
 
     def log_probabilities(self, split: Split) -> Floats:
-        vectorizer, model = self._fitted_models
-        return self._over_all_classes(model, vectorizer.transform(self._texts(split)))
+        vectorizer, probe = self._fitted_models
+        return probe.log_probabilities(vectorizer.transform(self._texts(split)))
 
 
 class FrozenProbe(_ClassBaseline):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation import StoppingCriteria
 
@@ -24,7 +23,7 @@ from sweeper.metrics.metric import compute_metrics, item_values, metrics
 from sweeper.metrics.programs import run_program
 from sweeper.objective import Objective
 from sweeper.tasks.instruction import Instruction
-from sweeper.tasks.task import Evaluation, Floats, Task
+from sweeper.tasks.task import Evaluation, Floats, Task, padded
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ def generate(
         batch_size = prompt_batch_size(generator, drawing.samples * longest, device)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        ids = _left_padded([prompts[i] for i in rows], padding)
-        mask = _left_padded([[1] * len(prompts[i]) for i in rows], 0)
+        ids = padded([prompts[i] for i in rows], padding, "left")
+        mask = padded([[1] * len(prompts[i]) for i in rows], 0, "left")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(drawing.seed + start)
             outputs = generator.generate(
@@ -136,11 +135,6 @@ class _ReportsTokens(StoppingCriteria):
         self._written += 1
         self._underway(self._before + self._rows * self._written // self._most, self._total)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-def _left_padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    tensors = list(map(torch.tensor, rows))
-    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side="left")
 
 
 def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:

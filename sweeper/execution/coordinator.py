@@ -313,7 +313,6 @@ class Coordinator:
             seal.open_seal(self.run, self.plan, chosen, owner.state.limits)
         opened = seal.read_seal(self.run)
         if opened.complete:
-            seal.fill_baselines(self.run, opened)
             self._note_late_trials(opened)
             return
         owner.set_phase("test")

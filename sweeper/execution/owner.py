@@ -95,7 +95,6 @@ class Owner:
     def __post_init__(self) -> None:
         self.run = self.state.run
         self.plan = self.state.plan
-        self.progress.median = self.search.median
         self.fitted = FittedBatches(self.run)
 
     def add(self, todo: Iterable[WorkItem], *, first: bool = False) -> None:
@@ -268,14 +267,17 @@ class Owner:
         attempts.add_rung(self._home(job), report)
         names = {"rung", "optimizer_steps", "validation_loss", "objective"}
         figures = report.model_dump(include=names) | {"seconds": report.seconds}
-        rungs = job.config.budget.rungs if job.config else None
-        self._say(worker, "rung", job, rungs=rungs, **figures)
+        if job.config is not None:
+            figures["rungs"] = job.config.budget.rungs
+        if job.kind == "trial":
+            figures["median_here"] = self.search.median(report.number, report.rung)
+        self._say(worker, "rung", job, **figures)
 
     def _baseline(self, worker: str, baseline: BaselineResult) -> None:
         self.learn(baseline)
         path = self.run.baselines / f"{baseline.name}.json"
         if BaselineResult.read_or_none(path) is not None:
-            return  # an existing file may also hold test figures
+            return  # scored by an earlier command
         baseline.write(path)
         figures = baseline.model_dump(include={"validation_loss", "objective", "seconds"})
         name, title = baseline.name, baseline.title

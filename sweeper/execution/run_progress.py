@@ -7,7 +7,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from sweeper import units
 from sweeper.constraints import cost_within
 from sweeper.execution.state.events import Event, now
 from sweeper.execution.state.run_state import RunState
-from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Running, Status
+from sweeper.execution.state.status import ENDED, Eta, OptionalPhase, Phase, Status
 from sweeper.plans import Budget, Plan
 from sweeper.search.search import useful_total
 from sweeper.search.study_end import NEXT, Outlook, outlook
@@ -55,46 +55,6 @@ def took(plan: Plan, config: TrialConfig, result: TrialResult) -> Took | None:
     if result.state == "FAIL" or not result.optimizer_steps or seconds <= 0 or planned <= 0:
         return None
     return Took(seconds / planned, seconds + result.setup_seconds, config.origin == "default")
-
-
-def remaining(
-    budget: Budget,
-    trials: Sequence[Took],
-    *,
-    phase: Phase,
-    trials_left: float,
-    jobs_left: int,
-    jobs: int,
-    workers: int,
-    confirmation_seconds: float,
-) -> Eta | None:
-    """Seconds until the run ends, from the plan and the times of ended trials.
-
-    None before two trials have ended, and after the run. The interval is plus or minus two standard
-    errors of the difference between the mean times of ended and remaining trials, at least 30%.
-
-    Args:
-        trials: Times of the ended trials.
-        trials_left: Trials left in the search; a running trial counts half.
-        jobs_left: Jobs of the phase that are not done.
-        jobs: Jobs that were not done when the phase began.
-        confirmation_seconds: Mean seconds of one training of the finalists.
-    """
-    if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
-        return None
-    searching = phase in ("baselines", "search")
-    left = trials_left if searching else 0.0
-    runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
-    runs = runs if searching else jobs_left if phase == "confirmation" else 0
-    searched = [trial.seconds for trial in trials if not trial.default]
-    sample = searched if len(searched) >= MIN_ENDED_TRIALS else [trial.seconds for trial in trials]
-    mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
-    training = (left * mean + runs * confirmation_seconds) / max(1, workers)
-    later = factor * _planned_later(budget, phase, min(1.0, jobs_left / max(jobs, 1)))
-    counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
-    error = statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
-    middle, spread = training + later, 2 * max(_MIN_ERROR, error)
-    return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
 
 def _planned_later(budget: Budget, phase: Phase, share: float) -> float:
@@ -139,7 +99,6 @@ class RunProgress:
 
     Args:
         phases: Seconds of each phase that this command has already completed.
-        median: ``Search.median``: the median of a candidate's other trials at a rung.
     """
 
     state: RunState
@@ -152,9 +111,8 @@ class RunProgress:
     search_ended: str = ""
     jobs: int = 0
     jobs_done: int = 0
-    median: Callable[[int, int], float | None] = lambda _number, _rung: None
     optional_phases: dict[str, OptionalPhase] = field(default_factory=dict, init=False)
-    running: dict[str, Running] = field(default_factory=dict)
+    running: dict[str, Event] = field(default_factory=dict)
     _phase_jobs: int = 0
     _worked: bool = False
     _beat: int = 0
@@ -184,23 +142,13 @@ class RunProgress:
         """Update the running jobs by an event."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
-            whole = {"attempt": event.attempt or 1, "rung": 0, "rungs": event.rungs or 0}
-            fields = event.model_dump(include={"worker", "job", "trial", "strategy", "parameters"})
-            self.running[event.worker] = Running(since=event.at, **whole, **fields)
+            self.running[event.worker] = event
         elif event.kind in _ENDS_OF_WORK:
             self.running.pop(event.worker, None)
-        elif event.worker in self.running and event.kind == "rung":
-            names = {"rung", "rungs", "optimizer_steps", "validation_loss", "objective"}
-            median = None
-            if event.trial is not None and event.rung is not None and not event.job:
-                median = self.median(event.trial, event.rung)
-            fields = event.model_dump(include=names)
-            self._update(event.worker, **fields, median_here=median, doing="")
-        elif event.worker in self.running and event.kind == "progress":
-            self._update(event.worker, doing=event.text, done=event.done, of=event.of)
-
-    def _update(self, worker: str, **fields: object) -> None:
-        self.running[worker] = self.running[worker].model_copy(update=fields)
+        elif event.kind in ("rung", "progress") and event.worker in self.running:
+            news = event.model_dump(exclude_unset=True, exclude={"kind", "at"})
+            update = {"text": "", "done": None, "of": None} | news
+            self.running[event.worker] = self.running[event.worker].model_copy(update=update)
 
     @property
     def waiting(self) -> int:
@@ -224,7 +172,7 @@ class RunProgress:
             running=() if ended else tuple(self.running.values()),
             best=self.state.best,
             default=self.state.best_default,
-            eta=None if ended else self._eta(self.waiting + len(self.running) / 2),
+            eta=None if ended else self.eta(self.waiting + len(self.running) / 2),
             outlook=self._outlook,
             updated_at=now(),
             ended_at=now() if ended else "",
@@ -258,7 +206,7 @@ class RunProgress:
 
     def seconds_with_one_more(self) -> float:
         """Most seconds until the run ends after one more trial; 0 while unknown."""
-        eta = self._eta(len(self.running) + 1)
+        eta = self.eta(len(self.running) + 1)
         return 0.0 if eta is None else eta.high
 
     def _seconds(self, *, ended: bool) -> float:
@@ -289,17 +237,36 @@ class RunProgress:
     def _trials(self) -> list[Took]:
         return [trial for trial in self._took.values() if trial is not None]
 
-    def _eta(self, trials_left: float) -> Eta | None:
-        return remaining(
-            self.plan.budget,
-            self._trials,
-            phase=self.phase,
-            trials_left=trials_left,
-            jobs_left=self.jobs - self.jobs_done,
-            jobs=self._phase_jobs,
-            workers=self.workers,
-            confirmation_seconds=self._confirmation_seconds,
+    def eta(self, trials_left: float) -> Eta | None:
+        """Seconds until the run ends, from the plan and the times of ended trials.
+
+        None before two trials have ended, and after the run. The interval is plus or minus two
+        standard errors of the difference between the mean times of ended and remaining trials, at
+        least 30%.
+
+        Args:
+            trials_left: Trials left in the search; a running trial counts half.
+        """
+        budget, trials, phase = self.plan.budget, self._trials, self.phase
+        if len(trials) < MIN_ENDED_TRIALS or phase in ENDED:
+            return None
+        searching, jobs_left = phase in ("baselines", "search"), self.jobs - self.jobs_done
+        left = trials_left if searching else 0.0
+        runs = budget.finalists * max(budget.confirmation_seeds - 1, 0)
+        runs = runs if searching else jobs_left if phase == "confirmation" else 0
+        searched = [trial.seconds for trial in trials if not trial.default]
+        enough = len(searched) >= MIN_ENDED_TRIALS
+        sample = searched if enough else [trial.seconds for trial in trials]
+        mean, factor = statistics.fmean(sample), statistics.fmean(trial.factor for trial in trials)
+        training = (left * mean + runs * self._confirmation_seconds) / max(1, self.workers)
+        share = min(1.0, jobs_left / max(self._phase_jobs, 1))
+        later = factor * _planned_later(budget, phase, share)
+        counts = [len(sample), *([max(left + runs, 1.0)] if left + runs else [])]
+        error = (
+            statistics.stdev(sample) / mean * math.sqrt(math.fsum(1 / count for count in counts))
         )
+        middle, spread = training + later, 2 * max(_MIN_ERROR, error)
+        return Eta(low=middle * max(0.0, 1 - spread), high=middle * (1 + spread))
 
     def _seconds_of_best(self) -> float:
         """Mean seconds of the current finalists; 0 without any."""

@@ -17,17 +17,17 @@ from sweeper.findings.study.item_scores import (
     written_answers,
 )
 from sweeper.findings.study.metric import LOSS, loss_unit, objective_metric
-from sweeper.findings.study.reading import RunFiles, encoding_notes, read_run
+from sweeper.findings.study.reading import RunFiles, TrialFiles, encoding_notes, read_run
 from sweeper.findings.study.strategy_figures import strategy_summaries
 from sweeper.findings.study.trained_changes import measured_trials
-from sweeper.findings.study.trial_rows import finite, finite_value, trial_row
+from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.findings.verdict.decide import verdict
 from sweeper.findings.verdict.limitations import JudgedStudy, limits
 from sweeper.findings.verdict.reproduction import reproduction
 from sweeper.findings.verdict.summary import run_summary
 from sweeper.runfolder import RunFolder
-from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore
+from sweeper.trials import BaselineResult, GeneratedAnswers, TestScore, Trial
 
 
 def compute(run: RunFolder) -> Findings:
@@ -58,7 +58,7 @@ def findings_of(run: RunFiles) -> Findings:
         tested=tested_models(run),
         notes=encoding_notes(run),
         strategies=strategy_summaries(run),
-        trials=tuple(trial_row(t, running=summary.status == "running") for t in run.trials),
+        trials=tuple(map(_trial, run.trials)),
         measures=measured_trials(run),
         limits=limits(JudgedStudy(run, summary, contest, verdict_)),
         reproduction=reproduction(
@@ -67,13 +67,18 @@ def findings_of(run: RunFiles) -> Findings:
     )
 
 
-def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
-    """A baseline with its test figures, if the seal was opened, and only finite numbers.
+def _trial(files: TrialFiles) -> Trial:
+    """A trial with the rungs that have a finite loss, without the losses of items."""
+    rungs = [
+        rung.model_copy(update={"first_items": None, "train_loss": finite_value(rung.train_loss)})
+        for rung in files.rungs
+        if finite_value(rung.validation_loss) is not None
+    ]
+    return Trial.taken_from(files, rungs=tuple(rungs))
 
-    Losses per item are left out.
-    """
-    scored = [s for s in (run.seal.scores if run.seal else ()) if s.name == baseline.name]
-    score = scored[0] if scored else None
+
+def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
+    """A baseline with finite numbers only, and without the losses of items."""
     return baseline.model_copy(
         update={
             "validation_loss": finite_value(baseline.validation_loss),
@@ -81,8 +86,6 @@ def _baseline(run: RunFiles, baseline: BaselineResult) -> BaselineResult:
             "metrics": finite(baseline.metrics),
             "item_losses": (),
             "item_weights": (),
-            "test_loss": finite_value(score.test_loss if score else baseline.test_loss),
-            "test_metrics": finite(score.metrics if score else baseline.test_metrics),
         }
     )
 

@@ -1,7 +1,8 @@
-"""Types of figures in findings: intervals, metrics, comparisons."""
+"""Figures in findings: intervals, metrics, comparisons, Pareto fronts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -83,3 +84,18 @@ class NotMeasured(Record):
 
     reason: str
     command: str = ""
+
+
+def front_of(points: Iterable[tuple[float, float, int]]) -> list[int]:
+    """The trials that no other trial beats in both costs, sorted by the first cost.
+
+    >>> front_of([(1.0, 5.0, 0), (2.0, 3.0, 1), (3.0, 4.0, 2)])
+    [0, 1]
+    """
+    front: list[int] = []
+    lowest = float("inf")
+    for _, cost, number in sorted(points):
+        if cost < lowest:
+            lowest = cost
+            front.append(number)
+    return front

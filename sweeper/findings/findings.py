@@ -12,17 +12,16 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.plans import Configuration
 from sweeper.spec import Task
 from sweeper.trials import (
     BaselineResult,
     EncodingNote,
     GeneratedAnswers,
-    RungReport,
-    TrialOutcome,
+    Trial,
 )
 
 VerdictKind = Literal["recommend", "tie", "insufficient", "none"]
+RunStatus = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
 
 class SeedScore(Record):
@@ -126,29 +125,6 @@ class StrategySummary(Record):
     trainable_share: float | None = None
 
 
-class TrialRow(Configuration, TrialOutcome):
-    """One trial in any state, as a row of the table of trials.
-
-    ``objective`` is the value by which trials are compared. ``weights`` is relative to the run's
-    folder.
-    """
-
-    state: Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
-    loss_note: str = Field("", description="why there is no validation loss, if there is none")
-    attempts: int = 1
-    ended_attempts: tuple[str, ...] = Field((), description="without a result: number and why")
-    memory_note: str = Field("", description="why the batches are smaller than planned")
-    seconds: float | None = None
-    rungs: tuple[RungReport, ...] = Field(
-        (), description="those with a finite loss, without the losses of items"
-    )
-
-    @property
-    def losses(self) -> list[float]:
-        """The validation losses at its rungs."""
-        return [report.validation_loss for report in self.rungs]
-
-
 class MeasuredTrials(Record):
     """One measure over the completed trials that have it.
 
@@ -182,7 +158,7 @@ class RunSummary(Record):
     task: Task
     models: tuple[str, ...]
     device: str = Field(description="that it trains on: cpu or cuda")
-    status: Literal["running", "interrupted", "timeout", "failed", "complete"]
+    status: RunStatus
     failed_because: str = Field("", description="the error that ended the run")
     trials_asked: int
     complete: int
@@ -233,7 +209,6 @@ class NextStep(Record):
         "use",
         "more-data",
         "more-trials",
-        "resume",
         "more-finalists",
         "longer-training",
         "another-base",
@@ -260,7 +235,7 @@ class Findings(Artifact):
     tested: tuple[TestedModel, ...] = ()
     notes: tuple[EncodingNote, ...] = Field((), description="what tokenising did to examples")
     strategies: tuple[StrategySummary, ...] = ()
-    trials: tuple[TrialRow, ...] = ()
+    trials: tuple[Trial, ...] = ()
     measures: dict[str, MeasuredTrials] = Field(
         default_factory=dict, description="what training changed, by measure"
     )
@@ -268,8 +243,8 @@ class Findings(Artifact):
     reproduction: Reproduction
     next_step: NextStep | None = Field(None, description="None during the run")
 
-    def trial(self, number: int | None) -> TrialRow | None:
-        """The row of a trial."""
+    def trial(self, number: int | None) -> Trial | None:
+        """A trial by its number."""
         return next((trial for trial in self.trials if trial.number == number), None)
 
     @property
@@ -301,16 +276,16 @@ class Findings(Artifact):
         """The number of the last trial that was better than all before it."""
         best, last = float("inf"), None
         for trial in sorted(self.best_first(), key=lambda trial: trial.number):
-            value = self.objective.as_cost(trial.objective or 0.0)
+            value = self.objective.as_cost(trial.value or 0.0)
             if value < best:
                 best, last = value, trial.number
         return last
 
-    def best_first(self) -> list[TrialRow]:
+    def best_first(self) -> list[Trial]:
         """The completed trials, the best by the objective first."""
         ranked = [
-            (self.objective.as_cost(trial.objective), trial.number, trial)
+            (self.objective.as_cost(trial.value), trial.number, trial)
             for trial in self.trials
-            if trial.objective is not None
+            if trial.value is not None
         ]
         return [trial for _, _, trial in sorted(ranked, key=lambda entry: entry[:2])]

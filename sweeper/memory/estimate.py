@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.layers import embedding_kept, head_cost, layer_costs, loss_by_rows
+from sweeper.memory.layers import embedding_kept, head_peak, layer_costs, loss_by_rows
 from sweeper.memory.overheads import BEST_COPY, OVERHEADS, overheads, spread
 from sweeper.memory.setup import LOSS_ROWS, Setup
 from sweeper.memory.states import (
@@ -52,8 +52,9 @@ class StepPhase(NamedTuple):
 def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
     """The peak of each phase of a step, and of evaluation if there is any."""
     step = _Step(model, setup)
-    peaks = [step.forward(), step.loss(), step.backward_start(), step.backward_end()]
-    peaks.append(step.optimizer())
+    peaks = [step.loss(), step.backward_start(), step.backward_end(), step.optimizer()]
+    if not setup.traits.gradients_through_base:
+        peaks.append(step.features())
     if setup.evaluation_batch:
         peaks.append(step.phase("evaluation", step.held | evaluation_parts(model, setup)))
     return tuple(peaks)
@@ -64,10 +65,11 @@ class _Step:
         self.model, self.setup = model, setup
         self.full = setup.traits.trains_base
         self.trainable = trainable_parameters(model, setup)
-        self.gradients = self.trainable * setup.trained_bytes
-        self.optimizer_cost = optimizer_cost(setup.optimizer, setup.trained_bytes)
+        gradients = float(self.trainable * setup.trained_bytes)
+        # Gradients that earlier micro-batches left, and those after the backward pass.
+        self.earlier = gradients if setup.gradient_accumulation_steps > 1 else 0.0
+        self.remaining = gradients / (max(1, model.layers) if setup.releases_gradients else 1)
         self.layers = layer_costs(model, setup)
-        self.head = head_cost(model, setup)
         self.held = self._held()
         self.before_gradients = self._before_gradients()
 
@@ -120,14 +122,10 @@ class _Step:
     def _before_gradients(self) -> dict[str, float]:
         """Memory at the end of the forward pass, in bytes by readable name."""
         return self.held | {
-            "gradients": self._earlier_gradients(),
+            "gradients": self.earlier,
             "autocast copies": self._autocast_copies(),
             "activations": self._kept_activations(),
         }
-
-    def _earlier_gradients(self) -> float:
-        """Bytes of gradients that earlier micro-batches left before the backward pass."""
-        return self.gradients if self.setup.gradient_accumulation_steps > 1 else 0.0
 
     def _dequantized(self) -> float:
         """Bytes of the largest linear layer's weights when bitsandbytes dequantises them."""
@@ -135,23 +133,15 @@ class _Step:
             return 0.0
         return float(largest_linear(self.model) * self.setup.compute_bytes)
 
-    def forward(self) -> StepPhase:
-        parts = dict(self.before_gradients)
-        last = self.layers[-1]
-        kept = last.entry if self.setup.gradient_checkpointing else last.kept
-        if not self.setup.traits.gradients_through_base:
-            # A head on frozen features: they are computed once, without gradients.
-            once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
-            return self.phase("forward pass", parts | evaluation_parts(self.model, once))
-        # BERT's model code holds the embeddings until its encoder is done.
-        embedded = self.layers[0].entry if self.model.kind == "encoder" else 0.0
-        parts["forward of one layer"] = self.setup.tokens * (last.forward - kept + embedded)
+    def features(self) -> StepPhase:
+        """The forward pass of a head on frozen features: computed once, without gradients."""
+        once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
+        parts = self.before_gradients | evaluation_parts(self.model, once)
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
         parts = dict(self.before_gradients)
-        worst = max(self.head.forward, self.head.backward)
-        parts["logits and loss"] = self.setup.tokens * worst
+        parts["logits and loss"] = self.setup.tokens * head_peak(self.model, self.setup)
         if self.setup.extra.reference:
             parts["divergence"] = self._divergence()
         return self.phase("loss", parts)
@@ -165,26 +155,21 @@ class _Step:
     def backward_start(self) -> StepPhase:
         setup, last = self.setup, self.layers[-1]
         parts = dict(self.before_gradients)
-        head = self.model.vocabulary_size * self.model.hidden_size if self.full else 0
-        if setup.classes:
-            head = 0
-        parts["gradients"] = max(parts["gradients"], head * setup.trained_bytes)
+        trains_head = self.full and not setup.classes
+        parts["gradients"] = max(self.earlier, self._table() if trains_head else 0.0)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
-            # with checkpointing, the layer's forward is recomputed first
-            worst = max(last.peak, last.forward) if setup.gradient_checkpointing else last.peak
-            extra = worst - (0.0 if setup.gradient_checkpointing else last.kept)
+            extra = last.peak - (0.0 if setup.gradient_checkpointing else last.kept)
             parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
         setup, first = self.setup, self.layers[0]
         parts = dict(self.held)
-        parts["gradients"] = self._remaining_gradients(self.gradients)
+        parts["gradients"] = self.remaining
         if setup.traits.gradients_through_base:
             parts["activations"] = setup.tokens * first.entry
-            worst = max(first.peak, first.forward) if setup.gradient_checkpointing else first.peak
-            parts["backward of one layer"] = setup.tokens * worst + self._dequantized()
+            parts["backward of one layer"] = setup.tokens * first.peak + self._dequantized()
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0
@@ -195,26 +180,21 @@ class _Step:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
         layer or an earlier micro-batch; else 0."""
         tied = self.model.tied_embeddings and not self.setup.classes
-        if not self.full or not (tied or self._earlier_gradients()):
-            return 0.0
-        table = self.model.vocabulary_size * self.model.hidden_size
-        return float(table * self.setup.trained_bytes)
+        return self._table() if self.full and (tied or self.earlier) else 0.0
+
+    def _table(self) -> float:
+        """Bytes of the gradient of the embeddings, or of an output layer."""
+        return float(self.model.vocabulary_size * self.model.hidden_size * self.setup.trained_bytes)
 
     def optimizer(self) -> StepPhase:
         parts = dict(self.held)
-        parts["gradients"] = self._remaining_gradients(self.gradients)
-        cost, foreach = self.optimizer_cost, 0.0
-        if self.setup.device == "cuda":  # torch updates one tensor at a time on a CPU
-            foreach = self.trainable * cost.temporary
+        parts["gradients"] = self.remaining
+        cost = optimizer_cost(self.setup.optimizer, self.setup.trained_bytes)
+        # torch updates one tensor at a time on a CPU
+        foreach = self.trainable * cost.temporary if self.setup.device == "cuda" else 0.0
         largest = largest_trained(self.model, self.setup) * cost.largest
         parts["optimizer temporaries"] = foreach + largest
         return self.phase("optimizer step", parts)
-
-    def _remaining_gradients(self, gradients: float) -> float:
-        """Bytes of the gradients that still exist after the backward pass."""
-        if not self.setup.releases_gradients:
-            return gradients
-        return gradients / max(1, self.model.layers)
 
 
 def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:

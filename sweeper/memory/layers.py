@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sweeper.facts.record import USUAL_OPTIMIZER, MixtureOfExperts, ModelFacts
 from sweeper.memory.setup import LOSS_ROWS, Setup
@@ -26,13 +26,11 @@ class LayerCost:
     Args:
         kept: Bytes kept from forward to backward without checkpointing.
         peak: Peak of the backward pass, kept bytes included.
-        forward: Peak of the forward pass, kept bytes included.
         entry: Bytes of the layer's input, which is all that checkpointing keeps.
     """
 
     kept: float
     peak: float
-    forward: float
     entry: float
     count: int
 
@@ -79,14 +77,7 @@ def _cost(
         entry = Value(model.hidden_size, 4)  # LayerNorm's output under autocast
     _layer(recorder, entry, moe, cross)
     tape = recorder.tape
-    tape.record([], [], holds=[entry])  # the loop over the layers holds their input
-    return LayerCost(
-        kept=tape.kept(),
-        peak=tape.backward_peak(),
-        forward=tape.forward_peak(),
-        entry=entry.size,
-        count=count,
-    )
+    return LayerCost(tape.kept(), tape.backward_peak(), entry.size, count)
 
 
 def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bool) -> Value:
@@ -195,20 +186,6 @@ def _bottleneck(recorder: Recorder, x: Value) -> Value:
     return recorder.add(x, delta)
 
 
-class HeadCost(NamedTuple):
-    """Bytes per token from the last block's output to the loss.
-
-    Args:
-        kept: Bytes kept from forward to backward.
-        forward: Peak while the loss is computed.
-        backward: Peak while the loss is differentiated.
-    """
-
-    kept: float
-    forward: float
-    backward: float
-
-
 # Families whose logits are the output layer's output, neither scaled nor capped.
 PLAIN_LOGITS = (
     *("gemma", "gpt2", "gpt_neox", "llama", "mistral", "mixtral", "olmo2", "phi3", "smollm3"),
@@ -226,8 +203,8 @@ def loss_by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> boo
     return model.model_type in PLAIN_LOGITS and not whole
 
 
-def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
-    """The cost of the final norm, the vocabulary's logits and the cross-entropy.
+def head_peak(model: ModelFacts, setup: Setup) -> float:
+    """Peak bytes per token of the final norm, the vocabulary's logits and the cross-entropy.
 
     It depends on ``setup.loss``. ``full`` follows transformers: logits in the compute dtype, their
     float32 copy, its log softmax; then the gradients of both. ``kernel`` keeps full float32 logits
@@ -240,7 +217,7 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
     x = Value(model.hidden_size, setup.residual_bytes)
     normed = recorder.norm(x)
     if setup.classes:
-        return HeadCost(recorder.tape.kept(), recorder.tape.kept(), recorder.tape.backward_peak())
+        return recorder.tape.backward_peak()
     source = recorder.cast(normed, 2) if recorder.autocast else normed
     kept = recorder.tape.kept() + (source.size if recorder.trains_base else 0.0)
     item, hidden = source.item, model.hidden_size
@@ -249,21 +226,17 @@ def head_cost(model: ModelFacts, setup: Setup) -> HeadCost:
         kept += item * vocabulary
     around = kept + 2 * x.size  # the last block's output and its gradient
     if setup.loss == "fused":
-        chunk = hidden * (item + 4 + 4)
-        return HeadCost(kept, around + chunk, around + chunk + hidden * item)
+        return around + hidden * (item + 4 + 4 + item)
     if loss_by_rows(model, setup):
         states = item * hidden * setup.answer_fraction
         rows = min(LOSS_ROWS / setup.tokens, setup.answer_fraction)
         chunk = rows * model.vocabulary_size * (12 + (0 if item == 4 else 2 * item))
-        return HeadCost(kept + states, around + 2 * states + chunk, around + 2 * states)
+        return around + 2 * states + chunk
     if setup.loss == "chunked":
-        logits = 2 * item * vocabulary
-        return HeadCost(kept + logits, around + logits, around + logits)
+        return around + 2 * item * vocabulary
     if setup.loss == "kernel":
-        return HeadCost(kept + 8 * vocabulary, around + 8 * vocabulary, around + 8 * vocabulary)
-    upcast = 0 if item == 4 else item
-    forward = kept + (upcast + 8) * vocabulary
-    return HeadCost(kept + 4 * vocabulary, forward, kept + 12 * vocabulary)
+        return around + 8 * vocabulary
+    return kept + 12 * vocabulary
 
 
 def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> Value:

@@ -11,7 +11,7 @@ from sweeper.spec import Scalar
 from sweeper.traits.traits import Traits, traits_of
 
 Attention = Literal["eager", "sdpa", "flash"]
-Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_cost``
+Loss = Literal["full", "kernel", "chunked", "fused", "by-rows"]  # see ``layers.head_peak``
 
 #: Optimizers as ``TrainingArguments.optim`` spells them; for their memory see ``states``.
 OPTIMIZERS = (
@@ -55,8 +55,6 @@ class Setup(TrainingSetup):
         padded: Whether attention gets a mask, because examples of unequal length are padded to one
             or several documents packed. Matters only for ``sdpa``.
         base_dtype: Dtype of frozen weights; follows from the precision if None.
-        adapter_bytes: Bytes of a trained adapter weight; follows from the precision if None. 4
-            also describes float32 adapters without autocast.
         upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
             float32, as after PEFT's ``prepare_model_for_kbit_training``.
         experts_are_linear: Whether routed experts are linear layers, which are quantised and get
@@ -84,7 +82,6 @@ class Setup(TrainingSetup):
     strategy: str
     padded: bool = False
     base_dtype: str | None = None
-    adapter_bytes: int | None = None
     upcast_norms: bool = False
     experts_are_linear: bool = False
     keeps_quantized_inputs: bool = False
@@ -152,8 +149,6 @@ class Setup(TrainingSetup):
     @property
     def trained_bytes(self) -> int:
         """Bytes of a trained parameter: master weights are float32 unless all is bfloat16."""
-        if self.adapter_bytes is not None and not self.traits.trains_base:
-            return self.adapter_bytes
         return 2 if self.precision == "bf16-pure" else 4
 
     @property

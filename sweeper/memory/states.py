@@ -6,14 +6,14 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import (
+from sweeper.facts.models.linear_layers import (
     embedding_parameters,
     expert_parameters,
     linears,
     saved_parameters,
     targeted,
 )
+from sweeper.facts.record import ModelFacts
 from sweeper.memory.setup import Setup
 from sweeper.spec import Scalar
 from sweeper.traits.traits import Formula

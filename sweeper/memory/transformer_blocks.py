@@ -5,13 +5,12 @@ Saved values follow from the operations and from traits of the family's code; no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from sweeper.facts.models.families import Role, family_like
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.tape import Tape, Value
 from sweeper.plans import autocast_dtype
@@ -122,16 +121,12 @@ class Recorder:
         linears = targeted(self.model, modules, self.setup.experts_are_linear)
         return frozenset(linear.role for linear in linears)
 
-    def cast(self, x: Value, item: float, holds: Sequence[Value] = ()) -> Value:
-        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already.
-
-        Args:
-            holds: Values that the caller keeps meanwhile, so that they count in the peak.
-        """
+    def cast(self, x: Value, item: float) -> Value:
+        """``x`` cast to ``item`` bytes per number; ``x`` itself if it has them already."""
         if x.item == item:
             return x
         y = Value(x.elements, item)
-        self.tape.record([y], [x], holds=holds)
+        self.tape.record([y], [x])
         return y
 
     def linear(self, role: Role, x: Value, outputs: float) -> Value:
@@ -170,7 +165,7 @@ class Recorder:
         source = self._adapter_input(x)
         if setup.lora_dropout:
             source = self.dropout(source)
-        low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
+        low = self.cast(source, 2) if self.autocast else source
         middle = Value(setup.r, low.item)
         self.tape.record([middle], [low], [low])
         delta = Value(base.elements, low.item)
@@ -186,7 +181,7 @@ class Recorder:
     def _scaled_projections(self, x: Value, base: Value) -> Value:
         """Frozen projections with trained vectors (VeRA): only the vectors keep their inputs."""
         source = self._adapter_input(x)
-        low = self.cast(source, 2, holds=[x, base]) if self.autocast else source
+        low = self.cast(source, 2) if self.autocast else source
         middle = Value(self.setup.r, low.item)
         self.tape.record([middle], [low])
         scaled = Value(self.setup.r, max(low.item, self.setup.trained_bytes))

@@ -10,15 +10,16 @@ from sweeper.data.long_rows import IN_WORDS
 from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.features import parts
 from sweeper.memory.estimate import estimate
+from sweeper.memory.states import trainable_parameters
 from sweeper.planning.budget.candidate_costs import workload_of
 from sweeper.planning.budget.sequence_cap import Cap, sequence_cap
-from sweeper.planning.costs.corrections import MemoryFactors, interval_factor
+from sweeper.planning.costs.corrections import interval_factor
 from sweeper.planning.costs.trial_seconds import Workload
 from sweeper.planning.declared_parameters import settled_parameters, valid_reasons
 from sweeper.planning.fitting.fit import MARGIN, Fit, fit
 from sweeper.planning.fitting.remedies import too_large
-from sweeper.planning.ranking import gap_reason, risk_of, setup_penalty
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.ranking import gap_reason, lower_default, risk_of, setup_penalty
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.effects import fill
 from sweeper.planning.rulebook.fact import Values
@@ -35,10 +36,6 @@ from sweeper.plans import (
 )
 from sweeper.spec import Spec
 
-_STACK = (
-    "times on CUDA: transformers and PEFT with the attention of the set-up, without torch.compile; "
-    "examples are joined only where the set-up says: without padding"
-)
 NOT_ASKED_FOR = "not among the requested strategies"
 FP16 = (
     "fp16-mixed: this card's tensor cores have no bfloat16, so products are in float16 and the "
@@ -52,8 +49,6 @@ PURE_BF16 = (
     "bf16-pure: there are no fp32 master weights, so an update below about 1/256 of a weight is "
     "lost in rounding (bfloat16 has 8 significant bits)"
 )
-# A range is narrowed if that makes trials faster by more than this factor.
-_NARROWING_SPEEDUP = 1.1
 _NARROWED = " Higher values do not fit this device."
 # Parameters with which memory grows and whose ranges the search may widen.
 MEMORY_PARAMETERS = ("r", "num_virtual_tokens")
@@ -64,14 +59,14 @@ class RatedModel(NamedTuple):
 
     model: ModelFacts
     values: Values
-    strategies: RatedStrategies
+    strategies: Mapping[str, RatedStrategy]
     cap: Cap
 
 
 def rated_model(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> RatedModel:
     """Apply the rules to the facts of a base model, and compute its cap."""
     values, cap = fact_values(spec, facts, model), sequence_cap(spec, facts, model)
-    return RatedModel(model, values, RatedStrategies(book, values), cap)
+    return RatedModel(model, values, rated_strategies(book, values), cap)
 
 
 def candidate_or_rejected(
@@ -105,7 +100,9 @@ def candidate_or_rejected(
     parameters = settled_parameters(spec, rated, epochs, base.values)
     room = base.model.context_length - base.cap.tokens
     prompt = parameters.get("num_virtual_tokens")
-    if prompt is not None and _min_virtual_tokens(prompt) > room:
+    declared = (prompt.choices or (prompt.high or 0,)) if prompt and prompt.shipped else ()
+    # The most virtual tokens that the user declared must fit, else the fewest.
+    if prompt and max(map(float, declared or (prompt.low or 0,))) > room:
         why = (
             f"texts of {base.cap.tokens} tokens leave room for {room} virtual ones in a context "
             f"of {base.model.context_length}"
@@ -114,17 +111,18 @@ def candidate_or_rejected(
         return _rejected(base, name, why, "", "the model's context", remedies=remedies)
     parameters = limited(parameters, "num_virtual_tokens", room)
     workload = workload_of(spec, facts, base.model, epochs)
-    parameters, fitting = _fastest(parameters, rated.strategy, base.model, spec, facts, workload)
+    ranges, fitting = _best_ranges(parameters, rated.strategy, base.model, spec, facts, workload)
+    lower = lower_default(_halvings(parameters, ranges))
     if not fitting.fits:
         return too_large(rated.strategy, base.model, fitting, facts)
-    parameters = limit_widening(parameters, fitting, base.model, facts.hardware)
-    candidate = _candidate(base, rated, facts, parameters, fitting)
+    ranges = limit_widening(ranges, fitting, base.model, facts.hardware)
+    candidate = _candidate(base, rated, facts, ranges, fitting, lower)
     for _, with_stage in parts.WITH_STAGE.all():
         candidate = with_stage(spec, facts, base.model, candidate, fitting.setup)
     return candidate
 
 
-def _fastest(
+def _best_ranges(
     parameters: dict[str, Parameter],
     strategy: BookStrategy,
     model: ModelFacts,
@@ -132,28 +130,29 @@ def _fastest(
     facts: Facts,
     workload: Workload,
 ) -> tuple[dict[str, Parameter], Fit]:
-    """The widest ranges with a fast set-up of best quality, or the narrowest; with their fit."""
-    # A narrower range is preferred to a set-up that costs quality or much time, and to rejection.
-    tried, ends, hardware = [], MemoryFactors.of(facts), facts.hardware
-    for narrower in _narrowed(parameters):
-        fit_ = fit(strategy, narrower, model, hardware, spec.training, workload, ends)
-        tried.append((narrower, fit_))
-        accumulates = fit_.setup.gradient_accumulation_steps > 1
-        if fit_.fits and not accumulates and not setup_penalty(fit_.setup).mean:
+    """The ranges of most worth with their fit, or the narrowest if none fits."""
+    tried = []
+    for ranges in _narrowed(parameters):
+        fit_ = fit(strategy, ranges, model, spec, facts, workload)
+        tried.append((ranges, fit_))
+        setup = fit_.setup
+        slow = setup.gradient_checkpointing or setup.gradient_accumulation_steps > 1
+        slow = slow or setup.optimizer.startswith("paged")
+        if fit_.fits and not slow and not setup_penalty(setup).mean:
             break
-    fitting = [option for option in tried if option[1].fits]
-    if not fitting:
-        return tried[-1]
-    asked = _defaults(parameters)
-    usual = [option for option in fitting if _defaults(option[0]) == asked] or fitting
-    best = max(setup_penalty(option[1].setup).mean for option in usual)
-    good = [option for option in usual if setup_penalty(option[1].setup).mean == best]
-    slowest = _NARROWING_SPEEDUP * min(option[1].duration.seconds for option in good)
-    return next(option for option in good if option[1].duration.seconds <= slowest)
+
+    def order(option: tuple[dict[str, Parameter], Fit]) -> tuple[float, float]:
+        lower = lower_default(_halvings(parameters, option[0])).mean
+        return option[1].worth + lower, -option[1].duration.seconds
+
+    return max((option for option in tried if option[1].fits), key=order, default=tried[-1])
 
 
-def _defaults(parameters: Mapping[str, Parameter]) -> list[object]:
-    return [parameters[name].default for name in MEMORY_PARAMETERS if name in parameters]
+def _halvings(asked: Mapping[str, Parameter], ranges: Mapping[str, Parameter]) -> float:
+    """How often the defaults of memory parameters were halved."""
+    names = [name for name in MEMORY_PARAMETERS if name in asked]
+    defaults = ((float(asked[name].default), float(ranges[name].default)) for name in names)
+    return math.fsum(math.log2(before / after) for before, after in defaults)
 
 
 def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict[str, Parameter]:
@@ -172,13 +171,17 @@ def limited(parameters: Mapping[str, Parameter], name: str, most: float) -> dict
 
 
 def _narrowed(parameters: dict[str, Parameter]) -> Iterator[dict[str, Parameter]]:
-    """The parameters unchanged, then with the upper ends of memory parameters halved in turn."""
+    """The parameters unchanged, then with the upper ends of memory parameters halved in turn.
+
+    A parameter that is not searched begins at its default.
+    """
     yield parameters
     for name in MEMORY_PARAMETERS:
         old = parameters.get(name)
         if old is None or old.shipped or old.high is None or old.low is None:
             continue
-        narrow, most = old.model_copy(update={"why": old.why + _NARROWED}), old.high
+        narrow = old.model_copy(update={"why": old.why + _NARROWED})
+        most = old.high if old.searched else float(old.default)
         while most > old.low:
             most = max(most // 2, old.low)
             parameters = limited(parameters | {name: narrow}, name, most)
@@ -198,7 +201,9 @@ def limit_widening(
     held = dict(parameters)
     for name in MEMORY_PARAMETERS:
         parameter = held.get(name)
-        if parameter is None or parameter.high is None or parameter.allowed_high is None:
+        if parameter is None or not parameter.searched:
+            continue
+        if parameter.high is None or parameter.allowed_high is None:
             continue
         most = parameter.allowed_high
         while most > parameter.high:
@@ -208,13 +213,6 @@ def limit_widening(
             most = max(float(int(most) // 2), parameter.high)
         held = limited(held, name, most)
     return held
-
-
-def _min_virtual_tokens(prompt: Parameter) -> float:
-    """The virtual tokens that must fit: the most if the user declared them, else the fewest."""
-    if prompt.shipped:
-        return max(float(value) for value in prompt.choices or (prompt.high or 0,))
-    return prompt.low or 0
 
 
 def _rejected(
@@ -230,6 +228,7 @@ def _candidate(
     facts: Facts,
     parameters: dict[str, Parameter],
     fit_on_device: Fit,
+    lower: Quality,
 ) -> Candidate:
     setup, strategy = fit_on_device.setup, rated.strategy
     gaps = [gap for _, own in parts.OWN_GAPS.all() for gap in own(facts, base.model, strategy.name)]
@@ -237,7 +236,7 @@ def _candidate(
     quality, reasons = rated.quality, rated.reasons
     if learnt is not None and learnt.gap is not None:
         quality, reasons = Quality.pooled([quality, learnt.gap]), [*reasons, learnt]
-    quality = quality.plus(setup_penalty(setup))
+    quality = quality.plus(setup_penalty(setup)).plus(lower)
     return Candidate.taken_from(
         setup,
         strategy=strategy.name,
@@ -251,7 +250,7 @@ def _candidate(
         duration=fit_on_device.duration,
         begins_as_base=strategy.begins_as_base,
         one_trial=strategy.traits.one_trial,
-        trainable_parameters=fit_on_device.trainable,
+        trainable_parameters=trainable_parameters(base.model, setup),
         expected_quality=strategy.quality.text,
         quality_source=strategy.quality.source,
         setup_notes=_setup_notes(base, strategy, facts.hardware, fit_on_device),
@@ -304,6 +303,5 @@ def _setup_notes(
         f"(up to {heaviest.high_gib:.1f}) of {round(heaviest.limit_gib, 1):g} GiB; {MARGIN}",
         *states,
         *pure,
-        *([_STACK] if hardware.device == "cuda" else []),
         *_half_note(base, hardware, fit_on_device),
     )

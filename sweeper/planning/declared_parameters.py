@@ -13,6 +13,12 @@ from types import MappingProxyType
 
 from sweeper.errors import Problem, SpecError, near_match
 from sweeper.extras import install_command, is_installed
+from sweeper.facts.models.linear_layers import (
+    layer_names_of,
+    missing_targets,
+    names_known,
+    savable_modules,
+)
 from sweeper.facts.record import Facts, ModelFacts
 from sweeper.features import parts
 from sweeper.hyperparameters import (
@@ -27,14 +33,8 @@ from sweeper.hyperparameters import (
     is_pattern,
     near_parameter,
 )
-from sweeper.memory.linear_layers import (
-    layer_names_of,
-    missing_targets,
-    names_known,
-    savable_modules,
-)
 from sweeper.planning.budget.trial_budget import with_epochs
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy, prior_of
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, prior_of
 from sweeper.planning.rulebook.book import RuleBook
 from sweeper.planning.rulebook.fact import Values
 from sweeper.planning.rulebook.fact_table import FACTS
@@ -113,14 +113,8 @@ def with_flags(parameters: Mapping[str, Parameter], spec: Spec) -> dict[str, Par
         old = settled.get(name)
         if old is None or value is None:
             continue
-        update: dict[str, object] = {"default": value, "searched": False, "prior": None}
-        if old.choices is not None:
-            allowed = dict.fromkeys((*(old.allowed_choices or ()), value))
-            update |= {"choices": (value,), "allowed_choices": tuple(allowed)}
-        else:
-            update |= {"low": value, "high": value}
-        update |= {"source": "the request", "why": "The requested value."}
-        settled[name] = old.model_copy(update=update)
+        texts = {"source": "the request", "why": "The requested value."}
+        settled[name] = old.model_copy(update=_fixed_fields(old, value) | {"prior": None} | texts)
     return settled
 
 
@@ -475,7 +469,7 @@ def declared_warnings(
     spec: Spec,
     candidates: Sequence[Candidate],
     rejected: Sequence[Rejected],
-    rated: Mapping[str, RatedStrategies],
+    rated: Mapping[str, Mapping[str, RatedStrategy]],
 ) -> Iterator[Reason]:
     """Warnings of ranges beyond the rule book's, and of declarations without effect.
 

@@ -25,6 +25,8 @@ from sweeper.yamlfile import FileModel, read
 
 # A variant for the task is preferred to models of up to this many times its parameters.
 _VARIANT_FACTOR = 3
+# A sweep may exceed the limit of hours by this factor: estimates of times are less exact than that.
+_OVER_LIMIT = 1.25
 
 Tasks = Annotated[tuple[Task, ...], Strict(strict=False)]
 
@@ -156,7 +158,7 @@ def _option(book: RuleBook, spec: Spec, facts: Facts, model: ModelFacts) -> _Pla
     fits_context = lengths is None or lengths.p99 <= model.context_length
     hours = comparison().hours
     most = hours.most if facts.hardware.gpus else hours.most_on_cpus
-    in_time = min(search.seconds, plan.budget.sweep.seconds) <= most * 3600
+    in_time = min(search.seconds, plan.budget.sweep.seconds) <= _OVER_LIMIT * most * 3600
     if spec.aim.budget is not None:
         in_time = trials >= min(spec.search.trials, USEFUL_TRIALS)
     option = option.model_copy(update=update)

@@ -68,10 +68,15 @@ class _Request(NamedTuple):
 
 
 class _Study(NamedTuple):
-    """The candidates in order and the budget, for some number of rows and epochs."""
+    """The candidates in order and the budget, for some number of rows and epochs.
+
+    Args:
+        whole: The candidates with the times of trials on all rows, by which they are ordered.
+    """
 
     candidates: tuple[Candidate, ...]
     budget: Budget
+    whole: Sequence[Candidate]
 
 
 def make_plan(spec: Spec, facts: Facts) -> Plan:
@@ -123,7 +128,7 @@ def _plan(request: _Request, epochs: float, whole: float) -> Plan:
         objective=objective,
         recommended=lead.strategy,
         candidates=study.candidates,
-        runner_up=runner_up(study.candidates, interval_factor(facts, "best-strategy")),
+        runner_up=runner_up(study.whole, interval_factor(facts, "best-strategy")),
         rejected=tuple(rejected),
         warnings=(
             *notes(rules, base.values, "warning"),
@@ -152,7 +157,7 @@ def ranked_candidates(
     request = _request(book, spec, facts)
     epochs = epochs_of(spec, facts, request.bases[0])
     candidates, rejected = _candidates(request, epochs)
-    return [cost.candidate for cost in _costs(request, candidates, epochs)], rejected
+    return [cost.candidate for cost in _ranked(request, candidates, epochs)], rejected
 
 
 def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list[Rejected]]:
@@ -176,20 +181,27 @@ def _candidates(request: _Request, epochs: float) -> tuple[list[Candidate], list
 def _costs(
     request: _Request, candidates: Sequence[Candidate], epochs: float, part: int | None = None
 ) -> list[TimedCandidate]:
-    """The candidates in the order of their worth, with the times of their trials.
+    """The candidates with the times of their trials.
 
     Args:
         part: Rows that the search trains on; None for all.
     """
-    book, spec, facts, bases, objective = request
+    _, spec, facts, bases, objective = request
     workloads = {
         base.model.id: workload_of(spec, facts, base.model, epochs, objective, part)
         for base in bases
     }
-    costs = [timed_candidate(item, facts, workloads[item.model]) for item in candidates]
-    costs.sort(key=lambda cost: book.strategies[cost.candidate.strategy].order)
-    costs.sort(key=lambda cost: -worth(cost.candidate, spec.aim.points_per_doubling))
-    return costs
+    return [timed_candidate(item, facts, workloads[item.model]) for item in candidates]
+
+
+def _ranked(
+    request: _Request, candidates: Sequence[Candidate], epochs: float
+) -> list[TimedCandidate]:
+    """The candidates in the order of their worth on all rows."""
+    strategies, price = request.book.strategies, request.spec.aim.points_per_doubling
+    costs = _costs(request, candidates, epochs)
+    costs.sort(key=lambda cost: strategies[cost.candidate.strategy].order)
+    return sorted(costs, key=lambda cost: -worth(cost.candidate, price))
 
 
 def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) -> _Study:
@@ -198,14 +210,15 @@ def _study(request: _Request, candidates: Sequence[Candidate], epochs: float) ->
     Raises:
         TooLong: The budget has no room for a trial on all rows.
     """
-    spec, facts = request.spec, request.facts
+    spec, facts, ranked = request.spec, request.facts, _ranked(request, candidates, epochs)
+    whole = [cost.candidate for cost in ranked]
 
     def study_of(part: int | None = None) -> _Study:
-        costs = _costs(request, candidates, epochs, part)
+        costs = _costs(request, whole, epochs, part) if part else ranked
         base = request.base_of(costs[0].candidate)
         workload = workload_of(spec, facts, base.model, epochs, request.objective, part)
         budget = make_budget(spec, facts, costs, workload, part)
-        return _Study(tuple(cost.candidate for cost in costs), budget)
+        return _Study(tuple(cost.candidate for cost in costs), budget, whole)
 
     def late(part: int) -> bool:
         try:
@@ -233,8 +246,7 @@ def epochs_of(spec: Spec, facts: Facts, base: RatedModel) -> float:
     if (declared := declared_epochs(spec)) is not None:
         return declared
     rows = base.cap.items(facts.data.train_rows)
-    for name in sorted(base.strategies, key=lambda name: -base.strategies.quality(name).mean):
-        rated = base.strategies[name]
+    for rated in sorted(base.strategies.values(), key=lambda rated: -rated.quality.mean):
         parameter = rated.parameters.get("num_train_epochs")
         if parameter is not None and rated.refused is None:
             batch = rated.parameters.get(BATCH)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from textwrap import shorten
 from typing import TextIO
 
 from sweeper.artifact import Record
-from sweeper.child_process import start_child, tell_event
+from sweeper.child_process import Child, outcome, start_child, tell_event
 from sweeper.execution.state.events import Event, make_event
 from sweeper.execution.state.status import Status
 from sweeper.features import parts
@@ -87,10 +88,10 @@ class Listeners:
     def __init__(self, folder: RunFolder, spec: Spec):
         self._folder = folder
         self._notes: list[str] = []
-        self._processes: dict[WantedListener, subprocess.Popen[bytes]] = {}
+        self._children: dict[WantedListener, Child] = {}
         for listener in wanted_listeners(spec):
             try:
-                self._processes[listener] = _start(listener, folder, spec)
+                self._children[listener] = _start(listener, folder, spec)
             except OSError as error:
                 self._notes.append(f"{listener.name} gets nothing of this run: {error}")
 
@@ -114,8 +115,8 @@ class Listeners:
         """The listeners' messages since the last call. Returns at once."""
         yield from self._notes
         self._notes.clear()
-        for listener, process in self._processes.items():
-            for line in _available_messages(process):
+        for listener, child in self._children.items():
+            for line in _available_messages(child):
                 yield (
                     f"{listener.name} does not answer at the moment ({line}). The sweep continues; "
                     "it gets the rest later"
@@ -131,99 +132,66 @@ class Listeners:
             Messages to the user.
         """
         notes, self._notes = self._notes, []
-        processes, self._processes = self._processes, {}
-        for process in processes.values():
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):  # it is gone
-                process.stdin.write(f"{state}\n".encode())
-                process.stdin.close()
+        children, self._children = self._children, {}
+        for child in children.values():
+            child.send(f"{state}\n".encode())
+            child.end_input()
         began = time.monotonic()
         try:
-            for listener, process in processes.items():
+            for listener, child in children.items():
                 seconds = min(listener.seconds, HURRIED_SECONDS) if hurried else listener.seconds
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.0, began + seconds - time.monotonic()))
-                if why := _incomplete_reason(process, seconds):
+                status = child.wait(max(0.0, began + seconds - time.monotonic()))
+                if why := _incomplete_reason(child, status, seconds):
                     log = self._folder.listeners / listener.feature / f"{listener.name}.log"
                     notes.append(
                         f"{listener.name} does not have all of this run: {why}. Give the same "
                         f"command again for the rest. Details are in {log}"
                     )
         finally:
-            for process in processes.values():
-                process.kill()
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
+            for child in children.values():
+                child.close()
         return notes
 
 
-def _incomplete_reason(process: subprocess.Popen[bytes], seconds: float) -> str:
+def _incomplete_reason(child: Child, status: int | None, seconds: float) -> str:
     """Why a listener misses a part of a run; empty if it does not."""
-    status = process.poll()
     if status == 0:
         return ""
     if status is None:
         return f"it took longer than {seconds:g} s"
-    return [f"it ended with {status}", *_available_messages(process)][-1]
+    return [f"it {outcome(status)}", *_available_messages(child)][-1]
 
 
-def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> subprocess.Popen[bytes]:
-    process = start_child(
-        _LISTEN_FUNCTION,
-        ListenerRequest(
-            feature=listener.feature, name=listener.name, run=str(folder.path), spec=spec
-        ),
-        stderr=subprocess.DEVNULL,  # it has a log of its own
-        bufsize=0,
-        start_new_session=True,  # Ctrl-C reaches the command alone
-    )
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    return process
+def _start(listener: WantedListener, folder: RunFolder, spec: Spec) -> Child:
+    request = ListenerRequest.taken_from(listener, run=str(folder.path), spec=spec)
+    return start_child(_LISTEN_FUNCTION, request, errors=subprocess.DEVNULL)  # it has its own log
 
 
-def _available_messages(process: subprocess.Popen[bytes]) -> list[str]:
-    """The messages that can be read now. A line is short, and written in one piece."""
-    assert process.stdout is not None
-    text = process.stdout.read(65536)
-    return [object_of(line)["event"]["text"] for line in text.splitlines()] if text else []
+def _available_messages(child: Child) -> list[str]:
+    """The messages that can be read now."""
+    return [object_of(line)["event"]["text"] for line in child.lines()]
 
 
 # In the process of a listener
 
 
-class _Ending(threading.Thread):
-    """A thread that waits for the end of the run; ``state`` is empty if the command died."""
-
-    def __init__(self, requests: TextIO) -> None:
-        super().__init__(daemon=True)
-        self._requests = requests
-        self.state = ""
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        self.state = self._requests.readline().strip()
-        self.ended.set()
-
-
-def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
+def follow(make: Callable[[], parts.Listener], requests: TextIO) -> int:
     """Let a listener follow a run until its end; returns the exit status.
 
     Args:
         make: Makes the listener; tried again if it fails.
+        requests: Gets a line with the run's last state at its end; ends if the command died.
     """
     listener: parts.Listener | None = None
-    wait, warned = POLL_SECONDS, False
+    wait, warned, last, state = POLL_SECONDS, False, False, ""
     while True:
-        last = ending.ended.is_set()
-        if last and not ending.state:
+        if last and not state:
             return 1
         try:
             if listener is None:
                 listener = make()
             if last:
-                listener.end(ending.state)
+                listener.end(state)
                 return 0
             listener.catch_up()
             wait = POLL_SECONDS
@@ -235,7 +203,8 @@ def follow(make: Callable[[], parts.Listener], ending: _Ending) -> int:
             if last:
                 return 1
             wait = min(2 * wait, MAX_WAIT_SECONDS)
-        ending.ended.wait(wait)
+        last = bool(select.select([requests], [], [], wait)[0])
+        state = requests.readline().strip() if last else ""
 
 
 def _line(error: Exception) -> str:
@@ -281,11 +250,9 @@ def listen(request: ListenerRequest) -> None:
     os.nice(NICENESS)
     run = RunFolder(Path(request.run))
     with _logged_to(run.listeners / request.feature / f"{request.name}.log"):
-        ending = _Ending(sys.stdin)
-        ending.start()
 
         def make() -> parts.Listener:
             return parts.LISTEN.of(request.feature)(request.name, run, request.spec)
 
-        status = follow(make, ending)
+        status = follow(make, sys.stdin)
     os._exit(status)  # a normal exit may wait for a client's threads

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from sweeper.artifact import Record
 from sweeper.child_process import in_child
 from sweeper.errors import ChildFailed, NotInstalled, SweeperError, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.hardware import hardware_facts, needs_calibration
-from sweeper.facts.machine.measured import shape_of, with_measured
+from sweeper.facts.machine.measured import measured_now, shape_of, with_measured
 from sweeper.facts.record import NO_EXTRA, Facts, HardwareFacts, Measured, ModelFacts
 from sweeper.memory.overheads import KNOWN
 from sweeper.memory.requests import Probed, ProbeRequest
@@ -134,17 +132,15 @@ def _ask(model: ModelFacts, setup: Setup, mean: int, hardware: HardwareFacts) ->
 def _record(model: ModelFacts, setup: Setup, mean: int, answer: Probed) -> Measured:
     targets, targeted = setup.target_modules, setup.traits.adds in TARGETED
     names = targets if isinstance(targets, str) else ",".join(targets)
-    return Measured.taken_from(
+    return measured_now(
         setup,
+        model,
         **answer.model_dump(exclude={"free_gib", "total_gib"}),
         r=setup.r if targeted else None,
         target_modules=names if targeted else None,
         evaluation_batch=1,
-        shape=shape_of(model),
         mean_length=mean,
         probe=setup.key(),
-        when=datetime.now(UTC).date().isoformat(),
-        versions=versions(),
     )
 
 

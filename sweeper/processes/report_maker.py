@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shlex
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.artifact import Record, write_text
-from sweeper.child_process import start_child, tell
+from sweeper.child_process import Child, outcome, start_child, tell
 from sweeper.errors import SweeperError
 from sweeper.reporting.document import Report
 from sweeper.runfolder import RunFolder
@@ -36,7 +34,6 @@ MAX_TIME_SHARE = 0.05
 # A report that takes longer hangs: a report of 500 trials takes seconds.
 TIMEOUT_SECONDS = 300.0
 LOG = "report.log"
-_LOG_BYTES = 20_000
 _SERVE = "sweeper.processes.report_maker:serve"
 # Training has priority: with this niceness, a report gets a quarter of a core while all cores are
 # busy. A process cannot undo it, so that it is only set once trials train.
@@ -74,6 +71,7 @@ class ReportAnswer(Record):
     no_study: str = ""
 
 
+@dataclass(eq=False)
 class ReportMaker:
     """The report of one run, kept up to date by a child process.
 
@@ -82,24 +80,19 @@ class ReportMaker:
         spec: As in ``ReportRequest``.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        clock: Callable[[], float] = time.monotonic,
-        *,
-        texts: bool = True,
-        spec: Spec | None = None,
-    ):
-        self._clock = clock
-        self._folder, self._texts, self._spec = folder, texts, spec
-        self._child: _Child | None = None
-        self._wanted = False
-        self._due = 0.0
-        self._deaths = 0
-        self.no_charts = ""
-        """Why the last report has no charts; empty if it has."""
-        self.no_study = ""
-        """Why ``study.db`` could not be written the last time; empty if it was."""
+    folder: RunFolder
+    clock: Callable[[], float] = time.monotonic
+    texts: bool = True
+    spec: Spec | None = None
+    no_charts: str = ""
+    """Why the last report has no charts; empty if it has."""
+    no_study: str = ""
+    """Why ``study.db`` could not be written the last time; empty if it was."""
+    _child: Child | None = None
+    _asked_at: float | None = None
+    _wanted: bool = False
+    _due: float = 0.0
+    _deaths: int = 0
 
     def __enter__(self) -> ReportMaker:
         return self
@@ -113,20 +106,20 @@ class ReportMaker:
 
     def poll(self) -> None:
         """Start a due report, or take in its answer. Returns at once; call it often."""
-        child = self._child
-        if child is not None and child.busy:
-            if (answer := child.answer()) is not None:
-                self._take_answer(answer)
-            elif child.gone or self._clock() - child.asked_at > TIMEOUT_SECONDS:
-                self._handle_death(child)
+        if self._child is not None and self._asked_at is not None:
+            if lines := self._child.lines():
+                self._take_answer(lines[-1])
+            elif self._child.closed or self.clock() - self._asked_at > TIMEOUT_SECONDS:
+                self._handle_death(self._child, self._asked_at)
         # After two deaths even without charts, no child is started until the end.
-        elif self._wanted and self._clock() >= self._due and self._deaths < 2:
+        elif self._wanted and self.clock() >= self._due and self._deaths < 2:
             self._wanted = False
             self._ask(gently=True)
 
     @property
     def busy(self) -> bool:
-        return self._child is not None and self._child.busy
+        """Whether a request was sent and not yet answered."""
+        return self._asked_at is not None
 
     def finish(self, timeout: float = TIMEOUT_SECONDS, *, try_charts: bool = True) -> Report:
         """Make a report of the current state of the run, and wait for it.
@@ -154,7 +147,7 @@ class ReportMaker:
                 continue
             if answer.error is None:
                 with contextlib.suppress(SweeperError):
-                    return Report.read(self._folder.report)
+                    return Report.read(self.folder.report)
             self.no_charts = self.no_charts or f"no report was made: {answer.error}"
             break
         return self._make_in_this_process()
@@ -163,54 +156,55 @@ class ReportMaker:
         """End the child process at once. Files stay complete."""
         if self._child is not None:
             self._child.close()
-            self._child = None
+        self._child = self._asked_at = None
 
     def _ask(self, *, gently: bool) -> bool:
         """Send a request, to a new process if necessary; False if none can be started."""
         try:
-            if self._child is None or self._child.ended():
+            if self._child is None or self._child.status() is not None:
                 self.close()
-                self._child = _Child(self._request(), self._clock)
+                self._child = start_child(_SERVE, self._request())
         except OSError:
             self._deaths += 1
             return False
-        self._child.ask(gently=gently)
+        self._child.send(b"gently\n" if gently else b"now\n")  # with gently, training comes first
+        self._asked_at = self.clock()
         return True
 
     def _request(self) -> ReportRequest:
-        run, no_charts = str(self._folder.path), self.no_charts
-        return ReportRequest(run=run, no_charts=no_charts, texts=self._texts, spec=self._spec)
+        run, no_charts = str(self.folder.path), self.no_charts
+        return ReportRequest(run=run, no_charts=no_charts, texts=self.texts, spec=self.spec)
 
     def _await(self, timeout: float) -> ReportAnswer | None:
         """The answer of a busy child; None if there is no busy child, or if it died."""
-        child = self._child
-        if child is None or not child.busy:
+        if self._child is None or self._asked_at is None:
             return None
-        answer = child.answer(timeout)
-        if answer is None:
-            self._handle_death(child)
-        else:
-            self._take_answer(answer)
-        return answer
+        if lines := self._child.lines(timeout):
+            return self._take_answer(lines[-1])
+        self._handle_death(self._child, self._asked_at)
+        return None
 
-    def _take_answer(self, answer: ReportAnswer) -> None:
-        self._due = self._clock() + answer.seconds / MAX_TIME_SHARE
+    def _take_answer(self, line: bytes) -> ReportAnswer:
+        answer, self._asked_at = ReportAnswer.model_validate_json(line), None
+        self._due = self.clock() + answer.seconds / MAX_TIME_SHARE
         self._deaths = 0
         self.no_study = answer.no_study
         if answer.error is None:
             self.no_charts = answer.no_charts
+        return answer
 
-    def _handle_death(self, child: _Child) -> None:
+    def _handle_death(self, child: Child, asked_at: float) -> None:
         """Handle a child that died or hangs: the next child draws no charts."""
-        how = child.end()
-        self._due = self._clock() + (self._clock() - child.asked_at) / MAX_TIME_SHARE
+        seconds, how = self.clock() - asked_at, "gave no answer"
+        how = outcome(child.process.wait()) if child.closed else f"{how} for {seconds:.0f} s"
+        self._due = self.clock() + seconds / MAX_TIME_SHARE
         self._wanted = True
         if self.no_charts:
             self._deaths += 1
         else:
             self.no_charts = f"the drawing process {how}"
         with contextlib.suppress(OSError):
-            write_text(self._folder.path / LOG, child.stderr_end())
+            write_text(self.folder.path / LOG, child.last_errors())
         self.close()
 
     def _make_in_this_process(self) -> Report:
@@ -295,69 +289,3 @@ def lost_charts(folder: RunFolder, why: str) -> str:
         "space (not of memory), which `ulimit -v` or a batch system may forbid. "
         f"Draw them without that limit: {command}"
     )
-
-
-class _Child:
-    """One report process. ``gone``: it has closed its output, and is ending."""
-
-    def __init__(self, request: ReportRequest, clock: Callable[[], float]):
-        self._clock = clock
-        self.busy = self.gone = False
-        self.asked_at = clock()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        try:
-            # Ctrl-C reaches the command alone.
-            self._popen = start_child(_SERVE, request, stderr=self._errors, start_new_session=True)
-        except OSError:
-            self._errors.close()
-            raise
-
-    def ask(self, *, gently: bool) -> None:
-        """Request one report; with ``gently``, training has priority."""
-        self.busy, self.asked_at = True, self._clock()
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed later
-            assert self._popen.stdin is not None
-            self._popen.stdin.write(b"gently\n" if gently else b"now\n")
-            self._popen.stdin.flush()
-
-    def answer(self, timeout: float = 0.0) -> ReportAnswer | None:
-        """The answer to the request; None if it does not come in time."""
-        assert self._popen.stdout is not None
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._popen.stdout, selectors.EVENT_READ)
-            if not ready.select(timeout):
-                return None
-        line = self._popen.stdout.readline()
-        if not line.endswith(b"\n"):
-            self.gone = True
-            return None
-        self.busy = False
-        return ReportAnswer.model_validate_json(line)
-
-    def ended(self) -> bool:
-        return self._popen.poll() is not None
-
-    def end(self) -> str:
-        """End the process if it still runs, and return how it ended, as a predicate."""
-        if not self.gone:
-            self._popen.kill()
-            self._popen.wait()
-            return f"gave no answer for {self._clock() - self.asked_at:.0f} s"
-        code = self._popen.wait()
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with status {code}"
-
-    def stderr_end(self) -> str:
-        """The end of its output on stderr."""
-        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _LOG_BYTES))
-        return self._errors.read().decode(errors="replace")
-
-    def close(self) -> None:
-        """End the process, and free its resources."""
-        self._popen.kill()
-        self._popen.wait()
-        for stream in (self._popen.stdin, self._popen.stdout, self._errors):
-            with contextlib.suppress(OSError):  # it may have unread requests
-                assert stream is not None
-                stream.close()

@@ -9,25 +9,29 @@ import csv
 import io
 from collections.abc import Sequence
 
-from sweeper.findings.findings import Findings, TrialRow
-from sweeper.trials import RungReport
+from sweeper.findings.findings import Findings
+from sweeper.findings.study.trial_rows import loss_note, memory_note
+from sweeper.trials import RungReport, Trial, TrialResult
 from sweeper.visible import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-_MAPPINGS = ("features", "parameters", "metrics", "measures", "seen", "validation_by_source")
-# Fields of a trial whose columns have other names: each column with its path.
-_RENAMED_FIELDS: dict[str, dict[str, str]] = {
-    "number": {"trial": "number"},
-    "failure": {"failure": "failure.kind", "failure_detail": "failure.detail"},
-    "base": {"base": "base.folder"},
-    **{name: {} for name in (*_MAPPINGS, "rungs")},
+# Columns of a trial, and their paths; the most important ones come first.
+_FIRST_PATHS = {
+    "trial": "config.number",
+    **{name: f"config.{name}" for name in ("strategy", "model", "origin")},
+    **{name: f"result.{name}" for name in ("state", "validation_loss", "objective")},
+    **{name: name for name in ("seconds", "attempts", "ended_attempts")},
+    "failure": "result.failure.kind",
+    "failure_detail": "result.failure.detail",
+    "base": "result.base.folder",
 }
-# The most important fields come first.
-_FIRST_FIELDS = ("number", "strategy", "model", "origin", "state", "validation_loss", "objective")
-_PATHS = {
-    column: path
-    for field in dict.fromkeys((*_FIRST_FIELDS, *TrialRow.model_fields))
-    for column, path in _RENAMED_FIELDS.get(field, {field: field}).items()
+# Mappings, and fields of a result that have another column.
+_LEFT_OUT = {
+    "schema_version", "number", "features", "metrics", "measures", "seen", "notes", "versions",
+    "feature_seconds", "validation_by_source", *_FIRST_PATHS,
+}  # fmt: skip
+_PATHS = _FIRST_PATHS | {
+    name: f"result.{name}" for name in TrialResult.model_fields if name not in _LEFT_OUT
 }
 _TRIAL_COLUMNS = ("trial", "strategy", "state")
 _RUNG_COLUMNS = (
@@ -41,14 +45,16 @@ Table = tuple[Sequence[str], list[list[object]]]
 
 def trials_table(findings: Findings) -> Table:
     """A row for each trial; each metric and parameter has a column."""
-    metrics = sorted({name for trial in findings.trials for name in trial.metrics})
-    parameters = sorted({name for trial in findings.trials for name in trial.parameters})
-    head = [*_PATHS, *(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
+    metrics = sorted({name for trial in findings.trials for name in trial.result.metrics})
+    parameters = sorted({name for trial in findings.trials for name in trial.config.parameters})
+    head = [*_PATHS, "loss_note", "memory_note"]
+    head += [*(f"metric.{m}" for m in metrics), *(f"parameter.{p}" for p in parameters)]
     rows = [
         [
-            *(_cell(trial, name) for name in _PATHS),
-            *(trial.metrics.get(name) for name in metrics),
-            *(trial.parameters.get(name) for name in parameters),
+            *(_cell(trial, path) for path in _PATHS.values()),
+            *(note(trial) or None for note in (loss_note, memory_note)),
+            *(trial.result.metrics.get(name) for name in metrics),
+            *(trial.config.parameters.get(name) for name in parameters),
         ]
         for trial in findings.trials
     ]
@@ -59,7 +65,7 @@ def curves_table(findings: Findings) -> Table:
     """A row for each rung."""
     rows: list[list[object]] = [
         [
-            *(_cell(trial, name) for name in _TRIAL_COLUMNS),
+            *(_cell(trial, _PATHS[name]) for name in _TRIAL_COLUMNS),
             *(_cell(point, name) for name in _RUNG_COLUMNS),
         ]
         for trial in findings.trials
@@ -68,10 +74,10 @@ def curves_table(findings: Findings) -> Table:
     return [*_TRIAL_COLUMNS, *_RUNG_COLUMNS], rows
 
 
-def _cell(row: TrialRow | RungReport, column: str) -> object:
-    """The value of a column; None if it is empty or missing."""
+def _cell(row: Trial | RungReport, path: str) -> object:
+    """The value at a path; None if it is empty or missing."""
     value: object = row
-    for name in _PATHS.get(column, column).split("."):
+    for name in path.split("."):
         value = None if value is None else getattr(value, name)
     if isinstance(value, tuple):
         value = " | ".join(value)

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.findings import Findings, TrialRow
+from sweeper.findings.findings import Findings
 from sweeper.hyperparameters import SHORT_NAMES
 from sweeper.reporting.blocks import Cell, Drawing, Empty
 from sweeper.reporting.charts.scales import Scale
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 # Trials outside of a chart that its caption lists.
 _MAX_LISTED = 4
@@ -53,39 +54,38 @@ def parameters_text(parameters: Mapping[str, Scalar], *excluded: str) -> str:
     )
 
 
-def recommended_trial(report: Report) -> TrialRow | None:
+def recommended_trial(report: Report) -> Trial | None:
     """The trial that the run recommends, or its best one so far."""
     return report.findings.trial(report.findings.verdict.best_trial)
 
 
 def limits_line(findings: Findings) -> str:
-    """The number of limits, and the first or the decisive one; empty without limits."""
+    """The number of limits, and the decisive one if there is one; empty without limits."""
     if not findings.limits:
         return ""
-    line = units.plural(len(findings.limits), "limit applies", "limits apply")
+    line = f"{units.plural(len(findings.limits), 'limit applies', 'limits apply')}."
     if limit := findings.decisive_limit:
-        return f"{line}. This could change the verdict: {limit.text} {limit.action}"
-    among = ", among them" if len(findings.limits) > 1 else ""
-    return f"{line}{among}: {findings.limits[0].text} {findings.limits[0].action}"
+        return f"{line} This could change the verdict: {limit.text} {limit.action}"
+    return line
 
 
-def mix_lines(report: Report, row: TrialRow | None) -> tuple[str, ...]:
+def mix_lines(report: Report, row: Trial | None) -> tuple[str, ...]:
     """The parts of the training data, and how much of each a trial was trained on."""
     data = report.plan.data
     lines = []
     for part in data.sources:
         weight = "" if part.weight is None else f", weight {units.number(part.weight)}"
         rows = ", ".join(f"{count:,} {split}" for split, count in part.rows.items())
-        loss = row.validation_by_source.get(part.title) if row else None
+        loss = row.result.validation_by_source.get(part.title) if row else None
         scored = "" if loss is None else f"; validation loss {words.loss(loss)}"
         lines.append(f"Source {part.title}: {rows} rows{weight}{scored}")
     if data.further_rows:
         further = ", ".join(f"{count:,} {source}" for source, count in data.further_rows.items())
         lines.append(f"Further rows, in train alone: {further}")
-    if row is not None and row.seen:
+    if row is not None and row.result.seen:
         seen = "; ".join(
             f"{part.rows:,} rows ({part.tokens:,} tokens) of {name}"
-            for name, part in row.seen.items()
+            for name, part in row.result.seen.items()
         )
         lines.append(f"Trial {row.number} trained on {seen}, repetitions included")
     return tuple(lines)
@@ -122,10 +122,10 @@ def existing_panels(*panels: Drawing | None) -> tuple[Drawing, ...]:
     return tuple(panel for panel in panels if panel is not None)
 
 
-def off_scale_sentence(findings: Findings, trials: Sequence[TrialRow], scale: Scale) -> str:
+def off_scale_sentence(findings: Findings, trials: Sequence[Trial], scale: Scale) -> str:
     """A sentence on the trials outside of a chart's axis; empty if there is none."""
     metric = findings.objective
-    scored = [(t.objective, t.number) for t in trials if t.objective is not None]
+    scored = [(t.value, t.number) for t in trials if t.value is not None]
     outside = sorted(
         (pair for pair in scored if scale.off(pair[0])), key=lambda pair: -metric.as_cost(pair[0])
     )
@@ -145,7 +145,7 @@ def nothing_to_compare(report: Report) -> Empty | None:
         return None
     if not done:
         return no_trials(report)
-    figure = words.validation_figure(done[0].objective, findings.objective)
+    figure = words.validation_figure(done[0].value, findings.objective)
     figure = figure.replace(": ", " ", 1)
     text = f"One trial completed ({figure[:1].lower()}{figure[1:]}): no comparison possible."
     return Empty("one-trial", text)

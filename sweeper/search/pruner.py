@@ -43,7 +43,7 @@ RISE_FACTOR, RISE_NATS = 2.0, 1.0
 # The lowest final loss of recorded trials of any strategy, as a share of their lowest loss so far,
 # after each eighth of their budget: for heads that start at random, and for all others. Of the
 # trials that ended within 1.3 times the best of their task, one in twenty per task ended lower.
-# Computed by `python -m benchmarks.search.remaining_gain`.
+# Computed by `python -m benchmarks.search.pruning --remaining-gain`.
 REMAINING_GAIN_RANDOM_HEAD: tuple[float, ...] = (0.07, 0.16, 0.29, 0.38, 0.57, 0.57, 0.74)
 REMAINING_GAIN: tuple[float, ...] = (0.43, 0.43, 0.60, 0.65, 0.66, 0.66, 0.88)
 

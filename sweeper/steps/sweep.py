@@ -76,7 +76,6 @@ class Ended:
 
     spec: Spec
     folder: RunFolder
-    plan: Plan
     outcome: RunOutcome
     report: Report
 
@@ -286,7 +285,7 @@ def sweep(
             maker.close()
             with contextlib.suppress(OSError):
                 view.close()
-        return Ended(prepared.spec, folder, plan, outcome, report)
+        return Ended(prepared.spec, folder, outcome, report)
 
 
 def _run_begin_hooks(folder: RunFolder, spec: Spec, plan: Plan, tell: Tell) -> None:

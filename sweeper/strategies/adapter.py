@@ -19,7 +19,7 @@ class Adapter(PeftStrategy):
     """Trains ``places x layers`` bottlenecks of ``2hb + b + h`` weights, for hidden size ``h``.
 
     ``b`` is ``h // reduction_factor``. Places per layer: two for ``placement: houlsby``, one for
-    ``pfeiffer``. Other parameters: ``non_linearity``, ``adapter_dropout``, ``modules_to_save``.
+    ``pfeiffer``.
     """
 
     name: ClassVar[str] = "adapter"
@@ -32,7 +32,5 @@ class Adapter(PeftStrategy):
             task_type=setting.task_type,
             placement=str(parameters.get("placement", "houlsby")),
             reduction_factor=float(parameters["reduction_factor"]),
-            non_linearity=str(parameters.get("non_linearity", "relu")),
-            dropout=float(parameters.get("adapter_dropout", 0.0)),
             modules_to_save=modules_to_save(model, parameters),
         )

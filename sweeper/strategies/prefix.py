@@ -21,7 +21,7 @@ from sweeper.strategies.strategy import Parameters, Setting
 
 # The activations of real words are a better start than random ones; which words hardly matters
 # (arXiv:2101.00190, section 7.4).
-DEFAULT_TEXT = "Read what follows carefully. Then give the answer that fits it best, and only that."
+START_TEXT = "Read what follows carefully. Then give the answer that fits it best, and only that."
 
 
 class Prefix(PromptStrategy):
@@ -31,7 +31,7 @@ class Prefix(PromptStrategy):
     ``2vld`` weights, or ``vd + (d + 1)e + 2(e + 1)ld`` with ``prefix_projection`` through a hidden
     layer of ``e`` = ``encoder_hidden_size`` (arXiv:2101.00190, section 4.3); the projection is
     only used in training and not saved. ``prefix_init`` is ``random``, ``zero`` (an empty prefix)
-    or ``text`` (the cache of ``prefix_init_text``); text needs ``prefix_projection`` off.
+    or ``text`` (the cache of ``START_TEXT``); text needs ``prefix_projection`` off.
     """
 
     name: ClassVar[str] = "prefix"
@@ -40,8 +40,7 @@ class Prefix(PromptStrategy):
         _ignore_cache_name_warning()
         adapted = super().apply(model, parameters, setting)
         if _init(parameters) == "text":
-            text = str(parameters.get("prefix_init_text") or DEFAULT_TEXT)
-            tokens = setting.tokenizer(text)["input_ids"]
+            tokens = setting.tokenizer(START_TEXT)["input_ids"]
             ids = list(islice(cycle(tokens), int(parameters["num_virtual_tokens"])))
             initialize_kv_prefix_from_past_key_values(adapted, past_key_values=_cache(model, ids))
         return adapted

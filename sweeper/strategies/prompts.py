@@ -34,11 +34,6 @@ class PromptStrategy(PeftStrategy):
             adapted.prompt_encoder.to(torch.bfloat16)
         return _with_generate(adapted)
 
-    def save(self, adapted: nn.Module, folder: Path) -> None:
-        adapted.prompt_encoder.eval()  # saves the encoder's output, without dropout
-        with torch.no_grad():  # with gradients, an LSTM's output differs in the last bits
-            super().save(adapted, folder)
-
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         return _with_generate(super().load(model, folder))
 

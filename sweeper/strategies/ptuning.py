@@ -21,9 +21,8 @@ class PTuning(PromptStrategy):
     """Trains ``num_virtual_tokens`` embeddings through a small encoder.
 
     The encoder is only used in training and not saved. With ``v`` virtual tokens, embeddings of
-    width ``h`` and ``e`` = ``encoder_hidden_size``, an ``MLP`` trains
-    ``vh + (h + 1)e + (e + 1)e + (e + 1)h`` weights. An ``LSTM`` of ``encoder_num_layers`` has
-    ``encoder_dropout`` between its layers.
+    width ``h`` and ``e`` = ``encoder_hidden_size``, it trains
+    ``vh + (h + 1)e + (e + 1)e + (e + 1)h`` weights.
     """
 
     name: ClassVar[str] = "ptuning"
@@ -31,18 +30,14 @@ class PTuning(PromptStrategy):
     def peft_config(
         self, model: nn.Module, parameters: Parameters, setting: Setting
     ) -> PromptEncoderConfig:
-        kind = str(parameters.get("encoder_reparameterization_type", "MLP"))
         width = int(model.get_input_embeddings().embedding_dim)
         config = model.config.get_text_config()
         return PromptEncoderConfig(
             task_type=setting.task_type,
             num_virtual_tokens=int(parameters["num_virtual_tokens"]),
-            encoder_reparameterization_type=kind,
+            encoder_reparameterization_type="MLP",
             encoder_hidden_size=int(parameters.get("encoder_hidden_size") or width),
-            encoder_num_layers=(
-                int(parameters.get("encoder_num_layers", 2)) if kind == "LSTM" else _MLP_LAYERS
-            ),
-            encoder_dropout=float(parameters.get("encoder_dropout", 0.0)),
+            encoder_num_layers=_MLP_LAYERS,
             num_layers=config.num_hidden_layers,  # PEFT does not find these two in every model
             num_attention_heads=config.num_attention_heads,
             token_dim=width,  # not always the hidden size: ALBERT's embeddings are narrower

@@ -89,9 +89,10 @@ def in_item_order(parts: Sequence[ItemScores], positions: Sequence[int]) -> Item
     )
 
 
-def padded(rows: Iterable[Sequence[int]], value: int) -> Tensor:
-    """``(rows, longest)``, padded on the right with ``value``."""
-    return pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=value)
+def padded(rows: Iterable[Sequence[int]], value: int, side: str = "right") -> Tensor:
+    """``(rows, longest)``, padded on one side with ``value``."""
+    tensors = list(map(torch.tensor, rows))
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
 @dataclass(frozen=True)

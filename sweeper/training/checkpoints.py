@@ -15,6 +15,7 @@ from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.memory.states import optimizer_cost
 from sweeper.trials import PreparedBase, RungReport, TrialConfig
 
@@ -53,10 +54,8 @@ class Checkpoint(Artifact):
     rung: int
     optimizer_steps: int
     config: TrialConfig
+    setup: TrainingSetup = Field(description="the one of the config, or with smaller batches")
     data_fingerprint: str
-    micro_batch: int
-    gradient_accumulation_steps: int
-    evaluation_batch: int
     reports: tuple[RungReport, ...]
     prepared: PreparedBase | None = None
     files: dict[str, CheckpointFile] = Field(default_factory=dict)

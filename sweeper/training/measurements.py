@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 import torch
 
 from sweeper.facts.machine import measured
-from sweeper.facts.machine.calibration import versions
 from sweeper.facts.machine.detect_hardware import processor
-from sweeper.facts.machine.measured import shape_of
+from sweeper.facts.machine.measured import measured_now
 from sweeper.facts.record import Measured, ModelFacts
 from sweeper.hyperparameters import saved_modules
 from sweeper.memory.setup import step_extra
+from sweeper.training.base_model.context import ModelContext
 from sweeper.trials import Failure, RungReport, TrialConfig, TrialResult
 from sweeper.units import GIB
 
@@ -59,9 +58,9 @@ def measurement(
     scored = scored_items if result.evaluation_seconds > 0 else 0
     undisturbed_share = _undisturbed_share(result)
     targets = parameters.get("target_modules")
-    return Measured.taken_from(
+    return measured_now(
         setup,
-        shape=shape_of(model),
+        model,
         strategy=config.strategy,
         micro_batch=micro,
         gradient_accumulation_steps=max(1, batch // micro),
@@ -76,8 +75,6 @@ def measurement(
         classes=classes,
         extra=step_extra(parameters),
         threads=None if torch.cuda.is_available() else torch.get_num_threads(),
-        when=datetime.now(UTC).date().isoformat(),
-        versions=versions(),
     )
 
 
@@ -97,23 +94,16 @@ def _undisturbed_share(result: TrialResult) -> float:
 
 
 def store_measurement(
-    config: TrialConfig,
-    result: TrialResult,
-    model: ModelFacts,
-    classes: int,
-    rungs: list[RungReport],
-    validation_items: int,
+    config: TrialConfig, result: TrialResult, context: ModelContext, rungs: list[RungReport]
 ) -> None:
-    """Store a trial's measurement. If the cache cannot be written, only log a warning.
-
-    Args:
-        validation_items: Number of items of the validation split.
-    """
+    """Store a trial's measurement. If the cache cannot be written, only log a warning."""
     # The evaluation time includes further measures, whose items have other lengths.
     only_validation = not (result.measures or any(report.measures for report in rungs))
     scored = sum(report.items for report in rungs)
     if rungs and result.best_rung not in (None, rungs[-1].rung):
-        scored += validation_items  # the best rung's weights are scored again on all
+        # The best rung's weights are scored again on all items.
+        scored += len(context.dataset.splits["validation"])
+    model, classes = context.facts, context.head_classes
     record = measurement(config, result, model, classes, scored if only_validation else 0)
     if record is None:
         return

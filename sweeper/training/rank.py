@@ -19,8 +19,9 @@ import torch.distributed as dist
 
 from sweeper.artifact import write_text
 from sweeper.backend import Decision
+from sweeper.facts.record import TrainingSetup
 from sweeper.training.loop.checkpointing import Saved
-from sweeper.training.loop.device_memory import Batching, is_out_of_memory, shortage
+from sweeper.training.loop.device_memory import is_out_of_memory, shortage
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial.ranks import (
     POLL_SECONDS,
@@ -31,19 +32,19 @@ from sweeper.training.trial.ranks import (
     decision_file,
     folder_of_rank,
 )
-from sweeper.training.trial.train import TrainWithBatching, train_trial
+from sweeper.training.trial.train import TrainWithSetup, train_trial
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, TrialResult
 
 
-def only_once(batching: Batching, train_once: TrainWithBatching, _: object) -> TrialResult:
+def only_once(setup: TrainingSetup, train_once: TrainWithSetup, _: object) -> TrialResult:
     """Train without retry: if one rank began again, the others would wait for it.
 
     Raises:
         TooLarge: Memory ran out.
     """
     try:
-        return train_once(batching)
+        return train_once(setup)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -101,7 +102,7 @@ def _train(request: RankRequest) -> int:
     rank_folder.mkdir(parents=True, exist_ok=True)
     shared = backend.shared_for(config)
     job = TrialJob(shared, config, rank_folder, partial(tell, folder), run)
-    job.shared_folder, job.planned = Path(request.attempt), request.planned
+    job.shared_folder, job.setup = Path(request.attempt), request.setup
     if request.checkpoint is not None:
         job.continue_from(Saved.at(Path(request.checkpoint)))
     result = train_trial(job, only_once)

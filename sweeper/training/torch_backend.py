@@ -23,7 +23,7 @@ from sweeper.backend import Decision, ProgressReporter, Tell
 from sweeper.child_process import GPU_SHARE
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.prepared import prepared_data
-from sweeper.evaluation.evaluator import Evaluator, autocast
+from sweeper.evaluation.evaluator import autocast
 from sweeper.evaluation.objective_values import (
     ObjectiveScore,
     Sampling,
@@ -38,7 +38,7 @@ from sweeper.features import parts
 from sweeper.metrics.programs import samples
 from sweeper.plans import Candidate, Half, Plan, autocast_dtype, frozen_dtype
 from sweeper.runfolder import WEIGHTS, RunFolder
-from sweeper.spec import EvaluationSpec, Spec
+from sweeper.spec import Spec
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.fewshot import FewShot, ZeroShot
 from sweeper.tasks.instruction import Instruction
@@ -217,11 +217,7 @@ class TorchBackend:
             if config.setup.gpus > 1:
                 job.plan = self._plan
             result = train_trial(job)
-            context = shared.context
-            validation_items = len(context.dataset.splits["validation"])
-            store_measurement(
-                config, result, context.facts, context.head_classes, job.reports, validation_items
-            )
+            store_measurement(config, result, shared.context, job.reports)
             return result
         finally:
             self._underway.should_stop = lambda: False
@@ -241,18 +237,10 @@ class TorchBackend:
             score = scores_on_test(name, None, shared, baseline.evaluate("test"))
             if not isinstance(baseline, ZeroShot | FewShot):
                 return score
-            spec, base = self._spec.evaluation, context.base()
-            programs = samples(self._spec)
-            return with_answers(score, shared, base, spec, programs, context.mixed, baseline.prompt)
+            return with_answers(score, shared, context.base(), context.mixed, baseline.prompt)
         shared = self.shared(config.model)
         mixed = autocast_dtype(config.setup.precision)
-        evaluator = Evaluator(
-            shared.context.task,
-            shared.context.items("test"),
-            config.setup.evaluation_batch,
-            mixed,
-            underway=self._underway.steps("scoring test"),
-        )
+        evaluator = shared.context.evaluator("test", config.setup.evaluation_batch, mixed)
         with trained(shared, folder / WEIGHTS) as model:
             start = time.perf_counter()
             evaluation = evaluator.evaluate(model)
@@ -260,9 +248,8 @@ class TorchBackend:
             score = scores_on_test(name, config, shared, evaluation).model_copy(update=seconds)
             if not self._generates_answers(config):
                 return score
-            programs = samples(self._spec)
             with strategy_named(config.strategy).merged(model):
-                return with_answers(score, shared, model, self._spec.evaluation, programs, mixed)
+                return with_answers(score, shared, model, mixed)
 
     def _generates_answers(self, config: TrialConfig) -> bool:
         """Whether to generate a trial's answers, which is slow: for finalists and defaults with the
@@ -354,8 +341,6 @@ def with_answers(
     score: TestScore,
     shared: SharedModel,
     model: nn.Module,
-    wanted: EvaluationSpec,
-    programs: int,
     mixed: Half | None,
     prompt: Callable[[Example], list[int]] | None = None,
 ) -> TestScore:
@@ -365,15 +350,14 @@ def with_answers(
 
     Args:
         score: The score without answers.
-        wanted: Options: how many items are answered, and whether texts are kept.
-        programs: Number of answers per item whose programs are run; 0 to run none.
         prompt: Function from an item to its prompt tokens; the task's if None.
 
     Raises:
         RunError: Programs are to be run, but cannot be isolated from network and files here.
     """
     task, device = shared.context.task, next(model.parameters()).device
-    objective = shared.context.objective
+    objective, wanted = shared.context.objective, shared.context.spec.evaluation
+    programs = samples(shared.context.spec)  # answers to an item whose programs are run
     count = _ANSWERED_ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
     needs_all = objective.of_answers
     if needs_all:

@@ -1,14 +1,15 @@
 """A plan as a page: what to start with, at what cost, why, and the next command.
 
-By default, the plan for one model takes about 25 lines, with the decisive facts only.
+By default, a plan takes at most 25 lines, with the decisive facts only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from sweeper import units
@@ -19,10 +20,11 @@ from sweeper.findings import words
 from sweeper.hyperparameters import BATCH, EPOCHS, KEY_PARAMETERS, PADDING_FREE
 from sweeper.objective import Objective
 from sweeper.planning.budget.budget import LONG_SECONDS
+from sweeper.planning.budget.study_phases import STACK
 from sweeper.planning.candidates import PURE_BF16
 from sweeper.plans import Candidate, ModelChoice, Parameter, Plan, Reason
 from sweeper.spec import Scalar
-from sweeper.views.console import MAX_WIDTH, Section, sections, show_page, table
+from sweeper.views.console import MAX_WIDTH, Section, lines_of, sections, show_page, table
 from sweeper.visible import visible
 
 _SHORT_NAMES = {
@@ -34,6 +36,13 @@ _SHORT_NAMES = {
 }
 _INDENT = 12
 _MAX_EXAMPLE_LINES = 4
+# Most lines of the default view at ``MAX_WIDTH``, and the sections whose last paragraphs it leaves
+# to --verbose if there are more, the least important first. None is the table's rows.
+_MAX_LINES = 25
+_OPTIONAL = (
+    "Compared", "GPUs", "Set-up", "Objective", "Declared", "Left out", "Hardware", "Example",
+    "Model", None, "Why", "Watch out", "Broken", "Data", "Search", "Time",
+)  # fmt: skip
 # Most characters in a line of a summary.
 _MAX_CHARACTERS = 400
 # Most faults of unreadable rows that are listed.
@@ -51,17 +60,32 @@ def show(plan: Plan, *, verbose: bool = False) -> None:
 
 def page(plan: Plan, *, verbose: bool = False) -> Group:
     """A plan as a page for a terminal or a notebook."""
-    choice = plan.model_choice
-    parts: list[RenderableType] = [
-        sections(_first(plan)),
-        *(_models(choice) if choice is not None and verbose else ()),
-        sections(_facts(plan, verbose=verbose)),
-        table(*candidate_table(plan)),
-        sections(_body(plan, verbose=verbose)),
-        *(_details(plan) if verbose else ()),
-        sections([("Next", [_next(plan) + ("" if verbose else " --verbose shows more.")])]),
-    ]
-    return Group(*parts)
+    heads, rows = candidate_table(plan)
+    above = _listed(*_first(plan), *_facts(plan, verbose=verbose))
+    below = _listed(*_body(plan, verbose=verbose))
+    if verbose:
+        models = () if plan.model_choice is None else _models(plan.model_choice)
+        first = [sections([above.pop(0)]) for _ in range(2)]
+        middle = [sections(above), table(heads, rows), sections(below)]
+        return Group(*first, *models, *middle, *_details(plan), sections([("Next", [_next(plan)])]))
+    paragraphs: dict[str | None, list[Any]] = {**dict(above + below), None: rows[1:]}
+    dropped: list[str] = []
+
+    def shown() -> Group:
+        hidden = f": {', '.join(dict.fromkeys(dropped))}" if dropped else ""
+        following = [f"{_next(plan)} --verbose shows more{hidden}."]
+        candidates = table(heads, [rows[0], *paragraphs[None]])
+        return Group(sections(above), candidates, sections([*below, ("Next", following)]))
+
+    for name in _OPTIONAL:
+        while paragraphs[name] and len(lines_of(shown(), Console(width=MAX_WIDTH))) > _MAX_LINES:
+            paragraphs[name].pop()
+            dropped.append(name or "strategies")
+    return shown()
+
+
+def _listed(*parts: Section) -> list[tuple[str, list[str]]]:
+    return [(name, list(filter(None, paragraphs))) for name, paragraphs in parts]
 
 
 def _neighbours(choice: ModelChoice) -> str:
@@ -469,12 +493,9 @@ def range_of(parameter: Parameter, name: str = "") -> str:
 
 def _watch_out(plan: Plan, *, verbose: bool) -> list[str]:
     """Warnings about plan and data; if ``verbose``, cautions about the recommended candidate."""
-    pure = [
-        candidate.strategy for candidate in plan.candidates if candidate.precision == "bf16-pure"
-    ]
-    warnings = [f"{', '.join(pure)} in {PURE_BF16}."] if pure else []
-    warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     best = plan.candidates[0]
+    warnings = [f"{best.strategy} in {PURE_BF16}."] if best.precision == "bf16-pure" else []
+    warnings += [f"{reason.why} [{reason.rule}]" for reason in plan.warnings]
     # Disagreements of sources come last, since a reader cannot act on them.
     cautions = sorted(best.cautions, key=lambda reason: bool(reason.disagrees_with))
     of_candidate = [f"{best.strategy}: {reason.why} [{reason.rule}]" for reason in cautions]
@@ -520,7 +541,8 @@ def _time(plan: Plan, *, verbose: bool) -> list[str]:
     if budget.gpu_hours is not None:
         hours = f", {units.number(budget.gpu_hours)} GPU hours" if plan.facts.hardware.gpus else ""
         interval = units.span(budget.sweep.low, budget.sweep.high)
-        total = f" Together about {units.duration(budget.sweep.seconds)} ({interval}){hours}."
+        seconds = units.duration(budget.sweep.seconds)
+        total = f" Together about {seconds} ({interval}){hours}, with {STACK}."
     texts.append(f"{words.sentence(others)}.{total}")
     texts += [f"{words.sentence(note)}." for note in plan.candidates[0].stage_notes]
     if budget.cost_low_usd is not None and budget.cost_high_usd is not None:

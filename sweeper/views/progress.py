@@ -19,7 +19,7 @@ from rich.text import Text
 
 from sweeper import units
 from sweeper.execution.state.events import Event, now
-from sweeper.execution.state.status import Best, Running, Status
+from sweeper.execution.state.status import Best, Status
 from sweeper.findings import words
 from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS, Objective
@@ -158,11 +158,11 @@ def _heartbeat(status: Status) -> str:
     return " ".join([_counts(status), *filter(None, map(_current_work, status.running))])
 
 
-def _current_work(running: Running) -> str:
+def _current_work(running: Event) -> str:
     """The current work without rungs, such as ``scoring validation: 3 of 12``; empty if none."""
-    if not running.doing or not running.of:
-        return running.doing
-    return sentence(running.doing, running.done, running.of)
+    if not running.text or not running.of:
+        return running.text
+    return sentence(running.text, running.done or 0, running.of)
 
 
 @dataclass
@@ -363,7 +363,7 @@ def _planned_time_left(status: Status, screen: Screen) -> str:
 
 
 def _running_cells(
-    running: Running, width: int, objective: Objective, screen: Screen
+    running: Event, width: int, objective: Objective, screen: Screen
 ) -> tuple[str, ...]:
     is_trial = running.trial is not None and not running.job
     name = f"#{running.trial}" if is_trial else running.job
@@ -376,7 +376,7 @@ def _running_cells(
             median = f"(median here {units.number(running.median_here)})"
     return (
         f"{name} {_parameters(running.strategy, running.parameters)}".rstrip(),
-        f"{running.rung}/{running.rungs}" if running.rungs else "",
+        f"{running.rung or 0}/{running.rungs}" if running.rungs else "",
         screen.sparkline(running.trial) if is_trial else "",
         value,
         median,

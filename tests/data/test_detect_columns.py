@@ -197,11 +197,15 @@ def test_the_chosen_answers_of_preference_data_can_be_trained_on():
         ),
         ("classification", {"text": "t", "labels": ["a", "b"]}, ["multi-label"]),
         ("classification", {"text": "t", "label": 0.4}, ["a score to predict"]),
-        ("classification", {"question": "q", "answer": "a"}, ["looks like prompt-completion data"]),
+        (
+            "classification",
+            {"question": "q", "answer": "a"},
+            ["needs text-label", "as prompt-completion data"],
+        ),
         (
             "instruction",
             {"text": "t", "label": "a"},
-            ["looks like text-label data", "suits another task"],
+            ["needs messages or", "as text-label data"],
         ),
         ("instruction", {"text": "t"}, ["nothing in it says where an answer begins"]),
     ],

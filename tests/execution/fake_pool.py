@@ -248,8 +248,7 @@ def make_checkpoint(run: RunFolder, job: Job, said: Sequence[RungReport]) -> Non
     last = said[-1]
     manifest = Checkpoint(
         rung=last.rung, optimizer_steps=last.optimizer_steps, config=job.config,
-        data_fingerprint="d", micro_batch=1, gradient_accumulation_steps=1, evaluation_batch=1,
-        reports=tuple(said),
+        setup=job.config.setup, data_fingerprint="d", reports=tuple(said),
     )  # fmt: skip
     seal(unfinished, manifest, checkpoint_folder(folder(run, job), last.rung))
 

@@ -408,7 +408,7 @@ def test_work_without_rungs_shows_how_far_it_is(sweep: Sweep) -> None:
 
     def look() -> None:
         for one in Status.read(sweep.run.status).running if sweep.run.status.exists() else ():
-            doing.append((one.doing, one.done, one.of))
+            doing.append((one.text, one.done, one.of))
 
     sweep.pool.parts = {"score-tfidf": slow}
     sweep.pool.on_poll = look

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sweeper.execution.run_progress import Took, fits, remaining, took
+from sweeper.execution.run_progress import RunProgress, Took, fits, took
 from sweeper.plans import Budget, Duration, PhaseCost
+from sweeper.runfolder import RunFolder
 
 JOBS_LEFT = {"confirmation": 3, "test": 5, "extra": 9}
 JOBS = {"test": 10, "extra": 18}
@@ -70,10 +72,11 @@ def seen(*trials: tuple[str, Any]) -> list[Took]:
 def left(
     trials: list[Took], phase: str, number: float = 0.0, jobs: int = 0, workers: int = 1
 ) -> Any:
-    return remaining(
-        PLAN.budget, trials, phase=phase, trials_left=number, jobs_left=jobs,
-        jobs=JOBS.get(phase, 0), workers=workers, confirmation_seconds=8,
-    )  # fmt: skip
+    state: Any = SimpleNamespace(plan=PLAN, run=RunFolder(Path("nowhere")))
+    progress = RunProgress(state, 9, workers, phase=phase, jobs=jobs)
+    progress._took, progress._confirmation_seconds = dict(enumerate(trials)), 8
+    progress._phase_jobs = JOBS.get(phase, 0)
+    return progress.eta(number)
 
 
 def middle(eta: Any) -> float:

@@ -31,8 +31,7 @@ def event(kind: str, **fields: object) -> Event:
 
 def test_status_shows_what_a_worker_is_busy_with_until_it_ends(progress: RunProgress) -> None:
     progress.hear(event("trial-started", trial=2, attempt=1, strategy="lora", rungs=8))
-    progress.median = lambda number, rung: {(2, 3): 0.6}.get((number, rung))
-    progress.hear(event("rung", trial=2, rung=3, validation_loss=0.5, optimizer_steps=30))
+    progress.hear(event("rung", trial=2, rung=3, validation_loss=0.5, median_here=0.6))
     (running,) = progress.status().running
     assert (running.trial, running.rung, running.validation_loss) == (2, 3, 0.5)
     assert running.median_here == 0.6
@@ -59,9 +58,10 @@ def test_work_without_rungs_is_shown_until_the_next_rung(progress: RunProgress) 
     progress.hear(event("trial-started", trial=0))
     progress.hear(event("progress", text="tokenising", done=1, of=2))
     (running,) = progress.status().running
-    assert (running.doing, running.done, running.of) == ("tokenising", 1, 2)
+    assert (running.text, running.done, running.of) == ("tokenising", 1, 2)
     progress.hear(event("rung", trial=0, rung=1, validation_loss=1.0))
-    assert progress.status().running[0].doing == ""
+    (running,) = progress.status().running
+    assert (running.text, running.done, running.rung) == ("", None, 1)
 
 
 def test_a_status_says_who_runs_it_and_that_it_lives(progress: RunProgress) -> None:

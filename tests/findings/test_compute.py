@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sweeper.errors import UsageError
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
+from sweeper.findings.study.trial_rows import loss_note
 
 SHAPES = {
     "nothing": {"trials": 0, "baselines": False, "seal": False, "phase": None},
@@ -60,12 +61,12 @@ def test_files_that_are_missing_or_cut_are_a_state_not_an_error(make, tmp_path, 
 
 def test_a_trial_without_result_is_running_or_waiting(make):
     running = compute(make(trials=5, ends={4: "RUNNING"}, phase="search", held=True, seal=False))
-    assert running.trials[4].state == "RUNNING"
-    assert running.trials[4].loss_note == "still training"
+    assert running.trials[4].result.state == "RUNNING"
+    assert loss_note(running.trials[4]) == "still training"
     stopped = compute(
         make(name="b", trials=5, ends={4: "WAITING"}, phase="interrupted", seal=False)
     )
-    assert stopped.trials[4].state == "WAITING"
+    assert stopped.trials[4].result.state == "WAITING"
     assert stopped.run.status == "interrupted"
 
 
@@ -73,9 +74,9 @@ def test_a_damaged_result_is_a_failed_trial_that_says_so(make):
     run = make(trials=4)
     (run.trial(2) / "result.json").write_text("{")
     row = compute(run).trials[2]
-    assert row.state == "FAIL"
-    assert row.failure is not None
-    assert "damaged" in row.failure.detail
+    assert row.result.state == "FAIL"
+    assert row.result.failure is not None
+    assert "damaged" in row.result.failure.detail
 
 
 def test_a_half_written_rung_is_left_out(make):
@@ -89,16 +90,9 @@ def test_a_half_written_rung_is_left_out(make):
 def test_a_loss_that_is_not_finite_is_absent_with_its_reason(make):
     findings = compute(make(trials=6, ends={3: "COMPLETE"}, losses={3: float("nan")}))
     row = findings.trials[3]
-    assert row.validation_loss is None
-    assert row.loss_note == "the loss was not a finite number"
+    assert row.result.validation_loss is None
+    assert loss_note(row) == "the loss was not a finite number"
     assert row.rungs == ()
-
-
-def test_baselines_get_their_test_figures_only_from_the_seal(make):
-    sealed = compute(make(seal=False, phase="search", seeds=1))
-    assert all(baseline.test_metrics == {} for baseline in sealed.baselines)
-    opened = compute(make(name="b"))
-    assert all("accuracy" in baseline.test_metrics for baseline in opened.baselines)
 
 
 def test_baselines_are_listed_cheapest_first(make):

@@ -55,8 +55,8 @@ def test_no_limit_fires_on_a_study_without_flaws(make):
 
 def test_slow_starters_are_a_limit_where_early_ranks_misled(make):
     run = make(trials=9, prune=False, ends={8: "PRUNED"})
-    done = [t for t in compute(run).trials if t.validation_loss]
-    best = min(done, key=lambda t: t.validation_loss).number
+    done = [t for t in compute(run).trials if t.completed]
+    best = min(done, key=lambda t: t.value).number
     set_loss_at(run, best, rung=2, loss=0.0)
     assert "slow-starters" not in ids(compute(run))
     set_loss_at(run, best, rung=2, loss=9.0)
@@ -65,8 +65,8 @@ def test_slow_starters_are_a_limit_where_early_ranks_misled(make):
 
 def test_ranks_count_where_trials_were_in_fact_stopped(make):
     run = make(trials=9, prune=False, ends={8: "PRUNED"})
-    done = [t for t in compute(run).trials if t.validation_loss]
-    best = min(done, key=lambda t: t.validation_loss).number
+    done = [t for t in compute(run).trials if t.completed]
+    best = min(done, key=lambda t: t.value).number
     set_loss_at(run, best, rung=2, loss=9.0)
     assert "slow-starters" in ids(compute(run))
     # A pruner that was named with a later rung stopped it there.
@@ -79,8 +79,8 @@ def test_ranks_count_where_trials_were_in_fact_stopped(make):
 
 def test_a_best_trial_that_still_fell_at_its_end_is_a_limit(make):
     run = make(trials=9, prune=False, noise=0.0005)
-    done = [t for t in compute(run).trials if t.validation_loss]
-    best = min(done, key=lambda t: t.validation_loss)
+    done = [t for t in compute(run).trials if t.completed]
+    best = min(done, key=lambda t: t.value)
     for rung, loss in ((6, 0.5), (7, 0.4), (8, 0.3)):
         set_loss_at(run, best.number, rung, loss)
     assert "best-at-last-step" in ids(compute(run))

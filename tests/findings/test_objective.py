@@ -50,13 +50,16 @@ def test_trials_are_ordered_by_it_and_keep_their_loss(run):
     assert found.objective.name == "accuracy"
     assert found.best_first()[0].number == 4
     best = next(one for one in found.trials if one.number == 4)
-    assert best.objective == best.metrics["accuracy"] > 0.9
-    assert best.validation_loss == TrialResult.read(run.trial(4) / "result.json").validation_loss
-    lowest = min(found.trials, key=lambda one: one.validation_loss)
+    assert best.value == best.result.metrics["accuracy"] > 0.9
+    assert (
+        best.result.validation_loss
+        == TrialResult.read(run.trial(4) / "result.json").validation_loss
+    )
+    lowest = min(found.trials, key=lambda one: one.result.validation_loss)
     assert lowest.number != 4
     strategy = next(one for one in found.strategies if one.strategy == best.strategy)
-    assert (strategy.best_trial, strategy.best_value) == (4, best.objective)
-    assert strategy.best_interval.low < best.objective <= strategy.best_interval.high <= 1.0
+    assert (strategy.best_trial, strategy.best_value) == (4, best.value)
+    assert strategy.best_interval.low < best.value <= strategy.best_interval.high <= 1.0
     figures = figures_of(run, cost)
     gain = next(one for one in figures.gains if one.strategy == best.strategy)
     assert gain.best.value > gain.default.value
@@ -89,7 +92,7 @@ def test_the_best_baseline_is_the_one_with_the_highest_value(run):
 def test_a_table_has_it_beside_the_loss(run):
     head, first, *_ = csv_text(trials_table(compute(run))).splitlines()
     at = head.split(",").index("objective")
-    assert float(first.split(",")[at]) == compute(run).trials[0].objective
+    assert float(first.split(",")[at]) == compute(run).trials[0].value
 
 
 def test_a_minimised_function_has_its_own_unit_and_no_share(run):
@@ -99,7 +102,7 @@ def test_a_minimised_function_has_its_own_unit_and_no_share(run):
     Plan.read(run.plan).model_copy(update={"objective": cost}).write(run.plan)
     found = findings_of(read_run(run))
     assert (found.metric.name, found.metric.higher_is_better) == ("mine:cost", False)
-    assert found.best_first()[0].objective == min(
-        one.objective for one in found.trials if one.objective is not None
+    assert found.best_first()[0].value == min(
+        one.value for one in found.trials if one.value is not None
     )
     assert figures_of(run, strategies).quality_share is None

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.memory.record_fields import Record
 from benchmarks.memory.records import case_of
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.memory.estimate import estimate, tensors_gib
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import quantized_parameters, trainable_parameters
 from sweeper.spec import ModelSpec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sweeper.facts.models.linear_layers import missing_targets, saved_parameters, targeted
 from sweeper.facts.record import ModelFacts
 from sweeper.memory.estimate import phases
-from sweeper.memory.linear_layers import missing_targets, saved_parameters, targeted
 from sweeper.memory.setup import Setup
 from sweeper.memory.states import trainable_parameters
 

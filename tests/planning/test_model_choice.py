@@ -71,7 +71,7 @@ def test_more_memory_never_makes_the_recommended_model_smaller():
 
 def test_more_data_never_make_it_larger():
     sizes = [
-        plan("code", rows, 80.0)[1].facts.models[0].parameters for rows in (1000, 10**4, 10**6)
+        plan("code", rows, 80.0)[1].facts.models[0].parameters for rows in (1000, 10**5, 10**7)
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
@@ -125,11 +125,20 @@ def test_a_base_model_is_not_offered_to_follow_instructions_where_its_tuned_one_
 
 
 def test_a_variant_for_code_is_taken_for_code_alone():
-    for rows, gib, model in ((5_000, 24.0, "7B"), (200_000, 24.0, "3B"), (10_000, 80.0, "14B")):
+    for rows, gib, model in ((5_000, 24.0, "7B"), (200_000, 24.0, "7B"), (10_000, 80.0, "14B")):
         chosen = plan("code", rows, gib)[1].model_choice.model
         assert chosen == f"Qwen/Qwen2.5-Coder-{model}-Instruct"
     options = plan("instruction", 5000)[1].model_choice.options
     assert not any("Coder" in option.model for option in options)
+
+
+@pytest.mark.parametrize("rows", [200_000, 400_000, 1_000_000])
+def test_a_variant_is_kept_where_a_sweep_takes_little_more_than_the_limit(rows):
+    code, made = plan("code", rows)[1], plan("instruction", rows)[1]
+    assert "Coder" in code.model_choice.model
+    for each in (code, made):
+        assert each.budget.sweep.seconds <= 1.35 * 24 * 3600
+        assert each.budget.train_rows is not None
 
 
 def test_a_processor_without_a_gpu_gets_the_fastest_model_where_all_take_long():

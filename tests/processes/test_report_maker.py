@@ -70,12 +70,12 @@ def test_one_process_makes_every_report_of_the_run_as_it_is_then(make_run):
         assert report.findings == Findings.read(run.findings)
         assert charts(run) > 3
         assert maker.no_charts == ""
-        process = psutil.Process(maker._child._popen.pid)
+        process = psutil.Process(maker._child.process.pid)
         assert process.nice() == psutil.Process().nice()
         (run.trial(5) / "result.json").unlink()
         assert maker.finish() == report_of(run) != report
         assert process.is_running()
-        assert maker._child._popen.pid == process.pid
+        assert maker._child.process.pid == process.pid
     assert not process.is_running()
     assert not (run.path / LOG).exists()
 
@@ -95,7 +95,7 @@ def test_nobody_waits_for_a_report_which_takes_at_most_a_twentieth_of_the_time(
         assert maker.busy
         free.touch()
         polled(maker, lambda: run.report_html.is_file() and not maker.busy)
-        assert psutil.Process(maker._child._popen.pid).nice() > psutil.Process().nice()
+        assert psutil.Process(maker._child.process.pid).nice() > psutil.Process().nice()
         due = maker._due
         assert due > 0
         seconds = due * MAX_TIME_SHARE
@@ -149,8 +149,8 @@ def test_the_last_report_tries_charts_again_also_in_place_of_a_killed_process(ma
         maker.finish()
         assert charts(run) > 3
         assert maker.no_charts == ""
-        maker._child._popen.kill()
-        maker._child._popen.wait()
+        maker._child.process.kill()
+        maker._child.process.wait()
         maker.finish()
         assert maker.no_charts == ""
 
@@ -204,7 +204,7 @@ from sweeper.processes.report_maker import ReportMaker
 from sweeper.runfolder import RunFolder
 maker = ReportMaker(RunFolder(Path(sys.argv[1])))
 maker.finish()
-print(maker._child._popen.pid, flush=True)
+print(maker._child.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -20,7 +20,8 @@ from spaces import LIMIT, beyond, ended, report
 from sweeper.errors import RunError
 from sweeper.execution.next_attempt import configure
 from sweeper.execution.state import attempts
-from sweeper.execution.state.status import Running, Status
+from sweeper.execution.state.events import make_event
+from sweeper.execution.state.status import Status
 from sweeper.processes import study_file as module
 from sweeper.processes.report_maker import ReportMaker
 from sweeper.processes.study_file import StudyFile
@@ -57,7 +58,9 @@ class Trials:
         result.write(self.run.trial(number) / "result.json")
 
     def running(self, *numbers: int) -> None:
-        busy = tuple(Running(worker=str(number), trial=number) for number in numbers)
+        busy = tuple(
+            make_event("trial-started", worker=str(number), trial=number) for number in numbers
+        )
         status = Status(phase="search", trials=9, running=busy, started_at="", updated_at="")
         status.write(self.run.status)
 

@@ -79,7 +79,8 @@ def test_above_six_hundred_curves_the_best_and_a_sample_of_each_strategy_are_dra
     for number in range(1500):
         row = found.trials[number % 12]
         point = RungReport(rung=1, optimizer_steps=1, tokens=1, epochs=1, validation_loss=1.0)
-        rows.append(row.model_copy(update={"number": number, "rungs": (point,)}))
+        config = row.config.model_copy(update={"number": number})
+        rows.append(row.model_copy(update={"config": config, "rungs": (point,)}))
     best = {s.best_trial for s in found.strategies if s.best_trial is not None}
     shown = curves.drawn_trials(found.model_copy(update={"trials": tuple(rows)}))
     assert len(shown) <= curves.MAX_CURVES
@@ -177,17 +178,18 @@ def test_svg_keeps_marks_and_loses_what_a_page_does_not_need():
         '<svg xmlns="http://www.w3.org/2000/svg" width="50" height="40" viewBox="0 0 50 40">'
         '<rect width="50" height="40" fill="white"/><g class="mark-symbol role-mark" role="x">'
         '<path aria-label="17" role="graphics-symbol" transform="translate(10.04,20.06)" '
-        'd="M-3,-3h6v6h-6Z" fill="var(--lora)" style="cursor:pointer"/>'
+        'd="M-3,-3h6v6h-6Z" fill="var(--lora)" opacity="1" style="cursor:pointer"/>'
         '<path aria-label="not a trial" d="M0,0L10.123,5.678" stroke="red"/></g>'
-        '<g class="role-axis" aria-label="X-axis"><text>0</text><text></text></g></svg>'
+        '<g class="role-axis" aria-label="X-axis"><text>0</text></g>'
+        '<defs><clipPath id="clip0"/></defs></svg>'
     )
     text = draw.clean_svg(raw, 'a "title"', "<what>")
     assert 'data-trial="17"' in text
     assert 'transform="translate(10,20.1)"' in text
-    assert 'd="M0,0l10.1,5.7"' in text
+    assert 'd="M0,0L10.1,5.7"' in text
     assert "&#34;title&#34;" in text
     assert "&lt;what&gt;" in text
-    for gone in ("style=", "aria-roledescription", "X-axis", "white", "<text></text>"):
+    for gone in ("style=", "aria-roledescription", "X-axis", "clip", "white", 'opacity="1"'):
         assert gone not in text
 
 

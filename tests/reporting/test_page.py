@@ -299,12 +299,16 @@ def test_a_tie_is_not_called_the_cheapest_where_a_cheaper_one_is_tied_too(report
     assert "cheapest" not in f"{card.lead} {card.sentence}"
 
 
-def test_the_first_limit_is_named_below_the_verdict_and_every_limit_once_in_markdown(report):
+def test_limits_that_change_nothing_are_counted_below_the_verdict_and_each_is_once_in_markdown(
+    report,
+):
     document = report(trials=20)
     findings = document.findings
     assert findings.limits
     assert findings.decisive_limit is None
-    assert findings.limits[0].text in blocks_of(document, verdict)[0].limits
+    below = blocks_of(document, verdict)[0].limits
+    assert below.startswith(str(len(findings.limits)))
+    assert not any(limit.text in below for limit in findings.limits)
     text = markdown(document)
     assert [text.count(plain(limit.text)) for limit in findings.limits] == [1] * len(
         findings.limits

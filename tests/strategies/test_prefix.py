@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sweeper.errors import UsageError
+from sweeper.strategies import prefix
 from sweeper.strategies.prefix import Prefix
 from sweeper.strategies.strategy import Setting
 
@@ -44,18 +45,20 @@ def test_prefix_adds_no_token_states_and_rows_do_not_see_each_other(tiny_base, b
     torch.testing.assert_close(together[1:2, :6], alone)
 
 
-def test_text_initialisation_equals_reading_the_text_first(tiny_base, batch):
+def test_text_initialisation_equals_reading_the_text_first(tiny_base, batch, monkeypatch):
+    monkeypatch.setattr(prefix, "START_TEXT", "hello")
     words = tokenizer("hello")["input_ids"]
     base = tiny_base("gpt2")
     ids = torch.cat([torch.tensor([words] * 3), batch["input_ids"]], 1)
     after_text = base(input_ids=ids).logits[:, len(words) :]
-    parameters = {"num_virtual_tokens": 5, "prefix_init": "text", "prefix_init_text": "hello"}
+    parameters = {"num_virtual_tokens": 5, "prefix_init": "text"}
     model = Prefix().apply(base, parameters, Setting("CAUSAL_LM", tokenizer=tokenizer)).eval()
     torch.testing.assert_close(model(input_ids=batch["input_ids"]).logits, after_text)
 
 
-def test_short_text_is_repeated(tiny_base):
-    parameters = {"num_virtual_tokens": 7, "prefix_init": "text", "prefix_init_text": "ab"}
+def test_short_text_is_repeated(tiny_base, monkeypatch):
+    monkeypatch.setattr(prefix, "START_TEXT", "ab")
+    parameters = {"num_virtual_tokens": 7, "prefix_init": "text"}
     setting = Setting("CAUSAL_LM", tokenizer=tokenizer)
     model = Prefix().apply(tiny_base("llama"), parameters, setting)
     assert model.prompt_encoder["default"].embedding.weight.shape == (7, 2 * 2 * 32)

@@ -32,21 +32,6 @@ def test_contract(contract, kind, width):
     contract.check("ptuning", kind, parameters, trainable(5, 16, width))
 
 
-def test_contract_with_an_lstm(contract):
-    v, h, e, layers = 5, 64, 8, 2
-    parameters = {
-        "learning_rate": 1e-2,
-        "num_virtual_tokens": v,
-        "encoder_reparameterization_type": "LSTM",
-        "encoder_hidden_size": e,
-        "encoder_num_layers": layers,
-        "encoder_dropout": 0.1,
-    }
-    lstm = sum(2 * (4 * e * (inputs + e) + 8 * e) for inputs in (h, 2 * e))
-    mlp = (2 * e + 1) * 2 * e + (2 * e + 1) * h
-    contract.check("ptuning", "llama", parameters, v * h + lstm + mlp)
-
-
 def test_contract_on_a_classifiers_decoder_and_under_checkpointing(contract):
     parameters = {"learning_rate": 1e-2, "num_virtual_tokens": 5, "encoder_hidden_size": 16}
     contract.check(

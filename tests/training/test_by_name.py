@@ -126,6 +126,12 @@ def test_a_trial_learns_the_names_and_its_weights_give_the_same_losses_again(
     assert evaluation.loss == pytest.approx(result.validation_loss, rel=1e-4)
 
 
+def _evaluate_by(shared: SharedModel, **options: Any) -> None:
+    """Change the options of the evaluation."""
+    changes = {"evaluation": EvaluationSpec(**options)}
+    shared.context.spec = shared.context.spec.model_copy(update=changes)
+
+
 def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     splits = {"train": talk(3), "validation": talk(3), "test": talk(5)}
     shared = make(splits, task="instruction")
@@ -135,7 +141,8 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
     )
 
     def answers(**wanted: Any) -> GeneratedAnswers | None:
-        return with_answers(bare, shared, base, EvaluationSpec(**wanted), 0, None).generated
+        _evaluate_by(shared, **wanted)
+        return with_answers(bare, shared, base, None).generated
 
     found = answers(generate_items=2)
     assert found is not None
@@ -156,7 +163,8 @@ def test_the_base_answers_the_first_test_items_in_writing(make: Any) -> None:
         asked.append(example)
         return few.prompt(example)
 
-    with_shots = with_answers(bare, shared, base, EvaluationSpec(generate_items=2), 0, None, prompt)
+    _evaluate_by(shared, generate_items=2)
+    with_shots = with_answers(bare, shared, base, None, prompt)
     assert with_shots.generated is not None
     assert [example.answer for example in asked] == [e.answer for e in splits["test"][:2]]
 
@@ -174,7 +182,8 @@ def test_test_items_over_the_length_limit_are_neither_counted_nor_shown_nor_aske
     score = scores_on_test("zero_shot", None, shared, shared.context.measure(base, "test"))
     assert [weight > 0 for weight in score.item_weights] == [True, False, True, True, True, True]
     assert 1 not in score.texts
-    found = with_answers(score, shared, base, EvaluationSpec(generate_items=3), 0, None).generated
+    _evaluate_by(shared, generate_items=3)
+    found = with_answers(score, shared, base, None).generated
     assert found is not None
     assert (found.items, found.places) == (3, (0, 2, 3))
     assert sorted(found.said) == [0, 2, 3]
@@ -201,7 +210,7 @@ def test_a_classification_writes_no_answers_but_keeps_its_confusions(by_name: Sh
     assert (score.texts[0].asked, score.texts[0].reference) == (first.text, first.label)
     assert score.texts[0].line == first.line
     base = by_name.context.base()
-    assert with_answers(score, by_name, base, EvaluationSpec(), 0, None) == score
+    assert with_answers(score, by_name, base, None) == score
 
 
 def test_finalists_write_but_not_their_confirmation_runs_and_no_other_trial(

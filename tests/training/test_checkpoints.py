@@ -40,10 +40,8 @@ def manifest(rung: int) -> Checkpoint:
         rung=rung,
         optimizer_steps=6 * rung,
         config=CONFIG,
+        setup=CONFIG.setup,
         data_fingerprint="f",
-        micro_batch=8,
-        gradient_accumulation_steps=1,
-        evaluation_batch=16,
         reports=(),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -97,12 +99,17 @@ def _rung(measured=False):
     )
 
 
+def _context(model, validation_items):
+    dataset = SimpleNamespace(splits={"validation": range(validation_items)})
+    return SimpleNamespace(facts=model, head_classes=3, dataset=dataset)
+
+
 @pytest.mark.parametrize(("measured_too", "seconds"), [(False, 0.05), (True, None)])
 def test_seconds_an_item_are_not_taken_where_more_was_measured(
     make_config, result, model, tmp_path, monkeypatch, measured_too, seconds
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
-    store_measurement(make_config(), result, model, 3, [_rung(measured_too)], 40)
+    store_measurement(make_config(), result, _context(model, 40), [_rung(measured_too)])
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == (None if seconds is None else pytest.approx(seconds))
 
@@ -112,7 +119,7 @@ def test_an_item_that_was_scored_again_with_the_best_rungs_weights_counts_again(
 ):
     monkeypatch.setenv("SWEEPER_HOME", str(tmp_path))
     early = result.model_copy(update={"best_rung": 2, "stopped_at_rung": 4})
-    store_measurement(make_config(), early, model, 3, [_rung()], 60)
+    store_measurement(make_config(), early, _context(model, 60), [_rung()])
     (found,) = measured.read(*machine())
     assert found.seconds_per_item == pytest.approx(2.0 / (40 + 60))
 

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import SequentialSampler
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
-from sweeper.facts.record import USUAL_OPTIMIZER
+from sweeper.facts.record import TrainingSetup
 from sweeper.features.forgetting._general_set import General
 from sweeper.plans import Half
 from sweeper.strategies.strategy import Setting
@@ -138,16 +138,9 @@ def trained(
     precision = "bf16-mixed" if mixed == "bfloat16" else "fp16-mixed"
     model = method.apply(base, PARAMETERS, Setting(task.task_type, precision))
     with TemporaryDirectory() as folder:
-        settings = arguments(
-            Path(folder),
-            steps=STEPS,
-            micro_batch=len(LENGTHS),
-            accumulation=ACCUMULATION,
-            parameters=PARAMETERS,
-            optimizer=USUAL_OPTIMIZER,
-            seed=0,
-            device=torch.device("cpu"),
-        )
+        setup = TrainingSetup(micro_batch=len(LENGTHS), gradient_accumulation_steps=ACCUMULATION)
+        cpu = torch.device("cpu")
+        settings = arguments(Path(folder), setup, PARAMETERS, STEPS, seed=0, device=cpu)
         trainer = CountedTrainer(
             model=task.assemble(model, PARAMETERS).train(),
             task=task,

@@ -5,11 +5,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from sweeper import plan
+from sweeper.errors import NothingFits, SpecError
 from sweeper.facts.record import DomainFacts
-from sweeper.views.console import MAX_WIDTH
+from sweeper.views.console import MAX_WIDTH, lines_of
 from sweeper.views.plan_view import domain_line, page
 
 SIZE = ("plan", "--task", "classification", "--examples", "2000", "--model", "7B")
@@ -26,7 +29,7 @@ def test_a_plan_shows_what_decides_first_then_facts_space_cost_and_what_was_left
         "learning rate 1e-4..1e-3",
         "lora is better with 67%, +0.1 points expected",
         "is expected to gain +1.7 ± 1.5 points",
-        "batch 16 = 16 x 1",
+        "batch 16 = 8 x 2",
     ):
         assert part in ran.out
     whole = sweeper(*SIZE, "--gpu-memory", "24", "-v").out
@@ -74,7 +77,7 @@ MANY = ("--suite", "suite.yaml", "--max-forgetting", "2", "--budget", "400gpuh",
         (("plan", "--task", "code", "--examples", "200000", "--model", "8B", "--gpu-memory", "24"),
          25),
         (("plan", "--task", "instruction", "--examples", "50", "--model", "8B", "--gpus", "8",
-          "--gpu-memory", "80", *MANY), 40),
+          "--gpu-memory", "80", *MANY), 25),
     ],
     ids=["7B", "no-model", "no-model-code", "19.6", "long", "cpu", "cpu-text", "cpu-no-model",
          "code", "all-flags"],
@@ -87,6 +90,42 @@ def test_a_plan_for_one_model_is_short_and_no_line_is_cut(sweeper, here, asked, 
     assert len(lines) <= most
     assert max(map(len, lines)) <= MAX_WIDTH
     assert all(line == line.rstrip() and "\x1b" not in line for line in lines)
+
+
+DECLARED = {"lora.r": 256, "lora.learning_rate": 1e-2}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    task=st.sampled_from(["classification", "instruction", "code", "domain"]),
+    rows=st.floats(1.7, 6).map(lambda power: round(10**power)),
+    model=st.sampled_from([None, "packaged:minilm", "packaged:smollm2", "1B", "8B", "70B"]),
+    machine=st.sampled_from([{}, {"gpu": "H100"}, *({"gpu_memory": gib} for gib in (8, 24, 80))]),
+    gpus=st.sampled_from([1, 2, 8]),
+    budget=st.sampled_from([None, "1h", "48h", "400gpuh"]),
+    strategies=st.sampled_from([None, "lora,qlora,full", "prefix,ptuning,adapter"]),
+    declared=st.sampled_from([{}, DECLARED, {"all.weight_decay": 0.1, "full.learning_rate": 1e-3}]),
+)
+@example("instruction", 20_000, "8B", {"gpu": "H100"}, 1, None, None, DECLARED)
+@example("code", 20_000, "8B", {"gpu": "H100"}, 8, "8h", "lora,qlora,full", DECLARED)
+def test_no_plan_has_more_than_25_lines_and_no_warning_waits_while_other_notes_stand(
+    task, rows, model, machine, gpus, budget, strategies, declared
+):
+    asked = {"task": task, "examples": rows, "model": model, "budget": budget, "set": declared}
+    asked |= {"strategies": strategies} | machine | ({"gpus": gpus} if machine else {})
+    try:
+        made = plan(**{name: value for name, value in asked.items() if value})
+    except (NothingFits, SpecError):
+        assume(False)
+    lines = lines_of(page(made), Console(width=MAX_WIDTH))
+    assert len(lines) <= 25
+    assert lines[0].startswith("Start with")
+    text = " ".join(" ".join(lines).split())
+    assert "without torch.compile" in text
+    if "Why" in text or "Declared" in text.split("--verbose")[0]:
+        assert all(f"[{reason.rule}]" in text for reason in made.warnings)
+    best = made.candidates[0]
+    assert ("bf16-pure: there are" in text) <= (best.precision == "bf16-pure")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -211,7 +250,7 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
 def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
     declared = ("--set", "lora.r=[8, 512]", "--set", "all.weight_decay=0.2")
     declared += ("--strategies", "lora,full")  # plans of all take seconds to explain
-    ran = sweeper(*SIZE, "--gpu-memory", "80", *declared)
+    ran = sweeper(*SIZE, "--gpu-memory", "80", *declared, "-v")
     shown = " ".join(ran.out.split("Declared")[1].split())
     assert "r {8|512} (lora): --set lora.r; the rule book: " in shown
     assert "weight_decay 0.2 (lora, " in shown

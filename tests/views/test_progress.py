@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sweeper import units
 from sweeper.execution.state.events import Event
-from sweeper.execution.state.status import Best, Eta, Running, Status
+from sweeper.execution.state.status import Best, Eta, Status
 from sweeper.findings.findings import Findings
 from sweeper.objective import LOSS
 from sweeper.reporting.compose import report_of
@@ -39,8 +39,8 @@ BEST = Best(trial=3, strategy="lora", parameters=CHOSEN, validation_loss=0.25, v
 STATUS = Status(
     phase="search", trials=20, complete=4, pruned=1, failed=3, out_of_memory=2, best=BEST,
     running=(
-        Running(worker="0", trial=8, strategy="lora", parameters=CHOSEN, rung=2, rungs=8,
-                validation_loss=0.5, median_here=0.4),
+        Event(kind="trial-started", at="t", worker="0", trial=8, strategy="lora",
+              parameters=CHOSEN, rung=2, rungs=8, validation_loss=0.5, median_here=0.4),
     ),
     default=BEST.model_copy(update={"validation_loss": 0.3, "value": 0.3}),
     eta=Eta(low=60, high=180), started_at=AT, updated_at=AT,
@@ -193,8 +193,8 @@ def test_a_machine_reads_events_and_nothing_else(capsys):
 def test_a_quiet_run_says_that_it_is_alive_and_rungs_are_not_told(capsys):
     plain = PlainProgress(heartbeat_seconds=0.02)
     plain(event("rung", trial=3, rung=1), STATUS)
-    at_work = {"worker": "0", "job": "baselines", "doing": "writing text", "done": 3, "of": 12}
-    status = STATUS.model_copy(update={"running": (Running(**at_work),)})
+    at_work = {"worker": "0", "job": "baselines", "text": "writing text", "done": 3, "of": 12}
+    status = STATUS.model_copy(update={"running": (Event(kind="job-started", at="t", **at_work),)})
     plain(event("progress", text="writing text", done=3, of=12), status)
     assert "baselines  writing text: 3 of 12" in shown_lines(status, 100)
     said = ""

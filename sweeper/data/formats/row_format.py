@@ -16,7 +16,7 @@ from typing import ClassVar
 import sweeper.data.formats as folder
 from sweeper.data.encoding import without_surrogates
 from sweeper.data.examples import Example
-from sweeper.data.table import Fields, RowTable
+from sweeper.data.table import Fields
 from sweeper.jsontext import value_of
 from sweeper.plugins import named_classes
 from sweeper.spec import Task
@@ -82,7 +82,7 @@ class RowFormat:
         order: Position among the formats, which are tried in turn; the first that fits is taken.
             So a question with a context is an instruction rather than a prompt, and no prompt is
             taken for plain text.
-        tasks: Tasks that can be trained on it; empty for a format that is always refused.
+        tasks: Tasks that can be trained on it.
         columns: A description of its columns, for the docs.
         shapes: The columns it may have, in the order in which they are tried.
         aliases: Names of the format in other tools.
@@ -134,13 +134,6 @@ class RowFormat:
     def hint(self, sample: Sequence[Fields]) -> str:
         """Why rows that resemble this format do not have it, else empty."""
         return ""
-
-    def refuse(self, table: RowTable, sample: Sequence[Fields]) -> None:
-        """Refuse rows of this format if no task can be trained on them.
-
-        Raises:
-            DataError: They have the format.
-        """
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -263,12 +256,9 @@ def formats() -> dict[str, RowFormat]:
     return {kind.name: kind() for kind in sorted(classes, key=lambda kind: kind.order)}
 
 
-def trainable() -> dict[str, RowFormat]:
-    """The formats that some task can be trained on."""
-    return {name: row_format for name, row_format in formats().items() if row_format.tasks}
-
-
 @cache
 def known_names() -> frozenset[str]:
     """Every column name of every format: a first line that holds one of them is a header."""
-    return frozenset({"id"}.union(*(row_format.names for row_format in formats().values())))
+    return frozenset(
+        {"id", "chosen", "rejected"}.union(*(row_format.names for row_format in formats().values()))
+    )

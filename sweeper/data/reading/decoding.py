@@ -25,17 +25,6 @@ _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
 """Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
 
-_KNOWN_BINARY = {
-    b"PK\x03\x04": "a zip archive (or an Excel or Word file)",
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "a gzip file",
-    b"ARROW1": "an Arrow file",
-    b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database",
-    b"\x89PNG": "an image",
-    b"GGUF": "model weights",
-}
-
 _LATIN = ("cp1252", "cp1250")
 _NON_LATIN_ENCODINGS = (
     *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
@@ -62,15 +51,15 @@ class TextFile:
         self._fallback_encoding = ""
         self._mended_lines: dict[int, None] = {}
         head = file.read(_SAMPLE_BYTES)
-        kind = next((kind for magic, kind in _KNOWN_BINARY.items() if head.startswith(magic)), "")
-        self._utf16_or_32 = "" if kind else _wide_encoding(head)
-        if not self._utf16_or_32 and (kind or b"\0" in head):
+        self._utf16_or_32 = _wide_encoding(head)
+        if not self._utf16_or_32 and b"\0" in head:
             raise DataError(
-                f"the content is {kind or 'binary, not text'}",
+                "the content is binary, not text",
                 why="The file name says that it is text.",
                 fix="Give the file the ending of its format, or export it as JSONL, CSV or "
                 "Parquet.",
                 where=name,
+                code="binary-file",
             )
 
     def head(self, size: int = CHUNK_BYTES, newline: str = "\n") -> str:

@@ -114,12 +114,8 @@ def _check_exists(path: Path) -> None:
         siblings = [entry.name for entry in path.parent.iterdir()]
     except (OSError, ValueError):
         siblings = []
-    if path.name in siblings:
-        fix = "Give the file itself, or renew the link."
-        raise DataError("this link leads to no file or folder", fix=fix, where=str(path))
     hint = near_match(path.name, siblings) if siblings else ""
-    raise DataError(
-        "no such file or folder",
-        fix=hint if hint.startswith("Did") else "Check the path, relative to the current folder.",
-        where=str(path),
-    )
+    fix = hint if hint.startswith("Did") else "Check the path, relative to the current folder."
+    if path.name in siblings:
+        fix = "This link leads to nothing: give the file itself, or renew the link."
+    raise DataError("no such file or folder", fix=fix, where=str(path))

@@ -165,19 +165,12 @@ def _readable(repository: str, names: tuple[str, ...]) -> bool:
 
 
 def _no_files_problem(repository: str, names: tuple[str, ...]) -> Problem:
-    page = f"{constants.ENDPOINT}/datasets/{repository}"
-    if _script(repository) in names:
-        return Problem(
-            f"only a script of its own ({_script(repository)}) can load this data set",
-            "Programs of strangers are not run, and the hub has no Parquet conversion of it.",
-            "Load it yourself, save its rows with `Dataset.to_json`, and name that file.",
-            page,
-        )
     kinds = sorted({PurePosixPath(name).suffix or name for name in names})
     return Problem(
         f"the data set has no file of rows that can be read (only {', '.join(kinds) or 'nothing'})",
+        why="A program in a data set is not run; the hub has no Parquet conversion of its rows.",
         fix="Load it yourself, save its rows with `Dataset.to_json`, and name that file.",
-        where=page,
+        where=f"{constants.ENDPOINT}/datasets/{repository}",
     )
 
 

@@ -123,17 +123,14 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
 
 def _rows_of_object(text: TextFile, key: str, table: RowTable) -> Iterator[NumberedRow]:
     """The rows of a document that does not hold them as a list."""
-    document = _value(text, table.name)
-    rows, content = _object_rows(document)
+    rows, content = _object_rows(_value(text, table.name))
     if not rows:
-        held = f"a single {type(document).__name__}"
-        if isinstance(document, Mapping):
-            held = f"an object with the keys {', '.join(map(repr, list(document)[:8]))}"
         raise DataError(
-            f"no rows found: the file holds {held}",
+            "this JSON holds no list of rows",
             why="Rows are expected as a list, or as lists under keys such as `data` or `train`.",
             fix="Export the rows as JSON Lines, one object a line.",
             where=table.name,
+            code="no-rows",
         )
     table.how.append(f"the content is {content}")
     yield from enumerate(rows[key or _key_of_rows(rows, table.name)], start=1)

@@ -7,14 +7,13 @@ import os
 import re
 import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper.child_process import GPU_SHARE, start_child, torch_settings
-from sweeper.execution.job import Briefing, Message, Order, WorkerRequest, line_of, read_message
+from sweeper.child_process import GPU_SHARE, Child, start_child, torch_settings
+from sweeper.execution.job import Briefing, Order, WorkerRequest, line_of, read_message
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.facts.machine.detect_hardware import VISIBLE
 from sweeper.runfolder import RunFolder
@@ -28,9 +27,6 @@ WORKER = "sweeper.execution.worker.process:work"
 _LOG_LINES = 5
 # bitsandbytes writes this before it ends the process when the GPU's memory runs out.
 _BITSANDBYTES = re.compile(r"^Error out of memory at line \d+ in file ", re.MULTILINE)
-# A child of a worker may hold the worker's pipe open after the worker has ended, so exit statuses
-# are polled this often, too.
-_STATUS_POLL_SECONDS = 0.2
 
 
 def oom_counter(groups: str | None = None, mounted: Path = Path("/sys/fs/cgroup")) -> Path | None:
@@ -113,25 +109,6 @@ class OomKills:
 
 
 @dataclass
-class Process:
-    """One running worker, the pipe to it and the pipe from it."""
-
-    popen: subprocess.Popen[bytes]
-    pending: bytes = b""
-    pipe_closed: bool = False
-
-    @property
-    def orders_fd(self) -> int:
-        assert self.popen.stdin is not None
-        return self.popen.stdin.fileno()
-
-    @property
-    def messages_fd(self) -> int:
-        assert self.popen.stdout is not None
-        return self.popen.stdout.fileno()
-
-
-@dataclass
 class LocalPool:
     """A ``Pool`` of processes.
 
@@ -145,9 +122,8 @@ class LocalPool:
     environments: Sequence[Mapping[str, str]]
     first: int = 0
     oom_kills: OomKills = field(default_factory=OomKills)
-    _processes: dict[str, Process] = field(default_factory=dict)
+    _children: dict[str, Child] = field(default_factory=dict)
     _ready: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
-    _last_status_poll: float = 0.0
 
     @property
     def size(self) -> int:
@@ -155,33 +131,23 @@ class LocalPool:
 
     @property
     def workers(self) -> Collection[str]:
-        return self._processes.keys()
+        return self._children.keys()
 
     def start(self, count: int) -> None:
         names = map(str, range(self.first, self.first + self.size))
-        free = [name for name in names if name not in self._processes]
-        for name in free[: max(0, count - len(self._processes))]:
+        free = [name for name in names if name not in self._children]
+        for name in free[: max(0, count - len(self._children))]:
             self._add(name, self._launch(name))
 
-    def _add(self, name: str, process: Process) -> None:
-        os.set_blocking(process.messages_fd, False)
-        self._processes[name] = process
-        self._ready.register(process.messages_fd, selectors.EVENT_READ)
+    def _add(self, name: str, child: Child) -> None:
+        self._children[name] = child
+        self._ready.register(child.fileno(), selectors.EVENT_READ)
 
-    def _launch(self, name: str) -> Process:
-        run = str(self.run.path.resolve())
+    def _launch(self, name: str) -> Child:
+        run, log = str(self.run.path.resolve()), log_of(self.run, name)
         request = WorkerRequest.taken_from(self.briefing, run=run, worker=name)
-        with log_of(self.run, name).open("ab") as log:
-            popen = start_child(
-                WORKER,
-                request,
-                shown=(run, name),  # in the list of processes
-                env=self._environment(name),
-                stderr=log,
-                bufsize=0,
-                start_new_session=True,  # Ctrl-C reaches the command alone, which tells workers
-            )
-        return Process(popen)
+        environment, shown = self._environment(name), (run, name)  # shown in the list of processes
+        return start_child(WORKER, request, shown=shown, env=environment, errors=log)
 
     def _environment(self, name: str) -> dict[str, str]:
         own = dict(self.environments[int(name) - self.first])
@@ -194,54 +160,35 @@ class LocalPool:
         return self._ready.fileno()
 
     def send(self, worker: str, order: Order) -> None:
-        if worker in self._processes:
-            _write(self._processes[worker].orders_fd, line_of(order))
+        if worker in self._children:
+            self._children[worker].send(line_of(order))
 
     def poll(self, seconds: float) -> Iterator[WorkerMessage | WorkerGone]:
-        readable = self._wait(seconds)
+        self._wait(seconds)
         self.oom_kills.look()
-        clock = time.monotonic()
-        poll_all = clock - self._last_status_poll > _STATUS_POLL_SECONDS
-        self._last_status_poll = clock if poll_all else self._last_status_poll
-        for name, process in list(self._processes.items()):
-            if not (poll_all or process.pipe_closed or process.messages_fd in readable):
-                continue
-            status = _status(process.popen)
-            for message in self._messages_from(process):
-                yield WorkerMessage(name, message)
+        for name, child in list(self._children.items()):
+            # A process of a worker may hold the worker's pipe open after the worker has ended.
+            status, was_closed, lines = child.status(), child.closed, child.lines()
+            if not was_closed and (child.closed or status is not None):
+                self._ready.unregister(child.fileno())
+            for line in lines:
+                # Ignore the incomplete line of a worker that was killed while it wrote.
+                with contextlib.suppress(ValueError):
+                    yield WorkerMessage(name, read_message(line))
             if status is not None:
-                yield self._gone(name, process, status)
+                yield self._gone(name, child, status)
 
-    def _wait(self, seconds: float) -> set[int]:
-        if any(process.pipe_closed for process in self._processes.values()):
+    def _wait(self, seconds: float) -> None:
+        if any(child.closed for child in self._children.values()):
             seconds = min(seconds, _EXIT_POLL_SECONDS)  # a worker closed its pipe and is ending
-        if not self._ready.get_map():
+        if self._ready.get_map():
+            self._ready.select(seconds)
+        else:
             time.sleep(seconds)
-            return set()
-        return {key.fd for key, _ in self._ready.select(seconds)}
 
-    def _messages_from(self, process: Process) -> Iterator[Message]:
-        if process.pipe_closed:
-            return
-        while chunk := _read(process.messages_fd):
-            process.pending += chunk
-        if chunk is not None:
-            process.pipe_closed = True
-            self._ready.unregister(process.messages_fd)
-        *lines, process.pending = process.pending.split(b"\n")
-        for line in lines:
-            # Ignore the incomplete line of a worker that was killed while it wrote.
-            with contextlib.suppress(ValueError):
-                yield read_message(line)
-
-    def _gone(self, name: str, process: Process, status: int) -> WorkerGone:
-        if not process.pipe_closed:
-            self._ready.unregister(process.messages_fd)
-        for pipe in (process.popen.stdin, process.popen.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        del self._processes[name]
+    def _gone(self, name: str, child: Child, status: int) -> WorkerGone:
+        child.close()
+        del self._children[name]
         if status == 1:
             out_of_memory = _BITSANDBYTES.search(self.log(name)) is not None
         else:
@@ -249,9 +196,9 @@ class LocalPool:
         return WorkerGone(name, status, out_of_memory)
 
     def kill(self, worker: str | None = None) -> None:
-        for name, process in self._processes.items():
+        for name, child in self._children.items():
             if worker in (None, name):
-                _end_group(process.popen.pid)
+                child.kill()
 
     def notices(self) -> list[str]:
         return []
@@ -261,7 +208,7 @@ class LocalPool:
 
     def close(self) -> None:
         self.kill()
-        while self._processes:
+        while self._children:
             for _ in self.poll(_EXIT_POLL_SECONDS):
                 pass
         self._ready.close()
@@ -278,35 +225,3 @@ def last_lines(log: Path) -> str:
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
     return "\n".join([line for line in text.splitlines() if line.strip()][-_LOG_LINES:])
-
-
-def _status(popen: subprocess.Popen[bytes]) -> int | None:
-    """The exit status of a worker that has ended; None while it runs.
-
-    Its child processes are ended too: a worker that trains on several GPUs has a process on each.
-    The worker is reaped only here; until then no other process can get its process ID.
-    """
-    if hasattr(os, "waitid"):  # not on macOS before Python 3.13
-        if os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return None
-        _end_group(popen.pid)
-    return popen.poll()
-
-
-def _end_group(leader: int) -> None:
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
-
-
-def _write(handle: int, line: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        while line:
-            line = line[os.write(handle, line) :]
-
-
-def _read(handle: int) -> bytes | None:
-    # None if there is nothing to read now; empty at the end of the pipe.
-    try:
-        return os.read(handle, 65536)
-    except BlockingIOError:
-        return None

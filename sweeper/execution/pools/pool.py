@@ -5,11 +5,11 @@ Only the protocol and its types. All workers of a pool have the same resources.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from sweeper.child_process import outcome
 from sweeper.execution.job import Message, Order
 
 
@@ -43,9 +43,7 @@ class WorkerGone:
             return f"the system killed worker {self.worker} because memory ran out"
         if self.lost or self.status is None:
             return f"the machine of worker {self.worker} is gone"
-        if self.status < 0:
-            return f"worker {self.worker} was killed by {signal.Signals(-self.status).name}"
-        return f"worker {self.worker} ended with status {self.status}"
+        return f"worker {self.worker} {outcome(self.status)}"
 
 
 class Pool(Protocol):

@@ -55,6 +55,11 @@ class Event(Record):
     optimizer_steps: int | None = None
     validation_loss: float | None = None
     objective: float | None = Field(None, description="where it is another than the loss")
+    median_here: float | None = Field(
+        None,
+        description="over the candidate's other trials at the rung: of the objective if it is "
+        "measured there, else of the loss; None without such trials",
+    )
     seconds: float | None = None
     done: int | None = None
     of: int | None = None

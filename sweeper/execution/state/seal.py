@@ -81,25 +81,13 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
 
 
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
-    """Put the scores into the seal and into the baselines' own files."""
+    """Put the scores into the seal."""
     files = [work_items.score_file(run, item) for item in scored]
     read = [TestScore.read_or_none(file) for file in files]
     scores = tuple(score for score in read if score is not None)
     complete = seal.model_copy(update={"scores": scores, "complete": True})
     complete.write(run.test_seal)
-    fill_baselines(run, complete)
     return complete
-
-
-def fill_baselines(run: RunFolder, seal: TestSeal) -> None:
-    """Write the scores of baselines into their own files, if not yet there."""
-    by_name = baselines(run)
-    for score in seal.scores:
-        baseline = by_name.get(score.name) if score.trial is None else None
-        figures = {"test_loss": score.test_loss, "test_metrics": score.metrics}
-        filled = baseline.model_copy(update=figures) if baseline is not None else None
-        if filled is not None and filled != baseline:
-            filled.write(run.baselines / f"{score.name}.json")
 
 
 def drop_seed_weights(run: RunFolder, plan: Plan, seal: TestSeal) -> None:

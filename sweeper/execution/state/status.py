@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sweeper.artifact import Artifact, Record
+from sweeper.execution.state.events import Event
 from sweeper.objective import LOSS, Objective
 from sweeper.search.study_end import Ending, Outlook
 from sweeper.spec import Scalar
@@ -15,31 +16,6 @@ from sweeper.spec import Scalar
 Phase = str
 """``baselines``, ``search``, ``confirmation``, ``test``, a feature's name, or one of ``ENDED``."""
 ENDED: tuple[Phase, ...] = ("complete", "interrupted", "timeout", "failed")
-
-
-class Running(Record):
-    """A trial or job that a worker is doing.
-
-    ``median_here`` is the median over the candidate's other trials at the same rung: of the
-    objective if it is measured at rungs, else of the loss. None without such trials.
-    """
-
-    worker: str
-    job: str = Field("", description="empty for a trial of the search")
-    trial: int | None = None
-    attempt: int = 1
-    strategy: str = ""
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
-    rung: int = 0
-    rungs: int = 0
-    optimizer_steps: int | None = None
-    validation_loss: float | None = None
-    objective: float | None = Field(None, description="where it is known at rungs")
-    median_here: float | None = None
-    since: str = ""
-    doing: str = Field("", description="work without rungs that is under way")
-    done: int = 0
-    of: int = 0
 
 
 class Best(Record):
@@ -84,7 +60,9 @@ class Status(Artifact):
     failed: int = 0
     out_of_memory: int = 0
     waiting: int = 0
-    running: tuple[Running, ...] = ()
+    running: tuple[Event, ...] = Field(
+        (), description="the start of each trial or job under way, with its last figures"
+    )
     best: Best | None = None
     default: Best | None = Field(None, description="best of the rule book's defaults")
     jobs: int = 0

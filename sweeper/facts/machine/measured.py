@@ -10,15 +10,17 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from pydantic import ValidationError
 
 from sweeper.cache import home
 from sweeper.facts.machine.calibration import versions
-from sweeper.facts.record import HardwareFacts, Measured, ModelFacts
+from sweeper.facts.record import HardwareFacts, Measured, ModelFacts, TrainingSetup
 
 # Bytes that are read from the end of a file: about a thousand trainings.
 _TAIL_BYTES = 512 * 1024
@@ -43,6 +45,12 @@ def shape_of(model: ModelFacts) -> str:
     """A digest of the model's architecture."""
     text = "|".join(str(getattr(model, name)) for name in _SHAPE_FIELDS)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def measured_now(setup: TrainingSetup, model: ModelFacts, **fields: Any) -> Measured:
+    """A measurement of a set-up of a model, made today with the installed versions."""
+    origin = {"shape": shape_of(model), "versions": versions()}
+    return Measured.taken_from(setup, when=datetime.now(UTC).date().isoformat(), **origin, **fields)
 
 
 def path_of(device: str, cores: int) -> Path:

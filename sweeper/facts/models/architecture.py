@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import ConfigDict
-
 from sweeper.errors import ModelError
 from sweeper.facts.models.families import HYBRIDS, WITHOUT_ATTENTION, Family, Flag, Kind, families
 from sweeper.facts.record import LatentAttention, MixtureOfExperts, ModelShape
@@ -29,9 +27,6 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 _UNKNOWN = Family()
 """The assumed family of an unknown model type: a modern decoder, gated, RMSNorm, no biases."""
 
-_UNUSUAL = ("qk_layernorm", "use_qk_norm", "add_cross_attention")
-"""Options that add parameters that are not counted, so that the count is inexact."""
-
 _ATTENTION_LAYERS = {"attention", "full_attention", "sliding_attention"}
 
 
@@ -40,7 +35,6 @@ class Settings:
 
     def __init__(self, config: Config, where: str = "") -> None:
         inner = config.get("text_config")
-        self.is_part = isinstance(inner, Mapping)
         self.config: Config = {**config, **inner} if isinstance(inner, Mapping) else config
         self.where = where
         model_type = self.config.get("model_type") or "unknown"
@@ -92,21 +86,7 @@ class Settings:
         return bool(self.get(flag)) if isinstance(flag, str) else flag
 
 
-class Architecture(ModelShape):
-    """The shape of a model, with the configuration that it was read from.
-
-    Args:
-        settings: The configuration, with its family.
-        countable: Whether parameters can be counted exactly: the family is known.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    settings: Settings
-    countable: bool
-
-
-def architecture(config: Config, where: str = "") -> Architecture:
+def architecture(config: Config, where: str = "") -> ModelShape:
     """The shape that a configuration describes.
 
     Raises:
@@ -129,8 +109,7 @@ def architecture(config: Config, where: str = "") -> Architecture:
     attention_only = settings.model_type not in HYBRIDS or (
         isinstance(kinds, list) and bool(kinds) and {*map(str, kinds)} <= _ATTENTION_LAYERS
     )
-    return Architecture(
-        settings=settings,
+    return ModelShape(
         model_type=settings.model_type,
         kind=_kind(settings),
         layers=layers,
@@ -148,11 +127,6 @@ def architecture(config: Config, where: str = "") -> Architecture:
         moe=_experts(settings, layers, intermediate),
         mla=_latent_attention(settings),
         dtype=str(settings.get("dtype") or "float32").removeprefix("torch."),
-        countable=settings.known
-        and attention_only
-        and family.exact
-        and not settings.is_part
-        and not any(settings.get(option) for option in _UNUSUAL if option not in family.defaults),
         attention_only=attention_only,
     )
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from sweeper.artifact import Record
 from sweeper.errors import ModelError
 from sweeper.facts.models.architecture import architecture
-from sweeper.facts.models.parameter_counts import count_parameters
+from sweeper.facts.models.linear_layers import embedding_parameters, parameters_of
 from sweeper.resources import part_of_table, table
 
 Pooling = Literal["mean", "cls", "last"]
@@ -30,8 +30,7 @@ class Entry(Record):
 
     config: dict[str, object]
     source: str | None = None
-    parameters: int | None = None
-    stated: str | None = None
+    parameters: int
     also: tuple[str, ...] = ()
     license: str | None = None
     chat_template: bool = False
@@ -104,11 +103,9 @@ def typical(parameters: int) -> tuple[str, dict[str, object]]:
     nearest_id = min(sizes, key=lambda model_id: abs(math.log(sizes[model_id] / parameters)))
     config = dict(_typical_models()[nearest_id].config)
     shape = architecture(config)
-    actual = count_parameters(shape)
+    actual = parameters_of(shape)
     if abs(actual / parameters - 1) > 0.1:
-        embedding_parameters = (
-            shape.vocabulary_size * shape.hidden_size * (1 if shape.tied_embeddings else 2)
-        )
-        growth = (parameters - embedding_parameters) / (actual - embedding_parameters)
+        embeddings = embedding_parameters(shape)
+        growth = (parameters - embeddings) / (actual - embeddings)
         config["num_hidden_layers"] = max(1, round(shape.layers * growth))
     return nearest_id, config

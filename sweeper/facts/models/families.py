@@ -26,26 +26,12 @@ class Family:
 
     kind: Kind = "decoder"
     gated: bool = True
-    norm: int = 1
     norms: int = 2
-    final_norm: bool = True
-    qkv_bias: Flag = False
-    out_bias: Flag = False
-    mlp_bias: Flag = False
-    head_bias: Flag = False
-    qk_norm: Literal["head", "full"] | None = None
-    positions: int | None = None
+    qk_norm: bool = False
     reserved_positions: int = 0
-    embedding_norm: bool = False
-    pooler: bool = False
     parallel: Flag = False
-    exact: bool = True
     names: Names = field(default_factory=dict)
     defaults: Mapping[str, object] = field(default_factory=dict)
-
-
-_ATTENTION_BIASES = ("qkv_bias", "out_bias")
-_SHORTHANDS = {"attention_biases": _ATTENTION_BIASES, "biases": (*_ATTENTION_BIASES, "mlp_bias")}
 
 
 @cache
@@ -68,9 +54,6 @@ def _family(base: Family, fields: dict[str, Any], names: Mapping[str, Names]) ->
         defaults["tie_word_embeddings"] = fields.pop("tied")
     if "names" in fields:
         fields["names"] = names[fields["names"]]
-    for shorthand, fields_ in _SHORTHANDS.items():
-        if shorthand in fields:
-            fields |= dict.fromkeys(fields_, fields.pop(shorthand))
     return replace(base, **fields, defaults=defaults)
 
 

@@ -16,6 +16,7 @@ from sweeper.errors import ModelError, Problem
 from sweeper.facts.models import catalogue, names
 from sweeper.facts.models.architecture import Config, architecture
 from sweeper.facts.models.catalogue import Entry
+from sweeper.facts.models.linear_layers import parameters_of
 from sweeper.facts.models.model_folder import (
     damage,
     has_chat_template,
@@ -32,8 +33,7 @@ from sweeper.facts.models.packaged import (
     packaged,
     ready_folder,
 )
-from sweeper.facts.models.parameter_counts import count_parameters
-from sweeper.facts.record import Missing, ModelFacts, ModelShape
+from sweeper.facts.record import Missing, ModelFacts
 from sweeper.spec import ModelSpec
 
 Source = Literal["local", "hub", "packaged", "catalogue", "size"]
@@ -201,7 +201,7 @@ def _size_facts(spec: ModelSpec, size: int) -> ModelFacts:
     typical_id, config = catalogue.typical(size)
     facts = _facts(spec, "size", config)
     note = f"Planned with the shape of {typical_id}, a typical model of this size."
-    return facts.model_copy(update={"parameters_exact": False, "weights_note": note})
+    return facts.model_copy(update={"weights_note": note})
 
 
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
@@ -299,15 +299,15 @@ def _facts(
         revision=spec.revision,
         source=source,
         folder=str(folder) if folder else None,
-        parameters=count_parameters(shape),
-        parameters_exact=shape.countable,
+        parameters=entry.parameters if entry else parameters_of(shape),
+        parameters_exact=entry is not None,
         chat_template=bool(entry and entry.chat_template),
         pooling=entry.pooling if entry else None,
         pretraining_peak_learning_rate=entry.peak_learning_rate if entry else None,
         trust_remote_code=spec.trust_remote_code,
         license=entry.license if entry else None,
         weights_note=_note(config, entry, shape.attention_only),
-        **{name: getattr(shape, name) for name in ModelShape.model_fields},
+        **dict(shape),
     )
 
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.child_process import child_command, request_line, thread_settings
+from sweeper.child_process import child_command, request_bytes, thread_settings
 from sweeper.errors import ModelError, Problem, UsageError
 from sweeper.extras import install_command, needed_for
 from sweeper.features.augmentation._methods import ModelRequest, NoReply
@@ -198,5 +198,5 @@ class LocalModel:
             env={**os.environ, **thread_settings(None)},
         )
         assert process.stdin is not None
-        process.stdin.write(request_line(ModelSpec(id=self._model)))
+        process.stdin.write(request_bytes(ModelSpec(id=self._model)))
         return process

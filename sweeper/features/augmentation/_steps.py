@@ -18,25 +18,18 @@ from sweeper.data.examples import Dataset
 from sweeper.data.load import dataset_of_rows
 from sweeper.data.similar import reason_not_available
 from sweeper.data.write_rows import changes_path, writable_suffix, write_rows
-from sweeper.errors import DataError, NotInstalled, UsageError, near_match
+from sweeper.errors import DataError, NotInstalled, UsageError
 from sweeper.extras import TRAINING, require
 from sweeper.facts.dataset.lengths import BYTES_PER_TOKEN
 from sweeper.features.augmentation._augment import Augmented, ModelClient, requests
 from sweeper.features.augmentation._clients import Endpoint, LocalModel
-from sweeper.features.augmentation._methods import METHODS, Method, RowRequest
+from sweeper.features.augmentation._methods import Method, RowRequest
 from sweeper.features.augmentation._replies import Replies
 from sweeper.spec import DataSpec
 from sweeper.views.console import say
 
 Prices = tuple[float, float] | None
 """Prices of a million prompt tokens, and of a million reply tokens; None if unknown."""
-
-
-def checked_method(name: str) -> str:
-    """The name, after a check that it is a method."""
-    if name not in METHODS:
-        raise UsageError(f"{name!r} is not a method", fix=near_match(name, METHODS))
-    return name
 
 
 def prices(text: str) -> Prices:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,7 +20,8 @@ def augment(
         Path, typer.Option("--output", "-o", help="New file with only the new rows.")
     ],
     method: Annotated[
-        str, typer.Option("--method", help="paraphrase, back-translation or synthetic.")
+        Literal["paraphrase", "back-translation", "synthetic"],
+        typer.Option("--method", help="paraphrase, back-translation or synthetic."),
     ],
     model: Annotated[
         str,
@@ -77,11 +78,11 @@ def augment(
     from sweeper.features.augmentation._replies import Replies
     from sweeper.views.work_progress import work_progress
 
-    method_name, token_prices = steps.checked_method(method), steps.prices(price)
+    token_prices = steps.prices(price)
     dataset = steps.read_dataset(path, task, data_format, columns, output)
     client = steps.model_client(endpoint, model, concurrency, per_minute, timeout)
     train = dataset.splits["train"]
-    augmentation_method = METHODS[method_name]
+    augmentation_method = METHODS[method]
     row_requests = augmentation_method.row_requests(train, rows or len(train), per_row)
     progress, replies = work_progress(), Replies(steps.replies_path(output), model)
     try:

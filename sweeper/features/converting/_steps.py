@@ -14,8 +14,8 @@ from sweeper.data.problems import WRITABLE_SUFFIXES, listing
 from sweeper.data.rows import DataRows
 from sweeper.data.splits import requested_fractions
 from sweeper.data.write_rows import name_in_folder, writable_suffix, write_rows
-from sweeper.errors import DataError, UsageError, near_match
-from sweeper.features.converting._formats import TARGETS, conversion
+from sweeper.errors import DataError, UsageError
+from sweeper.features.converting._formats import conversion
 from sweeper.spec import DataSpec, SplitBy
 from sweeper.units import plural
 from sweeper.views.console import show_line
@@ -143,17 +143,6 @@ class ConvertedFiles(Record):
     rows: int
     left_out: dict[str, tuple[int, ...]]
     left_columns: tuple[str, ...]
-
-
-def target_format(to: str | None) -> str | None:
-    """The format that ``--to`` names, after a check.
-
-    Raises:
-        UsageError: There is no such format.
-    """
-    if to is not None and to not in TARGETS:
-        raise UsageError(f"{to!r} is not a format", fix=near_match(to, TARGETS), where="--to")
-    return to
 
 
 def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -73,7 +73,7 @@ def convert(
         Path, typer.Option("--output", "-o", help="New file, or folder where there are splits.")
     ],
     to: Annotated[
-        str | None,
+        Literal["messages", "prompt-completion", "alpaca", "sharegpt", "text-label", "text"] | None,
         typer.Option(
             "--to", help="messages, prompt-completion, alpaca, sharegpt, text-label or text."
         ),
@@ -92,9 +92,8 @@ def convert(
     from sweeper.cli.data_options import rows_of
     from sweeper.features.converting import _steps as steps
 
-    target = steps.target_format(to)
     rows = rows_of(path, task, data_format, columns, name)
-    converted = steps.write_converted(rows, target, output)
+    converted = steps.write_converted(rows, to, output)
     if as_json:
         typer.echo(converted.model_dump_json(indent=2))
     else:

@@ -36,6 +36,7 @@ from sweeper.execution.pools.placement import mismatch
 from sweeper.facts.machine.detect_hardware import detected_gpus
 from sweeper.facts.machine.hardware import hardware_facts
 from sweeper.facts.models.model import model_facts
+from sweeper.facts.record import TrainingSetup
 from sweeper.features.doctor._results import BEGUN, CheckAnswer, CheckRequest, Result
 from sweeper.memory.estimate import estimate, trial_gib
 from sweeper.memory.setup import Setup
@@ -51,7 +52,7 @@ from sweeper.tasks.sequences.answer_logits import answer_losses
 from sweeper.tasks.sequences.joined import BY_TEXT, INPUTS, pack_texts
 from sweeper.training.base_model.fused_kernels import fuse
 from sweeper.training.base_model.lent_base import load_base
-from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
+from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.probes.device import training_device
 from sweeper.training.probes.training_step import optimizer_of, probe, stay_within_memory
 from sweeper.trials import TrialResult
@@ -422,16 +423,14 @@ def out_of_memory(bench: Bench) -> Figures:
     too_many_bytes = 2 * int(training_device().total_gib * GIB)
     micro_batches: list[int] = []
 
-    def attempt(batching: Batching) -> float:
-        micro_batches.append(batching.micro_batch)
-        if batching.micro_batch > 1:
-            torch.empty(
-                batching.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device
-            )
+    def attempt(setup: TrainingSetup) -> float:
+        micro_batches.append(setup.micro_batch)
+        if setup.micro_batch > 1:
+            torch.empty(setup.micro_batch * too_many_bytes, dtype=torch.uint8, device=bench.device)
         kind = half_precision(bench.device)
         return loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows(1)), kind)[0]
 
-    loss = in_batches_that_fit(Batching(4, 1, 1), attempt, lambda: False)
+    loss = in_batches_that_fit(TrainingSetup(micro_batch=4), attempt, lambda: False)
     if micro_batches != [4, 2, 1]:
         raise Failed(f"micro-batches of {micro_batches} were tried")
     return {"attempts": len(micro_batches), "loss": loss}
@@ -543,30 +542,25 @@ _OPTIMIZERS = (
     "adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "adamw_torch_8bit", "adamw_torch_4bit",
     "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd", "lion_32bit", "lion_8bit",
 )  # fmt: skip
-# Checks at the first use of a device, which decide how trials train.
-QUICK: dict[str, Check] = {
+_PRECISIONS: tuple[Precision, ...] = ("bf16-mixed", "fp16-mixed", "bf16-pure")
+CHECKS: dict[str, Check] = {
     "device": device,
-    **{name: partial(precision, name=name) for name in ("bf16-mixed", "fp16-mixed")},
+    **{name: partial(precision, name=name) for name in _PRECISIONS},
     "joined rows": partial(packed_rows, attention=BY_TEXT),
     **{
         name: partial(packed_rows, attention=name)
         for name in ("flash_attention_2", "flash_attention_3")
     },
     "4-bit": four_bits,
-    "fused kernels": fused_kernels,
-}
-CHECKS: dict[str, Check] = {
-    **QUICK,
-    "bf16-pure": partial(precision, name="bf16-pure"),
     "merge and reload": merging,
     **{f"optimizer {name}": partial(optimizer, name=name) for name in _OPTIMIZERS},
     **{f"step {name}": partial(training_step, strategy=name) for name in ("lora", "qlora", "full")},
     "out of memory": out_of_memory,
     "two ranks": ranks,
     "killed worker": sweep,
+    # Last, since it changes rotary positions for all later checks of its process.
+    "fused kernels": fused_kernels,
 }
-# Last, since it changes rotary positions for all later checks of its process.
-CHECKS["fused kernels"] = CHECKS.pop("fused kernels")
 
 
 def result(name: str, bench: Bench) -> Result:
@@ -590,9 +584,8 @@ def answer(request: CheckRequest) -> CheckAnswer:
     """Run the checks without a result. A failed one may break a GPU, so it ends the process."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
-    names = [name for name in (QUICK if request.quick else CHECKS) if name not in request.done]
-    for name in names:
-        if request.only and name not in request.only:
+    for name in CHECKS:
+        if name in request.done or (request.only and name not in request.only):
             continue
         tell_event(**{BEGUN: name})
         checked = result(name, bench)

@@ -22,6 +22,11 @@ FUNCTION = "sweeper.features.doctor._checks:answer"
 BEGUN = "begun"
 # A process that takes longer than this hangs.
 MAX_SECONDS = 1800.0
+# Checks at the first use of a device, which decide how trials train.
+QUICK = (
+    "device", "bf16-mixed", "fp16-mixed", "joined rows", "flash_attention_2", "flash_attention_3",
+    "4-bit", "fused kernels",
+)  # fmt: skip
 # All processes of the quick checks together.
 QUICK_SECONDS = 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -34,13 +39,11 @@ class CheckRequest(Record):
 
     Args:
         folder: Folder for their files.
-        quick: Whether to run only the checks that decide how trials train.
         done: Names of checks that have a result.
         only: Names of the checks to run; all of them if empty.
     """
 
     folder: str
-    quick: bool = False
     done: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
 
@@ -65,6 +68,14 @@ class Result(Record):
     figures: dict[str, float | int | str] = Field(default_factory=dict)
     seconds: float = 0.0
 
+    def text(self) -> str:
+        """The detail and the figures."""
+        figures = (
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.figures.items()
+        )
+        return "; ".join(filter(None, (self.detail, ", ".join(figures))))
+
 
 class Results(Artifact):
     """All results of one device, without host names and paths.
@@ -88,12 +99,17 @@ class Results(Artifact):
 
 
 def results(
-    *,
-    quick: bool = False,
     only: tuple[str, ...] = (),
+    total_seconds: float | None = None,
+    *,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
-    """Run the checks. If a process breaks, its check failed; if it times out, it was not run."""
+    """Run the checks. If a process breaks, its check failed; if it times out, it was not run.
+
+    Args:
+        only: Names of the checks; all of them if empty.
+        total_seconds: Limit of all processes together; ``MAX_SECONDS`` for each if None.
+    """
     finished: list[Result] = []
     began, begun, timed_out = monotonic(), "", False
 
@@ -108,8 +124,8 @@ def results(
         complete = False
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
-            request = CheckRequest(folder=folder, quick=quick, only=only, done=done)
-            seconds = QUICK_SECONDS - (monotonic() - began) if quick else MAX_SECONDS
+            request = CheckRequest(folder=folder, only=only, done=done)
+            seconds = total_seconds - (monotonic() - began) if total_seconds else MAX_SECONDS
             if seconds <= 0:
                 timed_out = True
                 break
@@ -156,11 +172,6 @@ def markdown(checked: Results) -> str:
         lines += ["torch sees no GPU: the checks ran on the CPU.", ""]
     lines += ["| check | state | figures |", "|---|---|---|"]
     for result in checked.results:
-        figures = ", ".join(f"{name} {_shown(value)}" for name, value in result.figures.items())
-        text = "; ".join(filter(None, (result.detail, figures))).replace("|", "\\|")
+        text = result.text().replace("|", "\\|")
         lines.append(f"| {result.name} | {result.state} | {text} |")
     return "\n".join(lines)
-
-
-def _shown(value: float | int | str) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,4 @@
-"""``sweeper doctor``: what works on this machine, and how to fix what does not.
-
-The training libraries are checked in a process of their own
-(``sweeper.features.doctor._libraries``), since loading them takes seconds and may crash.
-"""
+"""``sweeper doctor``: what works on this machine, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -19,24 +15,34 @@ from typing import Annotated
 import typer
 
 from sweeper import cache
-from sweeper.artifact import Record
-from sweeper.child_process import in_child
-from sweeper.errors import ChildFailed, UsageError
-from sweeper.extras import RUNS, TRAINING, MachineCheck, missing, require
+from sweeper.errors import UsageError
+from sweeper.extras import RUNS, TRAINING, MachineCheck, install_command, missing, require
 from sweeper.facts.machine.detect_hardware import processor
 from sweeper.features import parts
-from sweeper.features.doctor._results import markdown, results
+from sweeper.features.doctor._results import (
+    QUICK,
+    QUICK_SECONDS,
+    markdown,
+    results,
+    versions,
+)
 from sweeper.views.console import say, show_line
 
 ORDER = 110
 commands = typer.Typer()
 
-# Loading torch, transformers, peft and bitsandbytes takes seconds; from a cold disk, a minute.
-TRAINING_SECONDS = 180.0
 HUB_SECONDS = 3.0
-_REINSTALL = (
-    "Install them again: pip install --force-reinstall torch transformers peft bitsandbytes"
-)
+# Libraries of the checks, and whether nothing can be trained without them.
+_LIBRARIES = {"torch": True, "transformers": True, "peft": True, "bitsandbytes": False}
+# Checks of the device, and what to do where they fail.
+_FIXES = {
+    "process": f"Install again: pip install --force-reinstall {' '.join(_LIBRARIES)}",
+    "device": "Install the GPU's driver and a torch build for it.",
+    "bf16-mixed": "Train with --precision fp16-mixed or fp32 here.",
+    "4-bit": "pip install bitsandbytes; without it QLoRA cannot train.",
+    "optimizer adamw_bnb_8bit": "Leave out full where its plan says adamw_bnb_8bit.",
+    "optimizer paged_adamw_8bit": "It needs an NVIDIA GPU; elsewhere states stay in memory.",
+}
 # Holds the smallest base model, MiniLM with 22.7 million weights of four bytes, and an adapter.
 _MIN_DISK_GIB = 0.5
 # A worker that trained held 0.94 to 1.16 GiB (measured, resident).
@@ -60,28 +66,25 @@ def can_train(checks: list[MachineCheck]) -> bool:
     return all(check.state == "works" for check in checks if check.needed)
 
 
-def training() -> list[MachineCheck]:
-    """The results of the training libraries, including those before a crash."""
-    checks: list[MachineCheck] = []
-    try:
-        in_child(
-            "sweeper.features.doctor._libraries:answer",
-            Record(),
-            Record,
-            what="the process",
-            seconds=TRAINING_SECONDS,
-            hear=lambda check: checks.append(MachineCheck(**check)),
-        )
-    except ChildFailed as error:
-        failed = MachineCheck(
-            "training libraries",
-            "does not work",
-            error.problems[0].what,
-            _REINSTALL,
-            needed=True,
-        )
-        checks.append(failed)
-    return checks
+def training() -> Iterator[MachineCheck]:
+    """The training libraries, and what works with them on this device."""
+    installed = versions()
+    for name, needed in _LIBRARIES.items():
+        if name in installed:
+            yield MachineCheck(name, "works", installed[name], needed=needed)
+        else:
+            fix = install_command("train")
+            yield MachineCheck(name, "not installed", fix=fix, needed=needed)
+    if not _LIBRARIES.keys() <= installed.keys():
+        return
+    for result in results(tuple(_FIXES), QUICK_SECONDS).results:
+        needed = result.name in ("process", "device")
+        if result.state == "ok":
+            detail = result.text() if needed else ""
+            yield MachineCheck(result.name, "works", detail, needed=needed)
+        else:
+            fix = _FIXES[result.name]
+            yield MachineCheck(result.name, "does not work", result.detail, fix, needed)
 
 
 def search_and_reports() -> MachineCheck:
@@ -167,17 +170,20 @@ def doctor(
         raise UsageError("--quick is for --gpu", fix="Use sweeper doctor --gpu --quick.")
     if gpu:
         require("sweeper doctor --gpu", RUNS)
-        checked = results(quick=quick, tell=lambda result: say(f"{result.name}: {result.state}"))
+        checked = results(
+            *((QUICK, QUICK_SECONDS) if quick else ()),
+            tell=lambda result: say(f"{result.name}: {result.state}"),
+        )
         typer.echo(checked.to_json() if as_json else markdown(checked))
         raise typer.Exit(1 if checked.check_names("failed") or checked.timed_out else 0)
     checks = []
     for check in examine():
         checks.append(check)
         if not as_json:
-            line = f"{check.name:18} {check.state:14} {check.detail}".rstrip()
+            line = f"{check.name:26} {check.state:14} {check.detail}".rstrip()
             show_line(line)
             if check.fix:
-                show_line(f"{'':18} {check.fix}")
+                show_line(f"{'':26} {check.fix}")
     trains = can_train(checks)
     if as_json:
         answer = {"can_train": trains, "checks": [asdict(check) for check in checks]}

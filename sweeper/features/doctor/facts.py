@@ -10,7 +10,13 @@ from sweeper.artifact import Record
 from sweeper.data.examples import Dataset
 from sweeper.facts.machine.measured import SPEED_OF
 from sweeper.facts.record import Facts, HardwareFacts
-from sweeper.features.doctor._results import QUICK_SECONDS, Results, quick_results_file, results
+from sweeper.features.doctor._results import (
+    QUICK,
+    QUICK_SECONDS,
+    Results,
+    quick_results_file,
+    results,
+)
 from sweeper.features.parts import record_of
 from sweeper.planning.rulebook.fact import FactInput, Value, flag
 from sweeper.spec import Spec
@@ -76,7 +82,7 @@ def _errors_of_failed_checks(hardware: HardwareFacts, for_run: bool) -> dict[str
     checked = Results.read_or_none(quick_results_file(name))
     if for_run and (checked is None or checked.timed_out):
         say(f"Trying what works on {name}, once: at most {QUICK_SECONDS:g} s.")
-        checked = results(quick=True)
+        checked = results(QUICK, QUICK_SECONDS)
         if "capability" not in checked.device:  # torch sees no GPU, which the run reports
             return {}
         with suppress(OSError):  # the next run checks again

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta
+from jinja2 import meta
 from pydantic import Field, TypeAdapter
 
 from sweeper import __version__, units, yamlfile
@@ -33,8 +33,10 @@ from sweeper.execution.interruption import leaving_on_signals
 from sweeper.extras import RUNS, require
 from sweeper.facts.record import DataChange, ModelFacts
 from sweeper.features.exporting._weights import (
+    CARD,
     RECORD,
     MergeRequest,
+    card,
     copy_adapter,
     copy_model,
     facts_of,
@@ -42,6 +44,7 @@ from sweeper.features.exporting._weights import (
     must_be_new,
     nearest,
     public_name,
+    templates,
 )
 from sweeper.findings.compute import compute
 from sweeper.findings.findings import Findings
@@ -49,7 +52,6 @@ from sweeper.findings.verdict.headline import figure_lines
 from sweeper.hyperparameters import ATTENTION, PADDING_FREE, TARGET_MODULES, modules_of
 from sweeper.jsontext import object_of
 from sweeper.plans import Plan, autocast_dtype, frozen_dtype
-from sweeper.redaction import clean
 from sweeper.runfolder import RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
@@ -227,9 +229,18 @@ def export_configuration(
             write_text(part / name, text)
         if settings["chat_template"] and "chat_template" not in {entry.setting for entry in lost}:
             shutil.copyfile(template, part / _CHAT_TEMPLATE)
-        about_rows = _about_rows(plan.facts.data.changes, further_rows)
-        card = _card(target, findings, config, facts, command, lost, about_rows)
-        write_text(part / "README.md", card)
+        text = card(
+            "configuration",
+            trial=config.number,
+            run=findings.run.name,
+            target=target,
+            command=command,
+            figures=figure_lines(findings, config.number),
+            lost=lost,
+            facts=facts,
+            about_rows=_about_rows(plan.facts.data.changes, further_rows),
+        )
+        write_text(part / CARD, text)
     return ExportedConfiguration(folder, command, lost)
 
 
@@ -325,7 +336,7 @@ def _check(target: Target, to: str, findings: Findings, config: TrialConfig, spe
             fix=nearest(findings, target.strategies),
             where=f"--to {to}",
         )
-    base = next(trial.base for trial in findings.trials if trial.number == config.number)
+    base = next(trial.result.base for trial in findings.trials if trial.number == config.number)
     if base is not None:
         raise UsageError(
             f"trial {config.number} was trained on a base that was made before it, {base.folder}",
@@ -391,47 +402,6 @@ def _about_rows(changes: Sequence[DataChange], further_rows: Sequence[Example]) 
     return " ".join(sentences)
 
 
-def _card(
-    target: Target,
-    findings: Findings,
-    config: TrialConfig,
-    facts: ModelFacts,
-    command: str,
-    lost: Sequence[LostSetting],
-    about_rows: str,
-) -> str:
-    figures = figure_lines(findings, config.number)
-    notes = [f"- {facts.weights_note}"] if facts.weights_note else []
-    if facts.source == "local":
-        notes.append("- The sweep used a local folder. Give its path as the model.")
-    return clean(
-        "\n".join(
-            [
-                f"# Trial {config.number} of {findings.run.name} for {target.title}",
-                "",
-                "Written by sweeper. Train with",
-                "",
-                f"    {command}",
-                "",
-                f"in this folder. The keys were checked against {target.checked_with}.",
-                "",
-                "The sweep measured on this trial:",
-                "",
-                *figures,
-                "",
-                "## What is not supported",
-                "",
-                *(f"- `{e.setting}` = `{json.dumps(e.value)}`: {e.why}" for e in lost),
-                *notes,
-                *([] if lost or notes else ["Nothing: every setting of the trial is supported."]),
-                "",
-                about_rows,
-                "",
-            ]
-        )
-    )
-
-
 class Target(FileModel):
     """The description of a trainer: ``_targets/<name>/target.yaml``."""
 
@@ -478,19 +448,12 @@ def _render(
     name: str, target: Target, settings: Settings, form: RowForm
 ) -> tuple[dict[str, str], str, tuple[LostSetting, ...]]:
     """The texts of a trainer's files by name, its command, and the lost settings."""
-    templates = _TARGETS / name
-    environment = Environment(
-        loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"yaml": yaml_value, "py": repr}
+    folder = _TARGETS / name
+    environment = templates(folder)
+    environment.filters["yaml"] = yaml_value
     values = {"sweeper_version": __version__, "form": form, **settings}
     template_settings, files = set[str](), {}
-    for template in sorted(templates.glob(f"*{_TEMPLATE}")):
+    for template in sorted(folder.glob(f"*{_TEMPLATE}")):
         template_settings |= meta.find_undeclared_variables(
             environment.parse(template.read_text(encoding="utf-8"))
         )

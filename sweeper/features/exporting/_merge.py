@@ -14,11 +14,11 @@ from sweeper.artifact import replacing, write_text
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import autocast
 from sweeper.facts.dataset.domain_distance import general_text
-from sweeper.features.exporting._weights import MERGE_RECORD, MergeRequest
+from sweeper.features.exporting._weights import MERGE_RECORD, MergeRequest, card
 from sweeper.plans import autocast_dtype
 from sweeper.strategies.strategy import strategy as strategy_named
 from sweeper.tasks.classification import Classifier
-from sweeper.training.trial.artifacts import CARD, TrainedRecord, save_trained
+from sweeper.training.trial.artifacts import CARD, save_trained
 from sweeper.training.trial.reload import reload
 from sweeper.use.trained_model import Model, load
 
@@ -60,14 +60,18 @@ def merge(request: MergeRequest) -> MergeRequest:
         agreement = _agreement(torch.cat(before), torch.cat(after))
         chosen = "class" if record.labels else "token"
         compared = request.model_copy(update={"chosen": chosen, **agreement})
-        card = (
-            (part / CARD)
-            .read_text(encoding="utf-8")
-            .replace(
-                f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"
-            )
+        readme = (part / CARD).read_text(encoding="utf-8")
+        readme = readme.replace(
+            f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"
         )
-        write_text(part / CARD, card + _card(record, compared, len(before)))
+        merged = card(
+            "merged",
+            record=record,
+            agreement=compared.agreement_text,
+            passages=len(before),
+            quantised=strategy.quantization_config(record.parameters) is not None,
+        )
+        write_text(part / CARD, readme + merged)
         compared.write(part / MERGE_RECORD)
     return compared
 
@@ -97,28 +101,3 @@ def _logits(model: Model) -> list[Tensor]:
         with torch.inference_mode(), autocast(device, autocast_dtype(model.record.precision)):
             logits.append(model.model(input_ids=batch).logits[0].float().cpu())
     return logits
-
-
-def _card(record: TrainedRecord, merged: MergeRequest, passages: int) -> str:
-    lines = [
-        "",
-        "## Merged",
-        "",
-        f"The weights that {record.strategy} trained were added to those of the base, in float32,",
-        f"and stored in {record.base_dtype}. On {passages} passages of general text,",
-        f"{merged.agreement_text}.",
-        "",
-    ]
-    if not record.labels:
-        lines += [
-            'Plain transformers loads it, too: `AutoModelForCausalLM.from_pretrained("FOLDER")`.',
-            "Give it texts in the form of the tokenizer's chat template.",
-            "",
-        ]
-    if strategy_named(record.strategy).quantization_config(record.parameters) is not None:
-        lines += [
-            "The base of the trial had four bits. This base is not quantised, which causes most of",
-            "the difference. Measure the model again before you rely on the sweep's figures.",
-            "",
-        ]
-    return "\n".join(lines)

@@ -15,6 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from sweeper.artifact import Artifact, replacing, write_text
 from sweeper.data.private import PERSONAL, private_in
 from sweeper.errors import UsageError
@@ -105,6 +107,26 @@ def kept_files(weights: Path) -> KeptFiles:
                 where=str(weights / name),
             )
     return KeptFiles(record, tuple(sorted(names)), tuple(sorted(files - names)))
+
+
+def templates(folder: Path) -> Environment:
+    """The Jinja templates of a folder; their values are not escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"json": json.dumps, "py": repr}
+    return environment
+
+
+def card(template: str, **values: object) -> str:
+    """A card from ``_cards/``, without secrets and host names."""
+    folder = templates(Path(__file__).parent / "_cards")
+    return clean(folder.get_template(f"{template}.md.jinja").render(values))
 
 
 def _damaged(weights: Path, why: str) -> UsageError:
@@ -224,8 +246,10 @@ def copy_adapter(weights: Path, folder: Path, findings: Findings, facts: ModelFa
         config = object_of(read_text(adapter / _ADAPTER))
         config |= {"base_model_name_or_path": base, "revision": facts.revision}
         write_text(part / _ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
-        card = _card(strategy, base, str(record["base_dtype"]), facts)
-        write_text(part / "README.md", clean(card))
+        write_text(
+            part / CARD,
+            card("adapter", strategy=strategy, base=base, dtype=record["base_dtype"], facts=facts),
+        )
 
 
 def _copy(source: Path, names: Iterable[str], to: Path) -> None:
@@ -242,40 +266,6 @@ def _must_have_a_published_base(weights: Path, record: Mapping[str, Any]) -> Non
             where=str(weights),
             code="base-in-run",
         )
-
-
-def _card(strategy: str, base: str, dtype: str, facts: ModelFacts) -> str:
-    quantised = [
-        "from transformers import BitsAndBytesConfig",
-        "",
-        "four_bits = BitsAndBytesConfig(",
-        '    load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,',
-        "    bnb_4bit_compute_dtype=torch.bfloat16,",
-        ")",
-    ]
-    option = ", quantization_config=four_bits" if strategy == "qlora" else ""
-    lines = [
-        "---",
-        *([f"license: {facts.license}"] if facts.license else []),
-        "library_name: peft",
-        f"base_model: {base}",
-        "---",
-        "",
-        f"# An adapter for {base}, trained by sweeper",
-        "",
-        "```python",
-        "import torch",
-        "from peft import AutoPeftModelForCausalLM",
-        *(quantised if strategy == "qlora" else []),
-        "",
-        "model = AutoPeftModelForCausalLM.from_pretrained(",
-        f'    "PATH/TO/THIS/FOLDER", dtype=torch.{dtype}{option}',
-        ")",
-        "```",
-        *(["", facts.weights_note] if facts.weights_note else []),
-        "",
-    ]
-    return "\n".join(lines)
 
 
 # The name of a repository on the hub: OWNER/NAME.
@@ -349,33 +339,18 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
         UsageError: The hub refuses, or cannot be reached.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi()
     try:
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Model from a sweep")
-    except HfHubHTTPError as error:
-        raise _refusal(error.response.status_code, repo, str(error)) from error
-    except Exception as error:  # including those of the client's network library
+    except Exception as error:  # also those of the client's network library
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UsageError(
             f"the upload failed: {reason[0]}",
-            fix="Check the network and HF_ENDPOINT, and try again: uploaded files are kept.",
-            where=constants.ENDPOINT,
+            why="It needs the network, and a token that may write to this repository.",
+            fix="Check HF_ENDPOINT, set HF_TOKEN or log in with `hf auth login`, and try again: "
+            "uploaded files are kept.",
+            where=f"{constants.ENDPOINT}/{repo}",
         ) from error
     return str(address)
-
-
-def _refusal(status: int, repo: str, text: str) -> UsageError:
-    if status == 401:
-        return UsageError(
-            "the hub does not know who you are",
-            why="Uploading needs a token that may write.",
-            fix="Set HF_TOKEN, or log in with `hf auth login`.",
-        )
-    if status in (403, 404):
-        fix = "Use a token with write access to that owner, or another owner."
-        return UsageError(f"your token may not write to {repo}", fix=fix, where="--repo")
-    why = text.strip().splitlines()[0]
-    return UsageError(f"the hub answered {status}", why=why, fix="Try again.", where=repo)

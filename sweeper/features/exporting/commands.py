@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import typer
 from typing_extensions import TypedDict
@@ -80,7 +80,8 @@ def push(
     run: RunName,
     repo: Annotated[str, typer.Option("--repo", help="The repository.", metavar="OWNER/NAME")],
     form: Annotated[
-        str, typer.Option("--as", help="model, merged or peft; see `sweeper export`.")
+        Literal["model", "merged", "peft"],
+        typer.Option("--as", help="model, merged or peft; see `sweeper export`."),
     ] = "model",
     trial: TrialNumber = None,
     licence: Annotated[
@@ -102,17 +103,14 @@ def push(
     import tempfile
 
     from sweeper import units
-    from sweeper.errors import UsageError, near_match
     from sweeper.features.exporting import _weights as hub
-    from sweeper.features.exporting._configuration import WEIGHTS, export_trial
+    from sweeper.features.exporting._configuration import export_trial
     from sweeper.findings.compute import compute
     from sweeper.runfolder import RunFolder
     from sweeper.steps.winner import best_trial, refit_config
     from sweeper.views.console import show_line
 
     hub.check_repo(repo)
-    if form not in WEIGHTS:
-        raise UsageError(f"--as takes no {form!r}", fix=near_match(form, WEIGHTS), where="--as")
     folder = RunFolder.find(run)
     number = best_trial(compute(folder)) if trial is None else trial
     config = refit_config(folder, number)

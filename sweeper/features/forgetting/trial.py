@@ -55,7 +55,7 @@ class ForgettingExtension(Remedies):
         job = self._job
         job.evaluating = True
         with self._general.writing(job.feature_seconds, NAME):
-            base = self._general.of_base(self._strategy, job.config, job.batching.evaluation_batch)
+            base = self._general.of_base(self._strategy, job.config, job.setup.evaluation_batch)
         job.evaluating = False
         return base
 
@@ -83,7 +83,7 @@ class ForgettingExtension(Remedies):
         if self._base is None or not (at_end or limited):
             return {}
         job, count = self._job, None if at_end else RUNG_TEXTS
-        evaluation = self._general.measure(model, job.batching.evaluation_batch, job.mixed, count)
+        evaluation = self._general.measure(model, job.setup.evaluation_batch, job.mixed, count)
         finite(evaluation.loss, "loss on general text")
         return {
             TEXT: ItemMeasure.against("lost on general text", "nats/token", evaluation, self._base)

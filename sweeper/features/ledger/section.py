@@ -48,21 +48,20 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """How many predictions held, and which did not."""
-    return _sentence(figures.judged) if figures.judged else "No prediction could be judged."
+    """How many predictions held."""
+    return f"{_held(figures.judged)}." if figures.judged else "No prediction could be judged."
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
-    """The sentence of ``finding``; none if no prediction was judged."""
-    if figures.judged:
-        yield _sentence(figures.judged)
+    """How many predictions held, and which did not; nothing if no prediction was judged."""
+    if judged := figures.judged:
+        missed = [_title(scored) for scored in judged if not scored.held]
+        yield f"{_held(judged)}; missed: {units.joined(missed)}." if missed else f"{_held(judged)}."
 
 
-def _sentence(judged: Sequence[Scored]) -> str:
-    missed = [_title(scored) for scored in judged if not scored.held]
-    held = len(judged) - len(missed)
-    text = f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
-    return f"{text}; missed: {units.joined(missed)}." if missed else f"{text}."
+def _held(judged: Sequence[Scored]) -> str:
+    held = sum(bool(scored.held) for scored in judged)
+    return f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
 
 
 def blocks(figures: Figures, report: Report) -> Iterator[Block]:

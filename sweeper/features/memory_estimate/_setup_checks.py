@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.errors import Problem, UsageError, near_match
+from sweeper.facts.models.linear_layers import linears, role_words, targeted
 from sweeper.facts.record import ModelFacts
-from sweeper.memory.linear_layers import linears, role_words, targeted
 from sweeper.memory.setup import OPTIMIZERS, Setup
 from sweeper.traits.traits import known_strategies
 

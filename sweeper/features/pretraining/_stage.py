@@ -20,7 +20,7 @@ from sweeper.cache import home, made_once
 from sweeper.errors import UsageError
 from sweeper.evaluation.evaluator import Evaluator, TokenizedSplit
 from sweeper.facts.models.model_folder import weights_state
-from sweeper.facts.record import USUAL_OPTIMIZER
+from sweeper.facts.record import TrainingSetup
 from sweeper.features.parts import MadeBase
 from sweeper.features.pretraining._corpus import CorpusText, corpus_text
 from sweeper.features.pretraining._facts import (
@@ -219,16 +219,10 @@ def _train(
     set_gradient_checkpointing(base, stage.gradient_checkpointing)
     steps = optimizer_steps(len(blocks), stage.blocks, stage.num_train_epochs)
     progress = TrainingProgress()
-    settings = arguments(
-        folder,
-        steps=steps,
-        micro_batch=stage.micro_batch,
-        accumulation=stage.blocks // stage.micro_batch,
-        parameters=stage.parameters,
-        optimizer=USUAL_OPTIMIZER,
-        seed=_SEED,
-        device=next(base.parameters()).device,
-    )
+    batches = {"gradient_accumulation_steps": stage.blocks // stage.micro_batch}
+    setup = TrainingSetup(micro_batch=stage.micro_batch, **batches)
+    device = next(base.parameters()).device
+    settings = arguments(folder, setup, stage.parameters, steps, _SEED, device)
     TrialTrainer(
         model=adapted,
         task=task,

@@ -33,12 +33,12 @@ def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """Each first stage that trials used; None if there is none."""
     stages: dict[str, FirstStageFigures] = {}
     for row in findings.trials:
-        record = record_of(row.features, NAME, StageRecord)
-        if record is None or row.base is None:
+        record = record_of(row.result.features, NAME, StageRecord)
+        if record is None or row.result.base is None:
             continue
-        trials = stages[row.base.folder].trials if row.base.folder in stages else ()
-        stages[row.base.folder] = FirstStageFigures.taken_from(
-            record, base=row.base.folder, trials=(*trials, row.number)
+        trials = stages[row.result.base.folder].trials if row.result.base.folder in stages else ()
+        stages[row.result.base.folder] = FirstStageFigures.taken_from(
+            record, base=row.result.base.folder, trials=(*trials, row.number)
         )
     return Figures(stages=tuple(stages.values())) if stages else None
 

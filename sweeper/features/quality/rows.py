@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sweeper.artifact import Artifact, Record
 from sweeper.cache import home
-from sweeper.child_process import in_child, request_line
+from sweeper.child_process import in_child, request_bytes
 from sweeper.data.changes import ListedChange
 from sweeper.data.examples import Dataset, Example
 from sweeper.data.faults import DataFault
@@ -124,7 +124,7 @@ def _spread(spec: Spec, train: TrainRows, count: int, where: str) -> set[int]:
     texts = tuple(f"{row.input}\n{row.written}".strip() for _, row, _ in train)
     request = SpreadRequest(folder=str(model.folder), texts=texts, count=count)
     key_prefix = f"{model.id}|{model.revision}|{files}|".encode()
-    key = hashlib.sha256(key_prefix + request_line(request)).hexdigest()
+    key = hashlib.sha256(key_prefix + request_bytes(request)).hexdigest()
     path = home() / "spread-rows" / f"{key[:16]}.json"
     spread = SpreadRows.read_or_none(path)
     if spread is None:

@@ -9,17 +9,19 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """One training of the slowest candidate on all rows, and its score.
+    """One training of the recommended candidate on all rows, and its score.
 
-    None if the search has all rows.
+    The interval includes the slowest candidate. None if the search has all rows.
     """
     workload = study.workload.on_all_rows
     if workload == study.workload:
         return None
-    seconds_by_candidate = [
+    seconds = [
         clock_of_default(cost.candidate, study.facts, workload).full_trial(workload)
         + cost.scoring
         + 2 * BETWEEN_SECONDS
         for cost in study.costs
     ]
-    return PhaseCost(title="winner on all rows", seconds=max(seconds_by_candidate))
+    return PhaseCost(
+        title="winner on all rows", seconds=seconds[0], uncertainty=max(seconds) / seconds[0]
+    )

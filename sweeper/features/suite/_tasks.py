@@ -6,14 +6,13 @@ content, and refuses tasks that would run generated code outside the sandbox.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import json
 import logging
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +59,6 @@ MAX_SECONDS = 60
 filters take 0.1 s for 1,000 outputs (measured)."""
 MAX_LOADING_SECONDS = 600
 """Limit of processor time for loading a task with its data."""
-_MAX_CHARACTERS = 300  # of the patterns in a message
 
 
 @dataclass(frozen=True)
@@ -246,8 +244,7 @@ def _load_tasks(
         for entry in manager.task_index.values():
             if entry.yaml_path is not None and entry.yaml_path.is_relative_to(folder):
                 _read_data_in_place(entry, cache)
-        why = "A template or its pattern is slow: lm-eval tries them on the first row."
-        with bounded(f"loading {name}", why, str(folder), MAX_LOADING_SECONDS):
+        with bounded(f"loading {name}", str(folder), MAX_LOADING_SECONDS):
             loaded = manager.load([name])
     except UsageError:
         raise
@@ -365,7 +362,7 @@ def _template_problems(
     """Problems of rows for which the task's templates fail or no answer can be right."""
     problems = []
     for row in rows:
-        with bounded(f"row {row + 1} of {name}", "A template or its pattern is slow.", where):
+        with bounded(f"row {row + 1} of {name}", where):
             try:
                 task.doc_to_text(docs[row])
                 why = _wrong_answer(task, docs[row])
@@ -474,7 +471,7 @@ class _TooLong(BaseException):
 
 
 @contextmanager
-def bounded(what: str, why: str, where: str, max_seconds: float | None = None) -> Iterator[None]:
+def bounded(what: str, where: str, max_seconds: float | None = None) -> Iterator[None]:
     """Limit the processor time of a block in the main thread, by a signal.
 
     ``re`` handles signals while it matches. Timeouts of lm-eval's tasks use another signal.
@@ -497,7 +494,7 @@ def bounded(what: str, why: str, where: str, max_seconds: float | None = None) -
     except _TooLong as error:
         raise UsageError(
             f"{what} took longer than {limit:g} s",
-            why=why,
+            why="A template or a pattern of it is slow.",
             fix="Rewrite a pattern that has a repeat inside a repeat, such as (a+)+.",
             where=where,
         ) from error
@@ -515,39 +512,20 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
     Raises:
         SpecError: A pattern or an option of a filter is not valid.
     """
-    for ensemble in task._filters:
-        what = f"the filter {ensemble.name!r} of {name}"
-        options = [make.keywords for make in ensemble.filters]
+    uses = [
+        (f"the filter {each.name!r} of {name}", each.filters, [m.keywords for m in each.filters])
+        for each in task._filters
+    ]
+    uses.append((f"the metrics of {name}", [], task.config.metric_list or []))
+    for what, filters, options in uses:
         try:
-            for make in ensemble.filters:
+            for make in filters:
                 make()
-            patterns = [p for option in options for p in _valid_patterns(option)]
+            for option in options:
+                for pattern in (option.get("regex_pattern"), *option.get("regexes_to_ignore", ())):
+                    re.compile(pattern or "")
         except (re.error, RecursionError, OverflowError, TypeError, ValueError) as error:
-            raise SpecError(f"{what} is not valid", why=str(error), where=where) from error
-        ensemble.apply = _with_time_limit(ensemble.apply, what, patterns, where)
-    what = f"the metrics of {name}"
-    try:
-        patterns = [p for option in task.config.metric_list or () for p in _valid_patterns(option)]
-    except (re.error, RecursionError, OverflowError, TypeError) as error:
-        raise SpecError(f"{what} are not valid", why=str(error), where=where) from error
-    task.process_results = _with_time_limit(task.process_results, what, patterns, where)
-
-
-def _valid_patterns(options: dict[str, Any]) -> list[str]:
-    """The patterns among the options of a filter or metric, compiled to check them."""
-    candidates = [options.get("regex_pattern"), *(options.get("regexes_to_ignore") or ())]
-    return [re.compile(pattern).pattern for pattern in candidates if pattern is not None]
-
-
-def _with_time_limit(
-    function: Callable[..., Any], what: str, patterns: list[str], where: str
-) -> Callable[..., Any]:
-    pattern_list = ", ".join(map(repr, patterns))[:_MAX_CHARACTERS]
-    why = f"Its patterns are {pattern_list}." if patterns else "It has no pattern of its own."
-
-    @functools.wraps(function)
-    def limited(*values: Any, **options: Any) -> Any:
-        with bounded(what, why, where):
-            return function(*values, **options)
-
-    return limited
+            raise SpecError(f"{what}: not valid", why=str(error), where=where) from error
+    for each, (what, *_) in zip(task._filters, uses, strict=False):
+        each.apply = bounded(what, where)(each.apply)
+    task.process_results = bounded(uses[-1][0], where)(task.process_results)

@@ -10,7 +10,7 @@ from sweeper.findings.findings import Finalist, SeedScore
 from sweeper.findings.study.item_scores import test_score, test_scores, trial_name
 from sweeper.findings.study.metric import LOSS, bounded
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value, trial_seconds
+from sweeper.findings.study.trial_rows import finite_value
 from sweeper.search.finalists import Trainings, in_order
 
 
@@ -63,5 +63,5 @@ def _finalist(run: RunFiles, order: int, trial: TrialFiles) -> Finalist:
         validation_loss=bounded(Interval(value=mean, low=low, high=high, n=len(losses)), LOSS),
         test_score=test_score(run, trial_name(number)),
         peak_memory_gib=median(peaks) if peaks else None,
-        seconds=trial_seconds(trial) or 0.0,
+        seconds=trial.seconds or 0.0,
     )

@@ -13,7 +13,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.execution.state.status import Status
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite_value, is_full, result_seconds, trial_seconds
+from sweeper.findings.study.trial_rows import finite_value, is_full
 from sweeper.hyperparameters import BATCH, TARGET_MODULES
 from sweeper.memory.estimate import trial_gib
 from sweeper.plans import Candidate, Duration
@@ -85,7 +85,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
     took, features, planned = _phase_seconds(run, last), budget.features, budget.phases
     within = {name: cost for name, cost in features.items() if cost.in_search}
     waited = math.fsum(result.waited_seconds for result in run.results)
-    whole = math.fsum(map(result_seconds, run.results))
+    whole = math.fsum(result.whole_seconds for result in run.results)
     share = min(waited / whole, 0.99) if whole > 0 else 0.0
 
     def figure(what: str, phase: Duration, actual: float, unit: Any = "s") -> PredictedFigure:
@@ -95,7 +95,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
             actual,
             title=f"of the search, {within[what].title}" if what in within else "",
             unit=unit,
-            trials=len([trial for trial in run.trials if trial.result]),
+            trials=sum(trial.ended for trial in run.trials),
             disturbed=0.0 if what in _COMMAND_PHASES else share,
         )
 
@@ -126,7 +126,7 @@ def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
     if "search" in took:  # the first trials run in parallel with baselines
         took["search"] += took.get("baselines", 0.0)
     for trial in run.trials:
-        for name, seconds in (trial.result.feature_seconds if trial.result else {}).items():
+        for name, seconds in trial.result.feature_seconds.items():
             took[name] = took.get(name, 0.0) + seconds
     return took
 
@@ -136,10 +136,10 @@ def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[Predicted
     default = _time_parameters(candidate.defaults())
     alike = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
     chosen = alike or full
-    timed = [(trial, s) for trial in chosen if (s := trial_seconds(trial)) is not None and s > 0]
+    timed = [(trial, s) for trial in chosen if (s := trial.seconds) is not None and s > 0]
     if not timed:
         return
-    waited = [t.result.waited_seconds / s if t.result else 0.0 for t, s in timed]
+    waited = [t.result.waited_seconds / s for t, s in timed]
     yield PredictedFigure.of(
         "trial",
         candidate.duration,
@@ -165,7 +165,6 @@ def _memory(candidate: Candidate, trials: list[TrialFiles]) -> Iterator[Predicte
         peak
         for trial in trials
         if trial.config.origin == "default"
-        and trial.result
         and (peak := finite_value(trial.result.peak_memory_gib)) is not None
     ]
     if not peaks:

@@ -6,10 +6,11 @@ trial are no error. Only a run without a plan is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import InstanceOf
 
 from sweeper.constraints import Limit, is_beyond, limits_of, order, violation
 from sweeper.data.examples import SPLITS
@@ -17,10 +18,13 @@ from sweeper.errors import SweeperError
 from sweeper.execution.state import attempts
 from sweeper.execution.state.attempts import ValidationItems
 from sweeper.execution.state.second_command import statuses
+from sweeper.execution.state.status import ENDED as ENDED_PHASES
 from sweeper.execution.state.status import Status
 from sweeper.findings.study.model_strategy_pairs import by_pair, pair
+from sweeper.findings.study.trial_rows import finite, finite_value
 from sweeper.objective import LOSS, Objective
 from sweeper.plans import Plan
+from sweeper.redaction import clean
 from sweeper.runfolder import CONFIG, ENDED, RESULT, RUNGS, WEIGHTS, RunFolder
 from sweeper.spec import Spec
 from sweeper.specfile import resolve
@@ -29,12 +33,18 @@ from sweeper.trials import (
     AttemptEnd,
     BaselineResult,
     EncodingNote,
+    Failure,
     RungReport,
     State,
     TestSeal,
+    Trial,
     TrialConfig,
     TrialResult,
+    so_far,
 )
+
+# Most characters of an error in a table; the log in the run folder has the whole text.
+MAX_DETAIL_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -46,54 +56,27 @@ class SeedRun:
     items: ValidationItems | None
 
 
-@dataclass(frozen=True)
-class TrialFiles:
-    """The files of one trial.
+class TrialFiles(Trial):
+    """A trial, with the files of it that a report leaves out.
 
-    ``parts`` are (number of rows, training) of trainings on a part of the rows; ``unreadable``
-    names a damaged file; ``ended`` are (number, end) of attempts without a result.
+    ``parts`` are (number of rows, training) of trainings on a part of the rows.
     """
 
-    config: TrialConfig
-    rungs: tuple[RungReport, ...]
-    result: TrialResult | None
-    items: ValidationItems | None
-    attempts: int
-    seeds: tuple[SeedRun, ...]
-    weights: Path | None
-    parts: tuple[tuple[int, SeedRun], ...] = ()
-    unreadable: str = ""
-    ended: tuple[tuple[int, AttemptEnd], ...] = ()
+    items: InstanceOf[ValidationItems] | None = None
+    seeds: tuple[InstanceOf[SeedRun], ...] = ()
+    parts: tuple[tuple[int, InstanceOf[SeedRun]], ...] = ()
     objective: Objective = LOSS
-
-    @property
-    def completed(self) -> bool:
-        cost = self.objective.cost_of(self.result) if self.result else None
-        return self.end == "COMPLETE" and cost is not None and math.isfinite(cost)
-
-    @property
-    def end(self) -> State | None:
-        """How the trial ended; None if it has not. With a damaged result it has failed."""
-        if self.result is None:
-            return "FAIL" if self.unreadable else None
-        return self.result.state
 
     @property
     def cost(self) -> float:
         """The objective's cost of a completed trial: the lowest is best."""
-        cost = self.objective.cost_of(self.result) if self.result is not None else None
-        assert cost is not None
-        return cost
-
-    @property
-    def value(self) -> float:
-        """The objective's value of a completed trial, for people."""
-        return self.objective.value(self.cost)
+        assert self.value is not None
+        return self.objective.cost(self.value)
 
     def trainings(self) -> tuple[SeedRun, ...]:
         """The completed trainings: the trial's own, then its confirmation runs, by seed."""
         runs = list(self.seeds)
-        if self.completed and self.result is not None:
+        if self.completed:
             runs = [run for run in runs if run.seed != self.config.seed]
             runs.insert(0, SeedRun(self.config.seed, self.result, self.items))
         return tuple(run for run in runs if run.result.state == "COMPLETE")
@@ -130,8 +113,8 @@ class RunFiles:
 
     @property
     def results(self) -> list[TrialResult]:
-        """The results of the trials, then those of their confirmation runs."""
-        own = [trial.result for trial in self.trials if trial.result]
+        """The results of the ended trials, then those of their confirmation runs."""
+        own = [trial.result for trial in self.trials if trial.ended]
         return own + [seed.result for trial in self.trials for seed in trial.seeds]
 
     @property
@@ -150,7 +133,7 @@ class RunFiles:
 
     def violation(self, trial: TrialFiles) -> float | None:
         """By how much a trial exceeds the limits; None if that was not measured."""
-        return violation(trial.result.measures, self.limits) if trial.result else None
+        return violation(trial.result.measures, self.limits)
 
     def is_within(self, trial: TrialFiles) -> bool:
         """Whether a trial is within the limits, as far as measured."""
@@ -169,7 +152,9 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
     spec = _spec(run)
     plan = Plan.read(run.plan)
     named = by_pair(plan)
-    trials = [_trial(folder, plan, named) for folder in _numbered(run.trials)]
+    status = statuses([run]).get(run.path)
+    unfinished: State = "RUNNING" if status and status.phase not in ENDED_PHASES else "WAITING"
+    trials = [_trial(folder, plan, named, unfinished) for folder in _numbered(run.trials)]
     baselines = [
         baseline
         for path in sorted(run.baselines.glob("*.json"))
@@ -184,7 +169,7 @@ def read_run(run: RunFolder, *, texts: bool = True) -> RunFiles:
         trials=tuple(trial for trial in trials if trial is not None),
         baselines=tuple(baselines),
         seal=TestSeal.read_or_none(run.test_seal),
-        status=statuses([run]).get(run.path),
+        status=status,
         texts=texts,
     )
 
@@ -196,36 +181,69 @@ def _spec(run: RunFolder) -> Spec | None:
         return None
 
 
-def _trial(folder: Path, plan: Plan, named: Plan) -> TrialFiles | None:
+def _trial(folder: Path, plan: Plan, named: Plan, unfinished: State) -> TrialFiles | None:
     config, objective = TrialConfig.read_or_none(folder / CONFIG), plan.objective
     if config is None:
         return None
     if named is not plan:
         config = config.model_copy(update={"strategy": pair(config.strategy, config.model)})
-    result_path = folder / RESULT
-    result = TrialResult.read_or_none(result_path)
     attempts = [int(path.name) for path in _numbered(folder / "attempts")]
+    ends = {
+        number: end
+        for number in attempts
+        if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / ENDED))
+    }
+    rungs = tuple(RungReport.read_lines(folder / RUNGS))
+    result = _result(folder, config, rungs, unfinished)
     return TrialFiles(
         config=config,
-        rungs=_rungs(folder / RUNGS),
-        result=result,
+        rungs=rungs,
+        result=_shown(result, folder, objective),
         items=_items(folder, result, objective),
         objective=objective,
         attempts=max([config.attempt, *attempts]),
+        ended_attempts=tuple(f"{n}: {end.kind} ({_short(end.detail)})" for n, end in ends.items()),
         seeds=tuple(_seed_runs(folder / "seeds", objective)),
         parts=tuple(
             (int(part.name), run)
             for part in _numbered(folder / "rows")
             for run in _seed_runs(part, objective)
         ),
-        weights=folder / WEIGHTS if (folder / WEIGHTS).is_dir() else None,
-        unreadable=RESULT if result is None and result_path.is_file() else "",
-        ended=tuple(
-            (number, end)
-            for number in attempts
-            if (end := AttemptEnd.read_or_none(folder / "attempts" / str(number) / ENDED))
-        ),
     )
+
+
+def _result(
+    folder: Path, config: TrialConfig, rungs: tuple[RungReport, ...], unfinished: State
+) -> TrialResult:
+    """The stored result; without one, a failure if it is damaged, else the work so far."""
+    path = folder / RESULT
+    if (result := TrialResult.read_or_none(path)) is not None:
+        return result
+    damaged = Failure(kind="error", detail=f"{RESULT} is damaged and was not read")
+    failure = damaged if path.is_file() else None
+    state, known = "FAIL" if failure else unfinished, so_far(rungs)
+    names = {"number": config.number, "attempt": config.attempt, "seed": config.seed}
+    return TrialResult(**names, state=state, failure=failure, **known)
+
+
+def _shown(result: TrialResult, folder: Path, objective: Objective) -> TrialResult:
+    """A result with finite figures, the value by which trials are compared, and short errors."""
+    value, failure = finite_value(objective.measured(result)), result.failure
+    has_value = result.state == "COMPLETE" and value is not None
+    update = {
+        "validation_loss": finite_value(result.validation_loss) if has_value else None,
+        "objective": value if has_value else None,
+        "metrics": finite(result.metrics),
+        "validation_by_source": finite(result.validation_by_source),
+        "peak_memory_gib": finite_value(result.peak_memory_gib),
+        "failure": failure and failure.model_copy(update={"detail": _short(failure.detail)}),
+        "weights": f"trials/{folder.name}/weights" if (folder / WEIGHTS).is_dir() else None,
+    }
+    return result.model_copy(update=update)
+
+
+def _short(detail: str) -> str:
+    return clean(detail)[:MAX_DETAIL_CHARACTERS]
 
 
 def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
@@ -235,19 +253,11 @@ def _seed_runs(folder: Path, objective: Objective) -> Iterator[SeedRun]:
             yield SeedRun(int(path.name), result, _items(path, result, objective))
 
 
-def _items(
-    folder: Path, result: TrialResult | None, objective: Objective
-) -> ValidationItems | None:
-    if result is None or result.item_losses is None:
+def _items(folder: Path, result: TrialResult, objective: Objective) -> ValidationItems | None:
+    if result.item_losses is None:
         return None
     items = attempts.read_items(folder / result.item_losses, objective)
     return None if items is None else items.scored
-
-
-def _rungs(path: Path) -> tuple[RungReport, ...]:
-    """The last report of each rung in the complete lines of ``rungs.jsonl``, in order of rungs."""
-    by_rung = {report.rung: report for report in RungReport.read_lines(path)}
-    return tuple(by_rung[rung] for rung in sorted(by_rung))
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -267,7 +277,7 @@ def encoding_notes(run: RunFiles) -> tuple[EncodingNote, ...]:
 
     Notes on the test split exist after it was opened.
     """
-    notes = [note for trial in run.trials if trial.result for note in trial.result.notes]
+    notes = [note for trial in run.trials for note in trial.result.notes]
     notes += [note for score in (run.seal.scores if run.seal else ()) for note in score.notes]
     once = dict.fromkeys(notes)
     return tuple(sorted(once, key=lambda note: (SPLITS.index(note.split), note.kind)))

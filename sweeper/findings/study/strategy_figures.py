@@ -21,7 +21,7 @@ from sweeper.findings.study.metric import (
 )
 from sweeper.findings.study.paired_trials import ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
-from sweeper.findings.study.trial_rows import finite, finite_value, is_full, trial_seconds
+from sweeper.findings.study.trial_rows import finite, finite_value, is_full
 from sweeper.spec import Scalar
 
 
@@ -138,12 +138,12 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
     summaries = []
     for strategy in strategies_of(run):
         trials = [trial for trial in run.trials if trial.config.strategy == strategy]
-        states = Counter(trial.end for trial in trials)
+        states = Counter(trial.result.state for trial in trials)
         best = best_of(run, strategy)
         completed = [t for t in trials if t.completed]
         full = [t for t in completed if is_full(t, run.plan.budget.rungs)]
-        seconds = [s for t in full or completed if (s := trial_seconds(t)) is not None]
-        results = [t.result for t in trials if t.result]
+        seconds = [s for t in full or completed if (s := t.seconds) is not None]
+        results = [t.result for t in trials]
         peaks = [p for result in results if (p := finite_value(result.peak_memory_gib)) is not None]
         summary = StrategySummary(
             strategy=strategy,
@@ -153,7 +153,7 @@ def strategy_summaries(run: RunFiles) -> tuple[StrategySummary, ...]:
             best_trial=best.config.number if best else None,
             best_value=best.value if best else None,
             best_interval=value_interval(best) if best else None,
-            best_metrics=finite(best.result.metrics) if best and best.result else {},
+            best_metrics=finite(best.result.metrics) if best else {},
             test_score=tested.get(strategy),
             seconds_per_trial=statistics.median(seconds) if seconds else None,
             peak_memory_gib=max(peaks, default=None),

@@ -63,9 +63,8 @@ def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
     tasks = [task for task in task_changes(run) if task.trial == trial]
     measured = [MeasureChange(f"{GENERAL}.{t.task}", t.task, t.lost, t.unit) for t in tasks]
     files = run.trial(trial)
-    result = files.result if files else None
-    if files is not None and result is not None:
-        for name, measure in result.measures.items():
+    if files is not None:
+        for name, measure in files.result.measures.items():
             points = measure_points(run, files, name)
             measured.append(MeasureChange(name, measure.title, points, measure.unit))
     return measured
@@ -73,7 +72,6 @@ def changes(run: RunFiles, trial: int) -> list[MeasureChange]:
 
 def measure_points(run: RunFiles, trial: TrialFiles, name: str) -> Interval:
     """The change of a measure in points, with its interval if its items were kept."""
-    assert trial.result is not None
     measure = trial.result.measures[name]
     difference = _paired_items(run, trial, name)
     return Interval(value=100 * measure.change) if difference is None else in_points(difference)
@@ -96,7 +94,7 @@ def measured_trials(run: RunFiles) -> dict[str, MeasuredTrials]:
     """The measures of completed trials that also have a value of the base, by name."""
     by_name: dict[str, tuple[Measure, dict[int, float]]] = {}
     for trial in run.ranked:
-        for name, item in (trial.result.measures if trial.result else {}).items():
+        for name, item in trial.result.measures.items():
             if item.base is not None:
                 by_name.setdefault(name, (item, {}))[1][trial.config.number] = item.change
     return {

@@ -228,7 +228,7 @@ def _verdict_without_recommendation(
 def _no_trial_sentence(run: RunFiles, summary: RunSummary) -> str:
     if summary.ended == 0:
         return "No trial has ended yet: there is a plan, and nothing to compare."
-    failures = Counter(t.result.failure.detail for t in run.trials if t.result and t.result.failure)
+    failures = Counter(t.result.failure.detail for t in run.trials if t.result.failure)
     cause = "".join(
         f" ({shortened(text, _MAX_REASON_CHARACTERS)})"
         for text, _ in failures.most_common(1)

@@ -7,14 +7,15 @@ from typing import NamedTuple
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings, TrialRow
+from sweeper.findings.findings import Findings
+from sweeper.trials import Trial
 
 
 def figure_lines(findings: Findings, number: int) -> list[str]:
     """The figures of a completed trial on validation and, if it was a finalist, on the test."""
     row, finalist = findings.trial(number), findings.finalist(number)
     assert row is not None
-    lines = [f"- {words.validation_figure(row.objective, findings.objective)}"]
+    lines = [f"- {words.validation_figure(row.value, findings.objective)}"]
     if finalist is not None and finalist.test_score is not None:
         score = words.score_with_interval(finalist.test_score, findings.metric)
         lines.append(f"- Test {findings.metric.title}: {score}")
@@ -24,7 +25,7 @@ def figure_lines(findings: Findings, number: int) -> list[str]:
 def cost_line(findings: Findings) -> str:
     """A sentence on the costs to train and to use; empty if the use was not measured."""
     row = findings.trial(findings.verdict.recommended_trial)
-    if row is None or row.weights_bytes is None:
+    if row is None or row.result.weights_bytes is None:
         return ""
     train, use = _training(findings, row), _use(findings, row)
     return f"Trial {row.number} costs {train} to train; its use takes {use}."
@@ -58,8 +59,8 @@ def headline_figures(findings: Findings) -> list[HeadlineFigure]:
     else:
         metric = findings.objective
         name = words.sentence(words.on_validation(metric))
-        text = f"{words.score(row.objective, metric)} {words.column_unit(metric)}".rstrip()
-        at = f"/findings/trials/{findings.trials.index(row)}/objective"
+        text = f"{words.score(row.value, metric)} {words.column_unit(metric)}".rstrip()
+        at = f"/findings/trials/{findings.trials.index(row)}/result/objective"
         score = HeadlineFigure(name, text, metric.direction, at)
     use = _use(findings, row)
     return [score, _training(findings, row), *([use] if use.text else [])]
@@ -70,18 +71,18 @@ def _score(name: str, score: Interval | None, findings: Findings, at: str) -> He
     return HeadlineFigure(name, text, words.interval_text(score, findings.metric), at)
 
 
-def _training(findings: Findings, row: TrialRow) -> HeadlineFigure:
-    memory = units.gib(row.peak_memory_gib) if row.peak_memory_gib is not None else ""
+def _training(findings: Findings, row: Trial) -> HeadlineFigure:
+    memory = units.gib(row.result.peak_memory_gib) if row.result.peak_memory_gib is not None else ""
     suffix = " besides the process" if memory and findings.run.device == "cpu" else ""
     return HeadlineFigure("to train", units.duration(row.seconds), f"{memory}{suffix}")
 
 
-def _use(findings: Findings, row: TrialRow) -> HeadlineFigure:
+def _use(findings: Findings, row: Trial) -> HeadlineFigure:
     """Time and size of the use; without text if they were not measured."""
-    size, tested = "", findings.tested_trial(row.number)
-    if row.weights_bytes is not None:
-        base = f" beside {units.size(row.base_bytes)} of the base" if row.base_bytes else ""
-        size = f"{units.size(row.weights_bytes)} of weights{base}"
+    size, tested, result = "", findings.tested_trial(row.number), row.result
+    if result.weights_bytes is not None:
+        base = f" beside {units.size(result.base_bytes)} of the base" if result.base_bytes else ""
+        size = f"{units.size(result.weights_bytes)} of weights{base}"
     if tested is None or tested.seconds_per_thousand is None:
         return HeadlineFigure("to use", size)
     items = "answers in writing" if tested.generated is not None else "items"

@@ -212,7 +212,7 @@ def _slow_starters(study: JudgedStudy) -> Iterator[Limitation]:
     stops = [
         trial.rungs[-1].rung
         for trial in run.trials
-        if trial.rungs and trial.result and trial.result.state == "PRUNED"
+        if trial.rungs and trial.result.state == "PRUNED"
     ]
     rung = max(run.plan.budget.first_rung, min(stops, default=0))
     early = {
@@ -267,12 +267,10 @@ def _near(study: JudgedStudy, strategy: str) -> bool:
 def _lost(study: JudgedStudy) -> Iterator[Limitation]:
     for name in strategies_of(study.run):
         trials = [trial for trial in study.run.trials if trial.config.strategy == name]
-        failed = [trial for trial in trials if trial.result and trial.result.state == "FAIL"]
+        failed = [trial for trial in trials if trial.result.state == "FAIL"]
         if not failed or len(failed) <= MAX_FAILED_SHARE * len(trials):
             continue
-        kinds = {
-            trial.result.failure.kind for trial in failed if trial.result and trial.result.failure
-        }
+        kinds = {trial.result.failure.kind for trial in failed if trial.result.failure}
         causes = units.joined([words.failure(kind) for kind in sorted(kinds)])
         yield Limitation(
             id=f"lost-{name}",

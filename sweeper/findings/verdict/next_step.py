@@ -12,8 +12,9 @@ from itertools import chain
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison
-from sweeper.findings.findings import Findings, NextStep, TrialRow
+from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.verdict.decide import MIN_FINALISTS, MIN_SEEDS
+from sweeper.trials import Trial
 
 
 def next_step(findings: Findings, advice: Iterable[NextStep] = ()) -> NextStep | None:
@@ -160,10 +161,11 @@ def _longer(findings: Findings) -> NextStep | None:
 def _overfits(findings: Findings) -> NextStep | None:
     """The recommended trial overfits, so more training rows would help."""
     row = _row(findings)
-    if row is None or row.stopped_by != "overfitting":
+    if row is None or row.result.stopped_by != "overfitting":
         return None
+    rung, why = row.result.stopped_at_rung, row.result.stopped_because
     because = (
-        f"Trial {row.number} stopped at rung {row.stopped_at_rung}: {row.stopped_because}. Give "
+        f"Trial {row.number} stopped at rung {rung}: {why}. Give "
         "more rows with --data, and --new (this run is kept, renamed)."
     )
     return NextStep(kind="more-data", because=because)
@@ -195,7 +197,7 @@ def _gap(findings: Findings, against: Comparison) -> str:
     return f"{trial} − {title} = {words.difference(against.difference, findings.metric)}"
 
 
-def _row(findings: Findings) -> TrialRow | None:
+def _row(findings: Findings) -> Trial | None:
     return findings.trial(findings.verdict.recommended_trial)
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 from sweeper import units
 from sweeper.findings import words
 from sweeper.findings.figures import Interval, Metric
-from sweeper.findings.findings import Findings, TrialRow
+from sweeper.findings.findings import Findings
+from sweeper.trials import Trial
 
 Role = Literal["recommended", "trial", "baseline"]
 
@@ -84,13 +85,13 @@ def _tested(findings: Findings) -> list[ScoredModel]:
     return models
 
 
-def trial_title(row: TrialRow, *, one_seed: bool = False) -> str:
+def trial_title(row: Trial, *, one_seed: bool = False) -> str:
     """A trial's number and strategy, with "default" if it is the default configuration.
 
     Args:
         one_seed: Whether its score is of one seed while other scores are of several.
     """
-    default = ", default" if row.origin == "default" else ""
+    default = ", default" if row.config.origin == "default" else ""
     seeds = ", 1 seed" if one_seed else ""
     return f"trial {row.number} ({words.short(row.strategy)}{default}{seeds})"
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Literal
 
 from sweeper.execution.state.status import ENDED
-from sweeper.findings.findings import RunSummary
+from sweeper.findings.findings import RunStatus, RunSummary
 from sweeper.findings.study.reading import RunFiles
-from sweeper.findings.study.trial_rows import result_seconds, trial_seconds
 from sweeper.trials import TrialResult
-
-Status = Literal["running", "interrupted", "timeout", "failed", "complete"]
 
 
 def run_summary(run: RunFiles) -> RunSummary:
     """Counts, times and status of a run."""
-    states, last = Counter(trial.end for trial in run.trials), run.status
-    results = [trial.result for trial in run.trials if trial.result]
+    states, last = Counter(trial.result.state for trial in run.trials), run.status
+    results = [trial.result for trial in run.trials if trial.ended]
     confirmations = [seed.result for trial in run.trials for seed in trial.seeds]
-    used = [seconds for trial in run.trials if (seconds := trial_seconds(trial)) is not None]
+    used = [seconds for trial in run.trials if (seconds := trial.seconds) is not None]
     return RunSummary(
         name=run.folder.path.name,
         place=run.folder.place,
@@ -37,16 +33,16 @@ def run_summary(run: RunFiles) -> RunSummary:
         ended_at=max(_times(run.results, "ended_at"), default=""),
         seconds=math.fsum(used) if used else None,
         confirmation_seconds=(
-            math.fsum(result_seconds(result) for result in confirmations) if confirmations else None
+            math.fsum(result.whole_seconds for result in confirmations) if confirmations else None
         ),
         search_ended=last.search_ended if last else "",
         outlook=str(last.outlook) if last and last.outlook else "",
     )
 
 
-def status(run: RunFiles) -> Status:
+def status(run: RunFiles) -> RunStatus:
     """The status by ``status.json``; ``complete`` also if the files show it."""
-    ended = sum(trial.end is not None for trial in run.trials)
+    ended = sum(trial.ended for trial in run.trials)
     opened = run.seal.complete if run.seal else not run.ranked
     phase = run.status.phase if run.status else ""
     if phase == "complete" or (ended >= trials_asked(run) and opened):

@@ -43,8 +43,8 @@ LONG_SECONDS = 24 * 3600.0
 
 # Least rows of a search on a part: hundreds of optimizer steps in batches of 32. A choice of this
 # project.
-MIN_PART_ROWS = 20_000
-# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks.search.part).
+MIN_PART_ROWS = 10_000
+# 83.6% of 66,190 pairs on six tasks; 77.2% by an eighth, 91.5% by half (benchmarks/findings.md).
 _PART = (
     "In recorded searches on small sets, a quarter of the rows ordered 84% of pairs of trials as "
     "all rows did. A larger --budget searches on all rows."
@@ -310,23 +310,18 @@ def _with_decision(cost: PhaseCost, search: float, left: float | None) -> PhaseC
         search: Seconds of the search.
         left: Seconds of the budget that are left for it; None without a budget.
     """
-    the, off = f"The {cost.title}", f"--no-{cost.flag[2:]} leaves it out"
     takes = f"about {units.duration(cost.seconds)}"
+    content = f"{cost.content}, {takes}" if cost.content else takes
     if left is None:
         share = f"{_OPTIONAL_SHARE:.0%} of the time of the search"
         planned = cost.seconds <= _OPTIONAL_SHARE * search
-        note = f"{the} is made, since it takes less than {share}; {off}."
-        if not planned:
-            content = f"{cost.content}, {takes}" if cost.content else takes
-            more = f"since it takes more than {share}: {cost.flag} adds it."
-            note = f"No {cost.title} ({content}), {more}"
+        why = f"since it takes {'less' if planned else 'more'} than {share}"
     else:
         planned = left >= cost.seconds
-        verb = "is planned" if planned else f"({takes}) is not planned"
-        note = (
-            f"{the} {verb}: about {units.duration(left)} of the budget are left for it. It is made "
-            f"if its forecast then fits; {off}."
-        )
+        why = f"about {units.duration(left)} of the budget are left for it"
+    is_made = "is planned" if planned else "is not planned"
+    change = f"--no-{cost.flag[2:]} leaves it out" if planned else f"{cost.flag} adds it"
+    note = f"The {cost.title} ({content}) {is_made}, {why}: {change}."
     return cost.model_copy(update={"planned": planned, "notes": (*cost.notes, note)})
 
 

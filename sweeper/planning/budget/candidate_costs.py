@@ -43,12 +43,6 @@ _GENERATED_ITEMS = {"cpu": 20, "cuda": 256}
 _ANSWER_SHARE = 0.5
 
 
-def timed_parameters() -> tuple[str, ...]:
-    """The parameters that affect a trial's time, except its epochs."""
-    of_features = (name for _, names in parts.STEP_PARAMETERS.all() for name in names)
-    return BATCH, TARGET_MODULES, OPTIMIZER, MODULES_TO_SAVE, *of_features
-
-
 class TimedCandidate(NamedTuple):
     """A candidate with the seconds of its trials.
 
@@ -197,7 +191,8 @@ def _clock(
 def _configurations(candidate: Candidate) -> Iterator[tuple[float, dict[str, Scalar]]]:
     """Every combination of parameters that affect a trial's time, with its probability."""
     defaults = candidate.defaults()
-    names = timed_parameters()
+    of_features = (name for _, names in parts.STEP_PARAMETERS.all() for name in names)
+    names = BATCH, TARGET_MODULES, OPTIMIZER, MODULES_TO_SAVE, *of_features
     options = [list(_weighted(name, candidate.parameters.get(name))) for name in names]
     for combination in itertools.product(*options):
         chosen = {name: value for name, _, value in combination if value is not None}

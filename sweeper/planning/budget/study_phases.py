@@ -32,6 +32,9 @@ _BYTES_BY_DTYPE = {"float32": 4, "float64": 8, "float8_e4m3fn": 1, "int8": 1}
 # take half or double.
 _CONVERSION_SECONDS = tuple(seconds / 134.5e6 for seconds in (0.5 * 20.5, 25.8, 2 * 36.8))
 
+#: The software that times assume.
+STACK = "transformers and PEFT without torch.compile"
+
 
 def timing(facts: Facts, costs: Sequence[TimedCandidate]) -> tuple[str, ...]:
     """Texts on the sources of the plan's times."""
@@ -42,7 +45,7 @@ def timing(facts: Facts, costs: Sequence[TimedCandidate]) -> tuple[str, ...]:
     elif hardware.device == "cpu":
         base = "this machine is not calibrated: sweeper run does it once, in seconds"
     else:
-        base = "the card's data sheet and published measurements of such cards"
+        base = f"the card's data sheet and published runs on such cards, with {STACK}"
     if wider > 1:
         learned.append(
             f"earlier runs here missed such times: the ends are {wider:.2g} times as far"

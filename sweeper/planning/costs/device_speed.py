@@ -11,6 +11,9 @@ from sweeper.planning.costs.step_work import StepWork, training_step
 from sweeper.plans import Duration
 from sweeper.units import GIB
 
+# Bytes per second between a host and its GPU, of the 32 GB/s of PCI Express 4.0 with 16 lanes.
+_HOST_BANDWIDTH = 25e9
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -45,6 +48,7 @@ class Speed:
             + work.streamed / self.stream
             + work.layers * self.layer_seconds
             + work.adapters * self.adapter_seconds
+            + work.paged / _HOST_BANDWIDTH
         )
 
     def range(self, seconds: float) -> Duration:

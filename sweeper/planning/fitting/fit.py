@@ -1,27 +1,27 @@
 """Fits a strategy to the device: micro-batch, accumulation, checkpointing, precision.
 
-Of the set-ups that fit, the fastest is chosen.
+Of the set-ups that fit, the one with the best quality for its time is chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from sweeper.facts.record import HardwareFacts, ModelFacts
+from sweeper.facts.record import Facts, HardwareFacts, ModelFacts
 from sweeper.hyperparameters import BATCH, OPTIMIZER
 from sweeper.memory.estimate import estimate, phases
 from sweeper.memory.setup import Setup
-from sweeper.memory.states import trainable_parameters
 from sweeper.planning.costs.corrections import MemoryFactors, ran_out, with_measured_peak
 from sweeper.planning.costs.device_speed import speed_of
 from sweeper.planning.costs.setups import setup_fields
 from sweeper.planning.costs.trial_seconds import Workload, formula_duration
+from sweeper.planning.ranking import setup_penalty, time_cost
 from sweeper.planning.rulebook.strategy_files import BookStrategy
 from sweeper.plans import Duration, MemoryEstimate, Parameter, Precision
-from sweeper.spec import Scalar, TrainingSpec
+from sweeper.spec import Scalar, Spec, TrainingSpec
 
 # Text on the margin: a set-up fits if the upper end of its 90% interval does, so that about one
 # prediction in twenty may still be too low.
@@ -40,7 +40,8 @@ class Fit:
         memory: Memory of the defaults.
         heaviest: Memory of ``heaviest_setup``.
         fits: Whether ``heaviest_setup`` fits the device.
-        least_gib: Memory of the heaviest configuration at micro-batch 1; 0 if nothing fits.
+        worth: The effect of the set-up on quality, minus the cost of its time, in points.
+        least_gib: Memory of the heaviest configuration at micro-batch 1.
     """
 
     setup: Setup
@@ -48,27 +49,25 @@ class Fit:
     memory: MemoryEstimate
     heaviest: MemoryEstimate
     duration: Duration
-    trainable: int
     fits: bool
-    least_gib: float = 0.0
+    worth: float
+    least_gib: float
 
 
 def fit(
     strategy: BookStrategy,
     parameters: Mapping[str, Parameter],
     model: ModelFacts,
-    hardware: HardwareFacts,
-    training: TrainingSpec,
+    spec: Spec,
+    facts: Facts,
     workload: Workload,
-    ends: MemoryFactors,
 ) -> Fit:
-    """The fastest set-up that fits; if none fits, the smallest one, with ``fits`` False.
+    """The set-up of most worth that fits; if none fits, the smallest one, with ``fits`` False.
 
-    Memory is computed for a batch of texts at the cap, time for texts of mean length.
-
-    Args:
-        ends: Factors on the interval of memory.
+    Memory is computed for a batch of texts at the cap, time for texts of mean length. Worth does
+    not depend on the device's memory, so more memory never gives a set-up of less worth.
     """
+    hardware, training = facts.hardware, spec.training
     # Training does not mask the padding of a causal model.
     fields: dict[str, Any] = {"padded": model.kind != "decoder"}
     fields |= setup_fields(strategy.traits, {name: p.default for name, p in parameters.items()})
@@ -87,28 +86,40 @@ def fit(
     heavy = _heaviest(base, parameters, model)
     if OPTIMIZER in parameters:  # the user declared an optimizer, so that no other is tried
         strategy = strategy.model_copy(update={"smaller_optimizers": ()})
-    task = _FittingTask(heavy, model, hardware, workload, ends)
+    task = _FittingTask(heavy, model, hardware, workload, MemoryFactors.of(facts))
     groups = [
-        [list(_batches(shape, parameters)) for shape in shapes]
-        for shapes in _shapes(base, strategy, model, training, hardware)
+        (effect, [list(_batches(shape, parameters)) for shape in shapes])
+        for effect, shapes in _shapes(base, strategy, model, training, hardware)
     ]
     smallest: _TriedSetup | None = None
-    for shapes in groups:
-        best: tuple[_TriedSetup, Duration] | None = None
+    best: tuple[tuple[float, float, bool, int], _TriedSetup] | None = None
+    for effect, shapes in groups:
+        if best is not None and effect <= best[0][0]:
+            break
         for setup in chain.from_iterable(map(task.promising, shapes)):
             tried = task.tried(setup)
             if smallest is None or tried.heaviest.high_gib <= smallest.heaviest.high_gib:
                 smallest = tried  # with equal memory, the smaller batch
             if tried.fits:
-                timed = (tried, task.duration(tried))
-                best = timed if best is None or _better(timed, best) else best
-        if best is not None:
-            alone = (batches[-1].replace(**heavy) for shapes in groups for batches in shapes)
-            each = (ends.widened(estimate(model, one, hardware.memory_gib)) for one in alone)
-            least = min(memory.high_gib for memory in each)
-            return replace(task.fit_of(task.with_evaluation(best[0])), least_gib=least)
-    assert smallest is not None
-    return task.fit_of(smallest)
+                tried = task.with_evaluation(tried)
+                seconds = task.duration(tried).seconds
+                worth = effect - time_cost(seconds, spec.aim.points_per_doubling)
+                order = worth, -seconds, not setup.gradient_checkpointing, setup.micro_batch
+                if best is None or order > best[0]:
+                    best = order, tried
+    worth, chosen = (best[0][0], best[1]) if best is not None else (0.0, smallest)
+    assert chosen is not None
+    alone = (batches[-1].replace(**heavy) for _, shapes in groups for batches in shapes)
+    return Fit(
+        setup=chosen.setup,
+        heaviest_setup=chosen.heaviest_setup,
+        memory=task.memory(chosen.setup),
+        heaviest=chosen.heaviest,
+        duration=task.duration(chosen),
+        fits=chosen.fits,
+        worth=worth,
+        least_gib=min(task.memory(setup).high_gib for setup in alone),
+    )
 
 
 class _TriedSetup(NamedTuple):
@@ -129,7 +140,7 @@ class _FittingTask(NamedTuple):
     workload: Workload
     ends: MemoryFactors
 
-    def _memory(self, setup: Setup) -> MemoryEstimate:
+    def memory(self, setup: Setup) -> MemoryEstimate:
         predicted = estimate(self.model, setup, self.hardware.memory_gib)
         measured = with_measured_peak(predicted, self.model, setup, self.hardware)
         return self.ends.widened(measured)
@@ -149,7 +160,7 @@ class _FittingTask(NamedTuple):
         if batch < setup.evaluation_batch:
             setup = setup.replace(evaluation_batch=batch)
         heaviest_setup = setup.replace(**self.heavy)
-        heaviest = self._memory(heaviest_setup)
+        heaviest = self.memory(heaviest_setup)
         fits = heaviest.high_gib <= self.hardware.memory_gib
         fits = fits and not ran_out(self.model, heaviest_setup, self.hardware)
         return _TriedSetup(setup, heaviest_setup, heaviest, fits)
@@ -163,17 +174,6 @@ class _FittingTask(NamedTuple):
         speed = speed_of(self.hardware, typical)
         return formula_duration(self.model, typical, speed, self.workload)
 
-    def fit_of(self, tried: _TriedSetup) -> Fit:
-        return Fit(
-            setup=tried.setup,
-            heaviest_setup=tried.heaviest_setup,
-            memory=self._memory(tried.setup),
-            heaviest=tried.heaviest,
-            duration=self.duration(tried),
-            trainable=trainable_parameters(self.model, tried.setup),
-            fits=tried.fits,
-        )
-
     def with_evaluation(self, tried: _TriedSetup) -> _TriedSetup:
         """The same set-up with the largest evaluation batch that still fits."""
         factor = EVALUATION_FACTOR
@@ -184,21 +184,6 @@ class _FittingTask(NamedTuple):
                 return larger
             factor //= 2
         return tried
-
-
-def _better(first: tuple[_TriedSetup, Duration], other: tuple[_TriedSetup, Duration]) -> bool:
-    """Whether the first set-up is faster by more than 0.5%, or by a third with another optimizer.
-
-    If times are equal: whether it alone lacks checkpointing, or has the larger micro-batch.
-    """
-    setups = first[0].setup, other[0].setup
-    seconds, others = first[1].seconds, other[1].seconds
-    if setups[0].optimizer != setups[1].optimizer:
-        return seconds < others * 2 / 3
-    if abs(seconds - others) > 0.005 * others:
-        return seconds < others
-    keys = [(not setup.gradient_checkpointing, setup.micro_batch) for setup in setups]
-    return keys[0] > keys[1]
 
 
 # Families whose activations exceed the range of float16 (65,504): T5 (transformers documentation,
@@ -232,28 +217,27 @@ def _shapes(
     model: ModelFacts,
     training: TrainingSpec,
     hardware: HardwareFacts,
-) -> Iterator[tuple[Setup, ...]]:
-    """Groups of set-ups of equal quality in order of preference. In a group, the fastest that fits
-    is chosen.
-
-    An optimizer with smaller states comes before a precision without fp32 master weights, and an
-    optimizer of last resort after everything else.
-    """
+) -> Iterator[tuple[float, list[Setup]]]:
+    """The set-ups by their effect on quality in points, the best first; of equally good and fast
+    ones, that with the first optimizer is chosen."""
     asked = training.gradient_checkpointing if strategy.gradient_checkpointing else False
     checkpointing = (False, True) if asked is None else (asked,)
-    smaller = [option.use for option in strategy.smaller_optimizers if not option.last_resort]
-    last = [option.use for option in strategy.smaller_optimizers if option.last_resort]
+    smaller = [option.use for option in strategy.smaller_optimizers]
     kinds = precisions(hardware, training, model.model_type)
-    if not strategy.traits.gradients_through_base and hardware.device == "cpu":
-        kinds = ("fp32",)  # the untrained base is scored in fp32 too
-    groups = [(kind, (base.optimizer, *smaller)) for kind in kinds]
-    groups += [(kind, (optimizer,)) for optimizer in last for kind in kinds]
-    for kind, optimizers in groups:
-        yield tuple(
-            base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
-            for optimizer in optimizers
-            for flag in checkpointing
-        )
+    if hardware.device == "cpu":  # it has no other memory, to which states could be paged
+        smaller = [name for name in smaller if not name.startswith("paged")]
+        if not strategy.traits.gradients_through_base:
+            kinds = ("fp32",)  # the untrained base is scored in fp32 too
+    setups = [
+        base.replace(precision=kind, optimizer=optimizer, gradient_checkpointing=flag)
+        for kind in kinds
+        for optimizer in (base.optimizer, *smaller)
+        for flag in checkpointing
+    ]
+    by_effect: dict[float, list[Setup]] = {}
+    for setup in setups:
+        by_effect.setdefault(setup_penalty(setup).mean, []).append(setup)
+    yield from sorted(by_effect.items(), reverse=True)
 
 
 def _batches(shape: Setup, parameters: Mapping[str, Parameter]) -> Iterator[Setup]:

@@ -50,38 +50,20 @@ def fired(book: RuleBook, values: Values) -> tuple[Note, ...]:
     return tuple(rule for rule in book.rules if rule.when.holds(values))
 
 
-class RatedStrategies(Mapping[str, RatedStrategy]):
-    """Every strategy after the rules, for the facts of one model.
+def rated_strategies(book: RuleBook, values: Values) -> dict[str, RatedStrategy]:
+    """Every strategy after the rules, for the facts of one model."""
+    rules = fired(book, values)
+    return {name: _rated(each, rules, values) for name, each in book.strategies.items()}
 
-    A strategy is rated when it is first asked for; its quality is known without that.
-    """
 
-    def __init__(self, book: RuleBook, values: Values) -> None:
-        self._book, self._values = book, values
-        self._fired = fired(book, values)
-        self._rated: dict[str, RatedStrategy] = {}
-
-    def __getitem__(self, name: str) -> RatedStrategy:
-        if name not in self._rated:
-            strategy = self._book.strategies[name]
-            self._rated[name] = _rated(strategy, self.quality(name), self._fired, self._values)
-        return self._rated[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._book.strategies)
-
-    def __len__(self) -> int:
-        return len(self._book.strategies)
-
-    def quality(self, name: str) -> Quality:
-        """The estimate of a strategy's file, pooled with those of the rules that fired."""
-        own_estimate = self._book.strategies[name].quality
-        estimates = [Quality(mean=own_estimate.points, sd=own_estimate.sd)]
-        for rule in self._fired:
-            if isinstance(rule, Rule) and name in rule.effects.gap:
-                estimate = rule.effects.gap[name].quality(self._values)
-                estimates += [] if estimate is None else [estimate]
-        return Quality.pooled(estimates)
+def _quality(strategy: BookStrategy, rules: Iterable[Note], values: Values) -> Quality:
+    """The estimate of a strategy's file, pooled with those of the rules that fired."""
+    estimates = [Quality(mean=strategy.quality.points, sd=strategy.quality.sd)]
+    for rule in rules:
+        if isinstance(rule, Rule) and strategy.name in rule.effects.gap:
+            estimate = rule.effects.gap[strategy.name].quality(values)
+            estimates += [] if estimate is None else [estimate]
+    return Quality.pooled(estimates)
 
 
 def notes(
@@ -97,10 +79,8 @@ def _reason(rule: Note, why: str, **effects: Any) -> Reason:
     return Reason(rule=rule.id, title=title, why=why, source=rule.source, **effects)
 
 
-def _rated(
-    strategy: BookStrategy, quality: Quality, rules: tuple[Note, ...], values: Values
-) -> RatedStrategy:
-    rated = RatedStrategy(strategy, quality)
+def _rated(strategy: BookStrategy, rules: tuple[Note, ...], values: Values) -> RatedStrategy:
+    rated = RatedStrategy(strategy, _quality(strategy, rules, values))
     rated.parameters = {
         name: declared.parameter
         for name, declared in strategy.parameters.items()

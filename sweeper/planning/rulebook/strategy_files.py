@@ -302,15 +302,11 @@ class ExpectedQuality(FileModel):
 
 
 class SmallerOptimizer(FileModel):
-    """An optimizer that is used where the usual one needs more memory than there is.
-
-    One of last resort is tried after all precisions with the other optimizers.
-    """
+    """An optimizer that is used where the usual one needs more memory than there is."""
 
     use: Text
     why: Text
     source: Text
-    last_resort: bool = False
 
     @field_validator("use")
     @classmethod

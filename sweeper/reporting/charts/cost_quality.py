@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from sweeper.findings import words
-from sweeper.findings.figures import Interval
-from sweeper.findings.findings import Findings, MeasuredTrials, TrialRow
-from sweeper.findings.front import front_of
+from sweeper.findings.figures import Interval, front_of
+from sweeper.findings.findings import Findings, MeasuredTrials
 from sweeper.reporting.blocks import Drawing
 from sweeper.reporting.charts import draw
 from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.palette import look
+from sweeper.trials import Trial
 
 _WIDTH = 620
 # Baselines that cost less than this share of the cheapest trial are drawn at this share.
@@ -55,7 +55,7 @@ def measure_cost(measured: MeasuredTrials) -> Cost:
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:
     """The objective against a cost. The best of a strategy is large, the Pareto front is filled."""
-    trials = [t for t in findings.trials if t.objective is not None and t.number in cost.values]
+    trials = [t for t in findings.trials if t.value is not None and t.number in cost.values]
     if not trials:
         return None
     min_cost = _MIN_COST_SHARE * min(cost.values[trial.number] for trial in trials)
@@ -63,7 +63,7 @@ def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | No
     x_values = [*_x_values(cost, trials), *(row["x"] for row in untrained)]
     x_scale, y_scale = fit(x_values, log=cost.log, pad=0.08), cost_scale(findings)
     worse = findings.objective.as_cost
-    front = front_of([(cost.values[t.number], worse(t.objective or 0.0), t.number) for t in trials])
+    front = front_of([(cost.values[t.number], worse(t.value or 0.0), t.number) for t in trials])
     x = x_scale.x(7, title=cost.title, grid=False)
     y = y_scale.y(title=draw.value_title(findings))
     best = {s.best_trial: s.best_interval for s in findings.strategies if s.best_trial is not None}
@@ -109,7 +109,7 @@ def _baselines(findings: Findings, cost: Cost, edge: float) -> list[dict[str, An
     ]
 
 
-def _x_values(cost: Cost, trials: list[TrialRow]) -> list[float]:
+def _x_values(cost: Cost, trials: list[Trial]) -> list[float]:
     """The values that a horizontal axis covers; a linear axis also covers zero and the limit."""
     x_values = [cost.values[trial.number] for trial in trials]
     if cost.log:
@@ -133,13 +133,13 @@ def trial_scale(findings: Findings) -> Scale:
 
 
 def _values(findings: Findings) -> list[float]:
-    return [t.objective for t in findings.trials if t.objective is not None]
+    return [t.value for t in findings.trials if t.value is not None]
 
 
 def _row(
-    trial: TrialRow, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
+    trial: Trial, cost: Cost, on_front: bool, best: dict[int, Interval | None], scale: Scale
 ) -> dict[str, Any]:
-    value = trial.objective or 0.0
+    value = trial.value or 0.0
     return draw.row_of(
         trial.strategy,
         trial.number,

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby, pairwise
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
@@ -277,34 +276,35 @@ def value_title(findings: Findings) -> str:
 
 
 _SVG = "{http://www.w3.org/2000/svg}"
+# Attributes that a page does not need, or that its content security policy refuses (``style``).
 _DROPPED_ATTRIBUTES = frozenset({
     "role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "font-family",
     "class", "style", "stroke-miterlimit", "clip-path",
 })  # fmt: skip
-_STYLE_ATTRIBUTES = (
-    "fill", "stroke", "stroke-width", "opacity", "fill-opacity", "stroke-dasharray", "text-anchor",
-    "font-size",
-)  # fmt: skip
-_DEFAULT_ATTRIBUTES = frozenset({
-    ("opacity", "1"), ("fill-opacity", "1"), ("stroke-opacity", "1"), ("font-size", "11px"),
-    ("transform", "translate(0,0)"), ("transform", ""), ("stroke-dasharray", "1,0"),
-    ("stroke-dasharray", ""), ("stroke-width", "1"),
+# The stylesheet hides marks that have an opacity in print.
+_DEFAULTS = frozenset({
+    ("opacity", "1"), ("stroke-dasharray", "1,0"), ("stroke-width", "1"), ("font-size", "11px"),
+    ("transform", "translate(0,0)"),
 })  # fmt: skip
-# Values of fill and stroke of invisible elements.
-_INVISIBLE = {(None, None), ("white", None), ("transparent", None)}
-_LINE = re.compile(r"M[-\d.]+,[-\d.]+(L[-\d.]+,[-\d.]+)+")
 _DECIMALS = re.compile(r"-?\d*\.\d+(?:e[-+]?\d+)?")
 
 
 def clean_svg(text: str, title: str, description: str) -> Markup:
-    """Vega's SVG, cleaned for a page.
+    """Vega's SVG for a page: a mark's trial is in ``data-trial``, numbers have one decimal.
 
     Args:
         text: The SVG that Vega wrote.
     """
     root = ElementTree.fromstring(text)
     width, height = root.get("width", "0"), root.get("height", "0")
-    _clean(root, "")
+    for element in root.iter():
+        element[:] = [child for child in element if _is_drawn(child)]
+        element.tag, trial = element.tag.removeprefix(_SVG), element.get("aria-label", "")
+        element.attrib = ({"data-trial": trial} if trial.isdecimal() else {}) | {
+            name: value if "opacity" in name else _DECIMALS.sub(_rounded, value)
+            for name, value in element.items()
+            if name not in _DROPPED_ATTRIBUTES and (name, value) not in _DEFAULTS
+        }
     body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
     title, description = (visible(shortened(text_)) for text_ in (title, description))
     return Markup(
@@ -314,85 +314,10 @@ def clean_svg(text: str, title: str, description: str) -> Markup:
     )
 
 
-def _clean(element: ElementTree.Element, group: str) -> None:
-    """Clean an element's descendants, and replace a <g> without attributes by its children.
-
-    Args:
-        group: Class of the innermost enclosing group with a role.
-    """
-    visible_elements: list[ElementTree.Element] = []
-    for child in element:
-        role = child.get("class", "")
-        inner = role if "role-" in role else group
-        child.tag = child.tag.removeprefix(_SVG)
-        _clean(child, inner)
-        if _is_visible(child):
-            child.attrib = _attributes(child, inner)
-            visible_elements += child if child.tag == "g" and not child.attrib else [child]
-    element[:] = [
-        part
-        for style, marks in groupby(visible_elements, key=_style)
-        for part in _group_marks(style, list(marks))
-    ]
+def _is_drawn(element: ElementTree.Element) -> bool:
+    hidden = element.get("display") == "none" or element.get("class") == "background"
+    return not hidden and element.tag not in (f"{_SVG}rect", f"{_SVG}defs")
 
 
-def _style(element: ElementTree.Element) -> dict[str, str]:
-    kept = {} if element.tag == "g" else element.attrib
-    return {name: value for name, value in kept.items() if name in _STYLE_ATTRIBUTES}
-
-
-def _group_marks(
-    style: Mapping[str, str], marks: list[ElementTree.Element]
-) -> list[ElementTree.Element]:
-    """Marks with one style, moved into a <g> that has the style."""
-    if not style or len(marks) == 1:
-        return marks
-    for mark in marks:
-        mark.attrib = {name: value for name, value in mark.attrib.items() if name not in style}
-    group = ElementTree.Element("g", dict(style))
-    group[:] = marks
-    return [group]
-
-
-def _is_visible(element: ElementTree.Element) -> bool:
-    if element.tag in ("defs", "clipPath") or element.get("display") == "none":
-        return False
-    if element.tag == "g":
-        return len(element) > 0
-    if element.tag == "text":
-        return bool(element.text)
-    if element.get("class") == "background" or element.tag == "rect":
-        return (element.get("fill"), element.get("stroke")) not in _INVISIBLE
-    return element.tag != "path" or bool(element.get("d"))
-
-
-def _attributes(element: ElementTree.Element, group: str) -> dict[str, str]:
-    label = element.get("aria-label", "")
-    kept = {"data-trial": label} if "role-mark" in group and label.isdecimal() else {}
-    for name, value in element.attrib.items():
-        rounded = value if "opacity" in name else _round_numbers(value)
-        if name == "d" and _LINE.fullmatch(value):
-            rounded = _relative_path(value)
-        if name not in _DROPPED_ATTRIBUTES and (name, rounded) not in _DEFAULT_ATTRIBUTES:
-            kept[name] = rounded
-    return kept
-
-
-def _round_numbers(text: str) -> str:
-    return _DECIMALS.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
-
-
-def _relative_path(line: str) -> str:
-    """A path in relative coordinates, which are shorter than absolute ones.
-
-    >>> _relative_path("M0,10L10.04,12.5L20,11")
-    'M0,10l10,2.5l10,-1.5'
-    """
-    points = [
-        [round(float(coordinate), 1) for coordinate in pair.split(",")]
-        for pair in line[1:].split("L")
-    ]
-    steps = [(x - x0, y - y0) for (x0, y0), (x, y) in pairwise(points)]
-    return _round_numbers(
-        f"M{points[0][0]},{points[0][1]}" + "".join(f"l{x:.1f},{y:.1f}" for x, y in steps)
-    )
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -12,7 +12,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.figures import Gain, Interval, Metric
+from sweeper.findings.figures import Gain, Interval
 from sweeper.findings.findings import Findings, NextStep
 from sweeper.findings.study.paired_trials import ComparedPairs
 from sweeper.findings.study.reading import RunFiles
@@ -130,7 +130,7 @@ def _figure(figures: Figures, report: Report) -> Figure:
         Cost(
             title=f"peak {memory} (GiB)",
             name="memory",
-            values={t.number: t.peak_memory_gib for t in trials if t.peak_memory_gib},
+            values={t.number: t.result.peak_memory_gib for t in trials if t.result.peak_memory_gib},
             limit=limit,
             limit_label=f"{memory}: {units.gib(limit)}",
         ),
@@ -240,7 +240,7 @@ def _baselines(report: Report) -> Table:
     columns += [
         Number(
             f"test {metric.title}",
-            lambda b: words.score(_test_figure(b, metric), metric),
+            lambda b: words.score(_test_figure(findings, b.name), metric),
             unit=words.column_unit(metric),
         ),
         Number.of("time", "/seconds", number_text, "s"),
@@ -252,9 +252,11 @@ def _baselines(report: Report) -> Table:
     )
 
 
-def _test_figure(baseline: BaselineResult, metric: Metric) -> float | None:
-    loss = baseline.test_loss if metric.name == "loss" else None
-    return baseline.test_metrics.get(metric.name, loss)
+def _test_figure(findings: Findings, name: str) -> float | None:
+    model, metric = next((m for m in findings.tested if m.name == name), None), findings.metric
+    if model is None or metric.name == "loss":
+        return model.test_loss.value if model and model.test_loss else None
+    return model.metrics.get(metric.name)
 
 
 def slope(figures: Figures, findings: Findings, description: str) -> Drawing | None:

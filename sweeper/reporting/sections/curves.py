@@ -15,7 +15,7 @@ from sweeper import units
 from sweeper.artifact import Record
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.findings import Findings, TrialRow
+from sweeper.findings.findings import Findings
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.trial_rows import finite_value
 from sweeper.reporting.blocks import (
@@ -34,7 +34,7 @@ from sweeper.reporting.charts.scales import Scale, fit, focus
 from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, strategy_cell
-from sweeper.trials import RungReport
+from sweeper.trials import RungReport, Trial
 
 # With more curves, only the best and a sample of each strategy are drawn.
 MAX_CURVES = 600
@@ -61,8 +61,8 @@ class Figures(Record):
 
 def compute(run: RunFiles, findings: Findings) -> Figures:
     """Figures of pruning, from the rungs of pruned trials."""
-    pruned = [trial for trial in run.trials if trial.end == "PRUNED"]
-    steps = [trial.result.optimizer_steps for trial in pruned if trial.result]
+    pruned = [trial for trial in run.trials if trial.result.state == "PRUNED"]
+    steps = [trial.result.optimizer_steps for trial in pruned]
     return Figures(
         saved_seconds=math.fsum(map(_saved_seconds, pruned)) if pruned else None,
         median_prune_step=round(statistics.median(steps)) if steps else None,
@@ -72,7 +72,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 def _saved_seconds(trial: TrialFiles) -> float:
     """Seconds that the rest of a pruned trial would have taken at its pace."""
-    if trial.result is None or not trial.rungs:
+    if not trial.rungs:
         return 0.0
     last = trial.rungs[-1]
     used = last.seconds
@@ -118,9 +118,10 @@ def _finding(report: Report) -> str:
     rows = [t for t in findings.trials if t.number in findings.best_trials and t.rungs]
     noise = _noise(findings)
     rising = [t for t in rows if t.losses and t.losses[-1] - min(t.losses) > noise]
-    diverged = [t for t in findings.trials if t.failure and t.failure.kind == "diverged"]
+    failures = [t.result.failure for t in findings.trials if t.result.failure]
+    diverged = [failure for failure in failures if failure.kind == "diverged"]
     if rising:
-        trials = units.joined([f"trial {t.number} after rung {t.best_rung}" for t in rising])
+        trials = units.joined([f"trial {t.number} after rung {t.result.best_rung}" for t in rising])
         return f"Validation loss rose again, beyond noise: {trials}."
     if diverged and rows:
         return (
@@ -178,7 +179,7 @@ def _table(report: Report) -> Table:
     """A table of the best trials' curves; curves.csv has all curves."""
     unit = report.findings.loss_unit
     best = report.findings.best_trials
-    columns: list[Column[tuple[TrialRow, RungReport]]] = [
+    columns: list[Column[tuple[Trial, RungReport]]] = [
         Number("trial", lambda row: f"#{row[0].number}"),
         Column("strategy", lambda row: strategy_cell(row[0].strategy)),
         Number("rung", lambda row: str(row[1].rung), "/rung"),
@@ -214,7 +215,7 @@ def _pruning(figures: Figures, report: Report) -> tuple[str, ...]:
     return (", ".join(parts) + ".", "Pruned trials have no final score.")
 
 
-def drawn_trials(findings: Findings) -> tuple[TrialRow, ...]:
+def drawn_trials(findings: Findings) -> tuple[Trial, ...]:
     """The trials whose curves are drawn: all, or the best and a sample of each strategy."""
     trials = [t for t in findings.trials if t.rungs]
     if len(trials) <= MAX_CURVES:
@@ -276,12 +277,12 @@ def curve_scale(findings: Findings) -> Scale | None:
     return fit([loss for trial in curves if trial[-1] <= last.high for loss in trial])
 
 
-def _rows(axes: _Axes, trials: Sequence[TrialRow], field: str) -> list[dict[str, Any]]:
+def _rows(axes: _Axes, trials: Sequence[Trial], field: str) -> list[dict[str, Any]]:
     """Rows with the points of each curve, cut where it leaves the axis."""
     rows = []
     for trial in trials:
         style = draw.row_of(trial.strategy, trial.number)
-        style |= {"dash": _PRUNED_DASH} if trial.state == "PRUNED" else {}
+        style |= {"dash": _PRUNED_DASH} if trial.result.state == "PRUNED" else {}
         values = [finite_value(getattr(report, field)) for report in trial.rungs]
         points = [*zip(map(axes.x_value, trial.rungs), values, strict=True)]
         rows += [{"x": x, "y": y, **style} for x, y in cut(points, axes.scale)]
@@ -321,14 +322,14 @@ def _line(axes: _Axes, rows: list[dict[str, Any]], **style: Any) -> Any:
     return draw.lines(axes.sheet, rows, axes.x, axes.y, invalid=broken, **style)
 
 
-def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
+def _ends(axes: _Axes, trials: Sequence[Trial]) -> Any:
     """Symbols at the ends of curves: a tick for pruned, an x for a loss that was not finite, an
     arrow for an end above the axis."""
     ends: dict[str, list[dict[str, Any]]] = {"PRUNED": [], "FAIL": []}
     for trial in trials:
         points = [p for p in trial.rungs if math.isfinite(p.validation_loss)]
         if points:
-            ends.setdefault(trial.state, []).append(_point_row(axes, trial, points[-1]))
+            ends.setdefault(trial.result.state, []).append(_point_row(axes, trial, points[-1]))
     look_ = {"x": axes.x, "y": axes.y, "color": draw.COLOR, "description": "trial:N"}
     ticks = axes.sheet.chart(draw.inside(ends["PRUNED"], axes.scale)).mark_tick(
         orient="vertical", thickness=1.5, size=9, opacity=0.9
@@ -342,7 +343,7 @@ def _ends(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     return ticks.encode(**look_) + crosses.encode(**look_) + arrows
 
 
-def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
+def _best(axes: _Axes, trials: Sequence[Trial]) -> Any:
     """The best trials: thick lines with training loss, symbols at rungs, and labels.
 
     Solid lines are drawn first, so that they are visible below dashed ones.
@@ -375,6 +376,6 @@ def _best(axes: _Axes, trials: Sequence[TrialRow]) -> Any:
     return thin + thick + small + points + text
 
 
-def _point_row(axes: _Axes, trial: TrialRow, point: RungReport, **more: Any) -> dict[str, Any]:
+def _point_row(axes: _Axes, trial: Trial, point: RungReport, **more: Any) -> dict[str, Any]:
     position = {"x": axes.x_value(point), "y": point.validation_loss}
     return draw.row_of(trial.strategy, trial.number, **position, **more)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
-from sweeper.findings.findings import TrialRow
 from sweeper.reporting.blocks import Block, Column, Number, Table, with_pointers
 from sweeper.reporting.document import Report
 from sweeper.reporting.parts import strategy_cell
+from sweeper.trials import Trial
 
 HEADING = Heading(120, "failures", "Failures")
 
@@ -29,7 +29,7 @@ _REMEDIES = {
 
 def finding(figures: None, report: Report) -> str:
     """The most common failure, and what usually helps."""
-    failed = [trial for trial in report.findings.trials if trial.state == "FAIL"]
+    failed = [trial for trial in report.findings.trials if trial.result.state == "FAIL"]
     counts = Counter(map(_kind, failed))
     if not counts:
         return ""
@@ -41,19 +41,19 @@ def finding(figures: None, report: Report) -> str:
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """A table of failed trials with memory needed and available, and the last line of the error."""
     trials = with_pointers(report.findings.trials, "/findings/trials")
-    failed = [(at, trial) for at, trial in trials if trial.state == "FAIL"]
-    columns: list[Column[TrialRow]] = [
-        Column("class", lambda t: words.failure(_kind(t)), "/failure/kind"),
-        Number.of("trial", "/number"),
-        Column.of("strategy", "/strategy", strategy_cell),
-        Number.of("needed", "/failure/needed_gib", units.number, "GiB"),
-        Number.of("had", "/failure/had_gib", units.number, "GiB"),
-        Column.of("last line of the error", "/failure/detail"),
+    failed = [(at, trial) for at, trial in trials if trial.result.state == "FAIL"]
+    columns: list[Column[Trial]] = [
+        Column("class", lambda t: words.failure(_kind(t)), "/result/failure/kind"),
+        Number.of("trial", "/config/number"),
+        Column.of("strategy", "/config/strategy", strategy_cell),
+        Number.of("needed", "/result/failure/needed_gib", units.number, "GiB"),
+        Number.of("had", "/result/failure/had_gib", units.number, "GiB"),
+        Column.of("last line of the error", "/result/failure/detail"),
         Column("what usually helps", lambda t: _REMEDIES.get(_kind(t), words.DASH)),
     ]
     ordered = sorted(failed, key=lambda entry: (_kind(entry[1]), entry[1].number))
     yield Table.of("failure-table", "Failures by class", columns, ordered, trial=lambda t: t.number)
 
 
-def _kind(trial: TrialRow) -> str:
-    return trial.failure.kind if trial.failure else "error"
+def _kind(trial: Trial) -> str:
+    return trial.result.failure.kind if trial.result.failure else "error"

@@ -26,7 +26,7 @@ from sweeper.evaluation.significance import paired_error, t_quantile, weighted
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Gain, Interval
-from sweeper.findings.findings import Findings, Limitation, TrialRow
+from sweeper.findings.findings import Findings, Limitation
 from sweeper.findings.study.paired_trials import ComparedPair, ComparedPairs, Pair, compare_pairs
 from sweeper.findings.study.reading import RunFiles, TrialFiles
 from sweeper.findings.study.strategy_figures import (
@@ -55,6 +55,7 @@ from sweeper.reporting.document import Report
 from sweeper.reporting.palette import look
 from sweeper.reporting.parts import existing_panels, off_scale_sentence, strategy_cell
 from sweeper.spec import Scalar
+from sweeper.trials import Trial
 
 # A value within this share of the range from a bound is at its edge.
 EDGE_SHARE = 0.1
@@ -249,7 +250,7 @@ def _edge(best: Scalar, parameter: Parameter) -> Literal["low", "high"] | None:
 
 
 def importances(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], parameters: Mapping[str, bool]
+    rows: Sequence[Mapping[str, Scalar]], costs: Sequence[float], parameters: Mapping[str, bool]
 ) -> dict[str, Interval]:
     """The importance of each varied parameter for whether a trial is among the best.
 
@@ -258,7 +259,7 @@ def importances(
 
     Args:
         rows: The configuration of each trial; may lack parameters.
-        losses: The cost of each trial; lower is better.
+        costs: The cost of each trial; lower is better.
         parameters: Whether the scale is logarithmic, by parameter.
 
     Returns:
@@ -268,11 +269,11 @@ def importances(
     if not names:
         return {}
     distributions = {name: _distribution(rows, name, log=parameters[name]) for name in names}
-    all_trials = _shares(rows, losses, distributions)
+    all_trials = _shares(rows, costs, distributions)
     folds = []
     for fold in range(min(FOLDS, len(rows))):
         kept = [i for i in range(len(rows)) if i % FOLDS != fold]
-        folds.append(_shares([rows[i] for i in kept], [losses[i] for i in kept], distributions))
+        folds.append(_shares([rows[i] for i in kept], [costs[i] for i in kept], distributions))
     return {
         name: Interval(
             value=all_trials.get(name, 0.0),
@@ -294,17 +295,17 @@ def _distribution(rows: Sequence[Mapping[str, Scalar]], name: str, *, log: bool)
 
 
 def _shares(
-    rows: Sequence[Mapping[str, Scalar]], losses: Sequence[float], distributions: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Scalar]], costs: Sequence[float], distributions: Mapping[str, Any]
 ) -> dict[str, float]:
     # Imported here, as it loads scikit-learn, which takes 0.8 s.
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
-    for row, loss in zip(rows, losses, strict=True):
+    for row, cost in zip(rows, costs, strict=True):
         params = {name: row[name] for name in distributions if name in row}
         used = {name: distributions[name] for name in params}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=loss))
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=used, value=cost))
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -416,7 +417,7 @@ def _figure(
     """The panels of one strategy, all with the same vertical scale."""
     chosen = _key_parameters(parameters, strategy)
     trials = [t for t in findings.trials if t.strategy == strategy]
-    values = [t.objective for t in trials if t.objective is not None]
+    values = [t.value for t in trials if t.value is not None]
     scale = focus(values, higher_is_better=findings.objective.higher_is_better)
     drawings = [parameter_panel(findings, p, scale, _answer(p)) for p in chosen]
     of_strategy = [p for p in parameters if p.strategy == strategy]
@@ -516,8 +517,8 @@ def parameter_panel(
         t
         for t in findings.trials
         if t.strategy == finding.strategy
-        and t.objective is not None
-        and finding.parameter in t.parameters
+        and t.value is not None
+        and finding.parameter in t.config.parameters
     ]
     if not trials or not finding.varied:
         return None
@@ -559,9 +560,10 @@ def importance_panel(findings: list[ParameterFinding]) -> Drawing | None:
     return sheet.draw(chart, (_WIDTH, max(60, 30 * len(rows))), title, largest)
 
 
-def is_strip(finding: ParameterFinding, trials: list[TrialRow]) -> bool:
+def is_strip(finding: ParameterFinding, trials: list[Trial]) -> bool:
     """Whether a parameter is drawn as strips: choices, or integers with few distinct values."""
-    values = {t.parameters[finding.parameter] for t in trials if finding.parameter in t.parameters}
+    parameters, name = [t.config.parameters for t in trials], finding.parameter
+    values = {each[name] for each in parameters if name in each}
     number = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     integers = all(isinstance(v, int) for v in values)
     return not number or (integers and len(values) <= 12)
@@ -580,15 +582,15 @@ def _title(finding: ParameterFinding) -> str:
     return f"{finding.parameter} ({finding.unit})" if finding.unit else finding.parameter
 
 
-def _mark(trial: TrialRow, finding: ParameterFinding, x: Any) -> dict[str, Any]:
+def _mark(trial: Trial, finding: ParameterFinding, x: Any) -> dict[str, Any]:
     best = trial.number == finding.best_trial
-    return draw.row_of(trial.strategy, trial.number, x=x, y=trial.objective, best=best)
+    return draw.row_of(trial.strategy, trial.number, x=x, y=trial.value, best=best)
 
 
 def _scatter(
-    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
-    rows = [_mark(t, finding, float(t.parameters[finding.parameter])) for t in trials]
+    rows = [_mark(t, finding, float(t.config.parameters[finding.parameter])) for t in trials]
     x_scale = fit([row["x"] for row in rows], log=finding.log or None, pad=0.08)
     numbers = "~e" if x_scale.log and x_scale.low < 0.01 else ".3~r"
     x = x_scale.x(5, format=numbers, title=_title(finding), grid=False)
@@ -606,12 +608,12 @@ def _scatter(
 
 
 def _strip(
-    sheet: draw.Sheet, trials: list[TrialRow], finding: ParameterFinding, y: Any, scale: Scale
+    sheet: draw.Sheet, trials: list[Trial], finding: ParameterFinding, y: Any, scale: Scale
 ) -> Any:
     """One column for each value, with its median. Users' texts are in the data, not in the spec."""
-    values = sorted({t.parameters[finding.parameter] for t in trials}, key=_strip_order)
+    values = sorted({t.config.parameters[finding.parameter] for t in trials}, key=_strip_order)
     columns = {value: index for index, value in enumerate(values)}
-    rows = [_mark(t, finding, columns[t.parameters[finding.parameter]]) for t in trials]
+    rows = [_mark(t, finding, columns[t.config.parameters[finding.parameter]]) for t in trials]
     x = alt.X(
         "x:Q",
         scale=alt.Scale(domain=[-0.5, len(values) - 0.5], nice=False),

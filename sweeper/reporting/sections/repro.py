@@ -24,9 +24,9 @@ def finding(figures: None, report: Report) -> str:
 def blocks(figures: None, report: Report) -> Iterator[Block]:
     """Command, spec, versions, hardware, seeds, data and revisions."""
     reproduction, row = report.findings.reproduction, recommended_trial(report)
-    if row is not None and row.weights:
+    if row is not None and row.result.weights:
         title = "Use this model in Python, in the folder where sweeper ran (docs/use-the-winner.md)"
-        weights = json.dumps(f"{report.findings.run.place}/{row.weights}")
+        weights = json.dumps(f"{report.findings.run.place}/{row.result.weights}")
         code = f"import sweeper\n\nmodel = sweeper.load({weights})\n"
         yield Code(title, f'{code}print(model.predict(["a text"])[0])')
     if reproduction.train_command:

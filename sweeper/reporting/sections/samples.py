@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -45,9 +46,11 @@ _TITLES = {
     "confident": "confident error",
 }
 # Characters of a text in the open table, and in the folded tables.
-_OPEN_CHARACTERS, _FOLDED_CHARACTERS = 130, 400
-# Items of each kind in the open table.
+_OPEN_CHARACTERS, _FOLDED_CHARACTERS = 120, 400
+# Most items of each kind in the open table, and most words of its texts if it has more than two
+# items: a page has at most 600 words before anything is unfolded.
 _OPEN_ITEMS = {"improved": 3, "worsened": 3, "random": 2}
+_OPEN_WORDS = 80
 
 
 HEADING = Heading(30, "samples", "Outputs")
@@ -212,19 +215,15 @@ def _open_table(figures: Figures, report: Report) -> Table:
         if {group.kind for group in figures.groups} & _OPEN_ITEMS.keys()
         else {"confident": 6}
     )
-    items = [
-        (group.kind, item)
-        for group in figures.groups
-        for item in group.items[: max_items.get(group.kind, 0)]
-    ]
+    items = _open_items(figures, max_items)
     firsts = [*{kind: (kind, item) for kind, item in reversed(items)}.values()]
-    if figures.written:  # texts are long, so only one item of each kind
-        items = [row for row in items if row in firsts]
-    cut = 2 * _OPEN_CHARACTERS if figures.written else _OPEN_CHARACTERS
     columns: list[Column[tuple[GroupKind, ShownItem]]] = [
         Column("", lambda row: _TITLES[row[0]] if row in firsts else ""),
-        Column("input", lambda row: Cell(shortened(row[1].asked, cut), css="quoted")),
-        Column("reference", lambda row: Cell(shortened(row[1].reference, cut), css="quoted")),
+        Column("input", lambda row: Cell(shortened(row[1].asked, _OPEN_CHARACTERS), css="quoted")),
+        Column(
+            "reference",
+            lambda row: Cell(shortened(row[1].reference, _OPEN_CHARACTERS), css="quoted"),
+        ),
     ]
     for index, model in enumerate(figures.models):
         if model.role in ("base", "winner"):
@@ -235,7 +234,7 @@ def _open_table(figures: Figures, report: Report) -> Table:
                 if is_recommended
                 else "best so far"
             )
-            columns.append(Column(f"{role}: {model.title}", partial(_answer_cell, index, cut)))
+            columns.append(Column(f"{role}: {model.title}", partial(_answer_cell, index)))
     suspects = next((group.of for group in figures.groups if group.kind == "suspect"), 0)
     note = ""
     if suspects:
@@ -245,12 +244,36 @@ def _open_table(figures: Figures, report: Report) -> Table:
     )
 
 
-def _answer_cell(index: int, cut: int, row: tuple[GroupKind, ShownItem]) -> Cell:
+def _open_items(
+    figures: Figures, max_items: Mapping[str, int]
+) -> list[tuple[GroupKind, ShownItem]]:
+    """At most so many items of each kind, taken in turns while their words fit the open page."""
+    turns = sorted(
+        (turn, index)
+        for index, group in enumerate(figures.groups)
+        for turn in range(min(len(group.items), max_items.get(group.kind, 0)))
+    )
+    word_counts = accumulate(_word_count(figures.groups[i].items[turn]) for turn, i in turns)
+    kept = [
+        (index, turn)
+        for place, ((turn, index), word_count) in enumerate(zip(turns, word_counts, strict=True))
+        if place < 2 or word_count <= _OPEN_WORDS
+    ]
+    return [(figures.groups[i].kind, figures.groups[i].items[turn]) for i, turn in sorted(kept)]
+
+
+def _word_count(item: ShownItem) -> int:
+    """Words of an item's texts as the open table shows them."""
+    texts = [item.asked, item.reference, *(answer.text for answer in item.answers if answer)]
+    return sum(len(text[:_OPEN_CHARACTERS].split()) for text in texts)
+
+
+def _answer_cell(index: int, row: tuple[GroupKind, ShownItem]) -> Cell:
     """The cell of an answer; a check mark shows that it equals the reference."""
     answer, reference = _answer(index, row[1]), row[1].reference
     answer_ = row[1].answers[index]
     right = answer_ is not None and answer_.text == reference
-    return Cell(shortened(f"{'✓ ' if right else ''}{answer}", cut), css="quoted")
+    return Cell(shortened(f"{'✓ ' if right else ''}{answer}", _OPEN_CHARACTERS), css="quoted")
 
 
 def _title(group: OutputGroup) -> str:

@@ -11,7 +11,8 @@ from sweeper import units
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Metric
-from sweeper.findings.findings import Findings, TrialRow
+from sweeper.findings.findings import Findings
+from sweeper.findings.study.trial_rows import loss_note
 from sweeper.reporting.blocks import (
     Block,
     Cell,
@@ -35,6 +36,7 @@ from sweeper.reporting.parts import (
     strategy_cell,
     time_unit,
 )
+from sweeper.trials import Trial
 
 _WORDS = {
     "COMPLETE": "complete",
@@ -92,7 +94,7 @@ def progress(findings: Findings) -> Drawing | None:
     )
     y = scale.y(4, title=draw.value_title(findings))
     points = [
-        draw.row_of(t.strategy, t.number, x=t.number, y=t.objective)
+        draw.row_of(t.strategy, t.number, x=t.number, y=t.value)
         for t in sorted(done, key=lambda trial: trial.strategy)
     ]
     sheet = draw.Sheet()
@@ -116,24 +118,26 @@ def progress(findings: Findings) -> Drawing | None:
 def _table(report: Report) -> Table:
     findings = report.findings
     metric = findings.metric
-    columns: list[Column[TrialRow]] = [
-        Number.of("trial", "/number"),
-        Column.of("strategy", "/strategy", strategy_cell),
-        Column.of("state", "/state", lambda state: Cell(_WORDS[state], css=f"st-{_WORDS[state]}")),
-        Number.of("validation loss", "/validation_loss", words.loss, findings.loss_unit),
+    columns: list[Column[Trial]] = [
+        Number.of("trial", "/config/number"),
+        Column.of("strategy", "/config/strategy", strategy_cell),
+        Column.of(
+            "state", "/result/state", lambda state: Cell(_WORDS[state], css=f"st-{_WORDS[state]}")
+        ),
+        Number.of("validation loss", "/result/validation_loss", words.loss, findings.loss_unit),
     ]
     if metric.name != "loss":
         score = partial(words.score, metric=metric)
-        columns.append(Number.of(metric.title, f"/metrics/{metric.name}", score))
+        columns.append(Number.of(metric.title, f"/result/metrics/{metric.name}", score))
     columns += [
-        Number.of("learning rate", "/parameters/learning_rate", words.value),
+        Number.of("learning rate", "/config/parameters/learning_rate", words.value),
         Column("other searched parameters", lambda t: _others(report, t)),
         Number("steps", _steps),
         Number("time", lambda t: minutes(t.seconds), unit=time_unit(report)),
-        Number.of("peak", "/peak_memory_gib", number_text, "GiB"),
+        Number.of("peak", "/result/peak_memory_gib", number_text, "GiB"),
         Column("remark", _remark),
     ]
-    states = [state for state in _STATES if any(t.state == state for t in findings.trials)]
+    states = [state for state in _STATES if any(t.result.state == state for t in findings.trials)]
     return Table.of(
         "trial-table",
         f"{units.plural(len(findings.trials), 'trial')}, best first",
@@ -151,33 +155,33 @@ def _table(report: Report) -> Table:
     )
 
 
-def _order(trial: TrialRow, metric: Metric) -> tuple[int, float, int]:
-    value = float("inf") if trial.objective is None else metric.as_cost(trial.objective)
-    return (_STATES.index(trial.state), value, trial.number)
+def _order(trial: Trial, metric: Metric) -> tuple[int, float, int]:
+    value = float("inf") if trial.value is None else metric.as_cost(trial.value)
+    return (_STATES.index(trial.result.state), value, trial.number)
 
 
-def _others(report: Report, trial: TrialRow) -> str:
-    fixed = set(trial.parameters) - searched_parameters(report, trial.strategy)
-    return parameters_text(trial.parameters, "learning_rate", *fixed) or words.DASH
+def _others(report: Report, trial: Trial) -> str:
+    fixed = set(trial.config.parameters) - searched_parameters(report, trial.strategy)
+    return parameters_text(trial.config.parameters, "learning_rate", *fixed) or words.DASH
 
 
-def _steps(trial: TrialRow) -> str:
+def _steps(trial: Trial) -> str:
     return f"{trial.rungs[-1].optimizer_steps:,}" if trial.rungs else words.DASH
 
 
-def _remark(trial: TrialRow) -> str:
-    remarks = []
-    if trial.origin != "search":
-        remarks.append("default" if trial.origin == "default" else "yours")
-    if trial.loss_note:
-        remarks.append(trial.loss_note)
-    if trial.stopped_at_rung is not None:
-        kept = f", kept rung {trial.best_rung}" if trial.best_rung else ""
-        remarks.append(f"stopped at rung {trial.stopped_at_rung}{kept}: {trial.stopped_because}")
-    if trial.base is not None:
+def _remark(trial: Trial) -> str:
+    remarks, result = [], trial.result
+    if trial.config.origin != "search":
+        remarks.append("default" if trial.config.origin == "default" else "yours")
+    if note := loss_note(trial):
+        remarks.append(note)
+    if result.stopped_at_rung is not None:
+        kept = f", kept rung {result.best_rung}" if result.best_rung else ""
+        remarks.append(f"stopped at rung {result.stopped_at_rung}{kept}: {result.stopped_because}")
+    if result.base is not None:
         remarks.append(
-            f"{'made and trained on' if trial.preparing_seconds else 'trained on'} "
-            f"{trial.base.folder}"
+            f"{'made and trained on' if result.preparing_seconds else 'trained on'} "
+            f"{result.base.folder}"
         )
     if trial.attempts > 1:
         remarks.append(f"attempt {trial.attempts}")

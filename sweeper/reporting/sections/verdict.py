@@ -9,7 +9,7 @@ from sweeper.evaluation.significance import MIN_ITEMS
 from sweeper.features.parts import Heading
 from sweeper.findings import words
 from sweeper.findings.figures import Comparison, Interval, Metric
-from sweeper.findings.findings import Findings, TestedModel, TrialRow
+from sweeper.findings.findings import Findings, TestedModel
 from sweeper.findings.verdict.headline import headline_figures
 from sweeper.findings.verdict.next_step import next_step_line
 from sweeper.findings.verdict.scoreboard import scoreboard, trial_title
@@ -39,6 +39,7 @@ from sweeper.reporting.parts import (
     searched_parameters,
 )
 from sweeper.reporting.sections._plan import plan_blocks
+from sweeper.trials import Trial
 
 HEADING = Heading(10, "verdict", "What to train")
 
@@ -56,7 +57,7 @@ def blocks(figures: None, report: Report) -> Iterator[Block]:
         configuration=parameters_text(
             {
                 name: value
-                for name, value in (row.parameters if row else {}).items()
+                for name, value in (row.config.parameters if row else {}).items()
                 if name in searched_parameters(report, row.strategy if row else "")
             }
         ),
@@ -170,7 +171,7 @@ def _test_table(report: Report) -> Table:
 def _costs(report: Report) -> list[Column[TestedModel]]:
     """Columns with a model's costs of training and use."""
 
-    def of_trial(text: Callable[[TrialRow], str]) -> Callable[[TestedModel], str]:
+    def of_trial(text: Callable[[Trial], str]) -> Callable[[TestedModel], str]:
         def cell(model: TestedModel) -> str:
             row = report.findings.trial(model.trial)
             return text(row) if row else words.DASH
@@ -179,9 +180,11 @@ def _costs(report: Report) -> list[Column[TestedModel]]:
 
     return [
         Number("one training", of_trial(lambda t: units.duration(t.seconds))),
-        Number(f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.peak_memory_gib))),
-        Number("weights on disk", of_trial(lambda t: units.size(t.weights_bytes))),
-        Number("their base", of_trial(lambda t: units.size(t.base_bytes))),
+        Number(
+            f"peak {memory_name(report)}", of_trial(lambda t: units.gib(t.result.peak_memory_gib))
+        ),
+        Number("weights on disk", of_trial(lambda t: units.size(t.result.weights_bytes))),
+        Number("their base", of_trial(lambda t: units.size(t.result.base_bytes))),
         Number.of("use", "/seconds_per_thousand", number_text, "s per 1,000"),
     ]
 

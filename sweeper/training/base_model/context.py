@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from sweeper.objective import LOSS, Objective
 from sweeper.plans import Half
 from sweeper.spec import ModelSpec, Scalar, Spec
 from sweeper.tasks.classification import Classification
-from sweeper.tasks.task import Evaluation, task_of
+from sweeper.tasks.task import Evaluation, Task, task_of
 from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.weights import loadable
 from sweeper.trials import EncodingNote
 
 
+@dataclass(eq=False)
 class ModelContext:
     """A base model and a data set, ready for use; a ``tasks.task.BaselineContext``.
 
@@ -45,47 +46,35 @@ class ModelContext:
         fused: Whether bases compute with fused kernels.
     """
 
-    def __init__(
-        self,
-        model: ModelSpec,
-        facts: ModelFacts,
-        folder: Path,
-        dataset: Dataset,
-        spec: Spec,
-        sequence_length: int,
-        evaluation_batch: int,
-        device: torch.device,
-        mixed: Half | None = None,
-        underway: ProgressReporter | None = None,
-        objective: Objective = LOSS,
-        base_dtype: torch.dtype = torch.float32,
-        quantization_config: Any = None,
-        fused: bool = False,
-    ) -> None:
-        self.objective = objective
-        self.underway = underway or ProgressReporter()
-        self.facts = facts
-        self.folder = folder
-        self.dataset = dataset
-        self.spec = spec
-        self.device = device
-        self.evaluation_batch = evaluation_batch
-        self.mixed = mixed
-        self._base_form = base_dtype, quantization_config
+    model: ModelSpec
+    facts: ModelFacts
+    folder: Path
+    dataset: Dataset
+    spec: Spec
+    sequence_length: int
+    evaluation_batch: int
+    device: torch.device
+    mixed: Half | None = None
+    underway: ProgressReporter = field(default_factory=ProgressReporter)
+    objective: Objective = LOSS
+    base_dtype: torch.dtype = torch.float32
+    quantization_config: Any = None
+    fused: bool = False
+
+    def __post_init__(self) -> None:
+        trusted, name = self.model.trust_remote_code, loadable(self.model.id, self.folder)
         self.tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=model.trust_remote_code, local_files_only=True
+            self.folder, trust_remote_code=trusted, local_files_only=True
         )
-        self.task = task_of(spec)(dataset, self.tokenizer, facts, spec, sequence_length)
-        self.lent_base = LentBase(
-            folder,
-            self.task.task_type,
-            device,
-            model.trust_remote_code,
-            name=loadable(model.id, folder),
-            fused=fused,
-        )
+        self.task = self._task()
+        kind, device = self.task.task_type, self.device
+        self.lent_base = LentBase(self.folder, kind, device, trusted, name, self.fused)
         self._items: dict[Split, TokenizedSplit] = {}
         self._further: dict[frozenset[str], TokenizedSplit] = {}
+
+    def _task(self) -> Task:
+        kind, length = task_of(self.spec), self.sequence_length
+        return kind(self.dataset, self.tokenizer, self.facts, self.spec, length)
 
     def part(self, rows: int, seed: int) -> ModelContext:
         """The same base and validation split with only ``rows`` of the training rows.
@@ -104,10 +93,7 @@ class ModelContext:
                 if row.made_from and keys.issuperset(row.made_from)
             ),
         )
-        length = self.task.sequence_length
-        subset.task = task_of(self.spec)(
-            subset.dataset, self.tokenizer, self.facts, self.spec, length
-        )
+        subset.task = subset._task()
         subset._further = {}
         subset._items = {"validation": self.items("validation")}
         return subset
@@ -141,12 +127,15 @@ class ModelContext:
         return tuple(note for notes in split_notes for note in notes)
 
     def base(self) -> nn.Module:
-        return self.lent_base.lend(*self._base_form)
+        return self.lent_base.lend(self.base_dtype, self.quantization_config)
+
+    def evaluator(self, split: Split, batch: int, mixed: Half | None) -> Evaluator:
+        """An evaluator that scores a model on a split."""
+        steps = self.underway.steps(f"scoring {split}")
+        return Evaluator(self.task, self.items(split), batch, mixed, steps)
 
     def measure(self, model: nn.Module, split: Split) -> Evaluation:
-        steps = self.underway.steps(f"scoring {split}")
-        items, batch = self.items(split), self.evaluation_batch
-        return Evaluator(self.task, items, batch, self.mixed, underway=steps).evaluate(model)
+        return self.evaluator(split, self.evaluation_batch, self.mixed).evaluate(model)
 
     def computing(self) -> AbstractContextManager[None]:
         """A context with the precision in which the base is scored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,7 @@ class _LoadedBase:
         )
 
 
+@dataclass
 class LentBase:
     """Keeps one base model in memory, in each dtype asked for, and restores it between trials.
 
@@ -142,24 +143,15 @@ class LentBase:
         fused: Whether to compute with fused kernels.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        task_type: TaskType,
-        device: torch.device,
-        trust_remote_code: bool = False,
-        name: str = "",
-        fused: bool = False,
-    ) -> None:
-        self._folder = folder
-        self._task_type = task_type
-        self._device = device
-        self._trust = trust_remote_code
-        self._name = name
-        self.fused = fused
-        self._held: dict[str, _LoadedBase] = {}
-        self._on_device = ""
-        self._returns = 0
+    folder: Path
+    task_type: TaskType
+    device: torch.device
+    trust_remote_code: bool = False
+    name: str = ""
+    fused: bool = False
+    _held: dict[str, _LoadedBase] = field(default_factory=dict)
+    _on_device: str = ""
+    _returns: int = 0
 
     def lend(
         self, dtype: torch.dtype, quantization_config: Any = None, will_change: bool = False
@@ -172,23 +164,17 @@ class LentBase:
         key = _key(dtype, quantization_config)
         if key not in self._held:
             self._park()
-            model = load_base(
-                self._folder,
-                self._task_type,
-                dtype,
-                self._device,
-                quantization_config,
-                self._trust,
-                self._name,
-                fused=self.fused,
-            )
+            kind, device, trusted = self.task_type, self.device, self.trust_remote_code
+            options: dict[str, Any] = {"name": self.name, "fused": self.fused}
+            form = dtype, device, quantization_config
+            model = load_base(self.folder, kind, *form, trusted, **options)
             sums = {name: checksum(weight) for name, weight in _weights(model).items()}
             self._held[key], self._on_device = _LoadedBase(model, sums), key
         loaded = self._held[key]
         if key != self._on_device:
             self._park()
             with loading_a_model():
-                loaded.model.to(self._device)
+                loaded.model.to(self.device)
             self._on_device = key
         if will_change and loaded.original is None:
             weights = _weights(loaded.model).items()
@@ -216,7 +202,7 @@ class LentBase:
     def _park(self) -> None:
         """Move the GPU's variant to main memory; drop it if it is quantised or too large."""
         loaded = self._held.get(self._on_device)
-        if loaded is None or self._device.type != "cuda":
+        if loaded is None or self.device.type != "cuda":
             return
         room = _MAX_MEMORY_SHARE * psutil.virtual_memory().available
         if getattr(loaded.model, "is_quantized", False) or bytes_of(loaded.model) > room:
@@ -230,7 +216,7 @@ class LentBase:
         """Release all memory. The next ``lend`` loads again."""
         self._held.clear()
         self._on_device = ""
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Sampler
@@ -87,6 +88,7 @@ _POOL_BATCHES = 50
 MIN_POOL_BATCHES = 8
 
 
+@dataclass(eq=False)
 class LengthGroupedBatches(Sampler[int]):
     """Indices of one epoch per iteration; every ``batch`` of them have similar lengths.
 
@@ -98,48 +100,37 @@ class LengthGroupedBatches(Sampler[int]):
         batch: The effective batch.
         seed: Seed of the trial; epoch e is shuffled with ``seed + e``.
         min_pool_batches: Minimum batches of a pool, unless half of an epoch has fewer.
-        epoch: The first epoch, counted from 0.
+        epoch: The next epoch, counted from 0.
         mixture: The rows of an epoch; every row once if None.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        batch: int,
-        seed: int,
-        min_pool_batches: int = MIN_POOL_BATCHES,
-        epoch: int = 0,
-        mixture: Mixture | None = None,
-    ) -> None:
-        self._lengths = lengths
-        self._batch = batch
-        self._seed = seed
-        self._min_pool_batches = min_pool_batches
-        self._epoch = epoch
-        self._mixture = mixture
+    lengths: Sequence[int]
+    batch: int
+    seed: int
+    min_pool_batches: int = MIN_POOL_BATCHES
+    epoch: int = 0
+    mixture: Mixture | None = None
 
     def __len__(self) -> int:
-        return self._mixture.size if self._mixture else len(self._lengths)
+        return self.mixture.size if self.mixture else len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self), generator=generator).tolist()
-        if self._mixture is not None:
-            rows = self._mixture.rows(self._epoch)
+        if self.mixture is not None:
+            rows = self.mixture.rows(self.epoch)
             order = [rows[number] for number in order]
-        self._epoch += 1
-        quarter, half = len(order) // (4 * self._batch), -(-len(order) // (2 * self._batch))
-        pool = self._batch * min(_POOL_BATCHES, max(1, quarter, min(self._min_pool_batches, half)))
+        self.epoch += 1
+        quarter, half = len(order) // (4 * self.batch), -(-len(order) // (2 * self.batch))
+        pool = self.batch * min(_POOL_BATCHES, max(1, quarter, min(self.min_pool_batches, half)))
         batches: list[list[int]] = []
         for start in range(0, len(order), pool):
-            by_length = sorted(order[start : start + pool], key=lambda i: -self._lengths[i])
-            batches += [
-                by_length[i : i + self._batch] for i in range(0, len(by_length), self._batch)
-            ]
-        whole = [batch for batch in batches if len(batch) == self._batch]
-        rest = [batch for batch in batches if len(batch) < self._batch]
+            by_length = sorted(order[start : start + pool], key=lambda i: -self.lengths[i])
+            batches += [by_length[i : i + self.batch] for i in range(0, len(by_length), self.batch)]
+        whole = [batch for batch in batches if len(batch) == self.batch]
+        rest = [batch for batch in batches if len(batch) < self.batch]
         shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
         if shuffled:
-            longest = max(range(len(shuffled)), key=lambda i: self._lengths[shuffled[i][0]])
+            longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
             shuffled.insert(0, shuffled.pop(longest))
         return iter([index for batch in shuffled + rest for index in batch])

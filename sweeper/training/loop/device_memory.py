@@ -15,7 +15,6 @@ import gc
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from traceback import walk_tb
 from typing import TypeVar
@@ -26,7 +25,6 @@ from torch import nn
 
 from sweeper.errors import TooLarge
 from sweeper.facts.record import TrainingSetup
-from sweeper.training.checkpoints import Checkpoint
 from sweeper.units import GIB
 
 Result = TypeVar("Result")
@@ -44,33 +42,19 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
-@dataclass(frozen=True)
-class Batching:
-    """The division of an effective batch; fields have the names of ``TrainingSetup``.
+def smaller(setup: TrainingSetup, *, evaluation: bool) -> TrainingSetup | None:
+    """The set-up with the same effective batch and less memory; None if there is none.
 
-    ``micro_batch`` x ``gradient_accumulation_steps`` is the same after a retry.
+    Args:
+        evaluation: Whether to halve the evaluation batch, if it is more than one item. Otherwise
+            the micro-batch becomes its half, or the next lower divisor of the batch.
     """
-
-    micro_batch: int
-    gradient_accumulation_steps: int
-    evaluation_batch: int
-
-    @classmethod
-    def of(cls, source: TrainingSetup | Checkpoint) -> Batching:
-        return cls(**{size.name: getattr(source, size.name) for size in fields(cls)})
-
-    def smaller_training(self) -> Batching | None:
-        """Half the micro-batch, or the next lower divisor of the batch; None at one row."""
-        effective = self.micro_batch * self.gradient_accumulation_steps
-        fitting = [n for n in range(1, self.micro_batch // 2 + 1) if effective % n == 0]
-        if not fitting:
-            return None
-        return Batching(fitting[-1], effective // fitting[-1], self.evaluation_batch)
-
-    def smaller_evaluation(self) -> Batching | None:
-        """Half the evaluation batch; None at one item."""
-        half = self.evaluation_batch // 2
-        return replace(self, evaluation_batch=half) if half else None
+    if evaluation and setup.evaluation_batch > 1:
+        return setup.model_copy(update={"evaluation_batch": setup.evaluation_batch // 2})
+    rows = setup.micro_batch * setup.gradient_accumulation_steps
+    micro = max((n for n in range(1, setup.micro_batch // 2 + 1) if rows % n == 0), default=None)
+    batches = {"micro_batch": micro, "gradient_accumulation_steps": rows // (micro or 1)}
+    return setup.model_copy(update=batches) if micro else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -141,12 +125,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def in_batches_that_fit(
-    batching: Batching, attempt: Callable[[Batching], Result], evaluating: Callable[[], bool]
+    setup: TrainingSetup, attempt: Callable[[TrainingSetup], Result], evaluating: Callable[[], bool]
 ) -> Result:
     """Call ``attempt`` with ever smaller batches until one fits.
 
     Args:
-        batching: Batches of the first call.
+        setup: The set-up of the first call.
         attempt: Training, which frees its memory when it raises. Every call but the first
             starts from clean weights.
         evaluating: Whether the last call ended in evaluation, whose batch is then halved.
@@ -156,18 +140,17 @@ def in_batches_that_fit(
     """
     while True:
         try:
-            return attempt(batching)
+            return attempt(setup)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failure = shortage(error)
         # Outside of the handler: its error would keep the frames, and so the tensors, alive.
         release_memory()
-        smaller = batching.smaller_evaluation() if evaluating() else None
-        smaller = smaller or batching.smaller_training()
-        if smaller is None:
+        reduced = smaller(setup, evaluation=evaluating())
+        if reduced is None:
             raise failure
-        batching = smaller
+        setup = reduced
 
 
 def bytes_of(model: nn.Module) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Half
 from sweeper.spec import Scalar
 from sweeper.strategies.strategy import Strategy
@@ -44,12 +46,9 @@ SOURCE_KEY = "origin"
 
 def arguments(
     folder: Path,
-    *,
-    steps: int,
-    micro_batch: int,
-    accumulation: int,
+    setup: TrainingSetup,
     parameters: Mapping[str, Scalar],
-    optimizer: str,
+    steps: int,
     seed: int,
     device: torch.device,
 ) -> TrainingArguments:
@@ -62,21 +61,19 @@ def arguments(
     ``forward`` is not wrapped and the base can be given back unchanged.
 
     Args:
-        micro_batch: Rows of a micro-batch on each device.
-        accumulation: Micro-batches in a step.
         parameters: Hyperparameters of the trial, including schedule and clipping norm.
     """
     plan = schedule(parameters, steps)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=setup.micro_batch,
+        gradient_accumulation_steps=setup.gradient_accumulation_steps,
         max_grad_norm=float(parameters.get("max_grad_norm", MAX_GRAD_NORM)),
         lr_scheduler_type=plan.kind,
         lr_scheduler_kwargs=plan.options,
         warmup_steps=plan.warmup_steps,
-        optim=optimizer,
+        optim=setup.optimizer,
         seed=seed,
         data_seed=seed,
         use_cpu=device.type == "cpu",
@@ -97,6 +94,7 @@ def arguments(
     )
 
 
+@dataclass(eq=False, repr=False)
 class TrialTrainer(Trainer):
     """Trains one model for one trial.
 
@@ -112,62 +110,58 @@ class TrialTrainer(Trainer):
     # The loss is divided by the terms of the whole accumulated batch in ``compute_loss``.
     loss_is_scaled_for_ga = True
 
-    def __init__(
+    model: nn.Module
+    task: Task
+    features: InitVar[Sequence[Feature]]
+    order: Sampler[int]
+    strategy: Strategy
+    parameters: Mapping[str, Scalar]
+    progress: TrainingProgress
+    mixed: Half | None
+    settings: InitVar[TrainingArguments]
+    callbacks: InitVar[list[TrainerCallback]]
+    extensions: Sequence[Extension] = ()
+    padding_free: bool = False
+
+    def __post_init__(
         self,
-        model: nn.Module,
-        task: Task,
         features: Sequence[Feature],
-        order: Sampler[int],
-        strategy: Strategy,
-        parameters: Mapping[str, Scalar],
-        progress: TrainingProgress,
-        mixed: Half | None,
         settings: TrainingArguments,
         callbacks: list[TrainerCallback],
-        extensions: Sequence[Extension] = (),
-        padding_free: bool = False,
     ) -> None:
         # Several visible GPUs would make Trainer wrap the model in DataParallel.
         if settings.n_gpu > 1:
             settings._n_gpu = 1
         super().__init__(
-            model=model,
+            model=self.model,
             args=settings,
             data_collator=self._collate,
             train_dataset=features,
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
-        self._unwrapped = model
-        self._task = task
-        self._padding_free = padding_free
-        self._order = order
-        self._strategy = strategy
-        self._parameters = parameters
-        self._progress = progress
-        self._mixed = mixed
-        if mixed == "float16":  # accelerate scales, unscales and skips wherever it has a scaler
+        self._unwrapped = self.model
+        if self.mixed == "float16":  # accelerate scales, unscales and skips if it has a scaler
             self.accelerator.scaler = torch.amp.GradScaler(settings.device.type)
         self._wrapping_checked = settings.world_size == 1
-        self._extensions = extensions
-        self._penalty = next((extension for extension in extensions if extension.has_penalty), None)
-        self._task_share = math.prod(extension.task_share for extension in extensions)
+        self._penalty = next((added for added in self.extensions if added.has_penalty), None)
+        self._task_share = math.prod(extension.task_share for extension in self.extensions)
         self._further: list[Iterator[FurtherBatch]] = []
 
     def _collate(self, features: Sequence[Feature]) -> dict[str, Any]:
         batch: dict[str, Any] = (
-            pack_texts(features) if self._padding_free else dict(self._task.collate(features))
+            pack_texts(features) if self.padding_free else dict(self.task.collate(features))
         )
         counts: dict[str, Any] = {
-            _TERMS: self._task.loss_terms(batch),
-            _TOKENS: self._task.tokens(batch),
+            _TERMS: self.task.loss_terms(batch),
+            _TOKENS: self.task.tokens(batch),
         }
         if SOURCE_KEY in features[0]:
             counts[_SEEN] = [(f[SOURCE_KEY], len(f["input_ids"])) for f in features]
         return batch | counts
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return self._order
+        return self.order
 
     def get_optimizer_cls_and_kwargs(
         self, args: TrainingArguments, model: nn.Module | None = None
@@ -180,8 +174,8 @@ class TrialTrainer(Trainer):
             manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
             manager.module_weight_config_triple.clear()
         # Not earlier, since distributing a model replaces the tensors of its weights.
-        groups = self._strategy.parameter_groups(
-            self._unwrapped, self._parameters, head_names(self._unwrapped)
+        groups = self.strategy.parameter_groups(
+            self._unwrapped, self.parameters, head_names(self._unwrapped)
         )
         return kind, options | {"params": groups}
 
@@ -189,10 +183,10 @@ class TrialTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if self._extensions:
+        if self.extensions:
             tokens, size = int(self._sum_over_ranks(batches, _TOKENS)), self._train_batch_size
             self._further = [
-                extension.further_batches(tokens, size) for extension in self._extensions
+                extension.further_batches(tokens, size) for extension in self.extensions
             ]
         # A batch may hold only items whose answer did not fit: no terms, and a loss of zero.
         return batches, self._sum_over_ranks(batches, _TERMS).clamp_min(1.0)
@@ -219,9 +213,9 @@ class TrialTrainer(Trainer):
         the task."""
         if further.rows:
             tokens = further.task.tokens(further.batch)
-            self._progress.count_rows(further.origin, further.rows, tokens)
+            self.progress.count_rows(further.origin, further.rows, tokens)
         inputs = self._prepare_inputs(further.batch)
-        with autocast(self.args.device, self._mixed):
+        with autocast(self.args.device, self.mixed):
             total = further.task.loss(model, inputs).total
         self.accelerator.backward(total * (further.weight * self.accelerator.num_processes))
 
@@ -237,20 +231,20 @@ class TrialTrainer(Trainer):
             self._wrapping_checked = True
         terms, tokens = inputs.pop(_TERMS), inputs.pop(_TOKENS)
         for origin, count in inputs.pop(_SEEN, ()):
-            self._progress.count_rows(origin, 1, count)
+            self.progress.count_rows(origin, 1, count)
         if self._penalty is None:
-            with autocast(self.args.device, self._mixed):
-                loss = self._task.loss(model, inputs)
+            with autocast(self.args.device, self.mixed):
+                loss = self.task.loss(model, inputs)
             total = loss.total
         else:
             # In a context of its own, since autocast caches casts that were made without gradient.
-            with autocast(self.args.device, self._mixed):
+            with autocast(self.args.device, self.mixed):
                 reference = self._penalty.reference(self._unwrapped, inputs)
-            with autocast(self.args.device, self._mixed):
+            with autocast(self.args.device, self.mixed):
                 loss, penalty = self._penalty.penalised_loss(model, inputs, reference)
             total = loss.total + penalty
         reported = loss.total if loss.unweighted is None else loss.unweighted
-        self._progress.add(reported, terms, tokens)
+        self.progress.add(reported, terms, tokens)
         # DDP averages gradients over the ranks, but the loss is divided by the terms of all ranks.
         scale = self._task_share * self.accelerator.num_processes
         return total * (scale / num_items_in_batch)
@@ -263,7 +257,7 @@ class TrialTrainer(Trainer):
         # At first, float16 gradients overflow: the step is skipped and the scale halved.
         overflows = scaler is not None and not bool(torch.isfinite(torch.as_tensor(norm)))
         expected = overflows and scaler.get_scale() > _MIN_LOSS_SCALE
-        self._progress.add_gradient_norm(None if expected else norm)
+        self.progress.add_gradient_norm(None if expected else norm)
         return norm
 
     def write_checkpoint(self) -> Path:

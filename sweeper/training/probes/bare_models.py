@@ -12,15 +12,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from sweeper.errors import ModelError
 from sweeper.facts.models import catalogue, names
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.packaged import PREFIX, packaged
 from sweeper.facts.record import ModelFacts
 from sweeper.hyperparameters import MODULES_TO_SAVE, NO_MODULES, TARGETS
-from sweeper.memory.linear_layers import targeted
 from sweeper.memory.setup import Setup
 from sweeper.plans import frozen_dtype
 from sweeper.strategies.loading import class_options
-from sweeper.strategies.strategy import Setting, Strategy
-from sweeper.strategies.strategy import strategy as strategy_named
+from sweeper.strategies.strategy import Setting, strategy
 from sweeper.tasks.classification import Classifier
 
 
@@ -53,10 +52,14 @@ def with_adapter_and_head(
     base: nn.Module, config: PretrainedConfig, model: ModelFacts, setup: Setup, device: torch.device
 ) -> nn.Module:
     """The base with the strategy's weights and, for classes, a head, in training mode."""
-    strategy = strategy_named(setup.strategy)
+    setting = Setting(
+        task_type="FEATURE_EXTRACTION" if setup.classes else "CAUSAL_LM",
+        precision=setup.precision,
+        gradient_checkpointing=setup.gradient_checkpointing,
+    )
     with torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = _adapted(strategy, base, model, setup)
+        adapted = strategy(setup.strategy).apply(base, _parameters(model, setup), setting)
         if setup.classes:
             width = int(config.get_text_config().hidden_size)
             adapted = Classifier(adapted, model.pooling or "cls", width, setup.classes)
@@ -82,15 +85,6 @@ def base_of(config: PretrainedConfig, setup: Setup) -> nn.Module:
             config, dtype=dtype, attn_implementation=attention, **options
         )
     return base.to(dtype).requires_grad_(False)
-
-
-def _adapted(strategy: Strategy, base: nn.Module, model: ModelFacts, setup: Setup) -> nn.Module:
-    setting = Setting(
-        task_type="FEATURE_EXTRACTION" if setup.classes else "CAUSAL_LM",
-        precision=setup.precision,
-        gradient_checkpointing=setup.gradient_checkpointing,
-    )
-    return strategy.apply(base, _parameters(model, setup), setting)
 
 
 _CHOICES = {layers: choice for choice, layers in TARGETS.items()}

@@ -117,16 +117,7 @@ def optimizer_of(trained: nn.Module, setup: Setup, device: torch.device) -> torc
     """The optimizer that a trial of this set-up would have."""
     weights = [weight for weight in trained.parameters() if weight.requires_grad]
     with tempfile.TemporaryDirectory() as folder:
-        settings = arguments(
-            Path(folder),
-            steps=1,
-            micro_batch=setup.micro_batch,
-            accumulation=setup.gradient_accumulation_steps,
-            parameters={},
-            optimizer=setup.optimizer,
-            seed=0,
-            device=device,
-        )
+        settings = arguments(Path(folder), setup, {}, steps=1, seed=0, device=device)
         kind, options = Trainer.get_optimizer_cls_and_kwargs(settings)
     made: torch.optim.Optimizer = kind(weights, **options)
     return made

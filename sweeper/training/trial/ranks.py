@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from sweeper.artifact import Artifact, write_text
 from sweeper.backend import Decision, Interrupted
-from sweeper.child_process import start_child
+from sweeper.child_process import Child, start_child
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.jsontext import value_of
 from sweeper.plans import Plan
 from sweeper.spec import Spec
 from sweeper.training.launch import FAILURE, LOGS, SHUTDOWN_SECONDS, LaunchRequest, RankFailure
-from sweeper.training.loop.device_memory import Batching
 from sweeper.training.trial.trial_job import TrialJob
 from sweeper.trials import RungReport, Seen, TrialConfig, TrialResult
 
@@ -35,20 +34,20 @@ RESULT = "rank-result.json"
 POLL_SECONDS = 0.1
 
 TRAINER_LOG = "trainer.log"
-_LAUNCHER_LOG = "launcher.log"
+_LAUNCH, _LAUNCHER_LOG = "sweeper.training.launch:launch", "launcher.log"
 
 
 class RankRequest(Artifact):
     """The trial that the ranks train, and its run.
 
-    ``planned`` is the configuration with the batches of the plan, ``folder`` the folder of all
-    ranks, ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
+    ``setup`` is the config's set-up, or has smaller batches; ``folder`` the folder of all ranks,
+    ``attempt`` the folder for checkpoints, ``checkpoint`` the one to continue from.
     """
 
     plan: Plan
     spec: Spec
     config: TrialConfig
-    planned: TrialConfig
+    setup: TrainingSetup
     folder: str
     attempt: str
     run: str | None = None
@@ -92,8 +91,8 @@ class Ranks:
     plan: Plan
     _reported: int = 0
 
-    def train(self, batching: Batching) -> TrialResult:
-        """Train with this batching until all ranks have finished or one has failed.
+    def train(self, setup: TrainingSetup) -> TrialResult:
+        """Train with this set-up until all ranks have finished or one has failed.
 
         Raises:
             Interrupted: The trial was told to stop.
@@ -113,8 +112,8 @@ class Ranks:
         request = RankRequest(
             plan=self.plan,
             spec=job.context.spec,
-            config=job.config.with_setup(**asdict(batching)),
-            planned=job.config,
+            config=job.config,
+            setup=setup,
             folder=str(folder.resolve()),
             attempt=str(job.folder.resolve()),
             run=run,
@@ -127,22 +126,16 @@ class Ranks:
         finally:
             _end(launcher)
             self._gather_logs(folder)
-        return self._result(folder, launcher.returncode)
+        return self._result(folder, launcher.process.returncode)
 
-    def _start(self, ranks_folder: Path) -> subprocess.Popen[bytes]:
+    def _start(self, ranks_folder: Path) -> Child:
         ranks, folder = self.job.config.setup.gpus, str(ranks_folder.resolve())
-        command = tuple(rank_command(folder))
-        with (ranks_folder / _LAUNCHER_LOG).open("wb") as log:
-            return start_child(
-                "sweeper.training.launch:launch",
-                LaunchRequest(ranks=ranks, folder=folder, command=command),
-                env=_environment(ranks),
-                stderr=log,
-                start_new_session=True,  # so that only the worker gets a Ctrl-C
-            )
+        request = LaunchRequest(ranks=ranks, folder=folder, command=tuple(rank_command(folder)))
+        environment, log = _environment(ranks), ranks_folder / _LAUNCHER_LOG
+        return start_child(_LAUNCH, request, env=environment, errors=log)
 
-    def _watch(self, launcher: subprocess.Popen[bytes], folder: Path) -> None:
-        while launcher.poll() is None:
+    def _watch(self, launcher: Child, folder: Path) -> None:
+        while launcher.process.poll() is None:
             if self.job.context.underway.should_stop():
                 raise Interrupted
             if (progress := folder / PROGRESS).is_file():
@@ -227,18 +220,11 @@ def rank_command(folder: str) -> list[str]:
     return ["-m", "sweeper.child", "--request", request, "sweeper.training.rank:train"]
 
 
-def _end(launcher: subprocess.Popen[bytes]) -> None:
+def _end(launcher: Child) -> None:
     """End all ranks: the launcher ends them, or the kernel after the launcher's death."""
-    if launcher.poll() is None:
-        launcher.terminate()
-    try:
-        launcher.wait(2 * SHUTDOWN_SECONDS)
-    except subprocess.TimeoutExpired:
-        launcher.kill()
-        launcher.wait()
-    for pipe in (launcher.stdin, launcher.stdout):
-        assert pipe is not None
-        pipe.close()
+    launcher.process.terminate()
+    launcher.wait(2 * SHUTDOWN_SECONDS)
+    launcher.close()
 
 
 def _output(folder: Path, rank: int) -> list[Path]:

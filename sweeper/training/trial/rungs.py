@@ -34,21 +34,22 @@ _MIN_RUNGS_SINCE_BEST = 2
 
 @dataclass(frozen=True)
 class RungWeights:
-    """A rung, its loss on the validation items that every rung scores, and its weights.
+    """A rung, its cost on the validation items that every rung scores, and its weights.
 
     ``violation`` is how far it exceeded the limits; None if that was not measured.
     """
 
     rung: int
-    subset_loss: float
+    subset_cost: float
     weights: dict[str, Tensor]
     violation: float | None = None
 
-    def replaced_by(self, loss: float, violation: float | None) -> bool:
+    def replaced_by(self, cost: float, violation: float | None) -> bool:
         """Whether a later rung is at least as good."""
-        return order(loss, violation) <= order(self.subset_loss, self.violation)
+        return order(cost, violation) <= order(self.subset_cost, self.violation)
 
 
+@dataclass(eq=False)
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
@@ -64,47 +65,38 @@ class RungWatch(TrainerCallback):
         extensions: Sources of further measures, such as forgetting.
     """
 
-    def __init__(
-        self,
-        job: TrialJob,
-        model: nn.Module,
-        rungs_by_step: dict[int, list[int]],
-        steps_per_epoch: int,
-        item_weights: Floats | None = None,
-        extensions: Sequence[Extension] = (),
-    ) -> None:
-        self._job = job
-        self._extensions = extensions
-        self._limits = limits_of(job.context.task.spec)
-        self._item_weights = item_weights
-        self._model = model
-        self._rungs_by_step = rungs_by_step
-        self._steps_per_epoch = steps_per_epoch
-        self._budget = job.config.budget
-        self._evaluator = job.evaluator()
-        self._best: RungWeights | None = None
-        self._last: Evaluation | None = None
-        self._stopping = Stopping.of(
-            job.config.parameters, self._budget.stop_overfitting, job.context.objective
-        )
-        self._stopped: tuple[int, StopReason] | None = None
-        self._last_violation: float | None = None
-        self.pruned_at: int | None = None
-        self.save: Callable[[int], None] | None = None
+    job: TrialJob
+    model: nn.Module
+    rungs_by_step: dict[int, list[int]]
+    steps_per_epoch: int
+    item_weights: Floats | None = None
+    extensions: Sequence[Extension] = ()
+    pruned_at: int | None = None
+    save: Callable[[int], None] | None = None
+    _best: RungWeights | None = None
+    _last: Evaluation | None = None
+    _stopped: tuple[int, StopReason] | None = None
+    _last_violation: float | None = None
+
+    def __post_init__(self) -> None:
+        config, context = self.job.config, self.job.context
+        self._budget, self._evaluator = config.budget, self.job.evaluator()
+        self._limits, overfitting = limits_of(context.task.spec), config.budget.stop_overfitting
+        self._stopping = Stopping.of(config.parameters, overfitting, context.objective)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         # The first step may take minutes: the progress of tokenising must not stay on the screen.
-        self._job.context.underway("training", self._job.progress.steps, max(self._rungs_by_step))
+        self.job.context.underway("training", self.job.progress.steps, max(self.rungs_by_step))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        progress = self._job.progress
+        progress = self.job.progress
         progress.step()
-        self._job.context.underway("training", progress.steps, max(self._rungs_by_step))
-        rungs = self._rungs_by_step.get(progress.steps)
+        self.job.context.underway("training", progress.steps, max(self.rungs_by_step))
+        rungs = self.rungs_by_step.get(progress.steps)
         if rungs is None:
             return
         progress.check()
@@ -119,19 +111,19 @@ class RungWatch(TrainerCallback):
             {name: item_measure.measure for name, item_measure in measured.items()}, self._limits
         )
         train_loss = progress.take_train_loss()
-        epochs = progress.steps / self._steps_per_epoch
+        epochs = progress.steps / self.steps_per_epoch
         items = self._keep_best(rungs[-1], evaluation, exceeded_by)
         stop = self._stopping.reason_to_stop(RungScore(items, train_loss, epochs))
         # Ranks differ in their batches, so rank 0 decides for all.
         broken_limit = broken_limit_reason(measured, self._limits)
         stop = gathered(StopReason("limit", broken_limit) if broken_limit else stop)[0]
         reports = [
-            self._job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
+            self.job.rung_report(rung, evaluation, train_loss, epochs, measured) for rung in rungs
         ]
         if self.save is not None and not (stop or last):
             self.save(rungs[-1])
         for report in reports:
-            if self._job.tell(report) is Decision.PRUNE:
+            if self.job.tell(report) is Decision.PRUNE:
                 self.pruned_at = report.rung
                 control.should_training_stop = True
                 return
@@ -144,7 +136,7 @@ class RungWatch(TrainerCallback):
         best = self._best
         return {
             "best": best
-            and {"rung": best.rung, "subset_loss": best.subset_loss, "violation": best.violation},
+            and {"rung": best.rung, "subset_cost": best.subset_cost, "violation": best.violation},
             "last_excess": self._last_violation,
             "stopping": self._stopping.state(),
         }
@@ -158,55 +150,55 @@ class RungWatch(TrainerCallback):
     def best_weights(self) -> dict[str, Tensor] | None:
         """The weights of the best rung; None if it is the current rung."""
         best = self._best
-        return None if best is None or best.rung == self._job.reports[-1].rung else best.weights
+        return None if best is None or best.rung == self.job.reports[-1].rung else best.weights
 
     def measure(self, *, at_end: bool = False) -> dict[str, ItemMeasure]:
         """The measures of the model as it is now."""
         taken: dict[str, ItemMeasure] = {}
-        for extension in self._extensions:
-            taken |= self._timed(partial(extension.measure, self._model, at_end=at_end))
+        for extension in self.extensions:
+            taken |= self._timed(partial(extension.measure, self.model, at_end=at_end))
         return taken
 
     def _evaluate(self, whole: bool) -> Evaluation:
         """Score the model, and count the time as evaluation."""
         count = None if whole else self._budget.rung_items
-        evaluation = self._timed(lambda: self._evaluator.evaluate(self._model, count))
+        evaluation = self._timed(lambda: self._evaluator.evaluate(self.model, count))
         finite(evaluation.loss, "validation loss")
         return evaluation
 
     def _timed(self, evaluate: Callable[[], T]) -> T:
         start = time.perf_counter()
-        self._job.evaluating = True
+        self.job.evaluating = True
         evaluation = evaluate()
-        self._job.evaluating = False
-        self._job.progress.evaluation_seconds += time.perf_counter() - start
+        self.job.evaluating = False
+        self.job.progress.evaluation_seconds += time.perf_counter() - start
         return evaluation
 
-    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemLosses:
-        """Keep the weights if they are the best so far, and return the losses that decide it."""
+    def _keep_best(self, rung: int, evaluation: Evaluation, violation: float | None) -> ItemCosts:
+        """Keep the weights if they are the best so far, and return the costs that decide it."""
         last = rung == self._budget.rungs
         items = self._deciding_items(evaluation, self._budget.rung_items)
-        loss = items.mean
+        cost = items.mean
         if last:
             self._last = evaluation
-        if self._best is None or self._best.replaced_by(loss, violation):
-            weights = {} if last else trained_weights(self._model)
-            self._best = RungWeights(rung, loss, weights, violation)
+        if self._best is None or self._best.replaced_by(cost, violation):
+            weights = {} if last else trained_weights(self.model)
+            self._best = RungWeights(rung, cost, weights, violation)
         self._last_violation = violation
         return items
 
-    def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemLosses:
-        """Losses of the first ``count`` items, by which the best weights are chosen.
+    def _deciding_items(self, evaluation: Evaluation, count: int | None = None) -> ItemCosts:
+        """Costs of the first ``count`` items, by which the best weights are chosen.
 
-        If the objective is measured at rungs, they are its values, negated if higher is better.
+        They are of the objective if it is measured at rungs, else losses.
         """
-        if (score := self._job.objective_at_rung(evaluation, count)) is not None:
-            costs = score.costs(self._job.context.objective)
-            return ItemLosses(costs, np.ones_like(costs))
+        if (score := self.job.objective_at_rung(evaluation, count)) is not None:
+            costs = score.costs(self.job.context.objective)
+            return ItemCosts(costs, np.ones_like(costs))
         losses, weights = evaluation.losses[:count], evaluation.weights[:count]
-        if self._item_weights is not None:
-            weights = weights * self._item_weights[: len(weights)]
-        return ItemLosses(losses, weights)
+        if self.item_weights is not None:
+            weights = weights * self.item_weights[: len(weights)]
+        return ItemCosts(losses, weights)
 
     def finish(self) -> Final:
         """Choose the last weights or the best rung's weights, by the whole validation split.
@@ -218,7 +210,7 @@ class RungWatch(TrainerCallback):
         """
         if self._stopped is not None and self._best is not None:
             rung, stop = self._stopped
-            set_weights(self._model, self._best.weights)
+            set_weights(self.model, self._best.weights)
             scored = self._evaluate(whole=True)
             return Final(self._best.rung, scored, stopped_by=stop, stopped_at=rung)
         if self._last is None or self._best is None:
@@ -226,35 +218,35 @@ class RungWatch(TrainerCallback):
         last = Final(self._budget.rungs, self._last)
         if self._best.rung == last.rung:
             return last
-        kept = trained_weights(self._model)
-        set_weights(self._model, self._best.weights)
+        kept = trained_weights(self.model)
+        set_weights(self.model, self._best.weights)
         earlier = Final(self._best.rung, self._evaluate(whole=True))
         means = (self._deciding_items(final.evaluation).mean for final in (earlier, last))
         first, second = map(order, means, (self._best.violation, self._last_violation))
         if first < second:
             return earlier
-        set_weights(self._model, kept)
+        set_weights(self.model, kept)
         return last
 
 
 @dataclass(frozen=True)
-class ItemLosses:
-    """Losses of items at a rung, and the items' weights; both of shape ``(items,)``."""
+class ItemCosts:
+    """Costs of items at a rung, and the items' weights; both of shape ``(items,)``."""
 
-    losses: Floats
+    costs: Floats
     weights: Floats
 
     @property
     def mean(self) -> float:
-        return float(np.average(self.losses, weights=self.weights))
+        return float(np.average(self.costs, weights=self.weights))
 
 
 @dataclass(frozen=True)
 class Rise:
-    """The rise of the loss on the same items between two rungs.
+    """The rise of the cost on the same items between two rungs.
 
     Args:
-        mean: Mean rise, in the unit of the loss.
+        mean: Mean rise, in the unit of the cost.
         low: Lower end of its one-sided 95% interval: above 0, the rise is beyond noise.
     """
 
@@ -262,10 +254,10 @@ class Rise:
     low: float
 
     @classmethod
-    def of(cls, now: ItemLosses, before: ItemLosses) -> Rise:
+    def of(cls, now: ItemCosts, before: ItemCosts) -> Rise:
         """The rise, with items of ``now`` paired with the first items of ``before``."""
-        count = len(now.losses)
-        differences: Floats = now.losses - before.losses[:count]
+        count = len(now.costs)
+        differences: Floats = now.costs - before.costs[:count]
         shares = now.weights / now.weights.sum()
         mean = float(np.dot(shares, differences))
         weighted_std = float(np.sqrt(np.dot(shares**2, (differences - mean) ** 2)))
@@ -290,21 +282,21 @@ def _low(measured: ItemMeasure) -> float | None:
     """The lower 95% bound of a measure's rise; None if its items are unknown."""
     if not len(measured.values):
         return None
-    before = ItemLosses(measured.base_values, measured.weights)
-    return Rise.of(ItemLosses(measured.values, measured.weights), before).low
+    before = ItemCosts(measured.base_values, measured.weights)
+    return Rise.of(ItemCosts(measured.values, measured.weights), before).low
 
 
 @dataclass(frozen=True)
 class RungScore:
-    """The losses of a trial at a rung.
+    """The costs of a trial at a rung.
 
     Args:
-        items: Losses of the task's validation items.
+        items: Costs of the task's validation items.
         train_loss: Mean training loss since the previous scored rung, if known.
         epochs: Passes over the train split so far.
     """
 
-    items: ItemLosses
+    items: ItemCosts
     train_loss: float | None = None
     epochs: float = 0.0
 
@@ -319,8 +311,8 @@ class Stopping:
             which counts rises in a row.
         overfitting: Whether to stop if rows are seen again, the training loss falls, and the
             validation loss has risen above its best beyond noise.
-        objective: What the losses of items measure: the named objective if it is measured at
-            rungs, else the validation loss.
+        objective: What the costs are of: the named objective if it is measured at rungs, else the
+            validation loss.
     """
 
     patience: int | None = None
@@ -346,7 +338,7 @@ class Stopping:
         if best is None:
             return {"best": None, "waited": self._waited}
         score = {
-            "losses": best.items.losses.tolist(),
+            "costs": best.items.costs.tolist(),
             "weights": best.items.weights.tolist(),
             "train_loss": best.train_loss,
             "epochs": best.epochs,
@@ -356,7 +348,7 @@ class Stopping:
     def restore(self, state: dict[str, Any]) -> None:
         self._waited, best = state["waited"], state["best"]
         if best is not None:
-            items = ItemLosses(np.array(best["losses"]), np.array(best["weights"]))
+            items = ItemCosts(np.array(best["costs"]), np.array(best["weights"]))
             self._best = RungScore(items, best["train_loss"], best["epochs"])
 
     def reason_to_stop(self, score: RungScore) -> StopReason | None:

@@ -25,6 +25,7 @@ from transformers.integrations.neftune import activate_neftune, deactivate_neftu
 
 from sweeper.errors import SweeperError, TooLarge
 from sweeper.evaluation.evaluator import autocast
+from sweeper.facts.record import TrainingSetup
 from sweeper.features import parts
 from sweeper.hyperparameters import NEFTUNE, PADDING_FREE
 from sweeper.plans import autocast_dtype
@@ -43,7 +44,6 @@ from sweeper.training.loop.batch_order import (
 )
 from sweeper.training.loop.checkpointing import BEST, Saved, save_weights, state_file
 from sweeper.training.loop.device_memory import (
-    Batching,
     PeakMemory,
     bytes_of,
     in_batches_that_fit,
@@ -64,9 +64,9 @@ from sweeper.trials import TrialConfig, TrialResult
 
 log = logging.getLogger(__name__)
 
-TrainWithBatching = Callable[[Batching], TrialResult]
+TrainWithSetup = Callable[[TrainingSetup], TrialResult]
 # The function in its last argument tells whether the last call failed in evaluation.
-Retry = Callable[[Batching, TrainWithBatching, Callable[[], bool]], TrialResult]
+Retry = Callable[[TrainingSetup, TrainWithSetup, Callable[[], bool]], TrialResult]
 
 # Optimizer steps between two checks of the loss on a GPU, each of which waits for the device.
 _CUDA_CHECK_STEPS = 10
@@ -108,7 +108,7 @@ def _train(job: TrialJob, retry: Retry) -> TrialResult:
     if not strategy.gradient_trained:
         return fit_head(job, strategy)
     job.open_checkpoint()
-    first = Batching.of(job.saved.manifest if job.saved else job.config.setup)
+    first = job.saved.manifest.setup if job.saved else job.setup
     if job.plan is None:  # one device
         return retry(first, partial(train_once, job, strategy), lambda: job.evaluating)
     # Several devices: this process makes the base and frees its memory for the ranks.
@@ -141,8 +141,8 @@ def trial_log(path: Path) -> Iterator[logging.Logger]:
         handler.close()
 
 
-def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialResult:
-    """Train with this batching; the first call continues from the job's checkpoint, if any.
+def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> TrialResult:
+    """Train with this set-up; the first call continues from the job's checkpoint, if any.
 
     Raises:
         TrainingDiverged: A loss is not finite.
@@ -154,7 +154,7 @@ def train_once(job: TrialJob, strategy: Strategy, batching: Batching) -> TrialRe
     # Trainer refers to itself: without this, the optimizer of an earlier trial would stay in memory
     # and count in this trial's peak.
     release_memory()
-    job.batching, job.evaluating = batching, False
+    job.setup, job.evaluating = setup, False
     if saved is None and rank_here() == 0:
         drop_checkpoints(job.checkpoints_folder)  # of a call with larger batches
     extensions = [made for _, extend in parts.EXTEND.all() if (made := extend(job, strategy))]
@@ -278,8 +278,8 @@ def _trainer(
     output: Path,
     saved: Saved | None,
 ) -> tuple[RungWatch, TrialTrainer]:
-    config, batching, train_rows = job.config, job.batching, len(job.context.items("train"))
-    effective = batching.micro_batch * batching.gradient_accumulation_steps * config.setup.gpus
+    config, setup, train_rows = job.config, job.setup, len(job.context.items("train"))
+    effective = setup.micro_batch * setup.gradient_accumulation_steps * setup.gpus
     steps = optimizer_steps(train_rows, effective, config.budget.epochs)
     steps_per_epoch = optimizer_steps(train_rows, effective, 1.0)
     rungs_by_step = rung_steps(steps, config.budget.rungs, config.budget.rung_every)
@@ -287,16 +287,8 @@ def _trainer(
     task = job.context.task.for_training(config.parameters)
     item_weights = task.training_weights(job.context.items("validation").examples)
     watch = RungWatch(job, model, rungs_by_step, steps_per_epoch, item_weights, extensions)
-    settings = arguments(
-        output,
-        steps=steps,
-        micro_batch=batching.micro_batch,
-        accumulation=batching.gradient_accumulation_steps,
-        parameters=config.parameters,
-        optimizer=config.setup.optimizer,
-        seed=config.seed,
-        device=job.context.device,
-    )
+    device, seed = job.context.device, config.seed
+    settings = arguments(output, setup, config.parameters, steps, seed, device)
     job.padding_free = _is_padding_free(config, task, model)
     bases = (module for module in model.modules() if isinstance(module, PreTrainedModel))
     job.attention = next(bases).config._attn_implementation

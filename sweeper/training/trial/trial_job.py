@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +28,7 @@ from sweeper.evaluation.objective_values import (
     from_decisions,
     from_generation,
 )
+from sweeper.facts.record import TrainingSetup
 from sweeper.plans import Half, Plan, autocast_dtype
 from sweeper.redaction import without_secrets
 from sweeper.runfolder import ITEM_LOSSES, WEIGHTS
@@ -42,7 +43,6 @@ from sweeper.training.base_model.lent_base import LentBase
 from sweeper.training.base_model.shared import SharedModel
 from sweeper.training.checkpoints import Checkpoint
 from sweeper.training.loop.checkpointing import Saved, open_checkpoint
-from sweeper.training.loop.device_memory import Batching
 from sweeper.training.loop.extension import ItemMeasure
 from sweeper.training.loop.ranks_here import gathered
 from sweeper.training.loop.training_progress import TrainingProgress
@@ -103,7 +103,7 @@ class TrialJob:
             leaves the base in the cache only.
         checkpoint: Checkpoint of an interrupted attempt, to be continued.
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
-        planned: The configuration as planned, if ``config`` has smaller batches.
+        setup: The set-up that is trained: the config's, or with smaller batches.
         plan: Plan by which ranks load models; None if one device trains the trial.
     """
 
@@ -114,12 +114,11 @@ class TrialJob:
     run: Path | None = None
     checkpoint: Path | None = None
     shared_folder: Path | None = None
-    planned: TrialConfig | None = None
     plan: Plan | None = None
     saved: Saved | None = None
     reports: list[RungReport] = field(default_factory=list)
     progress: TrainingProgress = field(default_factory=TrainingProgress)
-    batching: Batching = field(init=False)
+    setup: TrainingSetup = field(init=False)
     evaluating: bool = False
     peak_memory_gib: float | None = None
     attention: str | None = None
@@ -132,7 +131,7 @@ class TrialJob:
     _cpu_started: float = field(default_factory=time.thread_time)
 
     def __post_init__(self) -> None:
-        self.batching = Batching.of(self.config.setup)
+        self.setup = self.config.setup
 
     @property
     def context(self) -> ModelContext:
@@ -151,13 +150,7 @@ class TrialJob:
 
     def evaluator(self) -> Evaluator:
         """An evaluator that scores this trial's model on validation."""
-        return Evaluator(
-            self.context.task,
-            self.context.items("validation"),
-            self.batching.evaluation_batch,
-            self.mixed,
-            self.context.underway.steps("scoring validation"),
-        )
+        return self.context.evaluator("validation", self.setup.evaluation_batch, self.mixed)
 
     def prepare_base(self) -> LentBase:
         """The cache that lends this trial's base, which a feature makes now if necessary.
@@ -165,7 +158,7 @@ class TrialJob:
         The base still counts as made by this trial if it starts again with a smaller micro-batch.
         """
         bases = self.shared.bases
-        prepared = bases.of(self.config, self.batching.micro_batch)
+        prepared = bases.of(self.config, self.setup.micro_batch)
         if prepared is None:
             return self.context.lent_base
         if self.prepared is None or self.prepared.base != prepared.base:
@@ -183,8 +176,8 @@ class TrialJob:
         """Continue from the named checkpoint, if that is possible."""
         if self.checkpoint is None:
             return
-        config, data = self.planned or self.config, self.context.dataset.fingerprint
-        saved = open_checkpoint(self.checkpoint, config, data)
+        data = self.context.dataset.fingerprint
+        saved = open_checkpoint(self.checkpoint, self.config, data)
         if isinstance(saved, str):
             log.warning(
                 "%s is not used (%s); training starts from clean weights",
@@ -206,9 +199,9 @@ class TrialJob:
         return Checkpoint(
             rung=rung,
             optimizer_steps=self.progress.steps,
-            config=self.planned or self.config,
+            config=self.config,
+            setup=self.setup,
             data_fingerprint=self.context.dataset.fingerprint,
-            **asdict(self.batching),
             reports=tuple(self.reports),
             prepared=self.prepared,
         )
@@ -222,21 +215,16 @@ class TrialJob:
         measured: Mapping[str, ItemMeasure] | None = None,
     ) -> RungReport:
         """The report of a rung, with the tokens of all ranks. All ranks must call it together."""
-        progress = self.progress
         report = RungReport(
-            number=self.config.number,
-            attempt=self.config.attempt,
+            **self._work(),
             rung=rung,
             validation_loss=evaluation.loss,
             objective=score.value if (score := self.objective_at_rung(evaluation)) else None,
             items=int(evaluation.scored.sum()),
             first_items=self._first_items(evaluation),
             train_loss=train_loss,
-            optimizer_steps=progress.steps,
             epochs=epochs,
-            tokens=sum(gathered(progress.tokens)),
-            training_seconds=progress.training_seconds,
-            evaluation_seconds=progress.evaluation_seconds,
+            tokens=sum(gathered(self.progress.tokens)),
             metrics=evaluation.metrics,
             measures={
                 name: item_measure.measure for name, item_measure in (measured or {}).items()
@@ -339,27 +327,23 @@ class TrialJob:
 
     def _result(self, state: State, **fields: Any) -> TrialResult:
         progress, config = self.progress, self.config
-        training, evaluation = progress.training_seconds, progress.evaluation_seconds
         prepared = self.prepared.seconds if self.prepared else 0.0
-        features = sum(self.feature_seconds.values())
-        spent = training + evaluation + prepared + features - progress.interrupted
+        features, work = sum(self.feature_seconds.values()), self._work()
+        spent = work["training_seconds"] + work["evaluation_seconds"] + prepared + features
+        spent -= progress.interrupted
         return TrialResult(
-            number=config.number,
-            attempt=config.attempt,
+            **work,
             seed=config.seed,
             state=state,
-            optimizer_steps=progress.steps,
             tokens=progress.tokens,
             seen={name: Seen(rows=r, tokens=t) for name, (r, t) in sorted(progress.seen.items())},
-            training_seconds=training,
-            evaluation_seconds=evaluation,
             setup_seconds=max(0.0, time.perf_counter() - self._started - spent),
             feature_seconds=self.feature_seconds,
             waited_seconds=self._waited(),
             **self.base_fields(),
             peak_memory_gib=self.peak_memory_gib,
-            micro_batch=self.batching.micro_batch,
-            evaluation_batch=self.batching.evaluation_batch,
+            micro_batch=self.setup.micro_batch,
+            evaluation_batch=self.setup.evaluation_batch,
             attention=self.attention,
             padding_free=self.padding_free,
             data_fingerprint=self.context.dataset.fingerprint,
@@ -367,6 +351,17 @@ class TrialJob:
             versions=versions(),
             **fields,
         )
+
+    def _work(self) -> dict[str, Any]:
+        """The fields of a report and of a result about the trial and its work so far."""
+        config, progress = self.config, self.progress
+        return {
+            "number": config.number,
+            "attempt": config.attempt,
+            "optimizer_steps": progress.steps,
+            "training_seconds": progress.training_seconds,
+            "evaluation_seconds": progress.evaluation_seconds,
+        }
 
     def _waited(self) -> float:
         """Seconds since the start in which this thread waited for a CPU core.
@@ -386,10 +381,8 @@ class TrialJob:
         # A path is private. Weights with a local base have its name and state.
         name = self.context.folder.name if facts.source == "local" else facts.id
         local = facts.source == "local" and not whole and base is None
-        return TrainedRecord(
-            task=self.config.task,
-            strategy=self.config.strategy,
-            parameters=dict(self.config.parameters),
+        return TrainedRecord.taken_from(
+            self.config,
             base_model=name,
             base_revision=facts.revision,
             base_dtype=str(dtype).removeprefix("torch."),

@@ -246,7 +246,7 @@ def test_a_split_of_another_name_brings_those_of_the_same_ending(hub):
         ("nobody/set", None, "the hub has no such data set"),
         ("broken/set", None, "the hub answered 503"),
         ("imdb", "v9", "no revision 'v9'"),
-        ("acme/program", None, "only a script of its own (program.py)"),
+        ("acme/program", None, "(only .py)"),
         ("acme/pictures", None, "no file of rows that can be read (only .png)"),
     ],
 )

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from curve_backend import make_plan, make_spec
 
+from sweeper.child_process import Child
 from sweeper.execution.job import (
     Beat,
     Briefing,
@@ -25,7 +26,7 @@ from sweeper.execution.job import (
     Ready,
     Stop,
 )
-from sweeper.execution.pools.local_pool import LocalPool, OomKills, Process, last_lines, log_of
+from sweeper.execution.pools.local_pool import LocalPool, OomKills, last_lines, log_of
 from sweeper.execution.pools.pool import WorkerGone, WorkerMessage
 from sweeper.runfolder import RunFolder
 from sweeper.trials import BaselineResult
@@ -76,7 +77,7 @@ def test_a_worker_says_hello_does_a_job_and_ends_when_it_is_told(
 ) -> None:
     pool.start(1)
     hello = hear(pool, is_a(Hello))[-1].message
-    assert hello.process in [process.popen.pid for process in pool._processes.values()]
+    assert hello.process in [child.process.pid for child in pool._children.values()]
     assert hello.problems == ()
     hear(pool, is_a(Ready))
     pool.send("0", Job(kind="baselines", name="baselines"))
@@ -118,7 +119,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, pool: LocalPool) -> list[str]:
     """Which workers are launched; none of them really is."""
     started: list[str] = []
     monkeypatch.setattr(pool, "_launch", lambda name: started.append(name))
-    monkeypatch.setattr(pool, "_add", lambda name, _none: pool._processes.setdefault(name, None))
+    monkeypatch.setattr(pool, "_add", lambda name, _none: pool._children.setdefault(name, None))
     return started
 
 
@@ -132,12 +133,12 @@ def test_there_are_never_more_workers_than_work_or_places(
     assert started == ["0", "1"]
     pool.start(9)
     assert started == ["0", "1", "2"]
-    del pool._processes["0"], pool._processes["1"]
+    del pool._children["0"], pool._children["1"]
     pool.start(1)  # worker 2 has the last job
     assert started == ["0", "1", "2"]
     pool.start(2)
     assert started == ["0", "1", "2", "0"]
-    pool._processes.clear()
+    pool._children.clear()
 
 
 def test_each_worker_gets_what_it_was_placed_with_but_the_users_threads_stay(
@@ -172,7 +173,7 @@ def test_a_kill_that_the_counter_knows_of_is_one_for_memory(run: RunFolder, kill
     counter.write_text("oom_kill 3\n")
     pool = LocalPool(run, a_briefing(run), [{}], oom_kills=OomKills(counter))
     popen = sleeps("stays")
-    pool._add("0", Process(popen))
+    pool._add("0", Child(popen))
     counter.write_text(f"oom_kill {kills}\n")
     popen.kill()
     assert hear(pool, is_gone) == [WorkerGone("0", -9, out_of_memory=kills == 4)]
@@ -187,7 +188,7 @@ def test_bitsandbytes_ends_the_process_where_a_gpu_has_no_more_memory(
     log_of(run, "0").write_text(f"{says} at line 380 in file /src/csrc/pythonInterface.cpp\n")
     command = [sys.executable, "-c", "import os; os._exit(1)"]
     pipe = subprocess.PIPE
-    pool._add("0", Process(subprocess.Popen(command, stdin=pipe, stdout=pipe)))
+    pool._add("0", Child(subprocess.Popen(command, stdin=pipe, stdout=pipe)))
     assert hear(pool, is_gone) == [WorkerGone("0", 1, out_of_memory="out of" in says)]
     pool.close()
 
@@ -216,7 +217,7 @@ def test_what_a_worker_has_started_ends_with_it(pool: LocalPool, how: str) -> No
     popen = sleeps(how)
     assert popen.stdout is not None
     child = psutil.Process(int(popen.stdout.readline()))
-    pool._add("0", Process(popen))
+    pool._add("0", Child(popen))
     if how == "stays":
         popen.send_signal(signal.SIGKILL)
     assert hear(pool, is_gone) == [WorkerGone("0", -signal.SIGKILL if how == "stays" else 0)]
@@ -229,7 +230,7 @@ def test_a_pool_that_is_closed_leaves_nothing_that_its_workers_have_started(
     popen = sleeps("stays")
     assert popen.stdout is not None
     child = psutil.Process(int(popen.stdout.readline()))
-    pool._add("0", Process(popen))
+    pool._add("0", Child(popen))
     pool.close()
     child.wait(300)
     assert not pool.workers
@@ -240,7 +241,7 @@ def test_half_a_line_and_noise_of_a_killed_worker_say_nothing(pool: LocalPool) -
     popen = subprocess.Popen(
         [sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    pool._add("0", Process(popen))
+    pool._add("0", Child(popen))
     heard = hear(pool, is_gone)
     assert heard == [WorkerMessage("0", Ready()), WorkerGone("0", 0)]
 

@@ -81,7 +81,6 @@ def test_damaged_baselines_are_made_again_and_nothing_else_is(commands: Commands
     commands.finish(3, 1, **FAST)
     names = ("majority", "tfidf")
     whole = {name: BaselineResult.read(run.baselines / f"{name}.json") for name in names}
-    assert all(one.test_loss is not None for one in whole.values())
     logs = {log: commands.lines(log) for log in ("trained.log", "tested.log")}
     cut(run.baselines / "majority.json")
     (run.baselines / "tfidf.json").write_bytes(b"\xff\xfe{}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from curve_backend import make_plan, make_spec
 
-from sweeper.child_process import start_child
+from sweeper.child_process import Child, start_child
 from sweeper.errors import NotInstalled, RunError
 from sweeper.execution.job import Close, Job, WorkerRequest, line_of
 from sweeper.execution.pools.local_pool import WORKER
@@ -44,9 +43,24 @@ def run(tmp_path: Path) -> RunFolder:
     return made
 
 
-def start(run: RunFolder, backend: str) -> subprocess.Popen[bytes]:
-    request = WorkerRequest(spec=make_spec(1), backend=backend, run=str(run.path), worker="0")
-    return start_child(WORKER, request, env=os.environ, stderr=subprocess.PIPE)
+@pytest.fixture
+def start(run: RunFolder) -> Iterator[Callable[[str], Child]]:
+    with ExitStack() as started:
+
+        def start(backend: str) -> Child:
+            fields = {"spec": make_spec(1), "backend": backend, "run": str(run.path)}
+            request = WorkerRequest(**fields, worker="0")
+            return started.enter_context(start_child(WORKER, request, env=os.environ))
+
+        yield start
+
+
+def said(child: Child) -> list[bytes]:
+    """All lines until its end."""
+    lines: list[bytes] = []
+    while not child.closed:
+        lines += child.lines(300)
+    return lines
 
 
 def kinds(lines: Iterable[bytes]) -> Iterator[str]:
@@ -54,24 +68,18 @@ def kinds(lines: Iterable[bytes]) -> Iterator[str]:
     return (kind for line in lines if (kind := line.split()[0].decode()) != "Beat")
 
 
-def order(popen: subprocess.Popen[bytes], line: bytes) -> None:
-    assert popen.stdin is not None
-    popen.stdin.write(line)
-    popen.stdin.flush()
-
-
 BASELINES = Job(kind="baselines", name="baselines")
 
 
 def test_a_worker_loads_neither_optuna_nor_a_database_nor_torch(
-    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, start: Callable[[str], Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "looking.py").write_text(LOOKING)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
-    popen = start(run, "looking:make")
-    order(popen, line_of(BASELINES) + line_of(Close()))
-    _, errors = popen.communicate(timeout=300)
-    assert popen.returncode == 0, errors
+    worker = start("looking:make")
+    worker.send(line_of(BASELINES) + line_of(Close()))
+    said(worker)
+    assert worker.wait(300) == 0, worker.last_errors()
     loaded = set(json.loads((run.path / "modules.json").read_text()))
     assert "sweeper.execution.worker.session" in loaded
     assert not loaded & {"optuna", "sqlalchemy", "torch", "ray", "sweeper.search"}
@@ -79,16 +87,17 @@ def test_a_worker_loads_neither_optuna_nor_a_database_nor_torch(
 
 @pytest.mark.parametrize("how", ["closed pipe", "TERM"])
 def test_a_worker_ends_well_when_its_command_is_gone_or_somebody_ends_it(
-    run: RunFolder, how: str
+    start: Callable[[str], Child], how: str
 ) -> None:
-    popen = start(run, "curve_backend:make")
-    assert popen.stdout is not None
-    assert list(islice(kinds(popen.stdout), 2)) == ["Hello", "Ready"]
+    worker, heard = start("curve_backend:make"), list[str]()
+    while len(heard) < 2 and not worker.closed:
+        heard += kinds(worker.lines(300))
+    assert heard == ["Hello", "Ready"]
     if how == "TERM":
-        popen.send_signal(signal.SIGTERM)
-        assert popen.wait(300) == 0
-    popen.communicate(timeout=300)
-    assert popen.returncode == 0
+        worker.process.send_signal(signal.SIGTERM)
+    else:
+        worker.end_input()
+    assert worker.wait(300) == 0
 
 
 def test_a_backend_that_is_not_there_is_named() -> None:
@@ -98,13 +107,12 @@ def test_a_backend_that_is_not_there_is_named() -> None:
         load_backend("curve_backend:make_spek")
 
 
-def test_what_libraries_print_goes_to_the_log(run: RunFolder, tmp_path: Path, monkeypatch) -> None:
+def test_what_libraries_print_goes_to_the_log(start, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "loud.py").write_text(
         "print('hello', flush=True)\nfrom curve_backend import make\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
-    popen = start(run, "loud:make")
-    order(popen, line_of(Close()))
-    out, errors = popen.communicate(timeout=300)
-    assert list(kinds(out.splitlines())) == ["Hello", "Ready"]
-    assert b"hello" in errors
+    worker = start("loud:make")
+    worker.send(line_of(Close()))
+    assert list(kinds(said(worker))) == ["Hello", "Ready"]
+    assert "hello" in worker.last_errors()

@@ -26,7 +26,7 @@ def test_only_the_configuration_is_fetched_and_its_commit_pinned(hub, monkeypatc
     found = facts("acme/tiny", revision="v1")
     assert (found.source, found.revision) == ("hub", hub.commit)
     assert [path.name for path in Path(found.folder).iterdir()] == ["config.json"]
-    assert found.parameters == 99_136
+    assert found.parameters == 98_816
     assert configurations(hub) == {("/acme/tiny/resolve/v1/config.json", "Bearer hf_secret")}
     assert "hf_secret" not in found.model_dump_json()
 

@@ -105,7 +105,7 @@ def test_after_a_kill_only_what_was_in_flight_is_asked_for_again(sweeper, server
     ("more", "code", "said"),
     [
         ((), 2, "there is no terminal to confirm the start\n  Give --yes."),
-        (("--method", "paraprase"), 2, "Did you mean 'paraphrase'?"),
+        (("--method", "paraprase"), 2, "is not one of"),
         (("--price-per-million-tokens", "cheap"), 2, "'cheap' is not two prices"),
         (("-o", "rows.jsonl"), 2, "the output exists"),
         (("-o", "new.txt"), 2, "is not a kind of file that can be written"),

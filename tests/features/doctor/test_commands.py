@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from sweeper.cli.main import app
 from sweeper.extras import MachineCheck as Check
 from sweeper.features.doctor import commands as doctor
+from sweeper.features.doctor._results import Result
 from sweeper.features.doctor.commands import can_train
 
 SECRET = "hf_" + "s" * 20
@@ -33,18 +34,17 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return use
 
 
-def line(name: str, state: str = "works", needed: bool = False) -> str:
-    check = {"name": name, "state": state, "detail": "1.0", "fix": "", "needed": needed}
-    return f"echo '{json.dumps({'event': check})}'"
+def line(name: str) -> str:
+    return f"echo '{json.dumps({'event': Result(name=name, state='ok').model_dump()})}'"
 
 
 def test_what_was_found_before_a_library_took_the_process_down_is_kept(
     python: Callable[[str], None],
 ) -> None:
-    python(f"{line('torch', needed=True)}; kill -SEGV $$")
-    found = doctor.training()
-    assert [check.name for check in found] == ["torch", "training libraries"]
-    assert found[1].detail == "the process was ended by SIGSEGV"
+    python(f"{line('device')}; kill -SEGV $$")
+    *_, device, process = found = list(doctor.training())
+    assert (device.name, device.state) == ("device", "works")
+    assert (process.name, process.detail) == ("process", "the process was killed by SIGSEGV")
     assert not can_train(found)
 
 
@@ -52,13 +52,25 @@ def test_a_process_that_fails_or_hangs_says_so(
     python: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python("echo no module >&2; exit 1")
-    (failed,) = doctor.training()
-    assert failed.detail == "the process ended with 1: no module"
-    monkeypatch.setattr(doctor, "TRAINING_SECONDS", 2.0)
-    python(f"{line('torch')}; exec sleep 60")
-    slow, cut_off = doctor.training()
-    assert slow.name == "torch"
-    assert cut_off.detail == "the process took longer than 2 s"
+    *_, failed = doctor.training()
+    assert failed.detail == "the process ended with status 1: no module"
+    monkeypatch.setattr(doctor, "QUICK_SECONDS", 2.0)
+    python(f"{line('device')}; exec sleep 60")
+    *_, slow, cut_off = doctor.training()
+    assert slow.name == "device"
+    assert cut_off.detail.startswith("the process took longer than")
+
+
+def test_a_missing_library_is_named_and_nothing_is_loaded(
+    python: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python("exit 1")
+    monkeypatch.setattr(doctor, "versions", lambda: {"torch": "2", "transformers": "5"})
+    found = list(doctor.training())
+    states = [check.state for check in found]
+    assert states == ["works", "works", "not installed", "not installed"]
+    assert not can_train(found)
+    assert can_train([check for check in found if check.name != "peft"])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +154,5 @@ def test_the_command_exits_by_whether_anything_can_be_trained(
 @pytest.mark.slow
 def test_the_real_libraries_are_tried_here() -> None:
     found = {check.name: check for check in doctor.training()}
-    for name in ("torch", "transformers", "peft", "bitsandbytes", "bf16", "4-bit"):
-        assert found[name].state == "works", found[name]
-    assert found["CUDA"].state in ("works", "does not work")
-    assert "8-bit optimizer" in found
+    assert {*doctor._LIBRARIES, *doctor._FIXES} - {"process"} == found.keys()
+    assert {check.state for check in found.values()} == {"works"}

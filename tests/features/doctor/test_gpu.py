@@ -171,10 +171,9 @@ def test_an_error_is_named_without_paths_and_the_next_check_is_run(
         raise RuntimeError(f"no kernel in {bench.folder}/x, {sys.prefix} or {Path.home()}\nmore")
 
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(_checks, "QUICK", {"breaks": breaks, "4-bit": CHECKS["4-bit"]})
-    monkeypatch.setattr(_checks, "CHECKS", _checks.QUICK)
+    monkeypatch.setattr(_checks, "CHECKS", {"breaks": breaks, "4-bit": CHECKS["4-bit"]})
     monkeypatch.setattr(_checks, "tell_event", lambda **event: told.append(event))
-    assert answer(CheckRequest(folder=str(bench.folder), quick=True)).complete
+    assert answer(CheckRequest(folder=str(bench.folder))).complete
     assert [event.get("state", event.get("begun")) for event in told] == [
         "breaks", "failed", "4-bit", "ok",
     ]  # fmt: skip
@@ -183,7 +182,7 @@ def test_an_error_is_named_without_paths_and_the_next_check_is_run(
     # An error of a GPU may hold for all that its process does afterwards.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     told.clear()
-    assert not answer(CheckRequest(folder=str(bench.folder), quick=True)).complete
+    assert not answer(CheckRequest(folder=str(bench.folder))).complete
     assert [event.get("state", event.get("begun")) for event in told] == ["breaks", "failed"]
 
 
@@ -205,7 +204,7 @@ def test_a_check_that_ends_its_process_costs_no_other_check(dying: None) -> None
         ("last", "ok"),
     ]
     assert list(found.results) == heard
-    assert "ended with 1" in found.results[0].detail
+    assert "ended with status 1" in found.results[0].detail
     assert "SIGKILL" in found.results[2].detail
     assert not found.timed_out
 
@@ -237,7 +236,7 @@ def in_steps(monkeypatch: pytest.MonkeyPatch, step: float) -> list[float]:
 
 def test_the_processes_of_quick_checks_have_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = in_steps(monkeypatch, 50.0)
-    checked = results(quick=True)
+    checked = results(total_seconds=_results.QUICK_SECONDS)
     assert limits == [120.0, 70.0, 20.0]
     assert [one.state for one in checked.results] == ["failed", "failed", "not run"]
     assert checked.timed_out
@@ -259,8 +258,8 @@ def test_a_check_that_takes_too_long_is_not_run_and_the_next_one_is(
 
 
 def test_fused_kernels_change_no_other_check() -> None:
-    assert list(CHECKS)[-1] == list(_checks.QUICK)[-1] == "fused kernels"
-    assert _checks.QUICK.keys() < CHECKS.keys()
+    assert list(CHECKS)[-1] == "fused kernels"
+    assert set(_results.QUICK) < CHECKS.keys()
 
 
 def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: None) -> None:
@@ -278,13 +277,13 @@ def test_the_command_prints_json_or_markdown_and_exits_by_what_failed(dying: Non
 def test_the_command_succeeds_where_nothing_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Result(name="device", state="ok", figures={"name": "A card", "gib": 8.0})
     made = Results(versions={"torch": "2"}, results=(one, Result(name="x", state="not run")))
-    asked: list[bool] = []
-    monkeypatch.setattr(doctor, "results", lambda quick, tell: asked.append(quick) or made)
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(doctor, "results", lambda *only, tell: asked.append(only) or made)
     done = CliRunner().invoke(app, ["doctor", "--gpu", "--quick", "--json"])
-    assert asked == [True]
+    assert asked == [(_results.QUICK, _results.QUICK_SECONDS)]
     assert done.exit_code == 0
     hung = made.model_copy(update={"timed_out": True})
-    monkeypatch.setattr(doctor, "results", lambda quick, tell: hung)
+    monkeypatch.setattr(doctor, "results", lambda *_, tell: hung)
     assert CliRunner().invoke(app, ["doctor", "--gpu", "--json"]).exit_code == 1
     assert json.loads(done.stdout)["results"][0]["figures"] == {"name": "A card", "gib": 8.0}
 

@@ -13,6 +13,7 @@ from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.features.forgetting._general_set import General
 from sweeper.features.forgetting._remedies import KLToBase, Remedies, Replay, frozen_copy, text_task
 from sweeper.strategies.strategy import Setting
@@ -24,7 +25,7 @@ from sweeper.training.loop.training_progress import TrainingProgress
 WORDS = 40
 PARAMETERS: dict[str, dict[str, Any]] = {
     "lora": {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": "qv"},
-    "adapter": {"reduction_factor": 4, "adapter_dropout": 0.5},
+    "adapter": {"reduction_factor": 4},
     "prefix": {"num_virtual_tokens": 3},
     "ptuning": {"num_virtual_tokens": 3, "encoder_hidden_size": 8},
 }
@@ -166,16 +167,9 @@ def _step(
             )
             return super()._clip_grad_norm(model)
 
-    settings = arguments(
-        tmp_path,
-        steps=1,
-        micro_batch=micro,
-        accumulation=len(rows) // micro,
-        parameters=parameters,
-        optimizer="adamw_torch",
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    batches = {"micro_batch": micro, "gradient_accumulation_steps": len(rows) // micro}
+    setup, cpu = TrainingSetup(optimizer="adamw_torch", **batches), torch.device("cpu")
+    settings = arguments(tmp_path, setup, parameters, steps=1, seed=0, device=cpu)
     Watched(
         model=model,
         task=task(),

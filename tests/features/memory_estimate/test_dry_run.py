@@ -13,7 +13,6 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: 
 
 from sweeper.errors import ModelError  # noqa: E402
 from sweeper.facts.models.architecture import architecture  # noqa: E402
-from sweeper.facts.models.parameter_counts import count_parameters  # noqa: E402
 from sweeper.facts.record import ModelFacts  # noqa: E402
 from sweeper.features.memory_estimate._dry_run import (  # noqa: E402
     BLOCK_BYTES,
@@ -24,7 +23,7 @@ from sweeper.features.memory_estimate._dry_run import (  # noqa: E402
 from sweeper.memory.estimate import worst_phase  # noqa: E402
 from sweeper.memory.setup import Setup  # noqa: E402
 from sweeper.memory.states import trainable_parameters  # noqa: E402
-from sweeper.training.probes.bare_models import config_of  # noqa: E402
+from sweeper.training.probes.bare_models import base_of, config_of  # noqa: E402
 from sweeper.units import GIB  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -65,14 +64,11 @@ DEFAULT_TOLERANCE = 0.04
 
 def _facts(config: PretrainedConfig) -> ModelFacts:
     shape = architecture(config.to_dict())
-    names = (
-        "model_type", "kind", "layers", "hidden_size", "attention_heads", "key_value_heads",
-        "head_dim", "intermediate_size", "vocabulary_size", "context_length", "tied_embeddings",
-        "gated_mlp", "parallel_blocks", "moe", "mla",
-    )  # fmt: skip
-    fields = {name: getattr(shape, name) for name in names}
-    count = count_parameters(shape)
-    return ModelFacts(id="x", source="local", parameters=count, parameters_exact=True, **fields)
+    base = base_of(config, Setup(strategy="full", classes=7 if shape.kind == "encoder" else 0))
+    count = sum(weight.numel() for weight in base.parameters())
+    return ModelFacts(
+        id="x", source="local", parameters=count, parameters_exact=True, **dict(shape)
+    )
 
 
 def _agreement(family: str, setup: Setup) -> float:

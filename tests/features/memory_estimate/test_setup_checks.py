@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from sweeper.errors import UsageError
+from sweeper.facts.models.linear_layers import targeted
 from sweeper.facts.models.model import model_facts
 from sweeper.features.memory_estimate._setup_checks import check_targets, checked_setup
-from sweeper.memory.linear_layers import targeted
 from sweeper.spec import ModelSpec
 
 

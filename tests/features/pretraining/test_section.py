@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,6 @@ from sweeper.features.pretraining import section
 from sweeper.features.pretraining._facts import NAME, StageRecord
 from sweeper.findings.compute import compute
 from sweeper.findings.study.reading import read_run
-from sweeper.findings.study.trial_rows import result_seconds
 from sweeper.findings.verdict.comparisons import hold_contest
 from sweeper.reporting.compose import report_of
 from sweeper.reporting.csvfiles import csv_text, trials_table
@@ -63,11 +63,12 @@ def test_its_seconds_count_once_and_where_it_ran(staged: RunFolder) -> None:
         TrialResult.read(staged.trial(number) / "result.json") for number in range(3)
     )
     bare = made.model_copy(update={"preparing_seconds": 0.0})
-    assert result_seconds(made) == pytest.approx(300 + result_seconds(bare))
+    assert made.whole_seconds == pytest.approx(300 + bare.whole_seconds)
     assert shared.preparing_seconds == 0
-    assert [row.base for row in findings.trials] == [made.base, made.base, without.base]
-    assert findings.trials[0].seconds == result_seconds(made)
-    assert "bases/ab12,300.0" in csv_text(trials_table(findings)).splitlines()[1]
+    assert [row.result.base for row in findings.trials] == [made.base, made.base, without.base]
+    assert findings.trials[0].seconds == made.whole_seconds
+    first = next(csv.DictReader(csv_text(trials_table(findings)).splitlines()))
+    assert (first["base"], first["preparing_seconds"]) == ("bases/ab12", "300.0")
 
 
 def test_the_twin_without_a_first_stage_is_not_called_the_default(staged: RunFolder) -> None:

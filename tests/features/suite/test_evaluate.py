@@ -296,7 +296,7 @@ def test_a_sweep_ends_by_its_own_limit(run, here, capsys, limit, passes):
     spec = resolve(given, run.spec)
     outcome, plan = RunOutcome("complete", status=None), Plan.read(run.plan)
     run_steps._run_finish_hooks(run, plan, spec, outcome, lambda _event, _status: None)
-    ended = run_steps.Ended(spec, run, plan, outcome, report_of(run))
+    ended = run_steps.Ended(spec, run, outcome, report_of(run))
     if passes:
         conclude(ended, as_json=False, fail_under=None)
     else:

@@ -29,7 +29,7 @@ def tracked(*services: str) -> Spec:
 
 
 def process_of(listeners: Listeners, name: str):
-    return next(value for key, value in listeners._processes.items() if key.name == name)
+    return next(value for key, value in listeners._children.items() if key.name == name)
 
 
 def children():
@@ -85,7 +85,7 @@ def test_a_closed_port_is_said_and_costs_the_command_nothing(folder, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret-word@127.0.0.1:{port}")
     shown = []
     with Listeners(folder, tracked("mlflow")) as listeners:
-        process = psutil.Process(process_of(listeners, "mlflow").pid)
+        process = psutil.Process(process_of(listeners, "mlflow").process.pid)
         process.suspend()
         said = list(listeners.messages())  # returns, although the process can say nothing
         process.resume()
@@ -123,12 +123,12 @@ def test_a_process_that_dies_is_a_warning(folder):
     with Listeners(folder, tracked("tensorboard")) as listeners:
         process_of(listeners, "tensorboard").kill()
         (note,) = listeners.finish("complete")
-    assert "tensorboard does not have all of this run: it ended with -9" in note
+    assert "tensorboard does not have all of this run: it was killed by SIGKILL" in note
 
 
 def assert_without_torch(listeners, folder, name):
     """The process of a service that has all three trials has not loaded torch."""
-    process = psutil.Process(process_of(listeners, name).pid)
+    process = psutil.Process(process_of(listeners, name).process.pid)
     path, limit = folder.listeners / "tracking" / f"{name}.json", time.monotonic() + 300.0
     while (state := TrackingState.read_or_none(path)) is None or len(state.trials) < 3:
         assert time.monotonic() < limit

@@ -39,7 +39,7 @@ def test_a_strategy_is_counted_for_each_base_model_apart(make) -> None:
     for row in findings.trials:
         assert row.strategy.endswith(f"@{OTHER}") is bool(row.number % 2)
     for gain in figures_of(run, cost).gains:
-        models = {t.model for t in findings.trials if t.number in (gain.best_trial,)}
+        models = {t.config.model for t in findings.trials if t.number in (gain.best_trial,)}
         assert models <= {gain.strategy.partition("@")[2]}
     assert " of " in findings.verdict.sentence
 

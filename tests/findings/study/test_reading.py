@@ -12,7 +12,8 @@ def test_trials_within_a_limit_come_first(make):
     best, *others = files.ranked
     lost = Measure(title="lost", unit="nats/token", value=2.5, base=2.0)
     beyond = best.result.model_copy(update={"measures": {"general.text": lost}})
-    trials = [replace(one, result=beyond) if one == best else one for one in files.trials]
+    worse = best.model_copy(update={"result": beyond})
+    trials = [worse if one is best else one for one in files.trials]
     limited = replace(files, trials=tuple(trials), limits=(Limit("general", 0.1, "x", 2, ""),))
     numbers = [one.config.number for one in limited.ranked]
     assert numbers == [*(one.config.number for one in others), best.config.number]

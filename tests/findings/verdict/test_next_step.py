@@ -10,13 +10,20 @@ from sweeper.findings.verdict.next_step import next_step, next_step_line
 ENDED = {"status": "complete", "complete": 20, "pruned": 0, "failed": 0, "trials_asked": 20}
 
 
+def with_results(trials, **changes):
+    """The trials, with other values in their results."""
+    results = [trial.result.model_copy(update=changes) for trial in trials]
+    pairs = zip(trials, results, strict=True)
+    return tuple(trial.model_copy(update={"result": result}) for trial, result in pairs)
+
+
 @pytest.fixture
 def plain(make):
     """Findings of a finished run where a trial is recommended and nothing hinders."""
     found = compute(make(trials=20))
     number = found.finalists[0].trial
     run = found.run.model_copy(update=ENDED | {"search_ended": "nothing is left to gain"})
-    trials = tuple(t.model_copy(update={"stopped_by": None}) for t in found.trials)
+    trials = with_results(found.trials, stopped_by=None)
     decided = {
         "kind": "recommend",
         "recommended_trial": number,
@@ -131,7 +138,7 @@ def test_a_trial_that_still_improved_is_to_be_trained_longer(plain):
 
 def test_a_winner_that_overfits_wants_more_rows(plain):
     why = {"stopped_by": "overfitting", "stopped_because": "words", "stopped_at_rung": 3}
-    trials = tuple(t.model_copy(update=why) for t in plain.trials)
+    trials = with_results(plain.trials, **why)
     step = next_step(plain.model_copy(update={"trials": trials}))
     assert step.kind == "more-data"
     assert "stopped at rung 3: words" in step.because

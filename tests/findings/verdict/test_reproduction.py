@@ -11,7 +11,7 @@ def test_the_configuration_can_be_put_into_a_spec(make):
     own = TrialRequest.model_validate(loaded["trials"][0])
     winner = findings.trials[findings.verdict.recommended_trial]
     assert own.strategy == winner.strategy
-    assert own.parameters == dict(winner.parameters)
+    assert own.parameters == dict(winner.config.parameters)
 
 
 def test_command_repeats_the_run_where_it_is(make, monkeypatch):

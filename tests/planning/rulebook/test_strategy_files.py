@@ -111,7 +111,7 @@ def test_a_good_file_is_read_whole(tmp_path: Path) -> None:
             "quality: good",
             "Write it as {'text': '...', 'source': '...'}.",
         ),
-        ("kind: float", "kind: real", "Known: categorical, float, int"),
+        ("kind: float", "kind: real", "'float', 'int', 'categorical'"),
         ("range: [1.0e-4, 1.0e-3]", "range: [1.0e-6, 1.0e-3]", "The allowed range is"),
         ("range: [1.0e-4, 1.0e-3]", "range: 1.0e-4", "Write it as [0.0001, 0.0003]."),
         ("default: 3.0e-4", "default: 3.0e-2", "must be within the range"),

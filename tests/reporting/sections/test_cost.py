@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from section_figures import figures_of
+from section_figures import blocks_of, figures_of
 
 from sweeper.findings import words
 from sweeper.findings.compute import compute
@@ -19,6 +19,17 @@ def test_a_gain_that_is_within_noise_is_called_so(make):
     gain = next(g for g in figures.gains if g.strategy == "lora")
     assert gain.outcome in ("within noise", "equivalent")
     assert gain.gain.low <= 0 <= gain.gain.high
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_baselines_have_test_figures_once_the_seal_is_open(make, opened):
+    run = make() if opened else make(seal=False, phase="search", seeds=1)
+    (figure,) = blocks_of(report_of(run), cost)
+    table = next(each for each in figure.tables if each.id == "baselines")
+    column = [each.title for each in table.columns].index("test accuracy")
+    shown = [row.cells[column].text for row in table.rows]
+    assert shown
+    assert all((text != words.DASH) == opened for text in shown)
 
 
 def test_a_clear_gain_is_positive_and_better(make):

@@ -28,7 +28,7 @@ def test_within_noise_of_the_best_holds_the_best_and_is_no_wider_than_what_was_t
     run = make(trials=30, strategies=("lora",), prune=False, validation_items=300)
     findings = compute(run)
     rate = next(p for p in parameters_of(run) if p.parameter == "learning_rate")
-    tried = [t.parameters["learning_rate"] for t in findings.trials]
+    tried = [t.config.parameters["learning_rate"] for t in findings.trials]
     assert min(tried) <= rate.within_noise_low <= rate.best <= rate.within_noise_high <= max(tried)
     assert rate.within_noise_trials < 30
 
@@ -44,8 +44,8 @@ def test_best_at_a_bound_is_seen_and_becomes_a_limit(make):
     plan = Plan.read(run.plan)
     findings = compute(run)
     before = [limit.id for limit in parameters.limits(figures_of(run, parameters), findings)]
-    winner = min((t for t in findings.trials if t.validation_loss), key=lambda t: t.validation_loss)
-    rate = winner.parameters["learning_rate"]
+    winner = min((t for t in findings.trials if t.completed), key=lambda t: t.value)
+    rate = winner.config.parameters["learning_rate"]
     candidates = []
     for candidate in plan.candidates:
         rates = candidate.parameters["learning_rate"].model_copy(

@@ -35,6 +35,25 @@ def test_written_answers_stand_side_by_side_and_can_be_left_out(make):
     assert "left out" in without.missing["samples"].reason
 
 
+def test_the_open_table_holds_fewer_items_the_longer_their_texts_are(make):
+    run = make(trials=9, prune=False)
+    document, figures = report_of(run), figures_of(run, samples)
+
+    def open_rows(words_each):
+        texts = {"asked": "w " * words_each, "reference": "w"}
+        groups = tuple(
+            group.model_copy(
+                update={"items": tuple(item.model_copy(update=texts) for item in group.items)}
+            )
+            for group in figures.groups
+        )
+        table = next(samples.blocks(figures.model_copy(update={"groups": groups}), document))
+        return table.rows
+
+    assert 8 >= len(open_rows(1)) > len(open_rows(15)) > len(open_rows(500)) == 2
+    assert [row.cells[0].text for row in open_rows(500)] == ["most improved", "most worsened"]
+
+
 @pytest.mark.parametrize("changes", [{"seal": False}, {"trials": 0, "seal": False}])
 def test_nothing_is_shown_before_the_test_split_is_scored(make, changes):
     assert isinstance(figures_of(make(**changes), samples), NotMeasured)

@@ -204,7 +204,7 @@ def test_the_weights_of_an_earlier_best_rung_come_with_the_checkpoint(
 
     def first_is_best(self: Any, whole: bool) -> Any:
         evaluation = evaluate(self, whole)
-        evaluation.losses[:] += self._job.progress.steps > 6 and not self._best_is_back
+        evaluation.losses[:] += self.job.progress.steps > 6 and not self._best_is_back
         return evaluation
 
     def put_back(model: Any, weights: Any) -> None:
@@ -369,7 +369,7 @@ def test_a_trial_that_had_to_halve_its_micro_batch_continues_with_the_smaller_on
     cut, _, folder = trial.run(stop=Steps(monkeypatch, 15))
     path, rung = newest_checkpoint(folder)
     assert cut is None
-    assert Checkpoint.read(path / MANIFEST).micro_batch == 4
+    assert Checkpoint.read(path / MANIFEST).setup.micro_batch == 4
     continued = trial.run(path)
     assert_same(whole, continued, rung)
     assert continued[0].micro_batch == 4

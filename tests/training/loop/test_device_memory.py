@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from sweeper.facts.record import TrainingSetup
 from sweeper.tasks.classification import Classification
 from sweeper.training.loop.device_memory import (
-    Batching,
     TooLarge,
     in_batches_that_fit,
     is_out_of_memory,
     shortage,
+    smaller,
 )
 from sweeper.training.trial.train import train_trial
 from sweeper.units import GIB
@@ -46,14 +47,20 @@ def test_it_knows_memory_errors_from_others(error, expected):
     assert is_out_of_memory(error) is expected
 
 
+def batches(micro, accumulation, evaluation):
+    return TrainingSetup(
+        micro_batch=micro, gradient_accumulation_steps=accumulation, evaluation_batch=evaluation
+    )
+
+
 @given(st.integers(1, 64), st.integers(1, 16))
 def test_the_effective_batch_stays(micro, accumulation):
-    batching = Batching(micro, accumulation, 8)
-    while (less := batching.smaller_training()) is not None:
+    setup = batches(micro, accumulation, 8)
+    while (less := smaller(setup, evaluation=False)) is not None:
         assert less.micro_batch * less.gradient_accumulation_steps == micro * accumulation
-        assert less.micro_batch <= batching.micro_batch // 2
-        batching = less
-    assert batching.micro_batch == 1
+        assert less.micro_batch <= setup.micro_batch // 2
+        setup = less
+    assert setup.micro_batch == 1
 
 
 class Fails:
@@ -63,35 +70,35 @@ class Fails:
         self.micro, self.evaluation, self.text = micro, evaluation, text
         self.tried = []
 
-    def __call__(self, batching):
-        self.tried.append(batching)
+    def __call__(self, setup):
+        self.tried.append(setup)
         self.evaluating = False
-        if batching.micro_batch > self.micro:
+        if setup.micro_batch > self.micro:
             raise torch.OutOfMemoryError(self.text)
         self.evaluating = True
-        if batching.evaluation_batch > self.evaluation:
+        if setup.evaluation_batch > self.evaluation:
             raise RuntimeError(self.text)
-        return batching
+        return setup
 
 
 def test_training_that_does_not_fit_halves_the_micro_batch():
     attempt = Fails(micro=5)
-    assert in_batches_that_fit(
-        Batching(16, 2, 64), attempt, lambda: attempt.evaluating
-    ) == Batching(4, 8, 64)
+    assert in_batches_that_fit(batches(16, 2, 64), attempt, lambda: attempt.evaluating) == batches(
+        4, 8, 64
+    )
     assert [tried.micro_batch for tried in attempt.tried] == [16, 8, 4]
 
 
 def test_evaluation_that_does_not_fit_halves_its_own_batch_only():
     attempt = Fails(evaluation=16)
-    assert in_batches_that_fit(
-        Batching(16, 2, 64), attempt, lambda: attempt.evaluating
-    ) == Batching(16, 2, 16)
+    assert in_batches_that_fit(batches(16, 2, 64), attempt, lambda: attempt.evaluating) == batches(
+        16, 2, 16
+    )
 
 
 def test_what_never_fits_is_too_large_with_figures():
     with pytest.raises(TooLarge, match="Tried to allocate") as raised:
-        in_batches_that_fit(Batching(4, 1, 1), Fails(micro=0), lambda: False)
+        in_batches_that_fit(batches(4, 1, 1), Fails(micro=0), lambda: False)
     assert raised.value.needed_gib > 2.0
     assert raised.value.had_gib > 0
 
@@ -106,11 +113,11 @@ def test_a_gpu_had_what_other_processes_left_of_it(monkeypatch):
 
 
 def test_other_errors_pass():
-    def broken(batching):
+    def broken(_setup):
         raise RuntimeError("shapes")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        in_batches_that_fit(Batching(4, 1, 1), broken, lambda: False)
+        in_batches_that_fit(batches(4, 1, 1), broken, lambda: False)
 
 
 @pytest.fixture
@@ -150,15 +157,15 @@ def test_a_retry_ends_with_the_weights_of_a_run_that_began_smaller(
     parameters = make_config().parameters
     asked = {"strategy": strategy, "parameters": parameters}
     asked |= {"budget": {"epochs": 0.5}, "keep_weights": True}
-    batches = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
-    clean = make_job(shared, **asked, **batches)
+    sizes = {"micro_batch": 2, "gradient_accumulation_steps": 4, "evaluation_batch": 4}
+    clean = make_job(shared, **asked, **sizes)
     smaller = train_trial(clean)
     small_memory(training=2, evaluation=4)
     told = answering()
     job = make_job(shared, told, **asked)
     retried = train_trial(job)
     assert retried.micro_batch == 2
-    assert job.batching == Batching(2, 4, 4)
+    assert job.setup == job.config.setup.model_copy(update=sizes)
     assert retried.validation_loss == smaller.validation_loss
     mine, others = (trained_files(one.folder) for one in (job, clean))
     assert mine.keys() == others.keys()

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sweeper.facts.record import USUAL_OPTIMIZER
+from sweeper.facts.record import USUAL_OPTIMIZER, TrainingSetup
 from sweeper.features.forgetting._general_set import General
 from sweeper.planning.rulebook.book import rule_book
 from sweeper.plans import Half
@@ -39,16 +39,8 @@ def _trained(
     with torch.no_grad():
         model.lm_head.weight.mul_(weight)
     rows = [{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8], "answer_bytes": 1}] * 2
-    settings = arguments(
-        folder,
-        steps=steps,
-        micro_batch=2,
-        accumulation=1,
-        parameters=PARAMETERS,
-        optimizer=optimizer,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    setup, cpu = TrainingSetup(micro_batch=2, optimizer=optimizer), torch.device("cpu")
+    settings = arguments(folder, setup, PARAMETERS, steps, seed=0, device=cpu)
     trainer = TrialTrainer(
         model=model,
         task=task,
@@ -109,8 +101,8 @@ def test_float16_scales_the_loss_and_trains_fp32_weights(tmp_path: Path) -> None
     assert isinstance(scaler, torch.amp.GradScaler)
     assert model.lm_head.weight.dtype == torch.float32
     assert _moved(model)
-    assert trainer._progress.check() is None  # no overflow passed for a divergence
-    assert trainer._progress._norm is None or float(trainer._progress._norm) < 100
+    assert trainer.progress.check() is None  # no overflow passed for a divergence
+    assert trainer.progress._norm is None or float(trainer.progress._norm) < 100
 
 
 def test_an_overflow_is_skipped_and_halves_the_scale(tmp_path: Path) -> None:

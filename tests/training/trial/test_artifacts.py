@@ -65,7 +65,7 @@ def test_weights_on_a_base_that_others_have_name_no_path_of_this_machine(
     named = {"source": source, "id": model or "packaged:tiny"}
     shared.context.facts = shared.context.facts.model_copy(update=named)
     if model is not None:  # else the folder, as of a packaged model
-        shared.context.lent_base._name = model
+        shared.context.lent_base.name = model
     job = make_job(shared, strategy=strategy, keep_weights=True)
     train_trial(job)
     texts = {path: path.read_bytes() for path in (job.folder / "weights").rglob("*.*")}

@@ -96,7 +96,8 @@ def test_answers_are_compared_on_validation_and_on_all_test_items(
     splits, origins = dict.fromkeys(SPLITS, talk), dict.fromkeys(SPLITS, "official")
     dataset = Dataset("x.jsonl", "messages", (), {}, splits, origins, (), "f")
     named = ModelSpec(id=str(byte_llama))
-    spec = Spec(task="instruction", models=(named,))
+    evaluation = EvaluationSpec(generate_items=1)
+    spec = Spec(task="instruction", models=(named,), evaluation=evaluation)
     facts = tiny_facts(str(byte_llama), context_length=1024)
     context = ModelContext(
         named, facts, byte_llama, dataset, spec, 140, 16, torch.device("cpu"), objective=ROUGE
@@ -110,7 +111,7 @@ def test_answers_are_compared_on_validation_and_on_all_test_items(
     evaluation = context.measure(context.base(), "test")
     plain = scores_on_test("zero_shot", None, shared, evaluation)
     assert plain.item_scores == ()
-    found = with_answers(plain, shared, context.base(), EvaluationSpec(generate_items=1), 0, None)
+    found = with_answers(plain, shared, context.base(), None)
     assert found.generated is not None
     assert (found.generated.items, len(found.item_scores)) == (4, 4)
     assert found.metrics["rougeL"] == pytest.approx(np.mean(found.item_scores))

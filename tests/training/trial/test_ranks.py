@@ -18,8 +18,9 @@ from torch import nn
 
 from sweeper.backend import Decision, Interrupted
 from sweeper.errors import UsageError
+from sweeper.facts.record import TrainingSetup
 from sweeper.training.checkpoints import newest_checkpoint
-from sweeper.training.loop.device_memory import Batching, in_batches_that_fit
+from sweeper.training.loop.device_memory import in_batches_that_fit
 from sweeper.training.loop.ranks_here import check_wrapped, gathered
 from sweeper.training.torch_backend import TorchBackend
 from sweeper.training.trial import ranks as module
@@ -149,7 +150,7 @@ def make_ranks(two: TrialConfig, backend: TorchBackend, tmp_path: Path) -> Calla
 
 
 def _train(ranks: Ranks) -> TrialResult:
-    return ranks.train(ranks.job.batching)
+    return ranks.train(ranks.job.setup)
 
 
 WAIT = "time.sleep(3000)"
@@ -203,19 +204,19 @@ def test_memory_that_runs_out_on_one_rank_halves_the_micro_batch_of_all(
     tmp_path: Path,
 ) -> None:
     Script(monkeypatch, tmp_path, WAIT, _ends_with(tmp_path, "out-of-memory"))
-    tried: list[Batching] = []
+    tried: list[TrainingSetup] = []
     train = Ranks.train
 
-    def remembered(self: Ranks, batching: Batching) -> TrialResult:
-        tried.append(batching)
+    def remembered(self: Ranks, setup: TrainingSetup) -> TrialResult:
+        tried.append(setup)
         if len(tried) == 2:
             raise Interrupted
-        return train(self, batching)
+        return train(self, setup)
 
     monkeypatch.setattr(Ranks, "train", remembered)
     ranks = make_ranks()
     with pytest.raises(Interrupted):
-        in_batches_that_fit(ranks.job.batching, ranks.train, lambda: False)
+        in_batches_that_fit(ranks.job.setup, ranks.train, lambda: False)
 
     assert [(one.micro_batch, one.gradient_accumulation_steps) for one in tried] == [(4, 1), (2, 2)]
 
@@ -246,7 +247,7 @@ def test_ranks_end_with_the_worker(tmp_path: Path) -> None:
         "import time; from sweeper.child_process import start_child;"
         "from sweeper.training.launch import LaunchRequest;"
         f"request = LaunchRequest(ranks=2, folder={str(tmp_path)!r}, command=('-c', {code!r}));"
-        "start_child('sweeper.training.launch:launch', request, start_new_session=True);"
+        "start_child('sweeper.training.launch:launch', request);"
         "time.sleep(3000)"
     )
     worker = subprocess.Popen([sys.executable, "-c", start])

@@ -10,12 +10,12 @@ import pytest
 
 from sweeper.constraints import Limit
 from sweeper.training.loop.extension import ItemMeasure
-from sweeper.training.trial.rungs import ItemLosses, Rise, RungScore, Stopping, broken_limit_reason
+from sweeper.training.trial.rungs import ItemCosts, Rise, RungScore, Stopping, broken_limit_reason
 from sweeper.trials import Measure
 
 
-def items(losses: list[float], weights: list[float] | None = None) -> ItemLosses:
-    return ItemLosses(np.array(losses), np.array(weights or [1.0] * len(losses)))
+def items(losses: list[float], weights: list[float] | None = None) -> ItemCosts:
+    return ItemCosts(np.array(losses), np.array(weights or [1.0] * len(losses)))
 
 
 def score(loss: float) -> RungScore:

@@ -216,7 +216,7 @@ def test_the_best_rung_wins_over_the_last_one(make_job, answering, monkeypatch):
 
     def shifted(self, whole):
         evaluation = evaluate(self, whole)
-        seen.append({n: w.clone() for n, w in trained_weights(self._model).items()})
+        seen.append({n: w.clone() for n, w in trained_weights(self.model).items()})
         evaluation.losses.__iadd__(next(shifts))
         return evaluation
 

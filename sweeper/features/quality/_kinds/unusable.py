@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sweeper.data.detect_columns import Form
-from sweeper.data.formats.row_format import trainable
+from sweeper.data.formats.row_format import formats
 from sweeper.data.formats.turns import role_of, turns_of
 from sweeper.data.problems import listing
 from sweeper.data.rows import FileRow
@@ -144,7 +144,7 @@ def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
     present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
     forms = [
         Form(other.name, shape.columns(present, {}), ())
-        for other in trainable().values()
+        for other in formats().values()
         if other.name in _ANSWER_FORMATS and other.name != own.format
         for shape in other.shapes
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sweeper.facts.models.families import Names, Role, families, family_like
-from sweeper.facts.record import ModelFacts
+from sweeper.facts.record import ModelShape
 from sweeper.hyperparameters import TARGETS, is_pattern, modules_of
 
 
@@ -27,11 +27,11 @@ class LinearLayers:
         return self.inputs * self.outputs * self.count
 
 
-def _family_names(model: ModelFacts) -> Names:
+def _family_names(model: ModelShape) -> Names:
     return family_like(model.model_type, model.kind, model.gated_mlp).names
 
 
-def _attention(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
+def _attention(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden = model.hidden_size
     query = model.attention_heads * model.head_dim
     key = model.key_value_heads * model.head_dim
@@ -56,7 +56,7 @@ def _attention(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int
     yield "o", query, hidden
 
 
-def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
+def _mlp(model: ModelShape, names: Names) -> Iterable[tuple[Role, int, int]]:
     hidden, wide = model.hidden_size, model.intermediate_size
     if model.gated_mlp and "gate_up" in names:
         yield "gate_up", hidden, 2 * wide
@@ -68,7 +68,7 @@ def _mlp(model: ModelFacts, names: Names) -> Iterable[tuple[Role, int, int]]:
 
 
 @lru_cache(maxsize=256)
-def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...]:
+def linears(model: ModelShape, experts: bool = False) -> tuple[LinearLayers, ...]:
     """All linear layers of the blocks, including routed experts if ``experts``.
 
     Cross-attention counts as a second attention of the decoder's layers.
@@ -105,7 +105,7 @@ def linears(model: ModelFacts, experts: bool = False) -> tuple[LinearLayers, ...
     )
 
 
-def expert_parameters(model: ModelFacts) -> int:
+def expert_parameters(model: ModelShape) -> int:
     """Weights of all routed experts."""
     if model.moe is None:
         return 0
@@ -114,10 +114,19 @@ def expert_parameters(model: ModelFacts) -> int:
     return model.moe.layers * model.moe.experts * each
 
 
-def embedding_parameters(model: ModelFacts) -> int:
+def embedding_parameters(model: ModelShape) -> int:
     """Weights of the token embedding, and of the output head unless it is tied."""
     tables = 1 if model.tied_embeddings or model.kind == "encoder" else 2
     return tables * model.vocabulary_size * model.hidden_size
+
+
+def parameters_of(model: ModelShape) -> int:
+    """About the number of parameters of a shape: linear layers and embeddings.
+
+    Positions, norms and biases are left out: 2% of an encoder at most, less of a decoder.
+    """
+    inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
+    return inside + embedding_parameters(model)
 
 
 #: Names of Mixtral's expert layers, which were linear layers before transformers 5.
@@ -143,7 +152,7 @@ def role_words() -> tuple[str, ...]:
 
 
 def targeted(
-    model: ModelFacts, target_modules: tuple[str, ...] | str, experts: bool = False
+    model: ModelShape, target_modules: tuple[str, ...] | str, experts: bool = False
 ) -> tuple[LinearLayers, ...]:
     """The linear layers that ``target_modules`` selects, by module names or words for roles.
 
@@ -191,7 +200,7 @@ _ATTENTION_PARENTS = (
 _MLP_PARENTS = ("mlp.", "intermediate.", "output.", "feed_forward.", "ffn.", "")
 
 
-def matching(model: ModelFacts, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
+def matching(model: ModelShape, pattern: str, experts: bool = False) -> tuple[LinearLayers, ...]:
     """The linear layers whose whole names match a regular expression, as far as names are known.
 
     If the pattern mentions a layer's name but matches no usual whole name, the layer counts in all
@@ -218,17 +227,17 @@ def _possible_names(linear: LinearLayers, block: int) -> Iterable[str]:
             yield f"{blocks}.{block}.{parent}{linear.name}"
 
 
-def names_known(model: ModelFacts) -> bool:
+def names_known(model: ModelShape) -> bool:
     """Whether the module names of the model's own family are known."""
     return model.model_type in families()
 
 
-def layer_names_of(model: ModelFacts) -> tuple[str, ...]:
+def layer_names_of(model: ModelShape) -> tuple[str, ...]:
     """The names of the linear layers of the model's blocks."""
     return tuple(dict.fromkeys(linear.name for linear in linears(model)))
 
 
-def missing_targets(model: ModelFacts, choice: str) -> tuple[str, ...]:
+def missing_targets(model: ModelShape, choice: str) -> tuple[str, ...]:
     """The names in a choice of ``target_modules`` for which the model has no linear layer."""
     wanted = modules_of(choice)
     if is_pattern(choice):
@@ -248,7 +257,7 @@ _EMBEDDING_NAMES = {
 }  # fmt: skip
 
 
-def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
+def savable_modules(model: ModelShape, new_head: bool) -> dict[str, int]:
     """Modules that can be fully trained along with an adapter: name to total number of weights.
 
     Args:
@@ -264,7 +273,7 @@ def savable_modules(model: ModelFacts, new_head: bool) -> dict[str, int]:
     return sizes
 
 
-def saved_parameters(model: ModelFacts, names: Iterable[str], new_head: bool) -> int:
+def saved_parameters(model: ModelShape, names: Iterable[str], new_head: bool) -> int:
     """Weights of the fully trained modules; tied embeddings and output layer count once.
 
     An unknown name counts as the embeddings, the largest module.
