@@ -24,6 +24,11 @@ FILES = (
 )  # fmt: skip
 
 
+@pytest.fixture
+def _few_resamples():
+    """As many as in reports that other tests and processes have written."""
+
+
 def test_every_file_is_written_for_every_state(reports):
     for run in reports.values():
         assert all((run.path / name).stat().st_size > 0 for name in FILES)

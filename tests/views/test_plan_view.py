@@ -249,6 +249,7 @@ def test_a_suite_is_a_line_of_the_budget_and_a_field_of_the_json(sweeper, here):
 
 def test_a_plan_and_its_explanation_say_what_the_user_declared(sweeper, here):
     declared = ("--set", "lora.r=[8, 512]", "--set", "all.weight_decay=0.2")
+    declared += ("--strategies", "lora,full")  # plans of all take seconds to explain
     ran = sweeper(*SIZE, "--gpu-memory", "80", *declared, "-v")
     shown = " ".join(ran.out.split("Declared")[1].split())
     assert "r {8|512} (lora): --set lora.r; the rule book: " in shown

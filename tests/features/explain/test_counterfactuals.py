@@ -49,6 +49,7 @@ def test_every_counterfactual_is_true_at_its_value_and_not_before(
 ) -> None:
     machine = {"gpu_gib": gib, "gpus": gpus} if gpus else {"gpu_gib": None}
     known: dict[str, Any] = {"task": task, "model": model, "rows": rows} | machine
+    known["aim"] = {"strategies": ("lora", "full", "qlora")}  # plans of all take seconds
     if not gpus:
         known["hardware"] = {"memory_gib": gib}
 

@@ -345,6 +345,17 @@ def _outcome(book: RuleBook, spec: Spec, facts: Facts) -> str:
         return str(error)
 
 
+_OUTCOMES: dict[str, str] = {}
+
+
+def _outcome_by_all_rules(spec: Spec, facts: Facts) -> str:
+    """Kept, as the flips of many rules begin at the same facts."""
+    request = repr((spec, facts))
+    if request not in _OUTCOMES:
+        _OUTCOMES[request] = _outcome(BOOK, spec, facts)
+    return _OUTCOMES[request]
+
+
 def test_every_statement_of_best_practice_is_a_rule() -> None:
     for statement, rules in STATEMENTS:
         assert all(name in RULES and RULES[name].lines({}) for name in rules), statement
@@ -360,10 +371,10 @@ def test_rule_changes_the_plan_where_it_fires_and_only_there(rule: str, scene: A
     without = BOOK._replace(rules=tuple(known for known in BOOK.rules if known.id != rule))
     spec, facts = scene(**fires)
     assert _fires(rule, spec, facts)
-    assert _outcome(BOOK, spec, facts) != _outcome(without, spec, facts)
+    assert _outcome_by_all_rules(spec, facts) != _outcome(without, spec, facts)
     spec, facts = scene(**fires | otherwise)
     assert not _fires(rule, spec, facts)
-    assert _outcome(BOOK, spec, facts) == _outcome(without, spec, facts)
+    assert _outcome_by_all_rules(spec, facts) == _outcome(without, spec, facts)
 
 
 @pytest.mark.parametrize("rows", range(2, 8))
