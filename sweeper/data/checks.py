@@ -120,7 +120,7 @@ def faults(
 def warnings(dataset: Dataset) -> tuple[str, ...]:
     """Warnings about uneven classes, numeric labels and few validation rows.
 
-    A rule warns of few test rows.
+    A rule warns about few test rows.
     """
     warnings = []
     if dataset.labels:

@@ -1,8 +1,8 @@
 """Recognises the roles of a table's columns, and gives the evidence.
 
-A form maps roles to columns. It must fit at least 95% of a sample of the rows. If none does, each
-row is read in one of several forms, or the form that fits most rows is taken. Formats and columns
-that the user names come first.
+A form maps roles to columns. It must fit at least 95% of a sample of the rows. If no form does,
+each row is read in one of several forms, or the form that fits most rows is taken. Formats and
+columns that the user names come first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SAMPLE_ROWS = 500
 """Rows in the sample, evenly spread over the table. Other loaders take about a hundred."""
 
 MIN_SHARE_BY_NAME = 0.5
-"""A format that the names of columns suggest is taken if at least this share of the rows fits it,
-even if no format reaches ``AGREEMENT``."""
+"""Where no format reaches ``AGREEMENT``, a format that the column names suggest must fit at least
+this share of the rows."""
 
 _ROLES: dict[Task, tuple[str, ...]] = {
     "classification": ("text", "label"),
@@ -61,7 +61,7 @@ class Form:
     share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
-        """The form of one row: this one or, if the row lacks its columns, a fitting other one."""
+        """The form of one row: this one or, if the row lacks its columns, another that fits."""
         if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
         return next((form for form in self.others if form.has(fields)), self)
@@ -109,7 +109,7 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""Words for an empty cell in spreadsheets, pandas and R: most ``na_values`` of pandas, hyphens."""
+"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, hyphens."""
 
 _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""
@@ -224,9 +224,10 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
 
 
 def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
-    """The form by column names that fits most rows, at least half; the others are left out.
+    """The form that column names suggest and most rows fit; the other rows are left out.
 
-    None if there is none, or if a format's ``hint`` says why the values mean something else.
+    None if no form fits half of the rows, or if a format's ``hint`` says that the values mean
+    something else.
     """
     if any(row_format.hint(sample) for row_format in _formats_of(task)):
         return None
@@ -237,7 +238,7 @@ def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Tas
 def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     """The commonest of several forms that together fit at least 95% of the rows, else None.
 
-    None also for a single form, as nothing is known about the rows that it does not fit.
+    A single form gives None: nothing is known about the rows that it does not fit.
     """
     rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
     if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(

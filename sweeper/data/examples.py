@@ -51,13 +51,13 @@ class Example:
         line: 1-based line, or row where the file has no lines, in its source.
         text: Input of a classification, or a whole plain text.
         messages: The conversation; the last message is the assistant's answer.
-        templated: ``text`` already holds chat markers and must not be templated again.
+        templated: Whether ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Programs that run without an error after a correct answer (code tasks).
         group: Value of ``data.split_column``; empty without one.
         source: Name under which rows and tokens are counted: the title of the source if there are
             several, or a feature's name for rows that it adds to train; else empty.
-        made_from: Keys of the rows that it was made from, as far as they are known.
+        made_from: Keys of the rows that it was made from, where they are known.
     """
 
     key: str
@@ -168,7 +168,7 @@ def normalised(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """BLAKE2b hash of 128 bits (hex), in which no two rows of a data set agree by chance."""
+    """BLAKE2b hash of 128 bits (hex). No two texts of a data set have the same one by chance."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
 

@@ -120,7 +120,7 @@ class _DisjointSets:
 def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
     """The split of each row by its time: test has the latest rows, validation the ones before.
 
-    Rows of one time stay together. So do rows with the same input, by its earliest time. Rows
+    Rows of one time stay together. Rows with the same input count with their earliest time. Rows
     without a time are in train.
     """
     earliest: dict[str, float] = {}

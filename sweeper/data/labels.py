@@ -21,7 +21,7 @@ _MAX_ROWS_LISTED = 3
 """At most this many rows are listed in a message."""
 
 MAX_CLASSES = 10_000
-"""More classes are refused. Common practice ranks more by retrieval, not by a last layer."""
+"""More classes are refused. Common practice is to rank them by retrieval, not by a last layer."""
 
 
 # Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.
@@ -56,7 +56,7 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
 
 @dataclass
 class SeenLabels:
-    """How many rows of a split have each label, and the lines of the first ones."""
+    """The number of rows of a split with each label, and the lines of the first of them."""
 
     rows: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -105,8 +105,8 @@ def label_changes(
 ) -> tuple[LabelChanges, tuple[DataFault, ...]]:
     """The changes of labels, and faults that report them.
 
-    Validation and test take train's spelling of a label. Left out are rows whose label no other
-    row has, and rows of validation and test whose label train lacks.
+    Validation and test take train's spelling of a label. Rows whose label no other row has are
+    left out, as are rows of validation and test whose label train lacks.
 
     Raises:
         DataError: Train has fewer than two classes, there are too many, or most rows of a split

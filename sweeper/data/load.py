@@ -81,7 +81,7 @@ def chosen_rows(
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The examples of each split, those of train marked as made from others, and left-out rows."""
+    """The examples of each split, rows of train marked as made from others, and left-out rows."""
 
     splits: Mapping[Split, list[Example]]
     further: tuple[Example, ...]
@@ -113,12 +113,10 @@ def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
 def load_corpus(
     path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
 ) -> tuple[Example, ...]:
-    """All rows of a file for one use: the text of a corpus, rows for replay, or further rows.
-
-    They are in key order and not split.
+    """All rows of a file in key order, not split: a corpus, rows for replay, or further rows.
 
     Raises:
-        DataError: It cannot be read or recognised.
+        DataError: The file cannot be read or recognised.
     """
     named = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
     train = SplitFiles({"train": split_files(named).files["train"]})
@@ -129,7 +127,7 @@ def load_corpus(
 
 @dataclass
 class LeftOut:
-    """The rows that are no examples, and how many examples have lost or garbled characters."""
+    """The rows without an example, and the number of examples with lost or garbled characters."""
 
     rows: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
     garbled: int = 0
@@ -239,7 +237,7 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     """The column that decides a row's split; None if ``data.split_by`` needs none.
 
     Raises:
-        DataError: It is needed and not named, or there is no such column.
+        DataError: A column is needed and not named, named and not needed, or does not exist.
     """
     needed = spec.split_by in ("group", "time")
     column = spec.split_column

@@ -102,7 +102,7 @@ class _SortedRows:
             file.close()
 
     def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
-        """Key, class and lines of each input, in order; the class is that of its rows of train."""
+        """Key, class in train (or empty) and lines of each input, in key order."""
         for path in with_progress(self._paths, what, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:

@@ -49,8 +49,8 @@ def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows)
         choose: Function that leaves out rows of the splits.
 
     Raises:
-        DataError: The data cannot be read, recognised or learnt from, or sources do not go
-            together.
+        DataError: The data cannot be read, recognised or learnt from, or the sources differ in
+            kind.
     """
     if spec.data.sources:
         dataset = _combine_sources(spec, load_source, choose)

@@ -35,14 +35,14 @@ _PATTERNS = {
 """Patterns that issuers document; card numbers and IBANs must also have valid check digits."""
 
 _EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
-"""Names that are reserved for examples (RFC 2606) belong to nobody."""
+"""Hosts that are reserved for examples (RFC 2606): their addresses belong to nobody."""
 
 
 PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
 
 _SEARCHED_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
 _LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
-"""Every token has such a word. Pieces without one are not searched, which saves 90% of the time."""
+"""Every token has such a word. Text without one is not searched, which saves 90% of the time."""
 
 
 def private_in(text: str) -> list[str]:
@@ -60,7 +60,7 @@ def redacted(text: str) -> str:
 
 
 def _redact(text: str) -> tuple[str, list[str]]:
-    """The redacted text, and the kinds of what was replaced."""
+    """The redacted text, and the kinds of the data that were replaced."""
     names = []
     for name, pattern in _PATTERNS.items():
         is_real, mark = _CHECKS.get(name, bool), f"[{name.upper()}]"

@@ -19,7 +19,7 @@ def raise_any(problems: Sequence[Problem]) -> None:
     """Raise the problems, if there are any.
 
     Raises:
-        DataError: With the first problems, and how many more there are.
+        DataError: Has the first problems, and the number of the others.
     """
     if not problems:
         return

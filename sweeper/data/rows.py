@@ -55,7 +55,7 @@ class FileRow:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no text or no answer."""
+        """Whether the row has no text or no answer."""
         return self.readable and self.example is None and self.reason == EMPTY_ROW
 
     @property
@@ -84,7 +84,7 @@ class DataRows:
         cautions: Sentences on what the user should check.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
-        label_names: From a column to the names of its numbers.
+        label_names: From a column to the names of its integer classes.
         flags: The flags with which ``sweeper data`` reads the rows in the same way.
     """
 
@@ -287,7 +287,7 @@ _CODE_COLUMNS = ("code", "canonical_solution")
 
 
 def _has_programs(table: RowTable, form: Form) -> bool:
-    """Whether most rows have tests, or an answer in a code column that is too long for a class."""
+    """Whether most rows have tests or, in a code column, a long answer or one of several lines."""
     tests, answer = form.columns.get("tests"), form.columns.get("completion")
     rows = list(table.sample(SAMPLE_ROWS))
     with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
@@ -301,7 +301,7 @@ LABEL_SAMPLE_ROWS = 100_000
 
 
 def _has_classes(table: RowTable, form: Form) -> bool:
-    """Whether labels repeat, so that there are two rows a label on average.
+    """Whether the label column holds classes: at least two rows a label on average.
 
     A column `target` may also hold texts.
     """

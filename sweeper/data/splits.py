@@ -77,7 +77,7 @@ def class_of(labels: Iterable[str | None]) -> str:
 
 
 def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
-    """The number of inputs of one class for each split; each gets one before any gets two."""
+    """The number of inputs of one class for each split. Each split gets one before any gets two."""
     sizes: dict[Split, int] = {}
     room = inputs - 1  # train gets at least one
     for to_come, split in reversed(list(enumerate(reversed(list(fractions))))):
@@ -115,7 +115,7 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
 
 @dataclass
 class Repeated:
-    """How many rows repeat others, by kind (see ``Dataset.counts``), in all and in test."""
+    """How many rows repeat others, by kind (see ``Dataset.counts``): in all splits and in test."""
 
     counts: Counter[str] = field(
         default_factory=lambda: Counter(duplicates=0, leakage=0, conflicts=0)

@@ -150,7 +150,7 @@ class RowTable:
         """Refuse a file of which more rows are broken than can be read.
 
         Raises:
-            DataError: With the first problems.
+            DataError: Names the first broken rows.
         """
         if len(self.broken) > self.count:
             fix = "Repair or remove these lines."

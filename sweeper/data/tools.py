@@ -39,7 +39,7 @@ def calls_of(value: object) -> list[dict[str, object]]:
         value: OpenAI's list, one function of its older form, or ShareGPT's JSON text.
 
     Raises:
-        ValueError: It holds no call.
+        ValueError: The value holds no call.
     """
     read: Any = value_of(value) if isinstance(value, str) else value
     calls = []
@@ -61,7 +61,7 @@ def tools_of(value: object) -> list[dict[str, object]]:
     """The tools of a row in OpenAI's form; none if the cell is empty.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: The cell holds no list of objects.
     """
     if value in (None, "", [], "[]"):
         return []

@@ -39,7 +39,7 @@ class Translation(RowFormat):
     values: ClassVar[RoleTests] = {"translation": is_translation}
 
     def example(self, row: RawRow) -> Example:
-        """The first language asks, the second answers."""
+        """The first language is the prompt, the second the answer."""
         value = parsed_cell(row.valid_value("translation"))
         if not isinstance(value, Mapping):
             raise EmptyRow

@@ -46,7 +46,7 @@ def _speaker(turn: Mapping[str, object]) -> str:
 
 
 def is_anything(_: object) -> bool:
-    """Accepts every value; it is checked when the row is read."""
+    """Accept every value; the reader of the row checks it."""
     return True
 
 

@@ -1,6 +1,6 @@
 """Reads rows of Parquet and Arrow files, with the class names that `datasets` stores in the schema.
 
-Arrow is a stream, as ``save_to_disk`` of `datasets` writes it, or a file (Feather).
+Arrow data is a stream, as ``save_to_disk`` of `datasets` writes it, or a file (Feather).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class TextFile:
             yield line
 
     def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
-        """The lines; those with more than ``size`` characters come in several pieces."""
+        """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
         number, self._mended_lines = 1, {}

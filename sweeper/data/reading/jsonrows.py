@@ -1,4 +1,4 @@
-"""Reads rows of JSON and JSON Lines. The content decides; the suffix, if it fits both."""
+"""Reads rows of JSON or JSON Lines. The suffix decides between them if the content fits both."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ class _JsonStream:
             self._take(",")
 
     def _take(self, mark: str) -> bool:
-        """Consume this mark if it comes next, and say whether it did. The empty mark is the end."""
+        """Consume this mark if it comes next (if empty: nothing comes); return whether it did."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
@@ -292,7 +292,7 @@ class _JsonStream:
         return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
 
     def _read_more(self) -> bool:
-        """Read as much again as is held, drop the text before the position; False at the end."""
+        """Drop the text before the position, read more than remains of it; False at the end."""
         parts, size = [self._text[self._position :]], 0
         for piece in self._pieces:
             parts.append(piece)

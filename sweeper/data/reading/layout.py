@@ -1,6 +1,6 @@
 """Which files of a listing belong to which split: in a folder, or in a repository of the hub.
 
-It follows the conventions of `datasets`:
+The conventions are those of `datasets`:
 https://huggingface.co/docs/datasets/repository_structure
 """
 
@@ -96,7 +96,7 @@ def must_be_one(names: Sequence[str], split: str, where: str) -> None:
     """Check that the rows of a split are in one place, so that none are joined by accident.
 
     Raises:
-        DataError: There are several.
+        DataError: There are several places.
     """
     if len(names) > 1:
         raise DataError(
@@ -127,7 +127,7 @@ def _stem(path: PurePosixPath) -> str:
 
 
 def _is_data(name: str) -> bool:
-    """Whether a file holds rows: a .txt beside them is a licence unless it has a split's name."""
+    """Whether a file holds rows; a .txt does only if its name or folder is that of a split."""
     path = PurePosixPath(name)
     suffix = data_suffix(path)
     if suffix is None or path.name in _NO_ROWS or any(p.startswith(".") for p in path.parts):

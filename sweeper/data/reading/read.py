@@ -141,7 +141,7 @@ def _rows(
 ) -> Iterator[NumberedRow]:
     file.seek(0)
     if suffix in BINARY_READERS:
-        if path.suffix.lower() == ".gz":  # these readers seek
+        if path.suffix.lower() == ".gz":  # these readers need to seek
             limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
                 limit.check(unpacked.tell() + unpacked.write(chunk))
