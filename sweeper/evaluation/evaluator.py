@@ -148,7 +148,7 @@ class TokenizedSplit:
         """The tokenised items; those of a large split are read from a file one by one.
 
         Raises:
-            DataError: Names all examples that cannot be tokenised.
+            DataError: Some examples cannot be tokenised; names all of them.
         """
         if self._folder:
             return stored_items(self._folder / _ITEMS, _read)
@@ -185,7 +185,7 @@ class TokenizedSplit:
 
     @cached_property
     def encoding_kinds(self) -> Sequence[Feature]:
-        """Features with nothing but their encoding kinds."""
+        """Features with their encoding kinds only."""
         bits = self._table_row[:, 2]
         return LazySequence(
             len(bits),

@@ -214,7 +214,7 @@ def answer(
 def item_metrics(
     answered: ItemAnswers, examples: Sequence[Example]
 ) -> dict[str, tuple[float, ...]]:
-    """One number for each item, by metric of answers in tables (see ``item_values``)."""
+    """From each metric of answers in tables to one number an item (see ``item_values``)."""
     texts = [samples[0] for samples in answered.answers]
     references = [example.accepted for example in examples]
     return {

@@ -22,8 +22,8 @@ CONFIDENCE = 0.95
 # Percentiles at 2.5% then rest on 100 draws, and one comparison takes less than 50 ms.
 RESAMPLES = 4000
 # Degrees of freedom that the mean of all models' seed variances adds to a model's own. Fitted to
-# pairs of recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents); models of
-# wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, 8 no more.
+# pairs of recorded trials (the better half of each task): 3.8 on restaurants, 1 on intents; models
+# on wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, and 8 finds no more.
 SHARED_FREEDOM = 4
 # Up to this many distinct values, resamples are drawn as counts of values, not item by item.
 _MAX_DISTINCT = 64
@@ -55,12 +55,12 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
 
 
 def weighted(items: Floats, weights: ArrayLike) -> Floats:
-    """Values whose plain mean is the weighted mean of ``items``, and whose spread is its error.
+    """Values whose mean is the weighted mean of ``items``, and whose spread gives its error.
 
     Items with weight 0 were not scored and are left out.
 
-    Each value's distance from its row's weighted mean is multiplied by the item's relative weight:
-    the linearised ratio of two sums, so that a bootstrap of items includes the chance in the
+    Each value's distance from its row's weighted mean is multiplied by the item's relative weight.
+    This linearises the ratio of two sums, so that a bootstrap of items includes the chance in the
     weights (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences
     of rows with the same weights stay differences.
 
@@ -121,8 +121,8 @@ def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
     """The variance between single trainings of each model, shrunk towards the mean of all models.
 
     A model with three seeds has two degrees of freedom of its own. The mean of all models adds
-    ``SHARED_FREEDOM``, and no estimate has more than all models together (Smyth 2004, Statistical
-    Applications in Genetics 3:3). A model without degrees of freedom gets the mean. A model with a
+    ``SHARED_FREEDOM``, but no estimate has more degrees than all models together (Smyth 2004,
+    Statistical Applications in Genetics 3:3). A model without any gets the mean. A model with a
     variance of 0, such as a fit in closed form, keeps it and does not count in the mean.
 
     >>> shared_spreads([SeedSpread(1.0, 2), SeedSpread(3.0, 2), SeedSpread(5.0, 2)])[0]
@@ -378,9 +378,7 @@ def lacking(difference: Estimate) -> Lacking | None:
 def outcome(
     difference: Estimate, margin: float, higher_is_better: bool, adjusted_p: float | None = None
 ) -> Outcome:
-    """The outcome of a comparison.
-
-    With too few items or seeds, it is always "within noise".
+    """The outcome of a comparison; "within noise" if there are too few items or seeds.
 
     Args:
         margin: Differences smaller than this do not matter.
