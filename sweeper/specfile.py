@@ -312,7 +312,7 @@ def _add_folder(data: dict[str, Any], file: Path | None) -> None:
 def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Make relative paths in a run's own ``sweep.yaml`` absolute, if it is read from elsewhere.
 
-    They are relative to the folder that contains ``runs/NAME``. Returns old paths by new ones.
+    They are relative to the folder that contains ``runs/NAME``. Returns a map from new to old paths.
     """
     start_folder = file.absolute().parents[2:3]
     if (
@@ -336,7 +336,7 @@ _PATH_KEYS = {
 
 
 def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
-    """All values that may be paths of files or folders, with the paths of their keys."""
+    """The key path and value of each text that may name a file or folder."""
     feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
         (path, value)
