@@ -312,7 +312,7 @@ def _add_folder(data: dict[str, Any], file: Path | None) -> None:
 def _make_paths_absolute(data: dict[str, Any], file: Path) -> dict[str, str]:
     """Make relative paths in a run's own ``sweep.yaml`` absolute, if it is read from elsewhere.
 
-    They are relative to the folder that contains ``runs/NAME``. Returns a map from new to old paths.
+    They are relative to the folder that contains ``runs/NAME``. Returns old paths by new ones.
     """
     start_folder = file.absolute().parents[2:3]
     if (
