@@ -125,9 +125,15 @@ def warnings(dataset: Dataset) -> tuple[str, ...]:
     warnings = []
     if dataset.labels:
         counts = Counter(example.label for example in dataset.splits["train"])
-        (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-        if many >= MIN_UNEVEN_RATIO * few:
-            warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
+        (commonest, most_rows), (rarest, fewest_rows) = (
+            counts.most_common()[0],
+            counts.most_common()[-1],
+        )
+        if most_rows >= MIN_UNEVEN_RATIO * fewest_rows:
+            warnings.append(
+                f"uneven classes: {most_rows} rows of {commonest!r}, {fewest_rows} of {rarest!r} "
+                "in train"
+            )
     if dataset.labels and all(label.lstrip("-").isdigit() for label in dataset.labels):
         warnings.append("labels are numbers; a column label_text could give their names")
     if (count := len(dataset.splits["validation"])) < MIN_VALIDATION_ROWS:
@@ -167,8 +173,8 @@ def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
     0 for rows of other splits.
     """
     holds_test = split == ("test" if dataset.origins["test"] == "official" else "train")
-    of = len(dataset.splits["test"]) if split == "test" else dataset.rows
-    return rows / (of + rows) if holds_test else 0.0
+    kept_rows = len(dataset.splits["test"]) if split == "test" else dataset.rows
+    return rows / (kept_rows + rows) if holds_test else 0.0
 
 
 def _repeated_faults(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:

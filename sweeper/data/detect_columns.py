@@ -177,9 +177,9 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     if not with_text:
         return tuple(cautions)
     role = "text" if "text" in form.columns else "prompt"
-    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
-    named = [name for name in table.columns if name in (*asked, with_text[0])]
-    template = " ".join(f"{{{name}}}" for name in named)
+    input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
+    template_columns = [name for name in table.columns if name in (*input_columns, with_text[0])]
+    template = " ".join(f"{{{name}}}" for name in template_columns)
     names = listing([f"`{name}`" for name in with_text])
     return (
         *cautions,
@@ -190,8 +190,8 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
 
 def _names_splits(cells: Iterable[object]) -> bool:
     """Whether all cells name splits, and at least two different ones."""
-    named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
-    return None not in named and len(named) > 1
+    splits = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
+    return None not in splits and len(splits) > 1
 
 
 def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
@@ -246,12 +246,12 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     ):
         return None
     rows_per_form = [sum(rows) for rows in rows_by_form]
-    main = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
+    main_form = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
     share = f"{max(rows_per_form)} of the {len(sample)} rows looked at"
     evidence = (
-        f"the file mixes formats and is read row by row; {share} have the format {main.format}"
+        f"the file mixes formats and is read row by row; {share} have the format {main_form.format}"
     )
-    return replace(main, evidence=(evidence,))
+    return replace(main_form, evidence=(evidence,))
 
 
 def _forms_of_other_columns(
@@ -310,20 +310,20 @@ def _match(
         return None
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
-    used = {
+    role_columns = {
         role: column
         for role, column in columns.items()
         if role in required
         or any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
     }
     roles = ", ".join(
-        f"`{column}` is the {role.replace('_', ' ')}" for role, column in used.items()
+        f"`{column}` is the {role.replace('_', ' ')}" for role, column in role_columns.items()
     )
     evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at fit this)"]
-    templated = row_format.templated(sample, used)
+    templated = row_format.templated(sample, role_columns)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(row_format.name, used, tuple(evidence), templated, share=share)
+    return Form(row_format.name, role_columns, tuple(evidence), templated, share=share)
 
 
 def _as_guess(form: Form) -> Form:
@@ -345,20 +345,20 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
     roles = {role for row_format in formats().values() for role in row_format.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            what, near = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
-            problems.append(Problem(what, fix=near, where="data.columns"))
+            what, hint = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
+            problems.append(Problem(what, fix=hint, where="data.columns"))
         if column not in present:
-            what, near = f"there is no column {column!r} (for {role})", near_match(column, present)
-            problems.append(Problem(what, fix=near, where=table.name))
+            what, hint = f"there is no column {column!r} (for {role})", near_match(column, present)
+            problems.append(Problem(what, fix=hint, where=table.name))
     by_name = {
         name: row_format
         for row_format in formats().values()
         for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
-        near = near_match(spec.format, ["auto", *by_name])
+        hint = near_match(spec.format, ["auto", *by_name])
         what = f"{spec.format!r} is not a data format"
-        problems.append(Problem(what, fix=near, where="data.format"))
+        problems.append(Problem(what, fix=hint, where="data.format"))
     named_roles = {
         row_format: len(row_format.identifying_roles & spec.columns.keys())
         for row_format in formats().values()

@@ -113,8 +113,8 @@ class _SortedRows:
                 yield key.decode(), class_of(labels) if labels else "", rows
 
     def _relabelled(self, line: bytes) -> bytes | None:
-        new = with_label(self.changes, _split(line), _example(line))
-        return _line(_split(line), new) if new else None
+        changed_example = with_label(self.changes, _split(line), _example(line))
+        return _line(_split(line), changed_example) if changed_example else None
 
 
 @contextmanager
@@ -150,8 +150,8 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     folder = home() / "examples" / _content_name(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
-        marked = marking_columns() & set(data.columns)
-        if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or marked:
+        mark_columns = marking_columns() & set(data.columns)
+        if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or mark_columns:
             return dataset_of_rows(data, spec)
         made_and_touched(folder, lambda folder: _store(folder, data, spec))
     dataset = _DATASET.validate_json((folder / _RECORD).read_bytes())
@@ -173,18 +173,18 @@ def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
 def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and its record."""
     name = str(spec.path)
-    seen = {split: SeenLabels() for split in data.official}
+    seen_labels = {split: SeenLabels() for split in data.official}
     with closing(_SortedRows(folder / "sorting", data.task == "classification")) as rows:
 
         def take(split: Split, example: Example) -> None:
-            seen[split].add(example)
+            seen_labels[split].add(example)
             rows.add(split, example)
 
         left_out = take_examples(data, spec, take)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and len(rows):
-        rows.changes, faults = label_changes(seen, spec)
-    rows_by_label = seen["train"].rows.items()
+        rows.changes, faults = label_changes(seen_labels, spec)
+    rows_by_label = seen_labels["train"].rows.items()
     train_rows = sum(
         n for label, n in rows_by_label if rows.changes.get(("train", label), "") is not None
     )

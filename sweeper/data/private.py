@@ -61,17 +61,17 @@ def redacted(text: str) -> str:
 
 def _redact(text: str) -> tuple[str, list[str]]:
     """The redacted text, and the kinds of the data that were replaced."""
-    names = []
-    for name, pattern in _PATTERNS.items():
-        is_real, mark = _CHECKS.get(name, bool), f"[{name.upper()}]"
-        before = text
+    kinds = []
+    for kind, pattern in _PATTERNS.items():
+        is_real, mark = _CHECKS.get(kind, bool), f"[{kind.upper()}]"
+        text_before = text
         text = pattern.sub(lambda match: mark if is_real(match[0]) else match[0], text)  # noqa: B023
-        if text != before:
-            names.append(name)
-    for name, token in dict.fromkeys(_tokens(text)):
-        text = text.replace(token, f"[{name.upper()}]")
-        names.append(name)
-    return text, list(dict.fromkeys(names))
+        if text != text_before:
+            kinds.append(kind)
+    for kind, token in dict.fromkeys(_tokens(text)):
+        text = text.replace(token, f"[{kind.upper()}]")
+        kinds.append(kind)
+    return text, list(dict.fromkeys(kinds))
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

@@ -127,13 +127,13 @@ def _file_row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     row_form = form.of(fields)
-    filled = fields
+    fields_with_templates = fields
     if missing := [column for column in row_form.columns.values() if column not in fields]:
         texts = {
             column: fill_template(fields, column) for column in missing if placeholders(column)
         }
-        filled = {**fields, **texts}
-    example = example_or_reason(row_form, line, filled, label_names)
+        fields_with_templates = {**fields, **texts}
+    example = example_or_reason(row_form, line, fields_with_templates, label_names)
     if isinstance(example, Example):
         return FileRow(path, split, line, fields, with_marks(example, fields))
     return FileRow(path, split, line, fields, None, example)
@@ -232,12 +232,12 @@ def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
-    other: dict[str, list[str]] = {}
+    lines_by_form: dict[str, list[str]] = {}
     for line, fields in table.rows if form.others else ():
-        if (own := form.of(fields)) is not form:
-            columns = ", ".join(f"`{column}`" for column in own.columns.values())
-            other.setdefault(f"{own.format} ({columns})", []).append(str(line))
-    for name, lines in other.items():
+        if (row_form := form.of(fields)) is not form:
+            columns = ", ".join(f"`{column}`" for column in row_form.columns.values())
+            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(str(line))
+    for name, lines in lines_by_form.items():
         where = listing(lines, 3)
         cautions.append(
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
@@ -257,29 +257,33 @@ def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequ
         FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
         for row in table.broken
     )
-    both = concatenate((readable, broken))
-    return both if isinstance(both, LazySequence) else tuple(sorted(both, key=lambda row: row.line))
+    file_rows = concatenate((readable, broken))
+    return (
+        file_rows
+        if isinstance(file_rows, LazySequence)
+        else tuple(sorted(file_rows, key=lambda row: row.line))
+    )
 
 
 def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     """The task of the rows: code if they have tests or programs, else the first that fits."""
     with suppress(DataError):
-        code = detect(table, "code", spec)
-        if not code.guessed and _has_programs(table, code):
-            return "code", code
+        code_form = detect(table, "code", spec)
+        if not code_form.guessed and _has_programs(table, code_form):
+            return "code", code_form
     matches: list[tuple[Task, Form]] = []
-    refused: list[DataError] = []
+    refusals: list[DataError] = []
     for task in _GUESSED_TASKS:
         try:
             matches.append((task, detect(table, task, spec)))
         except DataError as error:
-            refused.append(error)
+            refusals.append(error)
             continue
         form = matches[-1][1]
         if not form.guessed and (task != "classification" or _has_classes(table, form)):
             return matches[-1]
     if not matches:
-        raise refused[0]
+        raise refusals[0]
     return matches[0]
 
 

@@ -55,10 +55,10 @@ class LazySequence(Sequence[Item]):
     @overload
     def __getitem__(self, place: slice) -> LazySequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | LazySequence[Item]:
-        places = range(self._size)[index]
-        if isinstance(places, int):
-            return self._at(places)
-        return LazySequence(len(places), lambda position: self._at(places[position]))
+        indices = range(self._size)[index]
+        if isinstance(indices, int):
+            return self._at(indices)
+        return LazySequence(len(indices), lambda position: self._at(indices[position]))
 
     def __iter__(self) -> Iterator[Item]:
         return self._stream() if self._stream else map(self._at, range(self._size))
@@ -87,11 +87,11 @@ def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
         return tuple(item for part in parts for item in part)
     ends = list(accumulate(map(len, parts)))
 
-    def at(index: int) -> Item:
+    def item_at(index: int) -> Item:
         part = bisect_right(ends, index)
         return parts[part][index - ends[part] + len(parts[part])]
 
-    return LazySequence(ends[-1], at, lambda: chain.from_iterable(parts))
+    return LazySequence(ends[-1], item_at, lambda: chain.from_iterable(parts))
 
 
 _SHOWN_CHARACTERS = 200

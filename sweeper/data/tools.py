@@ -41,9 +41,9 @@ def calls_of(value: object) -> list[dict[str, object]]:
     Raises:
         ValueError: The value holds no call.
     """
-    read: Any = value_of(value) if isinstance(value, str) else value
+    parsed: Any = value_of(value) if isinstance(value, str) else value
     calls = []
-    for item in read if isinstance(read, list) else [read]:
+    for item in parsed if isinstance(parsed, list) else [parsed]:
         call = item.get("function", item) if isinstance(item, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise ValueError("no name")

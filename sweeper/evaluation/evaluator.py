@@ -176,8 +176,8 @@ class TokenizedSplit:
                 if not self._in_pieces:
                     yield self._task.encode(block)
                     continue
-                numbered = enumerate(self._task.encode_all(block), start)
-                yield [{**item, _ROW: row} for row, items in numbered for item in items]
+                items_by_row = enumerate(self._task.encode_all(block), start)
+                yield [{**item, _ROW: row} for row, items in items_by_row for item in items]
             except DataError as error:
                 problems += error.problems
         if problems:
@@ -202,8 +202,8 @@ class TokenizedSplit:
         """The first ``count`` items in batches, longest first, as (indices, padded batch)."""
         order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
         for start in range(0, count, size):
-            part = order[start : start + size]
-            yield part, self._task.collate([self.features[i] for i in part])
+            indices = order[start : start + size]
+            yield indices, self._task.collate([self.features[i] for i in indices])
 
     def stored_batches(self, count: int, size: int) -> list[Positioned]:
         """``batches``, padded once and kept in memory, since every trial is scored on them."""
@@ -253,12 +253,12 @@ class Evaluator:
         count = len(self.items) if count is None else min(count, len(self.items))
         device = next(model.parameters()).device
         model.eval()
-        parts: list[ItemScores] = []
+        batch_scores: list[ItemScores] = []
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
-            for part, batch in self.items.stored_batches(count, self.batch_size):
+            for batch_positions, batch in self.items.stored_batches(count, self.batch_size):
                 self.underway(len(positions), count)
-                parts.append(self.task.score(model, to_device(batch, device)))
-                positions += part
-        joined = in_item_order(parts, positions)
-        return self.task.evaluation(joined, self.items.examples[:count])
+                batch_scores.append(self.task.score(model, to_device(batch, device)))
+                positions += batch_positions
+        scores = in_item_order(batch_scores, positions)
+        return self.task.evaluation(scores, self.items.examples[:count])

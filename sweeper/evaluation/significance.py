@@ -50,8 +50,8 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
     levels = np.concatenate([distinct, list(pseudo)])
     weights = np.concatenate([counts, list(pseudo.values())])
     shares = weights / weights.sum()
-    drawn = rng.multinomial(values.size, shares, size=RESAMPLES) @ levels / values.size
-    return np.asarray(drawn - shares @ levels, dtype=np.float64)
+    draws = rng.multinomial(values.size, shares, size=RESAMPLES) @ levels / values.size
+    return np.asarray(draws - shares @ levels, dtype=np.float64)
 
 
 def weighted(items: Floats, weights: ArrayLike) -> Floats:
@@ -128,11 +128,11 @@ def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
     >>> shared_spreads([SeedSpread(1.0, 2), SeedSpread(3.0, 2), SeedSpread(5.0, 2)])[0]
     SeedSpread(variance=2.3333333333333335, freedom=6)
     """
-    measured = [spread for spread in own if spread.variance > 0 and spread.freedom > 0]
-    freedom = math.fsum(spread.freedom for spread in measured)
-    if len(measured) < 2:
+    known_spreads = [spread for spread in own if spread.variance > 0 and spread.freedom > 0]
+    freedom = math.fsum(spread.freedom for spread in known_spreads)
+    if len(known_spreads) < 2:
         return list(own)
-    mean = math.fsum(spread.variance * spread.freedom for spread in measured) / freedom
+    mean = math.fsum(spread.variance * spread.freedom for spread in known_spreads) / freedom
 
     def shared(spread: SeedSpread) -> SeedSpread:
         if spread.freedom > 0 and spread.variance == 0:
@@ -154,8 +154,8 @@ def variance_of_sum(spreads: Sequence[SeedSpread], most: float = math.inf) -> Se
     if not parts:
         return SeedSpread(0.0, 0.0)
     variance = math.fsum(spread.variance for spread in parts)
-    free = variance**2 / math.fsum(spread.variance**2 / spread.freedom for spread in parts)
-    return SeedSpread(variance, min(free, most))
+    freedom = variance**2 / math.fsum(spread.variance**2 / spread.freedom for spread in parts)
+    return SeedSpread(variance, min(freedom, most))
 
 
 def t_quantile(freedom: float) -> float:
@@ -267,8 +267,8 @@ class Estimate:
         """The share of the variance that seeds cause; items cause the rest. None if unknown."""
         if self.seed_error is None:
             return None
-        whole = self.seed_error**2 + self.item_error**2
-        return self.seed_error**2 / whole if 0 < whole < math.inf else None
+        variance = self.seed_error**2 + self.item_error**2
+        return self.seed_error**2 / variance if 0 < variance < math.inf else None
 
 
 def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
@@ -309,7 +309,8 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
 def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimate:
     """The share of ``second``'s quality that ``first`` reaches, with its 95% interval.
 
-    The ratio is linearised around its estimate: its draws are those of ``above - ratio * below``.
+    The ratio is linearised around its estimate: its draws are those of ``first_gain - ratio *
+    second_gain``.
 
     Args:
         second: The model whose quality is 100%.
@@ -320,17 +321,17 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimat
     """
     _same_items(first, second)
     base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
-    above, below = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
-    range_ = float(below.mean())
-    if abs(range_) < 1e-12:
+    first_gain, second_gain = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
+    mean_gain = float(second_gain.mean())
+    if abs(mean_gain) < 1e-12:
         raise ValueError("a share of zero quality is not defined")
-    value = float(above.mean()) / range_
+    value = float(first_gain.mean()) / mean_gain
     rng = np.random.default_rng(0)
-    both = floor is None and first.binary and second.binary
-    pseudo = {-1.0 / range_: 0.5, 1.0 / range_: 0.5} if both else {}
-    items = item_deviations((above - value * below) / range_, rng, pseudo)
+    both_binary = floor is None and first.binary and second.binary
+    pseudo = {-1.0 / mean_gain: 0.5, 1.0 / mean_gain: 0.5} if both_binary else {}
+    items = item_deviations((first_gain - value * second_gain) / mean_gain, rng, pseudo)
     seeds = seed_draws(
-        _spread_of_difference(first, second, 1 / range_**2, (value / range_) ** 2), rng
+        _spread_of_difference(first, second, 1 / mean_gain**2, (value / mean_gain) ** 2), rng
     )
     return _estimate(value, items, seeds, first, second)
 
@@ -341,8 +342,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | No
     if len(values) < 2:
         return mean, None, None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = t_quantile(len(values) - 1) * error
-    return mean, mean - half, mean + half
+    half_width = t_quantile(len(values) - 1) * error
+    return mean, mean - half_width, mean + half_width
 
 
 def paired_error(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
@@ -386,9 +387,9 @@ def outcome(
     """
     if lacking(difference):
         return "within noise"
-    clear = difference.low > 0 or difference.high < 0
-    clear = clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
-    if clear and abs(difference.value) >= margin:
+    is_clear = difference.low > 0 or difference.high < 0
+    is_clear = is_clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
+    if is_clear and abs(difference.value) >= margin:
         return "better" if (difference.value > 0) == higher_is_better else "worse"
     if -margin < difference.low and difference.high < margin:
         return "equivalent"
@@ -406,12 +407,12 @@ def items_to_settle(difference: Estimate, margin: float) -> int | None:
         return None
     size = abs(difference.value)
     target = size if size >= margin else margin - size
-    room = target**2 - difference.seed_spread**2
-    if room <= 0 or difference.item_error == 0:
+    max_squared_half_width = target**2 - difference.seed_spread**2
+    if max_squared_half_width <= 0 or difference.item_error == 0:
         return None
-    half = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
-    needed = math.ceil(difference.items * half**2 / room)
-    return max(0, needed - difference.items, MIN_ITEMS - difference.items)
+    half_width = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
+    needed_items = math.ceil(difference.items * half_width**2 / max_squared_half_width)
+    return max(0, needed_items - difference.items, MIN_ITEMS - difference.items)
 
 
 def _same_items(first: Scores, second: Scores) -> None:
@@ -433,23 +434,23 @@ def _spread_of_difference(
     """The seed variance of a difference; a model trained once gets the other's variance."""
     models = ((first, first_factor), (second, second_factor))
     spreads = [scores.seed_spread for scores, _ in models if scores.trained]
-    borrowed = next((spread for spread in spreads if spread is not None), None)
+    known_spread = next((spread for spread in spreads if spread is not None), None)
     parts = []
     for model, factor in models:
-        spread = model.seed_spread or borrowed
+        spread = model.seed_spread or known_spread
         if spread is None:
             return None
         parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
-    alone = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
-    return variance_of_sum(parts, math.inf if alone else max(part.freedom for part in parts))
+    separate = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
+    return variance_of_sum(parts, math.inf if separate else max(part.freedom for part in parts))
 
 
 def _estimate(value: float, items: Floats, seeds: SeedDraws, *models: Scores) -> Estimate:
     """An estimate with the percentiles of item and seed deviations together."""
-    drawn = value + items + seeds.draws
+    draws = value + items + seeds.draws
     tail = (1 - CONFIDENCE) / 2
-    low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
-    tail_share = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    low, high = (float(q) for q in np.quantile(draws, (tail, 1 - tail)))
+    tail_share = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
     p, error = min(1.0, max(2 * tail_share, 1 / RESAMPLES)), float(items.std())
     count = int(models[0].items.shape[1])
     if count < 2:

@@ -64,8 +64,8 @@ class ModelScores(Artifact):
 
     def with_task(self, scores: TaskScores) -> ModelScores:
         """A copy with these scores, in place of older ones on the same task."""
-        kept = tuple(task for task in self.tasks if task.task != scores.task)
-        return self.model_copy(update={"tasks": (*kept, scores)})
+        other_tasks = tuple(task for task in self.tasks if task.task != scores.task)
+        return self.model_copy(update={"tasks": (*other_tasks, scores)})
 
 
 def evaluations(run: RunFolder) -> Path:

@@ -45,8 +45,8 @@ class Translation(RowFormat):
             raise EmptyRow
         if not is_translation(value):
             raise UnusableRow("not two languages")
-        asked, answer = (without_surrogates(text) for text in value.values())
-        if not asked.strip() or not answer.strip():
+        question, answer = (without_surrogates(text) for text in value.values())
+        if not question.strip() or not answer.strip():
             raise EmptyRow
-        messages = (Message("user", asked), Message("assistant", answer))
-        return Example(input_key(asked), row.line, messages=messages)
+        messages = (Message("user", question), Message("assistant", answer))
+        return Example(input_key(question), row.line, messages=messages)

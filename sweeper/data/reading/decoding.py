@@ -116,8 +116,8 @@ class TextFile:
         """The encoding of the lines that are not UTF-8, by the first of them."""
         with open_data_file(self._path) as file:
             pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
-            wrong = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
-            return _encoding_of(b"".join(islice(wrong, _SAMPLE_LINES))[:_SAMPLE_BYTES])
+            lines = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
+            return _encoding_of(b"".join(islice(lines, _SAMPLE_LINES))[:_SAMPLE_BYTES])
 
     @property
     def cautions(self) -> tuple[str, ...]:

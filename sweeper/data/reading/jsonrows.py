@@ -35,12 +35,12 @@ def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> It
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
-    if not (head := _document_head(text, suffix)):
+    if not (kind := _document_head(text, suffix)):
         table.how += ["the content is JSON Lines"] if suffix == ".json" else []
         return _lines(text.lines(), table)
-    if head == "{" and not key and (keys := _listed_keys(text, table.name)):
+    if kind == "{" and not key and (keys := _listed_keys(text, table.name)):
         key = _key_of_rows(keys, table.name)
-    return _document(text, key, head, table)
+    return _document(text, key, kind, table)
 
 
 def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
@@ -69,10 +69,10 @@ def _document_head(text: TextFile, suffix: str) -> str:
         if head[:1] == "[" or suffix == ".json":
             return "[" if head[:1] == "[" else "{"
         return "objects" if head.split("\n", 1)[0].strip() == "{" else ""
-    more = head[end:].lstrip()
-    if head[:1] == "[" and more[:1] != "{":
+    rest = head[end:].lstrip()
+    if head[:1] == "[" and rest[:1] != "{":
         return "["
-    if suffix != ".json" or more:
+    if suffix != ".json" or rest:
         return "objects" if "\n" in head[:end] else ""
     return "{"
 
@@ -92,10 +92,10 @@ def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
             table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"))
 
 
-def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[NumberedRow]:
+def _document(text: TextFile, key: str, kind: str, table: RowTable) -> Iterator[NumberedRow]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
-    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(head):
+    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(kind):
         if list_key != key:
             continue
         rows = [value]
@@ -112,10 +112,10 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
                 yield number, row
             else:
                 table.leave_out(number, _NO_OBJECT, json.dumps(row))
-    if head == "{" and not number:
+    if kind == "{" and not number:
         yield from _rows_of_object(text, key, table)
         return
-    content = "JSON objects, read one by one" if head == "objects" else "a JSON list"
+    content = "JSON objects, read one by one" if kind == "objects" else "a JSON list"
     table.how.append(
         f"the content is {f'an object whose rows lie under `{key}`' if key else content}"
     )
@@ -169,7 +169,7 @@ def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
         document.get("data"), list
     ):
         cells = ((map(str, names), row) for row in document["data"])
-        rows: list[Fields] = [dict(zip(*both, strict=False)) for both in cells]
+        rows: list[Fields] = [dict(zip(*pair, strict=False)) for pair in cells]
         return {"": rows}, "an object with `columns` and the rows under `data`"
     values = list(document.values())
     if _is_list_of(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
@@ -252,9 +252,9 @@ class _JsonStream:
             self._position = space.end() if space else self._position
             if self._position < len(self._text) or not self._read_more():
                 break
-        taken = self._text[self._position : self._position + 1] == mark
-        self._position += taken and len(mark)
-        return taken
+        matches = self._text[self._position : self._position + 1] == mark
+        self._position += matches and len(mark)
+        return matches
 
     def _require(self, mark: str) -> None:
         if not self._take(mark):
@@ -267,18 +267,18 @@ class _JsonStream:
     def _value(self) -> Any:
         """Consume and return the value that begins here."""
         while True:
-            held = len(self._text) - self._position
-            if held > MAX_LINE_BYTES:
-                raise line_too_long(self._name, self._line, held)
+            unread_characters = len(self._text) - self._position
+            if unread_characters > MAX_LINE_BYTES:
+                raise line_too_long(self._name, self._line, unread_characters)
             try:
                 value, end = _decode(self._text, self._position)
             except (ValueError, RecursionError) as error:
                 position = getattr(error, "pos", -_MAX_ESCAPE_CHARACTERS)
-                cut = (
+                is_cut = (
                     position > len(self._text) - _MAX_ESCAPE_CHARACTERS
                     or self._text[position] == '"'
                 )
-                if not cut or not self._read_more():
+                if not is_cut or not self._read_more():
                     raise self._broken(error) from error
             else:
                 if end < len(self._text) or not self._read_more():
