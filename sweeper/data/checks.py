@@ -151,7 +151,7 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
         yield DataFault(
             kind=group.kind,
             rows=len(group.lines),
-            share=_tested_share(dataset, group.split, len(group.lines)),
+            share=_test_share(dataset, group.split, len(group.lines)),
             text=f"{rows} of {group.split} left out: {group.reason} (line {lines})",
             action=_REPAIRS[group.kind],
             where=f"{group.path}:{group.lines[0]}",
@@ -167,7 +167,7 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
         )
 
 
-def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
+def _test_share(dataset: Dataset, split: Split, rows: int) -> float:
     """The share of left-out rows in the rows that test consists of or is carved from.
 
     0 for rows of other splits.

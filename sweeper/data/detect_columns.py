@@ -199,7 +199,7 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     user_format = _user_format(table, task, spec)
     if user_format is None:
         refuse_preferences(table, sample)
-    forms = list(_matches(table.columns, sample, user_columns))
+    forms = list(_matching_forms(table.columns, sample, user_columns))
     suitable = [
         form
         for form in forms
@@ -262,7 +262,7 @@ def _forms_of_other_columns(
     unused = tuple(name for name in table.columns if name not in used)
     others = [
         form
-        for form in _matches(unused, sample, {})
+        for form in _matching_forms(unused, sample, {})
         if form.share and not form.guessed and form.suits(task)
     ]
     return (
@@ -276,7 +276,7 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
     return tuple(row_format for row_format in formats().values() if task in row_format.tasks)
 
 
-def _matches(
+def _matching_forms(
     columns: Sequence[str], sample: Sequence[Fields], user_columns: Mapping[str, str]
 ) -> Iterator[Form]:
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
@@ -286,18 +286,20 @@ def _matches(
         matches = [
             form
             for shape in row_format.shapes
-            if (form := _match(row_format, shape, sample, present, user_columns))
+            if (form := _matching_form(row_format, shape, sample, present, user_columns))
         ]
         yield from matches
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
         shape = row_format.guessed_shape(sample, present, user_columns)
-        if shape is not None and (form := _match(row_format, shape, sample, present, user_columns)):
-            yield form if user_columns else _as_guess(form)
+        if shape is not None and (
+            form := _matching_form(row_format, shape, sample, present, user_columns)
+        ):
+            yield form if user_columns else _guessed_form(form)
 
 
-def _match(
+def _matching_form(
     row_format: RowFormat,
     shape: Shape,
     sample: Sequence[Fields],
@@ -326,7 +328,7 @@ def _match(
     return Form(row_format.name, role_columns, tuple(evidence), templated, share=share)
 
 
-def _as_guess(form: Form) -> Form:
+def _guessed_form(form: Form) -> Form:
     caution = (
         "their names say nothing, so this is a guess from their values: if it is wrong, say "
         f"what the columns are, with --column {next(iter(form.columns))}=COLUMN"
@@ -366,14 +368,14 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
     best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
     user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
     if user_format is not None and task not in user_format.tasks:
-        what = f"{user_format.name} data was named, but {_needed_by(task)}"
+        what = f"{user_format.name} data was named, but {_needed_formats(task)}"
         fix = "Change the task, or format and columns under data."
         problems.append(Problem(what, fix=fix, where=table.name))
     raise_any(problems)
     return user_format
 
 
-def _needed_by(task: Task) -> str:
+def _needed_formats(task: Task) -> str:
     names = [row_format.name for row_format in _formats_of(task)]
     return f"the task {task} needs {' or '.join(names)}"
 
@@ -386,10 +388,12 @@ def _unrecognised_error(
     forms: Sequence[Form],
 ) -> DataError:
     """The error if no format fits: the columns, the nearest format, what to write in the spec."""
-    columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
-    needed = f"they do not have the form {user_format.name}" if user_format else _needed_by(task)
+    columns = [f"`{column}` ({_type_names(sample, column)})" for column in table.columns]
+    needed = (
+        f"they do not have the form {user_format.name}" if user_format else _needed_formats(task)
+    )
     hints = [row_format.hint(sample) for row_format in _formats_of(task)]
-    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest(forms, task), *hints]
+    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest_format(forms, task), *hints]
     roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
@@ -401,7 +405,7 @@ def _unrecognised_error(
     )
 
 
-def _nearest(forms: Sequence[Form], task: Task) -> str:
+def _nearest_format(forms: Sequence[Form], task: Task) -> str:
     """A sentence about the format that fits most rows; empty if none fits half of them."""
     close = [form for form in forms if form.share >= MIN_SHARE_BY_NAME]
     best = max(close, key=lambda form: form.share, default=None)
@@ -413,7 +417,7 @@ def _nearest(forms: Sequence[Form], task: Task) -> str:
     return f"{best.share:.0%} of the rows have {columns} as {best.format} data has them."
 
 
-def _kind(sample: Sequence[Fields], column: str) -> str:
+def _type_names(sample: Sequence[Fields], column: str) -> str:
     kinds = {type(fields[column]) for fields in sample if fields.get(column) is not None}
     words = {str: "text", bool: "true/false", int: "whole number", float: "number", list: "list"}
     return " or ".join(sorted(words.get(kind, "object") for kind in kinds)) or "empty"

@@ -17,12 +17,12 @@ Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_NAMES: dict[Split, tuple[str, ...]] = {
+_NAMES_BY_SPLIT: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-SPLIT_NAMES = {name: split for split, names in _NAMES.items() for name in names}
+SPLIT_NAMES = {name: split for split, names in _NAMES_BY_SPLIT.items() for name in names}
 """From names in sources to splits."""
 
 
@@ -149,7 +149,7 @@ _PART_CHARACTERS = 300
 grows with the square of the number of combining marks in a row."""
 
 _LONG_RUN = re.compile(r"[^\x00-\x7f]{4}")
-_PARTS = re.compile(
+_PART = re.compile(
     rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART_CHARACTERS}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
 )
 """A part ends in front of ASCII, or behind a letter with all of its usual combining marks."""
@@ -162,7 +162,7 @@ def normalised(text: str) -> str:
     'where is my card?'
     """
     if not text.isascii():
-        parts = _PARTS.findall(text) if _LONG_RUN.search(text[::_PART_CHARACTERS]) else (text,)
+        parts = _PART.findall(text) if _LONG_RUN.search(text[::_PART_CHARACTERS]) else (text,)
         text = "".join(unicodedata.normalize("NFKC", part) for part in parts)
     return " ".join(text.casefold().split())
 

@@ -57,7 +57,7 @@ def by_hash(
     for key, name in rows:
         groups.join(key, name)
     if near:
-        _join_near(examples, groups)
+        _join_near_duplicates(examples, groups)
     names = groups.names(preferred={name for key, name in rows if name != key})
     ends = [*zip(accumulate(shares.values()), shares, strict=True)]
     positions = (int(digest(f"{seed}:{names[key]}"), 16) / 16**32 for key, _ in rows)
@@ -66,7 +66,7 @@ def by_hash(
     ]
 
 
-def _join_near(examples: Iterable[Example], groups: _DisjointSets) -> None:
+def _join_near_duplicates(examples: Iterable[Example], groups: _DisjointSets) -> None:
     earlier_texts = NearTexts[str]()
     for key, text in {example.key: example.asked for example in examples}.items():
         if sketch := SketchedText.of(text):

@@ -25,7 +25,7 @@ MAX_CLASSES = 10_000
 
 
 # Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.
-_JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
+_JOINERS = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
 
 
 def folded(label: str) -> str:
@@ -34,7 +34,7 @@ def folded(label: str) -> str:
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
+    return " ".join(_JOINERS.sub(" ", visible(label).casefold()).split())
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
@@ -147,7 +147,7 @@ def label_changes(
             DataFault(
                 kind="rare-labels",
                 rows=len(single_row_labels),
-                share=_tested_share(seen, single_row_labels),
+                share=_test_share(seen, single_row_labels),
                 text=f"{len(single_row_labels)} of {len(counts)} labels occur in one row only, "
                 f"which is left out: {listing(locations, _MAX_ROWS_LISTED)}. One row cannot be in "
                 "both train and validation",
@@ -185,7 +185,7 @@ def label_changes(
     return changes, tuple(faults)
 
 
-def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
+def _test_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
     """The share of rows with these labels in test, or in train if there is no test yet."""
     rows = (seen.get("test") or seen["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)

@@ -108,21 +108,21 @@ _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?
 """Card numbers of Visa, Mastercard, American Express and Discover."""
 
 
-def _luhn(number: str) -> bool:
+def _is_card_number(number: str) -> bool:
     plain = re.sub(r"\D", "", number)
     digits = [int(digit) for digit in reversed(plain)]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return bool(_CARD.fullmatch(plain)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
-def _mod97(iban: str) -> bool:
+def _is_iban(iban: str) -> bool:
     plain = iban.replace(" ", "")
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {
     "e-mail address": lambda text: not _EXAMPLE_HOST.search(text),
-    "card number": _luhn,
-    "IBAN": _mod97,
+    "card number": _is_card_number,
+    "IBAN": _is_iban,
 }
 """Further conditions of matches; other kinds have none."""

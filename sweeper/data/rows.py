@@ -179,7 +179,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     evidence = list(source.evidence)
     cautions: list[str] = []
     for split, table in tables.items():
-        split_form = form if split == "train" else _form_of(table, form, task, spec)
+        split_form = form if split == "train" else _form_of_split(table, form, task, spec)
         evidence += [*table.how, *split_form.evidence]
         if split_form.columns != form.columns:
             renamed = listing([f"`{column}`" for column in split_form.columns.values()])
@@ -206,7 +206,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     )
 
 
-def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
+def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     """Train's form if the table has its columns, else the form detected in the table.
 
     A column's name may be in the plural: several accepted answers where train has one.

@@ -189,10 +189,10 @@ def subset(
     first rows in key order are taken.
     """
     sizes = proportional({split: len(examples) for split, examples in splits.items()}, rows)
-    return {split: _of_classes(splits[split], sizes[split]) for split in splits}
+    return {split: _class_sample(splits[split], sizes[split]) for split in splits}
 
 
-def _of_classes(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
+def _class_sample(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
     quota = proportional(Counter(example.label for example in examples), rows)
     taken: Counter[str | None] = Counter()
     kept = []

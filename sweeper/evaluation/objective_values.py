@@ -99,10 +99,12 @@ def generate(
                 attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=[
-                    _ReportsTokens(underway, start, len(rows), len(order), max_new_tokens)
+                    _TokenReporter(underway, start, len(rows), len(order), max_new_tokens)
                 ],
             )
-        texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stop_ids) for row in outputs]
+        texts = [
+            _decoded_answer(tokenizer, row[ids.shape[1] :].tolist(), stop_ids) for row in outputs
+        ]
         for number, row in enumerate(rows):
             answers[row] = texts[number * settings.samples : (number + 1) * settings.samples]
     return [answers[number] for number in range(len(prompts))]
@@ -124,22 +126,24 @@ def prompt_batch_size(model: Any, tokens: int, device: torch.device) -> int:
     return prompts_at_once(bytes_per_prompt, torch.cuda.mem_get_info()[0])
 
 
-class _ReportsTokens(StoppingCriteria):
+class _TokenReporter(StoppingCriteria):
     """A criterion that never stops generation but reports each token of a batch."""
 
     def __init__(
         self, underway: Steps, answered: int, rows: int, total: int, max_tokens: int
     ) -> None:
-        self._underway, self._before, self._rows, self._total = underway, answered, rows, total
-        self._written, self._most = 0, max_tokens
+        self._underway, self._answered, self._rows, self._total = underway, answered, rows, total
+        self._written_tokens, self._max_tokens = 0, max_tokens
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
-        self._written += 1
-        self._underway(self._before + self._rows * self._written // self._most, self._total)
+        self._written_tokens += 1
+        self._underway(
+            self._answered + self._rows * self._written_tokens // self._max_tokens, self._total
+        )
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _text(tokenizer: Any, ids: list[int], stop_ids: Sequence[int]) -> str:
+def _decoded_answer(tokenizer: Any, ids: list[int], stop_ids: Sequence[int]) -> str:
     end = next((position for position, token in enumerate(ids) if token in stop_ids), len(ids))
     text: str = tokenizer.decode(
         ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -295,7 +299,7 @@ def from_decisions(
         predicted = [task.dataset.labels[number] for number in decisions.predicted.tolist()]
         scored = evaluation.scored_examples(examples)
         return _objective_score(*user_function.measure(objective, predicted, scored))
-    return _metric(objective, decisions.predicted.tolist(), decisions.true.tolist())
+    return _metric_score(objective, decisions.predicted.tolist(), decisions.true.tolist())
 
 
 def first(evaluation: Evaluation, count: int | None) -> Evaluation:
@@ -328,8 +332,8 @@ def from_answers(
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
         passes = [float(samples[0]) for samples in runs]
-        return _metric(objective, passes, passes)
-    return _metric(objective, texts, [example.accepted for example in examples])
+        return _metric_score(objective, passes, passes)
+    return _metric_score(objective, texts, [example.accepted for example in examples])
 
 
 def from_generation(
@@ -359,7 +363,9 @@ def from_generation(
     return from_answers(objective, answered, examples, underway)
 
 
-def _metric(objective: Objective, first: Sequence[Any], second: Sequence[Any]) -> ObjectiveScore:
+def _metric_score(
+    objective: Objective, first: Sequence[Any], second: Sequence[Any]
+) -> ObjectiveScore:
     metric = metrics()[objective.metric]
     items = item_values(metric.compute, first, second, per_item=metric.per_item)
     return _objective_score(float(metric.compute(first, second)), items)

@@ -297,7 +297,7 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     Raises:
         ValueError: The two have different numbers of items.
     """
-    _same_items(first, second)
+    _check_same_items(first, second)
     rng = np.random.default_rng(seed)
     differences = first.items.mean(axis=0) - second.items.mean(axis=0)
     pseudo = {-1.0: 0.5, 1.0: 0.5} if first.binary and second.binary else {}
@@ -319,7 +319,7 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimat
     Raises:
         ValueError: Different numbers of items, or ``second`` has the floor's quality.
     """
-    _same_items(first, second)
+    _check_same_items(first, second)
     base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
     first_gain, second_gain = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
     mean_gain = float(second_gain.mean())
@@ -415,7 +415,7 @@ def items_to_settle(difference: Estimate, margin: float) -> int | None:
     return max(0, needed_items - difference.items, MIN_ITEMS - difference.items)
 
 
-def _same_items(first: Scores, second: Scores) -> None:
+def _check_same_items(first: Scores, second: Scores) -> None:
     if first.items.shape[1] != second.items.shape[1]:
         raise ValueError(
             f"both models must have scored the same items, "

@@ -27,13 +27,13 @@ TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 _SPEAKER_KEYS = ("from", "role")
 """Keys for the role of a turn: ShareGPT's, then OpenAI's."""
 
-_NAMES: dict[MessageRole, tuple[str, ...]] = {
+_SPEAKER_NAMES: dict[MessageRole, tuple[str, ...]] = {
     "system": ("system", "developer"),
     "user": ("user", "human"),
     "assistant": ("assistant", "gpt", "chatgpt", "bard", "bing", "model", "function_call"),
     "tool": ("tool", "function", "observation"),
 }
-_ROLES = {name: role for role, names in _NAMES.items() for name in names}
+_ROLES = {name: role for role, names in _SPEAKER_NAMES.items() for name in names}
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:

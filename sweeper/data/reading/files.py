@@ -65,7 +65,7 @@ def _source_files(spec: DataSpec) -> SplitFiles:
         return _splits_in_file(path)
     card = path / "README.md"
     text = read_text(card) if card.is_file() else ""
-    return layout(path, _names(path), str(path), text, spec.name, spec.split or "")
+    return layout(path, _file_names(path), str(path), text, spec.name, spec.split or "")
 
 
 def _splits_in_file(path: Path) -> SplitFiles:
@@ -88,7 +88,7 @@ def _splits_in_file(path: Path) -> SplitFiles:
     return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _file_names(folder: Path) -> Iterator[str]:
     """The files in a folder and its subfolders, as paths relative to it."""
     count = 0
     for parent, folders, files in os.walk(folder):

@@ -111,15 +111,15 @@ def _listing(spec: _AnySource) -> _Listing:
         )
     answer: _Listing | Problem | None = switched_off(str(spec.path))
     if answer is None:
-        answer = answer_in_time(lambda: _ask(spec), 2 * TIMEOUT_SECONDS)
+        answer = answer_in_time(lambda: _request_listing(spec), 2 * TIMEOUT_SECONDS)
     if isinstance(answer, Problem):
-        raise DataError([_not_found(spec, answer)])
+        raise DataError([_not_found_problem(spec, answer)])
     for name in {revision.replace("/", "--"), answer.commit}:
         write_text(folder / f"{name}.json", answer.model_dump_json())
     return answer
 
 
-def _not_found(spec: _AnySource, answer: Problem) -> Problem:
+def _not_found_problem(spec: _AnySource, answer: Problem) -> Problem:
     """The problem that neither this folder nor the hub has the data, with fixes for both."""
     path = str(spec.path)
     what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
@@ -129,7 +129,7 @@ def _not_found(spec: _AnySource, answer: Problem) -> Problem:
     return Problem(what, answer.why, f"{path_fix} {fix}", path)
 
 
-def _ask(spec: _AnySource) -> _Listing | Problem:
+def _request_listing(spec: _AnySource) -> _Listing | Problem:
     # Imported here, as it loads the hub's client.
     from huggingface_hub import HfApi
 
@@ -137,33 +137,35 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
     api, revision = HfApi(), spec.revision
     try:
         info = api.dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
-        names = _names(info)
-        if revision is None and not _readable(repository, names):
+        names = _file_names(info)
+        if revision is None and not _has_row_files(repository, names):
             try:
                 info = api.dataset_info(repository, revision=CONVERSION, timeout=TIMEOUT_SECONDS)
-                names = _names(info)
+                names = _file_names(info)
             except Exception as error:
                 if getattr(error.__cause__ or error, "response", None) is None:
                     raise
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
         return refusal(error, repository, revision, "data set")
-    if not _readable(repository, names):
+    if not _has_row_files(repository, names):
         return _no_files_problem(repository, names)
     return _Listing(commit=str(info.sha), names=names)
 
 
-def _names(info: object) -> tuple[str, ...]:
+def _file_names(info: object) -> tuple[str, ...]:
     names = (sibling.rfilename for sibling in getattr(info, "siblings", None) or ())
     return tuple(name for name in names if not name.startswith("/"))
 
 
-def _script(repository: str) -> str:
+def _script_name(repository: str) -> str:
     return f"{repository.rsplit('/', 1)[-1]}.py"
 
 
-def _readable(repository: str, names: tuple[str, ...]) -> bool:
+def _has_row_files(repository: str, names: tuple[str, ...]) -> bool:
     """Whether the rows are in files, so that no script is needed."""
-    return _script(repository) not in names and any(data_suffix(PurePosixPath(n)) for n in names)
+    return _script_name(repository) not in names and any(
+        data_suffix(PurePosixPath(n)) for n in names
+    )
 
 
 def _no_files_problem(repository: str, names: tuple[str, ...]) -> Problem:

@@ -35,12 +35,12 @@ def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> It
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
-    if not (kind := _document_head(text, suffix)):
+    if not (kind := _document_kind(text, suffix)):
         table.how += ["the content is JSON Lines"] if suffix == ".json" else []
-        return _lines(text.lines(), table)
-    if kind == "{" and not key and (keys := _listed_keys(text, table.name)):
+        return _rows_of_lines(text.lines(), table)
+    if kind == "{" and not key and (keys := _keys_of_lists(text, table.name)):
         key = _key_of_rows(keys, table.name)
-    return _document(text, key, kind, table)
+    return _rows_of_document(text, key, kind, table)
 
 
 def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
@@ -49,18 +49,18 @@ def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
     Raises:
         DataError: The document is broken.
     """
-    if _document_head(text, suffix) != "{":
+    if _document_kind(text, suffix) != "{":
         return ()
-    listed = _listed_keys(text, name)
+    listed = _keys_of_lists(text, name)
     return listed or tuple(filter(None, _object_rows(_value(text, name))[0]))
 
 
-def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
+def _keys_of_lists(text: TextFile, name: str) -> tuple[str, ...]:
     elements = _JsonStream(text.pieces(), name).elements("{")
     return tuple({key: None for key, _, value in elements if isinstance(value, Mapping)})
 
 
-def _document_head(text: TextFile, suffix: str) -> str:
+def _document_kind(text: TextFile, suffix: str) -> str:
     """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty for rows."""
     head = text.head().lstrip()
     try:
@@ -77,7 +77,7 @@ def _document_head(text: TextFile, suffix: str) -> str:
     return "{"
 
 
-def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
+def _rows_of_lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
@@ -92,7 +92,9 @@ def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
             table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"))
 
 
-def _document(text: TextFile, key: str, kind: str, table: RowTable) -> Iterator[NumberedRow]:
+def _rows_of_document(
+    text: TextFile, key: str, kind: str, table: RowTable
+) -> Iterator[NumberedRow]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
     for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(kind):
@@ -214,7 +216,7 @@ class _JsonStream:
     def __init__(self, pieces: Iterator[str], name: str) -> None:
         self._pieces, self._name = pieces, name
         self._text = ""
-        self._position = self._counted_to = 0
+        self._position = self._counted_position = 0
         self._line = 1
 
     def elements(self, head: str) -> Iterator[tuple[str, int, Any]]:
@@ -240,8 +242,8 @@ class _JsonStream:
 
     def _list(self, key: str, end: str) -> Iterator[tuple[str, int, Any]]:
         while not self._take(end):
-            self._line += self._text.count("\n", self._counted_to, self._position)
-            self._counted_to = self._position
+            self._line += self._text.count("\n", self._counted_position, self._position)
+            self._counted_position = self._position
             yield key, self._line, self._value()
             self._take(",")
 
@@ -287,7 +289,7 @@ class _JsonStream:
 
     def _broken(self, error: ValueError | RecursionError) -> DataError:
         line = self._line + self._text.count(
-            "\n", self._counted_to, getattr(error, "pos", self._position)
+            "\n", self._counted_position, getattr(error, "pos", self._position)
         )
         return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
 
@@ -300,8 +302,8 @@ class _JsonStream:
             if size > max(len(parts[0]), MIN_READ_CHARACTERS):
                 break
         if size:
-            self._line += self._text.count("\n", self._counted_to, self._position)
-            self._text, self._position, self._counted_to = "".join(parts), 0, 0
+            self._line += self._text.count("\n", self._counted_position, self._position)
+            self._text, self._position, self._counted_position = "".join(parts), 0, 0
         return size > 0
 
 

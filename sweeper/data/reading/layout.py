@@ -26,10 +26,10 @@ _SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
 _WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
 """A split's name inside the name of a file: ``banking77-train``."""
 
-_NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
+_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
 """Files without rows that ``save_to_disk`` of `datasets` writes."""
 
-_CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
+_CONVERTED_FILE = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 """The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
 
 FilesBySplitName = Mapping[str, Sequence[str]]
@@ -66,7 +66,7 @@ def layout(
         DataError: There is no data file, nothing to train on, or no such configuration or split.
     """
     listed = sorted(names)
-    files = [name for name in listed if _is_data(name)]
+    files = [name for name in listed if _is_data_file(name)]
     if not files:
         raise DataError(
             f"the folder has no data file ({listing(SUFFIXES)})",
@@ -74,10 +74,10 @@ def layout(
             where=where,
             code="no-training-data",
         )
-    configs, default = _of_card(card, files)
+    configs, default = _declared_configurations(card, files)
     configs = configs or _converted_configurations(files)
-    chosen_config = _config(configs, config, default, where)
-    by_name = configs.get(chosen_config) or _by_name(files, train)
+    chosen_config = _chosen_configuration(configs, config, default, where)
+    by_name = configs.get(chosen_config) or _files_by_name(files, train)
     if not configs:
         _check_shards(by_name, where)
     splits = _files_by_split(by_name, train, files, where)
@@ -128,22 +128,22 @@ def _stem(path: PurePosixPath) -> str:
     return _SHARD.sub("", name.rsplit(".", 1)[0]) or name
 
 
-def _is_data(name: str) -> bool:
+def _is_data_file(name: str) -> bool:
     """Whether a file holds rows; a .txt does only if its name or folder is that of a split."""
     path = PurePosixPath(name)
     suffix = data_suffix(path)
-    if suffix is None or path.name in _NO_ROWS or any(p.startswith(".") for p in path.parts):
+    if suffix is None or path.name in _METADATA_FILES or any(p.startswith(".") for p in path.parts):
         return False
-    return suffix != ".txt" or _own_name(path) is not None
+    return suffix != ".txt" or _split_name(path) is not None
 
 
-def _own_name(path: PurePosixPath) -> str | None:
+def _split_name(path: PurePosixPath) -> str | None:
     """A split's name, from the file or its folder."""
     parts = [_stem(path), *reversed(path.parts[:-1])]
     return next((part for part in parts if part.lower() in SPLIT_NAMES), None)
 
 
-def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
+def _files_by_name(files: Sequence[str], train: str) -> FilesBySplitName:
     """Files by the split that they name, else by their own name.
 
     If the top level has a file to train on, subfolders are ignored.
@@ -153,7 +153,7 @@ def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
         files_by_name: dict[str, list[str]] = {}
         for name in part:
             path = PurePosixPath(name)
-            files_by_name.setdefault(_own_name(path) or _stem(path), []).append(name)
+            files_by_name.setdefault(_split_name(path) or _stem(path), []).append(name)
         if any(SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in files_by_name):
             return files_by_name
         if len(files_by_name) == 1 and not any(key.lower() in SPLIT_NAMES for key in files_by_name):
@@ -168,7 +168,9 @@ def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
     return {split_names[stem]: names for stem, names in stems.items()}
 
 
-def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitName], str]:
+def _declared_configurations(
+    card: str, files: Sequence[str]
+) -> tuple[dict[str, FilesBySplitName], str]:
     """The configurations that the card's front matter declares, and its default one."""
     front_matter = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
     try:
@@ -184,13 +186,13 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitNam
         files_in_folder = [name for name in files if not folder or name.startswith(f"{folder}/")]
         data_files = config.get("data_files")
         if data_files is None:
-            parts: FilesBySplitName = _by_name(files_in_folder, "")
+            parts: FilesBySplitName = _files_by_name(files_in_folder, "")
         else:
             parts = {
                 split: [
                     name
                     for name in files_in_folder
-                    if any(_fits(name, p, folder) for p in patterns)
+                    if any(_matches_pattern(name, p, folder) for p in patterns)
                 ]
                 for split, patterns in _patterns(data_files).items()
             }
@@ -209,15 +211,17 @@ def _patterns(data_files: object) -> dict[str, list[str]]:
     patterns: dict[str, list[str]] = {}
     for entry in data_files if isinstance(data_files, list) else [data_files]:
         item = entry if isinstance(entry, dict) else {"path": entry}
-        patterns.setdefault(str(item.get("split", "train")), []).extend(_texts(item.get("path")))
+        patterns.setdefault(str(item.get("split", "train")), []).extend(
+            _text_list(item.get("path"))
+        )
     return patterns
 
 
-def _texts(value: object) -> list[str]:
+def _text_list(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
-def _fits(name: str, pattern: str, folder: str) -> bool:
+def _matches_pattern(name: str, pattern: str, folder: str) -> bool:
     pattern = pattern.removeprefix("./")
     full_pattern = (
         f"{folder}/{pattern}" if folder and not pattern.startswith(f"{folder}/") else pattern
@@ -229,7 +233,7 @@ def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitNam
     """The configurations of a conversion by the hub; none where this is not one."""
     configs: dict[str, dict[str, list[str]]] = {}
     for name in files:
-        match = _CONVERTED.fullmatch(name)
+        match = _CONVERTED_FILE.fullmatch(name)
         if match is None:
             return {}
         split = match["split"].removeprefix("partial-")
@@ -238,7 +242,7 @@ def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitNam
     return dict(configs) if is_split else {}
 
 
-def _config(
+def _chosen_configuration(
     configs: Mapping[str, FilesBySplitName], config: str | None, default: str, where: str
 ) -> str:
     """The configuration to read; empty where there is none."""
