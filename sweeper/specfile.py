@@ -336,7 +336,7 @@ _PATH_KEYS = {
 
 
 def _paths(data: dict[str, Any]) -> list[tuple[Path_, str]]:
-    """All values that may be paths of files or folders, with the paths of their keys."""
+    """The key path and value of each text that may name a file or folder."""
     feature_keys = {path for path, flag in parts.flags().items() if flag.is_path or flag.commit_in}
     return [
         (path, value)

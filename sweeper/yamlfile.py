@@ -100,7 +100,7 @@ def read(path: Path) -> Document:
     """Read one YAML file.
 
     Raises:
-        UsageError: The file cannot be read, or is not YAML; has file and line.
+        UsageError: The file cannot be read, or is not YAML; the error has file and line.
     """
     try:
         text = read_text(path)
@@ -243,7 +243,7 @@ def fault(what: str, why: str = "", fix: str = "") -> PydanticCustomError:
 
 
 def faults(problems: Sequence[tuple[Path_, PydanticCustomError]]) -> None:
-    """Raise several faults together, if there are any. Paths are relative to the validated value.
+    """Raise all faults together, if there are any. Paths are relative to the validated value.
 
     Raises:
         ValidationError: Has all faults.

@@ -112,13 +112,13 @@ class Commands(TyperGroup):
         return sorted(commands, key=lambda name: (commands[name].order, name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, as shown in an overview."""
+        """The command of this name, not loaded; None if there is none."""
         if cmd_name not in self.commands:
             self._read(cmd_name)
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Name, loaded command and remaining arguments; a wrong name gets suggestions."""
+        """Name, loaded command and remaining arguments; errors of wrong names have suggestions."""
         name, command, rest = super().resolve_command(ctx, args)
         loaded = command.load() if isinstance(command, _LazyCommand) else command
         return name, loaded, rest

@@ -120,14 +120,20 @@ def faults(
 def warnings(dataset: Dataset) -> tuple[str, ...]:
     """Warnings about uneven classes, numeric labels and few validation rows.
 
-    A rule warns of few test rows.
+    A rule warns about few test rows.
     """
     warnings = []
     if dataset.labels:
         counts = Counter(example.label for example in dataset.splits["train"])
-        (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-        if many >= MIN_UNEVEN_RATIO * few:
-            warnings.append(f"uneven classes: {many} rows of {most!r}, {few} of {least!r} in train")
+        (commonest, most_rows), (rarest, fewest_rows) = (
+            counts.most_common()[0],
+            counts.most_common()[-1],
+        )
+        if most_rows >= MIN_UNEVEN_RATIO * fewest_rows:
+            warnings.append(
+                f"uneven classes: {most_rows} rows of {commonest!r}, {fewest_rows} of {rarest!r} "
+                "in train"
+            )
     if dataset.labels and all(label.lstrip("-").isdigit() for label in dataset.labels):
         warnings.append("labels are numbers; a column label_text could give their names")
     if (count := len(dataset.splits["validation"])) < MIN_VALIDATION_ROWS:
@@ -145,7 +151,7 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
         yield DataFault(
             kind=group.kind,
             rows=len(group.lines),
-            share=_tested_share(dataset, group.split, len(group.lines)),
+            share=_test_share(dataset, group.split, len(group.lines)),
             text=f"{rows} of {group.split} left out: {group.reason} (line {lines})",
             action=_REPAIRS[group.kind],
             where=f"{group.path}:{group.lines[0]}",
@@ -161,14 +167,14 @@ def _left_out_faults(dataset: Dataset, left_out: Iterable[LeftOutRows]) -> Itera
         )
 
 
-def _tested_share(dataset: Dataset, split: Split, rows: int) -> float:
+def _test_share(dataset: Dataset, split: Split, rows: int) -> float:
     """The share of left-out rows in the rows that test consists of or is carved from.
 
     0 for rows of other splits.
     """
     holds_test = split == ("test" if dataset.origins["test"] == "official" else "train")
-    of = len(dataset.splits["test"]) if split == "test" else dataset.rows
-    return rows / (of + rows) if holds_test else 0.0
+    kept_rows = len(dataset.splits["test"]) if split == "test" else dataset.rows
+    return rows / (kept_rows + rows) if holds_test else 0.0
 
 
 def _repeated_faults(dataset: Dataset, repeated: Repeated, spec: DataSpec) -> Iterator[DataFault]:

@@ -53,21 +53,21 @@ def with_templates(table: RowTable, columns: Mapping[str, str]) -> RowTable:
         ]
     )
     placeholder_names = dict.fromkeys(name for column in templates for name in placeholders(column))
-    used = {name if name in present else name.partition(".")[0] for name in placeholder_names}
-    used -= set(columns.values())
+    inputs = {name if name in present else name.partition(".")[0] for name in placeholder_names}
+    inputs -= set(columns.values())
     rows = map_rows(
         table.rows,
-        lambda line, fields: (line, _fill_templates(fields, templates, used)),
+        lambda line, fields: (line, _fill_templates(fields, templates, inputs)),
         f"filling templates of {table.name}",
     )
-    column_names = dict.fromkeys([*(name for name in present if name not in used), *templates])
+    column_names = dict.fromkeys([*(name for name in present if name not in inputs), *templates])
     cautions = [*table.cautions, *_empty_cell_cautions(table, placeholder_names)]
     return replace(table, rows=rows, cautions=cautions, named=column_names)
 
 
-def _fill_templates(fields: Fields, templates: list[str], used: set[str]) -> dict[str, object]:
+def _fill_templates(fields: Fields, templates: list[str], inputs: set[str]) -> dict[str, object]:
     texts = {template: fill_template(fields, template) for template in templates}
-    return {name: cell for name, cell in fields.items() if name not in used} | texts
+    return {name: cell for name, cell in fields.items() if name not in inputs} | texts
 
 
 def fill_template(fields: Fields, template: str) -> str:
@@ -83,17 +83,17 @@ def _cell(fields: Fields, name: str) -> object:
     column, _, key = name.partition(".")
     if name in fields or not key:
         return fields.get(name)
-    inside = parsed_cell(fields.get(column))
-    return inside.get(key) if isinstance(inside, Mapping) else None
+    parsed = parsed_cell(fields.get(column))
+    return parsed.get(key) if isinstance(parsed, Mapping) else None
 
 
-def _empty_cell_cautions(table: RowTable, named: Iterable[str]) -> list[str]:
-    gaps = []
-    for name in named:
+def _empty_cell_cautions(table: RowTable, columns: Iterable[str]) -> list[str]:
+    cautions = []
+    for name in columns:
         lines = [n for n, fields in table.rows if not text_of(_cell(fields, name)).strip()]
         if lines:
-            gaps.append(
+            cautions.append(
                 f"`{name}`, which a template uses, is empty in {len(lines):,} of "
                 f"{len(table.rows):,} rows (line {listing([*map(str, lines)], 3)})"
             )
-    return gaps
+    return cautions

@@ -35,14 +35,14 @@ def without_held_out_text(
     held_out_windows = {
         window for example in held_out_rows for window in windows(next(_texts(example)))
     }
-    shared = [held_out_windows & set(windows(next(_texts(document)))) for document in documents]
-    documents_per_window = Counter(window for matched in shared for window in matched)
+    all_quotes = [held_out_windows & set(windows(next(_texts(document)))) for document in documents]
+    documents_per_window = Counter(window for quotes in all_quotes for window in quotes)
     return tuple(
         document
-        for document, matched in zip(documents, shared, strict=True)
+        for document, quotes in zip(documents, all_quotes, strict=True)
         if document.content_hash() not in hashes
         and normalised(document.text) not in held_out_texts
-        and all(documents_per_window[window] > _MAX_DOCUMENTS_PER_WINDOW for window in matched)
+        and all(documents_per_window[window] > _MAX_DOCUMENTS_PER_WINDOW for window in quotes)
     )
 
 

@@ -1,8 +1,8 @@
 """Recognises the roles of a table's columns, and gives the evidence.
 
-A form maps roles to columns. It must fit at least 95% of a sample of the rows. If none does, each
-row is read in one of several forms, or the form that fits most rows is taken. Formats and columns
-that the user names come first.
+A form maps roles to columns. It must fit at least 95% of a sample of the rows. If no form does,
+each row is read in one of several forms, or the form that fits most rows is taken. Formats and
+columns that the user names come first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SAMPLE_ROWS = 500
 """Rows in the sample, evenly spread over the table. Other loaders take about a hundred."""
 
 MIN_SHARE_BY_NAME = 0.5
-"""A format that the names of columns suggest is taken if at least this share of the rows fits it,
-even if no format reaches ``AGREEMENT``."""
+"""Where no format reaches ``AGREEMENT``, a format that the column names suggest must fit at least
+this share of the rows."""
 
 _ROLES: dict[Task, tuple[str, ...]] = {
     "classification": ("text", "label"),
@@ -61,7 +61,7 @@ class Form:
     share: float = 1.0
 
     def of(self, fields: Fields) -> Form:
-        """The form of one row: this one or, if the row lacks its columns, a fitting other one."""
+        """The form of one row: this one or, if the row lacks its columns, another that fits."""
         if not self.others or all(fields.get(name) is not None for name in self.needed):
             return self
         return next((form for form in self.others if form.has(fields)), self)
@@ -109,7 +109,7 @@ def detect(table: RowTable, task: Task, spec: DataSpec) -> Form:
 NULL_WORDS = frozenset(
     ("NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NULL", "null", "Null", "None", "-", "--")
 )
-"""Words for an empty cell in spreadsheets, pandas and R: most ``na_values`` of pandas, hyphens."""
+"""Words for an empty cell in spreadsheets, pandas and R: most of pandas' ``na_values``, hyphens."""
 
 _FILES_WITHOUT_NULL = (".csv", ".tsv", ".xlsx")
 """Files that can mark an empty cell only by a word. JSON and Parquet have null."""
@@ -177,9 +177,9 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
     if not with_text:
         return tuple(cautions)
     role = "text" if "text" in form.columns else "prompt"
-    asked = {form.columns.get(part) for part in (role, "instruction", "input")}
-    named = [name for name in table.columns if name in (*asked, with_text[0])]
-    template = " ".join(f"{{{name}}}" for name in named)
+    input_columns = {form.columns.get(part) for part in (role, "instruction", "input")}
+    template_columns = [name for name in table.columns if name in (*input_columns, with_text[0])]
+    template = " ".join(f"{{{name}}}" for name in template_columns)
     names = listing([f"`{name}`" for name in with_text])
     return (
         *cautions,
@@ -190,8 +190,8 @@ def unused_columns(table: RowTable, form: Form) -> tuple[str, ...]:
 
 def _names_splits(cells: Iterable[object]) -> bool:
     """Whether all cells name splits, and at least two different ones."""
-    named = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
-    return None not in named and len(named) > 1
+    splits = {SPLIT_NAMES.get(cell.strip().lower()) for cell in set(map(str, cells))}
+    return None not in splits and len(splits) > 1
 
 
 def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence[Fields]) -> Form:
@@ -199,7 +199,7 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
     user_format = _user_format(table, task, spec)
     if user_format is None:
         refuse_preferences(table, sample)
-    forms = list(_matches(table.columns, sample, user_columns))
+    forms = list(_matching_forms(table.columns, sample, user_columns))
     suitable = [
         form
         for form in forms
@@ -224,9 +224,10 @@ def _detected_form(table: RowTable, task: Task, spec: DataSpec, sample: Sequence
 
 
 def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Task) -> Form | None:
-    """The form by column names that fits most rows, at least half; the others are left out.
+    """The form that column names suggest and most rows fit; the other rows are left out.
 
-    None if there is none, or if a format's ``hint`` says why the values mean something else.
+    None if no form fits half of the rows, or if a format's ``hint`` says that the values mean
+    something else.
     """
     if any(row_format.hint(sample) for row_format in _formats_of(task)):
         return None
@@ -237,7 +238,7 @@ def _majority_form(suitable: Sequence[Form], sample: Sequence[Fields], task: Tas
 def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     """The commonest of several forms that together fit at least 95% of the rows, else None.
 
-    None also for a single form, as nothing is known about the rows that it does not fit.
+    A single form gives None: nothing is known about the rows that it does not fit.
     """
     rows_by_form = [[form.has(fields) for fields in sample] for form in forms if form.share]
     if len(rows_by_form) < 2 or sum(map(any, zip(*rows_by_form, strict=True))) < AGREEMENT * len(
@@ -245,12 +246,12 @@ def _mixed_form(forms: Sequence[Form], sample: Sequence[Fields]) -> Form | None:
     ):
         return None
     rows_per_form = [sum(rows) for rows in rows_by_form]
-    main = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
+    main_form = [form for form in forms if form.share][rows_per_form.index(max(rows_per_form))]
     share = f"{max(rows_per_form)} of the {len(sample)} rows looked at"
     evidence = (
-        f"the file mixes formats and is read row by row; {share} have the format {main.format}"
+        f"the file mixes formats and is read row by row; {share} have the format {main_form.format}"
     )
-    return replace(main, evidence=(evidence,))
+    return replace(main_form, evidence=(evidence,))
 
 
 def _forms_of_other_columns(
@@ -261,7 +262,7 @@ def _forms_of_other_columns(
     unused = tuple(name for name in table.columns if name not in used)
     others = [
         form
-        for form in _matches(unused, sample, {})
+        for form in _matching_forms(unused, sample, {})
         if form.share and not form.guessed and form.suits(task)
     ]
     return (
@@ -275,7 +276,7 @@ def _formats_of(task: Task) -> tuple[RowFormat, ...]:
     return tuple(row_format for row_format in formats().values() if task in row_format.tasks)
 
 
-def _matches(
+def _matching_forms(
     columns: Sequence[str], sample: Sequence[Fields], user_columns: Mapping[str, str]
 ) -> Iterator[Form]:
     """Forms by the names of columns, then by values for formats that the names do not suggest."""
@@ -285,18 +286,20 @@ def _matches(
         matches = [
             form
             for shape in row_format.shapes
-            if (form := _match(row_format, shape, sample, present, user_columns))
+            if (form := _matching_form(row_format, shape, sample, present, user_columns))
         ]
         yield from matches
         if not matches:
             unnamed_formats.append(row_format)
     for row_format in unnamed_formats:
         shape = row_format.guessed_shape(sample, present, user_columns)
-        if shape is not None and (form := _match(row_format, shape, sample, present, user_columns)):
-            yield form if user_columns else _as_guess(form)
+        if shape is not None and (
+            form := _matching_form(row_format, shape, sample, present, user_columns)
+        ):
+            yield form if user_columns else _guessed_form(form)
 
 
-def _match(
+def _matching_form(
     row_format: RowFormat,
     shape: Shape,
     sample: Sequence[Fields],
@@ -309,23 +312,23 @@ def _match(
         return None
     required = {role: columns[role] for role in shape.required}
     share = sum(row_format.fits(fields, required) for fields in sample) / len(sample)
-    used = {
+    role_columns = {
         role: column
         for role, column in columns.items()
         if role in required
         or any(fields.get(column) and row_format.accepts(role, fields[column]) for fields in sample)
     }
     roles = ", ".join(
-        f"`{column}` is the {role.replace('_', ' ')}" for role, column in used.items()
+        f"`{column}` is the {role.replace('_', ' ')}" for role, column in role_columns.items()
     )
     evidence = [f"{roles} ({share:.0%} of the {len(sample)} rows looked at fit this)"]
-    templated = row_format.templated(sample, used)
+    templated = row_format.templated(sample, role_columns)
     if templated:
         evidence.append("the text already holds chat markers, so no template is applied")
-    return Form(row_format.name, used, tuple(evidence), templated, share=share)
+    return Form(row_format.name, role_columns, tuple(evidence), templated, share=share)
 
 
-def _as_guess(form: Form) -> Form:
+def _guessed_form(form: Form) -> Form:
     caution = (
         "their names say nothing, so this is a guess from their values: if it is wrong, say "
         f"what the columns are, with --column {next(iter(form.columns))}=COLUMN"
@@ -344,20 +347,20 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
     roles = {role for row_format in formats().values() for role in row_format.roles}
     for role, column in spec.columns.items():
         if role not in roles:
-            what, near = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
-            problems.append(Problem(what, fix=near, where="data.columns"))
+            what, hint = f"{role!r} is not a role for a column", near_match(role, sorted(roles))
+            problems.append(Problem(what, fix=hint, where="data.columns"))
         if column not in present:
-            what, near = f"there is no column {column!r} (for {role})", near_match(column, present)
-            problems.append(Problem(what, fix=near, where=table.name))
+            what, hint = f"there is no column {column!r} (for {role})", near_match(column, present)
+            problems.append(Problem(what, fix=hint, where=table.name))
     by_name = {
         name: row_format
         for row_format in formats().values()
         for name in (row_format.name, *row_format.aliases)
     }
     if spec.format != "auto" and spec.format not in by_name:
-        near = near_match(spec.format, ["auto", *by_name])
+        hint = near_match(spec.format, ["auto", *by_name])
         what = f"{spec.format!r} is not a data format"
-        problems.append(Problem(what, fix=near, where="data.format"))
+        problems.append(Problem(what, fix=hint, where="data.format"))
     named_roles = {
         row_format: len(row_format.identifying_roles & spec.columns.keys())
         for row_format in formats().values()
@@ -365,14 +368,14 @@ def _user_format(table: RowTable, task: Task, spec: DataSpec) -> RowFormat | Non
     best = max(named_roles, key=lambda item: (named_roles[item], task in item.tasks))
     user_format = by_name.get(spec.format) or (best if named_roles[best] else None)
     if user_format is not None and task not in user_format.tasks:
-        what = f"{user_format.name} data was named, but {_needed_by(task)}"
+        what = f"{user_format.name} data was named, but {_needed_formats(task)}"
         fix = "Change the task, or format and columns under data."
         problems.append(Problem(what, fix=fix, where=table.name))
     raise_any(problems)
     return user_format
 
 
-def _needed_by(task: Task) -> str:
+def _needed_formats(task: Task) -> str:
     names = [row_format.name for row_format in _formats_of(task)]
     return f"the task {task} needs {' or '.join(names)}"
 
@@ -385,10 +388,12 @@ def _unrecognised_error(
     forms: Sequence[Form],
 ) -> DataError:
     """The error if no format fits: the columns, the nearest format, what to write in the spec."""
-    columns = [f"`{column}` ({_kind(sample, column)})" for column in table.columns]
-    needed = f"they do not have the form {user_format.name}" if user_format else _needed_by(task)
+    columns = [f"`{column}` ({_type_names(sample, column)})" for column in table.columns]
+    needed = (
+        f"they do not have the form {user_format.name}" if user_format else _needed_formats(task)
+    )
     hints = [row_format.hint(sample) for row_format in _formats_of(task)]
-    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest(forms, task), *hints]
+    why = [f"{needed[0].upper()}{needed[1:]}.", _nearest_format(forms, task), *hints]
     roles = _ROLES[task]
     return DataError(
         f"the form of the data was not recognised; its columns are {listing(columns, 12)}",
@@ -400,7 +405,7 @@ def _unrecognised_error(
     )
 
 
-def _nearest(forms: Sequence[Form], task: Task) -> str:
+def _nearest_format(forms: Sequence[Form], task: Task) -> str:
     """A sentence about the format that fits most rows; empty if none fits half of them."""
     close = [form for form in forms if form.share >= MIN_SHARE_BY_NAME]
     best = max(close, key=lambda form: form.share, default=None)
@@ -412,7 +417,7 @@ def _nearest(forms: Sequence[Form], task: Task) -> str:
     return f"{best.share:.0%} of the rows have {columns} as {best.format} data has them."
 
 
-def _kind(sample: Sequence[Fields], column: str) -> str:
+def _type_names(sample: Sequence[Fields], column: str) -> str:
     kinds = {type(fields[column]) for fields in sample if fields.get(column) is not None}
     words = {str: "text", bool: "true/false", int: "whole number", float: "number", list: "list"}
     return " or ".join(sorted(words.get(kind, "object") for kind in kinds)) or "empty"

@@ -17,12 +17,12 @@ Origin = Literal["official", "hash"]
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_NAMES: dict[Split, tuple[str, ...]] = {
+_NAMES_BY_SPLIT: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-SPLIT_NAMES = {name: split for split, names in _NAMES.items() for name in names}
+SPLIT_NAMES = {name: split for split, names in _NAMES_BY_SPLIT.items() for name in names}
 """From names in sources to splits."""
 
 
@@ -51,13 +51,13 @@ class Example:
         line: 1-based line, or row where the file has no lines, in its source.
         text: Input of a classification, or a whole plain text.
         messages: The conversation; the last message is the assistant's answer.
-        templated: ``text`` already holds chat markers and must not be templated again.
+        templated: Whether ``text`` already holds chat markers and must not be templated again.
         references: All accepted answers, where the source gives several.
         tests: Programs that run without an error after a correct answer (code tasks).
         group: Value of ``data.split_column``; empty without one.
         source: Name under which rows and tokens are counted: the title of the source if there are
             several, or a feature's name for rows that it adds to train; else empty.
-        made_from: Keys of the rows that it was made from, as far as they are known.
+        made_from: Keys of the rows that it was made from, where they are known.
     """
 
     key: str
@@ -149,7 +149,7 @@ _PART_CHARACTERS = 300
 grows with the square of the number of combining marks in a row."""
 
 _LONG_RUN = re.compile(r"[^\x00-\x7f]{4}")
-_PARTS = re.compile(
+_PART = re.compile(
     rf"[\x00-\x7f]*[^\x00-\x7f]{{0,{_PART_CHARACTERS}}}[\u0300-\u036f\u1161-\u11ff\u3099\u309a\uff9e\uff9f]{{0,30}}"
 )
 """A part ends in front of ASCII, or behind a letter with all of its usual combining marks."""
@@ -162,13 +162,13 @@ def normalised(text: str) -> str:
     'where is my card?'
     """
     if not text.isascii():
-        parts = _PARTS.findall(text) if _LONG_RUN.search(text[::_PART_CHARACTERS]) else (text,)
+        parts = _PART.findall(text) if _LONG_RUN.search(text[::_PART_CHARACTERS]) else (text,)
         text = "".join(unicodedata.normalize("NFKC", part) for part in parts)
     return " ".join(text.casefold().split())
 
 
 def digest(text: str) -> str:
-    """BLAKE2b hash of 128 bits (hex), in which no two rows of a data set agree by chance."""
+    """BLAKE2b hash of 128 bits (hex). No two texts of a data set have the same one by chance."""
     return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
 

@@ -35,8 +35,8 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
     Raises:
         DataError: A feature cannot use what the request names.
     """
-    further_rows = [of_train(spec, dataset) for _, of_train in parts.OF_TRAIN.all()]
-    rows = tuple(row for further in further_rows for row in further.rows)
+    additions = [of_train(spec, dataset) for _, of_train in parts.OF_TRAIN.all()]
+    rows = tuple(row for addition in additions for row in addition.rows)
     if not rows:
         return dataset
     content = " ".join((dataset.fingerprint, *(row.content_hash() for row in rows)))
@@ -46,14 +46,14 @@ def with_further_rows(dataset: Dataset, spec: Spec) -> Dataset:
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
         warnings=(
             *dataset.warnings,
-            *(text for further in further_rows for text in further.warnings),
+            *(text for addition in additions for text in addition.warnings),
         ),
     )
 
 
 def choosing_parameters() -> frozenset[str]:
     """The parameters that choose among further rows."""
-    return frozenset(name for _, selected in parts.SELECT.all() for name in selected)
+    return frozenset(name for _, selectors in parts.SELECT.all() for name in selectors)
 
 
 def rows_for_trial(
@@ -62,8 +62,8 @@ def rows_for_trial(
     """The further rows that a trial with these parameters trains on."""
     choices = [
         (parameters[name], selects)
-        for _, selected in parts.SELECT.all()
-        for name, selects in selected.items()
+        for _, selectors in parts.SELECT.all()
+        for name, selects in selectors.items()
         if name in parameters
     ]
     return tuple(

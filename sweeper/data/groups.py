@@ -57,20 +57,22 @@ def by_hash(
     for key, name in rows:
         groups.join(key, name)
     if near:
-        _join_near(examples, groups)
+        _join_near_duplicates(examples, groups)
     names = groups.names(preferred={name for key, name in rows if name != key})
     ends = [*zip(accumulate(shares.values()), shares, strict=True)]
     positions = (int(digest(f"{seed}:{names[key]}"), 16) / 16**32 for key, _ in rows)
-    return [next((split for end, split in ends if at < end), "train") for at in positions]
+    return [
+        next((split for end, split in ends if position < end), "train") for position in positions
+    ]
 
 
-def _join_near(examples: Iterable[Example], joined: _DisjointSets) -> None:
-    earlier = NearTexts[str]()
+def _join_near_duplicates(examples: Iterable[Example], groups: _DisjointSets) -> None:
+    earlier_texts = NearTexts[str]()
     for key, text in {example.key: example.asked for example in examples}.items():
         if sketch := SketchedText.of(text):
-            for other in earlier.similar_to(sketch, partial(joined.apart, key)):
-                joined.join(key, other)
-            earlier.add(key, sketch)
+            for other in earlier_texts.similar_to(sketch, partial(groups.apart, key)):
+                groups.join(key, other)
+            earlier_texts.add(key, sketch)
 
 
 def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str, Split]:
@@ -79,12 +81,12 @@ def widest_gap(labels: Mapping[Split, Sequence[str | None]]) -> tuple[float, str
     >>> widest_gap({"train": ["a", "b"], "test": ["a", "a"]})
     (0.25, 'a', 'train')
     """
-    whole = Counter(label for part in labels.values() for label in part)
+    all_counts = Counter(label for part in labels.values() for label in part)
     gaps = [
-        (abs(counts[label] / counts.total() - rows / whole.total()), str(label), split)
+        (abs(counts[label] / counts.total() - rows / all_counts.total()), str(label), split)
         for split, part in labels.items()
         if (counts := Counter(part))
-        for label, rows in whole.items()
+        for label, rows in all_counts.items()
     ]
     return max(gaps, key=lambda gap: gap[0])
 
@@ -110,30 +112,30 @@ class _DisjointSets:
 
     def names(self, preferred: Set[str]) -> dict[str, str]:
         """From each name to the smallest name in its set; preferred names come first."""
-        least: dict[str, tuple[bool, str]] = {}
+        first_names: dict[str, tuple[bool, str]] = {}
         for name in self._parent:
             root, rank = self.root(name), (name not in preferred, name)
-            least[root] = min(least.get(root, rank), rank)
-        return {name: least[self.root(name)][1] for name in self._parent}
+            first_names[root] = min(first_names.get(root, rank), rank)
+        return {name: first_names[self.root(name)][1] for name in self._parent}
 
 
 def by_time(examples: Sequence[Example], shares: Mapping[Split, float]) -> list[Split]:
     """The split of each row by its time: test has the latest rows, validation the ones before.
 
-    Rows of one time stay together. So do rows with the same input, by its earliest time. Rows
+    Rows of one time stay together. Rows with the same input count with their earliest time. Rows
     without a time are in train.
     """
     earliest: dict[str, float] = {}
     for row in examples:
-        if (when := time_of(row.group)) is not None:
-            earliest[row.key] = min(earliest.get(row.key, when), when)
+        if (time := time_of(row.group)) is not None:
+            earliest[row.key] = min(earliest.get(row.key, time), time)
     latest = sorted((earliest[row.key] for row in examples if row.key in earliest), reverse=True)
     borders: list[tuple[float, Split]] = []
-    taken = 0.0
+    taken_share = 0.0
     for split in ("test", "validation"):
         if split in shares:
-            taken += shares[split]
-            if (rows := round(taken * len(latest))) > 0:
+            taken_share += shares[split]
+            if (rows := round(taken_share * len(latest))) > 0:
                 borders.append((latest[rows - 1], split))
     return [
         next(

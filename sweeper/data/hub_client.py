@@ -44,7 +44,7 @@ def _endpoint() -> str:
 
 
 def switched_off(where: str) -> Problem | None:
-    """A problem if the user's settings forbid to use the hub, else None."""
+    """A problem if the user's settings forbid the use of the hub, else None."""
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE:
@@ -94,7 +94,7 @@ def progress_class(tell: Callable[[int, int], None]) -> type:
 
     class MegabyteProgress(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._bytes = options.get("unit") == "B"  # another one counts files
+            self._bytes = options.get("unit") == "B"  # other bars count files
             options["disable"] = True
             super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 

@@ -31,19 +31,19 @@ def collect_rows(rows: Iterable[NumberedRow]) -> Sequence[NumberedRow]:
     Pickle is safe here, as no other process can open the file.
     """
     pickled = (pickle.dumps(row, pickle.HIGHEST_PROTOCOL) for row in rows)
-    first: list[bytes] = []
+    pickled_rows: list[bytes] = []
     size = 0
     for data in pickled:
-        first.append(data)
+        pickled_rows.append(data)
         size += len(data) + ROW_BYTES // MEMORY_FACTOR  # the fixed memory of a row, too
         if size >= LARGE_BYTES:
             break
     else:
-        return tuple(map(pickle.loads, first))
+        return tuple(map(pickle.loads, pickled_rows))
     home().mkdir(parents=True, exist_ok=True)
     starts = array("Q", [0])
     with tempfile.TemporaryFile(dir=home()) as file:
-        for data in chain(first, pickled):
+        for data in chain(pickled_rows, pickled):
             starts.append(starts[-1] + file.write(data))
         file.flush()
         return items_of(RandomAccessFile(os.dup(file.fileno())), starts, pickle.loads)
@@ -60,10 +60,10 @@ def item_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 def stored_items(path: Path, make: Callable[[memoryview], Item]) -> LazySequence[Item]:
     """The items that ``item_writer`` wrote."""
-    opened = RandomAccessFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    opened_file = RandomAccessFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     with path.with_suffix(".starts").open("rb") as file:
         starts = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).cast("Q")
-    return items_of(opened, starts, make)
+    return items_of(opened_file, starts, make)
 
 
 def items_of(

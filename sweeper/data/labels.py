@@ -21,11 +21,11 @@ _MAX_ROWS_LISTED = 3
 """At most this many rows are listed in a message."""
 
 MAX_CLASSES = 10_000
-"""More classes are refused. Common practice ranks more by retrieval, not by a last layer."""
+"""More classes are refused. Common practice is to rank them by retrieval, not by a last layer."""
 
 
 # Hyphens and underscores in words, but not a number's sign: -1 and 1 are two classes.
-_JOINING = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
+_JOINERS = re.compile(r"(?<=[^\W\d])[-_]+(?=\w)|(?<=\w)[-_]+(?=[^\W\d])|(?<=\w)_+(?=\w)")
 
 
 def folded(label: str) -> str:
@@ -34,7 +34,7 @@ def folded(label: str) -> str:
     >>> folded("Card Arrival"), folded("card_arrival")
     ('card arrival', 'card arrival')
     """
-    return " ".join(_JOINING.sub(" ", visible(label).casefold()).split())
+    return " ".join(_JOINERS.sub(" ", visible(label).casefold()).split())
 
 
 def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def spellings(train: Iterable[str | None], other: Iterable[str | None]) -> dict[
 
 @dataclass
 class SeenLabels:
-    """How many rows of a split have each label, and the lines of the first ones."""
+    """The number of rows of a split with each label, and the lines of the first of them."""
 
     rows: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
@@ -105,8 +105,8 @@ def label_changes(
 ) -> tuple[LabelChanges, tuple[DataFault, ...]]:
     """The changes of labels, and faults that report them.
 
-    Validation and test take train's spelling of a label. Left out are rows whose label no other
-    row has, and rows of validation and test whose label train lacks.
+    Validation and test take train's spelling of a label. Rows whose label no other row has are
+    left out, as are rows of validation and test whose label train lacks.
 
     Raises:
         DataError: Train has fewer than two classes, there are too many, or most rows of a split
@@ -121,14 +121,14 @@ def label_changes(
         if not mapping:
             continue
         changes |= {(split, old): new for old, new in mapping.items()}
-        changed = sum(seen[split].rows[label] for label in mapping)
+        changed_rows = sum(seen[split].rows[label] for label in mapping)
         pairs = listing([f"{old!r} is {new!r}" for old, new in mapping.items()], 4)
         faults.append(
             DataFault(
                 kind="label-variants",
-                rows=changed,
+                rows=changed_rows,
                 text=f"labels of {split} that are spelt differently from train get its spelling "
-                f"({plural(changed, 'row')}): {pairs}",
+                f"({plural(changed_rows, 'row')}): {pairs}",
                 action=remedy(spec, "label-variants"),
             )
         )
@@ -138,7 +138,7 @@ def label_changes(
             counts[changes.get((split, label)) or label] += rows
     single_row_labels = {label for label, rows in counts.items() if rows == 1}
     if single_row_labels:
-        where = [
+        locations = [
             location
             for split in seen
             for location in _label_locations(split, seen[split], single_row_labels)
@@ -147,18 +147,18 @@ def label_changes(
             DataFault(
                 kind="rare-labels",
                 rows=len(single_row_labels),
-                share=_tested_share(seen, single_row_labels),
+                share=_test_share(seen, single_row_labels),
                 text=f"{len(single_row_labels)} of {len(counts)} labels occur in one row only, "
-                f"which is left out: {listing(where, _MAX_ROWS_LISTED)}. One row cannot be in both "
-                "train and validation",
+                f"which is left out: {listing(locations, _MAX_ROWS_LISTED)}. One row cannot be in "
+                "both train and validation",
                 action=f"Add rows, or merge labels. {remedy(spec, 'rare-labels', '')}".rstrip(),
             )
         )
-    trained = seen["train"].rows.keys() - single_row_labels
-    if len(trained) < 2:
+    trained_labels = seen["train"].rows.keys() - single_row_labels
+    if len(trained_labels) < 2:
         raise DataError(
             "train needs two labels with several rows each, but has "
-            f"{listing([repr(label) for label in sorted(trained)]) or 'none'}",
+            f"{listing([repr(label) for label in sorted(trained_labels)]) or 'none'}",
             why="A classification needs at least two classes, and one row cannot be in both train "
             "and validation.",
             fix="Add rows with other labels to train, merge labels, or name another column: "
@@ -167,22 +167,25 @@ def label_changes(
             code="single-class",
         )
     for split, labels in seen.items():
-        unseen = {
+        unseen_labels = {
             label
             for label in labels.rows.keys() - single_row_labels
-            if (changes.get((split, label)) or label) not in trained
+            if (changes.get((split, label)) or label) not in trained_labels
         }
-        if unseen:
+        if unseen_labels:
             faults.append(
-                _unseen_labels_fault(split, labels, unseen, single_row_labels, trained, name)
+                _unseen_labels_fault(
+                    split, labels, unseen_labels, single_row_labels, trained_labels, name
+                )
             )
         changes |= {
-            (split, label): None for label in unseen | (single_row_labels & labels.rows.keys())
+            (split, label): None
+            for label in unseen_labels | (single_row_labels & labels.rows.keys())
         }
     return changes, tuple(faults)
 
 
-def _tested_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
+def _test_share(seen: Mapping[Split, SeenLabels], labels: Set[str]) -> float:
     """The share of rows with these labels in test, or in train if there is no test yet."""
     rows = (seen.get("test") or seen["train"]).rows
     return sum(rows[label] for label in labels) / max(rows.total(), 1)
@@ -205,31 +208,31 @@ def _refuse_too_many(rows: Counter[str], name: str) -> None:
 def _unseen_labels_fault(
     split: Split,
     seen: SeenLabels,
-    unseen: Set[str],
+    unseen_labels: Set[str],
     single_row_labels: Set[str],
-    trained: Set[str],
+    trained_labels: Set[str],
     name: str,
 ) -> DataFault:
-    lost = sum(seen.rows[label] for label in unseen)
+    lost_rows = sum(seen.rows[label] for label in unseen_labels)
     rows = seen.rows.total() - len(single_row_labels & seen.rows.keys())
-    if lost > rows / 2:
+    if lost_rows > rows / 2:
         raise DataError(
-            f"{lost} of {rows} rows of {split} have labels that train does not have: "
-            f"{listing([repr(label) for label in sorted(unseen)])}",
+            f"{lost_rows} of {rows} rows of {split} have labels that train does not have: "
+            f"{listing([repr(label) for label in sorted(unseen_labels)])}",
             why="A class that is never shown cannot be learnt. Train has "
-            f"{listing([repr(label) for label in sorted(trained)])}.",
+            f"{listing([repr(label) for label in sorted(trained_labels)])}.",
             fix="Give all splits the same labels.",
             where=name,
             code="unknown-labels",
         )
-    where = _label_locations(split, seen, unseen)[:_MAX_ROWS_LISTED]
-    more = f" and {lost - len(where)} more" if lost > len(where) else ""
+    locations = _label_locations(split, seen, unseen_labels)[:_MAX_ROWS_LISTED]
+    more = f" and {lost_rows - len(locations)} more" if lost_rows > len(locations) else ""
     return DataFault(
         kind="label-sets",
-        rows=lost,
-        share=lost / rows if split == "test" else 0.0,
-        text=f"{lost:,} of {rows:,} rows of {split} left out, with labels that train does not "
-        f"have: {', '.join(where)}{more}",
+        rows=lost_rows,
+        share=lost_rows / rows if split == "test" else 0.0,
+        text=f"{lost_rows:,} of {rows:,} rows of {split} left out, with labels that train does not "
+        f"have: {', '.join(locations)}{more}",
         action="To have these labels scored, add such rows to train.",
     )
 

@@ -52,14 +52,16 @@ def dataset_of_rows(data: DataRows, spec: DataSpec, choose: Choose = all_rows) -
     Raises:
         DataError: Nothing can be learnt from the rows.
     """
-    made = split_rows(data, spec)
-    whole = {split: in_order(rows) for split, rows in made.splits.items()}
-    checks.check_classes_of_train(whole, data.name)
-    splits = chosen_rows(whole, spec, choose)
+    split_data = split_rows(data, spec)
+    all_splits = {split: in_order(rows) for split, rows in split_data.splits.items()}
+    checks.check_classes_of_train(all_splits, data.name)
+    splits = chosen_rows(all_splits, spec, choose)
     hashes = fingerprint_of(splits)
     repeated = repeated_in(splits)
-    dataset = make_dataset(data, made.left_out, splits, hashes, repeated, made.label_faults, spec)
-    return replace(dataset, further_rows=made.further)
+    dataset = make_dataset(
+        data, split_data.left_out, splits, hashes, repeated, split_data.label_faults, spec
+    )
+    return replace(dataset, further_rows=split_data.further)
 
 
 def chosen_rows(
@@ -81,7 +83,7 @@ def chosen_rows(
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The examples of each split, those of train marked as made from others, and left-out rows."""
+    """The examples of each split, rows of train marked as made from others, and left-out rows."""
 
     splits: Mapping[Split, list[Example]]
     further: tuple[Example, ...]
@@ -105,31 +107,31 @@ def split_rows(data: DataRows, spec: DataSpec) -> SplitRows:
         official, faults = reconcile_labels(official, spec)
     splits = _all_splits(official, spec, data.name)
     if data.task == "classification" and spec.split_by != "stratified":
-        splits, more = reconcile_labels(splits, spec)
-        faults += more
+        splits, new_faults = reconcile_labels(splits, spec)
+        faults += new_faults
     return SplitRows(splits, further, left_out, faults)
 
 
 def load_corpus(
     path: str, spec: DataSpec, task: Task = "domain", revision: str | None = None
 ) -> tuple[Example, ...]:
-    """All rows of a file for one use: the text of a corpus, rows for replay, or further rows.
-
-    They are in key order and not split.
+    """All rows of a file in key order, not split: a corpus, rows for replay, or further rows.
 
     Raises:
-        DataError: It cannot be read or recognised.
+        DataError: The file cannot be read or recognised.
     """
-    named = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
-    train = SplitFiles({"train": split_files(named).files["train"]})
+    file_spec = DataSpec(path=path, revision=revision, split_seed=spec.split_seed)
+    train = SplitFiles({"train": split_files(file_spec).files["train"]})
     kept: list[Example] = []
-    take_examples(read_rows(named, task, train), named, lambda _, example: kept.append(example))
+    take_examples(
+        read_rows(file_spec, task, train), file_spec, lambda _, example: kept.append(example)
+    )
     return in_order(kept)
 
 
 @dataclass
 class LeftOut:
-    """The rows that are no examples, and how many examples have lost or garbled characters."""
+    """The rows without an example, and the number of examples with lost or garbled characters."""
 
     rows: dict[tuple[Split, str, str], checks.LeftOutRows] = field(default_factory=dict)
     garbled: int = 0
@@ -158,12 +160,12 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
     """
     column = split_column(spec, data.columns)
     left_out = LeftOut()
-    rows: Counter[Split] = Counter()
+    rows_by_split: Counter[Split] = Counter()
     rows_with_progress = with_progress(
         data.rows, f"reading examples of {data.name}", len(data.rows)
     )
     for row in limited_by_memory(rows_with_progress, data.name):
-        rows[row.split] += 1
+        rows_by_split[row.split] += 1
         if (example := row.example) is None:
             left_out.add(row)
             continue
@@ -174,23 +176,23 @@ def take_examples(data: DataRows, spec: DataSpec, take: Take) -> LeftOut:
             example = replace(example, group=text_of(row.fields.get(column)))
         take(row.split, example)
     for split in data.official:
-        skipped = [
+        groups = [
             group
             for group in left_out.rows.values()
             if group.split == split and group.kind != "empty"
         ]
-        if (count := sum(len(group.lines) for group in skipped)) <= rows[split] / 2:
+        if (count := sum(len(group.lines) for group in groups)) <= rows_by_split[split] / 2:
             continue
         reasons = [
             f"{group.reason} ({plural(len(group.lines), 'row')}, first line {group.lines[0]})"
-            for group in sorted(skipped, key=lambda group: -len(group.lines))
+            for group in sorted(groups, key=lambda group: -len(group.lines))
         ]
         raise DataError(
-            f"{count} of {rows[split]} rows do not have the form that was recognised",
+            f"{count} of {rows_by_split[split]} rows do not have the form that was recognised",
             why=listing(reasons, 4),
             fix="Repair these rows. If most rows were good, the others would be left out and "
             "listed.",
-            where=skipped[0].path,
+            where=groups[0].path,
             code="mixed-forms",
         )
     return left_out
@@ -218,8 +220,8 @@ def _all_splits(
 
 def shares_taken(official: Set[Split], rows: int, spec: DataSpec, name: str) -> dict[Split, float]:
     """The share of the inputs of train, which has ``rows`` rows, that each missing split takes."""
-    used = min(rows, spec.max_rows or rows)
-    return shares(used, _missing_shares(official, spec, name), spec.max_held_out_rows)
+    used_rows = min(rows, spec.max_rows or rows)
+    return shares(used_rows, _missing_shares(official, spec, name), spec.max_held_out_rows)
 
 
 def _missing_shares(official: Set[Split], spec: DataSpec, name: str) -> dict[Split, float]:
@@ -239,7 +241,7 @@ def split_column(spec: DataSpec, columns: Sequence[str]) -> str | None:
     """The column that decides a row's split; None if ``data.split_by`` needs none.
 
     Raises:
-        DataError: It is needed and not named, or there is no such column.
+        DataError: A column is needed and not named, named and not needed, or does not exist.
     """
     needed = spec.split_by in ("group", "time")
     column = spec.split_column
@@ -294,14 +296,14 @@ def _split_evidence(
     splits: Mapping[Split, Sequence[Example]], missing: Sequence[Split], spec: DataSpec
 ) -> Iterator[str]:
     """Sentences on how missing splits were made and, if not stratified, how class shares differ."""
-    how = {
+    method = {
         "stratified": "the hash of the input",
         "hash": "the hash of each group of near duplicates alone",
         "group": f"the hash of `{spec.split_column}`",
         "time": f"the time in `{spec.split_column}`, the last rows being the test",
     }[spec.split_by]
     if missing:
-        yield f"{' and '.join(missing)} taken out of train by {how}"
+        yield f"{' and '.join(missing)} taken out of train by {method}"
     labels = {split: [row.label for row in rows] for split, rows in splits.items()}
     if spec.split_by != "stratified" and any(labels["train"]):
         gap, label, split = widest_gap(labels)
@@ -320,6 +322,6 @@ def fingerprint_of_hashes(hashes: Mapping[Split, Iterable[str]]) -> str:
     sha = hashlib.sha256()
     for split in SPLITS:
         sha.update(f"{split}\n".encode())
-        for content in hashes[split]:
-            sha.update(f"{content}\n".encode())
+        for content_hash in hashes[split]:
+            sha.update(f"{content_hash}\n".encode())
     return sha.hexdigest()

@@ -52,24 +52,24 @@ _KEY_CHARACTERS = 32
 _HEAD_CHARACTERS = 2 * _KEY_CHARACTERS + 13
 _EXAMPLE = TypeAdapter(Example)
 _DATASET = TypeAdapter(Dataset)
-_RECORD = "dataset.json"
+_RECORD_FILE = "dataset.json"
 
 
-def _line(split: Split, example: Example) -> bytes:
+def _line_of(split: Split, example: Example) -> bytes:
     """The line of one example; lines sort by key, content hash, split and line number."""
     head = f"{example.key}{example.content_hash()}{SPLITS.index(split)}{example.line:012}"
     return b"%s%s\n" % (head.encode(), _EXAMPLE.dump_json(example))
 
 
-def _example(line: bytes | memoryview) -> Example:
+def _example_of(line: bytes | memoryview) -> Example:
     return _EXAMPLE.validate_json(bytes(line[_HEAD_CHARACTERS:]))
 
 
-def _hash(line: bytes | memoryview) -> str:
+def _content_hash_of(line: bytes | memoryview) -> str:
     return bytes(line[_KEY_CHARACTERS : 2 * _KEY_CHARACTERS]).decode()
 
 
-def _split(line: bytes) -> Split:
+def _split_of(line: bytes) -> Split:
     return SPLITS[line[2 * _KEY_CHARACTERS] - ord("0")]
 
 
@@ -91,7 +91,7 @@ class _SortedRows:
 
     def add(self, split: Split, example: Example) -> None:
         self._rows += 1
-        self._files[int(example.key[:2], 16) * _SORTED_FILES // 256].write(_line(split, example))
+        self._files[int(example.key[:2], 16) * _SORTED_FILES // 256].write(_line_of(split, example))
 
     def __len__(self) -> int:
         return self._rows
@@ -102,19 +102,21 @@ class _SortedRows:
             file.close()
 
     def groups(self, what: str) -> Iterator[tuple[str, str, list[bytes]]]:
-        """Key, class and lines of each input, in order; the class is that of its rows of train."""
+        """Key, class in train (or empty) and lines of each input, in key order."""
         for path in with_progress(self._paths, what, len(self._paths)):
             lines = path.read_bytes().splitlines(keepends=True)
             if self.changes:
-                lines = [new for line in lines if (new := self._relabelled(line))]
+                lines = [new for line in lines if (new := self._with_new_label(line))]
             for key, group in groupby(sorted(lines), key=lambda line: line[:_KEY_CHARACTERS]):
                 rows = list(group)
-                labels = [_example(r).label for r in rows if self._classes and _split(r) == "train"]
+                labels = [
+                    _example_of(r).label for r in rows if self._classes and _split_of(r) == "train"
+                ]
                 yield key.decode(), class_of(labels) if labels else "", rows
 
-    def _relabelled(self, line: bytes) -> bytes | None:
-        new = with_label(self.changes, _split(line), _example(line))
-        return _line(_split(line), new) if new else None
+    def _with_new_label(self, line: bytes) -> bytes | None:
+        changed_example = with_label(self.changes, _split_of(line), _example_of(line))
+        return _line_of(_split_of(line), changed_example) if changed_example else None
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def _split_writer(folder: Path) -> Iterator[Callable[[Split, bytes], None]]:
 
 def stored_examples(folder: Path, split: Split) -> LazySequence[Example]:
     """The examples of a split, each read from the file when it is accessed."""
-    rows = stored_items(folder / split, _example)
+    rows = stored_items(folder / split, _example_of)
     what = f"going through the rows of {split}"
     return LazySequence(
         len(rows), rows.__getitem__, lambda: iter(with_progress(rows, what, len(rows)))
@@ -150,13 +152,13 @@ def load(spec: DataSpec, task: Task) -> Dataset:
     folder = home() / "examples" / _content_name(paths, read_as)
     if not folder.is_dir():
         data = read_rows(spec, task, source)
-        marked = marking_columns() & set(data.columns)
-        if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or marked:
+        mark_columns = marking_columns() & set(data.columns)
+        if not isinstance(data.rows, LazySequence) or spec.split_by != "stratified" or mark_columns:
             return dataset_of_rows(data, spec)
-        made_and_touched(folder, lambda folder: _store(folder, data, spec))
-    dataset = _DATASET.validate_json((folder / _RECORD).read_bytes())
+        made_and_touched(folder, lambda folder: _write_dataset(folder, data, spec))
+    dataset = _DATASET.validate_json((folder / _RECORD_FILE).read_bytes())
     os.utime(folder)
-    return replace(dataset, splits=_splits(folder))
+    return replace(dataset, splits=_stored_splits(folder))
 
 
 def _content_name(paths: Sequence[Path], read_as: str) -> str:
@@ -166,25 +168,25 @@ def _content_name(paths: Sequence[Path], read_as: str) -> str:
     return hashlib.blake2b(repr((state, read_as)).encode(), digest_size=16).hexdigest()
 
 
-def _splits(folder: Path) -> dict[Split, Sequence[Example]]:
+def _stored_splits(folder: Path) -> dict[Split, Sequence[Example]]:
     return {split: stored_examples(folder, split) for split in SPLITS}
 
 
-def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
+def _write_dataset(folder: Path, data: DataRows, spec: DataSpec) -> None:
     """Write the splits of a data set and its record."""
     name = str(spec.path)
-    seen = {split: SeenLabels() for split in data.official}
+    seen_labels = {split: SeenLabels() for split in data.official}
     with closing(_SortedRows(folder / "sorting", data.task == "classification")) as rows:
 
         def take(split: Split, example: Example) -> None:
-            seen[split].add(example)
+            seen_labels[split].add(example)
             rows.add(split, example)
 
         left_out = take_examples(data, spec, take)
     faults: tuple[DataFault, ...] = ()
     if data.task == "classification" and len(rows):
-        rows.changes, faults = label_changes(seen, spec)
-    rows_by_label = seen["train"].rows.items()
+        rows.changes, faults = label_changes(seen_labels, spec)
+    rows_by_label = seen_labels["train"].rows.items()
     train_rows = sum(
         n for label, n in rows_by_label if rows.changes.get(("train", label), "") is not None
     )
@@ -192,22 +194,24 @@ def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
     inputs = (
         (key, group_class)
         for key, group_class, lines in rows.groups("dividing into splits")
-        if any(_split(line) == "train" for line in lines)
+        if any(_split_of(line) == "train" for line in lines)
     )
     split_of = placement(inputs, shares, spec.split_seed)
     repeated = Repeated()
     with _split_writer(folder) as write:
         for key, group_class, lines in rows.groups("writing splits"):
-            file_splits = [_split(line) for line in lines]
+            file_splits = [_split_of(line) for line in lines]
             carved_split = split_of(key, group_class) if "train" in file_splits else "train"
             splits_of_rows = [carved_split if split == "train" else split for split in file_splits]
             for split, line in zip(splits_of_rows, lines, strict=True):
                 write(split, line)
             repeated.add(
-                splits_of_rows, map(_hash, lines), (_example(line).answer for line in lines)
+                splits_of_rows,
+                map(_content_hash_of, lines),
+                (_example_of(line).answer for line in lines),
             )
     shutil.rmtree(folder / "sorting")
-    splits = _splits(folder)
+    splits = _stored_splits(folder)
     if not all(splits.values()):
         checks.check_sizes({split: list(rows) for split, rows in splits.items()}, name)
     if data.task == "classification":
@@ -218,10 +222,10 @@ def _store(folder: Path, data: DataRows, spec: DataSpec) -> None:
         with _split_writer(folder) as write:
             for split, examples in chosen.items():
                 for example in examples:
-                    write(split, _line(split, example))
-        splits = _splits(folder)
-    hashes = {split: stored_items(folder / split, _hash) for split in SPLITS}
+                    write(split, _line_of(split, example))
+        splits = _stored_splits(folder)
+    hashes = {split: stored_items(folder / split, _content_hash_of) for split in SPLITS}
     dataset = make_dataset(
         data, left_out, splits, fingerprint_of_hashes(hashes), repeated, faults, spec
     )
-    (folder / _RECORD).write_bytes(_DATASET.dump_json(replace(dataset, splits={})))
+    (folder / _RECORD_FILE).write_bytes(_DATASET.dump_json(replace(dataset, splits={})))

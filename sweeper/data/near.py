@@ -86,10 +86,10 @@ def are_near_duplicates(former: str, latter: str) -> bool:
     # Not stored: with stored shingles, 12,000 rows took 737 MB instead of 118.
     first, second = _shingles(former), _shingles(latter)
     shared = len(first & second)
-    near = (
+    min_similarity = (
         MIN_SIMILARITY if min(len(former), len(latter)) < LONG_CHARACTERS else MIN_SIMILARITY_LONG
     )
-    return shared >= near * (len(first) + len(second) - shared)
+    return shared >= min_similarity * (len(first) + len(second) - shared)
 
 
 @lru_cache(maxsize=2)  # one text is compared with many, one after the other

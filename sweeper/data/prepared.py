@@ -49,8 +49,8 @@ def dataset_of(spec: Spec, load_source: Load = _load, choose: Choose = all_rows)
         choose: Function that leaves out rows of the splits.
 
     Raises:
-        DataError: The data cannot be read, recognised or learnt from, or sources do not go
-            together.
+        DataError: The data cannot be read, recognised or learnt from, or the sources differ in
+            kind.
     """
     if spec.data.sources:
         dataset = _combine_sources(spec, load_source, choose)
@@ -74,10 +74,10 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
         )
         for part, source in zip(_load_sources(spec, load_source), sources, strict=True)
     ]
-    whole = {split: in_order(_rows_of_split(parts, split)) for split in SPLITS}
-    splits = chosen_rows(whole, spec.data, choose)
-    titled = list(zip([source.title for source in sources], parts, strict=True))
-    warnings = [f"{title}: {text}" for title, part in titled for text in part.warnings]
+    all_splits = {split: in_order(_rows_of_split(parts, split)) for split in SPLITS}
+    splits = chosen_rows(all_splits, spec.data, choose)
+    pairs = list(zip([source.title for source in sources], parts, strict=True))
+    warnings = [f"{title}: {text}" for title, part in pairs for text in part.warnings]
     test_rows = sum(len(part.splits["test"]) for part in parts)
     faults = [
         fault.model_copy(
@@ -86,10 +86,10 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
                 "share": fault.share * len(part.splits["test"]) / test_rows,
             }
         )
-        for title, part in titled
+        for title, part in pairs
         for fault in part.faults
     ]
-    if dropped := sum(part.rows for part in parts) - sum(map(len, whole.values())):
+    if dropped := sum(part.rows for part in parts) - sum(map(len, all_splits.values())):
         text = (
             f"{plural(dropped, 'row')} of train left out: the input is in validation or test of "
             "another source"
@@ -102,7 +102,7 @@ def _combine_sources(spec: Spec, load_source: Load, choose: Choose) -> Dataset:
     return replace(
         parts[0],
         path=str(spec.data.named),
-        evidence=tuple(f"{title}: {text}" for title, part in titled for text in part.evidence),
+        evidence=tuple(f"{title}: {text}" for title, part in pairs for text in part.evidence),
         splits=splits,
         origins={split: "hash" if split in from_hash else "official" for split in SPLITS},
         labels=tuple(sorted({e.label for e in splits["train"] if e.label})),
@@ -139,8 +139,8 @@ def _load_sources(spec: Spec, load_source: Load) -> list[Dataset]:
             problems += [replace(p, where=f"{where} ({p.where})") for p in error.problems]
             continue
         if _content_of(loaded[-1]) != _content_of(loaded[0]):
-            held, expected = _content_of(loaded[-1]), _content_of(loaded[0])
-            what = f"this source holds {held}, but another holds {expected}"
+            content, expected = _content_of(loaded[-1]), _content_of(loaded[0])
+            what = f"this source holds {content}, but another holds {expected}"
             why = "One loss is computed over all rows, so that they must be of one form."
             fix = "Leave it out."
             problems.append(Problem(what, why, fix, f"{where} ({source.path})"))
@@ -193,29 +193,29 @@ def prepared_data(spec: Spec, record: Path | None = None) -> PreparedData:
     changes: list[ListedChange] = []
     sources: list[DataRows] = []
 
-    def changed(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
-        late = hook is parts.AFTER_SPLIT
+    def with_changes(rows: DataRows, hook: parts.Hook[Any]) -> DataRows:
+        after_split = hook is parts.AFTER_SPLIT
         if recorded is not None:
-            listed = [c for c in recorded if c.after_split == late and c.path in rows.forms]
+            listed = [c for c in recorded if c.after_split == after_split and c.path in rows.forms]
             changes.extend(listed)
             return apply_changes(rows, listed)
         for name, change in hook.all():
             if name in features:
-                listed = [replace(c, after_split=late) for c in change(spec, rows)]
+                listed = [replace(c, after_split=after_split) for c in change(spec, rows)]
                 changes.extend(listed)
                 rows = apply_changes(rows, listed)
         return rows
 
     def load_source(data: DataSpec, task: Task, choose: Choose) -> Dataset:
-        sources.append(changed(read_rows(data, task), parts.BEFORE_SPLIT))
+        sources.append(with_changes(read_rows(data, task), parts.BEFORE_SPLIT))
         return dataset_of_rows(sources[-1], data, choose)
 
     def choose(splits: Splits) -> Splits:
         rows = _rows_in(splits, spec, sources)
         forms = {path: form for source in sources for path, form in source.forms.items()}
-        whole = replace(sources[0], forms=forms).with_rows(list(rows.values()))
-        kept = changed(whole, parts.AFTER_SPLIT).usable
-        labels = {(row.path, row.line): row.label for _, row, _ in kept}
+        chosen_data = replace(sources[0], forms=forms).with_rows(list(rows.values()))
+        usable_rows = with_changes(chosen_data, parts.AFTER_SPLIT).usable
+        labels = {(row.path, row.line): row.label for _, row, _ in usable_rows}
         places = ((example, rows[_key(example.source, example)]) for example in splits["train"])
         train = tuple(
             replace(example, label=labels[row.path, row.line] or None)
@@ -251,15 +251,15 @@ def _rows_in(
     splits: Splits, spec: Spec, sources: Sequence[DataRows]
 ) -> dict[tuple[str, int, str], FileRow]:
     """The rows that are in some split, each with its split, by ``_key``."""
-    where = {
+    split_by_key = {
         _key(example.source, example): split for split, rows in splits.items() for example in rows
     }
     titles = [source.title for source in spec.data.sources] or [""]
     return {
-        key: replace(row, split=where[key])
+        key: replace(row, split=split_by_key[key])
         for title, source in zip(titles, sources, strict=True)
         for _, row, example in source.usable
-        if (key := _key(title, example)) in where
+        if (key := _key(title, example)) in split_by_key
     }
 
 

@@ -35,14 +35,14 @@ _PATTERNS = {
 """Patterns that issuers document; card numbers and IBANs must also have valid check digits."""
 
 _EXAMPLE_HOST = re.compile(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", re.I)
-"""Names that are reserved for examples (RFC 2606) belong to nobody."""
+"""Hosts that are reserved for examples (RFC 2606): their addresses belong to nobody."""
 
 
 PERSONAL = _PATTERNS.keys() - {"private key", "access key", "password"}
 
 _SEARCHED_PIECE = re.compile(r".{1,2000}(?!\S)|.{1,2000}")
 _LONG_WORD = re.compile(r"[\w+/=.:-]{20}")
-"""Every token has such a word. Pieces without one are not searched, which saves 90% of the time."""
+"""Every token has such a word. Text without one is not searched, which saves 90% of the time."""
 
 
 def private_in(text: str) -> list[str]:
@@ -60,18 +60,18 @@ def redacted(text: str) -> str:
 
 
 def _redact(text: str) -> tuple[str, list[str]]:
-    """The redacted text, and the kinds of what was replaced."""
-    names = []
-    for name, pattern in _PATTERNS.items():
-        is_real, mark = _CHECKS.get(name, bool), f"[{name.upper()}]"
-        before = text
+    """The redacted text, and the kinds of the data that were replaced."""
+    kinds = []
+    for kind, pattern in _PATTERNS.items():
+        is_real, mark = _CHECKS.get(kind, bool), f"[{kind.upper()}]"
+        text_before = text
         text = pattern.sub(lambda match: mark if is_real(match[0]) else match[0], text)  # noqa: B023
-        if text != before:
-            names.append(name)
-    for name, token in dict.fromkeys(_tokens(text)):
-        text = text.replace(token, f"[{name.upper()}]")
-        names.append(name)
-    return text, list(dict.fromkeys(names))
+        if text != text_before:
+            kinds.append(kind)
+    for kind, token in dict.fromkeys(_tokens(text)):
+        text = text.replace(token, f"[{kind.upper()}]")
+        kinds.append(kind)
+    return text, list(dict.fromkeys(kinds))
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -108,21 +108,21 @@ _CARD = re.compile(r"4\d{12}(?:\d{3})?|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?
 """Card numbers of Visa, Mastercard, American Express and Discover."""
 
 
-def _luhn(number: str) -> bool:
+def _is_card_number(number: str) -> bool:
     plain = re.sub(r"\D", "", number)
     digits = [int(digit) for digit in reversed(plain)]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return bool(_CARD.fullmatch(plain)) and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
-def _mod97(iban: str) -> bool:
+def _is_iban(iban: str) -> bool:
     plain = iban.replace(" ", "")
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {
     "e-mail address": lambda text: not _EXAMPLE_HOST.search(text),
-    "card number": _luhn,
-    "IBAN": _mod97,
+    "card number": _is_card_number,
+    "IBAN": _is_iban,
 }
 """Further conditions of matches; other kinds have none."""

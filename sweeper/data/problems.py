@@ -19,14 +19,14 @@ def raise_any(problems: Sequence[Problem]) -> None:
     """Raise the problems, if there are any.
 
     Raises:
-        DataError: With the first problems, and how many more there are.
+        DataError: Has the first problems, and the number of the others.
     """
     if not problems:
         return
-    shown = [*problems[:MAX_SHOWN]]
-    if more := len(problems) - len(shown):
-        shown.append(Problem(f"and {more} more problems like these"))
-    raise DataError(shown)
+    first_problems = [*problems[:MAX_SHOWN]]
+    if other_count := len(problems) - len(first_problems):
+        first_problems.append(Problem(f"and {other_count} more problems like these"))
+    raise DataError(first_problems)
 
 
 def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
@@ -36,8 +36,8 @@ def listing(items: list[str] | tuple[str, ...], limit: int = 8) -> str:
     'a, b and 1 more'
     """
     shown = ", ".join(items[:limit])
-    more = len(items) - limit
-    return f"{shown} and {more} more" if more > 0 else shown
+    other_count = len(items) - limit
+    return f"{shown} and {other_count} more" if other_count > 0 else shown
 
 
 def flags_of(spec: DataSpec, task: Task | None) -> tuple[str, ...]:

@@ -35,13 +35,13 @@ def with_progress(
         total: The amount of work.
         done_so_far: Function that returns the amount done; None to count items.
     """
-    begun = last = time.monotonic()
+    start = last_line = time.monotonic()
     for count, item in enumerate(items):
-        if (now := time.monotonic()) - last >= max(
-            FIRST_LINE_SECONDS, INTERVAL_SHARE * (last - begun)
+        if (now := time.monotonic()) - last_line >= max(
+            FIRST_LINE_SECONDS, INTERVAL_SHARE * (last_line - start)
         ):
-            last = now
+            last_line = now
             share = (done_so_far() if done_so_far else count) / max(total, 1)
             for listener in _listeners:
-                listener(f"{what}: {min(share, 1):.0%}, {now - begun:.0f} s")
+                listener(f"{what}: {min(share, 1):.0%}, {now - start:.0f} s")
         yield item

@@ -55,7 +55,7 @@ class FileRow:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no text or no answer."""
+        """Whether the row has no text or no answer."""
         return self.readable and self.example is None and self.reason == EMPTY_ROW
 
     @property
@@ -84,7 +84,7 @@ class DataRows:
         cautions: Sentences on what the user should check.
         official: The splits that the source has, ``train`` first.
         columns: All columns of the files.
-        label_names: From a column to the names of its numbers.
+        label_names: From a column to the names of its integer classes.
         flags: The flags with which ``sweeper data`` reads the rows in the same way.
     """
 
@@ -127,13 +127,13 @@ def _file_row(
     path: str, split: Split, line: int, fields: Fields, form: Form, label_names: LabelNames
 ) -> FileRow:
     row_form = form.of(fields)
-    filled = fields
+    fields_with_templates = fields
     if missing := [column for column in row_form.columns.values() if column not in fields]:
         texts = {
             column: fill_template(fields, column) for column in missing if placeholders(column)
         }
-        filled = {**fields, **texts}
-    example = example_or_reason(row_form, line, filled, label_names)
+        fields_with_templates = {**fields, **texts}
+    example = example_or_reason(row_form, line, fields_with_templates, label_names)
     if isinstance(example, Example):
         return FileRow(path, split, line, fields, with_marks(example, fields))
     return FileRow(path, split, line, fields, None, example)
@@ -179,7 +179,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     evidence = list(source.evidence)
     cautions: list[str] = []
     for split, table in tables.items():
-        split_form = form if split == "train" else _form_of(table, form, task, spec)
+        split_form = form if split == "train" else _form_of_split(table, form, task, spec)
         evidence += [*table.how, *split_form.evidence]
         if split_form.columns != form.columns:
             renamed = listing([f"`{column}`" for column in split_form.columns.values()])
@@ -206,7 +206,7 @@ def read_rows(spec: DataSpec, task: Task | None, source: SplitFiles | None = Non
     )
 
 
-def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
+def _form_of_split(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
     """Train's form if the table has its columns, else the form detected in the table.
 
     A column's name may be in the plural: several accepted answers where train has one.
@@ -232,12 +232,12 @@ def _form_of(table: RowTable, form: Form, task: Task, spec: DataSpec) -> Form:
 def _cautions(table: RowTable, form: Form, split: Split) -> tuple[str, ...]:
     """Cautions for the user: how the file was read, rows of other forms, unused columns."""
     cautions = [*table.cautions]
-    other: dict[str, list[str]] = {}
+    lines_by_form: dict[str, list[str]] = {}
     for line, fields in table.rows if form.others else ():
-        if (own := form.of(fields)) is not form:
-            columns = ", ".join(f"`{column}`" for column in own.columns.values())
-            other.setdefault(f"{own.format} ({columns})", []).append(str(line))
-    for name, lines in other.items():
+        if (row_form := form.of(fields)) is not form:
+            columns = ", ".join(f"`{column}`" for column in row_form.columns.values())
+            lines_by_form.setdefault(f"{row_form.format} ({columns})", []).append(str(line))
+    for name, lines in lines_by_form.items():
         where = listing(lines, 3)
         cautions.append(
             f"{len(lines):,} of {len(table.rows):,} rows of {split} have another format, {name}, "
@@ -257,29 +257,33 @@ def _rows_of_file(table: RowTable, path: Path, split: Split, form: Form) -> Sequ
         FileRow(str(path), split, row.line, {}, None, row.reason, readable=False, raw=row.text)
         for row in table.broken
     )
-    both = concatenate((readable, broken))
-    return both if isinstance(both, LazySequence) else tuple(sorted(both, key=lambda row: row.line))
+    file_rows = concatenate((readable, broken))
+    return (
+        file_rows
+        if isinstance(file_rows, LazySequence)
+        else tuple(sorted(file_rows, key=lambda row: row.line))
+    )
 
 
 def _guess_task(table: RowTable, spec: DataSpec) -> tuple[Task, Form]:
     """The task of the rows: code if they have tests or programs, else the first that fits."""
     with suppress(DataError):
-        code = detect(table, "code", spec)
-        if not code.guessed and _has_programs(table, code):
-            return "code", code
+        code_form = detect(table, "code", spec)
+        if not code_form.guessed and _has_programs(table, code_form):
+            return "code", code_form
     matches: list[tuple[Task, Form]] = []
-    refused: list[DataError] = []
+    refusals: list[DataError] = []
     for task in _GUESSED_TASKS:
         try:
             matches.append((task, detect(table, task, spec)))
         except DataError as error:
-            refused.append(error)
+            refusals.append(error)
             continue
         form = matches[-1][1]
         if not form.guessed and (task != "classification" or _has_classes(table, form)):
             return matches[-1]
     if not matches:
-        raise refused[0]
+        raise refusals[0]
     return matches[0]
 
 
@@ -287,7 +291,7 @@ _CODE_COLUMNS = ("code", "canonical_solution")
 
 
 def _has_programs(table: RowTable, form: Form) -> bool:
-    """Whether most rows have tests, or an answer in a code column that is too long for a class."""
+    """Whether most rows have tests or, in a code column, a long answer or one of several lines."""
     tests, answer = form.columns.get("tests"), form.columns.get("completion")
     rows = list(table.sample(SAMPLE_ROWS))
     with_tests = [tests and "assert" in text_of(fields.get(tests)) for fields in rows]
@@ -301,7 +305,7 @@ LABEL_SAMPLE_ROWS = 100_000
 
 
 def _has_classes(table: RowTable, form: Form) -> bool:
-    """Whether labels repeat, so that there are two rows a label on average.
+    """Whether the label column holds classes: at least two rows a label on average.
 
     A column `target` may also hold texts.
     """

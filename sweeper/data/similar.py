@@ -24,35 +24,35 @@ def reason_not_available() -> str:
 
 def near_earlier(data: DataRows) -> Iterator[tuple[int, int]]:
     """Pairs of indices: a row, and an earlier row of its split that is nearly the same."""
-    earlier = NearTexts[_Row]()
+    seen_texts = NearTexts[_Row]()
     rows = data.usable[:MAX_ROWS]
-    for usable in with_progress(rows, "looking for near duplicates", len(rows)):
-        index, row, example = usable
+    for entry in with_progress(rows, "looking for near duplicates", len(rows)):
+        index, row, example = entry
         if (text := SketchedText.of(f"{row.input} {row.written}")) is None:
             continue
-        match = next(earlier.similar_to(text, partial(_same_split_and_label, usable)), None)
+        match = next(seen_texts.similar_to(text, partial(_same_split_and_label, entry)), None)
         # A row that has a match is not added: in a chain A, B, C of small changes, C is compared
         # with A only, and may stay.
         if match is None:
-            earlier.add(usable, text)
+            seen_texts.add(entry, text)
         elif match[2].key != example.key:
             yield index, match[0]
 
 
 def near_later(data: DataRows) -> Iterator[tuple[int, int]]:
     """Pairs of indices: a row, and a row of a later split with nearly the same input."""
-    earlier = NearTexts[_Row]()
-    by_split = sorted(data.usable[:MAX_ROWS], key=lambda usable: -SPLITS.index(usable[1].split))
-    for usable in with_progress(by_split, "comparing splits", len(by_split)):
-        index, row, _ = usable
+    seen_texts = NearTexts[_Row]()
+    rows_by_split = sorted(data.usable[:MAX_ROWS], key=lambda entry: -SPLITS.index(entry[1].split))
+    for entry in with_progress(rows_by_split, "comparing splits", len(rows_by_split)):
+        index, row, _ = entry
         if (text := SketchedText.of(row.input)) is None:
             continue
         if (
-            match := next(earlier.similar_to(text, partial(_other_split_and_input, usable)), None)
+            match := next(seen_texts.similar_to(text, partial(_other_split_and_input, entry)), None)
         ) is not None:
             yield index, match[0]
         if row.split != SPLITS[0]:
-            earlier.add(usable, text)
+            seen_texts.add(entry, text)
 
 
 def _same_split_and_label(first: _Row, second: _Row) -> bool:

@@ -56,10 +56,10 @@ def placement(
     for key, name in inputs:
         numbers[name].append(hash_number(key))
     limits: dict[str, list[tuple[int, Split]]] = {}
-    for name, of_class in numbers.items():
-        sizes = class_sizes(len(of_class), fractions)
+    for name, class_numbers in numbers.items():
+        sizes = class_sizes(len(class_numbers), fractions)
         ends = list(accumulate(sizes[split] for split in fractions))
-        smallest = nsmallest(ends[-1] if ends else 0, of_class)
+        smallest = nsmallest(ends[-1] if ends else 0, class_numbers)
         limits[name] = [
             (smallest[end - 1], split)
             for end, split in zip(ends, fractions, strict=True)
@@ -77,14 +77,14 @@ def class_of(labels: Iterable[str | None]) -> str:
 
 
 def class_sizes(inputs: int, fractions: Mapping[Split, float]) -> dict[Split, int]:
-    """The number of inputs of one class for each split; each gets one before any gets two."""
+    """The number of inputs of one class for each split. Each split gets one before any gets two."""
     sizes: dict[Split, int] = {}
-    room = inputs - 1  # train gets at least one
-    for to_come, split in reversed(list(enumerate(reversed(list(fractions))))):
+    inputs_left = inputs - 1  # train gets at least one
+    for remaining_splits, split in reversed(list(enumerate(reversed(list(fractions))))):
         wanted = max(1, round(inputs * fractions[split]))
-        sizes[split] = max(min(wanted, room - to_come), min(1, room))
-        room -= sizes[split]
-    return {**sizes, "train": room + 1}
+        sizes[split] = max(min(wanted, inputs_left - remaining_splits), min(1, inputs_left))
+        inputs_left -= sizes[split]
+    return {**sizes, "train": inputs_left + 1}
 
 
 def shares(
@@ -95,8 +95,8 @@ def shares(
     >>> shares(1000, {"test": 0.15}, 2500), shares(1_000_000, {"test": 0.15}, 2500)
     ({'test': 0.15}, {'test': 0.0025})
     """
-    most = 1.0 if most_rows is None else most_rows / max(rows, 1)
-    return {split: min(fraction, most) for split, fraction in fractions.items()}
+    max_share = 1.0 if most_rows is None else most_rows / max(rows, 1)
+    return {split: min(fraction, max_share) for split, fraction in fractions.items()}
 
 
 def requested_fractions(spec: DataSpec) -> dict[Split, float]:
@@ -115,7 +115,7 @@ def sizes(rows: int, fractions: Mapping[Split, float], most_rows: int | None) ->
 
 @dataclass
 class Repeated:
-    """How many rows repeat others, by kind (see ``Dataset.counts``), in all and in test."""
+    """How many rows repeat others, by kind (see ``Dataset.counts``): in all splits and in test."""
 
     counts: Counter[str] = field(
         default_factory=lambda: Counter(duplicates=0, leakage=0, conflicts=0)
@@ -128,18 +128,18 @@ class Repeated:
         """Count all rows of one input, by their splits, content hashes and answers."""
         if (rows := len(splits)) > 1:
             hashes = list(contents)
-            held = sum(split != "train" for split in splits)
-            tested = [
+            held_out_rows = sum(split != "train" for split in splits)
+            test_hashes = [
                 content for split, content in zip(splits, hashes, strict=True) if split == "test"
             ]
             self.counts["duplicates"] += rows - len(set(zip(splits, hashes, strict=True)))
-            self.in_test["duplicates"] += len(tested) - len(set(tested))
-            if held < rows:
-                self.counts["leakage"] += held
-                self.in_test["leakage"] += len(tested)
+            self.in_test["duplicates"] += len(test_hashes) - len(set(test_hashes))
+            if held_out_rows < rows:
+                self.counts["leakage"] += held_out_rows
+                self.in_test["leakage"] += len(test_hashes)
             if len(set(answers)) > 1:
                 self.counts["conflicts"] += rows
-                self.in_test["conflicts"] += len(tested)
+                self.in_test["conflicts"] += len(test_hashes)
 
 
 def repeated_in(splits: Mapping[Split, Sequence[Example]]) -> Repeated:
@@ -167,13 +167,13 @@ def sample_rows(examples: Sequence[Example], rows: int, seed: int) -> tuple[Exam
     Of each class, the first rows in the order of a hash are taken. With the same seed, a larger
     sample contains a smaller one.
     """
-    placed = sorted(
+    hashed_examples = sorted(
         (digest(f"{seed}:{example.key}"), index, example.label)
         for index, example in enumerate(examples)
     )
-    sizes, taken = Counter(label for _, _, label in placed), Counter[str | None]()
+    sizes, taken = Counter(label for _, _, label in hashed_examples), Counter[str | None]()
     ranked = []
-    for order, (_, index, label) in enumerate(placed):
+    for order, (_, index, label) in enumerate(hashed_examples):
         ranked.append((taken[label] / sizes[label], order, index))
         taken[label] += 1
     ranked.sort()
@@ -189,10 +189,10 @@ def subset(
     first rows in key order are taken.
     """
     sizes = proportional({split: len(examples) for split, examples in splits.items()}, rows)
-    return {split: _of_classes(splits[split], sizes[split]) for split in splits}
+    return {split: _class_sample(splits[split], sizes[split]) for split in splits}
 
 
-def _of_classes(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
+def _class_sample(examples: Iterable[Example], rows: int) -> tuple[Example, ...]:
     quota = proportional(Counter(example.label for example in examples), rows)
     taken: Counter[str | None] = Counter()
     kept = []
@@ -212,13 +212,13 @@ def proportional(counts: Mapping[Name, int], total: int) -> dict[Name, int]:
     {'a': 8, 'b': 1, 'c': 1}
     """
     names = sorted(counts, key=lambda name: (-counts[name], str(name)))
-    everything = sum(counts.values())
-    total = min(total, everything)
+    sum_of_counts = sum(counts.values())
+    total = min(total, sum_of_counts)
     if total <= len(names):
         return {name: int(rank < total) for rank, name in enumerate(names)}
-    if small := {name: 1 for name in names if counts[name] * total < everything}:
-        others = {name: counts[name] for name in names if name not in small}
-        return proportional(others, total - len(small)) | small
+    if small_counts := {name: 1 for name in names if counts[name] * total < sum_of_counts}:
+        others = {name: counts[name] for name in names if name not in small_counts}
+        return proportional(others, total - len(small_counts)) | small_counts
     return dict(zip(names, apportioned([counts[name] for name in names], total), strict=True))
 
 
@@ -231,7 +231,7 @@ def apportioned(weights: Sequence[float], total: int) -> list[int]:
     exact = [Fraction(weight) for weight in weights]
     quotas = [total * weight / sum(exact) for weight in exact]
     counts = [int(quota) for quota in quotas]
-    by_rest = sorted(range(len(quotas)), key=lambda index: counts[index] - quotas[index])
-    for index in by_rest[: total - sum(counts)]:
+    by_remainder = sorted(range(len(quotas)), key=lambda index: counts[index] - quotas[index])
+    for index in by_remainder[: total - sum(counts)]:
         counts[index] += 1
     return counts

@@ -44,7 +44,7 @@ class LazySequence(Sequence[Item]):
         stream: Callable[[], Iterator[Item]] | None = None,
     ) -> None:
         self._size = size
-        self._at = at
+        self._item_at = at
         self._stream = stream
 
     def __len__(self) -> int:
@@ -55,13 +55,13 @@ class LazySequence(Sequence[Item]):
     @overload
     def __getitem__(self, place: slice) -> LazySequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | LazySequence[Item]:
-        places = range(self._size)[index]
-        if isinstance(places, int):
-            return self._at(places)
-        return LazySequence(len(places), lambda position: self._at(places[position]))
+        indices = range(self._size)[index]
+        if isinstance(indices, int):
+            return self._item_at(indices)
+        return LazySequence(len(indices), lambda position: self._item_at(indices[position]))
 
     def __iter__(self) -> Iterator[Item]:
-        return self._stream() if self._stream else map(self._at, range(self._size))
+        return self._stream() if self._stream else map(self._item_at, range(self._size))
 
 
 def map_rows(
@@ -87,14 +87,14 @@ def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
         return tuple(item for part in parts for item in part)
     ends = list(accumulate(map(len, parts)))
 
-    def at(index: int) -> Item:
+    def item_at(index: int) -> Item:
         part = bisect_right(ends, index)
         return parts[part][index - ends[part] + len(parts[part])]
 
-    return LazySequence(ends[-1], at, lambda: chain.from_iterable(parts))
+    return LazySequence(ends[-1], item_at, lambda: chain.from_iterable(parts))
 
 
-_SHOWN_CHARACTERS = 200
+_MAX_KEPT_CHARACTERS = 200
 """At most this many characters of a row that cannot be read are kept."""
 
 _MIN_BROKEN_ROWS = 10_000
@@ -142,7 +142,7 @@ class RowTable:
         Raises:
             DataError: Many rows are broken, and more than can be read.
         """
-        self.broken.append(BrokenRow(line, reason, text[:_SHOWN_CHARACTERS]))
+        self.broken.append(BrokenRow(line, reason, text[:_MAX_KEPT_CHARACTERS]))
         if len(self.broken) >= _MIN_BROKEN_ROWS:
             self.refuse_most()
 
@@ -150,7 +150,7 @@ class RowTable:
         """Refuse a file of which more rows are broken than can be read.
 
         Raises:
-            DataError: With the first problems.
+            DataError: Names the first broken rows.
         """
         if len(self.broken) > self.count:
             fix = "Repair or remove these lines."

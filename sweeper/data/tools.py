@@ -39,11 +39,11 @@ def calls_of(value: object) -> list[dict[str, object]]:
         value: OpenAI's list, one function of its older form, or ShareGPT's JSON text.
 
     Raises:
-        ValueError: It holds no call.
+        ValueError: The value holds no call.
     """
-    read: Any = value_of(value) if isinstance(value, str) else value
+    parsed: Any = value_of(value) if isinstance(value, str) else value
     calls = []
-    for item in read if isinstance(read, list) else [read]:
+    for item in parsed if isinstance(parsed, list) else [parsed]:
         call = item.get("function", item) if isinstance(item, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
             raise ValueError("no name")
@@ -61,7 +61,7 @@ def tools_of(value: object) -> list[dict[str, object]]:
     """The tools of a row in OpenAI's form; none if the cell is empty.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: The cell holds no list of objects.
     """
     if value in (None, "", [], "[]"):
         return []

@@ -195,8 +195,8 @@ class Tfidf(_ClassBaseline):
     @property
     def note(self) -> str:
         rows = len(self._task.dataset.splits["train"])
-        part = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
-        return f"C = {self._fitted_models[1].strength:g}{part}"
+        rows_note = f", fitted on {_TFIDF_ROWS:,} of {rows:,} rows" if rows > _TFIDF_ROWS else ""
+        return f"C = {self._fitted_models[1].strength:g}{rows_note}"
 
     @cached_property
     def _fitted_models(self) -> tuple[TfidfVectorizer, Probe]:

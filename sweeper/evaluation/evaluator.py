@@ -42,7 +42,7 @@ from sweeper.tasks.task import (
 
 _KINDS = "encoding_kinds"
 _ITEMS, _ITEM_TABLE = "items", "about"
-_TOKENISED_TOGETHER = 512
+_BLOCK_EXAMPLES = 512
 _ROW = "row"
 MIN_ITEMS_IN_FILE = 10_000
 """Features of at least this many examples are stored in a file; fewer are tokenised in seconds."""
@@ -73,7 +73,7 @@ def fingerprint(task: Task, examples: Iterable[Example]) -> str | None:
     return digest.hexdigest()
 
 
-def _write(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
+def _write_features(folder: Path, blocks: Iterable[Sequence[Feature]]) -> None:
     """Write the features, and a table with three numbers for each (see ``_table_row``)."""
     table = array("q")
     with item_writer(folder / _ITEMS) as write:
@@ -90,7 +90,7 @@ def _table_row(feature: Feature) -> tuple[int, int, int]:
     return len(feature["input_ids"]), feature.get(_ROW, 0), bits
 
 
-def _read(item: memoryview) -> Feature:
+def _read_feature(item: memoryview) -> Feature:
     feature: Feature = value_of(bytes(item))
     return feature
 
@@ -127,7 +127,7 @@ class TokenizedSplit:
     def examples(self) -> Sequence[Example]:
         if not self._in_pieces:
             return self._examples
-        rows = self._table_row[:, 1]
+        rows = self._table[:, 1]
         return LazySequence(len(rows), lambda item: self._examples[int(rows[item])])
 
     @cached_property
@@ -139,7 +139,7 @@ class TokenizedSplit:
             return None
         return made_and_touched(
             home() / "items" / f"{name}{'-divided' if self._in_pieces else ''}",
-            lambda folder: _write(folder, self._blocks()),
+            lambda folder: _write_features(folder, self._blocks()),
             while_waiting=lambda: self._underway(0, len(self._examples)),
         )
 
@@ -148,14 +148,14 @@ class TokenizedSplit:
         """The tokenised items; those of a large split are read from a file one by one.
 
         Raises:
-            DataError: Names all examples that cannot be tokenised.
+            DataError: Some examples cannot be tokenised; names all of them.
         """
         if self._folder:
-            return stored_items(self._folder / _ITEMS, _read)
+            return stored_items(self._folder / _ITEMS, _read_feature)
         return [feature for block in self._blocks() for feature in block]
 
     @cached_property
-    def _table_row(self) -> NDArray[np.int64]:
+    def _table(self) -> NDArray[np.int64]:
         """``(items, 3)``: a ``_table_row`` for each item."""
         if self._folder:
             return np.fromfile(self._folder / _ITEM_TABLE, dtype=np.int64).reshape(-1, 3)
@@ -163,21 +163,21 @@ class TokenizedSplit:
 
     def _with_progress(self) -> Iterator[Example]:
         for number, example in enumerate(self._examples):
-            if not number % _TOKENISED_TOGETHER:
+            if not number % _BLOCK_EXAMPLES:
                 self._underway(0, len(self._examples))
             yield example
 
     def _blocks(self) -> Iterator[list[Feature]]:
         problems: list[Problem] = []
-        for start in range(0, len(self._examples), _TOKENISED_TOGETHER):
+        for start in range(0, len(self._examples), _BLOCK_EXAMPLES):
             self._underway(start, len(self._examples))
-            block = self._examples[start : start + _TOKENISED_TOGETHER]
+            block = self._examples[start : start + _BLOCK_EXAMPLES]
             try:
                 if not self._in_pieces:
                     yield self._task.encode(block)
                     continue
-                numbered = enumerate(self._task.encode_all(block), start)
-                yield [{**item, _ROW: row} for row, items in numbered for item in items]
+                items_by_row = enumerate(self._task.encode_all(block), start)
+                yield [{**item, _ROW: row} for row, items in items_by_row for item in items]
             except DataError as error:
                 problems += error.problems
         if problems:
@@ -185,8 +185,8 @@ class TokenizedSplit:
 
     @cached_property
     def encoding_kinds(self) -> Sequence[Feature]:
-        """Features with nothing but their encoding kinds."""
-        bits = self._table_row[:, 2]
+        """Features with their encoding kinds only."""
+        bits = self._table[:, 2]
         return LazySequence(
             len(bits),
             lambda item: {
@@ -196,14 +196,14 @@ class TokenizedSplit:
 
     @cached_property
     def lengths(self) -> Sequence[int]:
-        return array("q", self._table_row[:, 0].tobytes())
+        return array("q", self._table[:, 0].tobytes())
 
     def batches(self, count: int, size: int) -> Iterator[Positioned]:
         """The first ``count`` items in batches, longest first, as (indices, padded batch)."""
         order = sorted(range(count), key=lambda i: (-self.lengths[i], i))
         for start in range(0, count, size):
-            part = order[start : start + size]
-            yield part, self._task.collate([self.features[i] for i in part])
+            indices = order[start : start + size]
+            yield indices, self._task.collate([self.features[i] for i in indices])
 
     def stored_batches(self, count: int, size: int) -> list[Positioned]:
         """``batches``, padded once and kept in memory, since every trial is scored on them."""
@@ -253,12 +253,12 @@ class Evaluator:
         count = len(self.items) if count is None else min(count, len(self.items))
         device = next(model.parameters()).device
         model.eval()
-        parts: list[ItemScores] = []
+        batch_scores: list[ItemScores] = []
         positions: list[int] = []
         with torch.no_grad(), autocast(device, self.mixed):
-            for part, batch in self.items.stored_batches(count, self.batch_size):
+            for batch_positions, batch in self.items.stored_batches(count, self.batch_size):
                 self.underway(len(positions), count)
-                parts.append(self.task.score(model, to_device(batch, device)))
-                positions += part
-        joined = in_item_order(parts, positions)
-        return self.task.evaluation(joined, self.items.examples[:count])
+                batch_scores.append(self.task.score(model, to_device(batch, device)))
+                positions += batch_positions
+        scores = in_item_order(batch_scores, positions)
+        return self.task.evaluation(scores, self.items.examples[:count])

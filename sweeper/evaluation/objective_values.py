@@ -68,43 +68,45 @@ def generate(
     Returns:
         ``samples`` texts for each prompt, in the order of ``prompts``.
     """
-    drawing = sampling or Sampling()
-    stops = sorted(set(stop_tokens))
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
-    drawn = {"temperature": drawing.temperature, "top_p": drawing.top_p}
+    settings = sampling or Sampling()
+    stop_ids = sorted(set(stop_tokens))
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+    sampling_options = {"temperature": settings.temperature, "top_p": settings.top_p}
     config = GenerationConfig(
-        do_sample=drawing.temperature > 0,
-        num_return_sequences=drawing.samples,
+        do_sample=settings.temperature > 0,
+        num_return_sequences=settings.samples,
         max_new_tokens=max_new_tokens,
-        eos_token_id=stops,
+        eos_token_id=stop_ids,
         pad_token_id=padding,
         use_cache=True,
-        **(drawn if drawing.temperature > 0 else {}),
+        **(sampling_options if settings.temperature > 0 else {}),
     )
     device = next(model.parameters()).device
     generator: Any = model.eval()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     answers: dict[int, list[str]] = {}
     if batch_size is None:
-        longest = max(map(len, prompts), default=0) + max_new_tokens
-        batch_size = prompt_batch_size(generator, drawing.samples * longest, device)
+        max_tokens = max(map(len, prompts), default=0) + max_new_tokens
+        batch_size = prompt_batch_size(generator, settings.samples * max_tokens, device)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids = padded([prompts[i] for i in rows], padding, "left")
         mask = padded([[1] * len(prompts[i]) for i in rows], 0, "left")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(drawing.seed + start)
+            torch.manual_seed(settings.seed + start)
             outputs = generator.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=[
-                    _ReportsTokens(underway, start, len(rows), len(order), max_new_tokens)
+                    _TokenReporter(underway, start, len(rows), len(order), max_new_tokens)
                 ],
             )
-        texts = [_text(tokenizer, row[ids.shape[1] :].tolist(), stops) for row in outputs]
+        texts = [
+            _decoded_answer(tokenizer, row[ids.shape[1] :].tolist(), stop_ids) for row in outputs
+        ]
         for number, row in enumerate(rows):
-            answers[row] = texts[number * drawing.samples : (number + 1) * drawing.samples]
+            answers[row] = texts[number * settings.samples : (number + 1) * settings.samples]
     return [answers[number] for number in range(len(prompts))]
 
 
@@ -120,25 +122,29 @@ def prompt_batch_size(model: Any, tokens: int, device: torch.device) -> int:
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
-    cached = cache_bytes(config.num_hidden_layers, heads * width, tokens)
-    return prompts_at_once(cached, torch.cuda.mem_get_info()[0])
+    bytes_per_prompt = cache_bytes(config.num_hidden_layers, heads * width, tokens)
+    return prompts_at_once(bytes_per_prompt, torch.cuda.mem_get_info()[0])
 
 
-class _ReportsTokens(StoppingCriteria):
+class _TokenReporter(StoppingCriteria):
     """A criterion that never stops generation but reports each token of a batch."""
 
-    def __init__(self, underway: Steps, before: int, rows: int, of: int, most: int) -> None:
-        self._underway, self._before, self._rows, self._total = underway, before, rows, of
-        self._written, self._most = 0, most
+    def __init__(
+        self, underway: Steps, answered: int, rows: int, total: int, max_tokens: int
+    ) -> None:
+        self._underway, self._answered, self._rows, self._total = underway, answered, rows, total
+        self._written_tokens, self._max_tokens = 0, max_tokens
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Any:
-        self._written += 1
-        self._underway(self._before + self._rows * self._written // self._most, self._total)
+        self._written_tokens += 1
+        self._underway(
+            self._answered + self._rows * self._written_tokens // self._max_tokens, self._total
+        )
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _text(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> str:
-    end = next((position for position, token in enumerate(ids) if token in stops), len(ids))
+def _decoded_answer(tokenizer: Any, ids: list[int], stop_ids: Sequence[int]) -> str:
+    end = next((position for position, token in enumerate(ids) if token in stop_ids), len(ids))
     text: str = tokenizer.decode(
         ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
@@ -214,7 +220,7 @@ def answer(
 def item_metrics(
     answered: ItemAnswers, examples: Sequence[Example]
 ) -> dict[str, tuple[float, ...]]:
-    """One number for each item, by metric of answers in tables (see ``item_values``)."""
+    """From each metric of answers in tables to one number an item (see ``item_values``)."""
     texts = [samples[0] for samples in answered.answers]
     references = [example.accepted for example in examples]
     return {
@@ -231,10 +237,10 @@ def passed(
 
     Runs the answers as code: call it only with the user's permission.
     """
-    tested = [pair for pair in zip(answers, examples, strict=True) if pair[1].tests]
+    pairs_with_tests = [pair for pair in zip(answers, examples, strict=True) if pair[1].tests]
     runs: list[list[bool]] = []
-    for samples, example in tested:
-        underway(len(runs), len(tested))
+    for samples, example in pairs_with_tests:
+        underway(len(runs), len(pairs_with_tests))
         runs.append([run_program(code_of(text), example.tests) for text in samples])
     return runs
 
@@ -247,8 +253,8 @@ def code_of(answer: str) -> str:
     >>> code_of("x = 1")
     'x = 1'
     """
-    fenced = _FENCE.search(answer)
-    return fenced.group(1) if fenced else answer
+    block = _FENCE.search(answer)
+    return block.group(1) if block else answer
 
 
 def pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> float:
@@ -293,7 +299,7 @@ def from_decisions(
         predicted = [task.dataset.labels[number] for number in decisions.predicted.tolist()]
         scored = evaluation.scored_examples(examples)
         return _objective_score(*user_function.measure(objective, predicted, scored))
-    return _metric(objective, decisions.predicted.tolist(), decisions.true.tolist())
+    return _metric_score(objective, decisions.predicted.tolist(), decisions.true.tolist())
 
 
 def first(evaluation: Evaluation, count: int | None) -> Evaluation:
@@ -301,8 +307,10 @@ def first(evaluation: Evaluation, count: int | None) -> Evaluation:
     decisions = evaluation.decisions
     if decisions is None or count is None or count >= len(decisions.true):
         return evaluation
-    kept = np.arange(len(decisions.true)) < count
-    return replace(evaluation, weights=evaluation.weights[kept], decisions=decisions.select(kept))
+    is_kept = np.arange(len(decisions.true)) < count
+    return replace(
+        evaluation, weights=evaluation.weights[is_kept], decisions=decisions.select(is_kept)
+    )
 
 
 def from_answers(
@@ -324,8 +332,8 @@ def from_answers(
         if not runs:
             raise UsageError(f"{objective.name} needs items with tests", "No item has any.")
         passes = [float(samples[0]) for samples in runs]
-        return _metric(objective, passes, passes)
-    return _metric(objective, texts, [example.accepted for example in examples])
+        return _metric_score(objective, passes, passes)
+    return _metric_score(objective, texts, [example.accepted for example in examples])
 
 
 def from_generation(
@@ -355,7 +363,9 @@ def from_generation(
     return from_answers(objective, answered, examples, underway)
 
 
-def _metric(objective: Objective, first: Sequence[Any], second: Sequence[Any]) -> ObjectiveScore:
+def _metric_score(
+    objective: Objective, first: Sequence[Any], second: Sequence[Any]
+) -> ObjectiveScore:
     metric = metrics()[objective.metric]
     items = item_values(metric.compute, first, second, per_item=metric.per_item)
     return _objective_score(float(metric.compute(first, second)), items)

@@ -22,8 +22,8 @@ CONFIDENCE = 0.95
 # Percentiles at 2.5% then rest on 100 draws, and one comparison takes less than 50 ms.
 RESAMPLES = 4000
 # Degrees of freedom that the mean of all models' seed variances adds to a model's own. Fitted to
-# pairs of recorded trials, the better half of each task: 3.8 (restaurants), 1 (intents); models of
-# wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, 8 no more.
+# pairs of recorded trials (the better half of each task): 3.8 on restaurants, 1 on intents; models
+# on wellformed do not differ. In benchmarks/verdict, 2 finds fewer gains, and 8 finds no more.
 SHARED_FREEDOM = 4
 # Up to this many distinct values, resamples are drawn as counts of values, not item by item.
 _MAX_DISTINCT = 64
@@ -50,17 +50,17 @@ def item_deviations(values: Floats, rng: np.random.Generator, pseudo: dict[float
     levels = np.concatenate([distinct, list(pseudo)])
     weights = np.concatenate([counts, list(pseudo.values())])
     shares = weights / weights.sum()
-    drawn = rng.multinomial(values.size, shares, size=RESAMPLES) @ levels / values.size
-    return np.asarray(drawn - shares @ levels, dtype=np.float64)
+    draws = rng.multinomial(values.size, shares, size=RESAMPLES) @ levels / values.size
+    return np.asarray(draws - shares @ levels, dtype=np.float64)
 
 
 def weighted(items: Floats, weights: ArrayLike) -> Floats:
-    """Values whose plain mean is the weighted mean of ``items``, and whose spread is its error.
+    """Values whose mean is the weighted mean of ``items``, and whose spread gives its error.
 
     Items with weight 0 were not scored and are left out.
 
-    Each value's distance from its row's weighted mean is multiplied by the item's relative weight:
-    the linearised ratio of two sums, so that a bootstrap of items includes the chance in the
+    Each value's distance from its row's weighted mean is multiplied by the item's relative weight.
+    This linearises the ratio of two sums, so that a bootstrap of items includes the chance in the
     weights (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 22). Differences
     of rows with the same weights stay differences.
 
@@ -121,18 +121,18 @@ def shared_spreads(own: Sequence[SeedSpread]) -> list[SeedSpread]:
     """The variance between single trainings of each model, shrunk towards the mean of all models.
 
     A model with three seeds has two degrees of freedom of its own. The mean of all models adds
-    ``SHARED_FREEDOM``, and no estimate has more than all models together (Smyth 2004, Statistical
-    Applications in Genetics 3:3). A model without degrees of freedom gets the mean. A model with a
+    ``SHARED_FREEDOM``, but no estimate has more degrees than all models together (Smyth 2004,
+    Statistical Applications in Genetics 3:3). A model without any gets the mean. A model with a
     variance of 0, such as a fit in closed form, keeps it and does not count in the mean.
 
     >>> shared_spreads([SeedSpread(1.0, 2), SeedSpread(3.0, 2), SeedSpread(5.0, 2)])[0]
     SeedSpread(variance=2.3333333333333335, freedom=6)
     """
-    measured = [spread for spread in own if spread.variance > 0 and spread.freedom > 0]
-    freedom = math.fsum(spread.freedom for spread in measured)
-    if len(measured) < 2:
+    known_spreads = [spread for spread in own if spread.variance > 0 and spread.freedom > 0]
+    freedom = math.fsum(spread.freedom for spread in known_spreads)
+    if len(known_spreads) < 2:
         return list(own)
-    mean = math.fsum(spread.variance * spread.freedom for spread in measured) / freedom
+    mean = math.fsum(spread.variance * spread.freedom for spread in known_spreads) / freedom
 
     def shared(spread: SeedSpread) -> SeedSpread:
         if spread.freedom > 0 and spread.variance == 0:
@@ -154,8 +154,8 @@ def variance_of_sum(spreads: Sequence[SeedSpread], most: float = math.inf) -> Se
     if not parts:
         return SeedSpread(0.0, 0.0)
     variance = math.fsum(spread.variance for spread in parts)
-    free = variance**2 / math.fsum(spread.variance**2 / spread.freedom for spread in parts)
-    return SeedSpread(variance, min(free, most))
+    freedom = variance**2 / math.fsum(spread.variance**2 / spread.freedom for spread in parts)
+    return SeedSpread(variance, min(freedom, most))
 
 
 def t_quantile(freedom: float) -> float:
@@ -267,8 +267,8 @@ class Estimate:
         """The share of the variance that seeds cause; items cause the rest. None if unknown."""
         if self.seed_error is None:
             return None
-        whole = self.seed_error**2 + self.item_error**2
-        return self.seed_error**2 / whole if 0 < whole < math.inf else None
+        variance = self.seed_error**2 + self.item_error**2
+        return self.seed_error**2 / variance if 0 < variance < math.inf else None
 
 
 def mean_interval(scores: Scores, seed: int = 0) -> Estimate:
@@ -297,7 +297,7 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
     Raises:
         ValueError: The two have different numbers of items.
     """
-    _same_items(first, second)
+    _check_same_items(first, second)
     rng = np.random.default_rng(seed)
     differences = first.items.mean(axis=0) - second.items.mean(axis=0)
     pseudo = {-1.0: 0.5, 1.0: 0.5} if first.binary and second.binary else {}
@@ -309,7 +309,8 @@ def paired_difference(first: Scores, second: Scores, seed: int = 0) -> Estimate:
 def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimate:
     """The share of ``second``'s quality that ``first`` reaches, with its 95% interval.
 
-    The ratio is linearised around its estimate: its draws are those of ``above - ratio * below``.
+    The ratio is linearised around its estimate: its draws are those of ``first_gain - ratio *
+    second_gain``.
 
     Args:
         second: The model whose quality is 100%.
@@ -318,19 +319,19 @@ def ratio(first: Scores, second: Scores, floor: Scores | None = None) -> Estimat
     Raises:
         ValueError: Different numbers of items, or ``second`` has the floor's quality.
     """
-    _same_items(first, second)
+    _check_same_items(first, second)
     base = np.zeros(first.items.shape[1]) if floor is None else floor.items.mean(axis=0)
-    above, below = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
-    range_ = float(below.mean())
-    if abs(range_) < 1e-12:
+    first_gain, second_gain = first.items.mean(axis=0) - base, second.items.mean(axis=0) - base
+    mean_gain = float(second_gain.mean())
+    if abs(mean_gain) < 1e-12:
         raise ValueError("a share of zero quality is not defined")
-    value = float(above.mean()) / range_
+    value = float(first_gain.mean()) / mean_gain
     rng = np.random.default_rng(0)
-    both = floor is None and first.binary and second.binary
-    pseudo = {-1.0 / range_: 0.5, 1.0 / range_: 0.5} if both else {}
-    items = item_deviations((above - value * below) / range_, rng, pseudo)
+    both_binary = floor is None and first.binary and second.binary
+    pseudo = {-1.0 / mean_gain: 0.5, 1.0 / mean_gain: 0.5} if both_binary else {}
+    items = item_deviations((first_gain - value * second_gain) / mean_gain, rng, pseudo)
     seeds = seed_draws(
-        _spread_of_difference(first, second, 1 / range_**2, (value / range_) ** 2), rng
+        _spread_of_difference(first, second, 1 / mean_gain**2, (value / mean_gain) ** 2), rng
     )
     return _estimate(value, items, seeds, first, second)
 
@@ -341,8 +342,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | No
     if len(values) < 2:
         return mean, None, None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = t_quantile(len(values) - 1) * error
-    return mean, mean - half, mean + half
+    half_width = t_quantile(len(values) - 1) * error
+    return mean, mean - half_width, mean + half_width
 
 
 def paired_error(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
@@ -378,9 +379,7 @@ def lacking(difference: Estimate) -> Lacking | None:
 def outcome(
     difference: Estimate, margin: float, higher_is_better: bool, adjusted_p: float | None = None
 ) -> Outcome:
-    """The outcome of a comparison.
-
-    With too few items or seeds, it is always "within noise".
+    """The outcome of a comparison; "within noise" if there are too few items or seeds.
 
     Args:
         margin: Differences smaller than this do not matter.
@@ -388,9 +387,9 @@ def outcome(
     """
     if lacking(difference):
         return "within noise"
-    clear = difference.low > 0 or difference.high < 0
-    clear = clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
-    if clear and abs(difference.value) >= margin:
+    is_clear = difference.low > 0 or difference.high < 0
+    is_clear = is_clear and (adjusted_p is None or adjusted_p < 1 - CONFIDENCE)
+    if is_clear and abs(difference.value) >= margin:
         return "better" if (difference.value > 0) == higher_is_better else "worse"
     if -margin < difference.low and difference.high < margin:
         return "equivalent"
@@ -408,15 +407,15 @@ def items_to_settle(difference: Estimate, margin: float) -> int | None:
         return None
     size = abs(difference.value)
     target = size if size >= margin else margin - size
-    room = target**2 - difference.seed_spread**2
-    if room <= 0 or difference.item_error == 0:
+    max_squared_half_width = target**2 - difference.seed_spread**2
+    if max_squared_half_width <= 0 or difference.item_error == 0:
         return None
-    half = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
-    needed = math.ceil(difference.items * half**2 / room)
-    return max(0, needed - difference.items, MIN_ITEMS - difference.items)
+    half_width = float(special.ndtri(0.5 + CONFIDENCE / 2)) * difference.item_error
+    needed_items = math.ceil(difference.items * half_width**2 / max_squared_half_width)
+    return max(0, needed_items - difference.items, MIN_ITEMS - difference.items)
 
 
-def _same_items(first: Scores, second: Scores) -> None:
+def _check_same_items(first: Scores, second: Scores) -> None:
     if first.items.shape[1] != second.items.shape[1]:
         raise ValueError(
             f"both models must have scored the same items, "
@@ -435,23 +434,23 @@ def _spread_of_difference(
     """The seed variance of a difference; a model trained once gets the other's variance."""
     models = ((first, first_factor), (second, second_factor))
     spreads = [scores.seed_spread for scores, _ in models if scores.trained]
-    borrowed = next((spread for spread in spreads if spread is not None), None)
+    known_spread = next((spread for spread in spreads if spread is not None), None)
     parts = []
     for model, factor in models:
-        spread = model.seed_spread or borrowed
+        spread = model.seed_spread or known_spread
         if spread is None:
             return None
         parts.append(SeedSpread(factor * spread.variance / model.seeds, spread.freedom))
-    alone = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
-    return variance_of_sum(parts, math.inf if alone else max(part.freedom for part in parts))
+    separate = all(scores.shared is None and scores.seed_spread is not None for scores, _ in models)
+    return variance_of_sum(parts, math.inf if separate else max(part.freedom for part in parts))
 
 
 def _estimate(value: float, items: Floats, seeds: SeedDraws, *models: Scores) -> Estimate:
     """An estimate with the percentiles of item and seed deviations together."""
-    drawn = value + items + seeds.draws
+    draws = value + items + seeds.draws
     tail = (1 - CONFIDENCE) / 2
-    low, high = (float(q) for q in np.quantile(drawn, (tail, 1 - tail)))
-    tail_share = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
+    low, high = (float(q) for q in np.quantile(draws, (tail, 1 - tail)))
+    tail_share = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
     p, error = min(1.0, max(2 * tail_share, 1 / RESAMPLES)), float(items.std())
     count = int(models[0].items.shape[1])
     if count < 2:

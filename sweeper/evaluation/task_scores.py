@@ -1,4 +1,4 @@
-"""Scores of models for each item of tasks that they were not trained for, and their files.
+"""Models' scores on each item of tasks that they were not trained for, and files of the scores.
 
 ``runs/<name>/evaluations/`` holds one file for each model: ``base-<key>.json`` and
 ``trial-<n>.json``. A task is identified by a digest of its content, so that only changed tasks are
@@ -63,9 +63,9 @@ class ModelScores(Artifact):
         return next(matches, None)
 
     def with_task(self, scores: TaskScores) -> ModelScores:
-        """A copy with one more task; an older version of the same task is replaced."""
-        kept = tuple(task for task in self.tasks if task.task != scores.task)
-        return self.model_copy(update={"tasks": (*kept, scores)})
+        """A copy with these scores, in place of older ones on the same task."""
+        other_tasks = tuple(task for task in self.tasks if task.task != scores.task)
+        return self.model_copy(update={"tasks": (*other_tasks, scores)})
 
 
 def evaluations(run: RunFolder) -> Path:

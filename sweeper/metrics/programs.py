@@ -1,4 +1,4 @@
-"""Runs programs that models wrote against their tests, in the feature that isolates them.
+"""Tests programs that models wrote, in the feature that isolates them.
 
 ``pass_at_1`` is also the metric of code tasks in lm-eval's task YAML. It takes the place of
 ``code_eval``, which lm-eval's own code tasks download and run unconfined::

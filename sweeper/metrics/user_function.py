@@ -22,7 +22,7 @@ from sweeper.objective import Objective
 
 # Time limit of one evaluation, and of the check before a sweep.
 TIMEOUT_SECONDS = 60.0
-# Items that the check before a sweep uses.
+# Number of items in the check before a sweep.
 _CHECKED_ITEMS = 8
 _MODULE_LEVEL = " in <module>"
 
@@ -52,7 +52,7 @@ def measure(
 
     Raises:
         SpecError: The function cannot be imported, raised, took too long, or did not return
-            finite numbers; names file and line.
+            finite numbers; the error names file and line.
     """
     request = ItemsToMeasure(
         objective=objective, predictions=tuple(predictions), examples=tuple(examples)

@@ -95,7 +95,7 @@ def csv_text(table: Table) -> str:
 
 
 def harmless(value: object) -> object:
-    """A cell's value; a text that begins like a formula gets a leading quote.
+    """A value for a CSV cell; a text that begins like a formula gets a leading quote.
 
     Numbers have 12 significant digits, which hides rounding errors.
 

@@ -62,7 +62,7 @@ def _missing(report: Report) -> Iterator[Empty]:
 
 
 def _section(module: ModuleType, report: Report) -> Section | None:
-    """One section; None if it is left out. If it raises, it shows the error."""
+    """One section, which shows its error if its module raises one; None if it is left out."""
     heading, finding = HEADING.required(module), ""
     try:
         finding = finding_of(module, report)

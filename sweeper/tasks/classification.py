@@ -76,8 +76,8 @@ class ClassificationHead(nn.Linear):
         """Set ``center`` and ``scale`` from a sample ``(items, width)`` of features.
 
         Scaled features have mean 0 and a norm of about ``_FEATURE_NORM``, or less if texts hardly
-        differ in them. Features that vary more than the median are scaled down. Those that
-        vary less are not scaled up: training would move the logits too far.
+        differ in them. Features that vary more than the median are scaled down. Others are
+        not scaled up: training would move the logits too far.
         """
         features = features.to(self.center)
         spread, mean = torch.std_mean(features, dim=0)
@@ -101,7 +101,7 @@ class ClassificationHead(nn.Linear):
 
 
 class Classifier(nn.Module):
-    """A base model with a classification head; gives the logits of the classes.
+    """A base model with a classification head, which returns the logits of the classes.
 
     The head computes in float32 whatever the base's precision is: it is small and has large
     gradients at first.

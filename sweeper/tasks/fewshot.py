@@ -24,7 +24,7 @@ from sweeper.tasks.task import (
 )
 from sweeper.tasks.text import TextTask
 
-# Leaves room in short contexts; the usual number for small models on MBPP.
+# The usual number for small models on MBPP; it leaves room in short contexts.
 SHOTS = 3
 _BATCH_SIZE = 8
 # The shots are chosen among this many train examples.

@@ -40,8 +40,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LossSum:
-    """A training loss as a sum over ``Task.loss_terms`` (items or output tokens), so that
-    unequal micro-batches of one optimizer step add up exactly.
+    """A training loss, summed over ``Task.loss_terms`` items or output tokens, so that unequal
+    micro-batches of one optimizer step add up exactly.
 
     Args:
         total: Scalar with gradient, in nats.
@@ -199,7 +199,7 @@ class BaselineContext(Protocol):
 
 
 class Task(ABC):
-    """One task over one data set with one tokenizer.
+    """One task on one data set with one tokenizer.
 
     A subclass in ``tasks/<name>.py`` with ``name = "<name>"`` needs no registration.
 

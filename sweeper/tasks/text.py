@@ -55,7 +55,7 @@ class TextTask(Task):
 
     @abstractmethod
     def encode_one(self, example: Example) -> Encoded:
-        """All tokens of one example, uncut, and which of them are the answer.
+        """All tokens of one example, uncut, with the spans of its answers.
 
         Raises:
             DataError: The example cannot be encoded for this task.
@@ -78,7 +78,7 @@ class TextTask(Task):
         return features
 
     def feature(self, encoded: Encoded, example: Example) -> Feature:
-        """The item, cut to ``sequence_length``; one unlabelled token if the answer is longer."""
+        """The item, cut to ``sequence_length``; one unlabelled token if its answer is too long."""
         kinds: list[EncodingKind] = ["rewritten"] if encoded.rewritten else []
         has_prompt = not encoded.answers or encoded.answers[-1][0] > 1
         if long_row(self.spec.task, has_prompt=has_prompt) != "shortened":

@@ -1,6 +1,6 @@
 """``sweeper.load``: a trained model from its folder, and its predictions.
 
-Predictions use the trial's tokens, template, pooling and precision.
+Predictions use the tokenizer, chat template, pooling and precision of the trial.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ _SHORT_NAMES = {
 }
 _INDENT = 12
 _MAX_EXAMPLE_LINES = 4
-# Most lines of the default view at ``MAX_WIDTH``, and the sections whose last paragraphs it leaves
-# to --verbose if there are more, the least important first. None is the table's rows.
+# Most lines of the default view at ``MAX_WIDTH``. If there are more, the last paragraphs of these
+# sections are left to --verbose, the least important section first. None is the table's rows.
 _MAX_LINES = 25
 _OPTIONAL = (
     "Compared", "GPUs", "Set-up", "Objective", "Declared", "Left out", "Hardware", "Example",
@@ -466,7 +466,7 @@ def comparison_line(plan: Plan) -> str:
 
 
 def _gpus(plan: Plan) -> str:
-    """GPUs per trial and parallel trials of each strategy; empty for fewer than two GPUs."""
+    """GPUs per trial and parallel trials of each strategy; empty with fewer than two GPUs."""
     if (gpus := plan.facts.hardware.gpus) < 2:
         return ""
     parts = [

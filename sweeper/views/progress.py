@@ -91,7 +91,7 @@ class JsonProgress:
 
 
 class PlainProgress:
-    """Prints plain lines without escape sequences: for trials, jobs and phases, and heartbeats."""
+    """Prints lines without escape sequences for trials, jobs and phases, and heartbeats."""
 
     def __init__(
         self, plan: Plan | None = None, heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -154,7 +154,7 @@ def _counts(status: Status) -> str:
 
 
 def _heartbeat(status: Status) -> str:
-    """The progress of the run, and of current work that has no rungs."""
+    """The progress of the run, and of current work without rungs."""
     return " ".join([_counts(status), *filter(None, map(_current_work, status.running))])
 
 
@@ -167,7 +167,7 @@ def _current_work(running: Event) -> str:
 
 @dataclass
 class Screen:
-    """What live views show besides the status: plan, curves, and the best trial's interval.
+    """The content of live views besides the status: plan, curves, and the best trial's interval.
 
     Args:
         curves: Trial number to the loss, or the objective, at its rungs.

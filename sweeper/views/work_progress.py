@@ -1,4 +1,4 @@
-"""Progress on stderr of work that is no trial: downloads, conversions, scoring of models."""
+"""Progress on stderr of work other than trials: downloads, conversions, scoring of models."""
 
 from __future__ import annotations
 

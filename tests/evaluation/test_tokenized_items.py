@@ -21,7 +21,7 @@ def context(request, make_shared):
 @pytest.fixture(autouse=True)
 def _every_split_is_large(monkeypatch):
     monkeypatch.setattr(evaluator, "MIN_ITEMS_IN_FILE", 0)
-    monkeypatch.setattr(evaluator, "_TOKENISED_TOGETHER", 7)
+    monkeypatch.setattr(evaluator, "_BLOCK_EXAMPLES", 7)
 
 
 def test_features_lengths_and_notes_are_those_of_a_list(context):

@@ -15,14 +15,14 @@ def refuse_preferences(table: RowTable, sample: Sequence[Fields]) -> None:
         DataError: The table holds pairs of answers, or ratings of answers or steps.
     """
     present = {column.lower(): column for column in table.columns}
-    rated = {"completion", "label"} <= present.keys() and all(
+    has_ratings = {"completion", "label"} <= present.keys() and all(
         isinstance(fields.get(present["label"]), bool) for fields in sample
     )
     if {"chosen", "rejected"} <= present.keys():
         what = "preference pairs (`chosen` and `rejected`)"
         fix = "Name the chosen answers: data.columns: {prompt: prompt, completion: chosen}, or "
         fix += "{messages: chosen}."
-    elif "kto_tag" in present or rated:
+    elif "kto_tag" in present or has_ratings:
         what = "ratings of answers (`kto_tag`, or `completion` with a true or false `label`)"
         fix = "Keep the rows that were rated good, and drop the column of ratings."
     elif {"completions", "labels"} <= present.keys():

@@ -67,8 +67,8 @@ class PromptCompletion(RowFormat):
         order = {name: position for position, name in enumerate(sample[0])} if sample else {}
         prose = [column for column in present.values() if _is_prose(sample, column)]
         prose.sort(key=lambda column: order.get(column, len(order)))
-        usual = {usual_name for pair in _PAIRS for usual_name in pair} | {"label", "input", "text"}
-        if user_columns or len(present) != 2 or len(prose) != 2 or usual & present.keys():
+        names = {usual_name for pair in _PAIRS for usual_name in pair} | {"label", "input", "text"}
+        if user_columns or len(present) != 2 or len(prose) != 2 or names & present.keys():
             return None
         return Shape({"prompt": (prose[0].lower(),), "completion": (prose[1].lower(),)})
 
@@ -87,5 +87,5 @@ class PromptCompletion(RowFormat):
 def _is_prose(sample: Sequence[Fields], column: str) -> bool:
     """Whether most cells are texts of more than one word that differ from row to row."""
     cells = [cell for fields in sample if isinstance(cell := fields.get(column), str)]
-    spaced = sum(" " in cell.strip() for cell in cells)
-    return spaced > len(sample) / 2 and len(set(cells)) > len(cells) / 2
+    with_spaces = sum(" " in cell.strip() for cell in cells)
+    return with_spaces > len(sample) / 2 and len(set(cells)) > len(cells) / 2

@@ -188,7 +188,7 @@ class RawRow:
         """The value of a role, which may be None.
 
         Raises:
-            UnusableRow: The value is of another kind.
+            UnusableRow: The role does not accept the value.
         """
         value = self.value(role)
         if value is not None and not self.format.accepts(role, value):
@@ -200,7 +200,7 @@ class RawRow:
 
         Raises:
             EmptyRow: The text is empty or white space.
-            UnusableRow: The value is of another kind.
+            UnusableRow: The role does not accept the value.
         """
         return required_text(self.valid_value(role))
 

@@ -74,14 +74,12 @@ class TextLabel(RowFormat):
             (present[name] for name in _LABEL_COLUMNS if name in present), None
         )
         if label is None:
-            with_few_values = [
-                column for column in present.values() if _has_few_values(sample, column)
-            ]
-            label = with_few_values[0] if len(with_few_values) == 1 else None
-        others = [
+            candidates = [column for column in present.values() if _has_few_values(sample, column)]
+            label = candidates[0] if len(candidates) == 1 else None
+        text_columns = [
             column for column in present.values() if column != label and _is_prose(sample, column)
         ]
-        text = user_columns.get("text") or (others[0] if len(others) == 1 else None)
+        text = user_columns.get("text") or (text_columns[0] if len(text_columns) == 1 else None)
         if label is None or text is None:
             return None
         return Shape({"text": (text.lower(),), "label": (label.lower(),)})
@@ -140,8 +138,8 @@ def class_question(text: str, labels: Sequence[str]) -> Message:
     >>> class_question("Hi.", ["a", "b"]).content
     'Which class does this text belong to: a, b?\\n\\nHi.'
     """
-    listed = f": {', '.join(labels)}" if len(labels) <= MAX_LISTED_CLASSES else ""
-    return Message("user", f"Which class does this text belong to{listed}?\n\n{text}")
+    class_list = f": {', '.join(labels)}" if len(labels) <= MAX_LISTED_CLASSES else ""
+    return Message("user", f"Which class does this text belong to{class_list}?\n\n{text}")
 
 
 def class_turns(example: Example, labels: Sequence[str]) -> tuple[Message, ...]:

@@ -39,14 +39,14 @@ class Translation(RowFormat):
     values: ClassVar[RoleTests] = {"translation": is_translation}
 
     def example(self, row: RawRow) -> Example:
-        """The first language asks, the second answers."""
+        """The first language is the prompt, the second the answer."""
         value = parsed_cell(row.valid_value("translation"))
         if not isinstance(value, Mapping):
             raise EmptyRow
         if not is_translation(value):
             raise UnusableRow("not two languages")
-        asked, answer = (without_surrogates(text) for text in value.values())
-        if not asked.strip() or not answer.strip():
+        question, answer = (without_surrogates(text) for text in value.values())
+        if not question.strip() or not answer.strip():
             raise EmptyRow
-        messages = (Message("user", asked), Message("assistant", answer))
-        return Example(input_key(asked), row.line, messages=messages)
+        messages = (Message("user", question), Message("assistant", answer))
+        return Example(input_key(question), row.line, messages=messages)

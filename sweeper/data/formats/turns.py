@@ -27,13 +27,13 @@ TESTS: ColumnNames = {"tests": ("test_list", "test", "tests")}
 _SPEAKER_KEYS = ("from", "role")
 """Keys for the role of a turn: ShareGPT's, then OpenAI's."""
 
-_NAMES: dict[MessageRole, tuple[str, ...]] = {
+_SPEAKER_NAMES: dict[MessageRole, tuple[str, ...]] = {
     "system": ("system", "developer"),
     "user": ("user", "human"),
     "assistant": ("assistant", "gpt", "chatgpt", "bard", "bing", "model", "function_call"),
     "tool": ("tool", "function", "observation"),
 }
-_ROLES = {name: role for role, names in _NAMES.items() for name in names}
+_ROLES = {name: role for role, names in _SPEAKER_NAMES.items() for name in names}
 
 
 def role_of(turn: Mapping[str, object]) -> MessageRole | None:
@@ -46,7 +46,7 @@ def _speaker(turn: Mapping[str, object]) -> str:
 
 
 def is_anything(_: object) -> bool:
-    """Accepts every value; it is checked when the row is read."""
+    """Accept every value; the reader of the row checks it."""
     return True
 
 
@@ -112,13 +112,13 @@ def answered_example(row: RawRow, prompt: tuple[Message, ...], role: str) -> Exa
 
 def with_assertions(example: Example) -> list[Message]:
     """The turns before an answer; the last one also lists the assertions that code must pass."""
-    *before, last = example.messages[:-1]
-    shown = [test for test in example.tests if test.lstrip().startswith("assert")]
-    if shown:
-        tests = "\n".join(shown)
-        content = f"{last.content}\n\nYour code should pass these tests:\n\n{tests}"
-        last = replace(last, content=content)
-    return [*before, last]
+    *previous_turns, question = example.messages[:-1]
+    assertions = [test for test in example.tests if test.lstrip().startswith("assert")]
+    if assertions:
+        tests = "\n".join(assertions)
+        content = f"{question.content}\n\nYour code should pass these tests:\n\n{tests}"
+        question = replace(question, content=content)
+    return [*previous_turns, question]
 
 
 def conversation_example(row: RawRow, turns: Sequence[Mapping[str, object]]) -> Example:
@@ -167,23 +167,21 @@ def _conversation(
         messages.insert(0, Message("system", system))
     if tools:
         messages[0] = replace(messages[0], more=tools)
-    answered_example = any(message.role == "assistant" for message in messages)
+    has_answer = any(message.role == "assistant" for message in messages)
     while messages and not (messages[-1].role == "assistant" and messages[-1].trained):
         messages.pop()
     if not messages:
-        raise UnusableRow(
-            "all weights are 0" if answered_example else "no answer in the conversation"
-        )
-    rest = messages[1:] if messages[0].role == "system" else messages
-    expected: tuple[MessageRole, ...] = ("user",)
-    for message in rest:
-        if message.role not in expected:
-            roles = " or ".join(expected)
+        raise UnusableRow("all weights are 0" if has_answer else "no answer in the conversation")
+    turns_after_system = messages[1:] if messages[0].role == "system" else messages
+    next_roles: tuple[MessageRole, ...] = ("user",)
+    for message in turns_after_system:
+        if message.role not in next_roles:
+            roles = " or ".join(next_roles)
             raise UnusableRow(f"a turn of {message.role} where one of {roles} should come")
-        expected = _NEXT_ROLES[message.role]
+        next_roles = _NEXT_ROLES[message.role]
         if message.role == "assistant" and message.more:
-            expected = ("tool", "user")
-    _check_tool_results(rest)
+            next_roles = ("tool", "user")
+    _check_tool_results(turns_after_system)
     return tuple(messages)
 
 
@@ -226,8 +224,8 @@ def _message(turn: Mapping[str, object]) -> Message | None:
     if (weight := turn.get("weight")) not in (0, 1, None):
         raise UnusableRow(f"a weight of {weight!r}; it must be 0 or 1")
     trained = role != "assistant" or weight != 0
-    kept = content.strip() or role != "system"
-    return Message(role, content, more, trained) if kept else None
+    has_content = content.strip() or role != "system"
+    return Message(role, content, more, trained) if has_content else None
 
 
 def _content(value: object) -> str:

@@ -1,6 +1,6 @@
 """Reads rows of Parquet and Arrow files, with the class names that `datasets` stores in the schema.
 
-Arrow is a stream, as ``save_to_disk`` of `datasets` writes it, or a file (Feather).
+Arrow data is a stream, as ``save_to_disk`` of `datasets` writes it, or a file (Feather).
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _parquet(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
     from pyarrow import parquet
 
     # With a buffer, a column is read piece by piece.
-    opened = parquet.ParquetFile(file, buffer_size=CHUNK_BYTES)
-    return opened.schema_arrow, opened.iter_batches(BATCH_ROWS)
+    parquet_file = parquet.ParquetFile(file, buffer_size=CHUNK_BYTES)
+    return parquet_file.schema_arrow, parquet_file.iter_batches(BATCH_ROWS)
 
 
 def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
@@ -66,8 +66,8 @@ def _arrow(file: BinaryIO) -> tuple[Any, Iterator[Any]]:
     if magic != _FILE_MAGIC:
         stream = ipc.open_stream(file)
         return stream.schema, iter(stream)
-    opened = ipc.open_file(file)
-    return opened.schema, map(opened.get_batch, range(opened.num_record_batches))
+    arrow_file = ipc.open_file(file)
+    return arrow_file.schema, map(arrow_file.get_batch, range(arrow_file.num_record_batches))
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")
 """Accented Latin letters stand alone or in pairs; other scripts have longer runs of such bytes."""
 
-_LATIN = ("cp1252", "cp1250")
+_LATIN_ENCODINGS = ("cp1252", "cp1250")
 _NON_LATIN_ENCODINGS = (
     *("cp1251", "cp1253", "cp1255", "cp1256", "koi8_r"),
     *("cp932", "gb18030", "big5", "euc_kr", "euc_jp"),
@@ -49,7 +49,7 @@ class TextFile:
     def __init__(self, path: Path, file: BinaryIO, name: str) -> None:
         self._path, self._file, self._name = path, file, name
         self._fallback_encoding = ""
-        self._mended_lines: dict[int, None] = {}
+        self._non_utf8_lines: dict[int, None] = {}
         head = file.read(_SAMPLE_BYTES)
         self._utf16_or_32 = _wide_encoding(head)
         if not self._utf16_or_32 and b"\0" in head:
@@ -86,10 +86,10 @@ class TextFile:
             yield line
 
     def pieces(self, size: int = 0, newline: str = "\n") -> Iterator[str]:
-        """The lines; those with more than ``size`` characters come in several pieces."""
+        """The lines, in pieces of at most ``size`` characters (``CHUNK_BYTES`` if 0)."""
         size = size or CHUNK_BYTES
         self._file.seek(0)
-        number, self._mended_lines = 1, {}
+        number, self._non_utf8_lines = 1, {}
         errors = "strict" if self._utf16_or_32 else "surrogateescape"
         text = io.TextIOWrapper(self._file, self._utf16_or_32 or "utf-8", errors, newline)
         try:
@@ -98,9 +98,11 @@ class TextFile:
                 if piece.isascii() or self._utf16_or_32 or not _NOT_UTF8.search(piece):
                     yield piece
                 else:
-                    self._mended_lines[number] = None
-                    self._fallback_encoding = self._fallback_encoding or self._likeliest()
-                    yield _legacy(piece.encode("utf-8", "surrogateescape"), self._fallback_encoding)
+                    self._non_utf8_lines[number] = None
+                    self._fallback_encoding = self._fallback_encoding or self._likeliest_encoding()
+                    yield _decoded(
+                        piece.encode("utf-8", "surrogateescape"), self._fallback_encoding
+                    )
                 number += piece[-1] in "\r\n"
         except UnicodeDecodeError as error:
             raise DataError(
@@ -112,12 +114,12 @@ class TextFile:
             if not self._file.closed:
                 text.detach()  # else TextIOWrapper closes the file
 
-    def _likeliest(self) -> str:
+    def _likeliest_encoding(self) -> str:
         """The encoding of the lines that are not UTF-8, by the first of them."""
         with open_data_file(self._path) as file:
             pieces = iter(partial(file.readline, _SAMPLE_BYTES), b"")
-            wrong = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
-            return _encoding_of(b"".join(islice(wrong, _SAMPLE_LINES))[:_SAMPLE_BYTES])
+            lines = (b for b in pieces if _NOT_UTF8.search(b.decode("utf-8", "surrogateescape")))
+            return _encoding_of(b"".join(islice(lines, _SAMPLE_LINES))[:_SAMPLE_BYTES])
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -129,12 +131,12 @@ class TextFile:
                 f"{self._name} is read as {self._utf16_or_32}, which its zero bytes suggest; save "
                 "it as UTF-8",
             )
-        if not self._mended_lines:
+        if not self._non_utf8_lines:
             return ()
         return (
             f"lines of {self._name} that are not UTF-8 are read as {self._fallback_encoding}, the "
-            f"most likely encoding (line {listing([*map(str, self._mended_lines)], 3)}): check the "
-            "accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
+            f"most likely encoding (line {listing([*map(str, self._non_utf8_lines)], 3)}): check "
+            "the accents. If they are wrong, convert the file: iconv -f ENCODING -t utf-8 OLD > NEW",
         )
 
 
@@ -144,10 +146,10 @@ def _wide_encoding(head: bytes) -> str:
         return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    return _guess(head, ["utf_16_le", "utf_16_be"]) if b"\0" in head else ""
+    return _guessed_encoding(head, ["utf_16_le", "utf_16_be"]) if b"\0" in head else ""
 
 
-def _guess(data: bytes, encodings: Sequence[str]) -> str:
+def _guessed_encoding(data: bytes, encodings: Sequence[str]) -> str:
     """The likeliest of these encodings; empty if none of them is likely."""
     # Imported here, as most files are UTF-8.
     from charset_normalizer import from_bytes
@@ -156,7 +158,7 @@ def _guess(data: bytes, encodings: Sequence[str]) -> str:
     return guess.encoding if guess else ""
 
 
-def _legacy(data: bytes, encoding: str) -> str:
+def _decoded(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -169,7 +171,7 @@ def _encoding_of(sample: bytes) -> str:
     charset-normalizer recognises scripts, but not from a few accents: it takes French for cp1250
     as often as for cp1252. Of these two, the one that decodes more bytes as letters is taken.
     """
-    guess = _guess(sample, _NON_LATIN_ENCODINGS) if _NON_LATIN.search(sample) else ""
+    guess = _guessed_encoding(sample, _NON_LATIN_ENCODINGS) if _NON_LATIN.search(sample) else ""
     return guess or max(
-        _LATIN, key=lambda name: sum(map(str.isalpha, sample.decode(name, "replace")))
+        _LATIN_ENCODINGS, key=lambda name: sum(map(str.isalpha, sample.decode(name, "replace")))
     )

@@ -153,11 +153,11 @@ def _has_header(lines: list[list[str]]) -> bool:
     if any(not cell or _is_no_name(cell) for cell in first):
         return False
     # A class name of the first row comes again below; a column's name does not.
-    below = [
+    values_below = [
         {fields[column].strip() for fields in lines[1:] if column < len(fields)}
         for column in range(len(first))
     ]
-    return not any(cell in cells for cell, cells in zip(first, below, strict=True))
+    return not any(cell in cells for cell, cells in zip(first, values_below, strict=True))
 
 
 def _is_no_name(cell: str) -> bool:
@@ -173,12 +173,12 @@ def titles_and_table(
     lines: Sequence[tuple[int, Line]],
 ) -> tuple[str, Sequence[tuple[int, Line]]]:
     """A sentence about titles (rows of one cell) above a table, and the rows of the table."""
-    filled = [
+    filled_cells = [
         sum(cell not in (None, "") for cell in cells) for _, cells in lines[:TITLE_SEARCH_ROWS]
     ]
-    if not filled or median(filled) < 2:
+    if not filled_cells or median(filled_cells) < 2:
         return "", lines
-    count = next(row for row, cells in enumerate(filled) if cells > 1)
+    count = next(row for row, cells in enumerate(filled_cells) if cells > 1)
     titles = [repr(next(filter(None, cells))) for _, cells in lines[:count]]
     return f"; left out above: {listing(titles)}" if titles else "", lines[count:]
 

@@ -50,19 +50,19 @@ def read_excel(file: BinaryIO, _suffix: str, table: RowTable) -> Iterator[Number
             where=table.name,
             code="damaged-file",
         ) from error
-    filled = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
-    if not filled:
+    sheet_names = [name for name, sheet in sheets.items() if len([*islice(_lines(sheet), 2)]) > 1]
+    if not sheet_names:
         return
-    lines = _lines(sheets[filled[0]])
-    titles, ((line, names), *first) = titles_and_table([*islice(lines, TITLE_SEARCH_ROWS)])
+    lines = _lines(sheets[sheet_names[0]])
+    titles, ((line, names), *first_lines) = titles_and_table([*islice(lines, TITLE_SEARCH_ROWS)])
     columns = unique_names([str(cell).strip() if cell is not None else "" for cell in names])
-    table.how.append(f"the sheet {filled[0]!r}, names in line {line}{titles}")
-    if others := ", ".join(filled[1:]):
+    table.how.append(f"the sheet {sheet_names[0]!r}, names in line {line}{titles}")
+    if other_sheets := ", ".join(sheet_names[1:]):
         table.cautions.append(
-            f"{table.name} has more sheets ({others}), which are not read: save each as a file of "
-            "its own"
+            f"{table.name} has more sheets ({other_sheets}), which are not read: save each as a "
+            "file of its own"
         )
-    for line, cells in chain(first, lines):
+    for line, cells in chain(first_lines, lines):
         yield line, dict(zip(columns, cells, strict=True))
 
 

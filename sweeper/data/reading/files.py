@@ -35,11 +35,11 @@ def split_files(spec: DataSpec) -> SplitFiles:
         )
     source = _source_files(spec)
     files = dict(source.files)
-    official: dict[Split, str | None] = {"validation": spec.validation, "test": spec.test}
-    for split, named in official.items():
-        if named is not None:
-            _check_exists(Path(named))
-            files[split] = (Path(named),)
+    user_files: dict[Split, str | None] = {"validation": spec.validation, "test": spec.test}
+    for split, path in user_files.items():
+        if path is not None:
+            _check_exists(Path(path))
+            files[split] = (Path(path),)
     return SplitFiles({split: files[split] for split in SPLITS if split in files}, source.evidence)
 
 
@@ -65,7 +65,7 @@ def _source_files(spec: DataSpec) -> SplitFiles:
         return _splits_in_file(path)
     card = path / "README.md"
     text = read_text(card) if card.is_file() else ""
-    return layout(path, _names(path), str(path), text, spec.name, spec.split or "")
+    return layout(path, _file_names(path), str(path), text, spec.name, spec.split or "")
 
 
 def _splits_in_file(path: Path) -> SplitFiles:
@@ -76,25 +76,25 @@ def _splits_in_file(path: Path) -> SplitFiles:
         return SplitFiles({"train": (path,)})
     splits = {
         split: tuple(
-            path / f"{key}.json" for key, meaning in split_by_key.items() if meaning == split
+            path / f"{key}.json" for key, key_split in split_by_key.items() if key_split == split
         )
         for split in SPLITS
     }
     for split, parts in splits.items():
         must_be_one([f"`{part.stem}`" for part in parts], split, str(path))
     evidence = [f"an object with the splits {listing([f'`{key}`' for key in split_by_key])}"]
-    if unread := [f"`{key}`" for key in keys if key not in split_by_key]:
-        evidence.append(f"not read: {listing(unread)}")
+    if unread_keys := [f"`{key}`" for key in keys if key not in split_by_key]:
+        evidence.append(f"not read: {listing(unread_keys)}")
     return SplitFiles({split: parts for split, parts in splits.items() if parts}, tuple(evidence))
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _file_names(folder: Path) -> Iterator[str]:
     """The files in a folder and its subfolders, as paths relative to it."""
     count = 0
     for parent, folders, files in os.walk(folder):
-        inside = Path(parent).relative_to(folder)
+        parent_path = Path(parent).relative_to(folder)
         folders[:] = [
-            f for f in folders if not f.startswith(".") and len(inside.parts) < _MAX_DEPTH
+            f for f in folders if not f.startswith(".") and len(parent_path.parts) < _MAX_DEPTH
         ]
         for name in files:
             count += 1
@@ -104,7 +104,7 @@ def _names(folder: Path) -> Iterator[str]:
                     fix="Name a file, or a folder with the data alone.",
                     where=str(folder),
                 )
-            yield (inside / name).as_posix()
+            yield (parent_path / name).as_posix()
 
 
 def _check_exists(path: Path) -> None:

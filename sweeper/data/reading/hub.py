@@ -78,21 +78,21 @@ def with_commits(spec: Spec, tell: Tell = lambda _done, _of: None) -> Spec:
     Raises:
         DataError: As ``pinned``.
     """
-    changed: dict[str, Options] = {}
+    changed_options: dict[str, Options] = {}
     for data in named_data(spec.features):
         commit = _with_commit(SourceSpec(path=data.path, revision=data.commit), tell).revision
-        options = changed.get(data.feature, getattr(spec.features, data.feature))
-        changed[data.feature] = options.model_copy(update={data.commit_in: commit})
-    features = spec.features.model_copy(update=changed)
+        options = changed_options.get(data.feature, getattr(spec.features, data.feature))
+        changed_options[data.feature] = options.model_copy(update={data.commit_in: commit})
+    features = spec.features.model_copy(update=changed_options)
     return spec.model_copy(update={"data": pinned(spec.data, tell), "features": features})
 
 
 def _with_commit(source: _Source, tell: Tell) -> _Source:
     if not is_hub_data(source):
         return source
-    listed = _listing(source)
-    source = source.model_copy(update={"revision": listed.commit})
-    _downloaded_splits(source, listed, tell)
+    listing = _listing(source)
+    source = source.model_copy(update={"revision": listing.commit})
+    _downloaded_splits(source, listing, tell)
     return source
 
 
@@ -104,30 +104,32 @@ def hub_files(spec: DataSpec) -> SplitFiles:
 def _listing(spec: _AnySource) -> _Listing:
     """The names of the files, from this machine if the commit is known, else from the hub."""
     folder = home() / "data-listings" / str(spec.path).replace("/", "--")
-    wanted = spec.revision or "main"
+    revision = spec.revision or "main"
     with suppress(OSError, ValueError):
-        return _Listing.model_validate_json(read_text(folder / f"{wanted.replace('/', '--')}.json"))
+        return _Listing.model_validate_json(
+            read_text(folder / f"{revision.replace('/', '--')}.json")
+        )
     answer: _Listing | Problem | None = switched_off(str(spec.path))
     if answer is None:
-        answer = answer_in_time(lambda: _ask(spec), 2 * TIMEOUT_SECONDS)
+        answer = answer_in_time(lambda: _request_listing(spec), 2 * TIMEOUT_SECONDS)
     if isinstance(answer, Problem):
-        raise DataError([_not_found(spec, answer)])
-    for name in {wanted.replace("/", "--"), answer.commit}:
+        raise DataError([_not_found_problem(spec, answer)])
+    for name in {revision.replace("/", "--"), answer.commit}:
         write_text(folder / f"{name}.json", answer.model_dump_json())
     return answer
 
 
-def _not_found(spec: _AnySource, answer: Problem) -> Problem:
+def _not_found_problem(spec: _AnySource, answer: Problem) -> Problem:
     """The problem that neither this folder nor the hub has the data, with fixes for both."""
     path = str(spec.path)
     what = f"there is no file or folder {path!r} here, and as a data set of the hub: {answer.what}"
-    near = near_match(path, [entry.name for entry in Path().iterdir()])
-    local = near if near.startswith("Did") else "Check the path, relative to the current folder."
+    hint = near_match(path, [entry.name for entry in Path().iterdir()])
+    path_fix = hint if hint.startswith("Did") else "Check the path, relative to the current folder."
     fix = answer.fix or "A data set of the hub is read once the hub can be reached."
-    return Problem(what, answer.why, f"{local} {fix}", path)
+    return Problem(what, answer.why, f"{path_fix} {fix}", path)
 
 
-def _ask(spec: _AnySource) -> _Listing | Problem:
+def _request_listing(spec: _AnySource) -> _Listing | Problem:
     # Imported here, as it loads the hub's client.
     from huggingface_hub import HfApi
 
@@ -135,33 +137,35 @@ def _ask(spec: _AnySource) -> _Listing | Problem:
     api, revision = HfApi(), spec.revision
     try:
         info = api.dataset_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)
-        names = _names(info)
-        if revision is None and not _readable(repository, names):
+        names = _file_names(info)
+        if revision is None and not _has_row_files(repository, names):
             try:
                 info = api.dataset_info(repository, revision=CONVERSION, timeout=TIMEOUT_SECONDS)
-                names = _names(info)
+                names = _file_names(info)
             except Exception as error:
                 if getattr(error.__cause__ or error, "response", None) is None:
                     raise
     except Exception as error:  # noqa: BLE001 - also the errors of the client's network library
         return refusal(error, repository, revision, "data set")
-    if not _readable(repository, names):
+    if not _has_row_files(repository, names):
         return _no_files_problem(repository, names)
     return _Listing(commit=str(info.sha), names=names)
 
 
-def _names(info: object) -> tuple[str, ...]:
+def _file_names(info: object) -> tuple[str, ...]:
     names = (sibling.rfilename for sibling in getattr(info, "siblings", None) or ())
     return tuple(name for name in names if not name.startswith("/"))
 
 
-def _script(repository: str) -> str:
+def _script_name(repository: str) -> str:
     return f"{repository.rsplit('/', 1)[-1]}.py"
 
 
-def _readable(repository: str, names: tuple[str, ...]) -> bool:
+def _has_row_files(repository: str, names: tuple[str, ...]) -> bool:
     """Whether the rows are in files, so that no script is needed."""
-    return _script(repository) not in names and any(data_suffix(PurePosixPath(n)) for n in names)
+    return _script_name(repository) not in names and any(
+        data_suffix(PurePosixPath(n)) for n in names
+    )
 
 
 def _no_files_problem(repository: str, names: tuple[str, ...]) -> Problem:
@@ -174,17 +178,20 @@ def _no_files_problem(repository: str, names: tuple[str, ...]) -> Problem:
     )
 
 
-def _downloaded_splits(spec: _AnySource, listed: _Listing, tell: Tell) -> SplitFiles:
+def _downloaded_splits(spec: _AnySource, listing: _Listing, tell: Tell) -> SplitFiles:
     repository = str(spec.path)
     name = f"datasets--{repository.replace('/', '--')}"
-    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", listed.commit)
-    card = folder / _CARD if _CARD in listed.names else None
-    _download(repository, listed.commit, folder, [card] if card else [], tell)
+    folder = Path(constants.HF_HUB_CACHE, name, "snapshots", listing.commit)
+    card = folder / _CARD if _CARD in listing.names else None
+    _download(repository, listing.commit, folder, [card] if card else [], tell)
     text = read_text(card) if card else ""
-    chosen = layout(folder, listed.names, repository, text, spec.name, spec.split or "")
-    _download(repository, listed.commit, folder, [*chain(*chosen.files.values())], tell)
-    evidence = (f"commit {listed.commit[:12]} of the hub's data set {repository}", *chosen.evidence)
-    return SplitFiles(chosen.files, evidence)
+    split_files = layout(folder, listing.names, repository, text, spec.name, spec.split or "")
+    _download(repository, listing.commit, folder, [*chain(*split_files.files.values())], tell)
+    evidence = (
+        f"commit {listing.commit[:12]} of the hub's data set {repository}",
+        *split_files.evidence,
+    )
+    return SplitFiles(split_files.files, evidence)
 
 
 def _download(
@@ -194,9 +201,9 @@ def _download(
     missing = [path for path in paths if not path.is_file()]
     if not missing:
         return
-    if off := switched_off(repository):
-        what = f"{len(missing)} files of this data set are not on this machine: {off.what}"
-        raise DataError([replace(off, what=what)])
+    if problem := switched_off(repository):
+        what = f"{len(missing)} files of this data set are not on this machine: {problem.what}"
+        raise DataError([replace(problem, what=what)])
     from huggingface_hub import snapshot_download
 
     try:

@@ -1,4 +1,4 @@
-"""Reads rows of JSON and JSON Lines. The content decides; the suffix, if it fits both."""
+"""Reads rows of JSON or JSON Lines. The suffix decides between them if the content fits both."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def read_json(text: TextFile, suffix: str, table: RowTable, key: str = "") -> It
     Raises:
         DataError: A document is broken or holds no rows, or most lines hold none.
     """
-    if not (head := _document_head(text, suffix)):
+    if not (kind := _document_kind(text, suffix)):
         table.how += ["the content is JSON Lines"] if suffix == ".json" else []
-        return _lines(text.lines(), table)
-    if head == "{" and not key and (keys := _listed_keys(text, table.name)):
+        return _rows_of_lines(text.lines(), table)
+    if kind == "{" and not key and (keys := _keys_of_lists(text, table.name)):
         key = _key_of_rows(keys, table.name)
-    return _document(text, key, head, table)
+    return _rows_of_document(text, key, kind, table)
 
 
 def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
@@ -49,18 +49,18 @@ def json_keys(text: TextFile, suffix: str, name: str) -> tuple[str, ...]:
     Raises:
         DataError: The document is broken.
     """
-    if _document_head(text, suffix) != "{":
+    if _document_kind(text, suffix) != "{":
         return ()
-    listed = _listed_keys(text, name)
+    listed = _keys_of_lists(text, name)
     return listed or tuple(filter(None, _object_rows(_value(text, name))[0]))
 
 
-def _listed_keys(text: TextFile, name: str) -> tuple[str, ...]:
+def _keys_of_lists(text: TextFile, name: str) -> tuple[str, ...]:
     elements = _JsonStream(text.pieces(), name).elements("{")
     return tuple({key: None for key, _, value in elements if isinstance(value, Mapping)})
 
 
-def _document_head(text: TextFile, suffix: str) -> str:
+def _document_kind(text: TextFile, suffix: str) -> str:
     """Kind of document: a list ``[``, an object ``{``, several ``objects``; empty for rows."""
     head = text.head().lstrip()
     try:
@@ -69,15 +69,15 @@ def _document_head(text: TextFile, suffix: str) -> str:
         if head[:1] == "[" or suffix == ".json":
             return "[" if head[:1] == "[" else "{"
         return "objects" if head.split("\n", 1)[0].strip() == "{" else ""
-    more = head[end:].lstrip()
-    if head[:1] == "[" and more[:1] != "{":
+    rest = head[end:].lstrip()
+    if head[:1] == "[" and rest[:1] != "{":
         return "["
-    if suffix != ".json" or more:
+    if suffix != ".json" or rest:
         return "objects" if "\n" in head[:end] else ""
     return "{"
 
 
-def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
+def _rows_of_lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
     """The objects of JSON Lines with their line numbers; notes the lines that hold none."""
     for number, line in enumerate(lines, start=1):
         try:
@@ -92,10 +92,12 @@ def _lines(lines: Iterable[str], table: RowTable) -> Iterator[NumberedRow]:
             table.leave_out(number, _NO_OBJECT, line.rstrip("\r\n"))
 
 
-def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[NumberedRow]:
+def _rows_of_document(
+    text: TextFile, key: str, kind: str, table: RowTable
+) -> Iterator[NumberedRow]:
     """The objects of a list, numbered by their lines: no two rows have the same number."""
     number, names = 0, list[Any]()
-    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(head):
+    for list_key, line, value in _JsonStream(text.pieces(), table.name).elements(kind):
         if list_key != key:
             continue
         rows = [value]
@@ -112,10 +114,10 @@ def _document(text: TextFile, key: str, head: str, table: RowTable) -> Iterator[
                 yield number, row
             else:
                 table.leave_out(number, _NO_OBJECT, json.dumps(row))
-    if head == "{" and not number:
+    if kind == "{" and not number:
         yield from _rows_of_object(text, key, table)
         return
-    content = "JSON objects, read one by one" if head == "objects" else "a JSON list"
+    content = "JSON objects, read one by one" if kind == "objects" else "a JSON list"
     table.how.append(
         f"the content is {f'an object whose rows lie under `{key}`' if key else content}"
     )
@@ -169,7 +171,7 @@ def _object_rows(document: object) -> tuple[dict[str, list[Fields]], str]:
         document.get("data"), list
     ):
         cells = ((map(str, names), row) for row in document["data"])
-        rows: list[Fields] = [dict(zip(*both, strict=False)) for both in cells]
+        rows: list[Fields] = [dict(zip(*pair, strict=False)) for pair in cells]
         return {"": rows}, "an object with `columns` and the rows under `data`"
     values = list(document.values())
     if _is_list_of(values, list) and len(set(map(len, values))) == 1 and len(values[0]) > 1:
@@ -214,7 +216,7 @@ class _JsonStream:
     def __init__(self, pieces: Iterator[str], name: str) -> None:
         self._pieces, self._name = pieces, name
         self._text = ""
-        self._position = self._counted_to = 0
+        self._position = self._counted_position = 0
         self._line = 1
 
     def elements(self, head: str) -> Iterator[tuple[str, int, Any]]:
@@ -240,21 +242,21 @@ class _JsonStream:
 
     def _list(self, key: str, end: str) -> Iterator[tuple[str, int, Any]]:
         while not self._take(end):
-            self._line += self._text.count("\n", self._counted_to, self._position)
-            self._counted_to = self._position
+            self._line += self._text.count("\n", self._counted_position, self._position)
+            self._counted_position = self._position
             yield key, self._line, self._value()
             self._take(",")
 
     def _take(self, mark: str) -> bool:
-        """Consume this mark if it comes next, and say whether it did. The empty mark is the end."""
+        """Consume this mark if it comes next (if empty: nothing comes); return whether it did."""
         while True:
             space = _SPACE.match(self._text, self._position)
             self._position = space.end() if space else self._position
             if self._position < len(self._text) or not self._read_more():
                 break
-        taken = self._text[self._position : self._position + 1] == mark
-        self._position += taken and len(mark)
-        return taken
+        matches = self._text[self._position : self._position + 1] == mark
+        self._position += matches and len(mark)
+        return matches
 
     def _require(self, mark: str) -> None:
         if not self._take(mark):
@@ -267,18 +269,18 @@ class _JsonStream:
     def _value(self) -> Any:
         """Consume and return the value that begins here."""
         while True:
-            held = len(self._text) - self._position
-            if held > MAX_LINE_BYTES:
-                raise line_too_long(self._name, self._line, held)
+            unread_characters = len(self._text) - self._position
+            if unread_characters > MAX_LINE_BYTES:
+                raise line_too_long(self._name, self._line, unread_characters)
             try:
                 value, end = _decode(self._text, self._position)
             except (ValueError, RecursionError) as error:
                 position = getattr(error, "pos", -_MAX_ESCAPE_CHARACTERS)
-                cut = (
+                is_cut = (
                     position > len(self._text) - _MAX_ESCAPE_CHARACTERS
                     or self._text[position] == '"'
                 )
-                if not cut or not self._read_more():
+                if not is_cut or not self._read_more():
                     raise self._broken(error) from error
             else:
                 if end < len(self._text) or not self._read_more():
@@ -287,12 +289,12 @@ class _JsonStream:
 
     def _broken(self, error: ValueError | RecursionError) -> DataError:
         line = self._line + self._text.count(
-            "\n", self._counted_to, getattr(error, "pos", self._position)
+            "\n", self._counted_position, getattr(error, "pos", self._position)
         )
         return DataError(_broken(error), fix=_FILE_FIX, where=f"{self._name}:{line}")
 
     def _read_more(self) -> bool:
-        """Read as much again as is held, drop the text before the position; False at the end."""
+        """Drop the text before the position, read more than remains of it; False at the end."""
         parts, size = [self._text[self._position :]], 0
         for piece in self._pieces:
             parts.append(piece)
@@ -300,8 +302,8 @@ class _JsonStream:
             if size > max(len(parts[0]), MIN_READ_CHARACTERS):
                 break
         if size:
-            self._line += self._text.count("\n", self._counted_to, self._position)
-            self._text, self._position, self._counted_to = "".join(parts), 0, 0
+            self._line += self._text.count("\n", self._counted_position, self._position)
+            self._text, self._position, self._counted_position = "".join(parts), 0, 0
         return size > 0
 
 

@@ -1,6 +1,6 @@
 """Which files of a listing belong to which split: in a folder, or in a repository of the hub.
 
-It follows the conventions of `datasets`:
+The conventions are those of `datasets`:
 https://huggingface.co/docs/datasets/repository_structure
 """
 
@@ -26,10 +26,10 @@ _SHARD = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")
 _WORD = re.compile(rf"(?:^|[-_. ])({'|'.join(SPLIT_NAMES)})(?=[-_. ]|$)")
 """A split's name inside the name of a file: ``banking77-train``."""
 
-_NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
+_METADATA_FILES = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"}
 """Files without rows that ``save_to_disk`` of `datasets` writes."""
 
-_CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
+_CONVERTED_FILE = re.compile(r"(?P<config>[^/]+)/(?P<split>[^/]+)/\d+\.parquet")
 """The hub's own conversion to Parquet: https://huggingface.co/docs/dataset-viewer/parquet"""
 
 FilesBySplitName = Mapping[str, Sequence[str]]
@@ -66,7 +66,7 @@ def layout(
         DataError: There is no data file, nothing to train on, or no such configuration or split.
     """
     listed = sorted(names)
-    files = [name for name in listed if _is_data(name)]
+    files = [name for name in listed if _is_data_file(name)]
     if not files:
         raise DataError(
             f"the folder has no data file ({listing(SUFFIXES)})",
@@ -74,19 +74,21 @@ def layout(
             where=where,
             code="no-training-data",
         )
-    configs, default = _of_card(card, files)
+    configs, default = _declared_configurations(card, files)
     configs = configs or _converted_configurations(files)
-    chosen = _config(configs, config, default, where)
-    by_name = configs.get(chosen) or _by_name(files, train)
+    chosen_config = _chosen_configuration(configs, config, default, where)
+    by_name = configs.get(chosen_config) or _files_by_name(files, train)
     if not configs:
         _check_shards(by_name, where)
     splits = _files_by_split(by_name, train, files, where)
-    evidence = [f"the configuration {chosen!r}"] if len(configs) > 1 else []
-    used = {name for parts in splits.values() for name in parts}
-    unused = [f"{name!r}" for name, parts in by_name.items() if not used & set(parts)]
-    if unused and len(by_name) > 1:
-        evidence.append(f"not read: {listing(unused)}; data.split names the split to train on")
-    if any("/partial-" in name for name in used):
+    evidence = [f"the configuration {chosen_config!r}"] if len(configs) > 1 else []
+    used_files = {name for parts in splits.values() for name in parts}
+    unused_names = [f"{name!r}" for name, parts in by_name.items() if not used_files & set(parts)]
+    if unused_names and len(by_name) > 1:
+        evidence.append(
+            f"not read: {listing(unused_names)}; data.split names the split to train on"
+        )
+    if any("/partial-" in name for name in used_files):
         evidence.append("the hub has converted only the beginning of this data set")
     paths = {split: tuple(folder / name for name in parts) for split, parts in splits.items()}
     return SplitFiles(paths, tuple(evidence))
@@ -96,7 +98,7 @@ def must_be_one(names: Sequence[str], split: str, where: str) -> None:
     """Check that the rows of a split are in one place, so that none are joined by accident.
 
     Raises:
-        DataError: There are several.
+        DataError: There are several places.
     """
     if len(names) > 1:
         raise DataError(
@@ -108,13 +110,13 @@ def must_be_one(names: Sequence[str], split: str, where: str) -> None:
         )
 
 
-def _check_shards(named: FilesBySplitName, where: str) -> None:
+def _check_shards(files_by_name: FilesBySplitName, where: str) -> None:
     """Check that files of one name are shards: of one kind, and numbered if they name a split."""
-    for files in named.values():
-        alike: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
+    for files in files_by_name.values():
+        shards: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
         for path in map(PurePosixPath, files):
-            alike.setdefault((path.parent, _stem(path)), []).append(path)
-        for (_, stem), paths in alike.items():
+            shards.setdefault((path.parent, _stem(path)), []).append(path)
+        for (_, stem), paths in shards.items():
             kinds = {path.suffix.lower() for path in paths}
             numbered = all(_SHARD.search(path.name.split(".")[0]) for path in paths)
             if len(kinds) > 1 or (stem.lower() in SPLIT_NAMES and not numbered):
@@ -126,67 +128,73 @@ def _stem(path: PurePosixPath) -> str:
     return _SHARD.sub("", name.rsplit(".", 1)[0]) or name
 
 
-def _is_data(name: str) -> bool:
-    """Whether a file holds rows: a .txt beside them is a licence unless it has a split's name."""
+def _is_data_file(name: str) -> bool:
+    """Whether a file holds rows; a .txt does only if its name or folder is that of a split."""
     path = PurePosixPath(name)
     suffix = data_suffix(path)
-    if suffix is None or path.name in _NO_ROWS or any(p.startswith(".") for p in path.parts):
+    if suffix is None or path.name in _METADATA_FILES or any(p.startswith(".") for p in path.parts):
         return False
-    return suffix != ".txt" or _own_name(path) is not None
+    return suffix != ".txt" or _split_name(path) is not None
 
 
-def _own_name(path: PurePosixPath) -> str | None:
+def _split_name(path: PurePosixPath) -> str | None:
     """A split's name, from the file or its folder."""
     parts = [_stem(path), *reversed(path.parts[:-1])]
     return next((part for part in parts if part.lower() in SPLIT_NAMES), None)
 
 
-def _by_name(files: Sequence[str], train: str) -> FilesBySplitName:
+def _files_by_name(files: Sequence[str], train: str) -> FilesBySplitName:
     """Files by the split that they name, else by their own name.
 
     If the top level has a file to train on, subfolders are ignored.
     """
     top = [name for name in files if "/" not in name]
     for part in (top, files):
-        exact: dict[str, list[str]] = {}
+        files_by_name: dict[str, list[str]] = {}
         for name in part:
             path = PurePosixPath(name)
-            exact.setdefault(_own_name(path) or _stem(path), []).append(name)
-        if any(SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in exact):
-            return exact
-        if len(exact) == 1 and not any(key.lower() in SPLIT_NAMES for key in exact):
+            files_by_name.setdefault(_split_name(path) or _stem(path), []).append(name)
+        if any(SPLIT_NAMES.get(key.lower()) == "train" or key == train for key in files_by_name):
+            return files_by_name
+        if len(files_by_name) == 1 and not any(key.lower() in SPLIT_NAMES for key in files_by_name):
             return {"train": part}
     stems: dict[str, list[str]] = {}
     for name in files:
         stems.setdefault(_stem(PurePosixPath(name)), []).append(name)
-    inside = {stem: (_WORD.findall(stem.lower()) or [stem])[0] for stem in stems}
+    split_names = {stem: (_WORD.findall(stem.lower()) or [stem])[0] for stem in stems}
     # Two names that may mean the same split are not joined.
-    if len(set(inside.values())) < len(stems):
+    if len(set(split_names.values())) < len(stems):
         return stems
-    return {inside[stem]: names for stem, names in stems.items()}
+    return {split_names[stem]: names for stem, names in stems.items()}
 
 
-def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitName], str]:
+def _declared_configurations(
+    card: str, files: Sequence[str]
+) -> tuple[dict[str, FilesBySplitName], str]:
     """The configurations that the card's front matter declares, and its default one."""
-    front = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
+    front_matter = card[4:].split("\n---", 1)[0] if card.startswith("---\n") else ""
     try:
-        declared: Any = (yaml.safe_load(front) or {}).get("configs") or []
+        declarations: Any = (yaml.safe_load(front_matter) or {}).get("configs") or []
     except (yaml.YAMLError, AttributeError):
         return {}, "default"
     configs: dict[str, FilesBySplitName] = {}
     default = "default"
-    for config in declared if isinstance(declared, list) else []:
+    for config in declarations if isinstance(declarations, list) else []:
         if not isinstance(config, dict):
             continue
         folder = str(config.get("data_dir") or "").strip("./")
-        inside = [name for name in files if not folder or name.startswith(f"{folder}/")]
-        given = config.get("data_files")
-        if given is None:
-            parts: FilesBySplitName = _by_name(inside, "")
+        files_in_folder = [name for name in files if not folder or name.startswith(f"{folder}/")]
+        data_files = config.get("data_files")
+        if data_files is None:
+            parts: FilesBySplitName = _files_by_name(files_in_folder, "")
         else:
             parts = {
-                split: [name for name in inside if any(_fits(name, p, folder) for p in patterns)]
-                for split, patterns in _patterns(given).items()
+                split: [
+                    name
+                    for name in files_in_folder
+                    if any(_matches_pattern(name, p, folder) for p in patterns)
+                ]
+                for split, patterns in _patterns(data_files).items()
             }
         parts = {split: names for split, names in parts.items() if names}
         if parts:
@@ -196,32 +204,36 @@ def _of_card(card: str, files: Sequence[str]) -> tuple[dict[str, FilesBySplitNam
     return configs, default
 
 
-def _patterns(given: object) -> dict[str, list[str]]:
+def _patterns(data_files: object) -> dict[str, list[str]]:
     """From a split to its patterns, in each of the forms that a card may have."""
-    if isinstance(given, dict):
-        given = [{"split": split, "path": paths} for split, paths in given.items()]
+    if isinstance(data_files, dict):
+        data_files = [{"split": split, "path": paths} for split, paths in data_files.items()]
     patterns: dict[str, list[str]] = {}
-    for entry in given if isinstance(given, list) else [given]:
-        named = entry if isinstance(entry, dict) else {"path": entry}
-        patterns.setdefault(str(named.get("split", "train")), []).extend(_texts(named.get("path")))
+    for entry in data_files if isinstance(data_files, list) else [data_files]:
+        item = entry if isinstance(entry, dict) else {"path": entry}
+        patterns.setdefault(str(item.get("split", "train")), []).extend(
+            _text_list(item.get("path"))
+        )
     return patterns
 
 
-def _texts(value: object) -> list[str]:
+def _text_list(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
-def _fits(name: str, pattern: str, folder: str) -> bool:
+def _matches_pattern(name: str, pattern: str, folder: str) -> bool:
     pattern = pattern.removeprefix("./")
-    whole = f"{folder}/{pattern}" if folder and not pattern.startswith(f"{folder}/") else pattern
-    return fnmatchcase(name, whole) or fnmatchcase(name, whole.replace("**/", ""))
+    full_pattern = (
+        f"{folder}/{pattern}" if folder and not pattern.startswith(f"{folder}/") else pattern
+    )
+    return fnmatchcase(name, full_pattern) or fnmatchcase(name, full_pattern.replace("**/", ""))
 
 
 def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitName]:
     """The configurations of a conversion by the hub; none where this is not one."""
     configs: dict[str, dict[str, list[str]]] = {}
     for name in files:
-        match = _CONVERTED.fullmatch(name)
+        match = _CONVERTED_FILE.fullmatch(name)
         if match is None:
             return {}
         split = match["split"].removeprefix("partial-")
@@ -230,18 +242,18 @@ def _converted_configurations(files: Sequence[str]) -> dict[str, FilesBySplitNam
     return dict(configs) if is_split else {}
 
 
-def _config(
-    configs: Mapping[str, FilesBySplitName], wanted: str | None, default: str, where: str
+def _chosen_configuration(
+    configs: Mapping[str, FilesBySplitName], config: str | None, default: str, where: str
 ) -> str:
     """The configuration to read; empty where there is none."""
-    if wanted is not None and wanted not in configs:
+    if config is not None and config not in configs:
         raise DataError(
-            f"the data set has no configuration {wanted!r}",
-            fix=near_match(wanted, list(configs)) if configs else "Leave out data.name.",
+            f"the data set has no configuration {config!r}",
+            fix=near_match(config, list(configs)) if configs else "Leave out data.name.",
             where=where,
         )
-    if wanted is not None or len(configs) < 2:
-        return wanted or next(iter(configs), "")
+    if config is not None or len(configs) < 2:
+        return config or next(iter(configs), "")
     if default in configs:
         return default
     raise DataError(
@@ -252,17 +264,19 @@ def _config(
 
 
 def _files_by_split(
-    named: FilesBySplitName, train: str, files: Sequence[str], where: str
+    files_by_name: FilesBySplitName, train: str, files: Sequence[str], where: str
 ) -> dict[Split, tuple[str, ...]]:
     """The files of each of sweeper's splits, by the source's names of its splits."""
-    if train and train not in named:
+    if train and train not in files_by_name:
         raise DataError(
-            f"there is no split {train!r}", fix=near_match(train, list(named)), where=where
+            f"there is no split {train!r}", fix=near_match(train, list(files_by_name)), where=where
         )
     # `train_sft` comes with `test_sft`, even if there is a `test`, too.
     ending = train.removeprefix("train") if train.startswith("train") else ""
     files_by_split: dict[Split, tuple[str, ...]] = {}
-    for name, parts in sorted(named.items(), key=lambda entry: not entry[0].endswith(ending)):
+    for name, parts in sorted(
+        files_by_name.items(), key=lambda entry: not entry[0].endswith(ending)
+    ):
         split = SPLIT_NAMES.get(name.lower().removesuffix(ending))
         if name == train:
             split = "train"
@@ -279,7 +293,7 @@ def _files_by_split(
         f"the folder has no file for training, only {listing(names)}",
         why="A split is recognised by its name: train, validation (val, dev) or test.",
         fix="Rename the file for training to train.*, name one file instead of the folder, or "
-        f"name the split to train on: --data-split {next(iter(named))}.",
+        f"name the split to train on: --data-split {next(iter(files_by_name))}.",
         where=where,
         code="no-training-data",
     )

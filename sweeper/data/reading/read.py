@@ -34,12 +34,12 @@ from sweeper.extras import install_command, needed_for
 
 def read_paragraphs(text: TextFile, _suffix: str, table: RowTable) -> Iterator[NumberedRow]:
     """Plain text: a row of ``text`` for each paragraph or, if there is only one, each line."""
-    filled = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
-    several = next(filled, False) and next(filled, False)
-    table.how.append(f"plain text, one row for each {'paragraph' if several else 'line'}")
+    filled_blocks = (True for is_filled, _ in groupby(text.lines(), key=_is_filled) if is_filled)
+    has_paragraphs = next(filled_blocks, False) and next(filled_blocks, False)
+    table.how.append(f"plain text, one row for each {'paragraph' if has_paragraphs else 'line'}")
     lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(text.lines(), start=1))
     for is_filled, part in groupby(lines, key=lambda line: _is_filled(line[1])):
-        if is_filled and several:
+        if is_filled and has_paragraphs:
             first, begin = next(part)
             paragraph = io.StringIO(begin)
             paragraph.seek(0, os.SEEK_END)
@@ -141,7 +141,7 @@ def _rows(
 ) -> Iterator[NumberedRow]:
     file.seek(0)
     if suffix in BINARY_READERS:
-        if path.suffix.lower() == ".gz":  # these readers seek
+        if path.suffix.lower() == ".gz":  # these readers need to seek
             limit, unpacked = MemoryLimit(table.name), io.BytesIO()
             for chunk in iter(partial(file.read, CHUNK_BYTES), b""):
                 limit.check(unpacked.tell() + unpacked.write(chunk))

@@ -54,7 +54,7 @@ def measure_cost(measured: MeasuredTrials) -> Cost:
 
 
 def cost_panel(findings: Findings, cost: Cost, description: str) -> Drawing | None:
-    """The objective against a cost. The best of a strategy is large, the Pareto front is filled."""
+    """A chart of the objective by a cost: each strategy's best large, the Pareto front filled."""
     trials = [t for t in findings.trials if t.value is not None and t.number in cost.values]
     if not trials:
         return None

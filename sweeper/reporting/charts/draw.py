@@ -111,7 +111,7 @@ def _label(value: Any) -> Any:
 
 
 def escape_spec(value: Any) -> Any:
-    """A spec with escaped texts: some characters crash the engine, and the process with it.
+    """A spec with escaped texts: some characters would crash the engine, and with it the process.
 
     Vega puts titles into expressions, where backslashes and quotes have a meaning.
     """

@@ -14,7 +14,7 @@ import altair as alt
 # A scale is logarithmic if its highest value is more than this multiple of its lowest.
 LOG_SPAN = 10.0
 _PAD = 0.06
-# With fewer values, none is left off the axis.
+# With fewer values, the axis covers all of them.
 _MIN_VALUES = 5
 
 

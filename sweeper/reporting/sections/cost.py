@@ -177,7 +177,7 @@ def search_sentence(figures: Figures, findings: Findings) -> str:
 
 
 def _enough(gain: SearchGain, findings: Findings) -> str:
-    """A sentence that the default is enough, and why the search's trial may be recommended."""
+    """A sentence that the default is enough, and why the best trial is recommended if it is."""
     decided = findings.verdict
     if decided.recommended_baseline or decided.recommended_trial != gain.best_trial:
         return " The default would have been enough."

@@ -71,7 +71,7 @@ def compute(run: RunFiles, findings: Findings) -> Figures:
 
 
 def _saved_seconds(trial: TrialFiles) -> float:
-    """Seconds that the rest of a pruned trial would have taken at its pace."""
+    """Seconds that the remaining rungs of a pruned trial would have taken at its pace."""
     if not trial.rungs:
         return 0.0
     last = trial.rungs[-1]
@@ -266,7 +266,7 @@ def curves(findings: Findings, description: str) -> Drawing | None:
 
 
 def curve_scale(findings: Findings) -> Scale | None:
-    """The vertical axis of all trials but those that end far above the rest; None without losses.
+    """The vertical axis, without trials that end far above the rest; None without losses.
 
     Training losses may be outside.
     """

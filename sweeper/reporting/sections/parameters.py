@@ -1,9 +1,9 @@
-"""Which learning rate and which rank? From the completed trials of each strategy.
+"""Which learning rate and which rank? The completed trials of each strategy show it.
 
 Strategies are never pooled: their optima differ by an order of magnitude. "Within noise" is the
 range of values whose trials cannot be told apart from the strategy's best on the same items. Pairs
-of trials have the same outcome as in the cost section. A trial beyond a limit is the
-best only if no trial is within it.
+of trials have the same outcome as in the cost section. A trial beyond a limit counts as the best
+only if no trial is within the limits.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def limits(figures: Figures, findings: Findings) -> Iterator[Limitation]:
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The answer for the strategy with most trials; with few trials, effects, if any."""
+    """The answer for the strategy with most trials; with few trials, the effects."""
     answers = [*_drawn_strategies(figures)]
     if not answers:
         many = any(p.trials >= MIN_TRIALS for p in figures.parameters)
@@ -395,7 +395,7 @@ def _main(chosen: list[ParameterFinding]) -> ParameterFinding:
 
 
 def _effects(figures: Figures, findings: Findings) -> Iterator[str]:
-    """A sentence for each comparison of a trial with and without the effect of a parameter."""
+    """A sentence for each comparison of a trial with a parameter on and one with it off."""
     metric = findings.objective
     for effect in figures.effects:
         outcome = words.outcome(effect, findings.margin_points / 100)
@@ -512,7 +512,7 @@ def _remark(finding: ParameterFinding) -> str:
 def parameter_panel(
     findings: Findings, finding: ParameterFinding, scale: Scale, description: str
 ) -> Drawing | None:
-    """The objective against one parameter of one strategy; few distinct values as strips."""
+    """A chart of the objective by one parameter of one strategy; few values are drawn as strips."""
     trials = [
         t
         for t in findings.trials

@@ -47,8 +47,8 @@ _TITLES = {
 }
 # Characters of a text in the open table, and in the folded tables.
 _OPEN_CHARACTERS, _FOLDED_CHARACTERS = 120, 400
-# Most items of each kind in the open table, and most words of its texts if it has more than two
-# items: a page has at most 600 words before anything is unfolded.
+# Largest numbers of items of each kind in the open table and, if it has more than two items, of
+# words of its texts: a page has at most 600 words before anything is unfolded.
 _OPEN_ITEMS = {"improved": 3, "worsened": 3, "random": 2}
 _OPEN_WORDS = 80
 
@@ -207,7 +207,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def _open_table(figures: Figures, report: Report) -> Table:
-    """Items with the answers of base and winner (called recommended only if it is)."""
+    """Items with the answers of base and winner; heads say whether it is recommended."""
     verdict = report.findings.verdict
     is_recommended = verdict.kind in ("recommend", "tie") and not verdict.recommended_baseline
     max_items = (
@@ -247,7 +247,7 @@ def _open_table(figures: Figures, report: Report) -> Table:
 def _open_items(
     figures: Figures, max_items: Mapping[str, int]
 ) -> list[tuple[GroupKind, ShownItem]]:
-    """At most so many items of each kind, taken in turns while their words fit the open page."""
+    """At most ``max_items`` of each kind, taken in turns while their words fit the open page."""
     turns = sorted(
         (turn, index)
         for index, group in enumerate(figures.groups)

@@ -1,4 +1,4 @@
-"""Full or LoRA (or other)? Quality and cost of each strategy."""
+"""Full fine-tuning, LoRA or another strategy? The quality and cost of each."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def _quality_share(run: RunFiles) -> QualityShare | None:
     LoRA stands for the plan's first strategy with low-rank updates on a base that is not quantised,
     full fine-tuning for the first that trains the base. Their best trials are compared on the test
     split if both were scored there, else on validation. If the metric is a loss, quality is the
-    decrease from the untrained model's loss. Returns None without that loss on the same items,
-    with few items, or if one of the trials has only one seed.
+    decrease from the untrained model's loss on the same items. Returns None without this loss, with
+    few items, or if one of the trials has only one seed.
     """
     planned = [traits for item in run.plan.candidates if (traits := find(item.strategy))]
     if run.plan.objective.function:
-        return None  # its zero may mean anything
+        return None  # the function's zero may mean anything
     low_rank = [
         traits.name
         for traits in planned

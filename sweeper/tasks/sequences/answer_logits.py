@@ -140,7 +140,7 @@ def logits_at(
     positions: Tensor,
     layer_inputs: list[Tensor] | None = None,
 ) -> Any:
-    """The model's output with logits of chosen positions only.
+    """The model's output with logits at ``positions`` only.
 
     Args:
         positions: ``(positions,)`` indices of the tokens whose successor is predicted, among the

@@ -55,8 +55,8 @@ def added_tokens(tokenizer: Any) -> re.Pattern[str] | None:
 def tokenise(tokenizer: Any, text: str, answers: Answers, rewritten: int = 0) -> Encoded:
     """Tokenise a text that already holds all its special tokens.
 
-    The prompt has the tokens that it has without an answer, as in generation. If tokenising the
-    whole text joins prompt and answer into one token, the parts are tokenised one by one.
+    The prompt gets the same tokens as in generation, without an answer. If the tokenizer joins the
+    end of a prompt and the start of an answer into one token, they are tokenised one by one.
 
     Args:
         tokenizer: Called without special tokens, so that none is doubled.
@@ -137,7 +137,7 @@ def _common_length(first: Sequence[int], other: Sequence[int]) -> int:
 
 
 def shorten(encoded: Encoded, cap: int, bos: int | None) -> Encoded | None:
-    """``encoded`` with at most ``cap`` tokens: the prompt is cut on the left.
+    """``encoded`` with at most ``cap`` tokens: its prompt is cut on the left.
 
     A leading BOS token stays. Earlier answers that are cut are no longer trained on.
 
