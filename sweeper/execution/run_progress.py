@@ -95,7 +95,7 @@ _ENDS_OF_WORK = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "
 
 @dataclass
 class RunProgress:
-    """Collects the data of a ``Status``, beginning with that of earlier commands, if any.
+    """Collects the data of a ``Status``, and continues the status of an earlier command.
 
     Args:
         phases: Seconds of each phase that this command has already completed.
@@ -139,7 +139,7 @@ class RunProgress:
         self._phase_jobs = self.jobs - self.jobs_done
 
     def hear(self, event: Event) -> None:
-        """Update the running jobs by an event."""
+        """Update ``running`` after an event."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
             self.running[event.worker] = event

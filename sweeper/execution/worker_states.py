@@ -1,7 +1,7 @@
 """Each worker's job and silence, and how many workers in a row ended without progress.
 
-Silence is measured with the command's clock. A gap between two looks counts at most
-``_MAX_GAP_SECONDS``, since in a longer one the command was busy.
+Silence is measured with the command's clock. The time between two calls of ``too_silent`` counts
+as at most ``_MAX_GAP_SECONDS``, since in a longer time the command was busy.
 """
 
 from __future__ import annotations
