@@ -24,11 +24,11 @@ from sweeper.trials import TrialConfig, TrialResult
 # A run ends within ten seconds of the first Ctrl-C: workers get five, the report five. The deadline
 # of a budget is five seconds before its end.
 STOP_SECONDS = 5.0
-# Fewest ended trials for an estimate of the remaining time: one trial shows no spread.
+# Minimum ended trials for an estimate of the remaining time, since one trial shows no spread.
 MIN_ENDED_TRIALS = 2
 _BEFORE_WORKERS = ("download", "conversion")
-# Smallest relative error of the estimate: in three sweeps confirmation and test took up to 25% less
-# than predicted.
+# Minimum relative error of the estimate. In three sweeps, confirmation and test took up to 25% less
+# time than predicted.
 _MIN_ERROR = 0.15
 
 

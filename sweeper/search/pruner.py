@@ -189,7 +189,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 def final_costs(peers: Iterable[TrialCosts], rung: int) -> list[tuple[float, float]]:
     """The cost at a rung and the final cost of each completed trial that has both.
 
-    The lowest cost so far would predict the final cost less well if few items are scored at a rung.
+    If few items are scored at a rung, the lowest cost so far would be a worse predictor.
     Peers must have the same number of rungs: a shorter trial ends with less training.
     """
     return [
@@ -230,7 +230,7 @@ def prior_std(left: float, item_std: float) -> float:
 def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
     """Extrapolate a cost by the mean gain of ended trials; None if there are none.
 
-    A straight line through their logs saved less in replays, without a lower cost.
+    In replays, a straight line through their logs saved less, and did not lower the cost.
 
     Args:
         cost: Cost at the rung.

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # 95% quantile of the normal distribution.
 _Z_95_ONE_SIDED = 1.645
-# Scored rungs after the best before a trial counts as overfitting: one worse rung may be chance.
+# Minimum scored rungs after the best of an overfitting trial, since one worse rung may be chance.
 _MIN_RUNGS_SINCE_BEST = 2
 
 
