@@ -151,8 +151,8 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
     """
     device = job.context.device
     saved, job.saved = job.saved, None
-    # A Trainer has reference cycles. Without this call, the optimizer of an earlier trial would stay
-    # in memory and count in this trial's peak.
+    # A Trainer has reference cycles. Without this call, an earlier trial's optimizer would stay in
+    # memory and count in this trial's peak.
     release_memory()
     job.setup, job.evaluating = setup, False
     if saved is None and rank_here() == 0:
