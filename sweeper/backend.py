@@ -42,7 +42,7 @@ class Backend(Protocol):
     """
 
     def baselines(self) -> Iterator[BaselineResult]:
-        """Score the baselines one by one, on validation: the test split is sealed at this time."""
+        """Score the baselines one by one on validation, since the test split is still sealed."""
         ...
 
     def train(

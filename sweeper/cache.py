@@ -1,4 +1,4 @@
-"""The cache folder, and folders that one process makes for all; they appear when complete."""
+"""The cache folder, and folders that one process makes for all; each appears when complete."""
 
 from __future__ import annotations
 

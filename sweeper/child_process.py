@@ -99,7 +99,7 @@ def request_bytes(request: Record) -> bytes:
 class Child:
     """A child process in a session of its own, and the pipes to and from it.
 
-    Ctrl-C thus reaches this process alone, and the child's own child processes end with it.
+    Ctrl-C thus reaches only this process, and killing the child ends its own child processes too.
 
     Args:
         process: The process, with unbuffered pipes.

@@ -1,6 +1,6 @@
 """Limits on measures of trials: how far a trial exceeds them, and the order of trials.
 
-How certain it must be that a trial exceeds a limit depends on the decision:
+Each decision needs another certainty that a trial exceeds a limit:
 
 - The order of trials (``order``) uses the mean. It decides the best trial so far, kept weights,
   finalists, the recommendation, the search, and the first trials of later studies.
@@ -60,7 +60,7 @@ def limits_of(spec: Spec) -> tuple[Limit, ...]:
 
 
 def violation(measures: Mapping[str, Measure], limits: Sequence[Limit]) -> float | None:
-    """The largest excess of a trial's measures over a limit; 0 or less within all limits.
+    """The largest amount by which a measure exceeds its limit; 0 or less within all limits.
 
     None if no limited measure was measured.
     """

@@ -29,7 +29,7 @@ SHORT_NAMES: Mapping[str, str] = {
     EPOCHS: "epochs",
 }
 
-#: Other names of parameters, to ours.
+#: Maps other names of parameters to ours.
 _OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     **dict.fromkeys(("lr", "rate"), "learning_rate"),
@@ -64,7 +64,7 @@ def near_parameter(name: str, candidates: Collection[str]) -> str:
     )
 
 
-#: Choices of ``target_modules`` to names of layers in PEFT.
+#: Maps choices of ``target_modules`` to names of layers in PEFT.
 TARGETS: Mapping[str, tuple[str, ...] | str] = {
     "qv": ("q_proj", "v_proj"),
     "qkvo": ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -125,8 +125,8 @@ PATIENCE = "early_stopping_patience"
 
 CLASS_WEIGHT = "class_weight"
 ClassWeight = Literal["none", "balanced-sqrt", "balanced"]
-# A class's weight is its number of rows to the power of minus this value: with 1, all classes have
-# the same weight in total.
+# A class's weight is its number of rows to the power of minus this value. With 1, all classes have
+# the same total weight.
 CLASS_WEIGHT_POWERS: Mapping[ClassWeight, float] = {
     "none": 0.0,
     "balanced-sqrt": 0.5,

@@ -1,7 +1,7 @@
 """The objective of a study: the validation loss, a metric, or a function of the user.
 
-Search and findings compare *costs*, of which the lowest is best, whatever the objective is. Tables
-and texts show values.
+Search and findings compare *costs*: the lowest is best for every objective. Tables and texts show
+values.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ class TrialBudget(Record):
     A trial ends after ``epochs`` passes over the train split (``full_tokens`` training tokens of
     the task); rung k of ``rungs`` lies at k/``rungs`` of the optimizer steps. It reports at every
     ``rung_every``-th rung and at the last. ``epochs`` and ``rungs`` are those of the longest
-    trials: one with half of the epochs has half of the rungs.
+    trials: a trial with half of the epochs has half of the rungs.
     """
 
     epochs: float = Field(0.0, ge=0, description="0 if the number is not searched")

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 _HOME = re.compile(r"(/home/[^/\s:'\"]+|/Users/[^/\s:'\"]+|/root|[A-Za-z]:\\Users\\[^\\\s:'\"]+)\b")
 # Tokens of the Hugging Face hub and of GitHub, and keys with the common prefix "sk-".
 _TOKEN = re.compile(r"\b(hf_|api_org_|sk-|gh[oprsu]_|github_pat_)[A-Za-z0-9_-]{8,}")
-# Ends at the last "@" of a word. ":80/" begins a port and a path, and the path may have an "@".
+# A password ends at the last "@" of a word. ":80/" is a port and a path, which may have an "@".
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d{1,5}/)(?:[^\s\"'<>]+|[^/\s]+)@")
 _QUERY = re.compile(
     r"([?&][\w.-]*(?:password|passwd|token|secret|api_?key)=)[^&\s'\"]+", re.IGNORECASE

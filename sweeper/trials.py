@@ -386,10 +386,10 @@ AttemptEndKind = Literal[
 class AttemptEnd(Artifact):
     """Why an attempt ended without a result: ``ended.json`` in its folder.
 
-    ``superseded``: another worker had taken the trial over. ``refused``: an error of the user's
-    code or data, which the next attempt would meet too. ``damaged``: its last file could not
-    be read, and the work was done again. ``out-of-memory``: the system killed its worker; a worker
-    that notices the shortage itself writes a result.
+    ``refused``: an error of the user's code or data, which the next attempt would meet too.
+    ``superseded``: refused, and tried again by a later command. ``damaged``: its last file could
+    not be read, and the work was done again. ``out-of-memory``: the system killed its worker; a
+    worker that notices the shortage itself writes a result.
     """
 
     kind: AttemptEndKind
@@ -482,8 +482,8 @@ class TestScore(Artifact):
 class TestSeal(Artifact):
     """The only scoring of the test split: the models to score, fixed beforehand, and the scores.
 
-    ``order`` lists the finalists (trial numbers), best first, as validation and the cost
-    tie-break ordered them. A resumed run can only finish an interrupted scoring.
+    ``order`` lists the finalists (trial numbers), best first on validation. A resumed run can only
+    finish an interrupted scoring.
     """
 
     __test__ = False

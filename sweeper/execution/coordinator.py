@@ -83,15 +83,15 @@ def run_sweep(
         run: The run's folder; the caller holds its lock and has checked the identity.
         spec: The user's request; ``search.trials`` is the total number of trials.
         backend: ``module:function`` of the training backend.
-        before: Seconds of each phase that this command has already completed.
+        before: Seconds of each phase that this command completed before the call.
         on_event: Called with each event and the status after it.
         on_trial_end: Called when findings and report are out of date: after trials have ended, at
             the start of a command that resumes a run, and at the end. Must return at once.
         on_tick: Called several times a second. Must return at once.
 
     Raises:
-        RunError: Workers cannot work, or the disk is full.
-        NoTrialCompleted: Workers cannot work, and no trial had completed before.
+        RunError: Workers end again and again without progress, or the disk is full.
+        NoTrialCompleted: Workers end without progress before any trial completed.
     """
     if not run.plan.is_file():
         plan.write(run.plan)
@@ -131,7 +131,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
     """The pool that the spec names, without workers yet.
 
     Returns:
-        The pool, and why it has fewer workers than asked for; empty if it does not.
+        The pool, and the reason if it has fewer workers than requested, else an empty text.
 
     Raises:
         RunError: The pool cannot work here.
@@ -148,7 +148,7 @@ def pool_for(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tupl
 
 @dataclass
 class Coordinator:
-    """The phases of one ``run_sweep``. The features' phases see it as their ``parts.Study``."""
+    """Runs the phases of one ``run_sweep``. Features' phases get it as their ``parts.Study``."""
 
     run: RunFolder
     spec: Spec
@@ -166,7 +166,7 @@ class Coordinator:
         return disk_budget(self.plan, self.plan.workers(self.spec.search))
 
     def run_all(self) -> RunOutcome:
-        """Run all phases in order, and leave no process running however they end."""
+        """Run all phases in order. Ends all workers, also after an error."""
         try:
             return self._phases()
         except (disk.NoRoom, OSError) as error:
@@ -269,7 +269,7 @@ class Coordinator:
             owner.warn(f"baselines/{name}.json is damaged, and no model of that name was scored")
 
     def _search_continues(self) -> bool:
-        """Whether the search may ask for more trials, below the total; decided as trials end."""
+        """Whether the search may ask for more trials; decided again after trials have ended."""
         owner = self.owner
         ended = len(owner.state.results)
         if owner.progress.ending is None and ended != self._trials_at_decision:
@@ -288,8 +288,7 @@ class Coordinator:
         return False
 
     def _budget_ending(self) -> study_end.Ending | None:
-        """The end of the search, if the budget cannot hold one more trial, confirmation and
-        test."""
+        """The end of the search if the budget is too small for one more trial, else None."""
         left, most = self.owner.progress.seconds_left, self.owner.progress.seconds_with_one_more()
         if most <= left:
             return None

@@ -35,7 +35,7 @@ def no_room(error: BaseException | None) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes on the disk, or what the folder's files leave of ``SWEEPER_DISK_LIMIT_GIB``."""
+    """Free bytes on the folder's disk; fewer if ``SWEEPER_DISK_LIMIT_GIB`` limits the folder."""
     free = shutil.disk_usage(folder).free
     limit = os.environ.get("SWEEPER_DISK_LIMIT_GIB")
     if limit is None:

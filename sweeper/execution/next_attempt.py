@@ -40,7 +40,7 @@ def next_attempt(state: RunState, fitted: FittedBatches, item: WorkItem) -> Job:
     if saved is None:
         config = fitted.apply(_config(state, item, attempt))
     else:
-        # From the checkpoint, since its last report may not have been sent.
+        # The checkpoint may contain a report that was not sent.
         reports = Checkpoint.read(saved / MANIFEST).reports
         rungs = tuple(report.model_copy(update={"attempt": attempt}) for report in reports)
         config = TrialConfig.read(saved.parent / CONFIG).model_copy(update={"attempt": attempt})

@@ -169,7 +169,7 @@ class Owner:
             if not self._stopping and disk.free_bytes(self.run.path) < disk.RESERVE_BYTES:
                 raise disk.NoRoom("too little is free")
 
-    # Handing out
+    # Jobs
 
     @property
     def askable(self) -> int:
@@ -214,7 +214,7 @@ class Owner:
             rungs=job.config.budget.rungs,
         )
 
-    # Hearing
+    # Messages
 
     def _hear(self, worker: str, message: Message) -> None:
         if isinstance(message, Hello):
@@ -321,12 +321,12 @@ class Owner:
         if job is not None:
             kind: AttemptEndKind = "interrupted" if excused else "crash"
             if gone.out_of_memory and job.config is not None and not self._stopping:
-                kind = "out-of-memory"  # a job without batches to halve counts as crashed
+                kind = "out-of-memory"  # a job without a config has no batches to halve
             self._accept(worker, job, kind, why)
         self.workers.ended(worker, excused=excused, out_of_memory=gone.out_of_memory)
         self._say(worker, "worker-ended", text="" if excused and not gone.lost else why)
 
-    # Taking in
+    # Results
 
     def _accept(self, worker: str, job: Job, failure: AttemptEndKind, why: str) -> None:
         """Accept an attempt's result; without a complete result, the attempt failed."""
@@ -401,7 +401,7 @@ class Owner:
     def _folder(self, job: Job) -> Path:
         return self.run.path / job.folder
 
-    # Telling
+    # Events and status
 
     def say(self, kind: EventKind, **fields: object) -> None:
         """Emit an event about the command itself."""

@@ -24,11 +24,11 @@ from sweeper.trials import TrialConfig, TrialResult
 # A run ends within ten seconds of the first Ctrl-C: workers get five, the report five. The deadline
 # of a budget is five seconds before its end.
 STOP_SECONDS = 5.0
-# Fewest ended trials for an estimate of the remaining time: one trial shows no spread.
+# Minimum ended trials for an estimate of the remaining time, since one trial shows no spread.
 MIN_ENDED_TRIALS = 2
 _BEFORE_WORKERS = ("download", "conversion")
-# Smallest relative error of the estimate: in three sweeps confirmation and test took up to 25% less
-# than predicted.
+# Minimum relative error of the estimate. In three sweeps, confirmation and test took up to 25% less
+# time than predicted.
 _MIN_ERROR = 0.15
 
 
@@ -95,7 +95,7 @@ _ENDS_OF_WORK = ("trial-ended", "trial-put-back", "job-ended", "job-put-back", "
 
 @dataclass
 class RunProgress:
-    """Collects the data of a ``Status``, beginning with that of earlier commands, if any.
+    """Collects the data of a ``Status``, and continues the status of an earlier command.
 
     Args:
         phases: Seconds of each phase that this command has already completed.
@@ -139,7 +139,7 @@ class RunProgress:
         self._phase_jobs = self.jobs - self.jobs_done
 
     def hear(self, event: Event) -> None:
-        """Update the running jobs by an event."""
+        """Update ``running`` after an event."""
         if event.kind in ("trial-started", "job-started"):
             self._worked = True
             self.running[event.worker] = event

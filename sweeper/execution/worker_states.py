@@ -1,7 +1,7 @@
 """Each worker's job and silence, and how many workers in a row ended without progress.
 
-Silence is measured with the command's clock. A gap between two looks counts at most
-``_MAX_GAP_SECONDS``, since in a longer one the command was busy.
+Silence is measured with the command's clock. The time between two calls of ``too_silent`` counts
+as at most ``_MAX_GAP_SECONDS``, since in a longer time the command was busy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sweeper.execution.job import Job
 
 # Strikes in a row after which the run ends, since the machine or the installation is broken. A
 # worker that ends before it got a job is three strikes; one that had a job but reported nothing is
-# one. So nine are three such starts, or three trials with three attempts each.
+# one. Nine strikes are three workers without a job, or three trials with three attempts each.
 STRIKES_ALLOWED = 9
 _STRIKES_IDLE, _STRIKES_WORKED = 3, 1
 # Silence after which a worker counts as dead: twelve missed beats.

@@ -180,7 +180,7 @@ def follow(make: Callable[[], parts.Listener], requests: TextIO) -> int:
 
     Args:
         make: Makes the listener; tried again if it fails.
-        requests: Gets a line with the run's last state at its end; ends if the command died.
+        requests: Receives the final state as a line when the run ends; closed if the command died.
     """
     listener: parts.Listener | None = None
     wait, warned, last, state = POLL_SECONDS, False, False, ""
@@ -228,7 +228,7 @@ def _logged_to(path: Path) -> Iterator[None]:
             os.fdopen(reading, encoding="utf-8", errors="replace") as lines,
             path.open("a", encoding="utf-8") as log,
         ):
-            for line in lines:  # also beyond the limit: a full pipe would block the writer
+            for line in lines:  # read also beyond the limit: a full pipe would block the process
                 if left > 0:
                     left -= log.write(without_secrets(line))
                     log.flush()

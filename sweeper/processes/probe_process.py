@@ -31,8 +31,8 @@ from sweeper.views.console import Tell, say_nothing
 
 FUNCTION = "sweeper.training.probes.training_step:answer"
 _TIMEOUT_SECONDS = 600
-# If less than this share of the device's memory was free, other processes may be why it ran out.
-# The rest is within the interval of predictions.
+# If less than this share of the device's memory was free, it may have run out because of other
+# processes. Smaller uses by others are within the interval of predictions.
 _MIN_FREE_SHARE = 1 / KNOWN[1]
 _CALIBRATE = "sweeper.training.probes.calibrate:answer"
 # A calibration takes a second or two, and loading torch some more.
@@ -194,7 +194,7 @@ def _probe_candidate(model: ModelFacts, setup: Setup, mean: int, tell: Tell) -> 
 
 
 def _setups(spec: Spec, plan: Plan) -> Iterator[tuple[ModelFacts, Setup, int]]:
-    """The defaults of each candidate that takes steps on one device, with the mean length."""
+    """Model, default set-up and mean tokens of each candidate that is trained on one device."""
     models = {model.id: model for model in plan.facts.models}
     for candidate in plan.candidates:
         traits = traits_of(candidate.strategy)

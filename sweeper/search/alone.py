@@ -87,7 +87,7 @@ def search(
     untrained: Untrained = NOTHING,
     limits: Sequence[Limit] = (),
 ) -> Searched:
-    """Search until the limit.
+    """Run trials until the limit, and return them all.
 
     Args:
         space: A ``Space``; a ``Plan`` is one.

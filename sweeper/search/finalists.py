@@ -109,7 +109,7 @@ def in_order(finalists: Sequence[Trainings]) -> list[Trainings]:
 
 
 def recommend(finalists: Sequence[Trainings]) -> int | None:
-    """The recommended finalist: the cheapest to train of those that are not clearly worse.
+    """The recommended finalist: the cheapest to train of those not clearly worse than the best.
 
     Of finalists with about the same memory and time, the one with the lowest cost is recommended.
 

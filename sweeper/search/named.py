@@ -173,7 +173,7 @@ def _parse(name: str, where: str) -> tuple[str, dict[str, Any]]:
 
 
 class OnlySearchable(BaseSampler):
-    """A sampler's wrapper that replaces strategies with only one possible trial."""
+    """Wraps a sampler, and replaces drawn strategies that have only one possible trial."""
 
     def __init__(self, inner: BaseSampler, space: Space) -> None:
         self._inner = inner

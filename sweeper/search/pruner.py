@@ -189,7 +189,7 @@ def guessing_loss(space: Space, power: float = 0.0) -> float:
 def final_costs(peers: Iterable[TrialCosts], rung: int) -> list[tuple[float, float]]:
     """The cost at a rung and the final cost of each completed trial that has both.
 
-    The lowest cost so far would predict the final cost less well if few items are scored at a rung.
+    If few items are scored at a rung, the lowest cost so far would be a worse predictor.
     Peers must have the same number of rungs: a shorter trial ends with less training.
     """
     return [
@@ -230,7 +230,7 @@ def prior_std(left: float, item_std: float) -> float:
 def forecast(cost: float, pairs: Sequence[tuple[float, float]], prior: float) -> Forecast | None:
     """Extrapolate a cost by the mean gain of ended trials; None if there are none.
 
-    A straight line through their logs saved less in replays, without a lower cost.
+    In replays, a straight line through their logs saved less, and did not lower the cost.
 
     Args:
         cost: Cost at the rung.
@@ -255,9 +255,8 @@ def item_std(
 ) -> float:
     """The uncertainty of the difference of two trials that is due to the choice of items.
 
-    A rung scores the first few validation items, the same for all trials. An easy subset flatters
-    all trials equally, but may be easier for one trial than for another. This does not shrink as
-    training goes on.
+    A rung scores the first few validation items, the same for all trials. These may be easier for
+    one trial than for another, which does not change as training goes on.
 
     Returns:
         Standard deviation of the log of a cost, as the mean over pairs of this trial with another;
@@ -266,7 +265,7 @@ def item_std(
     Args:
         own: The trial's items at a rung.
         others: Items of other trials at the same rung.
-        subset_bias: The cost on all items minus that on these.
+        subset_bias: The cost on all items minus the cost on the rung's items.
     """
     if own is None or len(own.each) < 2 or own.cost + subset_bias <= 0:
         return 0.0
@@ -309,7 +308,7 @@ class View:
         strategy: The other trials of its strategy.
         peers: Trials with its model, number of rungs and initialisation that have a cost at this
             rung: those of its strategy, or of all strategies if too few of them have ended.
-        others: The trials of all strategies.
+        others: All trials, including this one.
         gain: The share of its cost so far to which a good trial may still fall.
         objective: The objective of the costs.
     """
@@ -376,7 +375,7 @@ class View:
         return float(special.stdtrit(PRIOR_TRIALS + ended - 1, special.ndtr(CONFIDENCE)))
 
     def _subset_bias(self, others: Sequence[TrialCosts]) -> float:
-        """The cost on all items minus that on the rungs' items; 0 if unknown."""
+        """Mean cost on all items minus the cost on the rungs' items; 0 if unknown."""
         differences = [trial.subset_bias for trial in others]
         return statistics.fmean([each for each in differences if each is not None] or [0.0])
 

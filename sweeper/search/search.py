@@ -150,7 +150,7 @@ class Search:
         key, parameters = optuna_space.suggest(proposal, self.space, given)
         candidate = self.candidates[key]
         if start is None and proposal.params == optuna_space.enqueued_values(key, candidate, {}):
-            # A default for which the starts had no room: the sampler begins with it.
+            # A default that the starts left out: the sampler begins with it.
             origin = "default"
         proposal.set_user_attr(ORIGIN, origin)
         trial = Configuration.taken_from(
@@ -256,7 +256,7 @@ class Search:
 def known_starts(plan: Plan, total: int) -> Iterator[Configuration]:
     """The first trials: defaults, defaults with one parameter off, the user's own.
 
-    The last defaults of the plan are left out if the others need the room.
+    If the total is too small for all of them, the plan's last defaults are left out.
     """
     without = list(_without_each_parameter(plan)) if total > 1 else []
     first = plan.candidates[: max(1, total - len(plan.own_trials) - len(without))]

@@ -234,7 +234,7 @@ def _convert(model: str, work: WorkProgress, tell: Tell) -> None:
 def sweep(
     prepared: Prepared, *, new: bool, backend: str, view: ProgressView, tell: Tell = say_nothing
 ) -> Ended:
-    """Start or resume the run; findings and report are written however it ends."""
+    """Start or resume the run. Findings and report are written also after an error."""
     folder = prepared.folder
     if new:
         set_aside(folder, tell)

@@ -30,7 +30,7 @@ def best_trial(findings: Findings, fix: str = "") -> int:
 
 
 def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
-    """The folder with the weights of a trial; of the recommended trial if None.
+    """The folder with the weights of a trial, or of the recommended trial if ``trial`` is None.
 
     Raises:
         UsageError: No trial has completed, or the trial has no weights.
@@ -38,7 +38,7 @@ def kept_weights(run: RunFolder, trial: int | None = None) -> Path:
     fix = f"To go on with it: sweeper run {run.quoted}/sweep.yaml"
     number = best_trial(compute(run), fix) if trial is None else trial
     trial_weights = run.trial(number) / WEIGHTS
-    # After a search on a part of the rows: the winner's training on all rows.
+    # The winner's training on all rows, if the search used only a part of them.
     full_weights = (
         sorted(run.trial(number).glob(f"all-rows/*/*/{WEIGHTS}")) if trial is None else []
     )

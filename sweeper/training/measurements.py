@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _MIN_STEPS = 5
 # Memory that CUDA may take by itself: a few hundred MiB per process, not counted by allocators.
 _CUDA_CONTEXT_GIB = 1.0
-# Smallest share of undisturbed time: below it, a time says nothing about an idle machine.
+# Minimum share of undisturbed time. Below it, a time says nothing about an idle machine.
 _MIN_UNDISTURBED = 0.1
 
 

@@ -62,8 +62,8 @@ from sweeper.trials import (
 )
 from sweeper.visible import TEXT_CHARACTERS, shortened
 
-# Number of test items that are answered by default. Generation is slow on a CPU: there, no more
-# than a comparison of answers needs.
+# Default number of test items that models answer. On a CPU, where generation is slow, there are
+# only as many as a comparison of answers needs.
 _ANSWERED_ITEMS = {"cpu": 20, "cuda": 256}
 # Test items whose texts are stored for the report: the first ones, which are a random sample since
 # items are ordered by hash, and those with the highest losses of each model.
@@ -357,7 +357,7 @@ def with_answers(
     """
     task, device = shared.context.task, next(model.parameters()).device
     objective, wanted = shared.context.objective, shared.context.spec.evaluation
-    programs = samples(shared.context.spec)  # answers to an item whose programs are run
+    programs = samples(shared.context.spec)  # answers per item that are run as programs
     count = _ANSWERED_ITEMS[device.type] if wanted.generate_items is None else wanted.generate_items
     needs_all = objective.of_answers
     if needs_all:

@@ -101,7 +101,7 @@ class OomKills:
         self._counted = counted
 
     def match_kill(self) -> bool:
-        """Whether a counted kill explains a just killed process; uses the kill up."""
+        """Whether an unmatched kill explains a process that has just ended; the kill is matched."""
         self.look()
         killed = bool(self._unmatched)
         del self._unmatched[:1]

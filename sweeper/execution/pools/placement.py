@@ -63,8 +63,8 @@ def place(workers: int, machine: Machine, demand: Demand) -> tuple[list[dict[str
     memory.
 
     Returns:
-        Environment variables of each worker; and why there are fewer workers than asked for, empty
-        if there are not.
+        Environment variables of each worker, and the reason if there are fewer workers than
+        requested, else an empty text.
     """
     groups = _groups(machine, demand)
     limit = max(1, len(groups)) * _workers_per_group(machine, demand)

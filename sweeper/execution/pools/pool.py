@@ -1,6 +1,6 @@
 """The interface of a pool: it starts workers, passes messages on and reports deaths.
 
-Only the protocol and its types. All workers of a pool have the same resources.
+All workers of a pool have the same resources.
 """
 
 from __future__ import annotations

@@ -140,10 +140,10 @@ def fail(home: Path, number: int, attempt: int, failure: Failure) -> TrialResult
 def note_end(
     attempt: Path, kind: AttemptEndKind, detail: str, *, worker: str = "", replace: bool = False
 ) -> AttemptEnd:
-    """Note in an attempt's folder why it ended without a result; an earlier note stays.
+    """Note in an attempt's folder why it ended without a result.
 
     Args:
-        replace: Whether to replace an earlier note.
+        replace: Whether to replace an earlier note; if not, it is returned.
     """
     earlier = read_end(attempt)
     if earlier is not None and not replace:
@@ -180,10 +180,11 @@ def drop_leftovers(attempt: Path) -> None:
 
 @dataclass(frozen=True)
 class ValidationItems:
-    """What the search minimises, and the main metric, of each validation item. Shape (items,).
+    """Costs, scores and weights of the validation items, each of shape (items,).
 
-    ``weights`` are the items' weights in the mean: 1, or the tokens of the answer; 0 if an item was
-    not scored. With another objective than the loss, all items have weight 1.
+    ``costs`` are minimised by the search. ``scores`` are the main metric, or the objective if it
+    is not the loss. ``weights`` are the weights in the mean: 1, or the tokens of the answer, and 0
+    for an item that was not scored.
     """
 
     costs: NDArray[np.float64]
@@ -198,7 +199,7 @@ class ValidationItems:
 
 
 def read_items(path: Path, objective: Objective) -> ValidationItems | None:
-    """Costs and scores of the validation items; None if they were not kept."""
+    """Costs and scores of the validation items; None if the file is missing or unusable."""
     try:
         fields = object_of(read_text(path, errors="replace"))
         costs = np.asarray(fields["losses"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Whether a command may continue a run: compares identities, and keeps the run's plan."""
+"""Decides whether a command may continue a run, and which plan the run then has."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _HOMES = ("trials/*", "trials/*/seeds/*", "trials/*/*/*/*", "jobs/*")
 class Lesson:
     """Batch sizes, in examples, that fitted or will be tried next, after memory ran out.
 
-    ``trial`` is the trial that ran out. A size is None if nothing was learned about it.
+    ``trial`` ran out of memory. A size is None if nothing was learned about it.
     ``killed``: the system killed the worker without an error.
     """
 

@@ -1,6 +1,6 @@
 """The state of a run's trials in memory, with the best trial and the finalists.
 
-Read from the run's files when the command starts, kept up to date while it runs.
+It is read from the run's files when the command starts, and kept up to date.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RunState:
 
     @property
     def best(self) -> Best | None:
-        """The best completed trial by the objective; exceeds a limit only if all trials do."""
+        """The best completed trial within the limits, else the one that exceeds them least."""
         return self._find_best(self.results)
 
     @property

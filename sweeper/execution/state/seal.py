@@ -1,4 +1,4 @@
-"""The scoring of the test split: the models to score are written down before any score."""
+"""Scoring of the test split. The choice of models is stored before any of them is scored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeper.trials import TestScore, TestSeal
 
 
 def seeds_of(plan: Plan) -> list[int]:
-    """The seeds of all confirmation runs there may be; the trial itself has the plan's seed."""
+    """The seeds of all possible confirmation runs; the trial itself has the plan's seed."""
     most = plan.budget.confirmation_seeds + plan.budget.extra_seeds
     return [plan.seed + further for further in range(1, most)]
 
@@ -81,7 +81,7 @@ def scoring_work(run: RunFolder, plan: Plan, seal: TestSeal, state: RunState) ->
 
 
 def close_seal(run: RunFolder, seal: TestSeal, scored: Sequence[WorkItem]) -> TestSeal:
-    """Put the scores into the seal."""
+    """Store the scores that were computed, and mark the seal as complete."""
     files = [work_items.score_file(run, item) for item in scored]
     read = [TestScore.read_or_none(file) for file in files]
     scores = tuple(score for score in read if score is not None)

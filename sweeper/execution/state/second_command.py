@@ -1,6 +1,6 @@
-"""Whether a command runs a sweep now: by its lock, or on other machines by ``Status.beat``.
+"""Checks whether a command is running a sweep: by its lock, or elsewhere by ``Status.beat``.
 
-A lock on a shared folder may not reach other machines, and clocks of machines differ. So the check
+A lock on a shared folder may not reach other machines, and their clocks differ. So the check
 watches ``status.json``, which a command writes once a second, for a few seconds.
 """
 

@@ -18,7 +18,7 @@ from sweeper.trials import (
     TrialResult,
 )
 
-# Why a work item failed, by the end of its last attempt; other ends are a crash.
+# Kind of failure by the end of an item's last attempt; all other ends mean ``crash``.
 _FAILURES: dict[AttemptEndKind, FailureKind] = {
     "hang": "timeout",
     "error": "error",
@@ -108,7 +108,7 @@ def accept_result(run: RunFolder, item: WorkItem, attempt: int) -> TrialResult |
 
 
 def settle(run: RunFolder, item: WorkItem) -> None:
-    """Settle a work item of an earlier command, so that it is done or can continue.
+    """Bring the files of a work item of an earlier command into order.
 
     A complete result is accepted; an interrupted attempt gets a record of how it ended; a trial
     that is not tried again gets a failed result.

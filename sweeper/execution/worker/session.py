@@ -31,15 +31,15 @@ from sweeper.redaction import without_secrets
 from sweeper.runfolder import RESULT, SCORE, RunFolder
 from sweeper.trials import AttemptEndKind, Failure, RungReport, TrialConfig, TrialResult
 
-# Exit status of a worker process after training raised or hung: it must be replaced.
+# Exit status of a worker process that must be replaced, since training raised or hung.
 UNSOUND = 70
 # Shortest interval between two progress messages.
 _PROGRESS_SECONDS = 0.5
 # No optimizer step, evaluation batch or report for this long is a hang: ten minutes, as
 # torch.distributed waits for a collective on GPUs.
 HANG_SECONDS = float(os.environ.get("SWEEPER_HANG_SECONDS", "600"))
-# Factor on the limit before the first step, in which the model is loaded, data tokenised and
-# features computed: torch.distributed's default without GPUs is three times as long.
+# Factor on the limit before the first step, since the model is loaded, data tokenised and features
+# computed in that time. torch.distributed's default without GPUs is three times as long.
 SETUP_FACTOR = 3.0
 # Limit of a step as a multiple of the predicted step, and of the slowest step so far.
 MAX_SLOWDOWN = 10.0
@@ -198,7 +198,10 @@ class Patience:
 
 
 def patience_for(plan: Plan, config: TrialConfig) -> Patience:
-    """The limits of a trial: its predicted time, and ten predicted steps; at least the minima."""
+    """The limits of a trial: its predicted time before the first step, then ten predicted steps.
+
+    Neither is below its minimum of ``SETUP_FACTOR * HANG_SECONDS`` or ``HANG_SECONDS``.
+    """
     predicted_high = plan.candidate(config.strategy, config.model).duration.high
     predicted = predicted_high * config.budget.epochs / plan.budget.epochs
     step = MAX_SLOWDOWN * predicted / (config.budget.rungs * STEPS_PER_RUNG)
@@ -222,8 +225,7 @@ def patience_for_jobs(plan: Plan) -> Patience:
 class Watchdog:
     """Watches a pulse from a thread during the ``with`` block.
 
-    Time is counted in ticks, each at most twice its length, so that a process that was suspended
-    does not count as hanging.
+    A tick counts as at most twice its length, so that a suspended process is not taken for hung.
 
     Args:
         on_hang: Called with the reason; must not return to training.
@@ -239,7 +241,7 @@ class Watchdog:
     _first: int = 0
 
     def __enter__(self) -> Watchdog:
-        self._first = self.pulse.beats  # before the watched work can beat
+        self._first = self.pulse.beats  # read here, since the thread may start after the first beat
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
         return self

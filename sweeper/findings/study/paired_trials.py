@@ -33,8 +33,8 @@ K = TypeVar("K")
 class ComparedPair:
     """The difference of two models' scores, first minus second.
 
-    ``comparisons`` of the same question were corrected together. ``adjusted_p`` is Holm's; None
-    without correction.
+    ``comparisons`` is the number of comparisons that were corrected together, and ``adjusted_p`` is
+    Holm's p value; None without correction.
     """
 
     estimate: Estimate

@@ -121,7 +121,7 @@ def _sweep(run: RunFiles) -> Iterator[PredictedFigure]:
 
 
 def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
-    """Seconds of the phases."""
+    """Measured seconds by phase; the search includes the baselines."""
     took = {name: seconds for name, seconds in last.phases.items() if seconds > 0}
     if "search" in took:  # the first trials run in parallel with baselines
         took["search"] += took.get("baselines", 0.0)
@@ -132,7 +132,7 @@ def _phase_seconds(run: RunFiles, last: Status) -> dict[str, float]:
 
 
 def _seconds(candidate: Candidate, full: list[TrialFiles]) -> Iterator[PredictedFigure]:
-    """The time of a full trial, of those with the default's batch and modules if any."""
+    """The median time of full trials; only of those with the default's batch and modules if any."""
     default = _time_parameters(candidate.defaults())
     alike = [trial for trial in full if _time_parameters(trial.config.parameters) == default]
     chosen = alike or full

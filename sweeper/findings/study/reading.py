@@ -57,9 +57,9 @@ class SeedRun:
 
 
 class TrialFiles(Trial):
-    """A trial, with the files of it that a report leaves out.
+    """A trial, with its files that a report leaves out.
 
-    ``parts`` are (number of rows, training) of trainings on a part of the rows.
+    ``parts`` are pairs (number of rows, training), for trainings on a part of the rows.
     """
 
     items: InstanceOf[ValidationItems] | None = None
@@ -69,7 +69,7 @@ class TrialFiles(Trial):
 
     @property
     def cost(self) -> float:
-        """The objective's cost of a completed trial: the lowest is best."""
+        """The cost of a completed trial by the objective; the lowest is best."""
         assert self.value is not None
         return self.objective.cost(self.value)
 

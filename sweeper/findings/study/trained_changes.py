@@ -1,7 +1,8 @@
 """What training changed: measures and scores on other tasks, tuned minus base on the same items.
 
 Only reads scores. A point is a hundredth: of the share of right answers, or of the measure's unit
-(a hundredth of a nat per token is one per cent of the perplexity). Losses are positive.
+(a hundredth of a nat per token is one per cent of the perplexity). A worse score is a positive
+change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The models of the verdict whose answers are shown and rated, and the texts of test items."""
+"""The compared models, whose answers are shown and rated, and the texts of test items."""
 
 from __future__ import annotations
 

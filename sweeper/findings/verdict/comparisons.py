@@ -4,7 +4,7 @@ The order of the finalists and the recommended one were fixed on validation; thi
 compares scores on the opened test split. Items are paired; the variance of seeds is pooled over
 finalists. Holm's correction is made for two questions separately: whether the chosen finalist is
 better than the others and the default, and whether a finalist is better than a baseline. The second
-counts every finalist, since the choice used the same trainings.
+correction counts every finalist, since the choice used the same trainings.
 """
 
 from __future__ import annotations
@@ -137,12 +137,12 @@ def _in_loss(
     seconds: Sequence[str],
     wanted: Collection[str],
 ) -> tuple[Comparison, ...]:
-    """Comparisons in test loss of the first of ``firsts`` with the ``wanted`` of ``seconds``.
+    """Comparisons in test loss of the first of ``firsts`` with those ``seconds`` in ``wanted``.
 
     Args:
         compared: The same finalist's comparisons in the headline metric.
-        firsts: The finalists over which Holm's correction is taken.
-        seconds: The models over which it is taken.
+        firsts: The finalists of the pairs in Holm's correction.
+        seconds: The other models of these pairs.
     """
     if not metric.higher_is_better or not run.plan.objective.is_loss:  # the user said what counts
         return ()
@@ -168,7 +168,7 @@ def _default(run: RunFiles, chosen: Finalist | None) -> str | None:
         config = trial.config
         same = own and (config.strategy, config.model) == (own.config.strategy, own.config.model)
         if same and config.origin == "default":
-            # The first default; later ones lack the effect of some parameter.
+            # The first default; in later ones, one parameter is off.
             return None if config.number == chosen.trial else trial_name(config.number)
     return None
 

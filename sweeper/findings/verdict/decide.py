@@ -1,7 +1,7 @@
 """The answer to "what do I train?": one sentence and its reasons.
 
-A run that has not ended recommends nothing, nor does one with fewer than three seeds. Fine-tuning
-pays only if it changes the base model and beats every baseline that scored the same test items. Of
+A run that has not ended, or has fewer than three seeds, gets no recommendation. Fine-tuning pays
+only if it changes the base model and beats every baseline that scored the same test items. Of
 finalists that do not differ significantly, the cheapest to train is named: memory, then time.
 """
 
@@ -40,7 +40,7 @@ from sweeper.visible import shortened
 MIN_SEEDS = 3
 MIN_FINALISTS = 2
 _BASELINE_AS_GOOD = ("worse", "equivalent")
-"""Outcomes of the trial with which a baseline does at least as well."""
+"""Outcomes of a trial against a baseline that does at least as well."""
 _MAX_REASON_CHARACTERS = 200
 """Most characters of a quoted failure."""
 

@@ -56,10 +56,10 @@ def limits(study: JudgedStudy) -> tuple[Limitation, ...]:
 def _needed_share(study: JudgedStudy) -> float:
     """The share of the test items that could change the closest comparison of the verdict.
 
-    If these items are wrong, a difference in accuracy can change by their share. A
-    decided comparison changes if the whole difference disappears, an open one if the difference
-    changes by more than the margin and half of its interval. A difference in loss counts as a share
-    of the loss.
+    If these items are wrong, a difference in accuracy can change by their share. A decided
+    comparison changes if the whole difference disappears, an open one if the difference changes by
+    more than both the margin and half of its interval. A difference in loss counts as a share of
+    the loss.
     """
     chosen, metric = study.contest.chosen, study.contest.metric
     if study.verdict.kind not in ("recommend", "tie") or chosen is None:

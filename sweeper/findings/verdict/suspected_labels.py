@@ -19,8 +19,8 @@ def suspected(trainings: Sequence[TestScore], counted: Sequence[int]) -> list[in
     All trainings of one configuration predict the same other class, with a probability of at least
     its mean over correctly predicted items of that class: the threshold of confident learning
     (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), with models that saw none of these
-    items. The class in the data has at most ``_MAX_CLASS_PROBABILITY``: else an unsure model of a
-    hard task would suspect every other error (figures: docs/report.md).
+    items. The class in the data has at most ``_MAX_CLASS_PROBABILITY``. Otherwise an unsure model
+    of a hard task would suspect every other item that it gets wrong (figures: docs/report.md).
 
     Args:
         counted: Indices of the scored items.

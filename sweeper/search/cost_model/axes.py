@@ -1,9 +1,9 @@
 """Parameters as numbers for draws and cost models.
 
 An axis is one parameter, with its allowed range mapped to the unit interval, and with its
-best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. Rows
-of another candidate are translated: they get the distance from this candidate's default that they
-have from their own. Pure.
+best-practice range and prior. Rows are configurations, scaled to a correlation length of 1. A row
+of another candidate is translated: its distance from its own default becomes its distance from
+this candidate's default. Pure.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sweeper.spec import Scalar
 
 Range = tuple[float, float]
 
-# Standard deviations of a prior in the best-practice range, if a parameter has no prior. The
-# planner gives every number a prior of half that spread (``STDS_IN_RANGE``).
+# Width of the best-practice range in standard deviations of the prior, for parameters without one.
+# The planner's priors have half that standard deviation (``STDS_IN_RANGE``).
 SPREADS_IN_PRACTICE = 2.0
-# Factor on the correlation length of parameters other than learning rates, which matter most: with
-# the learning rate tuned, variants of LoRA end within 1-2% of each other (arXiv:2602.04998), and
-# the rank hardly moves the best rate (Schulman et al. 2025).
+# Factor on the correlation length of all parameters but learning rates. Learning rates matter most:
+# once they are tuned, variants of LoRA end within 1-2% of each other (arXiv:2602.04998), and the
+# rank hardly moves the best rate (Schulman et al. 2025).
 OTHERS_FACTOR = 2.5
 
-# Distance of a row with a choice from one without it, and per doubling of a size. Choices can
-# matter most: on recorded trials of 24 intents the initialisation of the head matters more than its
-# rate. There and on well-formed queries held-out trials were ranked better with 0.5 than with 0.15
-# (correlations 0.28 against 0.13, 0.60 against 0.46; 0.45 against 0.44, 0.40 against 0.34 with 8
-# trials).
+# Distance between a row with a choice and a row without it, and distance per doubling of a size.
+# Choices can matter most: in recorded trials of 24 intents, the initialisation of the head matters
+# more than its rate. On these and on well-formed queries, 0.5 ranked held-out trials better than
+# 0.15 (correlations 0.28 against 0.13, 0.60 against 0.46; 0.45 against 0.44, 0.40 against 0.34 with
+# 8 trials).
 CHOICE_DISTANCE, OCTAVE_DISTANCE = 0.5, 0.1
 # Distance per doubling of the epochs, which change the schedule and often the loss.
 EPOCHS_DISTANCE = 0.5
@@ -297,7 +297,7 @@ class Rows:
 
 def _numbers(axis: Axis, values: Values) -> Matrix:
     values_as_numbers = numbers(values)
-    # If the parameter's condition does not hold: the centre, away from all rows that have a value.
+    # A row whose condition does not hold gets the centre, at a distance from all rows with a value.
     without = np.isnan(values_as_numbers)
     units = np.where(without, axis.prior[0], axis.units(values_as_numbers))
     return np.column_stack([units / axis.length, CHOICE_DISTANCE * without])

@@ -48,7 +48,7 @@ MIN_SPREAD_SHARE = 0.1
 # piBO (arXiv:2204.11051): the prior has weight beta / n after n trials. In replays of synthetic
 # curves, 1 was as good as or better than 2, with little and with much noise.
 PRIOR_BETA = 1.0
-# Each candidate has a model: least trials in one, and most in all models together.
+# Each candidate has a model: minimum trials in one model, maximum in all models together.
 MIN_MODEL_TRIALS, MAX_TRIALS_OF_ALL_MODELS = 48, 256
 # Noise of a limit's violation, as a share of its spread over trials: it is measured on few texts.
 # An assumption, not a measurement.
@@ -159,7 +159,7 @@ class Trials:
         return float(np.log(full).mean()) if full else 0.0
 
     def _input_of(self, ended: Sequence[TrialCosts]) -> ModelInput:
-        # A failed trial is as bad as the worst that ended.
+        # A failed trial gets the cost of the worst trial that ended.
         worst = max((trial.cost for trial in ended if trial.cost is not None), default=1.0)
         filled = np.asarray([worst if trial.cost is None else trial.cost for trial in ended])
         return ModelInput(ended, clipped(filled) if ended else filled)
@@ -271,8 +271,8 @@ class CostModel:
 
     @cached_property
     def _inputs(self) -> tuple[ModelInput, list[ModelInput]]:
-        """The model's input: own trials, which get at least half of the places if there are enough,
-        and those of other candidates."""
+        """The model's input: own trials, at least half of all if there are enough, and the trials
+        of each informing candidate."""
         most = self._limit
         others = [other.shared_input for other in self._informing]
         own = self.own.own_input.thinned(

@@ -13,7 +13,7 @@ from sweeper.plans import Configuration, Space
 from sweeper.spec import Scalar
 from sweeper.trials import FirstItems, RungReport, TrialResult
 
-START = "head_init"
+START = "head_init"  # the initialisation of the head
 
 # Failures that are due to the configuration; others are due to the machine.
 _DUE_TO_CONFIGURATION = frozenset({"diverged", "out-of-memory"})

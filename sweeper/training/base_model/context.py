@@ -1,6 +1,6 @@
 """One base model with one data set: the folder, tokenizer, task, tokens and the base itself.
 
-Made once for each model and worker.
+A worker makes it once for each model.
 """
 
 from __future__ import annotations

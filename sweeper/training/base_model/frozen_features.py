@@ -22,8 +22,8 @@ from sweeper.tasks.task import Floats
 from sweeper.training.base_model.context import ModelContext
 from sweeper.training.loop.device_memory import PeakMemory, bytes_of
 
-# Train items that give the mean and standard deviation of each feature; the first are a random
-# subset.
+# Number of train items that give the mean and standard deviation of each feature. The first items
+# are a random subset.
 _FEATURE_SAMPLE_ITEMS = 256
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 from transformers import PreTrainedModel
 
-# Liger's losses are off: trials already compute the loss for part of the tokens at a time. Liger's
-# loss is the same (differences below 1e-7, also of the gradient) and needs less memory: for 512
-# tokens of SmolLM2 in float32, 5 MiB beside the output layer instead of 146. But it waits for the
+# Liger's losses are off, since trials already compute the loss for part of the tokens at a time.
+# Liger's loss and gradient are the same (differences below 1e-7), and it needs less memory: for 512
+# tokens of SmolLM2 in float32, 5 MiB in addition to the output layer, not 146. But it waits for the
 # GPU, and multiplies 8 tokens at a time instead of 256, so it reads the output layer 64 times.
 _KERNELS = {
     "rope": True,

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _AUTO: dict[TaskType, Any] = {"CAUSAL_LM": AutoModelForCausalLM, "FEATURE_EXTRACTION": AutoModel}
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# Each trial compares one tensor in this many with its checksum, and the next trial the next ones.
+# Each trial compares one tensor in eight with its checksum; in eight trials, all are compared.
 _CHECK_ONE_IN = 8
 # A base is moved to main memory if it takes no more than this share of the available memory.
 _MAX_MEMORY_SHARE = 0.25

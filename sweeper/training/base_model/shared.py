@@ -35,7 +35,7 @@ class SharedModel:
         return reduced
 
     def of_feature(self, name: str, make: Callable[[ModelContext], T]) -> T:
-        """What a feature computes once for all trials of the model, whatever rows they train on."""
+        """A value that a feature computes once, with all rows, for all trials of the model."""
         shared = self._with_all_rows
         if name not in shared._of_features:
             shared._of_features[name] = make(shared.context)

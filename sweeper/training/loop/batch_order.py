@@ -79,12 +79,12 @@ def mixture(
 # LengthGroupedSampler has the same number, but leaves a pool's batches in the order of their
 # lengths; here the batches are shuffled, so that lengths do not drift within an epoch.
 _POOL_BATCHES = 50
-# Batches of the smallest pool, for small data. transformers takes a quarter of an epoch, which
+# Minimum batches of a pool, for small data. transformers' minimum is a quarter of an epoch, which
 # groups nothing below 8 batches.
-# Tokens computed per real token of 120 instructions (self-instruct's seeds) in batches of 8: in
-# random order 2.10, with a quarter of an epoch 1.53, with this pool 1.24; of 60: 2.16, 2.16, 1.50.
+# Tokens computed per real token, for 120 instructions (self-instruct's seeds) in batches of 8: 2.10
+# in random order, 1.53 with a quarter of an epoch, 1.24 with this pool. For 60: 2.16, 2.16, 1.50.
 # A pool has at most half of an epoch, so that epochs differ.
-# Not for classification: a length can tell a class, and batches of one class teach little.
+# Classification has no minimum: a length can reveal a class, and batches of one class teach little.
 MIN_POOL_BATCHES = 8
 
 

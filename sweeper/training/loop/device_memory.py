@@ -81,7 +81,7 @@ def _requested_gib(error: BaseException) -> float | None:
 
 
 def shortage(error: BaseException, *, loading: bool = False) -> TooLarge:
-    """The failure for an out-of-memory error, with needed memory and memory not used by others."""
+    """A ``TooLarge`` for an out-of-memory error, with the needed and the available memory."""
     requested = _requested_gib(error)
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Base class of what a feature adds to a training; made by ``trial.py`` of a feature folder."""
+"""Base class of a feature's additions to a training, made by ``trial.py`` of its folder."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class ItemMeasure:
 
 
 class Extension:
-    """What a feature adds to one training. It overrides what it needs.
+    """A feature's additions to one training. Subclasses override the methods that they need.
 
     Attributes:
-        task_share: Weight of the task's loss beside those of further batches.
-        has_penalty: Whether it overrides ``reference`` and ``penalised_loss``.
+        task_share: Factor on the task's loss; further batches have their own weights.
+        has_penalty: Whether the class overrides ``reference`` and ``penalised_loss``.
     """
 
     task_share = 1.0

@@ -12,7 +12,7 @@ from sweeper.spec import Scalar
 # Share of the budget, at its end, in which warmup-stable-decay anneals: one rung of eight, so that
 # trials are compared at their constant rate at all earlier rungs.
 DECAY_SHARE = 1 / 8
-# Share of the steps: the low end of the recommended 5-10% leaves the longest stable phase.
+# Share of warmup steps. The low end of the recommended 5-10% leaves the longest stable phase.
 WARMUP_SHARE = 0.05
 
 

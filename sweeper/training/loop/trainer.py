@@ -173,7 +173,7 @@ class TrialTrainer(Trainer):
             # Imported here: it takes a second, and few trials need it.
             manager = import_module("bitsandbytes.optim").GlobalOptimManager.get_instance()
             manager.module_weight_config_triple.clear()
-        # Not earlier, since distributing a model replaces the tensors of its weights.
+        # Made only now, since distributing a model replaces the tensors of its weights.
         groups = self.strategy.parameter_groups(
             self._unwrapped, self.parameters, head_names(self._unwrapped)
         )

@@ -1,7 +1,7 @@
 """Measures the time and peak memory of training steps of one set-up.
 
-Trains random weights of the real shapes on random tokens. On a GPU, torch's allocator gives the
-peak; on a CPU, the process.
+Random weights of the real shapes are trained on random tokens. The peak is of torch's allocator on
+a GPU, and of the process on a CPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TIMED_STEPS = 3
 # Micro-batches of a step: gradients exist from the second on, so that more do not raise the peak.
 _MAX_MICRO_BATCHES = 2
 FOUR_BITS = ("nf4", "nf4-dq")
-# Standard deviation with which transformers initialises most language models: nothing overflows.
+# transformers initialises most language models with this standard deviation; nothing overflows.
 _WEIGHT_STD = 0.02
 
 

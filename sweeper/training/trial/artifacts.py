@@ -2,8 +2,8 @@
 
 ``weights/`` holds an adapter in PEFT's format or a whole model in transformers' format, the
 tokenizer, generation settings, a model card, ``sweeper.json``, and ``head.safetensors`` if there is
-a head. If PEFT's and transformers' classes could load the adapter, but would give wrong answers, it
-is in ``weights/adapter/``: they find none in ``weights/`` and refuse the folder.
+a head. An adapter with which PEFT's and transformers' classes would give wrong answers is in
+``weights/adapter/``, so that they find none in ``weights/`` and refuse the folder.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def rank_command(folder: str) -> list[str]:
 
 
 def _end(launcher: Child) -> None:
-    """End all ranks: the launcher ends them, or the kernel after the launcher's death."""
+    """End the launcher. It ends all ranks; after its death, the kernel does."""
     launcher.process.terminate()
     launcher.wait(2 * SHUTDOWN_SECONDS)
     launcher.close()

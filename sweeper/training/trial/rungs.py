@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # 95% quantile of the normal distribution.
 _Z_95_ONE_SIDED = 1.645
-# Scored rungs after the best before a trial counts as overfitting: one worse rung may be chance.
+# Minimum scored rungs after the best of an overfitting trial, since one worse rung may be chance.
 _MIN_RUNGS_SINCE_BEST = 2
 
 
@@ -53,8 +53,8 @@ class RungWeights:
 class RungWatch(TrainerCallback):
     """Evaluates at each rung and asks whether to go on.
 
-    The search may prune a trial (state ``PRUNED``). Its own training may stop it, because it
-    overfits or exceeds a limit (state ``COMPLETE``, with the weights of its best rung).
+    The search may prune a trial (state ``PRUNED``). A trial also stops if it overfits or exceeds a
+    limit (state ``COMPLETE``, with the weights of its best rung).
 
     Args:
         model: The model to evaluate: the Trainer's, not wrapped.
@@ -266,7 +266,7 @@ class Rise:
 
 
 def broken_limit_reason(measured: Mapping[str, ItemMeasure], limits: Sequence[Limit]) -> str:
-    """Text on a limit that is exceeded beyond noise, to stop the trial; empty if there is none."""
+    """The reason to stop a trial that exceeds a limit beyond noise; empty if it exceeds none."""
     for limit in limits:
         for name, item_measure in measured.items():
             figure = item_measure.measure
@@ -311,7 +311,7 @@ class Stopping:
             which counts rises in a row.
         overfitting: Whether to stop if rows are seen again, the training loss falls, and the
             validation loss has risen above its best beyond noise.
-        objective: What the costs are of: the named objective if it is measured at rungs, else the
+        objective: Objective of the costs: the named one if it is measured at rungs, else the
             validation loss.
     """
 

@@ -151,8 +151,8 @@ def train_once(job: TrialJob, strategy: Strategy, setup: TrainingSetup) -> Trial
     """
     device = job.context.device
     saved, job.saved = job.saved, None
-    # Trainer refers to itself: without this, the optimizer of an earlier trial would stay in memory
-    # and count in this trial's peak.
+    # A Trainer has reference cycles. Without this call, an earlier trial's optimizer would stay in
+    # memory and count in this trial's peak.
     release_memory()
     job.setup, job.evaluating = setup, False
     if saved is None and rank_here() == 0:
@@ -209,7 +209,7 @@ class _TrialState:
     All ranks of a trial save at the same point.
 
     Args:
-        extensions: What features of sweeper add to the training.
+        extensions: Features' additions to the training.
         peak: Function for the memory peak since this attempt began, in GiB.
     """
 
@@ -353,8 +353,8 @@ def _is_padding_free(config: TrialConfig, task: Task, model: nn.Module) -> bool:
 def fit_head(job: TrialJob, strategy: Strategy) -> TrialResult:
     """Fit the head on frozen features, report the last rung, and save it like any other trial.
 
-    The probe baseline has the same features and fit, computed once per worker. The trial's seconds
-    are what they took then.
+    The probe baseline shares the features and the fit, which are computed once per worker. The
+    trial's seconds include that computation.
 
     Raises:
         Interrupted: The trial was told to stop.

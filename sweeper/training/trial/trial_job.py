@@ -105,6 +105,7 @@ class TrialJob:
         shared_folder: Folder for checkpoints of all ranks; ``folder`` if None.
         setup: The set-up that is trained: the config's, or with smaller batches.
         plan: Plan by which ranks load models; None if one device trains the trial.
+        saved: The opened checkpoint from which the next training continues.
     """
 
     shared: SharedModel
@@ -265,7 +266,7 @@ class TrialJob:
         return score
 
     def tell(self, report: RungReport) -> Decision:
-        """Report a rung, unless this trial has reported it before a retry.
+        """Report a rung, unless an earlier try of this trial has reported it.
 
         Raises:
             Interrupted: The decision was to stop.
@@ -366,7 +367,7 @@ class TrialJob:
     def _waited(self) -> float:
         """Seconds since the start in which this thread waited for a CPU core.
 
-        Its compute threads run in step with it, so that its waiting stands for theirs.
+        The compute threads run in step with this thread, so they wait about as long.
         """
         if self.context.device.type != "cpu" or self.plan is not None:
             return 0.0  # the thread waits for a GPU or for ranks
