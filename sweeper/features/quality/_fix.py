@@ -1,4 +1,4 @@
-"""The steps of ``sweeper data fix``: applies remedies, and writes the rows and every change."""
+"""Applies remedies to a data set, and writes its rows and the list of changes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
 
 MAX_ROUNDS = 20
-"""A remedy may cause new faults: without their white space, rows may be duplicates; without the
-longest row, others become outliers. Most data sets take two rounds."""
+"""A remedy may cause new faults: rows without their white space may be duplicates. Most data sets
+take two rounds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
         for kind in chosen:
             if kind.missing(data) or (kind.uses_model and number):
                 continue
-            # A row that another kind mended instead is not mended again.
+            # Skip rows that a kind with another remedy for the same fault has mended.
             others = {item.name for item in chosen if item.instead_of == kind.name}
             mended = {(item.path, item.line) for item in changes if item.remedy in others}
             rows = data.rows

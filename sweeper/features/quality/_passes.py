@@ -145,7 +145,7 @@ class _UsableRows:
                 block = []
 
     def _repeated(self) -> array[int]:
-        """The positions of usable rows whose input occurs in several rows, grouped by input."""
+        """The numbers of usable rows whose input occurs in several rows, grouped by input."""
         buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)
@@ -174,6 +174,8 @@ class _UsableRows:
 
 @dataclass(frozen=True)
 class _LabelsAlone(CheckedRows):
+    """All usable rows with their labels (``label_rows``); only ``rows`` have texts."""
+
     label_rows: Sequence[FileRow] = ()
 
     def spelling(self, row: FileRow) -> str:

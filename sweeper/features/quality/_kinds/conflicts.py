@@ -22,15 +22,15 @@ MIN_INPUTS = 30
 """The fewest inputs with several answers from which a limit of likeness is estimated."""
 
 QUANTILE_OF_LIKENESS = 0.9
-"""The limit is this quantile of the likeness of answers to different inputs. In 600 rows of E2E, it
-finds 90% of the planted answers of another input, and reports 8% of the rows before they are
-planted; with 0.8 these are 75% and 4%."""
+"""The limit is this quantile of the likeness of answers to different inputs. In 600 rows of E2E,
+90% of the planted answers of another input are found; without any, 8% of the rows are reported.
+With 0.8 the shares are 75% and 4%."""
 
 MAX_SHARE_UNLIKE = 0.25
 """If a larger share of answers is unlike the others of their input, no conflict is reported."""
 
 MAX_ANSWERS_COMPARED = 50
-"""The most answers of its input with which an answer is compared."""
+"""The most answers to the same input that an answer is compared with."""
 
 _WORD = re.compile(r"\w+")
 
@@ -79,7 +79,7 @@ class Conflicts(FaultKind):
 
 
 def _answers(data: CheckedRows) -> list[Answers]:
-    """The answers of each input that has several, in the order of input hashes."""
+    """The answers of each input with several different answers, in the order of input hashes."""
     by_key: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
     for index, row, example in data.usable:
         if answer := row.label or normalised(row.written):
@@ -107,7 +107,7 @@ def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
 
 
 def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
-    """The answers of each input with unlike ones, and the unlike ones; None if undecidable."""
+    """All answers, and the unlike ones, of each input that has any; None if undecidable."""
     if len(several) < MIN_INPUTS:
         return None
     likeness = _Likeness(answer for answers in several for answer in answers)

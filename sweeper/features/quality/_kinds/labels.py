@@ -83,7 +83,7 @@ MIN_SIMILARITY = 0.8
 TIMES_COMMONER = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
 is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
-that lack a letter, 98% are found; with 4 times for one letter, too, 79%."""
+that lack a letter, 98% are found; with a factor of 4 for one letter, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
@@ -126,7 +126,7 @@ def _letters(label: str) -> str:
 
 
 MIN_AGREEMENT = 0.9
-"""Lowest share of a label's inputs that have the same train label, among those also in train."""
+"""Lowest share of one train label among a label's inputs that are also in train."""
 
 MIN_VOTE_SHARE, MIN_VOTES = 0.6, 3
 """Lowest share and number of a label's rows that must look like one label of train. Measured with
@@ -209,7 +209,7 @@ class _Labelled(NamedTuple):
 def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label has none if another label gets the same, or if its split has that label.
+    A label is left out if another label gets the same train label, or its split has that one, too.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]

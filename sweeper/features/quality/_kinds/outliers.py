@@ -148,10 +148,10 @@ class Languages(FaultKind):
     remedy = "leaves them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose input, or answer, is in another language than most inputs, or answers.
+        """Rows whose input or answer is not in the main language of all inputs or answers.
 
-        They are checked separately, since translations have two languages. If most inputs have no
-        language, such as tables, inputs must have that of the answers; and vice versa.
+        Inputs and answers have a main language each, since translations have two. If most inputs
+        have no language, such as tables, the main language of the answers counts; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
@@ -251,7 +251,7 @@ class Boilerplate(FaultKind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer is that of five different questions, and 0.5% of the rows, or more."""
+        """Rows whose answer as many questions have as five, or 0.5% of the rows if that is more."""
         questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:

@@ -1,4 +1,4 @@
-"""Rows that training leaves out or reads in part: unreadable, of no known form, empty, cut off."""
+"""Rows that training leaves out or reads in part, such as unreadable and empty ones."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ _ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation"
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The answer formats of columns that the row's own format does not read."""
+    """The forms of other formats with an answer, in columns that the row's own form leaves."""
     own = data.forms[row.path].of(row.fields)
     if own.format not in _ANSWER_FORMATS:
         return []
