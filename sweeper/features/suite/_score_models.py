@@ -53,7 +53,7 @@ def _folder(subject: Subject) -> Path:
 
 
 def score_files(subject: Subject, folder_of_run: Path) -> list[Path]:
-    """The files of a model's scores. Those of a base are also kept where other runs find them."""
+    """The files of a model's scores: for a base, also the file that all runs share."""
     if subject.trial is not None:
         return [trial_file(folder_of_run, subject.trial)]
     form = f"{subject.dtype} {subject.quantized}".rstrip()
@@ -178,7 +178,7 @@ class _Evaluation:
         return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
-        """The tasks without scores, after scores of the same base from another run are copied."""
+        """The tasks without scores. First copies scores of the same base from other runs."""
         path, *other_files = score_files(subject, self._folder)
         own = ModelScores.read_or_none(path) or _no_scores(subject)
         others = [

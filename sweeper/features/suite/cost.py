@@ -39,9 +39,9 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
 # Measured on two cores with lm-eval 0.4.13 and SmolLM2-135M: 6.4 s from the start of the process to
 # the first item, and 2.1 s from the last item to its end.
 _START_SECONDS = 8.5
-# Items of a batch: on a GPU lm-eval's largest, which it lowers if memory is short; and the longest
-# window of a text, in tokens.
+# Items of a batch. On a GPU it is lm-eval's largest, which it lowers if memory is short.
 _BATCH = {"cpu": 1, "cuda": 64}
+# Tokens of the longest window of a text.
 _MAX_WINDOW = 2048
 # Items of a task, and members of a group, whose data are not on this machine: between HumanEval
 # (164 items, arXiv:2107.03374) and MMLU (14,042 in 57 tasks, arXiv:2009.03300).

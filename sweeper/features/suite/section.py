@@ -158,7 +158,7 @@ def _table(figures: Figures) -> Table:
 
 
 def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
-    """A chart of base (hollow) and tuned (filled) on tasks scored in points; None without such."""
+    """A chart of base (hollow) and tuned (filled) on tasks scored in points; None if none is."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
         return None
