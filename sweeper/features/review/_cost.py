@@ -129,7 +129,7 @@ class ReviewedCost:
         )
 
     def _change_to_fit(self) -> tuple[_Change, MemoryEstimate | None]:
-        """The first changes that together make it fit, and its memory then; None if none do."""
+        """The first changes with which the training fits, and its memory then; None if none do."""
         case, change = self.case, _Change()
         setup = self.setup
         for fields, update in self._smaller_setups():

@@ -52,11 +52,11 @@ class Format(FileModel):
         defaults: The trainer's own values, for settings that a file lacks.
         full_bf16: Precision of full fine-tuning if the file says bf16.
         setup: Further fields of the memory formula's set-up.
-        packing_needs: Patterns of the attention implementations that stay within packed examples.
+        packing_needs: Patterns of the implementations that keep attention within packed examples.
         own_layers: Whether layers have other names than in transformers.
         packing_masked: Whether attention always stays within a packed example.
         whole_batches: Whether an incomplete last batch of an epoch is dropped.
-        evaluates_if_held_out: Whether evaluation needs held-out rows, whatever is asked for.
+        evaluates_if_held_out: Whether the trainer evaluates only if the file names held-out rows.
     """
 
     title: str

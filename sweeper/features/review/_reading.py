@@ -77,7 +77,7 @@ def _is_training(values: _ValuesByName) -> bool:
 
 
 def _commands(text: str) -> Iterator[_ValuesByName]:
-    """The flags of each command, with their lines; ``command`` has the words before them."""
+    """The flags of each command, with their lines; ``command`` holds the words before the flags."""
     variables: dict[str, str] = {}
     values: _ValuesByName = {}
     name, words = "", list[str]()
