@@ -203,7 +203,7 @@ def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    """The question alone, since the answer to a rewritten question stays the same."""
+    """A row of the question alone, since the answer to a rewritten question stays the same."""
     question = Example(example.key, example.line, text=subject(example), label=example.label)
     return FileRow("", split, example.line, {}, question)
 
@@ -219,10 +219,10 @@ FOLDS = 5
 def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:
     """The likeliest class of each new row that seems to belong to another class than its own.
 
-    For each fifth of the train rows and the new rows made from them, a logistic regression on
-    TF-IDF is trained on the other train rows. As in confident
-    learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), its likeliest class must have
-    at least the mean probability that train rows of that class give to it.
+    A logistic regression on TF-IDF scores a fifth of the train rows, and the new rows made from
+    them, after training on the other train rows. As in confident learning (Northcutt et al. 2021,
+    arXiv:1911.00068, section 3.1), a new row's likeliest class must have at least the mean
+    probability of that class on its own train rows.
 
     Args:
         train: Train rows of at least two classes.

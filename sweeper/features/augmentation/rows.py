@@ -114,7 +114,7 @@ def usable(
 
 
 def _without_train_answer(row: Example, answers: set[str]) -> Example:
-    """The row, without its answer if a train row has the same: that quotes no test row."""
+    """The row, but without an answer that a train row has, too: it does not count as a quote."""
     if not row.messages or row.answer not in answers:
         return row
     return replace(row, text=row.asked, messages=())
