@@ -38,7 +38,7 @@ class MergeRequest(Artifact):
     Args:
         weights: The ``weights/`` folder of a trial.
         folder: The folder of the merged model, which appears once it is complete.
-        chosen: Unit of the comparison: ``class`` or ``token``.
+        chosen: The unit that is compared: ``class`` or ``token``.
         difference: The largest difference of a logit from the trial's; None before the merge.
         agreement: The share of places with the same likeliest class or token as the trial.
     """
