@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
 A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
-something, and ``Failed`` or any other exception if its docstring does not hold.
+something, and ``Failed`` or any other exception if the statement in its docstring does not hold.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth;
-# attention across texts changes the gradient by more than half.
+# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth of
+# them. Attention across texts changes the gradient by more than half.
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")
@@ -291,7 +291,7 @@ def half_precision(device: torch.device) -> Precision:
 
 
 def four_bits(bench: Bench) -> Figures:
-    """NF4 restores values nearly, and a QLoRA step has a gradient."""
+    """NF4 restores values approximately, and a QLoRA step has a gradient."""
     values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
     packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
     error = float((dequantize_4bit(packed, state) - values).norm() / values.norm())
@@ -581,7 +581,7 @@ def result(name: str, bench: Bench) -> Result:
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
-    """Run the checks without a result. A failed one may break a GPU, so it ends the process."""
+    """Run the checks without a result. A failed check may break a GPU, so the process ends."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     for name in CHECKS:

@@ -104,7 +104,7 @@ def results(
     *,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
-    """Run the checks. If a process breaks, its check failed; if it times out, it was not run.
+    """Run the checks. If a process breaks, the check counts as failed; if it hangs, as not run.
 
     Args:
         only: Names of the checks; all of them if empty.
