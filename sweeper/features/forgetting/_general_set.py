@@ -164,7 +164,7 @@ class GeneralSet:
     def _encoded(
         self, examples: Sequence[Example], tokens: int, use: str
     ) -> tuple[General, list[tuple[Example, Feature]]]:
-        """The task that encodes examples, and the examples with learnt tokens, each encoded."""
+        """The task that encodes examples, and each example with learnt tokens and its encoding."""
         task = self.task(tokens)
         pairs = zip(examples, task.encode(examples), strict=True)
         useful = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]

@@ -93,10 +93,10 @@ class Replay:
         return [self._features[index] for index in order]
 
     def _from_random_token(self) -> tuple[list[Feature], float]:
-        """All examples from a random token on, and the tokens of the first one before that token.
+        """All examples, first the one that contains a random token, and its tokens before that.
 
-        A token is drawn and not an example, so that long examples come first more often. Otherwise
-        the first steps would replay too little.
+        A token and not an example is chosen at random, so that long examples come first more often.
+        Otherwise the first steps would replay too little.
         """
         order = self._new_order()
         ends = list(accumulate(len(feature["input_ids"]) for feature in order))
