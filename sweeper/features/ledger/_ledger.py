@@ -27,7 +27,7 @@ FOLDER = "ledger"
 OTHER = "other"
 # A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
-# Largest factor by which a probability is moved towards a half: it is then a toss-up.
+# Largest factor by which a probability is moved towards a half. With it, hardly more than a half.
 MOST_NEARER = 10.0
 # A plan reads at most this many files.
 MOST_RUNS = 200
@@ -162,7 +162,7 @@ def _age(path: Path) -> float:
 
 
 def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
-    """Kind of model to the gaps of strategies to LoRA that runs of a task observed."""
+    """The gaps of strategies to LoRA that runs of a task observed, by kind of model."""
     observed: dict[str, Gaps] = {}
     for entry in kept:
         if entry.task != task or not entry.model_kind:
@@ -176,10 +176,10 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
 
 
 def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, float] | None:
-    """The median best loss of runs of this task and kind of model, as a share of guessing.
+    """The median best loss of runs of this task and kind of model, and its 90% interval.
 
-    With the ends of its 90% interval, by the conformal quantile of the factors to the median.
-    None with fewer than ``LEAST_RUNS`` runs.
+    All three are shares of the loss of guessing. The interval is the conformal quantile of the
+    factors to the median. None with fewer than ``LEAST_RUNS`` runs.
     """
     shares = [
         scored.own
@@ -197,7 +197,7 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
-    """Kind of prediction to the factor on its interval with which the stated share would have held.
+    """The factors on intervals with which the stated share would have held, by prediction.
 
     Only factors above 1, of kinds that enough runs of this version have judged. ``best_loss``
     corrects the best loss instead.

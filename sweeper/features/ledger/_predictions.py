@@ -36,15 +36,15 @@ PREDICTIONS, SCORES = "predictions.json", "scores.json"
 LEVEL, DEVIATIONS = 0.9, 1.645
 #: Units of differences, which may be negative.
 DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
-# The lowest validation loss as a share of that of guessing, with a 90% interval: the prediction
+# The lowest validation loss as a share of the loss of guessing, with a 90% interval: the prediction
 # interval of the logarithms of the best recorded trials (benchmarks/search/tables). With classes,
 # ten tasks from 0.045 to 0.81; guessing itself is the upper end. With texts, three: 0.14
 # (restaurants), 0.057 (benchmarks/rates/apertus.jsonl), 0.048 (PEFT's method comparison of
 # Llama-3.2-3B, the lowest loss of training).
 _LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
-# By how many per cent twice the rows lower the loss of the winner, and half the 90% interval: three
-# doublings of six curves (benchmarks/data_curve), as a prediction interval of six. The exponents of
-# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, are 5 to 22 per cent.
+# Per cent by which twice the rows lower the loss of the winner, and half the 90% interval: a
+# prediction interval of six curves with three doublings (benchmarks/data_curve). The exponents of
+# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, mean 5 to 22 per cent.
 _MORE_ROWS, _HALF = 15.0, 30.0
 # The strategy with which the quality of others is compared.
 _REFERENCE = "lora"

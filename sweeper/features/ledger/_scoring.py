@@ -109,7 +109,7 @@ def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
 def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
     """Per cent by which twice the rows lowered the loss, with its standard error.
 
-    From the trainings on the most and the second most rows; None without two common seeds.
+    Compares trainings on the most and the second most rows; None without two common seeds.
     """
     by_rows: dict[int, dict[int, float]] = {}
     for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:

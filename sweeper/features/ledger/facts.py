@@ -11,7 +11,7 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """What earlier runs teach.
+    """The corrections and observations that a plan takes from earlier runs.
 
     Args:
         factors: Factors above 1 by which intervals get wider, by the kind of prediction.
@@ -27,8 +27,7 @@ class LedgerFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine if it was detected, and observations of all machines; None if
-    there are none."""
+    """The factors of this machine, if detected, and observations of all machines; None if empty."""
     from sweeper.features.ledger import _ledger
 
     factors: dict[str, float] = {}
