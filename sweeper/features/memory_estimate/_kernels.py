@@ -42,7 +42,7 @@ _FLOAT32: frozenset[Any] = frozenset(
 
 
 class FusedAttention(torch.autograd.Function):
-    """Allocates what FlashAttention-2 does: output and log-sum-exp; gradients in the backward."""
+    """Allocates as FlashAttention-2: output and log-sum-exp; gradients in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What ``sweeper memory`` prints: a table of parts, or JSON."""
+"""Prints the answer of ``sweeper memory``: a table of parts, or JSON."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
-    """Part to the source of its size."""
+    """The source of each part's size, by part."""
     origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
     return {name: origins_here.get(name, SHAPES) for name in parts}
 
