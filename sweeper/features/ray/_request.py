@@ -96,7 +96,7 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
 
 
 def _workers_per_place(workers: int, places: int, memory_gib: float, demand: Demand) -> int:
-    """Workers per place (a GPU, or a node without one), each of which has ``memory_gib``."""
+    """Workers in one place, which is a GPU, or a node without one, and has ``memory_gib``."""
     fit = int(memory_gib / demand.peak_gib) if demand.peak_gib > 0 else workers
     return max(1, min(fit, math.ceil(workers / max(1, places))))
 

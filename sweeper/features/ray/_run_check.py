@@ -1,4 +1,4 @@
-"""What another machine needs before a worker starts there: run folder, data, base model, version.
+"""Checks another machine before a worker starts there: run folder, data, base model, version.
 
 The command writes a mark into the run's folder and sends it to each actor, so that no result is
 written into another folder.

@@ -38,7 +38,7 @@ _POLL_SECONDS = 5.0
 _KILL_SECONDS = 5.0
 # How often this machine's connection is checked while workers wait for a place.
 _CHECK_SECONDS = 5.0
-# More failed starts in a row mean that Ray cannot start actors.
+# After more failed starts in a row, Ray counts as unable to start actors.
 _MAX_FAILED_STARTS = 9
 _KILLED = -9
 _NODE_LABEL = "ray.io/node-id"
@@ -90,7 +90,7 @@ class _Actor:
         answer: Pending call: first ``begin``, then ``poll``.
         asked_at: Time of the request, on the monotonic clock.
         node: Ray's name of its node; empty until it has started.
-        kill_deadline: Time by which it must have ended, on that clock; None unless it is killed.
+        kill_deadline: Time on the same clock by which it must have ended; None unless it is killed.
     """
 
     name: str
