@@ -1,6 +1,6 @@
 """Counterfactuals: the examples, memory or size that would change a plan's decision.
 
-The plan is made again with changed facts. The functions are pure and print nothing.
+The plan is made again with changed facts. A wish is a strategy with an outcome that it lacks.
 """
 
 from __future__ import annotations
