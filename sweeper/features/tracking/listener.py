@@ -34,7 +34,7 @@ from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 class Tracker(ABC):
     """Logs one run to one service.
 
-    Ids are the service's own names of the sweep and its trials, and a ``run`` is one of them. They
+    An id is the service's own name of the sweep or a trial; a parameter ``run`` takes an id. Ids
     are kept in the run's folder, so that a later call can continue the same entries.
     """
 
