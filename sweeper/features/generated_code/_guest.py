@@ -1,7 +1,7 @@
 """Runs a program and its tests in one interpreter: CPython in WebAssembly, never sweeper's own.
 
-``componentize-py`` imports this module once and keeps the interpreter as it is then. Each program
-starts from there, and there are no files to import from.
+``componentize-py`` imports this module once and stores the interpreter with its state. Each program
+starts from that state, and there are no files to import from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 # Modules that open a window, print, or take long to import.
 _LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
-# The content of an object of a built-in type, whatever a subclass redefines.
+# Functions that give the content of an object, whatever a subclass of the built-in type redefines.
 _CONTENT: dict[type, Callable[[Any], Any]] = {
     int: int.__pos__,
     float: float.__pos__,

@@ -1,4 +1,4 @@
-"""Predictions for every row of a file, in JSON lines.
+"""Predicts every row of a file, in JSON lines.
 
 Writes a row as soon as it is predicted, so that the same request continues where it stopped.
 """

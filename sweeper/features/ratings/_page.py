@@ -1,4 +1,4 @@
-"""Blind pairs of answers: their page for raters, and the files that raters send back."""
+"""Makes the page with blind pairs of answers for raters, and reads the files they send back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers that people prefer, by blind ratings of pairs."""
+"""The report's section on the answers that people prefer, by blind ratings of pairs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _preferences(run: RunFiles) -> Figures | None:
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
 ) -> WinRate:
-    """The winner's win rate against model ``name``, over items, however many people rated one."""
+    """The winner's win rate against model ``name``. Each item counts once, with all its ratings."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
     for pair in page.pairs:
@@ -176,7 +176,7 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The win rate against each other model."""
+    """A sentence on the winner's win rate against each other model."""
     rates = [f"{rate.title} {words.in_percent(rate.win_rate)}" for rate in figures.preferences]
     return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
 
@@ -209,7 +209,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def preference_sentences(figures: Figures) -> tuple[str, ...]:
-    """How many people rated, how far they agree, and how often the left side was chosen."""
+    """Sentences on the number of raters, their agreement, and the choices of the left side."""
     sentences = [
         f"{units.plural(figures.raters, 'rater')} compared answers of {figures.winner}, the "
         f"winner, with those of other models on {units.plural(figures.items, 'test item')}, "

@@ -1,4 +1,4 @@
-"""The steps of ``sweeper refit``: its requests, those that are not done, and their cards."""
+"""Makes the requests of ``sweeper refit`` with their cards, and finds the unfinished ones."""
 
 from __future__ import annotations
 

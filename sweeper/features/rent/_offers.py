@@ -1,4 +1,4 @@
-"""Plans for cards that can be rented, and which of them are efficient."""
+"""Makes a plan for each card that can be rented, and finds the efficient cards."""
 
 from __future__ import annotations
 

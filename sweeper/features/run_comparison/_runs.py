@@ -1,4 +1,4 @@
-"""Several runs side by side: their differences, and comparisons of their winners."""
+"""Compares several runs: their settings and facts, and their winners."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ComparedRun:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """Facts by name: of data and machine, versions, and every key of sweep.yaml."""
+        """Facts of data and machine, versions, and every key of sweep.yaml, by name."""
         reproduced = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
         facts = {

@@ -1,4 +1,4 @@
-"""What ``sweeper show`` and ``sweeper list`` print about a run."""
+"""Prints the status and the verdict of runs, for ``sweeper show`` and ``sweeper list``."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def shortened(row: dict[str, str]) -> dict[str, str]:
 
 
 def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step now: since the findings, the command may have been killed or the folder moved.
+    """The next step now. The command may have been killed, or the folder moved, since the findings.
 
     Args:
         place: The run's folder, as a command names it now.

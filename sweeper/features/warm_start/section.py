@@ -1,4 +1,4 @@
-"""The results of configurations from earlier studies, as sentences below the verdict."""
+"""The report's section on the results of configurations from earlier studies."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def _text(
     usable: Mapping[str, Scalar],
     objective: Objective,
 ) -> str:
-    """The line of the run's log about a warm start."""
+    """The text of a warm start in the run's log."""
     reached, title = objective.value(best.cost), "loss" if objective.is_loss else objective.title
     default = None if best.default_cost is None else objective.value(best.default_cost)
     default_text = "" if default is None else f" (its default {default:.4g})"
