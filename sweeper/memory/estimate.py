@@ -61,6 +61,8 @@ def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
 
 
 class _Step:
+    """The memory of one training step, by phase."""
+
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model, self.setup = model, setup
         self.full = setup.traits.trains_base

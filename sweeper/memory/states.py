@@ -75,12 +75,11 @@ def _normalised(name: str) -> str:
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
-    torch's AdamW computes the root of all second moments at once (``foreach``), one more copy of
-    the parameters; the fused kernel and bitsandbytes' work in place. PyTorch counts paged and
-    offloaded states as host memory. Adafactor's factored moments are negligible, but it squares a
-    gradient and scales the result in
-    float32 tensors, and first copies 16-bit weights and gradients to float32. An unknown optimizer
-    counts as AdamW.
+    torch's AdamW computes the root of all second moments at once (``foreach``), which takes one
+    more copy of the parameters. Its fused kernel and bitsandbytes' kernels work in place. PyTorch
+    counts paged and offloaded states as host memory. Adafactor's factored moments are negligible,
+    but it squares a gradient and scales the result in float32 tensors, and first copies 16-bit
+    weights and gradients to float32. An unknown optimizer counts as AdamW.
     """
     short = _normalised(name)
     states = next((count for word, count in _STATES if word in short), 2)

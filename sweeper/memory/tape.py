@@ -66,7 +66,7 @@ class Tape:
         """Peak bytes per token of the backward pass: values still kept, and gradients of one
         operation and of the residual stream.
 
-        With every gradient followed, the peaks of 8,960 set-ups differ by at most 3%.
+        If every gradient is tracked instead, the peaks of 8,960 set-ups differ by at most 3%.
         """
         save_counts: Counter[Value] = Counter()
         for operation in self._operations:

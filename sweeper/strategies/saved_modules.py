@@ -49,8 +49,10 @@ def is_tied(model: Any, names: list[str] | None) -> bool:
 
 
 def use_float32_copies(adapted: nn.Module) -> bool:
-    """Convert the copies to float32, like other trained weights; their outputs keep the base's
-    dtype, so that the residual stream is not widened. Returns whether there are copies."""
+    """Convert the copies to float32, like other trained weights, and return whether there are any.
+
+    Their outputs keep the base's dtype, so that the residual stream is not widened.
+    """
     wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
     for wrapper in wrappers:
         dtype = next(wrapper.original_module.parameters()).dtype
@@ -68,8 +70,7 @@ def _cast(dtype: torch.dtype) -> Any:
 
 
 def load_in_float32(adapted: Any, folder: Path) -> None:
-    """Reload the saved weights of the copies in float32; PEFT has rounded them to the base's
-    dtype."""
+    """Reload the saved copies in float32, since PEFT has rounded them to the base's dtype."""
     if use_float32_copies(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 
