@@ -59,8 +59,8 @@ class Tape:
 
     def kept(self) -> float:
         """Bytes per token that are kept from the end of the forward to the backward pass."""
-        unique = {value for operation in self._operations for value in operation.saves}
-        return sum(value.size for value in unique)
+        saved_values = {value for operation in self._operations for value in operation.saves}
+        return sum(value.size for value in saved_values)
 
     def backward_peak(self) -> float:
         """Peak bytes per token of the backward pass: values still kept, and gradients of one

@@ -42,10 +42,12 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
 
 def is_tied(model: Any, names: list[str] | None) -> bool:
     """Whether one of the modules shares its weights with another; PEFT can keep them tied."""
-    tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
+    has_tied_embeddings = bool(
+        getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    )
     has_output = model.get_output_embeddings() is not None
-    last = {name.rpartition(".")[2] for name in names or ()}
-    return tied and has_output and bool(last & {"embed_tokens", "lm_head"})
+    last_parts = {name.rpartition(".")[2] for name in names or ()}
+    return has_tied_embeddings and has_output and bool(last_parts & {"embed_tokens", "lm_head"})
 
 
 def use_float32_copies(adapted: nn.Module) -> bool:

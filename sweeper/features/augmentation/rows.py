@@ -53,13 +53,15 @@ def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     rows = tuple(row for row in dataset.further_rows if is_augmented(row.source))
     if (path := spec.features.of(Options).path) is not None:
         try:
-            loaded = load_corpus(path, spec.data, spec.task)
+            file_rows = load_corpus(path, spec.data, spec.task)
         except DataError as error:
             raise DataError(
                 [replace(problem, where=f"{where} ({problem.where})") for problem in error.problems]
             ) from error
-        unmarked = source_of(UNKNOWN_METHOD)
-        rows += tuple(row if row.source else replace(row, source=unmarked) for row in loaded)
+        unmarked_source = source_of(UNKNOWN_METHOD)
+        rows += tuple(
+            row if row.source else replace(row, source=unmarked_source) for row in file_rows
+        )
     if not rows:
         return FurtherRows()
     kept, left_out = usable(rows, dataset)

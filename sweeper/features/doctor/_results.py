@@ -111,7 +111,7 @@ def results(
         total_seconds: Limit of all processes together; ``MAX_SECONDS`` for each if None.
     """
     finished: list[Result] = []
-    began, begun, timed_out = monotonic(), "", False
+    start, begun, timed_out = monotonic(), "", False
 
     def hear(event: dict[str, Any]) -> None:
         nonlocal begun
@@ -125,7 +125,7 @@ def results(
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
             request = CheckRequest(folder=folder, only=only, done=done)
-            seconds = total_seconds - (monotonic() - began) if total_seconds else MAX_SECONDS
+            seconds = total_seconds - (monotonic() - start) if total_seconds else MAX_SECONDS
             if seconds <= 0:
                 timed_out = True
                 break

@@ -190,10 +190,10 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
     ]
     if len(shares) < LEAST_RUNS:
         return None
-    middle = median(shares)
-    factor = _quantile([max(share / middle, middle / share) for share in shares], LEVEL)
+    median_share = median(shares)
+    factor = _quantile([max(share / median_share, median_share / share) for share in shares], LEVEL)
     assert factor is not None
-    return round(middle, 4), round(middle / factor, 4), round(middle * factor, 4)
+    return round(median_share, 4), round(median_share / factor, 4), round(median_share * factor, 4)
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
@@ -211,17 +211,21 @@ def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str
                 events.setdefault(scored.kind, []).append((run, certainty, scored.held))
             for name, need, level in _needs(scored):
                 needs.setdefault(name, []).append((run, need, level))
-    found = {
+    factor_by_name = {
         name: _quantile([need for _, need, _ in judged], fmean(level for *_, level in judged))
         for name, judged in needs.items()
-        if _enough(judged)
+        if _has_enough_runs(judged)
     }
-    found |= {
-        name: _nearer([certainty for _, certainty, _ in judged], [held for *_, held in judged])
+    factor_by_name |= {
+        name: _overconfidence(
+            [certainty for _, certainty, _ in judged], [held for *_, held in judged]
+        )
         for name, judged in events.items()
-        if _enough(judged)
+        if _has_enough_runs(judged)
     }
-    return {name: round(factor, 2) for name, factor in found.items() if factor and factor > 1}
+    return {
+        name: round(factor, 2) for name, factor in factor_by_name.items() if factor and factor > 1
+    }
 
 
 def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
@@ -236,7 +240,7 @@ def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
         yield name, need, (1 + scored.stated) / 2
 
 
-def _enough(judged: Sequence[tuple[int, float, object]]) -> bool:
+def _has_enough_runs(judged: Sequence[tuple[int, float, object]]) -> bool:
     return len({run for run, *_ in judged}) >= LEAST_RUNS
 
 
@@ -246,11 +250,11 @@ def _quantile(needs: Sequence[float], level: float) -> float | None:
     return sorted(needs)[rank - 1] if rank <= len(needs) else None
 
 
-def _nearer(certainties: Sequence[float], held: Sequence[bool]) -> float:
+def _overconfidence(certainties: Sequence[float], held: Sequence[bool]) -> float:
     """The factor by which stated probabilities were further from a half than the hit rate."""
-    right = fmean(held) - 0.5
-    stated = fmean(certainties)
-    return stated / right if right > stated / MOST_NEARER else MOST_NEARER
+    hit_margin = fmean(held) - 0.5
+    stated_margin = fmean(certainties)
+    return stated_margin / hit_margin if hit_margin > stated_margin / MOST_NEARER else MOST_NEARER
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
@@ -271,7 +275,7 @@ def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
 def _summary_of(
     kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widening: Mapping[str, float]
 ) -> KindSummary:
-    scored = [score for of_run in runs.values() for score in of_run]
+    scored = [score for run_scores in runs.values() for score in run_scores]
     judged = [score for score in scored if score.held is not None]
     held = sum(bool(score.held) for score in judged)
     points = any(score.unit in DIFFERENCES for score in scored)

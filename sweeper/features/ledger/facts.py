@@ -32,12 +32,12 @@ def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> 
 
     factors: dict[str, float] = {}
     if facts.hardware.detected:
-        here = _ledger.machine_of(facts.hardware)
-        factors = _ledger.factors(_ledger.entries(here, _ledger.MOST_RUNS)[0])
-    kept = _ledger.entries(most=_ledger.MOST_RUNS)[0]
+        machine = _ledger.machine_of(facts.hardware)
+        factors = _ledger.factors(_ledger.entries(machine, _ledger.MOST_RUNS)[0])
+    entries = _ledger.entries(most=_ledger.MOST_RUNS)[0]
     record = LedgerFacts(
         factors=factors,
-        best_loss=_ledger.best_loss(kept, facts),
-        gaps=_ledger.gaps(kept, facts.task),
+        best_loss=_ledger.best_loss(entries, facts),
+        gaps=_ledger.gaps(entries, facts.task),
     )
     return record if record != LedgerFacts() else None

@@ -41,12 +41,12 @@ def with_stage(
         or estimate(model, _stage_setup(setup, str(strategy)), limit).high_gib <= limit
     ]
     candidate = candidate.model_copy(
-        update={"parameters": _narrowed(candidate.parameters, strategies)}
+        update={"parameters": _with_stages_left(candidate.parameters, strategies)}
     )
     if len(strategies) == 1:
         notes = (*candidate.stage_notes, _NO_STAGE_NOTE)
         return candidate.model_copy(update={"stage_notes": notes})
-    return _timed(candidate, facts, model, setup)
+    return _with_stage_time(candidate, facts, model, setup)
 
 
 _NO_STAGE_NOTE = (
@@ -55,7 +55,7 @@ _NO_STAGE_NOTE = (
 )
 
 
-def _narrowed(
+def _with_stages_left(
     parameters: Mapping[str, Parameter], strategies: Sequence[str]
 ) -> dict[str, Parameter]:
     """The parameters with only these first stages; without ``first_stage`` if only none is left."""
@@ -95,7 +95,9 @@ def _stage_setup(setup: Setup, strategy: str) -> Setup:
     )
 
 
-def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> Candidate:
+def _with_stage_time(
+    candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
+) -> Candidate:
     """The candidate with its first stage, and a note on it."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     choices = candidate.parameters[FIRST_STAGE].choices or ()

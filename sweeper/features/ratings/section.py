@@ -120,16 +120,19 @@ def _preference(
             continue
         winner_side = "left" if pair.left == page.winner else "right"
         choices = [rater.ratings[pair.id] for rater in raters]
-        won, tied = choices.count(winner_side), choices.count("tie")  # type: ignore[arg-type]
-        points.append((won + tied / 2) / len(choices))
-        for kind, count in (("won", won), ("tied", tied), ("lost", len(choices) - won - tied)):
+        wins, ties = choices.count(winner_side), choices.count("tie")  # type: ignore[arg-type]
+        points.append((wins + ties / 2) / len(choices))
+        for kind, count in (("won", wins), ("tied", ties), ("lost", len(choices) - wins - ties)):
             counts[kind] += count
     same = sum(other == name for _, other in page.same)
     points += [0.5] * same
     interval = wilson(math.fsum(points), len(points))
     # The outcome is one of several, so its level is corrected (Bonferroni).
-    corrected = wilson(math.fsum(points), len(points), 0.05 / comparisons)
-    low, high = corrected.low or 0.0, 1.0 if corrected.high is None else corrected.high
+    corrected_interval = wilson(math.fsum(points), len(points), 0.05 / comparisons)
+    low, high = (
+        corrected_interval.low or 0.0,
+        1.0 if corrected_interval.high is None else corrected_interval.high,
+    )
     outcome = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
     return WinRate.model_validate(
         {
@@ -155,8 +158,10 @@ def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
     z = float(special.ndtri(1 - level / 2))
     share, shrink = successes / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / shrink
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
-    return Interval(value=share, low=max(0.0, center - half), high=min(1.0, center + half), n=n)
+    half_width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
+    return Interval(
+        value=share, low=max(0.0, center - half_width), high=min(1.0, center + half_width), n=n
+    )
 
 
 def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | None, float | None]:
@@ -167,12 +172,12 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     # Imported where it is needed: it takes a second, and few reports have ratings.
     from sklearn.metrics import cohen_kappa_score
 
-    equal, kappas = [], []
+    equal_shares, kappas = [], []
     for first, second in combinations(rows, 2):
-        equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
+        equal_shares.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
         if len({*first, *second}) > 1:  # else kappa is undefined
             kappas.append(cohen_kappa_score(first, second))
-    return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
+    return float(np.mean(equal_shares)), float(np.mean(kappas)) if kappas else None
 
 
 def finding(figures: Figures, report: Report) -> str:

@@ -96,9 +96,9 @@ def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float
     On rows that it was fitted to, the weakest would always win.
     """
     config = request.config
-    fits = not strategy_named(config.strategy).gradient_trained
-    if not fits and config.parameters.get("head_init") != "probe":
+    is_fitted = not strategy_named(config.strategy).gradient_trained
+    if not is_fitted and config.parameters.get("head_init") != "probe":
         return ()
-    fitted = backend.shared(config.model).features.probe_for(config.parameters)
+    fitted_probe = backend.shared(config.model).features.probe_for(config.parameters)
     backend.close()
-    return (fitted.probe.strength,)
+    return (fitted_probe.probe.strength,)

@@ -118,13 +118,13 @@ class Pair:
 def board(runs: Sequence[ComparedRun], run_pairs: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run whose metric is that of the first run."""
     metric, models = runs[0].metric, []
-    tied = {run.name for pair in run_pairs if pair.tied for run in (pair.first, pair.second)}
+    tied_names = {run.name for pair in run_pairs if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
         if run.contest.chosen and (score := run.score()):
             strategy, title = run.contest.chosen.strategy, f"{run.name}: {run.winner}"
-            winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied)
+            winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied_names)
             models.append(winner)
         if run.baseline and (score := run.score(run.baseline.name)):
             models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))

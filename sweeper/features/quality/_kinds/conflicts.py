@@ -57,8 +57,8 @@ class Conflicts(FaultKind):
 
     def missing(self, data: CheckedRows) -> str:
         """A reason if most inputs have several answers that are not alike, else empty."""
-        several = _answers(data)
-        if not _are_references(data, several) or _unlike(several) is not None:
+        answer_groups = _answers(data)
+        if not _are_references(data, answer_groups) or _unlike(answer_groups) is not None:
             return ""
         return "most inputs have several answers, all used as references, which are not alike"
 
@@ -87,32 +87,36 @@ def _answers(data: CheckedRows) -> list[Answers]:
     return [answers for _, answers in sorted(by_key.items()) if len(answers) > 1]
 
 
-def _are_references(data: CheckedRows, several: Sequence[Answers]) -> bool:
-    rows = sum(len(places) for answers in several for places in answers.values())
-    written = not any(row.label for _, row, _ in data.usable)
-    return written and rows > MIN_SHARE_OF_REFERENCES * data.usable_rows
+def _are_references(data: CheckedRows, answer_groups: Sequence[Answers]) -> bool:
+    rows = sum(len(places) for answers in answer_groups for places in answers.values())
+    has_written_answers = not any(row.label for _, row, _ in data.usable)
+    return has_written_answers and rows > MIN_SHARE_OF_REFERENCES * data.usable_rows
 
 
 def _conflicts(data: CheckedRows) -> list[tuple[Answers, list[str]]]:
     """The answers of each input with a conflict, and those that the remedy leaves out."""
-    several = _answers(data)
-    if _are_references(data, several):
-        return _unlike(several) or []
+    answer_groups = _answers(data)
+    if _are_references(data, answer_groups):
+        return _unlike(answer_groups) or []
     conflicts = []
-    for answers in several:
+    for answers in answer_groups:
         counts = Counter({answer: len(places) for answer, places in answers.items()})
-        (best, most), (_, second) = counts.most_common(2)
-        conflicts.append((answers, [text for text in answers if most == second or text != best]))
+        (best, best_count), (_, second_count) = counts.most_common(2)
+        conflicts.append(
+            (answers, [text for text in answers if best_count == second_count or text != best])
+        )
     return conflicts
 
 
-def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
+def _unlike(answer_groups: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | None:
     """All answers, and the unlike ones, of each input that has any; None if undecidable."""
-    if len(several) < MIN_INPUTS:
+    if len(answer_groups) < MIN_INPUTS:
         return None
-    likeness = _Likeness(answer for answers in several for answer in answers)
-    firsts = [next(iter(answers)) for answers in several]
-    limit = sorted(map(likeness, firsts, firsts[1:]))[int(QUANTILE_OF_LIKENESS * (len(firsts) - 1))]
+    likeness = _Likeness(answer for answers in answer_groups for answer in answers)
+    first_answers = [next(iter(answers)) for answers in answer_groups]
+    limit = sorted(map(likeness, first_answers, first_answers[1:]))[
+        int(QUANTILE_OF_LIKENESS * (len(first_answers) - 1))
+    ]
     unlike_answers = [
         [
             text
@@ -124,12 +128,14 @@ def _unlike(several: Sequence[Answers]) -> list[tuple[Answers, list[str]]] | Non
             )
             < limit
         ]
-        for answers in several
+        for answers in answer_groups
     ]
-    if sum(map(len, unlike_answers)) > MAX_SHARE_UNLIKE * sum(map(len, several)):
+    if sum(map(len, unlike_answers)) > MAX_SHARE_UNLIKE * sum(map(len, answer_groups)):
         return None
     return [
-        (answers, unlike) for answers, unlike in zip(several, unlike_answers, strict=True) if unlike
+        (answers, unlike)
+        for answers, unlike in zip(answer_groups, unlike_answers, strict=True)
+        if unlike
     ]
 
 
