@@ -19,6 +19,7 @@ from sweeper.errors import ChildFailed
 from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
+# Field of the event that names the check which begins.
 BEGUN = "begun"
 # A process that takes longer than this hangs.
 MAX_SECONDS = 1800.0

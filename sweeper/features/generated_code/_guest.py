@@ -85,7 +85,7 @@ def _run(program: str, tests: list[str]) -> None:
 
 
 class _Names(dict[str, Any]):
-    """What tests can use beside their own names: the built-ins, then the program's names."""
+    """The names that tests can use besides their own: the built-ins, then the program's names."""
 
     def __init__(self, built_in: dict[str, Any], program: dict[str, Any]) -> None:
         super().__init__(built_in)

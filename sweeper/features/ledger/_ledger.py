@@ -27,7 +27,7 @@ FOLDER = "ledger"
 OTHER = "other"
 # A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
-# Largest factor by which a probability is moved towards a half. With it, hardly more than a half.
+# Largest factor by which a probability is moved towards a half. Then it is hardly above a half.
 MOST_NEARER = 10.0
 # A plan reads at most this many files.
 MOST_RUNS = 200

@@ -45,6 +45,7 @@ class FaultsOfKind:
         mendable: Rows that the remedy changes or leaves out.
         looked_at: Rows of the sample; 0 if all rows were checked.
         missing: The reason why the kind cannot be checked; empty if it can.
+        begun: Whether ``missing`` is decided.
     """
 
     rows: int = 0
