@@ -61,6 +61,8 @@ def phases(model: ModelFacts, setup: Setup) -> tuple[StepPhase, ...]:
 
 
 class _Step:
+    """The memory of one training step, by phase."""
+
     def __init__(self, model: ModelFacts, setup: Setup) -> None:
         self.model, self.setup = model, setup
         self.full = setup.traits.trains_base
@@ -101,8 +103,10 @@ class _Step:
         if not self.setup.traits.gradients_through_base:
             return 0.0
         checkpointing = self.setup.gradient_checkpointing
-        each = [(cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers]
-        return self.setup.tokens * (sum(each) + embedding_kept(self.model, self.setup))
+        bytes_by_kind = [
+            (cost.entry if checkpointing else cost.kept) * cost.count for cost in self.layers
+        ]
+        return self.setup.tokens * (sum(bytes_by_kind) + embedding_kept(self.model, self.setup))
 
     def _autocast_copies(self) -> float:
         """Bytes of 16-bit copies that autocast makes of float32 weights and keeps for the backward
@@ -135,8 +139,8 @@ class _Step:
 
     def features(self) -> StepPhase:
         """The forward pass of a head on frozen features: computed once, without gradients."""
-        once = self.setup.replace(evaluation_batch=self.setup.micro_batch)
-        parts = self.before_gradients | evaluation_parts(self.model, once)
+        feature_setup = self.setup.replace(evaluation_batch=self.setup.micro_batch)
+        parts = self.before_gradients | evaluation_parts(self.model, feature_setup)
         return self.phase("forward pass", parts)
 
     def loss(self) -> StepPhase:
@@ -153,23 +157,25 @@ class _Step:
         return answer_logits * (setup.compute_bytes + 3 * 4)
 
     def backward_start(self) -> StepPhase:
-        setup, last = self.setup, self.layers[-1]
+        setup, last_layer = self.setup, self.layers[-1]
         parts = dict(self.before_gradients)
         trains_head = self.full and not setup.classes
         parts["gradients"] = max(self.earlier, self._table() if trains_head else 0.0)
         parts["backward of one layer"] = 0.0
         if setup.traits.gradients_through_base:
-            extra = last.peak - (0.0 if setup.gradient_checkpointing else last.kept)
-            parts["backward of one layer"] = setup.tokens * extra + self._dequantized()
+            extra_bytes = last_layer.peak - (
+                0.0 if setup.gradient_checkpointing else last_layer.kept
+            )
+            parts["backward of one layer"] = setup.tokens * extra_bytes + self._dequantized()
         return self.phase("start of the backward pass", parts)
 
     def backward_end(self) -> StepPhase:
-        setup, first = self.setup, self.layers[0]
+        setup, first_layer = self.setup, self.layers[0]
         parts = dict(self.held)
         parts["gradients"] = self.remaining
         if setup.traits.gradients_through_base:
-            parts["activations"] = setup.tokens * first.entry
-            parts["backward of one layer"] = setup.tokens * first.peak + self._dequantized()
+            parts["activations"] = setup.tokens * first_layer.entry
+            parts["backward of one layer"] = setup.tokens * first_layer.peak + self._dequantized()
         table = self._embedding_gradient()
         if table > parts.get("backward of one layer", 0.0):
             parts["backward of one layer"] = 0.0
@@ -179,8 +185,8 @@ class _Step:
     def _embedding_gradient(self) -> float:
         """Bytes of the embeddings' gradient if it is added to an existing one, from a tied output
         layer or an earlier micro-batch; else 0."""
-        tied = self.model.tied_embeddings and not self.setup.classes
-        return self._table() if self.full and (tied or self.earlier) else 0.0
+        is_tied = self.model.tied_embeddings and not self.setup.classes
+        return self._table() if self.full and (is_tied or self.earlier) else 0.0
 
     def _table(self) -> float:
         """Bytes of the gradient of the embeddings, or of an output layer."""
@@ -219,13 +225,17 @@ def evaluation_parts(model: ModelFacts, setup: Setup) -> dict[str, float]:
 
 def _layer_bytes(model: ModelFacts, setup: Setup, length: int) -> float:
     """Bytes per token of one layer: residual stream, and the tensors of attention or of the MLP."""
-    item, wide = setup.compute_bytes, model.intermediate_size
+    item, mlp_width = setup.compute_bytes, model.intermediate_size
     if model.moe is not None:
-        wide = model.moe.experts_per_token * model.moe.intermediate_size
-    heads = model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
+        mlp_width = model.moe.experts_per_token * model.moe.intermediate_size
+    attention_width = (
+        model.attention_heads * model.head_dim + 2 * model.key_value_heads * model.head_dim
+    )
     scores = model.attention_heads * length if setup.attention == "eager" else 0
-    mlp = (3 if model.gated_mlp else 2) * wide
-    return 2 * model.hidden_size * setup.residual_bytes + item * max(mlp, heads + 2 * scores)
+    mlp = (3 if model.gated_mlp else 2) * mlp_width
+    return 2 * model.hidden_size * setup.residual_bytes + item * max(
+        mlp, attention_width + 2 * scores
+    )
 
 
 def worst_phase(model: ModelFacts, setup: Setup) -> StepPhase:
@@ -277,8 +287,8 @@ def trial_gib(memory: MemoryEstimate) -> float:
 
 
 def _assumptions(model: ModelFacts, setup: Setup, phase: str) -> tuple[str, ...]:
-    complete = setup.loss == "by-rows" and not loss_by_rows(model, setup)
-    loss = "full" if complete else setup.loss
+    is_full = setup.loss == "by-rows" and not loss_by_rows(model, setup)
+    loss = "full" if is_full else setup.loss
     notes = [
         f"the peak comes in the phase {phase!r}",
         f"attention: {setup.attention}, way to compute the loss: {loss}",

@@ -43,16 +43,16 @@ def layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
 
 @lru_cache(maxsize=512)
 def _layer_costs(model: ModelFacts, setup: Setup) -> tuple[LayerCost, ...]:
-    sparse = model.moe.layers if model.moe else 0
+    sparse_layers = model.moe.layers if model.moe else 0
     costs = []
     if model.kind == "encoder-decoder":
         costs.append(_cost(model, setup, model.layers, None, cross=False))
         costs.append(_cost(model, setup, model.layers, None, cross=True))
         return tuple(costs)
-    if model.layers - sparse:
-        costs.append(_cost(model, setup, model.layers - sparse, None))
-    if model.moe is not None and sparse:
-        costs.append(_cost(model, setup, sparse, model.moe))
+    if model.layers - sparse_layers:
+        costs.append(_cost(model, setup, model.layers - sparse_layers, None))
+    if model.moe is not None and sparse_layers:
+        costs.append(_cost(model, setup, sparse_layers, model.moe))
     return tuple(costs)
 
 
@@ -85,8 +85,10 @@ def _layer(recorder: Recorder, x: Value, moe: MixtureOfExperts | None, cross: bo
     if recorder.model.parallel_blocks:
         normed = recorder.norm(x)
         parallel = recorder.norm(x) if recorder.family.norms > 1 else normed
-        both = recorder.add(_attention(recorder, normed), _feed_forward(recorder, parallel, moe))
-        return recorder.add(both, x)
+        sublayer_sum = recorder.add(
+            _attention(recorder, normed), _feed_forward(recorder, parallel, moe)
+        )
+        return recorder.add(sublayer_sum, x)
     if traits.post_norm:
         x = recorder.norm(recorder.add(_attention(recorder, x), x))
         return recorder.norm(recorder.add(_feed_forward(recorder, x, moe), x))
@@ -110,20 +112,20 @@ def _feed_forward(recorder: Recorder, x: Value, moe: MixtureOfExperts | None) ->
     return recorder.norm(y) if recorder.family.norms > 2 else y
 
 
-def _mlp(recorder: Recorder, x: Value, wide: float, shared: bool = False) -> Value:
+def _mlp(recorder: Recorder, x: Value, width: float, shared: bool = False) -> Value:
     hidden = recorder.model.hidden_size
     if not recorder.model.gated_mlp:
-        up = recorder.activate(recorder.linear("up", x, wide))
+        up = recorder.activate(recorder.linear("up", x, width))
         return recorder.linear("down", up, hidden)
     if "gate_up" in recorder.family.names:
-        gate = up = recorder.linear("gate_up", x, 2 * wide)  # slices keep the whole alive
-        half = Value(wide, gate.item)
+        gate = up = recorder.linear("gate_up", x, 2 * width)  # slices keep the whole alive
+        half = Value(width, gate.item)
         recorder.tape.record([half], [gate], [gate])
-        product = Value(wide, gate.item)
+        product = Value(width, gate.item)
         recorder.tape.record([product], [half, up], [half, up])
     else:
-        gate = recorder.activate(recorder.linear("shared_gate" if shared else "gate", x, wide))
-        up = recorder.linear("shared_up" if shared else "up", x, wide)
+        gate = recorder.activate(recorder.linear("shared_gate" if shared else "gate", x, width))
+        up = recorder.linear("shared_up" if shared else "up", x, width)
         product = recorder.multiply(gate, up)
     return recorder.linear("shared_down" if shared else "down", product, hidden)
 
@@ -150,22 +152,22 @@ def _experts(recorder: Recorder, x: Value, moe: MixtureOfExperts) -> Value:
 
 def _linear_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
     """Experts as linear layers with an adapter each."""
-    wide = moe.experts_per_token * moe.intermediate_size
-    gate = recorder.activate(recorder.linear("gate", gathered, wide))
-    product = recorder.multiply(gate, recorder.linear("up", gathered, wide))
+    width = moe.experts_per_token * moe.intermediate_size
+    gate = recorder.activate(recorder.linear("gate", gathered, width))
+    product = recorder.multiply(gate, recorder.linear("up", gathered, width))
     return recorder.linear("down", product, gathered.elements)
 
 
 def _grouped_experts(recorder: Recorder, gathered: Value, moe: MixtureOfExperts) -> Value:
     """Experts as grouped matrix products with their stacked weights."""
     tape, item, trained = recorder.tape, gathered.item, recorder.trains_base
-    wide = moe.experts_per_token * moe.intermediate_size
-    both = Value(wide * (2 if recorder.model.gated_mlp else 1), item)
-    tape.record([both], [gathered], [gathered] if trained else [])
-    active = Value(wide, item)
-    tape.record([active], [both], [both])
-    product = Value(wide, item)
-    tape.record([product], [active, both], [active, both])
+    width = moe.experts_per_token * moe.intermediate_size
+    gate_and_up = Value(width * (2 if recorder.model.gated_mlp else 1), item)
+    tape.record([gate_and_up], [gathered], [gathered] if trained else [])
+    active = Value(width, item)
+    tape.record([active], [gate_and_up], [gate_and_up])
+    product = Value(width, item)
+    tape.record([product], [active, gate_and_up], [active, gate_and_up])
     down = Value(gathered.elements, item)
     tape.record([down], [product], [product] if trained else [])
     return down
@@ -199,8 +201,8 @@ def loss_by_rows(model: ModelFacts, setup: Setup, *, trains: bool = True) -> boo
     if setup.loss != "by-rows" or setup.gpus > 1 or setup.modules_to_save:
         return False
     float16 = setup.precision == "fp16-mixed"
-    whole = trains and (setup.traits.trains_base or setup.extra.reference or float16)
-    return model.model_type in PLAIN_LOGITS and not whole
+    needs_all_logits = trains and (setup.traits.trains_base or setup.extra.reference or float16)
+    return model.model_type in PLAIN_LOGITS and not needs_all_logits
 
 
 def head_peak(model: ModelFacts, setup: Setup) -> float:
@@ -224,18 +226,18 @@ def head_peak(model: ModelFacts, setup: Setup) -> float:
     vocabulary = model.vocabulary_size * setup.answer_fraction
     if recorder.traits.capped and setup.loss != "fused":
         kept += item * vocabulary
-    around = kept + 2 * x.size  # the last block's output and its gradient
+    kept_at_loss = kept + 2 * x.size  # the last block's output and its gradient
     if setup.loss == "fused":
-        return around + hidden * (item + 4 + 4 + item)
+        return kept_at_loss + hidden * (item + 4 + 4 + item)
     if loss_by_rows(model, setup):
         states = item * hidden * setup.answer_fraction
         rows = min(LOSS_ROWS / setup.tokens, setup.answer_fraction)
         chunk = rows * model.vocabulary_size * (12 + (0 if item == 4 else 2 * item))
-        return around + 2 * states + chunk
+        return kept_at_loss + 2 * states + chunk
     if setup.loss == "chunked":
-        return around + 2 * item * vocabulary
+        return kept_at_loss + 2 * item * vocabulary
     if setup.loss == "kernel":
-        return around + 8 * vocabulary
+        return kept_at_loss + 8 * vocabulary
     return kept + 12 * vocabulary
 
 
@@ -245,26 +247,29 @@ def attention(recorder: Recorder, x: Value, keys_from: Value | None = None) -> V
         query, key, value = _latent_query_key_value(recorder, x)
     else:
         query, key, value = _query_key_value(recorder, x, keys_from or x)
-    mixed = _kernel(recorder, query, key, value)
+    mixed = _record_attention(recorder, query, key, value)
     y = recorder.linear("o", mixed, recorder.model.hidden_size)
     return recorder.dropout(y) if recorder.traits.dropout else y
 
 
 def _query_key_value(recorder: Recorder, x: Value, source: Value) -> tuple[Value, Value, Value]:
     model, traits = recorder.model, recorder.traits
-    wide, narrow = model.attention_heads * model.head_dim, model.key_value_heads * model.head_dim
+    query_width, key_width = (
+        model.attention_heads * model.head_dim,
+        model.key_value_heads * model.head_dim,
+    )
     if "qkv" in recorder.family.names:
-        fused = recorder.linear("qkv", x, wide + 2 * narrow)
-        query, key = Value(wide, fused.item), Value(narrow, fused.item)
+        fused_output = recorder.linear("qkv", x, query_width + 2 * key_width)
+        query, key = Value(query_width, fused_output.item), Value(key_width, fused_output.item)
         # a slice keeps the fused tensor alive
-        value = fused if traits.fused_views else Value(narrow, fused.item)
-        recorder.tape.record([query, key, value][: 2 if traits.fused_views else 3], [fused])
+        value = fused_output if traits.fused_views else Value(key_width, fused_output.item)
+        recorder.tape.record([query, key, value][: 2 if traits.fused_views else 3], [fused_output])
         if not traits.rope and not recorder.family.qk_norm:
-            query = key = fused
+            query = key = fused_output
     else:
-        query = recorder.linear("q", x, wide)
-        key = recorder.linear("k", source, narrow)
-        value = recorder.linear("v", source, narrow)
+        query = recorder.linear("q", x, query_width)
+        key = recorder.linear("k", source, key_width)
+        value = recorder.linear("v", source, key_width)
     if recorder.family.qk_norm:
         query, key = recorder.norm(query), recorder.norm(key)
     if traits.rope:
@@ -276,56 +281,56 @@ def _latent_query_key_value(recorder: Recorder, x: Value) -> tuple[Value, Value,
     model = recorder.model
     mla, heads = model.mla, model.attention_heads
     assert mla is not None
-    wide = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+    query_width = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
     if mla.q_lora_rank:
         compressed = recorder.norm(recorder.linear("q_a", x, mla.q_lora_rank))
-        query = recorder.linear("q_b", compressed, wide)
+        query = recorder.linear("q_b", compressed, query_width)
     else:
-        query = recorder.linear("q", x, wide)
+        query = recorder.linear("q", x, query_width)
     joint = recorder.linear("kv_a", x, mla.kv_lora_rank + mla.qk_rope_head_dim)
     latent = Value(mla.kv_lora_rank, joint.item)
     recorder.tape.record([latent], [joint])
     latent = recorder.norm(latent)
     expanded = recorder.linear("kv_b", latent, heads * (mla.qk_nope_head_dim + mla.v_head_dim))
-    key = Value(wide, expanded.item)
+    key = Value(query_width, expanded.item)
     recorder.tape.record([key], [expanded])  # joined with the rotary part, a new tensor
     return recorder.rotate(query), key, expanded
 
 
-def _kernel(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
+def _record_attention(recorder: Recorder, query: Value, key: Value, value: Value) -> Value:
     model, setup = recorder.model, recorder.setup
     heads = model.attention_heads
     # The fused kernel for CPUs has no dropout: with dropout, SDPA computes in float32 and keeps the
     # scores.
-    unfused = setup.device == "cpu" and recorder.traits.dropout
-    narrow = query.item
-    if unfused and setup.attention == "sdpa":
+    is_unfused = setup.device == "cpu" and recorder.traits.dropout
+    item_before = query.item
+    if is_unfused and setup.attention == "sdpa":
         query, key, value = (recorder.cast(part, 4) for part in (query, key, value))
     elif recorder.autocast:
         query, key, value = (recorder.cast(part, 2) for part in (query, key, value))
     mla = model.mla
-    out = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
+    output = Value(heads * (mla.v_head_dim if mla else model.head_dim), query.item)
     inputs = list(dict.fromkeys([query, key, value]))
-    grouped = model.attention_heads != model.key_value_heads and mla is None
-    unknown = setup.attention == "sdpa" and not recorder.traits.fused_attention
-    eager = setup.attention == "eager" or unfused or unknown
+    is_grouped = model.attention_heads != model.key_value_heads and mla is None
+    lacks_fused_kernel = setup.attention == "sdpa" and not recorder.traits.fused_attention
+    is_eager = setup.attention == "eager" or is_unfused or lacks_fused_kernel
     # With a mask, transformers repeats shared keys and values itself; prefixes need a mask.
-    masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
-    if grouped and (eager or masked):
-        inputs = [query, *(_repeat(recorder, part, out.elements) for part in (key, value))]
-        grouped = False
-    if eager:
-        _eager(recorder, inputs, out)
-        return recorder.cast(out, narrow) if unfused else out
+    is_masked = setup.attention == "sdpa" and (setup.padded or setup.traits.adds == "prefix")
+    if is_grouped and (is_eager or is_masked):
+        inputs = [query, *(_repeat(recorder, part, output.elements) for part in (key, value))]
+        is_grouped = False
+    if is_eager:
+        _record_eager_attention(recorder, inputs, output)
+        return recorder.cast(output, item_before) if is_unfused else output
     # FlashAttention-2 sums gradients of queries in float32, and gradients of shared keys and values
     # for each query head.
-    workspace = 4.0 * out.elements + (2.0 * out.size if grouped else 0.0)
-    saves = [*inputs, out, Value(heads, 4)]
-    if masked:
+    workspace = 4.0 * output.elements + (2.0 * output.size if is_grouped else 0.0)
+    saves = [*inputs, output, Value(heads, 4)]
+    if is_masked:
         # SDPA converts the boolean mask to numbers in every layer, and keeps each copy.
-        saves.append(Value(setup.sequence_length, out.item))
-    recorder.tape.record([out], inputs, saves, workspace=workspace)
-    return out
+        saves.append(Value(setup.sequence_length, output.item))
+    recorder.tape.record([output], inputs, saves, workspace=workspace)
+    return output
 
 
 def _repeat(recorder: Recorder, x: Value, elements: float) -> Value:
@@ -334,19 +339,19 @@ def _repeat(recorder: Recorder, x: Value, elements: float) -> Value:
     return y
 
 
-def _eager(recorder: Recorder, inputs: list[Value], out: Value) -> None:
+def _record_eager_attention(recorder: Recorder, inputs: list[Value], output: Value) -> None:
     tape, setup = recorder.tape, recorder.setup
-    scores = Value(recorder.model.attention_heads * setup.sequence_length, out.item)
+    scores = Value(recorder.model.attention_heads * setup.sequence_length, output.item)
     query_key, value = inputs[:2], inputs[-1]
     tape.record([scores], query_key, query_key, workspace=scores.size)
     if recorder.traits.capped:
         capped = Value(scores.elements, scores.item)
         tape.record([capped], [scores], [capped], workspace=scores.size)
         scores = capped
-    wide = Value(scores.elements, 4)
+    float32_weights = Value(scores.elements, 4)
     upcast = recorder.cast(scores, 4)
-    tape.record([wide], [upcast], [wide])
-    weights = recorder.cast(wide, out.item)
+    tape.record([float32_weights], [upcast], [float32_weights])
+    weights = recorder.cast(float32_weights, output.item)
     if recorder.traits.dropout:
         weights = recorder.dropout(weights)
-    tape.record([out], [weights, value], [weights, value])
+    tape.record([output], [weights, value], [weights, value])

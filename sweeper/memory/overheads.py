@@ -70,7 +70,7 @@ UNKNOWN = (0.6, 2.6)
 
 
 def spread(setup: Setup, *, known: bool) -> tuple[float, float]:
-    """The range of measurements of such a set-up, as factors on the estimate."""
+    """The factors on the estimate between which nine of ten measurements of the set-up lie."""
     if not known:
         return UNKNOWN
     return KNOWN if setup.device == "cuda" else ON_CPU

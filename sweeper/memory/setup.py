@@ -52,8 +52,8 @@ class Setup(TrainingSetup):
     Args:
         strategy: Name of a strategy, or ``other`` for ``OTHER``.
         sequence_length: Tokens of an example after padding or packing.
-        padded: Whether attention gets a mask, because examples of unequal length are padded to one
-            or several documents packed. Matters only for ``sdpa``.
+        padded: Whether attention gets a mask, since examples are padded to one length or a sequence
+            holds several documents. Matters only for ``sdpa``.
         base_dtype: Dtype of frozen weights; follows from the precision if None.
         upcast_norms: Whether a quantised model's norms, embeddings and residual stream are
             float32, as after PEFT's ``prepare_model_for_kbit_training``.

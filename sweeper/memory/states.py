@@ -29,7 +29,7 @@ QUANTIZED_BYTES = {
     "int4": 0.5 + 2.5 / 128,
 }
 #: bitsandbytes' 8-bit states: one byte and one float32 for 256 numbers.
-_EIGHT_BIT = 1 + 4 / 256
+_EIGHT_BIT_BYTES = 1 + 4 / 256
 
 
 class OptimizerCost(NamedTuple):
@@ -55,16 +55,16 @@ _STATES = (
     ("momentum", 1), ("sgd", 0), ("ademamix", 3), ("adam", 2),
 )  # fmt: skip
 #: transformers' names of bitsandbytes' 8-bit optimizers: its Trainer keeps embeddings in 32 bits.
-_TRAINERS_8BIT = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
+_TRAINER_8BIT_NAMES = frozenset({"adamwbnb8bit", "adamw8bit", "pagedadamw8bit"})
 #: Methods that shrink states. Estimates ignore them, and count the wrapped optimizer's states.
-_PROJECTED = ("galore", "apollo")
+_PROJECTION_METHODS = ("galore", "apollo")
 
 
 def knows_optimizer(name: str) -> bool:
     """Whether the size of an optimizer's states is known."""
-    short = _normalised(name)
-    listed = any(word in short for word, _ in _STATES)
-    return listed and not any(word in short for word in _PROJECTED)
+    short_name = _normalised(name)
+    listed = any(word in short_name for word, _ in _STATES)
+    return listed and not any(word in short_name for word in _PROJECTION_METHODS)
 
 
 def _normalised(name: str) -> str:
@@ -75,28 +75,29 @@ def _normalised(name: str) -> str:
 def optimizer_cost(name: str, trained_bytes: int) -> OptimizerCost:
     """The memory of an optimizer, named as in ``TrainingArguments.optim``.
 
-    torch's AdamW computes the root of all second moments at once (``foreach``), one more copy of
-    the parameters; the fused kernel and bitsandbytes' work in place. PyTorch counts paged and
-    offloaded states as host memory. Adafactor's factored moments are negligible, but it squares a
-    gradient and scales the result in
-    float32 tensors, and first copies 16-bit weights and gradients to float32. An unknown optimizer
-    counts as AdamW.
+    torch's AdamW computes the root of all second moments at once (``foreach``), which takes one
+    more copy of the parameters. Its fused kernel and bitsandbytes' kernels work in place. PyTorch
+    counts paged and offloaded states as host memory. Adafactor's factored moments are negligible,
+    but it squares a gradient and scales the result in float32 tensors, and first copies 16-bit
+    weights and gradients to float32. An unknown optimizer counts as AdamW.
     """
-    short = _normalised(name)
-    states = next((count for word, count in _STATES if word in short), 2)
-    if "paged" in short or "offload" in short:
-        wide = 8.0 if short in _TRAINERS_8BIT else 0.0
-        return OptimizerCost(0.0, embeddings=wide)
-    if "4bit" in short:
+    short_name = _normalised(name)
+    states = next((count for word, count in _STATES if word in short_name), 2)
+    if "paged" in short_name or "offload" in short_name:
+        embedding_bytes = 8.0 if short_name in _TRAINER_8BIT_NAMES else 0.0
+        return OptimizerCost(0.0, embeddings=embedding_bytes)
+    if "4bit" in short_name:
         return OptimizerCost(states * (0.5 + 4 / 128))
-    if "8bit" in short:
-        wide = states * (4 - _EIGHT_BIT) if short in _TRAINERS_8BIT else 0.0
-        return OptimizerCost(states * _EIGHT_BIT, embeddings=wide)
-    if "adafactor" in short:
+    if "8bit" in short_name:
+        embedding_bytes = (
+            states * (4 - _EIGHT_BIT_BYTES) if short_name in _TRAINER_8BIT_NAMES else 0.0
+        )
+        return OptimizerCost(states * _EIGHT_BIT_BYTES, embeddings=embedding_bytes)
+    if "adafactor" in short_name:
         return OptimizerCost(0.0, largest=8.0 if trained_bytes == 4 else 16.0)
-    fused = any(word in short for word in ("fused", "apex", "hf", "32bit"))
-    foreach = "adam" in short or not knows_optimizer(name)
-    temporary = float(trained_bytes) if foreach and not fused else 0.0
+    is_fused = any(word in short_name for word in ("fused", "apex", "hf", "32bit"))
+    is_foreach = "adam" in short_name or not knows_optimizer(name)
+    temporary = float(trained_bytes) if is_foreach and not is_fused else 0.0
     return OptimizerCost(float(states * trained_bytes), temporary)
 
 
@@ -111,12 +112,12 @@ def largest_trained(model: ModelFacts, setup: Setup) -> int:
     """Elements of the largest trained tensor; 0 if the base is frozen."""
     if not setup.traits.trains_base:
         return 0  # an adapter's tensors are small
-    stacked = 0
+    stacked_experts = 0
     if model.moe is not None and not setup.experts_are_linear:  # gate and up are one tensor
         halves = 2 if model.gated_mlp else 1
         expert = halves * model.hidden_size * model.moe.intermediate_size
-        stacked = model.moe.experts * expert
-    return max(model.vocabulary_size * model.hidden_size, largest_linear(model), stacked)
+        stacked_experts = model.moe.experts * expert
+    return max(model.vocabulary_size * model.hidden_size, largest_linear(model), stacked_experts)
 
 
 @lru_cache(maxsize=4096)
@@ -127,8 +128,8 @@ def trainable_parameters(model: ModelFacts, setup: Setup) -> int:
     if setup.traits.trains_base:
         return model.parameters
     head = (model.hidden_size + 1) * setup.classes
-    saved = saved_parameters(model, setup.modules_to_save, setup.classes > 0)
-    return counted_parameters(setup.traits.trained, model, setup) + saved + head
+    saved_count = saved_parameters(model, setup.modules_to_save, setup.classes > 0)
+    return counted_parameters(setup.traits.trained, model, setup) + saved_count + head
 
 
 def frozen_parameters(model: ModelFacts, setup: Setup) -> int:
@@ -175,22 +176,22 @@ def quantized_parameters(model: ModelFacts, setup: Setup) -> int:
     """Number of quantised weights: the blocks' linear layers, and experts if they are linear."""
     if setup.quantization is None:
         return 0
-    inside = sum(linear.parameters for linear in linears(model))
-    inside += expert_parameters(model) if setup.experts_are_linear else 0
-    return min(inside, max(0, model.parameters - embedding_parameters(model)))
+    block_weights = sum(linear.parameters for linear in linears(model))
+    block_weights += expert_parameters(model) if setup.experts_are_linear else 0
+    return min(block_weights, max(0, model.parameters - embedding_parameters(model)))
 
 
 def base_weights(model: ModelFacts, setup: Setup) -> dict[str, float]:
     """Bytes of the base model's quantised and other weights, by readable name."""
     quantized = quantized_parameters(model, setup)
-    rest = model.parameters - quantized
+    unquantized = model.parameters - quantized
     if setup.quantization is None:
-        return {"base weights": float(rest * setup.base_bytes)}
+        return {"base weights": float(unquantized * setup.base_bytes)}
     # PEFT's preparation casts embedding, head and norms to float32 together, and so the residuals.
     width = setup.residual_bytes
     return {
         f"base weights in {setup.quantization}": quantized * QUANTIZED_BYTES[setup.quantization],
-        "unquantised weights": float(rest * width),
+        "unquantised weights": float(unquantized * width),
     }
 
 
@@ -202,5 +203,5 @@ def largest_linear(model: ModelFacts) -> int:
 
 def layer_parameters(model: ModelFacts) -> int:
     """Weights of one block, on average, experts included."""
-    inside = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
-    return inside // max(1, model.layers)
+    block_weights = sum(linear.parameters for linear in linears(model)) + expert_parameters(model)
+    return block_weights // max(1, model.layers)

@@ -105,17 +105,17 @@ class Recorder:
         self.keeps_wide_inputs = setup.quantization is not None and setup.keeps_quantized_inputs
         roles = self._roles(setup.target_modules)
         addition = setup.traits.adds
-        nowhere: frozenset[Role] = frozenset()
-        self._lora_roles = roles if addition == "low-rank" else nowhere
-        self._projected_roles = roles if addition == "scaled-projections" else nowhere
-        self._rescaled_roles = roles if setup.rescales_outputs else nowhere
-        self._rescaled_input_roles = nowhere
+        no_roles: frozenset[Role] = frozenset()
+        self._lora_roles = roles if addition == "low-rank" else no_roles
+        self._projected_roles = roles if addition == "scaled-projections" else no_roles
+        self._rescaled_roles = roles if setup.rescales_outputs else no_roles
+        self._rescaled_input_roles = no_roles
         for term in setup.traits.trained.terms if addition == "scaling" else ():
-            each = setup.target_modules if term.each == "target_layer" else term.each
+            modules = setup.target_modules if term.each == "target_layer" else term.each
             if "inputs" in term.names:
-                self._rescaled_input_roles |= self._roles(each)
+                self._rescaled_input_roles |= self._roles(modules)
             else:
-                self._rescaled_roles |= self._roles(each)
+                self._rescaled_roles |= self._roles(modules)
 
     def _roles(self, modules: tuple[str, ...] | str) -> frozenset[Role]:
         linears = targeted(self.model, modules, self.setup.experts_are_linear)
@@ -133,12 +133,12 @@ class Recorder:
         """A linear layer, with its LoRA branch if it has one."""
         source = self.cast(x, 2) if self.autocast else x
         if role in self._rescaled_input_roles:
-            wide = self.cast(source, self.setup.trained_bytes)
-            scaled = Value(source.elements, wide.item)
-            self.tape.record([scaled], [wide], [wide])
+            wide_input = self.cast(source, self.setup.trained_bytes)
+            scaled = Value(source.elements, wide_input.item)
+            self.tape.record([scaled], [wide_input], [wide_input])
             source = self.cast(scaled, source.item)
         y = Value(outputs, source.item)
-        self.tape.record([y], [source], [source] if self.trains_base else self._kept(x))
+        self.tape.record([y], [source], [source] if self.trains_base else self._kept_by_frozen(x))
         if role in self._rescaled_roles:
             scaled = Value(outputs, y.item)
             self.tape.record([scaled], [y], [y])
@@ -151,7 +151,7 @@ class Recorder:
         """Whether linear layers of that role have a LoRA branch."""
         return role in self._lora_roles
 
-    def _kept(self, x: Value) -> list[Value]:
+    def _kept_by_frozen(self, x: Value) -> list[Value]:
         """Values that a frozen layer keeps: none, or its input in float32, in which bitsandbytes'
         4-bit layer computes by default."""
         return [Value(x.elements, 4)] if self.keeps_wide_inputs else []
@@ -204,11 +204,13 @@ class Recorder:
         kind = self.traits.norm
         if kind == "layer":
             return self._layer_norm(x)
-        wide = self.cast(x, 4)
-        centred = [Value(x.elements, 4), Value(x.elements, 4)] if kind == "layer_wide" else [wide]
+        wide_input = self.cast(x, 4)
+        centred = (
+            [Value(x.elements, 4), Value(x.elements, 4)] if kind == "layer_wide" else [wide_input]
+        )
         normed = Value(x.elements, 4)
         saves = [*centred, Value(1, 4)]
-        self.tape.record([normed], [wide], saves, workspace=wide.size)
+        self.tape.record([normed], [wide_input], saves, workspace=wide_input.size)
         if kind == "rms":  # narrows first, then multiplies with the weights
             normed = self.cast(normed, x.item)
         y = Value(x.elements, normed.item)

@@ -1,4 +1,4 @@
-"""Bottleneck adapters: a small network after each layer's output projections, base frozen.
+"""Bottleneck adapters: a small network after each layer's output projections of a frozen base.
 
 Source: Houlsby et al. 2019 (arXiv:1902.00751); Pfeiffer et al. 2020 (arXiv:2005.00052). They are
 implemented in ``bottleneck``, since PEFT has none.

@@ -108,8 +108,10 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         width = _output_width(base_layer)
-        inner = max(1, int(width // config.reduction_factor))
-        layers = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
+        bottleneck_width = max(1, int(width // config.reduction_factor))
+        layers = nn.Sequential(
+            nn.Linear(width, bottleneck_width), nn.ReLU(), nn.Linear(bottleneck_width, width)
+        )
         for layer in (layers[0], layers[2]):  # close to the identity
             nn.init.trunc_normal_(layer.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
             nn.init.zeros_(layer.bias)
@@ -122,8 +124,8 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         result: torch.Tensor = self.base_layer(x, *args, **kwargs)
         for name in () if self.disable_adapters else self.active_adapters:
             layers = self.bottleneck_layers[name]
-            narrow = self._cast_input_dtype(result, layers[0].weight.dtype)
-            result = result + layers(narrow).to(result.dtype)
+            cast_result = self._cast_input_dtype(result, layers[0].weight.dtype)
+            result = result + layers(cast_result).to(result.dtype)
         return result
 
 
@@ -162,8 +164,8 @@ def find_sites(model: nn.Module, hidden_size: int) -> tuple[list[str], list[str]
     mlp: dict[str, str] = {}
     for name, layer in linear_layers(model).items():
         if _output_width(layer) == hidden_size and (match := _BLOCK.fullmatch(name)):
-            inside = _ATTENTION.search(match[2].rpartition(".")[0])
-            (attention if inside else mlp)[match[1]] = name
+            is_attention = _ATTENTION.search(match[2].rpartition(".")[0])
+            (attention if is_attention else mlp)[match[1]] = name
     blocks = [block for block in attention if block in mlp]
     if not blocks:
         raise ModelError(
@@ -194,8 +196,8 @@ class BottleneckModel(BaseTuner):
         if peft_config.target_modules is None:
             width = self.model.config.get_text_config().hidden_size
             attention, mlp = find_sites(self.model, width)
-            both = peft_config.placement == "houlsby"
-            peft_config.target_modules = {*mlp, *(attention if both else ())}
+            adapts_attention = peft_config.placement == "houlsby"
+            peft_config.target_modules = {*mlp, *(attention if adapts_attention else ())}
         return peft_config
 
     def _create_and_replace(

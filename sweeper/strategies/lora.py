@@ -21,7 +21,7 @@ from sweeper.strategies.targets import needs_transpose, target_modules
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 # Dtypes of weights to merge into. In bfloat16, merging rounds as much as an adapter beside its base
 # does (benchmarks/findings.md).
-_DENSE = (torch.float32, torch.bfloat16, torch.float16)
+_MERGE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Share of the free main memory that copies of the unmerged weights may take.
 _COPY_SHARE = 0.5
 
@@ -70,10 +70,12 @@ class LoRA(PeftStrategy):
         named = adapted.named_parameters(remove_duplicate=False)
         counts = Counter(id(weight) for _, weight in named)
         # Merging into packed 4 bits would round, and a tied weight would change the embeddings.
-        dense = all(weight.dtype in _DENSE and counts[id(weight)] == 1 for weight in weights)
+        is_dense = all(
+            weight.dtype in _MERGE_DTYPES and counts[id(weight)] == 1 for weight in weights
+        )
         copy_bytes = sum(weight.nbytes for weight in weights)
-        fits = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available
-        if not (layers and dense and fits and isinstance(adapted, PeftModel)):
+        copies_fit = copy_bytes <= _COPY_SHARE * psutil.virtual_memory().available
+        if not (layers and is_dense and copies_fit and isinstance(adapted, PeftModel)):
             yield
             return
         copies = [weight.detach().to("cpu", copy=True) for weight in weights]

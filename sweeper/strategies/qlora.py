@@ -41,8 +41,8 @@ class QLoRA(LoRA):
 
     def base_dtype(self, precision: Precision) -> torch.dtype:
         # Also in fp32 trials, where bitsandbytes would cast biases to its compute dtype in place.
-        half: torch.dtype = getattr(torch, frozen_dtype(precision))
-        return half
+        half_dtype: torch.dtype = getattr(torch, frozen_dtype(precision))
+        return half_dtype
 
     def apply(self, model: nn.Module, parameters: Parameters, setting: Setting) -> nn.Module:
         if self.changes_base(parameters):

@@ -42,15 +42,19 @@ def modules_to_save(model: nn.Module, parameters: dict[str, Scalar] | Any) -> li
 
 def is_tied(model: Any, names: list[str] | None) -> bool:
     """Whether one of the modules shares its weights with another; PEFT can keep them tied."""
-    tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
+    has_tied_embeddings = bool(
+        getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    )
     has_output = model.get_output_embeddings() is not None
-    last = {name.rpartition(".")[2] for name in names or ()}
-    return tied and has_output and bool(last & {"embed_tokens", "lm_head"})
+    last_parts = {name.rpartition(".")[2] for name in names or ()}
+    return has_tied_embeddings and has_output and bool(last_parts & {"embed_tokens", "lm_head"})
 
 
 def use_float32_copies(adapted: nn.Module) -> bool:
-    """Convert the copies to float32, like other trained weights; their outputs keep the base's
-    dtype, so that the residual stream is not widened. Returns whether there are copies."""
+    """Convert the copies to float32, like other trained weights, and return whether there are any.
+
+    Their outputs keep the base's dtype, so that the residual stream is not widened.
+    """
     wrappers = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
     for wrapper in wrappers:
         dtype = next(wrapper.original_module.parameters()).dtype
@@ -68,8 +72,7 @@ def _cast(dtype: torch.dtype) -> Any:
 
 
 def load_in_float32(adapted: Any, folder: Path) -> None:
-    """Reload the saved weights of the copies in float32; PEFT has rounded them to the base's
-    dtype."""
+    """Reload the saved copies in float32, since PEFT has rounded them to the base's dtype."""
     if use_float32_copies(adapted):
         set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 

@@ -107,8 +107,8 @@ class Strategy(ABC):
         Mixed precision keeps fp32 master weights of trained weights; frozen weights need none
         and are held in 16 bits. A strategy that trains the base itself overrides this.
         """
-        half: torch.dtype = getattr(torch, frozen_dtype(precision))
-        return torch.float32 if precision == "fp32" else half
+        half_dtype: torch.dtype = getattr(torch, frozen_dtype(precision))
+        return torch.float32 if precision == "fp32" else half_dtype
 
     def quantization_config(
         self, parameters: Parameters, *, dtype: torch.dtype = torch.bfloat16
@@ -179,7 +179,7 @@ class Strategy(ABC):
             Groups with ``params``, ``lr`` and ``weight_decay``, in a fixed order.
         """
         decay = float(parameters.get("weight_decay", 0.0))
-        layerwise = float(parameters.get("layerwise_lr_decay", 1.0))
+        layer_decay = float(parameters.get("layerwise_lr_decay", 1.0))
         names = [name for name, weight in model.named_parameters() if weight.requires_grad]
         depth = layers_above(model)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -188,7 +188,7 @@ class Strategy(ABC):
             if name in head:
                 rate = float(parameters.get("head_learning_rate", parameters["learning_rate"]))
             else:
-                rate = self.learning_rate(name, parameters) * layerwise ** depth(name)
+                rate = self.learning_rate(name, parameters) * layer_decay ** depth(name)
             groups.setdefault((rate, decay if weight.ndim > 1 else 0.0), []).append(weight)
         return [
             {"params": weights, "lr": rate, "weight_decay": decay}
@@ -262,13 +262,13 @@ def layers_above(model: nn.Module) -> Callable[[str], int]:
     numbers = [number for name in order if (number := _layer_number(name)) is not None]
     count = max(numbers, default=-1) + 1
     first = next((index for index, name in enumerate(order) if _layer_number(name) is not None), 0)
-    below = set(order[:first])
+    names_below = set(order[:first])
 
     def depth(name: str) -> int:
         number = _layer_number(name)
         if number is not None:
             return count - 1 - number
-        return count if name in below else 0
+        return count if name in names_below else 0
 
     return depth
 

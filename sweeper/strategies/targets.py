@@ -45,13 +45,15 @@ def _in_attention(name: str) -> bool:
 
 def _shortest_suffixes(chosen: Iterable[str], others: Iterable[str]) -> list[str]:
     """The shortest endings that match all chosen names and no others, as PEFT matches endings."""
-    rest = [f".{name}" for name in others]
+    other_names = [f".{name}" for name in others]
     endings: set[str] = set()
     for name in chosen:
         parts = name.split(".")
         for length in range(1, len(parts) + 1):
             ending = ".".join(parts[-length:])
-            if length == len(parts) or not any(other.endswith(f".{ending}") for other in rest):
+            if length == len(parts) or not any(
+                other.endswith(f".{ending}") for other in other_names
+            ):
                 endings.add(ending)
                 break
     return sorted(endings)

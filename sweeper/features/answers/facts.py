@@ -25,28 +25,28 @@ class AnswersFacts(Record):
 
 def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """Problems: files with the same name, and an objective that answers do not have."""
-    saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
+    models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
     where = spec.places.where(("features", "answers", "files"))
-    for title, count in Counter(model.title for model in saved).items():
+    for title, count in Counter(model.title for model in models).items():
         if count > 1:
             fix = "Give the files different names: a model is called by the name of its file."
             yield Problem(f"{count} files are called {title}", "", fix, where)
-    if saved and spec.task != "classification" and spec.objective.name == LOSS.name:
-        fitted = ", ".join(name for name in objectives_for(spec.task) if name != LOSS.name)
+    if models and spec.task != "classification" and spec.objective.name == LOSS.name:
+        metric_names = ", ".join(name for name in objectives_for(spec.task) if name != LOSS.name)
         yield Problem(
             "saved answers have no loss",
             "Trials are compared by validation loss here.",
-            f"Add --objective with a metric of answers: {fitted}.",
+            f"Add --objective with a metric of answers: {metric_names}.",
             where,
         )
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> AnswersFacts | None:
     """The models, after a check that no answer is missing; None without models or data."""
-    saved = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
-    if not saved or dataset is None:
+    models = [SavedAnswers.of(path) for path in spec.features.of(Options).files]
+    if not models or dataset is None:
         return None
-    return AnswersFacts(models=tuple(model.checked(dataset, spec) for model in saved))
+    return AnswersFacts(models=tuple(model.checked(dataset, spec) for model in models))
 
 
 def identity(spec: Spec, facts: Facts) -> object:

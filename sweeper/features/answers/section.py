@@ -17,7 +17,7 @@ HEADING = Heading(15, "answers", "Saved answers")
 
 
 class ReferenceComparison(Record):
-    """The best trial compared with one of these models, on the test split.
+    """The best trial compared with one model elsewhere, on the test split.
 
     Args:
         title: Name of the model.

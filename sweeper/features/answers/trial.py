@@ -98,14 +98,16 @@ class ReferenceModel:
         objective = self._context.objective
         numbers = {normalised(label): number for number, label in enumerate(task.dataset.labels)}
         predicted = [numbers.get(normalised(text), -1) for text in answers]
-        true = task.targets(examples)
+        true_numbers = task.targets(examples)
         if objective.function:
             value, item_scores = user_function.measure(objective, answers, examples)
         else:
             metric = metrics()["accuracy" if objective.is_loss else objective.metric]
-            item_scores = item_values(metric.compute, predicted, true, per_item=metric.per_item)
-            value = metric.compute(predicted, true)
-        figures = compute_metrics("classes", predicted, true)
+            item_scores = item_values(
+                metric.compute, predicted, true_numbers, per_item=metric.per_item
+            )
+            value = metric.compute(predicted, true_numbers)
+        figures = compute_metrics("classes", predicted, true_numbers)
         figures |= {} if objective.is_loss else {objective.metric: value}
         return _Scores(weights, item_scores, value, figures)
 

@@ -172,12 +172,14 @@ def _remaining(rows: Iterable[Example], reasons: dict[Example, str]) -> list[Exa
 
 def _form_problem(row: Example, source: Example, longest: int, method: Method) -> str:
     """The problem with a row's length, lines or numbers, if any."""
-    text, before = subject(row), subject(source)
+    text, source_text = subject(row), subject(source)
     if len(text) > longest:
         return f"longer than every row of train ({longest:,} characters)"
-    if "\n" in text and "\n" not in before:
+    if "\n" in text and "\n" not in source_text:
         return "several lines where its original has one"
-    if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(_NUMBER.findall(before)):
+    if method.keeps_numbers and sorted(_NUMBER.findall(text)) != sorted(
+        _NUMBER.findall(source_text)
+    ):
         return "its numbers differ from those of its original"
     return ""
 
@@ -190,12 +192,12 @@ def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str
     ]
     train = [_row("train", row) for row in dataset.splits["train"]]
     held_out = [_row(split, row) for split, rows in later_splits for row in rows]
-    new = [_row("train", row) for row in new_rows]
+    new_file_rows = [_row("train", row) for row in new_rows]
     reasons: dict[Example, str] = {}
-    for index, _ in near_later(_rows(chain(new, held_out))):
-        if index < len(new):
+    for index, _ in near_later(_rows(chain(new_file_rows, held_out))):
+        if index < len(new_file_rows):
             reasons[new_rows[index]] = "nearly the same as a row of validation or test"
-    for index, other in near_earlier(_rows(chain(train, new))):
+    for index, other in near_earlier(_rows(chain(train, new_file_rows))):
         if index >= len(train):
             what = "a row of train" if other < len(train) else "another new row"
             reasons.setdefault(new_rows[index - len(train)], f"nearly the same as {what}")
@@ -203,7 +205,7 @@ def _similar(new_rows: Sequence[Example], dataset: Dataset) -> dict[Example, str
 
 
 def _row(split: Split, example: Example) -> FileRow:
-    """The question alone, since the answer to a rewritten question stays the same."""
+    """A row of the question alone, since the answer to a rewritten question stays the same."""
     question = Example(example.key, example.line, text=subject(example), label=example.label)
     return FileRow("", split, example.line, {}, question)
 
@@ -219,10 +221,10 @@ FOLDS = 5
 def label_drifts(train: Sequence[Example], new_rows: Sequence[Example]) -> dict[Example, str]:
     """The likeliest class of each new row that seems to belong to another class than its own.
 
-    For each fifth of the train rows and the new rows made from them, a logistic regression on
-    TF-IDF is trained on the other train rows. As in confident
-    learning (Northcutt et al. 2021, arXiv:1911.00068, section 3.1), its likeliest class must have
-    at least the mean probability that train rows of that class give to it.
+    A logistic regression on TF-IDF scores a fifth of the train rows, and the new rows made from
+    them, after training on the other train rows. As in confident learning (Northcutt et al. 2021,
+    arXiv:1911.00068, section 3.1), a new row's likeliest class must have at least the mean
+    probability of that class on its own train rows.
 
     Args:
         train: Train rows of at least two classes.

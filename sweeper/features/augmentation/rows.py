@@ -53,13 +53,15 @@ def of_train(spec: Spec, dataset: Dataset) -> FurtherRows:
     rows = tuple(row for row in dataset.further_rows if is_augmented(row.source))
     if (path := spec.features.of(Options).path) is not None:
         try:
-            loaded = load_corpus(path, spec.data, spec.task)
+            file_rows = load_corpus(path, spec.data, spec.task)
         except DataError as error:
             raise DataError(
                 [replace(problem, where=f"{where} ({problem.where})") for problem in error.problems]
             ) from error
-        unmarked = source_of(UNKNOWN_METHOD)
-        rows += tuple(row if row.source else replace(row, source=unmarked) for row in loaded)
+        unmarked_source = source_of(UNKNOWN_METHOD)
+        rows += tuple(
+            row if row.source else replace(row, source=unmarked_source) for row in file_rows
+        )
     if not rows:
         return FurtherRows()
     kept, left_out = usable(rows, dataset)
@@ -114,7 +116,7 @@ def usable(
 
 
 def _without_train_answer(row: Example, answers: set[str]) -> Example:
-    """The row, without its answer if a train row has the same: that quotes no test row."""
+    """The row, but without an answer that a train row has, too: it does not count as a quote."""
     if not row.messages or row.answer not in answers:
         return row
     return replace(row, text=row.asked, messages=())

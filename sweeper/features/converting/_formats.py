@@ -198,13 +198,17 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
         DataError: The format cannot hold some rows; their number and a format that can are named.
     """
     forms = [variant for form in data.forms.values() for variant in (form, *form.others)]
-    used = {column for form in forms for column in form.columns.values()}
-    used |= {name.partition(".")[0] for column in used for name in placeholders(column)}
-    unused = [
-        name for name in data.columns if name not in used | {"test_setup_code", "entry_point"}
+    used_columns = {column for form in forms for column in form.columns.values()}
+    used_columns |= {
+        name.partition(".")[0] for column in used_columns for name in placeholders(column)
+    }
+    unused_columns = [
+        name
+        for name in data.columns
+        if name not in used_columns | {"test_setup_code", "entry_point"}
     ]
-    carried = tuple(name for name in unused if name.lower() not in known_names() - {"id"})
-    dropped = tuple(name for name in unused if name not in carried) if to else ()
+    carried = tuple(name for name in unused_columns if name.lower() not in known_names() - {"id"})
+    dropped = tuple(name for name in unused_columns if name not in carried) if to else ()
     result = Conversion(data, to, suffix, carried, dropped)
     if to is not None:
         _check_all_fit(result, to)
@@ -212,30 +216,30 @@ def conversion(data: DataRows, to: str | None, suffix: str) -> Conversion:
 
 
 def _check_all_fit(result: Conversion, to: str) -> None:
-    unfit: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
+    reasons_by_format: dict[str, Counter[str]] = {name: Counter() for name in TARGETS}
     lines: dict[str, int] = {}
     usable = 0
     for row in result.data.rows:
         if row.example is None:
             continue
         usable += 1
-        for name, reasons in unfit.items():
+        for name, reasons in reasons_by_format.items():
             try:
                 result.row(row, name)
             except Unfit as reason:
                 reasons[str(reason)] += 1
                 if name == to:
                     lines.setdefault(str(reason), row.line)
-    if not unfit[to]:
+    if not reasons_by_format[to]:
         return
     why = [
         f"{reason} ({rows:,} rows, first line {lines[reason]})"
-        for reason, rows in unfit[to].items()
+        for reason, rows in reasons_by_format[to].items()
     ]
-    fitting_formats = [name for name, reasons in unfit.items() if not reasons]
+    fitting_formats = [name for name, reasons in reasons_by_format.items() if not reasons]
     remedy = f"--to {fitting_formats[0]} holds all of them" if fitting_formats else "Write JSONL"
     raise DataError(
-        f"{unfit[to].total():,} of {usable:,} rows cannot be written as {to} in a "
+        f"{reasons_by_format[to].total():,} of {usable:,} rows cannot be written as {to} in a "
         f"{result.suffix} file",
         why=f"They hold {listing(why, 4)}.",
         fix=f"{remedy}; or leave these rows out of the source.",

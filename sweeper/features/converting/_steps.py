@@ -79,13 +79,15 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
     splits = split_of_rows(data, spec)
     counts = {split: splits.count(split) for split in SPLITS}
     suffix = Path(name_in_folder(Path(next(iter(data.forms))))).suffix
-    named = conversion(data, None, suffix)  # writes class names in place of numbers
+    rows_with_class_names = conversion(data, None, suffix)  # writes class names in place of numbers
     with replacing(output) as partial:
         partial.mkdir()
         for split in filter(counts.__getitem__, SPLITS):
             rows_with_splits = zip(data.rows, splits, strict=True)
             rows = (
-                named.row(row, None) for row, row_split in rows_with_splits if row_split == split
+                rows_with_class_names.row(row, None)
+                for row, row_split in rows_with_splits
+                if row_split == split
             )
             write_rows(partial / f"{split}{suffix}", rows, data.columns)
     labels: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
@@ -96,7 +98,7 @@ def write_splits(data: DataRows, spec: DataSpec, output: Path) -> DivisionFiles:
         output=str(output),
         rows=counts,
         official=tuple(sorted({*data.official} - {"train"})),
-        labels={split: dict(of_split) for split, of_split in labels.items()},
+        labels={split: dict(split_labels) for split, split_labels in labels.items()},
         unreadable=tuple(row.line for row in data.rows if not row.readable),
     )
 
@@ -154,19 +156,19 @@ def write_converted(data: DataRows, to: str | None, output: Path) -> ConvertedFi
     """
     must_be_free(output)
     splits = [split for split in SPLITS if any(row.split == split for row in data.rows)]
-    folder = len(splits) > 1
+    is_folder = len(splits) > 1
     first = Path(next(iter(data.forms)))
-    if folder and output.suffix.lower() in WRITABLE_SUFFIXES:
+    if is_folder and output.suffix.lower() in WRITABLE_SUFFIXES:
         raise UsageError(
             f"the data have {len(splits)} splits, which one file would join",
             fix=f"Name a folder: -o {output.with_suffix('')}.",
             where="-o",
         )
-    suffix = Path(name_in_folder(first)).suffix if folder else writable_suffix(output, first)
+    suffix = Path(name_in_folder(first)).suffix if is_folder else writable_suffix(output, first)
     result = conversion(data, to, suffix)
-    names = {split: f"{split}{suffix}" if folder else "" for split in splits}
+    names = {split: f"{split}{suffix}" if is_folder else "" for split in splits}
     with replacing(output) as partial:
-        if folder:
+        if is_folder:
             partial.mkdir()
         for split, name in names.items():
             columns = list(dict.fromkeys(name for row in result.rows(split) for name in row))

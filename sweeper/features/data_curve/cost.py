@@ -15,7 +15,7 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """The trainings of the winner and its default on parts of the rows, and of the default on all.
+    """The cost of training the winner and its default on parts, and the default on all rows.
 
     None if the curve is off, there are too few rows, or the objective has no curve.
     """

@@ -21,13 +21,13 @@ _FORECAST_LOG_ERROR = 0.1
 def after_test(study: Study) -> None:
     """Make the curve if it is requested, was begun, or is planned and fits into the time left."""
     enabled = study.spec.features.of(Options).enabled
-    begun = any(study.run.trials.glob("*/rows/*"))
+    has_begun = any(study.run.trials.glob("*/rows/*"))
     cost = study.plan.budget.features.get(NAME)
-    if enabled is False or (enabled is None and cost is None and not begun):
+    if enabled is False or (enabled is None and cost is None and not has_begun):
         return
     work = trainings(study)
-    undecided = not enabled and not begun
-    if undecided and not study.fits(NAME, longest_seconds(study, work)):
+    is_undecided = not enabled and not has_begun
+    if is_undecided and not study.fits(NAME, longest_seconds(study, work)):
         return
     if not work:
         rows = study.plan.searched_rows
@@ -46,7 +46,9 @@ def trainings(study: Study) -> list[WorkItem]:
         return []
     winner = seal.recommended if seal.recommended is not None else seal.order[0]
     candidate = _candidate(study, winner)
-    defaults = [number for number in _defaults(study) if _candidate(study, number) == candidate][:1]
+    defaults = [
+        number for number in _default_trials(study) if _candidate(study, number) == candidate
+    ][:1]
     return [
         work_items.training_on_rows(number, size, seed)
         for seed in range(plan.seed, plan.seed + curve_seeds(plan.budget.confirmation_seeds))
@@ -56,7 +58,7 @@ def trainings(study: Study) -> list[WorkItem]:
     ]
 
 
-def _defaults(study: Study) -> list[int]:
+def _default_trials(study: Study) -> list[int]:
     """The numbers of completed trials of the rule book's defaults."""
     return [
         number

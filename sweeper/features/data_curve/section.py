@@ -203,10 +203,10 @@ def data_need(run: RunFiles, headline: Metric, winner: int | None) -> Figures | 
     if not part_sizes(rows):
         return NotMeasured(reason=f"{rows:,} training rows are too few to train on parts of them.")
     if not curves:
-        done = sum(len(trial.parts) for trial in trials)
+        runs = sum(len(trial.parts) for trial in trials)
         return NotMeasured(
-            reason=f"{units.plural(done, 'training')} on parts of the rows are too few for a curve."
-            if done
+            reason=f"{units.plural(runs, 'training')} on parts of the rows are too few for a curve."
+            if runs
             else "No configuration was trained on parts of the rows, so this study cannot say what "
             "more rows would bring.",
             command=f"sweeper run {run.folder.quoted}/sweep.yaml --data-curve",
@@ -245,7 +245,7 @@ def _runs(trial: TrialFiles, rows: int) -> Iterator[tuple[int, SeedRun]]:
 
 
 def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
-    runs = sorted(_runs(trial, rows), key=lambda drawing: (drawing[0], drawing[1].seed))
+    runs = sorted(_runs(trial, rows), key=lambda training: (training[0], training[1].seed))
     counts = np.array([count for count, _ in runs], dtype=np.float64)
     seeds = [run.seed for _, run in runs]
     unique_sizes = np.unique(counts)
@@ -253,22 +253,22 @@ def _curve(trial: TrialFiles, rows: int, metric: Metric) -> DataCurve | None:
         return None
     errors, weights = _errors(runs, metric)
     rng = np.random.default_rng(0)
-    drawn = [
+    fits = [
         fit(counts, seeds, errors @ share, rng, _DRAWS // _RESAMPLES)
         for share in _resampled(weights, rng)
     ]
     means = errors @ (weights / weights.sum())
     trained_on = np.geomspace(counts.min(), rows, _BAND_POINTS)
     band = [
-        (row_count, _interval(np.concatenate([drawing.at(row_count) for drawing in drawn])))
+        (row_count, _interval(np.concatenate([curves.at(row_count) for curves in fits])))
         for row_count in trained_on
     ]
     # Beyond all rows, the band shows the gain, so that its end is the gain in the sentence.
     error_now = band[-1][1].value
     for row_count in np.geomspace(rows, 2 * rows, _FORECAST_POINTS):
-        gains = np.concatenate(
-            [drawing.at(rows) - drawing.at(row_count) for drawing in drawn]
-        ).clip(max=error_now)
+        gains = np.concatenate([curves.at(rows) - curves.at(row_count) for curves in fits]).clip(
+            max=error_now
+        )
         band.append((row_count, _interval(error_now - gains)))
     gain = _interval(gains)
     return DataCurve(
@@ -304,8 +304,8 @@ def _errors(runs: Sequence[tuple[int, SeedRun]], metric: Metric) -> tuple[Floats
 def _resampled(weights: Floats, rng: np.random.Generator) -> Iterator[Floats]:
     """Weights of the items in each resample, which add up to 1."""
     for _ in range(_RESAMPLES):
-        drawn = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights
-        yield drawn / drawn.sum() if drawn.sum() > 0 else weights / weights.sum()
+        sample = rng.multinomial(weights.size, np.full(weights.size, 1 / weights.size)) * weights
+        yield sample / sample.sum() if sample.sum() > 0 else weights / weights.sum()
 
 
 def _interval(draws: Floats) -> Interval:
@@ -325,19 +325,19 @@ def _band(rows: int, interval: Interval, metric: Metric) -> DataBand:
 
 
 def _sentences(curves: Sequence[DataCurve], rows: int, metric: Metric) -> Iterator[str]:
-    first, *others = curves
-    role = "the default" if first.default else "the winner"
-    yield f"Twice the data ({2 * rows:,} rows to train on) {_brings(first, role, metric)}."
-    half, full = first.points[-2:] if first.points[-1].rows == rows else (None, None)
+    first_curve, *other_curves = curves
+    role = "the default" if first_curve.default else "the winner"
+    yield f"Twice the data ({2 * rows:,} rows to train on) {_gain_text(first_curve, role, metric)}."
+    half, full = first_curve.points[-2:] if first_curve.points[-1].rows == rows else (None, None)
     if half is not None and full is not None and half.rows == rows // 2:
         gain = float(np.mean(full.scores) - np.mean(half.scores))
         gain = gain if metric.higher_is_better else -gain
         yield f"Going from half of the rows to all of them brought {_amount(gain, metric)}."
-    for other in others:
-        yield f"Twice the data {_brings(other, 'its default', metric)}."
+    for curve in other_curves:
+        yield f"Twice the data {_gain_text(curve, 'its default', metric)}."
 
 
-def _brings(curve: DataCurve, role: str, metric: Metric) -> str:
+def _gain_text(curve: DataCurve, role: str, metric: Metric) -> str:
     """The gain in words: ``would bring the winner (trial 3, LoRA) 1.2 points of ...``."""
     model = f"{role} (trial {curve.trial}, {words.short(curve.strategy)})"
     low, high = curve.twice.low or 0.0, curve.twice.high or 0.0
@@ -372,8 +372,8 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured:
     """The data curve of the winner and its default."""
     need = data_need(run, findings.metric, findings.verdict.recommended_trial)
     # Why the phase was run or left out, if that was decided.
-    decided = run.status.optional_phases.get("data_curve") if run.status else None
-    decision = f"{words.sentence(decided.text)}." if decided else ""
+    phase_decision = run.status.optional_phases.get("data_curve") if run.status else None
+    decision = f"{words.sentence(phase_decision.text)}." if phase_decision else ""
     if isinstance(need, NotMeasured):
         return need.model_copy(update={"reason": f"{need.reason} {decision}".rstrip()})
     return need.model_copy(update={"decision": decision})
@@ -435,8 +435,8 @@ def _table(need: Figures) -> Table:
     ]
     rows = [
         (pointer, (curve, point))
-        for at, curve in with_pointers(need.curves, "/sections/data-need/curves")
-        for pointer, point in with_pointers(curve.points, f"{at}/points")
+        for curve_pointer, curve in with_pointers(need.curves, "/sections/data-need/curves")
+        for pointer, point in with_pointers(curve.points, f"{curve_pointer}/points")
     ]
     caption = f"Validation {need.metric.title} by training rows"
     return Table.of("data-points", caption, columns, rows, trial=lambda row: row[0].trial)
@@ -451,16 +451,18 @@ def data_chart(need: Figures, description: str) -> Drawing:
     band = [point for curve, _ in rows for point in curve]
     scores = [point["y"] for point in [*points, *band]]
     # A wide band must not squeeze the points: it gets half of their span at either end.
-    room = (max(scores) - min(scores)) / 2
+    extra_span = (max(scores) - min(scores)) / 2
     ends = [end for point in band for end in (point["low"], point["high"])]
-    ends_in_view = [end for end in ends if min(scores) - room <= end <= max(scores) + room]
+    ends_in_view = [
+        end for end in ends if min(scores) - extra_span <= end <= max(scores) + extra_span
+    ]
     y_scale = scales.fit([*scores, *ends_in_view], log=False)
     counts = [point["x"] for point in [*points, *band]]
     x_scale = scales.Scale(min(counts) / 1.1, max(counts) * _LABEL_ROOM, log=True)
     title = f"{need.metric.title}, %" if in_percent else f"loss, {need.metric.unit}"
-    better = "higher" if need.metric.higher_is_better else "lower"
+    better_direction = "higher" if need.metric.higher_is_better else "lower"
     x = alt.X("x:Q", scale=x_scale.altair(), axis=_axis(need, x_scale))
-    y = y_scale.y(title=f"validation {title} ({better} is better)")
+    y = y_scale.y(title=f"validation {title} ({better_direction} is better)")
     sheet = draw.Sheet()
     for point in band:
         point["low"], point["high"] = y_scale.clip(point["low"]), y_scale.clip(point["high"])
@@ -468,8 +470,8 @@ def data_chart(need: Figures, description: str) -> Drawing:
     chart = draw.vertical_rule(sheet, x, need.rows, label, left=True, strokeDash=[2, 3])
     for curve, _ in rows:
         area = sheet.chart(curve).mark_area(opacity=0.18)
-        low = alt.Y("low:Q", scale=y_scale.altair())
-        chart = chart + area.encode(x=x, y=low, y2="high:Q", color=draw.COLOR)
+        lower_end = alt.Y("low:Q", scale=y_scale.altair())
+        chart = chart + area.encode(x=x, y=lower_end, y2="high:Q", color=draw.COLOR)
         chart = chart + draw.lines(sheet, curve, x, y, strokeWidth=2)
     chart = chart + draw.marks(sheet, points, x, y, size=46)
     ends = [curve[-1] for curve, _ in rows]
@@ -480,8 +482,8 @@ def data_chart(need: Figures, description: str) -> Drawing:
 
 def _axis(need: Figures, scale: scales.Scale) -> Any:
     sizes = sorted({point.rows for curve in need.curves for point in curve.points})
-    inside = [float(size) for size in (*sizes, 2 * need.rows) if scale.low <= size <= scale.high]
-    return alt.Axis(values=inside, format=",d", grid=False, title="training rows")
+    ticks = [float(size) for size in (*sizes, 2 * need.rows) if scale.low <= size <= scale.high]
+    return alt.Axis(values=ticks, format=",d", grid=False, title="training rows")
 
 
 def _rows(
@@ -491,22 +493,22 @@ def _rows(
     curve = need.curves[index]
     is_default = index > 0
     label = f"{words.short(curve.strategy)} #{curve.trial}{', default' if is_default else ''}"
-    sign = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
-    sign["fill"] = sign["color"]
+    style = draw.row_of(curve.strategy, curve.trial, label=label, dash=[1, 0])
+    style["fill"] = style["color"]
     if is_default:
-        sign |= {"color": draw.MUTED, "fill": draw.PAPER, "dash": _DEFAULT_DASH}
+        style |= {"color": draw.MUTED, "fill": draw.PAPER, "dash": _DEFAULT_DASH}
     band = [
         {
             "x": value.rows,
             "y": factor * value.value,
             "low": factor * value.low,
             "high": factor * value.high,
-            **sign,
+            **style,
         }
         for value in curve.band
     ]
     points = [
-        {"x": point.rows, "y": factor * score, **sign}
+        {"x": point.rows, "y": factor * score, **style}
         for point in curve.points
         for score in point.scores
     ]

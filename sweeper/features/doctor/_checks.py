@@ -1,7 +1,7 @@
 """Checks of training on this machine's device, each with a small model of random weights.
 
 A check takes a ``Bench`` and returns its figures. It raises ``NotRun`` if this machine lacks
-something, and ``Failed`` or any other exception if its docstring does not hold.
+something, and ``Failed`` or any other exception if the statement in its docstring does not hold.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ PARAMETERS: dict[str, Scalar] = {
     "learning_rate": 1e-3,
 }
 _VOCABULARY = 512
-# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth;
-# attention across texts changes the gradient by more than half.
+# Limits of the relative differences of loss and gradient. Measured on a CPU: at most a fifth of
+# them. Attention across texts changes the gradient by more than half.
 _MAX_DIFFERENCES = {"float32": (1e-4, 1e-3), "half": (0.01, 0.1)}
 # Models for the check of memory and time: the first one that fits the device is measured.
 _MODELS = ("8B", "1B", "0.5B", "135M")
@@ -181,10 +181,10 @@ def padded(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def loss_of(model: nn.Module, batch: dict[str, Any], precision: Precision) -> Tensor:
     """The mean loss of the answer tokens, computed as a trial computes it."""
     device = next(model.parameters()).device
-    on_device = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-    inputs = {name: on_device[name] for name in INPUTS if name in on_device}
+    batch_on_device = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    inputs = {name: batch_on_device[name] for name in INPUTS if name in batch_on_device}
     with autocast(device, autocast_dtype(precision)):
-        return answer_losses(model, inputs, on_device["labels"]).mean()
+        return answer_losses(model, inputs, batch_on_device["labels"]).mean()
 
 
 def loss_and_gradient(
@@ -239,12 +239,12 @@ def precision(bench: Bench, name: Precision) -> Figures:
         raise NotRun("this GPU has no bfloat16")
     figures: Figures = {}
     for strategy in ("lora", "full"):
-        computed, wanted = (
+        computed, reference = (
             loss_and_gradient(bench.training_model(strategy, kind), padded(bench.rows()), kind)
             for kind in (name, "fp32")
         )
-        relative = differences(computed, wanted, "half")
-        figures |= {f"{strategy}_{key}": value for key, value in relative.items()}
+        gaps = differences(computed, reference, "half")
+        figures |= {f"{strategy}_{key}": value for key, value in gaps.items()}
     return figures
 
 
@@ -258,11 +258,13 @@ def packed_rows(bench: Bench, attention: str) -> Figures:
         kinds = kinds[1:]  # its kernels take only 16 bits
     figures: Figures = {}
     for kind in kinds:
-        wanted = loss_and_gradient(bench.training_model("lora", kind), padded(bench.rows()), kind)
+        reference = loss_and_gradient(
+            bench.training_model("lora", kind), padded(bench.rows()), kind
+        )
         batch = pack_texts(bench.rows())
         computed = loss_and_gradient(bench.training_model("lora", kind, attention), batch, kind)
-        relative = differences(computed, wanted, "float32" if kind == "fp32" else "half")
-        figures |= {f"{kind}_{key}": value for key, value in relative.items()}
+        gaps = differences(computed, reference, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in gaps.items()}
     return figures
 
 
@@ -274,24 +276,26 @@ def fused_kernels(bench: Bench) -> Figures:
     batch, figures = padded(bench.rows()), Figures()
     kinds: list[Precision] = ["fp32", *(() if interpreted else (half_precision(bench.device),))]
     # Computed first, since fusing changes rotary positions for all models of the process.
-    wanted = [loss_and_gradient(bench.training_model("lora", kind), batch, kind) for kind in kinds]
-    for kind, expected in zip(kinds, wanted, strict=True):
+    references = [
+        loss_and_gradient(bench.training_model("lora", kind), batch, kind) for kind in kinds
+    ]
+    for kind, expected in zip(kinds, references, strict=True):
         model: Any = bench.training_model("lora", kind)
         fuse(model.get_base_model())
         computed = loss_and_gradient(model, batch, kind)
-        relative = differences(computed, expected, "float32" if kind == "fp32" else "half")
-        figures |= {f"{kind}_{key}": value for key, value in relative.items()}
+        gaps = differences(computed, expected, "float32" if kind == "fp32" else "half")
+        figures |= {f"{kind}_{key}": value for key, value in gaps.items()}
     return figures
 
 
 def half_precision(device: torch.device) -> Precision:
     """The mixed precision that this device supports."""
-    old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
-    return "fp16-mixed" if old else "bf16-mixed"
+    is_old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+    return "fp16-mixed" if is_old else "bf16-mixed"
 
 
 def four_bits(bench: Bench) -> Figures:
-    """NF4 restores values nearly, and a QLoRA step has a gradient."""
+    """NF4 restores values approximately, and a QLoRA step has a gradient."""
     values = torch.randn(256, 256, generator=torch.Generator().manual_seed(3)).to(bench.device)
     packed, state = quantize_4bit(values, quant_type="nf4", compress_statistics=True)
     error = float((dequantize_4bit(packed, state) - values).norm() / values.norm())
@@ -319,23 +323,26 @@ def merging(bench: Bench) -> Figures:
         return answers
 
     model = bench.training_model("qlora", kind)
-    wanted, folder = logits(model, kind), bench.folder / "adapter"
+    adapter_logits, folder = logits(model, kind), bench.folder / "adapter"
     method.save(model, folder)
     dtype = method.base_dtype(kind)
     quantization = method.quantization_config(PARAMETERS, dtype=dtype)
     load = partial(load_base, bench.model, "CAUSAL_LM")
-    reloaded = logits(method.load(load(dtype, bench.device, quantization), folder), kind)
-    plain = logits(method.load(load(torch.float32, bench.device), folder))
-    merged = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
+    reloaded_logits = logits(method.load(load(dtype, bench.device, quantization), folder), kind)
+    float32_logits = logits(method.load(load(torch.float32, bench.device), folder))
+    merged_logits = logits(method.merge(method.load(load(torch.float32, bench.device), folder)))
 
     def difference(changed: Tensor, other: Tensor) -> float:
         return float((changed - other).norm() / other.norm())
 
-    after_reload, after_merge = difference(reloaded, wanted), difference(merged, plain)
+    after_reload, after_merge = (
+        difference(reloaded_logits, adapter_logits),
+        difference(merged_logits, float32_logits),
+    )
     figures: Figures = {
         "reloaded_difference": after_reload,
         "merged_difference": after_merge,
-        "nf4_difference": difference(wanted, plain),
+        "nf4_difference": difference(adapter_logits, float32_logits),
     }
     if max(after_reload, after_merge) > 1e-3:
         raise Failed("a reloaded or merged adapter gives other logits", **figures)
@@ -362,18 +369,27 @@ def optimizer(bench: Bench, name: str) -> Figures:
         return float(loss)
 
     model, optimizer = new_model()
-    first, _ = step(model, optimizer), step(model, optimizer)
+    first_loss, _ = step(model, optimizer), step(model, optimizer)
     file = bench.folder / "optimizer.pt"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
     step(model, optimizer)
     resumed_model, resumed_optimizer = new_model()
-    saved = torch.load(file, weights_only=True, map_location=bench.device)
-    resumed_model.load_state_dict(saved["model"])
-    resumed_optimizer.load_state_dict(saved["optimizer"])
+    checkpoint = torch.load(file, weights_only=True, map_location=bench.device)
+    resumed_model.load_state_dict(checkpoint["model"])
+    resumed_optimizer.load_state_dict(checkpoint["optimizer"])
     step(resumed_model, resumed_optimizer)
-    last, resumed = (float(loss_of(each, batch, kind)) for each in (model, resumed_model))
-    figures: Figures = {"first_loss": first, "last_loss": last, "resumed_loss": resumed}
-    if not last < first or abs(resumed - last) > 1e-3 * (first - last) + 1e-5:
+    last_loss, resumed_loss = (
+        float(loss_of(trained_model, batch, kind)) for trained_model in (model, resumed_model)
+    )
+    figures: Figures = {
+        "first_loss": first_loss,
+        "last_loss": last_loss,
+        "resumed_loss": resumed_loss,
+    }
+    if (
+        not last_loss < first_loss
+        or abs(resumed_loss - last_loss) > 1e-3 * (first_loss - last_loss) + 1e-5
+    ):
         raise Failed("the loss does not fall, or differs after a reload", **figures)
     return figures
 
@@ -389,30 +405,32 @@ def training_step(bench: Bench, strategy: str) -> Figures:
     )  # fmt: skip
     for name in _MODELS if cuda else (str(bench.model),):
         model = model_facts(ModelSpec(id=name))
-        planned = estimate(model, setup, limit)
-        if planned.high_gib <= limit:
+        predicted = estimate(model, setup, limit)
+        if predicted.high_gib <= limit:
             break
     else:
         raise NotRun("no model fits the free memory")
     measured = probe(model, setup, setup.sequence_length)
     if measured.peak_gib is None or measured.seconds_per_step is None:
-        raise Failed("memory ran out", parameters=model.parameters, predicted_gib=planned.peak_gib)
+        raise Failed(
+            "memory ran out", parameters=model.parameters, predicted_gib=predicted.peak_gib
+        )
     speed = speed_of(hardware_facts(HardwareSpec()), setup)
     figures: Figures = {
         "parameters": model.parameters,
-        "predicted_gib": trial_gib(planned),
+        "predicted_gib": trial_gib(predicted),
         "allocated_gib": measured.peak_gib,
         "tokens_per_second": setup.tokens / measured.seconds_per_step,
         "planned_tokens_per_second": setup.tokens / step_seconds(model, setup, speed),
     }
     if cuda:
         free, total = torch.cuda.mem_get_info()
-        outside = total - free - torch.cuda.memory_reserved()
+        outside_bytes = total - free - torch.cuda.memory_reserved()
         figures |= {
             "reserved_gib": measured.reserved_gib or 0.0,
-            "outside_torch_gib": outside / GIB,
+            "outside_torch_gib": outside_bytes / GIB,
         }
-    if measured.peak_gib > trial_gib(planned) * planned.high_gib / planned.peak_gib:
+    if measured.peak_gib > trial_gib(predicted) * predicted.high_gib / predicted.peak_gib:
         raise Failed("more memory than predicted", **figures)
     return figures
 
@@ -444,10 +462,10 @@ def ranks(bench: Bench) -> Figures:
         bench.model  # noqa: B018 - written before two processes read it
         torch.multiprocessing.spawn(_rank, (bench, folder), nprocs=2)
         first = torch.load(Path(folder) / "0", weights_only=True)
-    wanted = loss_and_gradient(
+    reference = loss_and_gradient(
         bench.training_model("lora", "fp32"), padded(_two_rows(bench)), "fp32"
     )
-    figures = differences((first["loss"], first["gradient"]), wanted, "float32")
+    figures = differences((first["loss"], first["gradient"]), reference, "float32")
     if first["sum"] != 3.0:
         raise Failed("all-reduce of 1 and 2 is wrong", sum=first["sum"], **figures)
     return figures
@@ -581,7 +599,7 @@ def result(name: str, bench: Bench) -> Result:
 
 
 def answer(request: CheckRequest) -> CheckAnswer:
-    """Run the checks without a result. A failed one may break a GPU, so it ends the process."""
+    """Run the checks without a result. A failed check may break a GPU, so the process ends."""
     cuda = torch.cuda.is_available()
     bench = Bench(torch.device("cuda" if cuda else "cpu"), Path(request.folder))
     for name in CHECKS:

@@ -19,6 +19,7 @@ from sweeper.errors import ChildFailed
 from sweeper.redaction import clean
 
 FUNCTION = "sweeper.features.doctor._checks:answer"
+# Field of the event that names the check which begins.
 BEGUN = "begun"
 # A process that takes longer than this hangs.
 MAX_SECONDS = 1800.0
@@ -104,14 +105,14 @@ def results(
     *,
     tell: Callable[[Result], None] = lambda _result: None,
 ) -> Results:
-    """Run the checks. If a process breaks, its check failed; if it times out, it was not run.
+    """Run the checks. If a process breaks, the check counts as failed; if it hangs, as not run.
 
     Args:
         only: Names of the checks; all of them if empty.
         total_seconds: Limit of all processes together; ``MAX_SECONDS`` for each if None.
     """
     finished: list[Result] = []
-    began, begun, timed_out = monotonic(), "", False
+    start, begun, timed_out = monotonic(), "", False
 
     def hear(event: dict[str, Any]) -> None:
         nonlocal begun
@@ -125,7 +126,7 @@ def results(
         while not complete:
             begun, done = "", tuple(result.name for result in finished)
             request = CheckRequest(folder=folder, only=only, done=done)
-            seconds = total_seconds - (monotonic() - began) if total_seconds else MAX_SECONDS
+            seconds = total_seconds - (monotonic() - start) if total_seconds else MAX_SECONDS
             if seconds <= 0:
                 timed_out = True
                 break

@@ -121,21 +121,25 @@ def hub_access() -> MachineCheck:
 
 def disk(folder: Path, name: str) -> MachineCheck:
     """Whether a folder can be written and has room for the smallest model."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not os.access(existing, os.W_OK):
+    existing_folder = folder.absolute()
+    while not existing_folder.exists():
+        existing_folder = existing_folder.parent
+    if not os.access(existing_folder, os.W_OK):
         return MachineCheck(
-            name, "does not work", f"{existing} cannot be written", _other_place(name), True
+            name,
+            "does not work",
+            f"{existing_folder} cannot be written",
+            _other_folder_fix(name),
+            True,
         )
-    free = shutil.disk_usage(existing).free / 2**30
-    detail = f"{free:.1f} GiB free in {existing}"
+    free = shutil.disk_usage(existing_folder).free / 2**30
+    detail = f"{free:.1f} GiB free in {existing_folder}"
     if free < _MIN_DISK_GIB:
-        return MachineCheck(name, "does not work", detail, _other_place(name), needed=True)
+        return MachineCheck(name, "does not work", detail, _other_folder_fix(name), needed=True)
     return MachineCheck(name, "works", detail, needed=True)
 
 
-def _other_place(name: str) -> str:
+def _other_folder_fix(name: str) -> str:
     variable = "Set SWEEPER_HOME and HF_HOME to a folder" if "caches" in name else "Start it"
     return f"{variable} where there is room and you may write."
 

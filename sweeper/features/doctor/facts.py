@@ -48,17 +48,17 @@ def hardware(hardware: HardwareFacts, for_run: bool) -> HardwareFacts:
     packs_rows = (version is not None and "bf16-mixed" not in failed) or (
         hardware.joins_rows and "joined rows" not in failed
     )
-    fused = hardware.fused_kernels and "fused kernels" not in failed
-    changed: dict[str, Any] = {
+    has_fused_kernels = hardware.fused_kernels and "fused kernels" not in failed
+    update: dict[str, Any] = {
         "flash_attention": version,
         "joins_rows": packs_rows,
-        "fused_kernels": fused,
+        "fused_kernels": has_fused_kernels,
     }
     if "bf16-mixed" in failed:
-        changed |= {"bf16": False, "bf16_tflops": None}
+        update |= {"bf16": False, "bf16_tflops": None}
     if "fp16-mixed" in failed:
-        changed["fp16_tflops"] = None
-    return hardware.model_copy(update=changed) if failed else hardware
+        update["fp16_tflops"] = None
+    return hardware.model_copy(update=update) if failed else hardware
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> DoctorFacts | None:

@@ -1,6 +1,6 @@
 """Counterfactuals: the examples, memory or size that would change a plan's decision.
 
-The plan is made again with changed facts. The functions are pure and print nothing.
+The plan is made again with changed facts. A wish is a strategy with an outcome that it lacks.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class _Ranking:
 
 def _nearest(
     actual: float,
-    least: float,
+    min_value: float,
     step_of: Callable[[float], int],
     value: Callable[[int], float],
     granted: Callable[[int], bool],
@@ -207,7 +207,7 @@ def _nearest(
     """
     actual_step = step_of(actual)
     last_step = {1: actual_step - (value(actual_step) > actual), -1: actual_step}
-    up, down = (_outwards(actual, least, step, step_of) for step in (_STEP, 1 / _STEP))
+    up, down = (_steps_outwards(actual, min_value, step, step_of) for step in (_STEP, 1 / _STEP))
     for pair in zip(up, down, strict=True):
         granted_steps = []
         for direction, step_tried in zip(last_step, pair, strict=True):
@@ -221,21 +221,21 @@ def _nearest(
     return None
 
 
-def _outwards(
-    actual: float, least: float, step: float, step_of: Callable[[float], int]
+def _steps_outwards(
+    actual: float, min_value: float, step: float, step_of: Callable[[float], int]
 ) -> Iterator[int | None]:
-    """Numbers of values ever farther from the actual one; None below ``least``."""
+    """Numbers of values ever farther from the actual one; None below ``min_value``."""
     for number in range(1, 2 * DOUBLINGS + 1):
         value = actual * step**number
-        yield step_of(value) if value >= least else None
+        yield step_of(value) if value >= min_value else None
 
 
-def _bisected(without: int, granted_at: int, granted: Callable[[int], bool]) -> int:
-    """The number nearest to ``without`` at which the wish is still granted."""
-    while abs(granted_at - without) > 1:
-        middle = (granted_at + without) // 2
+def _bisected(denied_at: int, granted_at: int, granted: Callable[[int], bool]) -> int:
+    """The number nearest to ``denied_at`` at which the wish is still granted."""
+    while abs(granted_at - denied_at) > 1:
+        middle = (granted_at + denied_at) // 2
         if granted(middle):
             granted_at = middle
         else:
-            without = middle
+            denied_at = middle
     return granted_at

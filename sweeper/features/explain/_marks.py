@@ -9,7 +9,7 @@ from sweeper.traits.traits import COLORS, Shape, known_strategies, traits_of
 
 
 def mark_clashes() -> list[str]:
-    """Sentences on installed strategies that share a shape or line, with those that are free."""
+    """Sentences on installed strategies with the same shape or line, and on the free ones."""
     marks = {name: traits_of(name).mark for name in known_strategies()}
     lines = {name: (mark.color, *mark.dash) for name, mark in marks.items()}
     shapes = [

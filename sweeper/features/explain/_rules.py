@@ -87,10 +87,10 @@ def near_misses(spec: Spec, facts: Facts) -> tuple[ExplainedRule, ...]:
             distance = _distance(test, values)
             if distance is not None and _holds_if_flipped(rule.when, test, values):
                 missing = test.shown(holds=not test.holds(values))
-                near = _explained(model, {**values, test.fact: "N"}, rule)
+                explained = _explained(model, {**values, test.fact: "N"}, rule)
                 value = values[test.fact]
                 misses.append(
-                    (distance, replace(near, missing=missing, fact=test.fact, value=value))
+                    (distance, replace(explained, missing=missing, fact=test.fact, value=value))
                 )
                 break
     return tuple(miss for _, miss in sorted(misses, key=lambda pair: pair[0]))

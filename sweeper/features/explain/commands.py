@@ -166,7 +166,7 @@ def _print(explanation: Explanation, plan: Plan) -> None:
     ]
     epochs = f"{plan.budget.epochs:g} in a full trial of this plan, in place of the rules' defaults"
     objective = [] if plan.objective.is_loss else [objective_line(plan.objective)]
-    fired = [
+    fired_rows = [
         (
             rule.rule,
             "\n".join(
@@ -201,7 +201,7 @@ def _print(explanation: Explanation, plan: Plan) -> None:
                 ]
             ),
             Text("\nRules that fired (unknown: neither given nor measured)", style="bold"),
-            table(("rule", "condition, effects and reason"), fired),
+            table(("rule", "condition, effects and reason"), fired_rows),
             Text("\nRules that nearly fired", style="bold"),
             table(("rule", "condition and effects"), near_misses),
         )

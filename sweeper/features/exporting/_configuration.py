@@ -1,8 +1,8 @@
 """Exports a trial's configuration and rows as a folder for another trainer.
 
-A folder in ``_targets/`` describes a trainer: ``target.yaml`` says what it can train, and one Jinja
-template for each of its files contains settings (``settings_of``). A setting with an effect that no
-template contains is reported as lost.
+A folder in ``_targets/`` describes a trainer. Its ``target.yaml`` says what the trainer can train,
+and a Jinja template for each file of the trainer uses settings (``settings_of``). A setting with an
+effect that no template uses is reported as lost.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ WITHOUT_EFFECT: Mapping[str, Any] = {
     "source_weights": {},
     "chat_template": False,
 }
-# Parameters that only stop a training, or say how its loss is computed on this machine.
+# Parameters that only stop a training early, or choose an implementation on this machine.
 _PARAMETERS_LEFT_OUT = ("early_stopping_patience", *(PADDING_FREE, ATTENTION))
 # Number of evaluations in an exported training.
 _EVALUATIONS = 8
@@ -258,7 +258,7 @@ def _without_off_parameters(config: TrialConfig, plan: Plan) -> TrialConfig:
 def _with_further_rows(
     config: TrialConfig, dataset: Dataset, further_rows: Sequence[Example]
 ) -> tuple[TrialConfig, Dataset]:
-    """The data with further rows in train, and a configuration with as many steps on them."""
+    """A configuration with fewer epochs for the same steps, and data with more rows in train."""
     if not further_rows:
         return config, dataset
     train = dataset.splits["train"]

@@ -42,12 +42,12 @@ def merge(request: MergeRequest) -> MergeRequest:
             fix="'sweeper export RUN --to model' copies it.",
             where=request.weights,
         )
-    before = _logits(trained)
+    trial_logits = _logits(trained)
     del trained
     # On the CPU, since float32 takes twice the memory of a trial with a base in 16 bits.
-    loaded = reload(weights, torch.device("cpu"), to_merge=True)
+    reloaded = reload(weights, torch.device("cpu"), to_merge=True)
     dtype = getattr(torch, record.base_dtype)
-    model = loaded.model
+    model = reloaded.model
     if isinstance(model, Classifier):
         model.base = strategy.merge(model.base).to(dtype)
     else:
@@ -55,33 +55,33 @@ def merge(request: MergeRequest) -> MergeRequest:
     with replacing(Path(request.folder)) as part:
         no_base = {"strategy": _FULL, "base": None, "base_state": None}
         merged_record = record.model_copy(update=no_base)
-        save_trained(part, model, strategy_named(_FULL), merged_record, loaded.task)
-        after = _logits(load(part))
-        agreement = _agreement(torch.cat(before), torch.cat(after))
+        save_trained(part, model, strategy_named(_FULL), merged_record, reloaded.task)
+        merged_logits = _logits(load(part))
+        agreement = _agreement(torch.cat(trial_logits), torch.cat(merged_logits))
         chosen = "class" if record.labels else "token"
         compared = request.model_copy(update={"chosen": chosen, **agreement})
         readme = (part / CARD).read_text(encoding="utf-8")
         readme = readme.replace(
             f"- Strategy: {_FULL}\n", f"- Strategy: {record.strategy}, merged into the base\n"
         )
-        merged = card(
+        merge_card = card(
             "merged",
             record=record,
             agreement=compared.agreement_text,
-            passages=len(before),
+            passages=len(trial_logits),
             quantised=strategy.quantization_config(record.parameters) is not None,
         )
-        write_text(part / CARD, readme + merged)
+        write_text(part / CARD, readme + merge_card)
         compared.write(part / MERGE_RECORD)
     return compared
 
 
-def _agreement(before: Tensor, after: Tensor) -> dict[str, float]:
+def _agreement(trial_logits: Tensor, merged_logits: Tensor) -> dict[str, float]:
     """The largest difference of logits, and the share of places with the same choice."""
-    same = before.argmax(-1) == after.argmax(-1)
+    is_same_choice = trial_logits.argmax(-1) == merged_logits.argmax(-1)
     return {
-        "difference": float((before - after).abs().max()),
-        "agreement": float(same.float().mean()),
+        "difference": float((trial_logits - merged_logits).abs().max()),
+        "agreement": float(is_same_choice.float().mean()),
     }
 
 

@@ -38,7 +38,7 @@ class MergeRequest(Artifact):
     Args:
         weights: The ``weights/`` folder of a trial.
         folder: The folder of the merged model, which appears once it is complete.
-        chosen: Unit of the comparison: ``class`` or ``token``.
+        chosen: The unit that is compared: ``class`` or ``token``.
         difference: The largest difference of a logit from the trial's; None before the merge.
         agreement: The share of places with the same likeliest class or token as the trial.
     """
@@ -89,13 +89,13 @@ def kept_files(weights: Path) -> KeptFiles:
     try:
         record = object_of(read_text(weights / RECORD))
     except (OSError, ValueError) as error:
-        raise _damaged(weights, f"{RECORD} cannot be read: {error}") from error
+        raise _damaged_error(weights, f"{RECORD} cannot be read: {error}") from error
     listed = record.get("files")
     if not isinstance(listed, list) or not listed:
-        raise _damaged(weights, f"{RECORD} names no files.")
+        raise _damaged_error(weights, f"{RECORD} names no files.")
     listed_names = {str(name) for name in listed}
     if missing := sorted(listed_names - files):
-        raise _damaged(weights, f"{missing[0]} is missing.")
+        raise _damaged_error(weights, f"{missing[0]} is missing.")
     names = files & {*listed_names, RECORD, CARD}
     for name in sorted(name for name in names if not name.endswith(".safetensors")):
         text = (weights / name).read_text(encoding="utf-8", errors="replace")
@@ -129,7 +129,7 @@ def card(template: str, **values: object) -> str:
     return clean(folder.get_template(f"{template}.md.jinja").render(values))
 
 
-def _damaged(weights: Path, why: str) -> UsageError:
+def _damaged_error(weights: Path, why: str) -> UsageError:
     return UsageError(
         "this folder of trained weights is damaged",
         why=why,

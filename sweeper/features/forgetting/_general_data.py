@@ -83,8 +83,8 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
     options = spec.features.of(Options)
     assert options.general is not None
     examples = load_corpus(options.general, spec.data, revision=options.general_revision)
-    unique = without_duplicates(examples)
-    clean = without_held_out_text(unique, held_out(dataset))
+    unique_examples = without_duplicates(examples)
+    clean = without_held_out_text(unique_examples, held_out(dataset))
     if len({example.key for example in clean}) < 2:
         raise DataError(
             f"{units.plural(len(clean), 'general text')} left of {len(examples)}",
@@ -93,8 +93,10 @@ def general_text(spec: Spec, dataset: Dataset) -> GeneralText:
             fix="Name more general text with --general.",
             where=options.general,
         )
-    most = max(_MIN_REPLAY_TEXTS, len(dataset.splits["train"]))
-    return divided(clean, spec.data.split_seed, most, leaked=len(unique) - len(clean))
+    max_replayed = max(_MIN_REPLAY_TEXTS, len(dataset.splits["train"]))
+    return divided(
+        clean, spec.data.split_seed, max_replayed, leaked=len(unique_examples) - len(clean)
+    )
 
 
 def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) -> GeneralText:
@@ -108,15 +110,15 @@ def divided(examples: Iterable[Example], seed: int, most: int, leaked: int = 0) 
     keys = list(dict.fromkeys(example.key for example in ordered))
     held_keys = set(keys[: max(1, min(HELD_BACK, len(keys) // _TEXTS_PER_HELD_BACK))])
     firsts = {example.key: example for example in reversed(ordered) if example.key in held_keys}
-    held = tuple(firsts[key] for key in keys if key in held_keys)
-    rest = tuple(example for example in ordered if example.key not in held_keys)
-    replay = without_held_out_text(rest, held)[:most]
+    held_back = tuple(firsts[key] for key in keys if key in held_keys)
+    others = tuple(example for example in ordered if example.key not in held_keys)
+    replay = without_held_out_text(others, held_back)[:most]
     sha = hashlib.sha256()
-    for part in (held, replay):
+    for part in (held_back, replay):
         sha.update(f"{len(part)}\n".encode())
         for example in part:
             sha.update(example.content_hash().encode())
-    return GeneralText(replay, held, leaked, sha.hexdigest())
+    return GeneralText(replay, held_back, leaked, sha.hexdigest())
 
 
 def own_text_folder(facts: ModelFacts, weights: Path, sampling: SelfSampling) -> Path:

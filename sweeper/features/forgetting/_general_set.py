@@ -85,7 +85,7 @@ class GeneralSet:
         self._options = context.task.spec.features.of(Options)
         self.writing_seconds = 0.0
         """Seconds that the base took to write general text in this process."""
-        self._of_base: dict[tuple[torch.dtype, Half | None, bool], Evaluation] = {}
+        self._base_evaluations: dict[tuple[torch.dtype, Half | None, bool], Evaluation] = {}
 
     def watched(self, parameters: Mapping[str, Scalar]) -> bool:
         """Whether a trial with these parameters is scored on the held-out texts.
@@ -101,10 +101,10 @@ class GeneralSet:
     @contextmanager
     def writing(self, seconds: dict[str, float], name: str) -> Iterator[None]:
         """Add the seconds in which the base writes text to ``seconds[name]``."""
-        before = self.writing_seconds
+        seconds_before = self.writing_seconds
         yield
-        if (wrote := self.writing_seconds - before) > 0:
-            seconds[name] = seconds.get(name, 0.0) + wrote
+        if (elapsed := self.writing_seconds - seconds_before) > 0:
+            seconds[name] = seconds.get(name, 0.0) + elapsed
 
     @cached_property
     def text(self) -> GeneralText:
@@ -122,8 +122,8 @@ class GeneralSet:
             )
         if self._options.general is not None:
             return general_text(context.task.spec, context.dataset)
-        written = self._written()
-        clean = without_held_out_text(written, held_out(context.dataset))
+        own_texts = self._written()
+        clean = without_held_out_text(own_texts, held_out(context.dataset))
         if len({example.key for example in clean}) < _MIN_TEXTS:
             raise UsageError(
                 f"{context.facts.id} wrote {len(clean)} usable texts by itself",
@@ -164,30 +164,32 @@ class GeneralSet:
     def _encoded(
         self, examples: Sequence[Example], tokens: int, use: str
     ) -> tuple[General, list[tuple[Example, Feature]]]:
-        """The task that encodes examples, and the examples with learnt tokens, each encoded."""
+        """The task that encodes examples, and each example with learnt tokens and its encoding."""
         task = self.task(tokens)
         pairs = zip(examples, task.encode(examples), strict=True)
-        useful = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]
-        if not useful:
+        learnable_pairs = [(e, f) for e, f in pairs if any(label != -100 for label in f["labels"])]
+        if not learnable_pairs:
             raise UsageError(
                 f"none of the {use}",
                 why=f"None has anything to learn within {task.sequence_length} tokens.",
                 fix="Name other general text with --general, or raise training.max_length.",
             )
-        return task, useful
+        return task, learnable_pairs
 
     @cached_property
     def replayed(self) -> tuple[General, list[Feature]]:
         """The task that collates general examples, and the encoded examples to replay."""
         cap = self._context.task.sequence_length
-        task, useful = self._encoded(self.text.replay, cap, "general texts can be replayed")
-        return task, [feature for _, feature in useful]
+        task, learnable_pairs = self._encoded(
+            self.text.replay, cap, "general texts can be replayed"
+        )
+        return task, [feature for _, feature in learnable_pairs]
 
     @cached_property
     def _held_back(self) -> tuple[General, TokenizedSplit]:
         use = "held-out general texts can be scored"
-        task, useful = self._encoded(self.text.held_back, HELD_BACK_TOKENS, use)
-        return task, TokenizedSplit(task, [example for example, _ in useful])
+        task, learnable_pairs = self._encoded(self.text.held_back, HELD_BACK_TOKENS, use)
+        return task, TokenizedSplit(task, [example for example, _ in learnable_pairs])
 
     def measure(
         self, model: nn.Module, batch: int, mixed: Half | None, count: int | None = None
@@ -208,10 +210,10 @@ class GeneralSet:
         )
         quantized = strategy.quantization_config(config.parameters, dtype=dtype)
         key = dtype, mixed, quantized is not None
-        if key not in self._of_base:
+        if key not in self._base_evaluations:
             base = self._context.lent_base.lend(dtype, quantized)
-            self._of_base[key] = self.measure(base, batch, mixed)
-        return self._of_base[key]
+            self._base_evaluations[key] = self.measure(base, batch, mixed)
+        return self._base_evaluations[key]
 
 
 def _read_examples(folder: Path) -> tuple[Example, ...] | None:

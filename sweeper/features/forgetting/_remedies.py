@@ -67,7 +67,7 @@ class Replay:
         self._generator = torch.Generator().manual_seed(seed)
         self._features = features
         tokens = sum(len(feature["input_ids"]) for feature in features)
-        self._terms_per_token = sum(map(_terms, features)) / tokens
+        self._learnt_per_token = sum(map(_learnt_tokens, features)) / tokens
         first, self._debt = self._from_random_token()
         self._examples = self._shuffled(first)
         self._next = next(self._examples)
@@ -93,10 +93,10 @@ class Replay:
         return [self._features[index] for index in order]
 
     def _from_random_token(self) -> tuple[list[Feature], float]:
-        """All examples from a random token on, and the tokens of the first one before that token.
+        """All examples, first the one that contains a random token, and its tokens before that.
 
-        A token is drawn and not an example, so that long examples come first more often. Otherwise
-        the first steps would replay too little.
+        A token and not an example is chosen at random, so that long examples come first more often.
+        Otherwise the first steps would replay too little.
         """
         order = self._new_order()
         ends = list(accumulate(len(feature["input_ids"]) for feature in order))
@@ -123,7 +123,7 @@ class Replay:
             self._debt -= len(self._next["input_ids"])
             drawn.append(self._draw())
         count_per_rank = -(-len(drawn) // self._ranks)
-        weight = (1 - self.share) / max(1.0, task_tokens * self._terms_per_token)
+        weight = (1 - self.share) / max(1.0, task_tokens * self._learnt_per_token)
         rank_features = sorted(drawn[self._rank :: self._ranks], key=lambda f: -len(f["input_ids"]))
         return ReplayStep(tuple(rank_features), -(-count_per_rank // micro_batch), weight)
 
@@ -133,7 +133,7 @@ class Replay:
         return {**feature, "labels": [-100] * len(feature["labels"])}
 
 
-def _terms(feature: Feature) -> int:
+def _learnt_tokens(feature: Feature) -> int:
     return sum(label != -100 for label in feature["labels"])
 
 
@@ -259,8 +259,8 @@ class Remedies(Extension):
         self, model: nn.Module, batch: Batch, reference: Tensor
     ) -> tuple[LossSum, Tensor]:
         assert self.kl_to_base is not None
-        loss, moved = self.kl_to_base.task.loss_and_divergence(model, batch, reference)
-        return loss, self.kl_to_base.weight * moved
+        loss, divergence = self.kl_to_base.task.loss_and_divergence(model, batch, reference)
+        return loss, self.kl_to_base.weight * divergence
 
     def state(self) -> Any:
         return self.replay.state() if self.replay else None

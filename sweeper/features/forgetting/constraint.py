@@ -14,7 +14,7 @@ _RUNGS_PER_CHECK = 2
 
 
 def limits(spec: Spec) -> Iterator[Limit]:
-    """The most that a model may lose on general text and other tasks, if the user limits it."""
+    """The limit on what a model loses on general text and other tasks, if the user sets one."""
     points = spec.features.of(Options).max_points
     if points is not None:
         yield Limit(

@@ -1,7 +1,7 @@
 """Runs a program and its tests in one interpreter: CPython in WebAssembly, never sweeper's own.
 
-``componentize-py`` imports this module once and keeps the interpreter as it is then. Each program
-starts from there, and there are no files to import from.
+``componentize-py`` imports this module once and stores the interpreter with its state. Each program
+starts from that state, and there are no files to import from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 # Modules that open a window, print, or take long to import.
 _LEFT_OUT = {"__main__", "antigravity", "idlelib", "test", "this", "tkinter", "turtledemo"}
 _SCALARS = {type(None), bool, int, float, complex, str, bytes}
-# The content of an object of a built-in type, whatever a subclass redefines.
+# Functions that give the content of an object, whatever a subclass of the built-in type redefines.
 _CONTENT: dict[type, Callable[[Any], Any]] = {
     int: int.__pos__,
     float: float.__pos__,
@@ -38,9 +38,9 @@ _CONTENT: dict[type, Callable[[Any], Any]] = {
     dict: dict.items,
 }
 # What a named tuple defines; none of it changes the content.
-_HARMLESS = {"__new__", "__init__", "__repr__", "__getnewargs__", "__doc__"}
+_HARMLESS_ATTRIBUTES = {"__new__", "__init__", "__repr__", "__getnewargs__", "__doc__"}
 _attributes: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-_own_types: set[int] = set()  # the ids of Python's types, so that no metaclass has a say
+_python_type_ids: set[int] = set()  # the ids of Python's types, so that no metaclass has a say
 # Names that no source can contain.
 _OPERANDS, _RESULT = "<operands>", "<result>"
 
@@ -63,14 +63,16 @@ def _run(program: str, tests: list[str]) -> None:
     built_in = dict(vars(builtins))
     trees = [ast.parse(test) for test in tests]
     tests.clear()  # a program finds no source of its tests in its callers
-    used = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    guarded = [ast.fix_missing_locations(_Guard().visit(tree)) for tree in trees]
-    codes = [compile(tree, "<tests>", "exec", dont_inherit=True) for tree in guarded]
+    names_in_tests = {
+        node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)
+    }
+    guarded_trees = [ast.fix_missing_locations(_Guard().visit(tree)) for tree in trees]
+    codes = [compile(tree, "<tests>", "exec", dont_inherit=True) for tree in guarded_trees]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     exec(compile(program, "<program>", "exec", dont_inherit=True), vars(module))
-    defined = used & vars(module).keys()
-    if defined <= built_in.keys():  # a program may be a function that is called ``sum``
-        for name in defined:
+    program_names = names_in_tests & vars(module).keys()
+    if program_names <= built_in.keys():  # a program may be a function that is called ``sum``
+        for name in program_names:
             del built_in[name]
     names = {
         "__name__": "__main__",
@@ -83,7 +85,7 @@ def _run(program: str, tests: list[str]) -> None:
 
 
 class _Names(dict[str, Any]):
-    """What tests can use beside their own names: the built-ins, then the program's names."""
+    """The names that tests can use besides their own: the built-ins, then the program's names."""
 
     def __init__(self, built_in: dict[str, Any], program: dict[str, Any]) -> None:
         super().__init__(built_in)
@@ -157,9 +159,9 @@ def _result(value: Any, called: Any) -> Any:
     base = _base(type(value))
     if base is None or issubclass(type(called), type):
         return value
-    owners = [kind for kind in type.mro(type(value)) if id(kind) not in _own_types]
-    own = {name for owner in owners for name in _attributes(owner)}
-    if not own & _attributes(base).keys() - _HARMLESS:
+    program_classes = [kind for kind in type.mro(type(value)) if id(kind) not in _python_type_ids]
+    own_attributes = {name for owner in program_classes for name in _attributes(owner)}
+    if not own_attributes & _attributes(base).keys() - _HARMLESS_ATTRIBUTES:
         return value
     return base(_CONTENT[base](value))
 
@@ -167,7 +169,7 @@ def _result(value: Any, called: Any) -> Any:
 def _content(value: Any) -> Any:
     """The value with objects of a program's classes replaced by their content."""
     kind = type(value)
-    if _is_plain(value) or (id(kind) in _own_types and kind not in _CONTENT):
+    if _is_plain(value) or (id(kind) in _python_type_ids and kind not in _CONTENT):
         return value
     base = _base(kind)
     if base is None:
@@ -208,6 +210,6 @@ if sys.platform == "wasi":
     types_of_python = [object]
     for kind in types_of_python:
         types_of_python += type.__subclasses__(kind)
-    _own_types.update(map(id, types_of_python))
+    _python_type_ids.update(map(id, types_of_python))
     gc.collect()
     gc.freeze()

@@ -179,8 +179,8 @@ def _build(engine: wasmtime.Engine, folder: Path) -> None:
             _refuse(f"componentize-py failed: {message}")
         python = component.Component.from_file(engine, str(work / "python.wasm"))
     (folder / _COMPILED).write_bytes(python.serialize())
-    for old in folder.parent.glob("[!.]*/"):
-        shutil.rmtree(old, ignore_errors=True)
+    for old_folder in folder.parent.glob("[!.]*/"):
+        shutil.rmtree(old_folder, ignore_errors=True)
 
 
 def _read(engine: wasmtime.Engine, path: Path) -> component.Component | None:

@@ -18,9 +18,9 @@ def check(spec: Spec, for_run: bool) -> Iterator[Problem]:
     """The reason why this machine cannot isolate programs, if a run executes them."""
     if not (spec.features.of(Options).allow and for_run):
         return
-    if (refused := refusal()) is not None:
+    if (problem := refusal()) is not None:
         where = spec.places.where(("features", "generated_code", "allow"))
-        yield replace(refused, where=where)
+        yield replace(problem, where=where)
 
 
 def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
@@ -35,10 +35,10 @@ def warnings(spec: Spec, facts: Facts) -> Iterator[str]:
 
 def doctor() -> Iterator[MachineCheck]:
     """Whether code that a model wrote can be run against tests."""
-    name, refused = "generated code", refusal()
-    if refused is None:
+    name, problem = "generated code", refusal()
+    if problem is None:
         yield MachineCheck(name, "works", "in WebAssembly, with --run-generated-code")
     elif all(map(is_installed, NEEDED)):
-        yield MachineCheck(name, "does not work", refused.why, refused.fix)
+        yield MachineCheck(name, "does not work", problem.why, problem.fix)
     else:
-        yield MachineCheck(name, "not installed", refused.what, refused.fix)
+        yield MachineCheck(name, "not installed", problem.what, problem.fix)

@@ -27,7 +27,7 @@ FOLDER = "ledger"
 OTHER = "other"
 # A 90% quantile needs at least this many runs.
 LEAST_RUNS = 10
-# Largest factor by which a probability is moved towards a half: it is then a toss-up.
+# Largest factor by which a probability is moved towards a half. Then it is hardly above a half.
 MOST_NEARER = 10.0
 # A plan reads at most this many files.
 MOST_RUNS = 200
@@ -162,7 +162,7 @@ def _age(path: Path) -> float:
 
 
 def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
-    """Kind of model to the gaps of strategies to LoRA that runs of a task observed."""
+    """The gaps of strategies to LoRA that runs of a task observed, by kind of model."""
     observed: dict[str, Gaps] = {}
     for entry in kept:
         if entry.task != task or not entry.model_kind:
@@ -176,10 +176,10 @@ def gaps(kept: Sequence[LedgerEntry], task: Task) -> dict[str, Gaps]:
 
 
 def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, float] | None:
-    """The median best loss of runs of this task and kind of model, as a share of guessing.
+    """The median best loss of runs of this task and kind of model, and its 90% interval.
 
-    With the ends of its 90% interval, by the conformal quantile of the factors to the median.
-    None with fewer than ``LEAST_RUNS`` runs.
+    All three are shares of the loss of guessing. The interval is the conformal quantile of the
+    factors to the median. None with fewer than ``LEAST_RUNS`` runs.
     """
     shares = [
         scored.own
@@ -190,14 +190,14 @@ def best_loss(kept: Sequence[LedgerEntry], facts: Facts) -> tuple[float, float, 
     ]
     if len(shares) < LEAST_RUNS:
         return None
-    middle = median(shares)
-    factor = _quantile([max(share / middle, middle / share) for share in shares], LEVEL)
+    median_share = median(shares)
+    factor = _quantile([max(share / median_share, median_share / share) for share in shares], LEVEL)
     assert factor is not None
-    return round(middle, 4), round(middle / factor, 4), round(middle * factor, 4)
+    return round(median_share, 4), round(median_share / factor, 4), round(median_share * factor, 4)
 
 
 def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str, float]:
-    """Kind of prediction to the factor on its interval with which the stated share would have held.
+    """The factors on intervals with which the stated share would have held, by prediction.
 
     Only factors above 1, of kinds that enough runs of this version have judged. ``best_loss``
     corrects the best loss instead.
@@ -211,17 +211,21 @@ def factors(kept: Sequence[LedgerEntry], version: str = __version__) -> dict[str
                 events.setdefault(scored.kind, []).append((run, certainty, scored.held))
             for name, need, level in _needs(scored):
                 needs.setdefault(name, []).append((run, need, level))
-    found = {
+    factor_by_name = {
         name: _quantile([need for _, need, _ in judged], fmean(level for *_, level in judged))
         for name, judged in needs.items()
-        if _enough(judged)
+        if _has_enough_runs(judged)
     }
-    found |= {
-        name: _nearer([certainty for _, certainty, _ in judged], [held for *_, held in judged])
+    factor_by_name |= {
+        name: _overconfidence(
+            [certainty for _, certainty, _ in judged], [held for *_, held in judged]
+        )
         for name, judged in events.items()
-        if _enough(judged)
+        if _has_enough_runs(judged)
     }
-    return {name: round(factor, 2) for name, factor in found.items() if factor and factor > 1}
+    return {
+        name: round(factor, 2) for name, factor in factor_by_name.items() if factor and factor > 1
+    }
 
 
 def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
@@ -236,7 +240,7 @@ def _needs(scored: Scored) -> Iterator[tuple[str, float, float]]:
         yield name, need, (1 + scored.stated) / 2
 
 
-def _enough(judged: Sequence[tuple[int, float, object]]) -> bool:
+def _has_enough_runs(judged: Sequence[tuple[int, float, object]]) -> bool:
     return len({run for run, *_ in judged}) >= LEAST_RUNS
 
 
@@ -246,11 +250,11 @@ def _quantile(needs: Sequence[float], level: float) -> float | None:
     return sorted(needs)[rank - 1] if rank <= len(needs) else None
 
 
-def _nearer(certainties: Sequence[float], held: Sequence[bool]) -> float:
+def _overconfidence(certainties: Sequence[float], held: Sequence[bool]) -> float:
     """The factor by which stated probabilities were further from a half than the hit rate."""
-    right = fmean(held) - 0.5
-    stated = fmean(certainties)
-    return stated / right if right > stated / MOST_NEARER else MOST_NEARER
+    hit_margin = fmean(held) - 0.5
+    stated_margin = fmean(certainties)
+    return stated_margin / hit_margin if hit_margin > stated_margin / MOST_NEARER else MOST_NEARER
 
 
 def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
@@ -271,7 +275,7 @@ def summary(kept: Sequence[LedgerEntry], damaged: Sequence[str]) -> Summary:
 def _summary_of(
     kind: str, version: str, runs: Mapping[int, Sequence[Scored]], widening: Mapping[str, float]
 ) -> KindSummary:
-    scored = [score for of_run in runs.values() for score in of_run]
+    scored = [score for run_scores in runs.values() for score in run_scores]
     judged = [score for score in scored if score.held is not None]
     held = sum(bool(score.held) for score in judged)
     points = any(score.unit in DIFFERENCES for score in scored)

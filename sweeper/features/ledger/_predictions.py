@@ -36,16 +36,16 @@ PREDICTIONS, SCORES = "predictions.json", "scores.json"
 LEVEL, DEVIATIONS = 0.9, 1.645
 #: Units of differences, which may be negative.
 DIFFERENCES: frozenset[Unit] = frozenset({"points", "percent"})
-# The lowest validation loss as a share of that of guessing, with a 90% interval: the prediction
+# The lowest validation loss as a share of the loss of guessing, with a 90% interval: the prediction
 # interval of the logarithms of the best recorded trials (benchmarks/search/tables). With classes,
 # ten tasks from 0.045 to 0.81; guessing itself is the upper end. With texts, three: 0.14
 # (restaurants), 0.057 (benchmarks/rates/apertus.jsonl), 0.048 (PEFT's method comparison of
 # Llama-3.2-3B, the lowest loss of training).
 _LOSS_OF_CLASSES, _LOSS_OF_TEXTS = (0.26, 0.02, 1.0), (0.07, 0.01, 0.5)
-# By how many per cent twice the rows lower the loss of the winner, and half the 90% interval: three
-# doublings of six curves (benchmarks/data_curve), as a prediction interval of six. The exponents of
-# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, are 5 to 22 per cent.
-_MORE_ROWS, _HALF = 15.0, 30.0
+# Per cent by which twice the rows lower the loss of the winner, and half the 90% interval: a
+# prediction interval of six curves with three doublings (benchmarks/data_curve). The exponents of
+# Hestness et al. 2017 (arXiv:1712.00409), 0.07 to 0.35, mean 5 to 22 per cent.
+_MORE_ROWS, _MORE_ROWS_HALF_WIDTH = 15.0, 30.0
 # The strategy with which the quality of others is compared.
 _REFERENCE = "lora"
 
@@ -144,11 +144,12 @@ class RunScores(Artifact):
 
 def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     """Every prediction that a plan states as a value."""
-    own, pairs = plan.candidates, by_pair(plan).candidates
+    candidates, pairs = plan.candidates, by_pair(plan).candidates
     names = {
-        (each.strategy, each.model): named.strategy for each, named in zip(own, pairs, strict=True)
+        (each.strategy, each.model): named.strategy
+        for each, named in zip(candidates, pairs, strict=True)
     }
-    for candidate, named in zip(own, pairs, strict=True):
+    for candidate, named in zip(candidates, pairs, strict=True):
         yield _memory(named, MemoryFactors.of(plan.facts))
         yield _seconds(plan, "trial-time", named.duration, named.strategy)
         reference = names.get((_REFERENCE, candidate.model), _REFERENCE)
@@ -159,18 +160,22 @@ def predictions_of(plan: Plan) -> Iterator[PlanPrediction]:
     yield sweep
     usd, low, high = budget.cost_usd, budget.cost_low_usd, budget.cost_high_usd
     if usd is not None and low is not None and high is not None:
-        money = {"kind": "money", "unit": "USD", "value": usd, "low": low, "high": high}
-        yield sweep.model_copy(update=money)
-    first = names[own[0].strategy, own[0].model]
+        money_fields = {"kind": "money", "unit": "USD", "value": usd, "low": low, "high": high}
+        yield sweep.model_copy(update=money_fields)
+    first_name = names[candidates[0].strategy, candidates[0].model]
     if plan.search_gain.sd:
-        yield _points(plan, "search-gain", plan.search_gain, first)
+        yield _points(plan, "search-gain", plan.search_gain, first_name)
     yield from _best_loss(plan)
     yield _more_rows(interval_factor(plan.facts, "more-rows"))
     if second := plan.runner_up:
-        other = names[second.strategy, second.model]
-        yield _event(plan, "best-strategy", second.probability, first, other)
-    frozen = [each for each in own if not changes_base(each.strategy)]
-    trained = [each for each in own if changes_base(each.strategy) and each.model == own[0].model]
+        second_name = names[second.strategy, second.model]
+        yield _event(plan, "best-strategy", second.probability, first_name, second_name)
+    frozen = [each for each in candidates if not changes_base(each.strategy)]
+    trained = [
+        each
+        for each in candidates
+        if changes_base(each.strategy) and each.model == candidates[0].model
+    ]
     if frozen and trained:
         probability = trained[0].quality.probability_above(frozen[0].quality)
         trained_name, frozen_name = (
@@ -193,13 +198,16 @@ def _best_loss(plan: Plan) -> Iterator[PlanPrediction]:
 
 def _more_rows(widened: float) -> PlanPrediction:
     """The prediction of how much twice the rows lower the winner's loss, in per cent."""
-    low, high = _MORE_ROWS - widened * _HALF, _MORE_ROWS + widened * _HALF
+    low, high = (
+        _MORE_ROWS - widened * _MORE_ROWS_HALF_WIDTH,
+        _MORE_ROWS + widened * _MORE_ROWS_HALF_WIDTH,
+    )
     return PlanPrediction(
         kind="more-rows", unit="percent", value=_MORE_ROWS, low=low, high=high, widened=widened
     )
 
 
-def _memory(candidate: Candidate, ends: MemoryFactors) -> PlanPrediction:
+def _memory(candidate: Candidate, factors: MemoryFactors) -> PlanPrediction:
     """The prediction of a trial's measured peak, without process and driver."""
     memory = candidate.memory
     value = trial_gib(memory)
@@ -212,8 +220,8 @@ def _memory(candidate: Candidate, ends: MemoryFactors) -> PlanPrediction:
         value=value,
         low=low,
         high=high,
-        widened=ends.high,
-        widened_low=ends.low,
+        widened=factors.high,
+        widened_low=factors.low,
     )
 
 

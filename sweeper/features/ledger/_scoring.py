@@ -109,20 +109,20 @@ def _score_more_rows(prediction: PlanPrediction, run: RunFiles) -> Scored:
 def _last_doubling(trial: TrialFiles, rows: int) -> tuple[float, float] | None:
     """Per cent by which twice the rows lowered the loss, with its standard error.
 
-    From the trainings on the most and the second most rows; None without two common seeds.
+    Compares trainings on the most and the second most rows; None without two common seeds.
     """
     by_rows: dict[int, dict[int, float]] = {}
     for number, training in [*((rows, seed) for seed in trial.trainings()), *trial.parts]:
         loss = training.result.validation_loss
         if training.result.state == "COMPLETE" and loss is not None and 0 < loss < math.inf:
             by_rows.setdefault(number, {})[training.seed] = loss
-    fewer, most = sorted(by_rows)[-2:] if len(by_rows) > 1 else (rows, rows)
-    seeds = sorted(by_rows.get(fewer, {}).keys() & by_rows.get(most, {}).keys())
-    if fewer == most or len(seeds) < 2:
+    fewer_rows, more_rows = sorted(by_rows)[-2:] if len(by_rows) > 1 else (rows, rows)
+    seeds = sorted(by_rows.get(fewer_rows, {}).keys() & by_rows.get(more_rows, {}).keys())
+    if fewer_rows == more_rows or len(seeds) < 2:
         return None
-    doublings = math.log2(most / fewer)
+    doublings = math.log2(more_rows / fewer_rows)
     gains = [
-        100 * (1 - (by_rows[most][seed] / by_rows[fewer][seed]) ** (1 / doublings))
+        100 * (1 - (by_rows[more_rows][seed] / by_rows[fewer_rows][seed]) ** (1 / doublings))
         for seed in seeds
     ]
     return statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains))

@@ -40,14 +40,14 @@ def ledger(
         Export(entries=tuple(runs)).write(export)
         say(f"{len(runs)} runs: {export}")
         return
-    shown = summary(runs, damaged)
+    ledger_summary = summary(runs, damaged)
     if as_json:
-        typer.echo(shown.to_json(), nl=False)
-    elif not shown.runs:
+        typer.echo(ledger_summary.to_json(), nl=False)
+    elif not ledger_summary.runs:
         out().print("No run on this machine has scored its predictions. A complete run does.")
     else:
         heads = ("prediction", "version", "runs", "judged", "held", "stated", "width", "now wider")
-        show_page(table(heads, map(_row, shown.kinds)))
+        show_page(table(heads, map(_row, ledger_summary.kinds)))
 
 
 def _row(kind: KindSummary) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from sweeper.features.parts import record_of
 
 
 def widen(facts: Facts, prediction: str) -> float:
-    """The factor that the ledger gives; that of a sweep comes on top of that of its trials.
+    """The factor on the intervals of a kind of prediction; for a sweep, on top of its trials'.
 
-    It is 1 for stated hardware, as for each card that ``plan --rent`` compares: the scores are of
-    this machine.
+    It is 1 for stated hardware, such as the cards that ``plan --rent`` compares, since the scores
+    are of this machine.
     """
     record = record_of(facts.features, "ledger", LedgerFacts)
     factors = record.factors if record and facts.hardware.detected else {}
@@ -24,6 +24,6 @@ def widen(facts: Facts, prediction: str) -> float:
 
 
 def own_gaps(facts: Facts, model: ModelFacts, strategy: str) -> Sequence[tuple[float, float]]:
-    """The points of a strategy against LoRA in complete runs of this task and kind of model."""
+    """For each complete run of this task and kind of model: points above LoRA, standard error."""
     record = record_of(facts.features, "ledger", LedgerFacts)
     return record.gaps.get(model.kind, {}).get(strategy, ()) if record else ()

@@ -11,7 +11,7 @@ from sweeper.spec import Spec
 
 
 class LedgerFacts(Record):
-    """What earlier runs teach.
+    """The corrections and observations that a plan takes from earlier runs.
 
     Args:
         factors: Factors above 1 by which intervals get wider, by the kind of prediction.
@@ -27,18 +27,17 @@ class LedgerFacts(Record):
 
 
 def gather(spec: Spec, facts: Facts, dataset: Dataset | None, for_run: bool) -> LedgerFacts | None:
-    """The factors of this machine if it was detected, and observations of all machines; None if
-    there are none."""
+    """The factors of this machine, if detected, and observations of all machines; None if empty."""
     from sweeper.features.ledger import _ledger
 
     factors: dict[str, float] = {}
     if facts.hardware.detected:
-        here = _ledger.machine_of(facts.hardware)
-        factors = _ledger.factors(_ledger.entries(here, _ledger.MOST_RUNS)[0])
-    kept = _ledger.entries(most=_ledger.MOST_RUNS)[0]
+        machine = _ledger.machine_of(facts.hardware)
+        factors = _ledger.factors(_ledger.entries(machine, _ledger.MOST_RUNS)[0])
+    entries = _ledger.entries(most=_ledger.MOST_RUNS)[0]
     record = LedgerFacts(
         factors=factors,
-        best_loss=_ledger.best_loss(kept, facts),
-        gaps=_ledger.gaps(kept, facts.task),
+        best_loss=_ledger.best_loss(entries, facts),
+        gaps=_ledger.gaps(entries, facts.task),
     )
     return record if record != LedgerFacts() else None

@@ -49,17 +49,23 @@ def compute(run: RunFiles, findings: Findings) -> Figures | NotMeasured | None:
 
 def finding(figures: Figures, report: Report) -> str:
     """How many predictions held."""
-    return f"{_held(figures.judged)}." if figures.judged else "No prediction could be judged."
+    return (
+        f"{_held_sentence(figures.judged)}." if figures.judged else "No prediction could be judged."
+    )
 
 
 def confidence(figures: Figures, findings: Findings) -> Iterator[str]:
     """How many predictions held, and which did not; nothing if no prediction was judged."""
     if judged := figures.judged:
         missed = [_title(scored) for scored in judged if not scored.held]
-        yield f"{_held(judged)}; missed: {units.joined(missed)}." if missed else f"{_held(judged)}."
+        yield (
+            f"{_held_sentence(judged)}; missed: {units.joined(missed)}."
+            if missed
+            else f"{_held_sentence(judged)}."
+        )
 
 
-def _held(judged: Sequence[Scored]) -> str:
+def _held_sentence(judged: Sequence[Scored]) -> str:
     held = sum(bool(scored.held) for scored in judged)
     return f"{held} of {units.plural(len(judged), 'prediction')} of the plan held"
 

@@ -1,1 +1,1 @@
-"""Agents ask before they train: a server of tools (MCP), and a skill that says when to ask."""
+"""Serves sweeper's tools to agents (MCP), and writes a skill that says when to ask them."""

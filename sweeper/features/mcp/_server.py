@@ -1,4 +1,4 @@
-"""The server: sweeper's tools by the Model Context Protocol, on standard input and output."""
+"""Serves sweeper's tools by the Model Context Protocol, on standard input and output."""
 
 from __future__ import annotations
 

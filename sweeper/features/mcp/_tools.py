@@ -63,10 +63,10 @@ def plan(
     Ask before writing a training script. It trains nothing and takes seconds. Without a model it
     compares several.
     """
-    given = {"task": task, "model": model, "data": data, "examples": examples, "gpu": gpu}
-    flags = {**given, "gpu_memory": gpu_memory, "price": price, "budget": budget}
-    reply = _ask(["plan", "--json"], flags)
-    return reply.model_copy(update={"answer": _short(reply.answer)}) if reply.answer else reply
+    request_flags = {"task": task, "model": model, "data": data, "examples": examples, "gpu": gpu}
+    flags = {**request_flags, "gpu_memory": gpu_memory, "price": price, "budget": budget}
+    reply = _run_command(["plan", "--json"], flags)
+    return reply.model_copy(update={"answer": _summary(reply.answer)}) if reply.answer else reply
 
 
 def review(
@@ -81,7 +81,7 @@ def review(
     there is an error to fix first.
     """
     flags = {"data": data, "examples": examples, "gpu": gpu, "gpu_memory": gpu_memory}
-    return _ask(["review", "--json"], flags | {"price": price}, file)
+    return _run_command(["review", "--json"], flags | {"price": price}, file)
 
 
 def memory(
@@ -93,7 +93,9 @@ def memory(
     """The peak GPU memory of one training set-up, with its parts and a 90% interval."""
     shape = {"rank": rank, "micro_batch": micro_batch, "sequence_length": sequence_length}
     flags = {"model": model, "strategy": strategy, **shape, "gpu": gpu, "gpu_memory": gpu_memory}
-    return _ask(["memory", "--json"], {**flags, "gradient_checkpointing": gradient_checkpointing})
+    return _run_command(
+        ["memory", "--json"], {**flags, "gradient_checkpointing": gradient_checkpointing}
+    )
 
 
 def check_data(
@@ -104,7 +106,7 @@ def check_data(
 
     Ask before planning. Fix what is serious, and never delete rows by a rule of your own.
     """
-    return _ask(["data", "check", "--json"], {"task": task, "model": model}, path)
+    return _run_command(["data", "check", "--json"], {"task": task, "model": model}, path)
 
 
 def run(
@@ -155,7 +157,7 @@ def status(name: _Name) -> ToolAnswer:
     Its figures before the verdict are validation scores of single trials. Do not report them as
     results.
     """
-    reply = _ask(["show", "--json"], {}, name)
+    reply = _run_command(["show", "--json"], {}, name)
     return reply.model_copy(update={"answer": (reply.answer or {}).get("status")})
 
 
@@ -165,7 +167,7 @@ def verdict(name: _Name) -> ToolAnswer:
     Report its sentence as it is. Never call a difference real unless the verdict does, and never
     score the test split yourself.
     """
-    reply = _ask(["show", "--json"], {}, name)
+    reply = _run_command(["show", "--json"], {}, name)
     answer = (reply.answer or {}).get("verdict")
     if reply.ok and answer is None:
         messages = "There is no verdict yet. It comes soon after status says complete."
@@ -180,7 +182,7 @@ def predict(
 ) -> ToolAnswer:
     """The answer of a run's recommended model to one text. It loads the model, which takes time."""
     flags = {"max_new_tokens": max_new_tokens}
-    return _ask(["predict", "--json", "--quiet"], flags, name, text)
+    return _run_command(["predict", "--json", "--quiet"], flags, name, text)
 
 
 TOOLS = (plan, review, memory, check_data, run, status, verdict, predict)
@@ -204,11 +206,11 @@ def _command_line(command: list[str], flags: Mapping[str, object], *values: str)
     ]
 
 
-def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
+def _run_command(command: list[str], flags: Mapping[str, object], *values: str) -> ToolAnswer:
     """Run a command. ``answer`` is the JSON that it prints, or None."""
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "100"}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             _command_line(command, flags, *values), stdin=subprocess.DEVNULL, capture_output=True,
             text=True, errors="replace", timeout=_COMMAND_TIMEOUT_SECONDS, env=environment,
             check=False,
@@ -216,18 +218,18 @@ def _ask(command: list[str], flags: Mapping[str, object], *values: str) -> ToolA
     except (subprocess.TimeoutExpired, ValueError) as error:  # ValueError: a NUL in an argument
         return ToolAnswer(ok=False, exit_code=1, messages=str(error)[:_MAX_MESSAGE_CHARACTERS])
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(process.stdout)
     except ValueError:
         answer = None
     return ToolAnswer(
-        ok=done.returncode == 0,
-        exit_code=done.returncode,
+        ok=process.returncode == 0,
+        exit_code=process.returncode,
         answer=answer,
-        messages=done.stderr[-_MAX_MESSAGE_CHARACTERS:],
+        messages=process.stderr[-_MAX_MESSAGE_CHARACTERS:],
     )
 
 
-def _short(plan: dict[str, Any]) -> dict[str, Any]:
+def _summary(plan: dict[str, Any]) -> dict[str, Any]:
     """The parts of a plan that an agent needs; the whole JSON fills its context."""
     candidates = [
         {

@@ -56,7 +56,7 @@ def follow(model: ModelFacts, setup: Setup, config: PretrainedConfig | None = No
     """
     started = time.perf_counter()
     config = config_of(model) if config is None else config
-    with _on_meta(), warnings.catch_warnings():
+    with _patched_for_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trained = _build(config, model, setup)
         tracker = _track_steps(trained, setup, config)
@@ -81,7 +81,7 @@ def _build(config: PretrainedConfig, model: ModelFacts, setup: Setup) -> nn.Modu
 
 
 @contextmanager
-def _on_meta() -> Iterator[None]:
+def _patched_for_meta() -> Iterator[None]:
     """Replace library functions that the meta device does not support."""
     autocast = torch.autocast
 
@@ -174,7 +174,7 @@ class StorageTracker(TorchDispatchMode):
         self.peak_bytes = 0
         self.peak_kind = kind
         self.peak_parts: dict[str, int] = {}
-        self._held: dict[int, tuple[str, int]] = {}
+        self._allocations: dict[int, tuple[str, int]] = {}
 
     def __torch_dispatch__(
         self,
@@ -194,10 +194,10 @@ class StorageTracker(TorchDispatchMode):
             return
         storage = value.untyped_storage()
         key = storage._cdata
-        if key in self._held:
+        if key in self._allocations:
             return
         size = -(-storage.nbytes() // BLOCK_BYTES) * BLOCK_BYTES
-        self._held[key] = (self.kind, size)
+        self._allocations[key] = (self.kind, size)
         self.live[self.kind] += size
         weakref.finalize(storage, self._free, key)
         total = self.total
@@ -208,13 +208,13 @@ class StorageTracker(TorchDispatchMode):
     def relabel(self, tensor: Tensor, kind: str) -> None:
         """Count a storage that is already watched as another kind."""
         key = tensor.untyped_storage()._cdata
-        old, size = self._held[key]
-        self._held[key] = (kind, size)
+        old, size = self._allocations[key]
+        self._allocations[key] = (kind, size)
         self.live[old] -= size
         self.live[kind] += size
 
     def _free(self, key: int) -> None:
-        kind, size = self._held.pop(key)
+        kind, size = self._allocations.pop(key)
         self.live[kind] -= size
 
     @property

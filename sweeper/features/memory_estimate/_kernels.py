@@ -42,21 +42,21 @@ _FLOAT32: frozenset[Any] = frozenset(
 
 
 class FusedAttention(torch.autograd.Function):
-    """Allocates what FlashAttention-2 does: output and log-sum-exp; gradients in the backward."""
+    """Allocates as FlashAttention-2: output and log-sum-exp; gradients in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         batch, heads, tokens, _ = query.shape
         # (batch, tokens, heads, width) in memory, as the kernels write it
         out = query.new_empty(batch, tokens, heads, value.shape[-1]).transpose(1, 2)
-        summed = query.new_empty(batch, heads, tokens, dtype=torch.float32)
-        ctx.save_for_backward(query, key, value, out, summed)
+        log_sum_exp = query.new_empty(batch, heads, tokens, dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, log_sum_exp)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, _out, summed = ctx.saved_tensors
-        delta = torch.empty_like(summed)
+        query, key, value, _out, log_sum_exp = ctx.saved_tensors
+        delta = torch.empty_like(log_sum_exp)
         accumulator = torch.empty_like(query, dtype=torch.float32)
         if key.shape[1] != query.shape[1]:  # one gradient for each query head, summed afterwards
             per_head = (

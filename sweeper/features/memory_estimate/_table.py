@@ -1,4 +1,4 @@
-"""What ``sweeper memory`` prints: a table of parts, or JSON."""
+"""Prints the answer of ``sweeper memory``: a table of parts, or JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ from sweeper.views.console import out, say, show_line
 # A dry run takes seconds, or about a minute with hundreds of layers.
 _DRY_RUN_TIMEOUT_SECONDS = 600
 #: Fields of a probe that go into the JSON.
-_PROBED = {"peak_gib", "reserved_gib", "seconds_per_step", "out_of_memory", "when", "versions"}
+_PROBE_FIELDS = {
+    "peak_gib",
+    "reserved_gib",
+    "seconds_per_step",
+    "out_of_memory",
+    "when",
+    "versions",
+}
 SHAPES = "derived from shapes"
 #: Sources of the parts that do not follow from shapes and operations.
 _ORIGINS = {
@@ -77,7 +84,7 @@ def print_setup(
         )
     limit = gpu_memory if gpu_memory is not None else gpus.by_name(gpu).memory_gib if gpu else None
     predicted = estimate(model, setup, limit or 0.0)
-    followed = dry_run(model, setup) if dry else None
+    dry_run_answer = dry_run(model, setup) if dry else None
     probed = probe_process.probe(model, setup, tell=say) if probe else None
     fits = None if limit is None else predicted.high_gib <= limit
     if as_json:
@@ -87,16 +94,16 @@ def print_setup(
             setup=setup,
             limit_gib=limit,
             fits=fits,
-            dry_run=followed,
+            dry_run=dry_run_answer,
             origins=origins(predicted.parts, setup.device),
             not_modelled=not_modelled(model, setup),
-            probe=None if probed is None else probed.model_dump(include=_PROBED),
+            probe=None if probed is None else probed.model_dump(include=_PROBE_FIELDS),
         )
         typer.echo(answer.model_dump_json(indent=2))
         return
     _show(model, setup, predicted, limit)
-    if followed is not None:
-        out().print(_dry_run_line(followed, predicted))
+    if dry_run_answer is not None:
+        out().print(_dry_run_line(dry_run_answer, predicted))
     if probed is not None:
         show_line(probe_process.line(probed, trial_gib(predicted)))
 
@@ -145,12 +152,12 @@ def _title(model: ModelFacts, setup: Setup) -> str:
     )
 
 
-def _dry_run_line(dry: DryRun, predicted: MemoryEstimate) -> str:
-    tensors = dry.peak_gib
+def _dry_run_line(dry_run_answer: DryRun, predicted: MemoryEstimate) -> str:
+    tensors = dry_run_answer.peak_gib
     overhead = predicted.peak_gib - tensors_gib(predicted)
     return (
-        f"Dry run: {gib(tensors)} in tensors at the peak ({dry.phase}, "
-        f"{dry.seconds:.1f} s), {gib(tensors + overhead)} with "
+        f"Dry run: {gib(tensors)} in tensors at the peak ({dry_run_answer.phase}, "
+        f"{dry_run_answer.seconds:.1f} s), {gib(tensors + overhead)} with "
         "memory outside of tensors."
     )
 
@@ -175,7 +182,7 @@ def dry_run(model: ModelFacts, setup: Setup) -> DryRun:
 
 
 def origins(parts: Iterable[str], device: str) -> dict[str, str]:
-    """Part to the source of its size."""
+    """The source of each part's size, by part."""
     origins_here = _ORIGINS | (_CPU_ORIGINS if device == "cpu" else {})
     return {name: origins_here.get(name, SHAPES) for name in parts}
 

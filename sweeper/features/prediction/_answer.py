@@ -1,4 +1,4 @@
-"""What ``sweeper predict`` prints and writes."""
+"""The records that ``sweeper predict`` prints and writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions for every row of a file, in JSON lines.
+"""Predicts every row of a file, in JSON lines.
 
 Writes a row as soon as it is predicted, so that the same request continues where it stopped.
 """
@@ -39,14 +39,14 @@ def predict(request: PredictionRequest) -> None:
     examples = _examples(model, request)
     part = Path(request.part)
     header = {"of": _digest(request, model, examples)}
-    done = _rows_in(part, header)
-    missing = [row for row in range(len(examples)) if row not in done]
+    predicted_rows = _rows_in(part, header)
+    missing = [row for row in range(len(examples)) if row not in predicted_rows]
     progress = ProgressReporter(tell_progress).steps("predicting")
-    ready = len(examples) - len(missing)
+    ready_count = len(examples) - len(missing)
     with part.open("a", encoding="utf-8") as file:
         if file.tell() == 0:
             file.write(json.dumps(header) + "\n")
-        progress(ready, len(examples))
+        progress(ready_count, len(examples))
         for places, predictions in model.batches(
             [examples[row] for row in missing],
             batch_size=request.batch_size,
@@ -55,8 +55,8 @@ def predict(request: PredictionRequest) -> None:
             rows = zip(places, predictions, strict=True)
             file.writelines(_line(missing[row], prediction) for row, prediction in rows)
             file.flush()
-            ready += len(places)
-            progress(ready, len(examples))
+            ready_count += len(places)
+            progress(ready_count, len(examples))
 
 
 def _examples(model: Model, request: PredictionRequest) -> list[Example]:
@@ -86,9 +86,9 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
     ]
     try:
         lines = [object_of(line) for line in complete_lines]
-        done = {int(line["row"]) - 1 for line in lines[1:]}
+        row_numbers = {int(line["row"]) - 1 for line in lines[1:]}
     except (ValueError, KeyError, TypeError):
-        lines, done = [{}], set()
+        lines, row_numbers = [{}], set()
     if lines and lines[0] != header:
         raise UsageError(
             "the unfinished output is of another model, other rows or other settings",
@@ -96,7 +96,7 @@ def _rows_in(part: Path, header: dict[str, str]) -> set[int]:
             where=str(part),
         )
     part.write_text("".join(complete_lines), encoding="utf-8")
-    return done
+    return row_numbers
 
 
 def _line(row: int, prediction: Prediction) -> str:
@@ -196,8 +196,8 @@ def _with_answer(fields: Fields, form: Form) -> Fields:
         column = form.columns["messages"]
         turns = turns_of(fields.get(column))
         if turns and (turns[-1].get("role") or turns[-1].get("from")) not in ("assistant", "gpt"):
-            last = {"role": "assistant", "content": _ANSWER}
+            answer_turn = {"role": "assistant", "content": _ANSWER}
             if "from" in turns[-1]:
-                last = {"from": "gpt", "value": _ANSWER}
-            answer_fields[column] = [*turns, last]
+                answer_turn = {"from": "gpt", "value": _ANSWER}
+            answer_fields[column] = [*turns, answer_turn]
     return {**fields, **answer_fields}

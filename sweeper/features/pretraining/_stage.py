@@ -66,7 +66,7 @@ class FirstStage:
         strategy: ``full``, or ``lora``, which is merged into the base afterwards.
         blocks: Blocks of ``sequence_length`` tokens in one optimizer step.
         micro_batch: Blocks in one forward pass.
-        precision: Precision; a mixed one computes in 16 bits on fp32 weights, others in fp32.
+        precision: A mixed precision computes in 16 bits on fp32 weights; others mean fp32.
     """
 
     strategy: str

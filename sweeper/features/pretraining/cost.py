@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 def with_stage(
     spec: Spec, facts: Facts, model: ModelFacts, candidate: Candidate, setup: Setup
 ) -> Candidate:
-    """The candidate with the first stages to choose from that fit, and the time of one stage."""
+    """The candidate with only the first stages that fit the device, and the time of one stage."""
     parameter = candidate.parameters.get(FIRST_STAGE)
     if parameter is None:
         return candidate
@@ -41,12 +41,12 @@ def with_stage(
         or estimate(model, _stage_setup(setup, str(strategy)), limit).high_gib <= limit
     ]
     candidate = candidate.model_copy(
-        update={"parameters": _narrowed(candidate.parameters, strategies)}
+        update={"parameters": _with_stages_left(candidate.parameters, strategies)}
     )
     if len(strategies) == 1:
         notes = (*candidate.stage_notes, _NO_STAGE_NOTE)
         return candidate.model_copy(update={"stage_notes": notes})
-    return _timed(candidate, facts, model, setup)
+    return _with_stage_time(candidate, facts, model, setup)
 
 
 _NO_STAGE_NOTE = (
@@ -55,10 +55,10 @@ _NO_STAGE_NOTE = (
 )
 
 
-def _narrowed(
+def _with_stages_left(
     parameters: Mapping[str, Parameter], strategies: Sequence[str]
 ) -> dict[str, Parameter]:
-    """The parameters with only these first stages; without any if only ``none`` is left."""
+    """The parameters with only these first stages; without ``first_stage`` if only none is left."""
     if list(strategies) == [NO_FIRST_STAGE]:
         return {
             name: value for name, value in parameters.items() if not name.startswith(FIRST_STAGE)
@@ -95,7 +95,9 @@ def _stage_setup(setup: Setup, strategy: str) -> Setup:
     )
 
 
-def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) -> Candidate:
+def _with_stage_time(
+    candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup
+) -> Candidate:
     """The candidate with its first stage, and a note on it."""
     corpus = record_of(facts.features, NAME, CorpusFacts)
     choices = candidate.parameters[FIRST_STAGE].choices or ()
@@ -130,7 +132,7 @@ def _timed(candidate: Candidate, facts: Facts, model: ModelFacts, setup: Setup) 
 
 
 def _variants(parameters: Mapping[str, Parameter], strategies: Sequence[str]) -> int:
-    """The number of first stages that may be chosen, by strategy and learning rate."""
+    """The number of first stages that differ in strategy or learning rate."""
     rates = [parameters[FIRST_STAGE_RATES[strategy]] for strategy in strategies]
     return sum(len(rate.choices or (1,)) if rate.searched else 1 for rate in rates)
 

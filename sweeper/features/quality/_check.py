@@ -134,8 +134,8 @@ def _finding(kind: FaultKind, faults: FaultsOfKind, data: DataRows, total: int) 
     for row, detail in faults.first:
         cells = str(dict(row.fields)) if row.fields else row.raw
         text = redacted(" ".join((row.input or cells).split()))
-        cut = f"{text[:_MAX_CHARACTERS]}..." if len(text) > _MAX_CHARACTERS else text
-        examples.append(ExampleOfFault(row.path, row.line, redacted(detail), cut))
+        short_text = f"{text[:_MAX_CHARACTERS]}..." if len(text) > _MAX_CHARACTERS else text
+        examples.append(ExampleOfFault(row.path, row.line, redacted(detail), short_text))
     mendable = faults.mendable if kind.has_remedy else 0
     command = fix_command(data.name, "--remedy", kind.name, *data.flags) if mendable else ""
     return FaultFinding(

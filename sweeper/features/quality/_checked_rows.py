@@ -83,7 +83,7 @@ _TEXT_KEYS = ("content", "value", "text")
 
 
 def in_cell(cell: object, mend: Callable[[str], str]) -> object:
-    """The cell with ``mend`` applied to its texts, including those of turns but not their roles."""
+    """The cell with ``mend`` applied to its texts; the roles of turns stay."""
     if isinstance(cell, str):
         return mend(cell)
     if isinstance(cell, list):

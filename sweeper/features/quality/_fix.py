@@ -1,4 +1,4 @@
-"""The steps of ``sweeper data fix``: applies remedies, and writes the rows and every change."""
+"""Applies remedies to a data set, and writes its rows and the list of changes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sweeper.spec import ModelSpec
 from sweeper.spec import names as split_names
 
 MAX_ROUNDS = 20
-"""A remedy may cause new faults: without their white space, rows may be duplicates; without the
-longest row, others become outliers. Most data sets take two rounds."""
+"""A remedy may cause new faults: rows without their white space may be duplicates. Most data sets
+take two rounds."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ def fix(data: DataRows, wanted: Sequence[FaultKind]) -> Fixed:
     chosen = [unreadable, *(kind for kind in chosen if kind is not unreadable)]
     changes: list[ListedChange] = []
     for number in range(MAX_ROUNDS):
-        before = len(changes)
+        change_count = len(changes)
         for kind in chosen:
             if kind.missing(data) or (kind.uses_model and number):
                 continue
-            # A row that another kind mended instead is not mended again.
-            others = {item.name for item in chosen if item.instead_of == kind.name}
-            mended = {(item.path, item.line) for item in changes if item.remedy in others}
+            # Skip rows that a kind with another remedy for the same fault has mended.
+            replacing_kinds = {item.name for item in chosen if item.instead_of == kind.name}
+            mended = {(item.path, item.line) for item in changes if item.remedy in replacing_kinds}
             rows = data.rows
             faults = [
                 fault
                 for fault in kind.find(data)
                 if (rows[fault.row_index].path, rows[fault.row_index].line) not in mended
             ]
-            new = _changes(data, kind, faults)
-            data = apply_changes(data, new)
-            changes += new
-        if len(changes) == before:
+            new_changes = _changes(data, kind, faults)
+            data = apply_changes(data, new_changes)
+            changes += new_changes
+        if len(changes) == change_count:
             break
     return Fixed(data, tuple(changes))
 
@@ -71,19 +71,24 @@ def _changes(data: CheckedRows, kind: FaultKind, faults: list[Fault]) -> list[Li
     """The changes that a kind's remedy makes to faulty rows, in row order."""
     details = {fault.row_index: fault.detail for fault in faults}
     changes: list[ListedChange] = []
-    for index, new in sorted(kind.mend(data, faults).items() if faults else ()):
+    for index, new_row in sorted(kind.mend(data, faults).items() if faults else ()):
         row = data.rows[index]
-        before, after = row.fields if row.readable else {"unreadable": row.raw}, dict[str, object]()
-        if new is not None:
-            after = {n: cell for n, cell in new.fields.items() if cell != row.fields.get(n)}
-            before = {name: row.fields.get(name) for name in after}
-            if not after:
+        old_cells, new_cells = (
+            row.fields if row.readable else {"unreadable": row.raw},
+            dict[str, object](),
+        )
+        if new_row is not None:
+            new_cells = {n: cell for n, cell in new_row.fields.items() if cell != row.fields.get(n)}
+            old_cells = {name: row.fields.get(name) for name in new_cells}
+            if not new_cells:
                 continue
-        action = "removed" if new is None else "changed"
+        action = "removed" if new_row is None else "changed"
         why = details.get(index) or kind.title
         if kind.name == "private":  # the list must not keep what the remedy removes
-            before = {name: in_cell(cell, redacted) for name, cell in before.items()}
-        changes.append(ListedChange(row.path, row.line, kind.name, action, why, before, after))
+            old_cells = {name: in_cell(cell, redacted) for name, cell in old_cells.items()}
+        changes.append(
+            ListedChange(row.path, row.line, kind.name, action, why, old_cells, new_cells)
+        )
     return changes
 
 
@@ -94,8 +99,8 @@ def fix_command(name: str, *flags: str) -> str:
     "sweeper data fix 'my rows.csv' --all-safe -o NEW.csv"
     """
     suffix = PurePath(name).suffix.lower()
-    new = f"NEW{suffix if suffix in WRITABLE_SUFFIXES else ''}"
-    return f"sweeper data fix {shlex.join((name, *flags))} -o {new}"
+    new_name = f"NEW{suffix if suffix in WRITABLE_SUFFIXES else ''}"
+    return f"sweeper data fix {shlex.join((name, *flags))} -o {new_name}"
 
 
 def rows_to_check(

@@ -45,6 +45,7 @@ class FaultsOfKind:
         mendable: Rows that the remedy changes or leaves out.
         looked_at: Rows of the sample; 0 if all rows were checked.
         missing: The reason why the kind cannot be checked; empty if it can.
+        begun: Whether ``missing`` is decided.
     """
 
     rows: int = 0
@@ -77,27 +78,27 @@ def find_all(
     """The faults by kind, and the number of rows by split."""
     by_kind = {kind.name: FaultsOfKind() for kind in wanted}
     counts: Counter[Split] = Counter()
-    usable = _UsableRows()
+    usable_rows = _UsableRows()
     kinds_of_single_rows = [kind for kind in wanted if kind.compares == "nothing"]
     rows = with_progress(data.rows, f"checking {data.name}", len(data.rows))
     while block := list(islice(rows, READ_ROWS)):
         part = data.with_rows(block)
         for index, row, example in part.usable:
-            usable.add(counts.total() + index, row.split, data.spelling(row), example)
+            usable_rows.add(counts.total() + index, row.split, data.spelling(row), example)
         counts.update(row.split for row in block)
         for kind in kinds_of_single_rows:
             by_kind[kind.name].check(kind, part)
     parts: dict[Compared, Iterator[CheckedRows]] = {
-        "inputs": usable.repeated(data),
-        "labels": usable.labelled(data),
-        "everything": usable.sample(data),
+        "inputs": usable_rows.repeated(data),
+        "labels": usable_rows.labelled(data),
+        "everything": usable_rows.sample(data),
     }
     for compared, compared_parts in parts.items():
         kinds = [kind for kind in wanted if kind.compares == compared]
         for part in compared_parts if kinds else ():
             for kind in kinds:
                 by_kind[kind.name].check(kind, part)
-                if compared == "everything" and len(part.rows) < len(usable):
+                if compared == "everything" and len(part.rows) < len(usable_rows):
                     by_kind[kind.name].looked_at = len(part.rows)
     return by_kind, dict(counts)
 
@@ -135,25 +136,27 @@ class _UsableRows:
         block: list[int] = []
         for index, number in enumerate(row_numbers, start=1):
             block.append(self._indexes[number])
-            last = index == len(row_numbers)
-            ended = last or self._keys[row_numbers[index]] != self._keys[number]
+            is_last = index == len(row_numbers)
+            is_end_of_input = is_last or self._keys[row_numbers[index]] != self._keys[number]
             # The rows of a very common input are divided among blocks.
-            full = len(block) >= (BLOCK_ROWS if ended else _MAX_BLOCKS_OF_AN_INPUT * BLOCK_ROWS)
-            if last or full:
+            is_full = len(block) >= (
+                BLOCK_ROWS if is_end_of_input else _MAX_BLOCKS_OF_AN_INPUT * BLOCK_ROWS
+            )
+            if is_last or is_full:
                 rows = [data.rows[row] for row in sorted(block)]
                 yield data.with_rows(rows, len(self) * len(block) // len(row_numbers))
                 block = []
 
     def _repeated(self) -> array[int]:
-        """The positions of usable rows whose input occurs in several rows, grouped by input."""
+        """The numbers of usable rows whose input occurs in several rows, grouped by input."""
         buckets = [array("I") for _ in range(_BUCKETS)]
         for number, key in enumerate(self._keys):
             buckets[key % _BUCKETS].append(number)
         repeated = array("I")
         for bucket in buckets:
             counts = Counter(self._keys[number] for number in bucket)
-            several = (number for number in bucket if counts[self._keys[number]] > 1)
-            repeated.extend(sorted(several, key=self._keys.__getitem__))
+            bucket_repeats = (number for number in bucket if counts[self._keys[number]] > 1)
+            repeated.extend(sorted(bucket_repeats, key=self._keys.__getitem__))
         return repeated
 
     def labelled(self, data: CheckedRows) -> Iterator[CheckedRows]:
@@ -174,6 +177,8 @@ class _UsableRows:
 
 @dataclass(frozen=True)
 class _LabelsAlone(CheckedRows):
+    """All usable rows with their labels (``label_rows``); only ``rows`` have texts."""
+
     label_rows: Sequence[FileRow] = ()
 
     def spelling(self, row: FileRow) -> str:

@@ -102,9 +102,9 @@ def reason_not_checked(data: DataRows) -> str:
             f"{rare / labels.total():.0%} of the rows have a label with fewer than "
             f"{MIN_ROWS_OF_LABEL} rows"
         )
-    right, most = label_trust(data).right, max(labels.values()) / labels.total()
-    if right - most < MIN_SKILL * (1 - most):
-        return f"words predict {right:.0%} of the labels, too few to find wrong labels"
+    accuracy, largest_share = label_trust(data).right, max(labels.values()) / labels.total()
+    if accuracy - largest_share < MIN_SKILL * (1 - largest_share):
+        return f"words predict {accuracy:.0%} of the labels, too few to find wrong labels"
     return ""
 
 
@@ -115,8 +115,8 @@ def _sample(data: DataRows) -> list[tuple[int, str]]:
         for index, row, _ in data.usable
         if row.split == "train" and row.label and folded(row.label) not in CATCH_ALL
     ]
-    most = min(MAX_ROWS, MAX_DECISIONS // max(1, len({label for _, label in rows})))
-    return rows[:: max(1, -(-len(rows) // max(1, most)))]
+    max_rows = min(MAX_ROWS, MAX_DECISIONS // max(1, len({label for _, label in rows})))
+    return rows[:: max(1, -(-len(rows) // max(1, max_rows)))]
 
 
 def label_trust(data: DataRows) -> LabelTrust:
@@ -141,14 +141,16 @@ def trust_of(places: tuple[int, ...], texts: tuple[str, ...], given: tuple[str, 
 
     labels = sorted(set(given))
     numbers = {label: number for number, label in enumerate(labels)}
-    own = np.array([numbers[label] for label in given])
+    own_numbers = np.array([numbers[label] for label in given])
     vectorizer, model = _vectorizer_and_model(texts)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     features = vectorizer.fit_transform(texts)
-    probabilities: Any = cross_val_predict(model, features, own, cv=folds, method="predict_proba")
+    probabilities: Any = cross_val_predict(
+        model, features, own_numbers, cv=folds, method="predict_proba"
+    )
     best = probabilities.argmax(axis=1)
-    trust = probabilities[np.arange(len(own)), own] / probabilities.max(axis=1)
-    confidence = _calibrated(probabilities, own).max(axis=1)
+    trust = probabilities[np.arange(len(own_numbers)), own_numbers] / probabilities.max(axis=1)
+    confidence = _calibrated(probabilities, own_numbers).max(axis=1)
     bound = min(MAX_TRUST, len(labels) ** LABELS_EXPONENT)
     return LabelTrust(
         places,
@@ -157,7 +159,7 @@ def trust_of(places: tuple[int, ...], texts: tuple[str, ...], given: tuple[str, 
         tuple(confidence.tolist()),
         tuple(((trust < bound) & (confidence >= MIN_CONFIDENCE)).tolist()),
         tuple(((trust < bound / 3) & (confidence >= MIN_CONFIDENCE_TO_REPLACE)).tolist()),
-        float((best == own).mean()),
+        float((best == own_numbers).mean()),
     )
 
 
@@ -187,7 +189,7 @@ def _vectorizer_and_model(texts: Sequence[str]) -> tuple[Any, Any]:
     )
 
 
-def _calibrated(probabilities: Any, own: Any) -> Any:
+def _calibrated(probabilities: Any, own_numbers: Any) -> Any:
     """The probabilities, scaled with the temperature at which they predict the labels best.
 
     One regression for each label gives low probabilities for a row with few known words, and lower
@@ -196,12 +198,12 @@ def _calibrated(probabilities: Any, own: Any) -> Any:
     import numpy as np
 
     scores = np.log(np.maximum(probabilities / probabilities.max(axis=1, keepdims=True), 1e-12))
-    rows, labels = np.arange(len(own)), scores.shape[1]
+    rows, labels = np.arange(len(own_numbers)), scores.shape[1]
 
     def log_likelihood(temperature: float) -> float:
         tempered = np.exp(scores / temperature)
-        right = tempered[rows, own] / tempered.sum(axis=1)
-        return float(np.log((1 - RANDOM_SHARE) * right + RANDOM_SHARE / labels).mean())
+        own_probabilities = tempered[rows, own_numbers] / tempered.sum(axis=1)
+        return float(np.log((1 - RANDOM_SHARE) * own_probabilities + RANDOM_SHARE / labels).mean())
 
     tempered = np.exp(scores / max(np.geomspace(0.1, 10, 20), key=log_likelihood))
     return tempered / tempered.sum(axis=1, keepdims=True)

@@ -28,7 +28,7 @@ def show_check(checked: Checked) -> None:
     for line in checked.cautions:
         show_line(f"  Check this: {line}")
     for finding in checked.findings:
-        _show(finding, several=len(checked.rows) > 1)
+        _show(finding, names_files=len(checked.rows) > 1)
     if not checked.findings:
         show_line("\nNo fault was found.")
     elif safe := [fault.kind for fault in checked.findings if fault.safe]:
@@ -50,13 +50,15 @@ def show_example(data: DataRows) -> None:
         show_line(f"  {turn.role}: {f'«{text}»' if learnt else text}")
 
 
-def _show(finding: FaultFinding, *, several: bool) -> None:
+def _show(finding: FaultFinding, *, names_files: bool) -> None:
     show_line(f"\n{finding.severity}: {finding.kind}")
     sample = f" of a sample of {finding.looked_at:,}" if finding.looked_at else ""
     rows = f"{finding.count:,}{sample} ({finding.share:.1%})"
     show_line(f"  Rows that {finding.title}: {rows}. {finding.consequence}")
     for example in finding.examples:
-        where = f"{Path(example.path).name}:{example.line}" if several else f"line {example.line}"
+        where = (
+            f"{Path(example.path).name}:{example.line}" if names_files else f"line {example.line}"
+        )
         detail = f" ({example.detail})" if example.detail else ""
         show_line(f"    {where}{detail}: {example.text}")
     if finding.command:
@@ -73,8 +75,8 @@ def show_changes(fixed: Fixed, before: DataRows, output: Path | None) -> None:
         if not output:
             outcome = "would be left out" if action == "removed" else "would be changed"
         show_line(f"{remedy}: {plural(rows, 'row')} {outcome}")
-        shown = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
-        for change in shown[:MAX_CHANGES]:
+        remedy_changes = [c for c in fixed.changes if (c.remedy, c.action) == (remedy, action)]
+        for change in remedy_changes[:MAX_CHANGES]:
             where = f"{Path(change.path).name}:{change.line}"
             show_line(f"    {where} ({change.why}){_difference(change)}")
     if not counts:

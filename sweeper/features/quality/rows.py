@@ -82,7 +82,7 @@ def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
         UsageError: The rows cannot be ranked as requested.
     """
     keep = spec.features.of(Options).keep
-    train = [usable for usable in data.usable if usable[1].split == "train"]
+    train = [numbered_row for numbered_row in data.usable if numbered_row[1].split == "train"]
     if keep is None or len(train) <= keep.rows:
         return
     where = spec.places.where(("features", "quality", "keep", "by"))
@@ -97,7 +97,9 @@ def rows_to_leave_out(data: DataRows, spec: Spec) -> Iterator[ListedChange]:
     trusted = label_trust(data)
     trust = dict(zip(trusted.places, trusted.trust, strict=True))
     # Unchecked rows come first. Rows of equal trust are in random order, since keys are hashes.
-    ranked = sorted(train, key=lambda usable: (-trust.get(usable[0], 1.0), usable[2].key))
+    ranked = sorted(
+        train, key=lambda numbered_row: (-trust.get(numbered_row[0], 1.0), numbered_row[2].key)
+    )
     for rank, (_, row, _) in enumerate(ranked[keep.rows :], start=keep.rows + 1):
         yield _removal(row, f"rank {rank:,} of {len(train):,} by {keep.by}")
 

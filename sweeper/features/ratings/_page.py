@@ -1,4 +1,4 @@
-"""Blind pairs of answers: their page for raters, and the files that raters send back."""
+"""Makes the page with blind pairs of answers for raters, and reads the files they send back."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
     texts = stored_texts(run)
     items = sorted(set(texts).intersection(*answered.values()))[:MOST_ITEMS]
     all_pairs = [(item, name) for name in answered if name != winner for item in items]
-    same = [
+    same_answers = [
         (item, name) for item, name in all_pairs if answered[name][item] == answered[winner][item]
     ]
-    shown_pairs = [pair for pair in all_pairs if pair not in same]
+    shown_pairs = [pair for pair in all_pairs if pair not in same_answers]
     answers = [[item, name, answered[name][item]] for name in sorted(answered) for item in items]
     content = json.dumps([winner, answers, [texts[item].asked for item in items]])
     page = hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -124,7 +124,7 @@ def human_page(run: RunFiles) -> tuple[HumanPage, dict[str, dict[str, str]]]:
             "left": answered[left][item],
             "right": answered[right][item],
         }
-    return HumanPage(page=page, winner=winner, pairs=tuple(pairs), same=tuple(same)), fields
+    return HumanPage(page=page, winner=winner, pairs=tuple(pairs), same=tuple(same_answers)), fields
 
 
 def _nothing_to_rate(run: RunFiles, winner: str, writers: int) -> UsageError:

@@ -1,4 +1,4 @@
-"""The answers that people prefer, by blind ratings of pairs."""
+"""The report's section on the answers that people prefer, by blind ratings of pairs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _preferences(run: RunFiles) -> Figures | None:
 def _preference(
     run: RunFiles, page: HumanPage, raters: tuple[Ratings, ...], name: str, comparisons: int
 ) -> WinRate:
-    """The winner's win rate against model ``name``, over items, however many people rated one."""
+    """The winner's win rate against model ``name``. Each item counts once, with all its ratings."""
     points: list[float] = []
     counts = {"won": 0, "tied": 0, "lost": 0}
     for pair in page.pairs:
@@ -120,16 +120,19 @@ def _preference(
             continue
         winner_side = "left" if pair.left == page.winner else "right"
         choices = [rater.ratings[pair.id] for rater in raters]
-        won, tied = choices.count(winner_side), choices.count("tie")  # type: ignore[arg-type]
-        points.append((won + tied / 2) / len(choices))
-        for kind, count in (("won", won), ("tied", tied), ("lost", len(choices) - won - tied)):
+        wins, ties = choices.count(winner_side), choices.count("tie")  # type: ignore[arg-type]
+        points.append((wins + ties / 2) / len(choices))
+        for kind, count in (("won", wins), ("tied", ties), ("lost", len(choices) - wins - ties)):
             counts[kind] += count
     same = sum(other == name for _, other in page.same)
     points += [0.5] * same
     interval = wilson(math.fsum(points), len(points))
     # The outcome is one of several, so its level is corrected (Bonferroni).
-    corrected = wilson(math.fsum(points), len(points), 0.05 / comparisons)
-    low, high = corrected.low or 0.0, 1.0 if corrected.high is None else corrected.high
+    corrected_interval = wilson(math.fsum(points), len(points), 0.05 / comparisons)
+    low, high = (
+        corrected_interval.low or 0.0,
+        1.0 if corrected_interval.high is None else corrected_interval.high,
+    )
     outcome = "preferred" if low > 0.5 else "not preferred" if high < 0.5 else "undecided"
     return WinRate.model_validate(
         {
@@ -155,8 +158,10 @@ def wilson(successes: float, n: int, level: float = 0.05) -> Interval:
     z = float(special.ndtri(1 - level / 2))
     share, shrink = successes / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / shrink
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
-    return Interval(value=share, low=max(0.0, center - half), high=min(1.0, center + half), n=n)
+    half_width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
+    return Interval(
+        value=share, low=max(0.0, center - half_width), high=min(1.0, center + half_width), n=n
+    )
 
 
 def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | None, float | None]:
@@ -167,16 +172,16 @@ def _agreement(page: HumanPage, raters: tuple[Ratings, ...]) -> tuple[float | No
     # Imported where it is needed: it takes a second, and few reports have ratings.
     from sklearn.metrics import cohen_kappa_score
 
-    equal, kappas = [], []
+    equal_shares, kappas = [], []
     for first, second in combinations(rows, 2):
-        equal.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
+        equal_shares.append(np.mean([a == b for a, b in zip(first, second, strict=True)]))
         if len({*first, *second}) > 1:  # else kappa is undefined
             kappas.append(cohen_kappa_score(first, second))
-    return float(np.mean(equal)), float(np.mean(kappas)) if kappas else None
+    return float(np.mean(equal_shares)), float(np.mean(kappas)) if kappas else None
 
 
 def finding(figures: Figures, report: Report) -> str:
-    """The win rate against each other model."""
+    """A sentence on the winner's win rate against each other model."""
     rates = [f"{rate.title} {words.in_percent(rate.win_rate)}" for rate in figures.preferences]
     return f"{words.sentence(figures.winner)} wins against {units.joined(rates)} of test items."
 
@@ -209,7 +214,7 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
 
 
 def preference_sentences(figures: Figures) -> tuple[str, ...]:
-    """How many people rated, how far they agree, and how often the left side was chosen."""
+    """Sentences on the number of raters, their agreement, and the choices of the left side."""
     sentences = [
         f"{units.plural(figures.raters, 'rater')} compared answers of {figures.winner}, the "
         f"winner, with those of other models on {units.plural(figures.items, 'test item')}, "

@@ -1,1 +1,1 @@
-"""Workers as Ray actors, on this machine or on a cluster: ``--executor ray``."""
+"""Runs workers as Ray actors, on this machine or on a cluster: ``--executor ray``."""

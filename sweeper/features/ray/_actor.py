@@ -27,8 +27,8 @@ from sweeper.runfolder import RunFolder
 
 # Interval at which a worker that sends nothing is checked.
 _CHECK_SECONDS = 0.1
-# The command polls all the time. After this long without a poll, its node is gone. Ray itself
-# notices that after a minute or later.
+# The command polls all the time. After this long without a poll, its node counts as gone. Ray
+# itself notices the loss after a minute or later.
 _ORPHAN_SECONDS = 40.0
 
 # When a node goes down, Ray ends the child processes of an actor before the actor. If the actor

@@ -53,10 +53,10 @@ def resource_text(resources: Mapping[str, float]) -> str:
     """Cores, GPUs and memory of a node or of a worker, as text."""
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     memory = resources.get("memory", 0.0) / 2**30
-    return f"{_counted(cpus, 'CPU')}, {_counted(gpus, 'GPU')} and {memory:.1f} GiB of memory"
+    return f"{_count_text(cpus, 'CPU')}, {_count_text(gpus, 'GPU')} and {memory:.1f} GiB of memory"
 
 
-def _counted(count: float, name: str) -> str:
+def _count_text(count: float, name: str) -> str:
     return f"{count:.3g} {name}{'' if count == 1 else 's'}"
 
 
@@ -85,20 +85,20 @@ def request_for(plan: Plan, workers: int, nodes: Sequence[Mapping[str, float]]) 
     gpus_on_nodes = [int(node["GPU"]) for node in training_nodes]
     gpus_on_nodes = gpus_on_nodes or [max(1, hardware.gpus // hardware.nodes)]
     # Weights are read into main memory before they move to the GPU.
-    weights_gib = max(each.memory.parts.get("weights", 0.0) for each in plan.candidates)
+    weights_gib = max(candidate.memory.parts.get("weights", 0.0) for candidate in plan.candidates)
     memory = int(weights_gib * 2**30)
     if demand.gpus > 1:
         workers_on_node = max(1, max(gpus_on_nodes) // demand.gpus)
         return Request(_cpus(machine.cores, training_nodes, workers_on_node), demand.gpus, memory)
-    sharing = _workers_per_place(workers, sum(gpus_on_nodes), machine.memory_gib, demand)
-    cpus = _cpus(machine.cores, training_nodes, max(gpus_on_nodes) * sharing)
-    return Request(cpus, 1 / sharing, memory)
+    workers_per_gpu = _workers_per_place(workers, sum(gpus_on_nodes), machine.memory_gib, demand)
+    cpus = _cpus(machine.cores, training_nodes, max(gpus_on_nodes) * workers_per_gpu)
+    return Request(cpus, 1 / workers_per_gpu, memory)
 
 
 def _workers_per_place(workers: int, places: int, memory_gib: float, demand: Demand) -> int:
-    """Workers per place (a GPU, or a node without one), each of which has ``memory_gib``."""
-    fit = int(memory_gib / demand.peak_gib) if demand.peak_gib > 0 else workers
-    return max(1, min(fit, math.ceil(workers / max(1, places))))
+    """Workers in one place, which is a GPU, or a node without one, and has ``memory_gib``."""
+    fitting_workers = int(memory_gib / demand.peak_gib) if demand.peak_gib > 0 else workers
+    return max(1, min(fitting_workers, math.ceil(workers / max(1, places))))
 
 
 def _cpus(cores: int, nodes: Sequence[Mapping[str, float]], workers: int) -> int:

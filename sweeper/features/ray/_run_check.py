@@ -1,4 +1,4 @@
-"""What another machine needs before a worker starts there: run folder, data, base model, version.
+"""Checks another machine before a worker starts there: run folder, data, base model, version.
 
 The command writes a mark into the run's folder and sends it to each actor, so that no result is
 written into another folder.
@@ -45,8 +45,8 @@ def remote(run: RunFolder, briefing: Briefing) -> RemoteBriefing:
     """Write a mark into the run's folder, and add it to the briefing."""
     mark = uuid.uuid4().hex
     write_text(run.path / _MARK_FILE, mark)
-    here, version = str(Path.cwd()), sweeper.__version__
-    return RemoteBriefing.taken_from(briefing, mark=mark, directory=here, version=version)
+    working_folder, version = str(Path.cwd()), sweeper.__version__
+    return RemoteBriefing.taken_from(briefing, mark=mark, directory=working_folder, version=version)
 
 
 def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, str]]:
@@ -56,20 +56,22 @@ def missing(run: RunFolder, briefing: RemoteBriefing) -> list[tuple[str, str, st
     """
     if Path(briefing.directory).is_dir():
         os.chdir(briefing.directory)
-    problems = [*_version(briefing), *_folder(run, briefing)]
+    problems = [*_version_problems(briefing), *_folder_problems(run, briefing)]
     if problems:
         return problems
-    models = _models(Plan.read(run.plan), briefing.spec) if briefing.backend == TRAINING else ()
-    return [*_data(briefing.spec), *models]
+    models = (
+        _model_problems(Plan.read(run.plan), briefing.spec) if briefing.backend == TRAINING else ()
+    )
+    return [*_data_problems(briefing.spec), *models]
 
 
-def _version(briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+def _version_problems(briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
     if briefing.version != sweeper.__version__:
-        here = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
-        yield here, f"The command is sweeper {briefing.version}.", ""
+        version_text = f"{socket.gethostname()} has sweeper {sweeper.__version__}"
+        yield version_text, f"The command is sweeper {briefing.version}.", ""
 
 
-def _folder(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
+def _folder_problems(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str, str]]:
     mark = run.path / _MARK_FILE
     why = "Workers read the plan from it and write results and weights into it."
     if not run.plan.exists():
@@ -79,7 +81,7 @@ def _folder(run: RunFolder, briefing: RemoteBriefing) -> Iterator[tuple[str, str
         yield what, why, str(run.path)
 
 
-def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
+def _data_problems(spec: Spec) -> Iterator[tuple[str, str, str]]:
     data = spec.data
     paths_by_name = {"data": data.path, "validation": data.validation, "test": data.test}
     paths_by_name |= {f"source {source.title}": source.path for source in data.sources}
@@ -108,10 +110,10 @@ def _data(spec: Spec) -> Iterator[tuple[str, str, str]]:
             yield what, "Each worker reads the data itself.", name
 
 
-def _models(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
-    used = {candidate.model for candidate in plan.candidates}
+def _model_problems(plan: Plan, spec: Spec) -> Iterator[tuple[str, str, str]]:
+    used_ids = {candidate.model for candidate in plan.candidates}
     for model, facts in zip(spec.models, plan.facts.models, strict=True):
-        if facts.id not in used or model.id.startswith(_PACKAGED_PREFIX):
+        if facts.id not in used_ids or model.id.startswith(_PACKAGED_PREFIX):
             continue
         try:
             folder = model_folder(model.id, facts.revision or model.revision)

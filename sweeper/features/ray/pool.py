@@ -38,7 +38,7 @@ _POLL_SECONDS = 5.0
 _KILL_SECONDS = 5.0
 # How often this machine's connection is checked while workers wait for a place.
 _CHECK_SECONDS = 5.0
-# More failed starts in a row mean that Ray cannot start actors.
+# After more failed starts in a row, Ray counts as unable to start actors.
 _MAX_FAILED_STARTS = 9
 _KILLED = -9
 _NODE_LABEL = "ray.io/node-id"
@@ -55,7 +55,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
         RunError: The cluster cannot be reached, a worker fits on no node, or the plan is for a CPU
             and nodes have GPUs.
     """
-    ours = not ray.is_initialized()
+    connects_here = not ray.is_initialized()
     _cluster.join(spec.features.of(Options).address)
     requested, resources = plan.workers(spec.search), [node.resources for node in _cluster.nodes()]
     hardware = plan.facts.hardware
@@ -72,7 +72,7 @@ def connect(run: RunFolder, spec: Spec, plan: Plan, briefing: Briefing) -> tuple
     request = request_for(plan, requested, resources)
     count = _cluster.workers_that_fit(request, "a worker")
     own_node = str(ray.get_runtime_context().get_node_id())
-    pool = RayPool(run, remote(run, briefing), requested, request, own_node, ours=ours)
+    pool = RayPool(run, remote(run, briefing), requested, request, own_node, ours=connects_here)
     if count >= requested or _cluster.has_autoscaler():
         return pool, ""
     return pool, (
@@ -90,7 +90,7 @@ class _Actor:
         answer: Pending call: first ``begin``, then ``poll``.
         asked_at: Time of the request, on the monotonic clock.
         node: Ray's name of its node; empty until it has started.
-        kill_deadline: Time by which it must have ended, on that clock; None unless it is killed.
+        kill_deadline: Time on the same clock by which it must have ended; None unless it is killed.
     """
 
     name: str
@@ -134,29 +134,29 @@ class RayPool:
         free = (name for name in map(str, range(self.size)) if name not in self._actors)
         for _ in range(missing):
             name = next(free)
-            self._actors[name] = self._ask(name)
+            self._actors[name] = self._request_actor(name)
         for actor in list(self._actors.values())[::-1]:
             # Requests that are no longer needed must not make a cluster grow.
             if missing < 0 and not actor.node:
                 self._drop(actor)
                 missing += 1
 
-    def _ask(self, name: str) -> _Actor:
+    def _request_actor(self, name: str) -> _Actor:
         options = self.request.options()
-        avoid = {}
+        avoided_nodes = {}
         if self._refused:
-            avoid = {_NODE_LABEL: f"!in({','.join(sorted(self._refused))})"}
+            avoided_nodes = {_NODE_LABEL: f"!in({','.join(sorted(self._refused))})"}
         group = None
         if self.request.together:
             # One bundle lies on one node; STRICT_PACK would keep several together.
             group = placement_group(
                 [self.request.bundle()],
                 strategy="STRICT_PACK",
-                bundle_label_selector=[avoid] if avoid else None,
+                bundle_label_selector=[avoided_nodes] if avoided_nodes else None,
             )
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
         else:
-            options |= {"scheduling_strategy": "SPREAD", "label_selector": avoid or None}
+            options |= {"scheduling_strategy": "SPREAD", "label_selector": avoided_nodes or None}
         environment = thread_settings(self.request.cpus)
         if not self.request.gpus:
             environment[VISIBLE] = ""  # without a requested GPU, Ray shows all of them
@@ -180,18 +180,18 @@ class RayPool:
         if ready:
             ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=0)
         for answer in ready:
-            yield from self._answered(answers[answer])
+            yield from self._events_of(answers[answer])
         for actor in list(self._actors.values()):
             if actor.kill_deadline is not None and time.monotonic() > actor.kill_deadline:
                 yield self._gone(actor, _KILLED)
 
-    def _answered(self, actor: _Actor) -> Iterator[WorkerMessage | WorkerGone]:
+    def _events_of(self, actor: _Actor) -> Iterator[WorkerMessage | WorkerGone]:
         if self._actors.get(actor.name) is not actor:
             return
         try:
             answer = ray.get(actor.answer)
         except RayError as error:
-            yield self._broken(actor, error)
+            yield self._end_of_broken_actor(actor, error)
             return
         if not actor.node:
             actor.node, self._failed_starts, self._wait_reported = answer, 0, False
@@ -208,7 +208,7 @@ class RayPool:
                 return
         actor.answer = actor.handle.poll.remote(_POLL_SECONDS)
 
-    def _broken(self, actor: _Actor, error: RayError) -> WorkerGone:
+    def _end_of_broken_actor(self, actor: _Actor, error: RayError) -> WorkerGone:
         """The end of an actor: its node is gone, or Ray's memory monitor or the pool killed it."""
         if not actor.node:
             self._failed_starts += 1
@@ -234,12 +234,14 @@ class RayPool:
         self._drop(actor)
         if not is_new:
             return
-        others = (node for node in _cluster.nodes() if node.name not in self._refused)
-        if self.workers or any(self.request.fitting(node.resources) for node in others):
+        other_nodes = (node for node in _cluster.nodes() if node.name not in self._refused)
+        if self.workers or any(self.request.fitting(node.resources) for node in other_nodes):
             problem_text = "; ".join(what for what, _, _ in hello.problems)
             self._notices.append(f"{hello.host} gets no work: {problem_text}")
             return
-        problems = [problem for hello_of in self._refused.values() for problem in hello_of.problems]
+        problems = [
+            problem for node_hello in self._refused.values() for problem in node_hello.problems
+        ]
         all_problems = tuple(dict.fromkeys(problems))
         yield WorkerMessage(actor.name, hello.model_copy(update={"problems": all_problems}))
 
@@ -269,9 +271,9 @@ class RayPool:
 
     def notices(self) -> list[str]:
         notices, self._notices = self._notices, []
-        return [*notices, *self._waiting()]
+        return [*notices, *self._waiting_notices()]
 
-    def _waiting(self) -> Iterator[str]:
+    def _waiting_notices(self) -> Iterator[str]:
         pending = [actor for actor in self._actors.values() if not actor.node]
         now = time.monotonic()
         if pending and now - self._checked_at > _CHECK_SECONDS:

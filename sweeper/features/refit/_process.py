@@ -93,12 +93,12 @@ def _with_held_out(dataset: Dataset, request: RefitRequest) -> Dataset:
 def _probe_strength(request: RefitRequest, backend: TorchBackend) -> tuple[float, ...]:
     """The regularisation of the probe, chosen as in the trial; empty if no probe is fitted.
 
-    On trained rows, the weakest would always win.
+    On rows that it was fitted to, the weakest would always win.
     """
     config = request.config
-    fits = not strategy_named(config.strategy).gradient_trained
-    if not fits and config.parameters.get("head_init") != "probe":
+    is_fitted = not strategy_named(config.strategy).gradient_trained
+    if not is_fitted and config.parameters.get("head_init") != "probe":
         return ()
-    fitted = backend.shared(config.model).features.probe_for(config.parameters)
+    fitted_probe = backend.shared(config.model).features.probe_for(config.parameters)
     backend.close()
-    return (fitted.probe.strength,)
+    return (fitted_probe.probe.strength,)

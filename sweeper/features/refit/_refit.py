@@ -1,4 +1,4 @@
-"""The steps of ``sweeper refit``: its requests, those that are not done, and their cards."""
+"""Makes the requests of ``sweeper refit`` with their cards, and finds the unfinished ones."""
 
 from __future__ import annotations
 
@@ -69,19 +69,22 @@ def unfinished(requests: Sequence[RefitRequest]) -> Iterator[RefitRequest]:
     Raises:
         UsageError: A folder exists and holds something else. Nothing is trained then.
     """
-    done = []
+    are_done = []
     for request in requests:
         folder = Path(request.folder)
-        earlier = RefitRequest.read_or_none(folder / REFIT_RECORD)
-        expected = request.config, request.splits
-        done.append(earlier is not None and (earlier.config, earlier.splits) == expected)
-        if folder.exists() and not done[-1]:
+        earlier_request = RefitRequest.read_or_none(folder / REFIT_RECORD)
+        requested = request.config, request.splits
+        are_done.append(
+            earlier_request is not None
+            and (earlier_request.config, earlier_request.splits) == requested
+        )
+        if folder.exists() and not are_done[-1]:
             raise UsageError(
                 "the folder exists, and it is not of this refit",
                 fix="Delete it, or name another folder with --output.",
                 where=str(folder),
             )
-    return (request for request, is_done in zip(requests, done, strict=True) if not is_done)
+    return (request for request, is_done in zip(requests, are_done, strict=True) if not is_done)
 
 
 def card(findings: Findings, number: int, config: TrialConfig, splits: tuple[Split, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The time of training the winner on all rows, after a search on a part of them."""
+"""Estimates the time of training the winner on all rows, after a search on a part of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweeper.spec import Spec
 
 
 def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
-    """One training of the recommended candidate on all rows, and its score.
+    """The cost of training the recommended candidate once on all rows, and of its score.
 
     The interval includes the slowest candidate. None if the search has all rows.
     """

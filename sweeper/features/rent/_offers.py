@@ -1,4 +1,4 @@
-"""Plans for cards that can be rented, and which of them are efficient."""
+"""Makes a plan for each card that can be rented, and finds the efficient cards."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def _efficient(offer: Offer, others: list[Offer]) -> bool:
     """Whether no other offer is at least as good in every figure and better in one."""
     own_costs = _costs(offer)
     return not any(
-        all(theirs <= own for theirs, own in zip(_costs(other), own_costs, strict=True))
+        all(
+            other_cost <= own_cost
+            for other_cost, own_cost in zip(_costs(other), own_costs, strict=True)
+        )
         and _costs(other) != own_costs
         for other in others
     )

@@ -29,11 +29,11 @@ def show(spec: Spec, *, as_json: bool) -> bool:
     from sweeper.features.rent._offers import offers, own_prices
     from sweeper.views.console import show_page
 
-    compared = offers(spec, gather(spec), own_prices(options.prices))
+    comparison = offers(spec, gather(spec), own_prices(options.prices))
     if as_json:
-        typer.echo(compared.model_dump_json(indent=2))
+        typer.echo(comparison.model_dump_json(indent=2))
     else:
-        show_page(_page(compared))
+        show_page(_page(comparison))
     return True
 
 
@@ -44,8 +44,8 @@ def _page(offers: Offers) -> Group:
     from sweeper import units
     from sweeper.views.console import sections, table
 
-    efficient = [offer for offer in offers.offers if offer.efficient]
-    others = [offer.gpu for offer in offers.offers if not offer.efficient]
+    efficient_offers = [offer for offer in offers.offers if offer.efficient]
+    other_cards = [offer.gpu for offer in offers.offers if not offer.efficient]
     rows = [
         (
             offer.gpu,
@@ -57,18 +57,20 @@ def _page(offers: Offers) -> Group:
             units.duration(offer.sweep.seconds),
             f"{offer.cost_usd:.2f}",
         )
-        for offer in efficient
+        for offer in efficient_offers
     ]
     sources = dict.fromkeys(offer.price_source for offer in offers.offers)
-    better = "A card in the table is at least as good in price, time and quality as each of these"
-    refused = [f"{card}: {why}." for card, why in offers.refused.items()]
+    others_note = (
+        "A card in the table is at least as good in price, time and quality as each of these"
+    )
+    refusals = [f"{card}: {why}." for card, why in offers.refused.items()]
     return Group(
         table(_HEADS, rows),
         sections(
             [
                 ("Points", ["Expected quality after the search, against a run of LoRA's default."]),
-                ("Others", [f"{', '.join(others)}. {better}."] if others else []),
-                ("Refused", refused),
+                ("Others", [f"{', '.join(other_cards)}. {others_note}."] if other_cards else []),
+                ("Refused", refusals),
                 ("Prices", [f"{'; '.join(sources)}. --rent-price CARD=USD gives yours."]),
                 ("Next", ["--gpu CARD --price USD shows the plan of one of them."]),
             ]

@@ -147,7 +147,7 @@ class Case:
         return values[0].field if values else self.config.table.field_of(setting)
 
     def in_file_fields(self, change: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
-        """The file's fields and values for a change of ``Training``; None if one has no field."""
+        """A change of ``Training`` in fields of the file; None if a setting has no field there."""
         fields = {setting: self.field(setting) for setting in change}
         convert = self.config.table.value_in_field
         values = {fields[key]: convert(fields[key], key, change[key]) for key in change}

@@ -58,8 +58,8 @@ def _packing(case: Case) -> Iterator[Finding]:
 
 
 def _prompt_loss(case: Case) -> Iterator[Finding]:
-    few = case.examples is not None and case.examples < _MIN_ROWS_FOR_ANSWER_LOSS
-    if case.training.prompt_loss and case.training.stage == "sft" and not few:
+    has_few_rows = case.examples is not None and case.examples < _MIN_ROWS_FOR_ANSWER_LOSS
+    if case.training.prompt_loss and case.training.stage == "sft" and not has_few_rows:
         yield case.finding("loss-on-prompt", ("prompt_loss",), {"prompt_loss": False})
 
 
@@ -118,16 +118,16 @@ def _evaluation(case: Case) -> Iterator[Finding]:
 
 def _same_rows(case: Case) -> Iterator[Finding]:
     training = case.training
-    same = set(training.train_data or ()) & set(training.validation_data or ())
+    shared_paths = set(training.train_data or ()) & set(training.validation_data or ())
     row_sets = [
         {_rows_key(item) for item in entry.value if isinstance(item, dict)}
         for entry in case.file_values("train_data", "validation_data")
         if isinstance(entry.value, list)
     ]
     if len(row_sets) == 2:
-        same = {path for path, *_ in row_sets[0] & row_sets[1]}
-    if same and (training.train_split or "train") == (training.eval_split or "train"):
-        fields, rows = ("validation_data", "train_data"), ", ".join(sorted(same))
+        shared_paths = {path for path, *_ in row_sets[0] & row_sets[1]}
+    if shared_paths and (training.train_split or "train") == (training.eval_split or "train"):
+        fields, rows = ("validation_data", "train_data"), ", ".join(sorted(shared_paths))
         yield case.finding("evaluates-on-train", fields, rows=rows)
 
 
@@ -183,8 +183,12 @@ def _adapter(case: Case) -> Iterator[Finding]:
 
 def _new_tokens(case: Case) -> Iterator[Finding]:
     training, fields = case.training, ("new_tokens", "modules_to_save")
-    saved = " ".join(training.modules_to_save or ())
-    if training.new_tokens and training.method in ("lora", "qlora") and "embed" not in saved:
+    saved_modules = " ".join(training.modules_to_save or ())
+    if (
+        training.new_tokens
+        and training.method in ("lora", "qlora")
+        and "embed" not in saved_modules
+    ):
         yield case.finding("new-tokens-untrained", fields)
 
 
@@ -192,9 +196,11 @@ def _targets(case: Case) -> Iterator[Finding]:
     names, model = case.training.target_modules or (), case.model
     if model is None or not model.attention_only or case.config.table.own_layers:
         return
-    absent = [name for name in names if not is_pattern(name) and not targeted(model, (name,))]
-    if absent:
-        placeholders = {"model": model.id, "names": ", ".join(absent)}
+    missing_names = [
+        name for name in names if not is_pattern(name) and not targeted(model, (name,))
+    ]
+    if missing_names:
+        placeholders = {"model": model.id, "names": ", ".join(missing_names)}
         yield case.finding("unknown-target", ("target_modules",), None, **placeholders)
 
 
@@ -209,11 +215,11 @@ def _epochs_without_effect(case: Case) -> Iterator[Finding]:
 
 def _context(case: Case) -> Iterator[Finding]:
     length, model = case.training.sequence_length, case.model
-    stretched = any(
+    changes_context = any(
         matches(name, "*rope*|overrides_of_model_config*") for name in case.config.names
     )
     unsure_context = model is not None and model.weights_note and not model.parameters_exact
-    if model is None or unsure_context or not length or stretched:
+    if model is None or unsure_context or not length or changes_context:
         return
     if length > (context := model.context_length):
         placeholders = {"length": f"{length:,}", "model": model.id, "context": f"{context:,}"}
@@ -259,12 +265,12 @@ def _outside_evidence(case: Case) -> Iterator[Finding]:
             default = float(f"{default:.0e}")
         if low / tolerance <= value <= high * tolerance:
             continue
-        far = value * _WARNING_FACTOR < low if value < low else value > high * _WARNING_FACTOR
+        is_far = value * _WARNING_FACTOR < low if value < low else value > high * _WARNING_FACTOR
         yield case.finding(
             "outside-evidence",
             (setting_name, "gradient_accumulation_steps") if is_batch else (setting_name,),
             {} if is_batch else {setting_name: default},
-            level="warning" if far and is_rate else "note",
+            level="warning" if is_far and is_rate else "note",
             name="the effective batch" if is_batch else case.field(setting_name) or setting_name,
             shown=setting(value),
             default="" if case.file_values(setting_name) else ", the trainer's default,",

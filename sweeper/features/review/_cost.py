@@ -50,8 +50,10 @@ class ReviewedCost:
         elif not case.knows_rows and not training.packing:
             self.assumed.append(f"some sequences have all {case.longest:,} tokens")
         modules = training.target_modules or ("q_proj", "v_proj")
-        bits = "nf4-dq" if training.load_in_4bit else "int8" if training.load_in_8bit else None
-        quantization = training.quantization or bits
+        quantization_by_flag = (
+            "nf4-dq" if training.load_in_4bit else "int8" if training.load_in_8bit else None
+        )
+        quantization = training.quantization or quantization_by_flag
         fields: dict[str, Any] = {
             "strategy": training.method,
             "micro_batch": case.micro_batch,
@@ -129,7 +131,7 @@ class ReviewedCost:
         )
 
     def _change_to_fit(self) -> tuple[_Change, MemoryEstimate | None]:
-        """The first changes that together make it fit, and its memory then; None if none do."""
+        """The first changes with which the training fits, and its memory then; None if none do."""
         case, change = self.case, _Change()
         setup = self.setup
         for fields, update in self._smaller_setups():
@@ -145,13 +147,15 @@ class ReviewedCost:
         case, training = self.case, self.case.training
         if not training.gradient_checkpointing:
             yield {"gradient_checkpointing": True}, {"gradient_checkpointing": True}
-        micro = case.micro_batch
-        while micro > 1:
-            micro = next(size for size in range(micro // 2, 0, -1) if case.micro_batch % size == 0)
-            accumulation = case.accumulation * (case.micro_batch // micro)
-            fields = {"micro_batch": micro, "gradient_accumulation_steps": accumulation}
+        micro_batch = case.micro_batch
+        while micro_batch > 1:
+            micro_batch = next(
+                size for size in range(micro_batch // 2, 0, -1) if case.micro_batch % size == 0
+            )
+            accumulation = case.accumulation * (case.micro_batch // micro_batch)
+            fields = {"micro_batch": micro_batch, "gradient_accumulation_steps": accumulation}
             has_global_batch = training.global_batch is not None
-            yield fields, {"micro_batch": micro} if has_global_batch else dict(fields)
+            yield fields, {"micro_batch": micro_batch} if has_global_batch else dict(fields)
         if training.method == "full" and training.optim and "8bit" not in training.optim:
             yield {"optimizer": "adamw_bnb_8bit"}, {"optim": "adamw_bnb_8bit"}
         if training.method == "lora" and training.quantization is None:
@@ -162,15 +166,15 @@ class ReviewedCost:
 
     def gains(self) -> Iterator[PossibleGain]:
         """Changes that save at least ``_MIN_SHARE_SAVED`` of the time and fit."""
-        before = self.seconds()
-        if self.setup is None or before is None:
+        current_duration = self.seconds()
+        if self.setup is None or current_duration is None:
             return
         for reason, fields, change in self._faster_setups():
             setup = self.setup.replace(**fields)
-            memory, after = self.memory(setup), self.seconds(setup)
-            if memory is None or after is None or memory.high_gib > memory.limit_gib:
+            memory, new_duration = self.memory(setup), self.seconds(setup)
+            if memory is None or new_duration is None or memory.high_gib > memory.limit_gib:
                 continue
-            saved = 1 - after.seconds / before.seconds
+            saved = 1 - new_duration.seconds / current_duration.seconds
             if saved >= _MIN_SHARE_SAVED and (in_file := self.case.in_file_fields(change)):
                 yield PossibleGain(what=reason, saved=round(saved, 3), change=in_file)
 
@@ -179,12 +183,12 @@ class ReviewedCost:
         if case.training.gradient_checkpointing:
             fields: dict[str, Any] = {"gradient_checkpointing": False}
             yield "no activations are recomputed, and it still fits", fields, dict(fields)
-        micro, accumulation = case.micro_batch, case.accumulation
+        micro_batch, accumulation = case.micro_batch, case.accumulation
         while accumulation % 2 == 0:
-            micro, accumulation = micro * 2, accumulation // 2
-            fields = {"micro_batch": micro, "gradient_accumulation_steps": accumulation}
+            micro_batch, accumulation = micro_batch * 2, accumulation // 2
+            fields = {"micro_batch": micro_batch, "gradient_accumulation_steps": accumulation}
             has_global_batch = case.training.global_batch is not None
-            change: _Change = {"micro_batch": micro} if has_global_batch else dict(fields)
+            change: _Change = {"micro_batch": micro_batch} if has_global_batch else dict(fields)
             yield "the same batch in fewer, larger passes", fields, change
 
 

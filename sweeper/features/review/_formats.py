@@ -52,11 +52,11 @@ class Format(FileModel):
         defaults: The trainer's own values, for settings that a file lacks.
         full_bf16: Precision of full fine-tuning if the file says bf16.
         setup: Further fields of the memory formula's set-up.
-        packing_needs: Patterns of the attention implementations that stay within packed examples.
+        packing_needs: Patterns of the implementations that keep attention within packed examples.
         own_layers: Whether layers have other names than in transformers.
         packing_masked: Whether attention always stays within a packed example.
         whole_batches: Whether an incomplete last batch of an epoch is dropped.
-        evaluates_if_held_out: Whether evaluation needs held-out rows, whatever is asked for.
+        evaluates_if_held_out: Whether the trainer evaluates only if the file names held-out rows.
     """
 
     title: str
@@ -97,11 +97,13 @@ class Format(FileModel):
             return None
         text = str(value).lower() if isinstance(value, bool) else str(value)
         names = [name for name, to in meaning.values.items() if to == text]
-        taken_over = not any(matches(text, name) for name in meaning.values)
-        if taken_over and (isinstance(value, bool) or not names):
+        is_unchanged = not any(matches(text, name) for name in meaning.values)
+        if is_unchanged and (isinstance(value, bool) or not names):
             return value
-        plain = next((name for name in names if "*" not in name), None)
-        return {"true": True, "false": False}.get(plain, plain) if plain else None
+        literal_name = next((name for name in names if "*" not in name), None)
+        return (
+            {"true": True, "false": False}.get(literal_name, literal_name) if literal_name else None
+        )
 
 
 def matches(text: str, patterns: str) -> bool:
@@ -203,8 +205,8 @@ def _read(
                     finding_of_kind("unreadable-value", table.source, **placeholders, **position)
                 )
                 continue
-            earlier = file_values.get(meaning.to, ())
-            file_values[meaning.to] = (FileValue(field, line, value), *earlier)
+            earlier_values = file_values.get(meaning.to, ())
+            file_values[meaning.to] = (FileValue(field, line, value), *earlier_values)
     training = Training.model_validate(_with_derived({**table.defaults, **raw}))
     lines = {field: line for field, (_, line) in values.items()}
     return ReadConfiguration(
@@ -217,7 +219,7 @@ def _setting_type(setting: str) -> TypeAdapter[Any]:
     return TypeAdapter(Training.model_fields[setting].rebuild_annotation())
 
 
-def _setting_value(meaning: Meaning, value: object, before: object) -> object:
+def _setting_value(meaning: Meaning, value: object, earlier_value: object) -> object:
     """The value to which a field sets its setting; None if unchanged."""
     if isinstance(value, str) and "${" in value:  # only the trainer can resolve it
         return None
@@ -225,15 +227,19 @@ def _setting_value(meaning: Meaning, value: object, before: object) -> object:
         *_, folder = ("", *(part for part in Path(value).parts if part != "original"))
         return folder or None
     if meaning.layers:
-        modules = before if isinstance(before, tuple) else ()
+        modules = earlier_value if isinstance(earlier_value, tuple) else ()
         return (*modules, *meaning.layers) if value is True else None
     if isinstance(value, list) and meaning.values:
         mapped = [to for item in value if (to := _mapped(meaning.values, item)) is not None]
         setting: object = mapped if meaning.to in LISTS else next(iter(mapped), None)
     else:
         setting = _mapped(meaning.values, value)
-    if meaning.to == "target_modules" and isinstance(before, tuple) and isinstance(setting, list):
-        return (*before, *setting)
+    if (
+        meaning.to == "target_modules"
+        and isinstance(earlier_value, tuple)
+        and isinstance(setting, list)
+    ):
+        return (*earlier_value, *setting)
     return setting
 
 

@@ -77,7 +77,7 @@ def _is_training(values: _ValuesByName) -> bool:
 
 
 def _commands(text: str) -> Iterator[_ValuesByName]:
-    """The flags of each command, with their lines; ``command`` has the words before them."""
+    """The flags of each command, with their lines; ``command`` holds the words before the flags."""
     variables: dict[str, str] = {}
     values: _ValuesByName = {}
     name, words = "", list[str]()
@@ -94,10 +94,14 @@ def _commands(text: str) -> Iterator[_ValuesByName]:
             elif not name:
                 words.append(word)
             else:
-                earlier, first_line = values[name]
+                earlier_value, first_line = values[name]
                 scalar = _scalar(word)
-                several = [*earlier, scalar] if isinstance(earlier, list) else [earlier, scalar]
-                values[name] = (scalar if earlier is True else several, first_line)
+                scalars = (
+                    [*earlier_value, scalar]
+                    if isinstance(earlier_value, list)
+                    else [earlier_value, scalar]
+                )
+                values[name] = (scalar if earlier_value is True else scalars, first_line)
         if not continues:
             if values:
                 yield {"command": (" ".join(words), number), **values}

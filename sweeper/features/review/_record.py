@@ -21,7 +21,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
 _TEXTS = Path(__file__).parent / "_findings.yaml"
-#: Fields that hold several names.
+#: Fields of ``Training`` that hold several names.
 LISTS = ("target_modules", "modules_to_save", "train_data", "validation_data", "new_tokens")
 
 

@@ -56,7 +56,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
     if not case.on_gpu:
         assumed.append("no GPU is stated or found: --gpu or --gpu-memory say whether it fits")
     price = case.facts.hardware.price_per_gpu_hour if case.facts else None
-    hourly = (price or 0.0) * case.gpus
+    usd_per_hour = (price or 0.0) * case.gpus
     seconds_range = (
         () if price is None or not seconds else (seconds.low, seconds.seconds, seconds.high)
     )
@@ -77,7 +77,7 @@ def _review(number: int, config: ReadConfiguration, flags: Mapping[Path_, Any]) 
         fits=None if gpu_memory is None else gpu_memory.high_gib <= gpu_memory.limit_gib,
         steps=case.steps,
         seconds=seconds,
-        cost_usd=tuple(round(part * hourly / 3600, 4) for part in seconds_range) or None,
+        cost_usd=tuple(round(part * usd_per_hour / 3600, 4) for part in seconds_range) or None,
         assumed=tuple(assumed),
         findings=tuple(findings),
         gains=(*towards_evidence, *sorted(cost.gains(), key=lambda gain: -(gain.saved or 0))),
@@ -127,8 +127,8 @@ def changed_text(
     for field, value in change.items():
         index = names.get(field, 0) - 1
         if field not in names:
-            additions += filter(None, [_addition(lines, field, value, names, suffix)])
-        elif index < len(lines) and (new := _replaced(lines[index], field, value, suffix)):
+            additions += filter(None, [_added_line(lines, field, value, names, suffix)])
+        elif index < len(lines) and (new := _changed_line(lines[index], field, value, suffix)):
             lines[index] = new
     for index, new_line in sorted(additions, key=lambda item: -item[0]):
         if index and not lines[index - 1].endswith("\n"):
@@ -139,12 +139,12 @@ def changed_text(
 
 def diff(file: str, before: str, after: str) -> str:
     """A unified diff, as ``patch`` reads it; empty if nothing changes."""
-    both = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    versions = (before.splitlines(keepends=True), after.splitlines(keepends=True))
     name = file.lstrip("/")
-    return "".join(difflib.unified_diff(*both, f"a/{name}", f"b/{name}"))
+    return "".join(difflib.unified_diff(*versions, f"a/{name}", f"b/{name}"))
 
 
-def _replaced(line: str, field: str, value: Scalar, suffix: str) -> str | None:
+def _changed_line(line: str, field: str, value: Scalar, suffix: str) -> str | None:
     """The line with the new value; None if the old one is not on this line."""
     name = re.escape(field.rpartition(".")[2])
     if suffix in (".yaml", ".yml"):
@@ -154,17 +154,17 @@ def _replaced(line: str, field: str, value: Scalar, suffix: str) -> str | None:
             return None
         return f"{match[1]} {yaml_text(value)}{match[3]}\n"
     if suffix == ".json":
-        pattern, new = rf'("{name}"\s*:\s*)("[^"]*"|[^,{{}}\[\]\s]+)', json.dumps(value)
+        pattern, new_value = rf'("{name}"\s*:\s*)("[^"]*"|[^,{{}}\[\]\s]+)', json.dumps(value)
     elif suffix == ".py":
-        pattern, new = rf"(\b{name}\s*=\s*)([^,()\[\]\n]+)", repr(value)
+        pattern, new_value = rf"(\b{name}\s*=\s*)([^,()\[\]\n]+)", repr(value)
     else:
         dashed = name.replace("_", "[-_]")
-        pattern, new = rf"(--{dashed}[ =])([^\s\\]+)", yaml_text(value)
-    changed, count = re.subn(pattern, lambda match: f"{match[1]}{new}", line, count=1)
-    return changed if count else None
+        pattern, new_value = rf"(--{dashed}[ =])([^\s\\]+)", yaml_text(value)
+    new_line, count = re.subn(pattern, lambda match: f"{match[1]}{new_value}", line, count=1)
+    return new_line if count else None
 
 
-def _addition(
+def _added_line(
     lines: list[str], field: str, value: Scalar, names: Mapping[str, int], suffix: str
 ) -> tuple[int, str] | None:
     """The index of the line to add, and the line; None if it must be added by hand."""

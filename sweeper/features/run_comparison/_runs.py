@@ -1,4 +1,4 @@
-"""Several runs side by side: their differences, and comparisons of their winners."""
+"""Compares several runs: their settings and facts, and their winners."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ComparedRun:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """Facts by name: of data and machine, versions, and every key of sweep.yaml."""
+        """Facts of data and machine, versions, and every key of sweep.yaml, by name."""
         reproduced = reproduction(self.files, None, complete=True)
         spec = yaml.safe_load(self.files.spec_yaml)
         facts = {
@@ -118,13 +118,13 @@ class Pair:
 def board(runs: Sequence[ComparedRun], run_pairs: Sequence[Pair]) -> Scoreboard:
     """The winner and the best baseline of each run whose metric is that of the first run."""
     metric, models = runs[0].metric, []
-    tied = {run.name for pair in run_pairs if pair.tied for run in (pair.first, pair.second)}
+    tied_names = {run.name for pair in run_pairs if pair.tied for run in (pair.first, pair.second)}
     for run in runs:
         if (run.metric.name, run.metric.unit) != (metric.name, metric.unit):
             continue
         if run.contest.chosen and (score := run.score()):
             strategy, title = run.contest.chosen.strategy, f"{run.name}: {run.winner}"
-            winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied)
+            winner = ScoredModel(title, score, "trial", strategy, tied=run.name in tied_names)
             models.append(winner)
         if run.baseline and (score := run.score(run.baseline.name)):
             models.append(ScoredModel(f"{run.name}: {run.baseline.title}", score, "baseline"))

@@ -28,9 +28,9 @@ from sweeper.runfolder import RunFolder
 
 def compare(runs: Sequence[RunFolder], path: Path) -> list[str]:
     """Write the page, and return a sentence for every two runs."""
-    compared = [ComparedRun(run) for run in runs]
-    run_pairs = pairs(compared)
-    write_text(path, render(runs_page(compared, run_pairs)))
+    compared_runs = [ComparedRun(run) for run in runs]
+    run_pairs = pairs(compared_runs)
+    write_text(path, render(runs_page(compared_runs, run_pairs)))
     return [pair_sentence(pair) for pair in run_pairs]
 
 
@@ -42,8 +42,8 @@ def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
     """A page with all runs on one plot, their comparisons, and their differing settings."""
     names = units.joined([run.name for run in runs])
     differing_settings = differences(runs)
-    fair = [pair for pair in pairs if not pair.reasons]
-    comparisons = f"{len(fair)} of {len(pairs)} are fair."
+    fair_pairs = [pair for pair in pairs if not pair.reasons]
+    comparisons = f"{len(fair_pairs)} of {len(pairs)} are fair."
     return Page(
         title=f"{names}: sweeper comparison",
         name=names,
@@ -67,7 +67,7 @@ def runs_page(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> Page:
 def _card(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> VerdictCard:
     """The first screen: the verdict on several runs."""
     lead_pair = next((pair for pair in pairs if not pair.reasons), pairs[0])
-    others = [pair for pair in pairs if pair is not lead_pair]
+    other_pairs = [pair for pair in pairs if pair is not lead_pair]
     models = board(runs, pairs)
     plot = forest(models, models.caption)
     note = "Hollow: baseline. Bracket: a winner that cannot be told apart from another one."
@@ -77,7 +77,7 @@ def _card(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> VerdictCard:
     return VerdictCard(
         lead=headline.removesuffix("."),
         sentence=words.sentence(sentence),
-        because=tuple(pair_sentence(pair) for pair in others[:_MAX_PAIRS_LISTED]),
+        because=tuple(pair_sentence(pair) for pair in other_pairs[:_MAX_PAIRS_LISTED]),
         forest=figure,
     )
 

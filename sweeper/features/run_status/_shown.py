@@ -1,4 +1,4 @@
-"""What ``sweeper show`` and ``sweeper list`` print about a run."""
+"""Prints the status and the verdict of runs, for ``sweeper show`` and ``sweeper list``."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
         show_line(f"planned, not started\nStart it with: sweeper run {folder.spec}")
         return
     if live:
-        _live(folder)
+        _write_live_page(folder)
     elif follow and is_live():
         with Live(console=console, auto_refresh=False) as live_view:
             while (status := _current_status(folder)).phase not in ENDED:
                 live_view.update(progress.view(status, console.width), refresh=True)
                 time.sleep(0.5)
     elif follow:
-        _follow_plainly(folder)
+        _print_events(folder)
     status = _current_status(folder)
     show_page(progress.view(status, console.width))
     for text in filter(None, status.message.split("\n")):
@@ -68,37 +68,38 @@ def show(folder: RunFolder, *, follow: bool, live: bool) -> None:
         show_line(
             f"No command is running this sweep; the last one was seen at {status.updated_at}."
         )
-    _verdict(folder, status)
+    _print_verdict(folder, status)
 
 
 def _current_status(folder: RunFolder) -> Status:
     return statuses([folder]).get(folder.path) or Status.read(folder.status)  # says what is damaged
 
 
-def _live(folder: RunFolder) -> None:
+def _write_live_page(folder: RunFolder) -> None:
     """Write ``live.html`` every few seconds until the run has ended, or until Ctrl-C.
 
     The page reloads itself, so that no server is needed.
     """
-    path, opened, running, status = folder.path / "live.html", False, True, _current_status(folder)
-    while running:
+    path, status = folder.path / "live.html", _current_status(folder)
+    is_open, is_running = False, True
+    while is_running:
         try:
-            if opened:
+            if is_open:
                 time.sleep(_LIVE_SECONDS)
             status = _current_status(folder)
-            running = status.phase not in ENDED
+            is_running = status.phase not in ENDED
         except KeyboardInterrupt:
-            running = False
+            is_running = False
         report = folder.report_html.read_text("utf-8") if folder.report_html.is_file() else ""
-        refresh_seconds = _LIVE_SECONDS if running else None
-        shown = progress.view(status, MAX_WIDTH)
-        write_text(path, live_page(report, shown, refresh_seconds), synced=False)
-        if not opened:
+        refresh_seconds = _LIVE_SECONDS if is_running else None
+        view = progress.view(status, MAX_WIDTH)
+        write_text(path, live_page(report, view, refresh_seconds), synced=False)
+        if not is_open:
             show_line(f"live page: {path}")
-            opened = webbrowser.open(path.resolve().as_uri()) or True
+            is_open = webbrowser.open(path.resolve().as_uri()) or True
 
 
-def _follow_plainly(folder: RunFolder) -> None:
+def _print_events(folder: RunFolder) -> None:
     """Copy the run's events to stdout as plain lines until the run has ended."""
     partial_line = ""
     with folder.events.open(encoding="utf-8", errors="replace") as events:
@@ -119,7 +120,7 @@ def _follow_plainly(folder: RunFolder) -> None:
             time.sleep(0.5)
 
 
-def _verdict(folder: RunFolder, status: Status) -> None:
+def _print_verdict(folder: RunFolder, status: Status) -> None:
     from sweeper.views.verdict_view import verdict_lines  # loads numpy
 
     findings, lines = Findings.read_or_none(folder.findings), []
@@ -143,8 +144,8 @@ def as_json(folder: RunFolder) -> str:
     status = _current_status(folder) if folder.status.is_file() else None
     findings = Findings.read_or_none(folder.findings)
     verdict = findings.verdict if findings else None
-    shown = ShownRun(name=folder.path.name, status=status, verdict=verdict)
-    return shown.model_dump_json(indent=2)
+    shown_run = ShownRun(name=folder.path.name, status=status, verdict=verdict)
+    return shown_run.model_dump_json(indent=2)
 
 
 def listed(run: RunFolder, status: Status | None) -> dict[str, str]:
@@ -193,7 +194,7 @@ def shortened(row: dict[str, str]) -> dict[str, str]:
 
 
 def step_now(findings: Findings, place: str, status: Status) -> NextStep | None:
-    """The next step now: since the findings, the command may have been killed or the folder moved.
+    """The next step now. The command may have been killed, or the folder moved, since the findings.
 
     Args:
         place: The run's folder, as a command names it now.
@@ -233,5 +234,5 @@ def live_page(report: str, content: RenderableType, refresh_seconds: int | None)
         f'<meta http-equiv="refresh" content="{refresh_seconds}">\n' if refresh_seconds else ""
     )
     page = page.replace(charset, charset + refresh_tag, 1)
-    shown = html_of(content)
-    return page.replace(body, f'{body}<div class="page" role="status">{shown}</div>\n', 1)
+    progress_html = html_of(content)
+    return page.replace(body, f'{body}<div class="page" role="status">{progress_html}</div>\n', 1)

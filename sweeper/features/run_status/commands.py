@@ -71,8 +71,8 @@ def list_runs(
     if not rows:
         out().print(f"No runs in {root}. Start one with 'sweeper run'.")
         return
-    short = [shortened(row) for row in rows]
-    show_page(table([*short[0]], ([*row.values()] for row in short)))
+    short_rows = [shortened(row) for row in rows]
+    show_page(table([*short_rows[0]], ([*row.values()] for row in short_rows)))
 
 
 def answers() -> dict[str, Any]:

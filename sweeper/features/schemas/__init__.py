@@ -1,1 +1,1 @@
-"""JSON Schemas, with which editors complete and check the files that people write."""
+"""Prints JSON Schemas, with which editors complete and check the files that people write."""

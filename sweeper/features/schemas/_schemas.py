@@ -66,7 +66,9 @@ def strategy_schema() -> dict[str, Any]:
     """The schema of a strategy file."""
     schema = _schema(BookStrategy, "A strategy of sweeper")
     parameters = schema["properties"]["parameters"]
-    changes = [_changed(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")]
+    changes = [
+        _change_schema(schema["$defs"][name]) for name in ("NumberParameter", "ChoiceParameter")
+    ]
     complete = parameters["additionalProperties"]
     parameters["additionalProperties"] = {"anyOf": [{"const": SHARED}, complete, *changes]}
     traits = Traits.model_json_schema()
@@ -98,17 +100,17 @@ def answer_schema(command: str) -> dict[str, Any]:
 
 def _schema(kind: Any, title: str) -> dict[str, Any]:
     schema = TypeAdapter(kind).json_schema()
-    schema = json.loads(json.dumps(schema), object_hook=_referred)
+    schema = json.loads(json.dumps(schema), object_hook=_condition_reference)
     schema.setdefault("$defs", {})["When"] = condition_schema()
     return {"$schema": _DRAFT, **schema, "title": title}
 
 
-def _referred(schema: dict[str, Any]) -> dict[str, Any]:
+def _condition_reference(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema; if it is a condition's, a reference to it."""
     return {"$ref": "#/$defs/When"} if schema.get("title") == SCHEMA_MARK else schema
 
 
-def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
+def _change_schema(parameter: dict[str, Any]) -> dict[str, Any]:
     """The schema of a strategy's changes to a shared parameter."""
     properties = parameter["properties"] | {SHARED: {"const": True}}
     return parameter | {"properties": properties, "required": [SHARED]}
@@ -116,10 +118,10 @@ def _changed(parameter: dict[str, Any]) -> dict[str, Any]:
 
 def condition_schema() -> dict[str, Any]:
     """The JSON Schema of a condition (``when``), which refers to itself as ``#/$defs/When``."""
-    when = {"$ref": "#/$defs/When"}
-    list_schema = {"type": "array", "items": when, "minItems": 1}
+    condition_reference = {"$ref": "#/$defs/When"}
+    list_schema = {"type": "array", "items": condition_reference, "minItems": 1}
     facts = {fact.name: _fact_schema(fact) for fact in FACTS.values()}
-    properties = {**facts, "all": list_schema, "any": list_schema, "not": when}
+    properties = {**facts, "all": list_schema, "any": list_schema, "not": condition_reference}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

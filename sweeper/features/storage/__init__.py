@@ -1,1 +1,1 @@
-"""A copy of the study in another Optuna storage (``--storage``)."""
+"""Copies the study to another Optuna storage: ``--storage``."""

@@ -88,13 +88,13 @@ def copy(run: RunFolder, url: str) -> None:
     name = run.path.resolve().name
     source = optuna.load_study(study_name=name, storage=f"sqlite:///{run.study.resolve()}")
     storage, folder_id = RDBStorage(url), _folder_id(run)
-    _make_room(storage, name, folder_id)
+    _delete_earlier_copy(storage, name, folder_id)
     target = optuna.create_study(study_name=name, storage=storage, directions=source.directions)
     target.set_user_attr(RUN, folder_id)
     target.add_trials(source.get_trials(deepcopy=False))
 
 
-def _make_room(storage: BaseStorage, name: str, folder_id: str) -> None:
+def _delete_earlier_copy(storage: BaseStorage, name: str, folder_id: str) -> None:
     """Delete this run's earlier copy."""
     for study in storage.get_all_studies():
         if study.study_name == name:

@@ -53,7 +53,7 @@ def _folder(subject: Subject) -> Path:
 
 
 def score_files(subject: Subject, folder_of_run: Path) -> list[Path]:
-    """The files of a model's scores. Those of a base are also kept where other runs find them."""
+    """The files of a model's scores: for a base, also the file that all runs share."""
     if subject.trial is not None:
         return [trial_file(folder_of_run, subject.trial)]
     form = f"{subject.dtype} {subject.quantized}".rstrip()
@@ -178,23 +178,23 @@ class _Evaluation:
         return SuiteFacts(tasks=sizes, measured_with="lm-eval")
 
     def _missing(self, subject: Subject) -> list[SuiteTask]:
-        """The tasks without scores, after scores of the same base from another run are copied."""
+        """The tasks without scores. First copies scores of the same base from other runs."""
         path, *other_files = score_files(subject, self._folder)
-        own = ModelScores.read_or_none(path) or _no_scores(subject)
-        others = [
+        own_scores = ModelScores.read_or_none(path) or _no_scores(subject)
+        shared_scores = [
             other for other in map(ModelScores.read_or_none, other_files) if other is not None
         ]
         missing = []
         for task in self._tasks:
-            if own.task(task.name, task.digest) is not None:
+            if own_scores.task(task.name, task.digest) is not None:
                 continue
-            scored_elsewhere = (t for scores in others for t in scores.tasks)
+            scored_elsewhere = (t for scores in shared_scores for t in scores.tasks)
             score = next((t for t in scored_elsewhere if t.digest == task.digest), None)
             if score is None:
                 missing.append(task)
             else:
-                own = own.with_task(score.model_copy(update={"task": task.name}))
-                own.write(path)
+                own_scores = own_scores.with_task(score.model_copy(update={"task": task.name}))
+                own_scores.write(path)
         return missing
 
     def _keep(self, subject: Subject, scores: TaskScores) -> None:

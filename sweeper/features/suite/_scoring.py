@@ -131,7 +131,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
     """
 
     def hear(event: dict[str, Any]) -> None:
-        shown.close()  # else the progress line overwrites the message
+        display.close()  # else the progress line overwrites the message
         if event["what"] == "started":
             items = "" if event["items"] is None else f", {event['items']} items"
             tell(f"scoring {event['model']} on {event['task']}{items}")
@@ -140,7 +140,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
             tell(f"scored {event['model']} on {event['task']}: {items}, {event['seconds']} s")
 
     log = Path(request.folder) / "evaluate.log"
-    with contextlib.closing(work or Hidden()) as shown:
+    with contextlib.closing(work or Hidden()) as display:
         return in_child(
             FUNCTION,
             request,
@@ -148,7 +148,7 @@ def score(request: EvaluationRequest, tell: Tell, work: WorkProgress | None = No
             what="the process that scores",
             fix="What it had scored is kept: the same command continues from there.",
             where=str(log),
-            work=shown,
+            work=display,
             hear=hear,
             log=log,
         )

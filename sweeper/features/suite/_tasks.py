@@ -151,10 +151,10 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
     names = top_names(files)
     if _unknown(names, index.task_index):
         index = _index(path, files, with_defaults=True)
-        if unknown := _unknown(names, index.task_index):
-            fix = near_match(unknown[0], index.all_tasks)
+        if unknown_names := _unknown(names, index.task_index):
+            fix = near_match(unknown_names[0], index.all_tasks)
             fix = fix if fix.startswith("Did") else "See 'lm-eval ls tasks'."
-            raise SpecError(f"there is no task {unknown[0]!r}", fix=fix, where=str(path))
+            raise SpecError(f"there is no task {unknown_names[0]!r}", fix=fix, where=str(path))
     _require_sandbox(names, index.task_index, path, run_generated_code=run_generated_code)
     folder = path if path.is_dir() else path.parent
     files_by_name = {name: entry.yaml_path for name, entry in index.task_index.items()}
@@ -174,7 +174,7 @@ def load_suite(path: Path, *, run_generated_code: bool, cache: Path) -> list[Sui
 def _index(
     path: Path, files: Mapping[Path, Mapping[str, Any]], *, with_defaults: bool
 ) -> TaskManager:
-    """lm-eval's index of the suite's task files; with defaults, also of its own (takes seconds)."""
+    """lm-eval's index of the suite's task files, and with defaults of its own (takes seconds)."""
     has_groups = any(map(members, files.values()))
     # A single task needs no other file of its folder, which may hold a whole project.
     folder = path if path.is_dir() else path.parent if has_groups else None
@@ -194,8 +194,8 @@ def _leaves(index: Mapping[str, Entry], member: Any) -> Iterator[tuple[str, Conf
     entry = index.get(name)
     config = inline_config if entry is None else entry.cfg or {}
     if entry is not None and entry.kind is Kind.TAG:
-        for tagged in sorted(entry.tags):
-            yield from _leaves(index, tagged)
+        for tagged_task in sorted(entry.tags):
+            yield from _leaves(index, tagged_task)
     elif members(config):
         for child in members(config):
             yield from _leaves(index, child)
@@ -513,8 +513,12 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
         SpecError: A pattern or an option of a filter is not valid.
     """
     uses = [
-        (f"the filter {each.name!r} of {name}", each.filters, [m.keywords for m in each.filters])
-        for each in task._filters
+        (
+            f"the filter {task_filter.name!r} of {name}",
+            task_filter.filters,
+            [m.keywords for m in task_filter.filters],
+        )
+        for task_filter in task._filters
     ]
     uses.append((f"the metrics of {name}", [], task.config.metric_list or []))
     for what, filters, options in uses:
@@ -526,6 +530,6 @@ def bound_patterns(name: str, task: Any, where: str) -> None:
                     re.compile(pattern or "")
         except (re.error, RecursionError, OverflowError, TypeError, ValueError) as error:
             raise SpecError(f"{what}: not valid", why=str(error), where=where) from error
-    for each, (what, *_) in zip(task._filters, uses, strict=False):
-        each.apply = bounded(what, where)(each.apply)
+    for task_filter, (what, *_) in zip(task._filters, uses, strict=False):
+        task_filter.apply = bounded(what, where)(task_filter.apply)
     task.process_results = bounded(uses[-1][0], where)(task.process_results)

@@ -86,8 +86,8 @@ def evaluate_suite(
             fix="Name one with --suite; examples/suites/ has some to start from.",
         )
     tasks = scoring.require_suite(path)
-    alone = "Score its base model alone with --base."
-    numbers = [] if base else list(trial or [best_trial(compute(folder), alone)])
+    base_advice = "Score its base model alone with --base."
+    numbers = [] if base else list(trial or [best_trial(compute(folder), base_advice)])
     permitted = run_generated_code or samples(spec) > 0
     request = scoring.request_for(folder, plan, spec, tasks, numbers, permitted=permitted)
     interrupted = "Interrupted. The same command continues where it stopped."
@@ -118,13 +118,13 @@ def _show(
     paths = sorted(evaluations(folder).glob("base-*.json"))
     bases = [item for item in map(ModelScores.read_or_none, paths) if item is not None]
     if as_json:
-        shown = {
+        fields = {
             "run": folder.path.name,
             "trials": numbers,
             "base": [item.model_dump(mode="json") for item in bases],
             "tasks": [item.model_dump(mode="json") for item in changes],
         }
-        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(fields, indent=2, ensure_ascii=False))
         return
     if changes:
         _print_tasks(changes, numbers)
@@ -144,8 +144,8 @@ def _print_tasks(changes: list[TaskChange], numbers: list[int]) -> None:
     from sweeper.views.console import out, show_line, table
 
     left_out = ("scored by", "shots", "items", "unit of these")
-    shown = [column for column in COLUMNS if column.title not in left_out]
-    rows = [[str(column.cell(task)) for column in shown] for task in changes]
-    out().print(table([column.title for column in shown], rows))
+    columns = [column for column in COLUMNS if column.title not in left_out]
+    rows = [[str(column.cell(task)) for column in columns] for task in changes]
+    out().print(table([column.title for column in columns], rows))
     for number in numbers:
         show_line(noise_sentence(changes, number))

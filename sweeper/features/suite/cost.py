@@ -39,9 +39,9 @@ def plan_phase(spec: Spec, study: StudyPhases) -> PhaseCost | None:
 # Measured on two cores with lm-eval 0.4.13 and SmolLM2-135M: 6.4 s from the start of the process to
 # the first item, and 2.1 s from the last item to its end.
 _START_SECONDS = 8.5
-# Items of a batch: on a GPU lm-eval's largest, which it lowers if memory is short; and the longest
-# window of a text, in tokens.
+# Items of a batch. On a GPU it is lm-eval's largest, which it lowers if memory is short.
 _BATCH = {"cpu": 1, "cuda": 64}
+# Tokens of the longest window of a text.
 _MAX_WINDOW = 2048
 # Items of a task, and members of a group, whose data are not on this machine: between HumanEval
 # (164 items, arXiv:2107.03374) and MMLU (14,042 in 57 tasks, arXiv:2009.03300).
@@ -55,7 +55,7 @@ _ROWS_UNCERTAINTY = 1.5
 _REQUESTS, _REQUESTS_UNCERTAINTY = 2.0, 2.0
 # Expected length of an answer: a share of the longest output, or tokens if the output type is
 # unknown.
-_ANSWER_SHARE, _UNKNOWN_ANSWER, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
+_ANSWER_SHARE, _UNKNOWN_ANSWER_TOKENS, _ANSWER_UNCERTAINTY = 0.5, 32.0, 2.0
 
 
 def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
@@ -78,7 +78,7 @@ def _seconds(study: StudyPhases, suite: SuiteFacts) -> float:
 def _task(task: SuiteTaskFacts, clock: Clock, batch: int, window: int) -> float:
     """Seconds of one model on one task."""
     prompt = max(1.0, task.prompt_tokens or _EXAMPLE_TOKENS * (task.shots + 1))
-    answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER
+    answer = _ANSWER_SHARE * task.max_new_tokens if task.output_type else _UNKNOWN_ANSWER_TOKENS
     length = min(prompt, window)
     item_seconds = clock.text(length, batch) * prompt / length * (task.requests or _REQUESTS)
     item_seconds += clock.generating(1, answer, batch) / batch
@@ -109,13 +109,13 @@ def _items(task: SuiteTaskFacts) -> tuple[float, float]:
 
 def _assumption_notes(suite: SuiteFacts) -> tuple[str, ...]:
     """A note on tasks whose sizes are assumed."""
-    unread = [task for task in suite.tasks if task.prompt_tokens is None]
-    if not unread:
+    assumed = [task for task in suite.tasks if task.prompt_tokens is None]
+    if not assumed:
         return ()
-    low, high = (sum(_items(task)[end] for task in unread) for end in (0, 1))
+    low, high = (sum(_items(task)[end] for task in assumed) for end in (0, 1))
     items = f"{low:,.0f} to {high:,.0f} items" if low < high else f"{low:,.0f} items"
     return (
-        f"The data of {', '.join(task.name for task in unread)} are not on this machine: the time "
+        f"The data of {', '.join(task.name for task in assumed)} are not on this machine: the time "
         f"of the suite assumes {items} of about {_EXAMPLE_TOKENS:.0f} tokens there, and as much "
         "for each solved example.",
     )

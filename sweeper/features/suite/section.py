@@ -35,7 +35,7 @@ from sweeper.trials import GENERAL
 
 _WIDTH = 380
 # Pixels for a task with one mark, and for each further mark.
-_BAND, _LINE = 34, 16
+_BAND_PIXELS, _LINE_PIXELS = 34, 16
 
 
 HEADING = Heading(91, "suite", "Other tasks")
@@ -90,9 +90,9 @@ def blocks(figures: Figures, report: Report) -> Iterator[Block]:
         "recommended trial is filled. The unit is points (hundredths of the items) where answers "
         "are right or wrong, and nats per token on text (0.01 is about 1% more perplexity)."
     )
-    subset = [task.task for task in figures.of(trial) if task.items < task.total_items]
-    if subset:
-        note += f" Scored on a part of the items: {units.joined(subset)}."
+    partial_tasks = [task.task for task in figures.of(trial) if task.items < task.total_items]
+    if partial_tasks:
+        note += f" Scored on a part of the items: {units.joined(partial_tasks)}."
     yield Figure(
         id="tasks",
         finding=finding,
@@ -115,12 +115,12 @@ def _finding(figures: Figures, trial: int) -> str:
     if lost:
         losses = [f"{t.task} {trained_changes.lost(t.lost, t.unit)}" for t in lost]
         return f"Trial {trial} lost more than noise explains: {units.joined(losses)}."
-    everything = units.plural(len(tasks), "task")
+    task_count = units.plural(len(tasks), "task")
     unresolved = [task for task in tasks if task.outcome == "unresolved"]
     if not unresolved:
-        return f"Trial {trial} kept what the base model could do on {everything}."
+        return f"Trial {trial} kept what the base model could do on {task_count}."
     if len(unresolved) == len(tasks):
-        return f"Within noise: whether trial {trial} lost anything on {everything} is open."
+        return f"Within noise: whether trial {trial} lost anything on {task_count} is open."
     task_names = units.joined([task.task for task in unresolved])
     return f"No loss of trial {trial} beyond noise; left open by these items: {task_names}."
 
@@ -158,7 +158,7 @@ def _table(figures: Figures) -> Table:
 
 
 def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
-    """A chart of base (hollow) and tuned (filled) on tasks scored in points; None without such."""
+    """A chart of base (hollow) and tuned (filled) on tasks scored in points; None if none is."""
     scored = [task for task in tasks if task.unit == "points"]
     if not scored:
         return None
@@ -171,7 +171,7 @@ def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
         fill = look(task.strategy).color
         rows.append(draw.row_of(task.strategy, task.trial, task=task.task, fill=fill, **scores))
     y = _bands(padding=0.4)
-    joined = (
+    connecting_lines = (
         sheet.chart(rows)
         .mark_rule(strokeWidth=1.5)
         .encode(x=x("base"), x2="tuned:Q", y=y, color=draw.COLOR, description="trial:N")
@@ -184,8 +184,10 @@ def dumbbell(tasks: Sequence[TaskChange], description: str) -> Drawing | None:
         .encode(x=x("base"), y=y, description="trial:N")
     )
     tuned = draw.marks(sheet, rows, x("tuned"), y, 90)
-    size = _WIDTH, _BAND * len(scored) + 10
-    return sheet.draw(joined + base + tuned, size, "Base and tuned score by task", description)
+    size = _WIDTH, _BAND_PIXELS * len(scored) + 10
+    return sheet.draw(
+        connecting_lines + base + tuned, size, "Base and tuned score by task", description
+    )
 
 
 def points_lost(figures: Figures, description: str) -> Drawing | None:
@@ -200,12 +202,12 @@ def points_lost(figures: Figures, description: str) -> Drawing | None:
         shown_values += task.lost.ends
     scale = fit(shown_values, log=False)
     max_trials = max(len(group) for group in groups)
-    height = len(names) * (_BAND + _LINE * (max_trials - 1)) + 10
+    height = len(names) * (_BAND_PIXELS + _LINE_PIXELS * (max_trials - 1)) + 10
     x = _axis(scale, "lost: points, or 0.01 nats/token (lower is better)")
     sheet, rows = draw.Sheet(), []
     for group in groups:
         for index, task in enumerate(group):
-            offset = (index - (len(group) - 1) / 2) * _LINE
+            offset = (index - (len(group) - 1) / 2) * _LINE_PIXELS
             rows.append(_lost_row(task, offset, scale, figures.recommended_trial))
     y, offset = _bands(type="point", padding=0.5), alt.YOffset("offset:Q", scale=None)
     chart = draw.vertical_rule(sheet, x("x"), 0.0, "no loss", at=-2)
@@ -224,15 +226,15 @@ def points_lost(figures: Figures, description: str) -> Drawing | None:
 def _lost_row(
     task: TaskChange, offset: float, scale: Scale, recommended: int | None
 ) -> dict[str, Any]:
-    marked = task.trial == recommended
+    is_recommended = task.trial == recommended
     return draw.row_of(
         task.strategy,
         task.trial,
         task=task.task,
         offset=offset,
         lost=task.lost.value,
-        fill=look(task.strategy).color if marked else draw.PAPER,
-        size=110 if marked else 50,
+        fill=look(task.strategy).color if is_recommended else draw.PAPER,
+        size=110 if is_recommended else 50,
         **draw.clipped_ends(task.lost, scale),
     )
 

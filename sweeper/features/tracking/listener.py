@@ -34,7 +34,7 @@ from sweeper.trials import Measure, RungReport, TrialConfig, TrialResult
 class Tracker(ABC):
     """Logs one run to one service.
 
-    Ids are the service's own names of the sweep and its trials, and a ``run`` is one of them. They
+    An id is the service's own name of the sweep or a trial; a parameter ``run`` takes an id. Ids
     are kept in the run's folder, so that a later call can continue the same entries.
     """
 
@@ -224,8 +224,8 @@ class Follower:
             state = TrackingState(where=tracker.where)
         self._state = state
         self._started = False
-        self._open: set[int] = set()
-        self._changed: set[int] = set()
+        self._open_trials: set[int] = set()
+        self._changed_trials: set[int] = set()
         self._read_bytes = 0
 
     def catch_up(self) -> None:
@@ -234,16 +234,16 @@ class Follower:
             self._write_state(run=self._tracker.start(self._state.run))
             self._started = True
         self._read_events()
-        for number in sorted(self._changed):
+        for number in sorted(self._changed_trials):
             self._log_trial(number)
-            self._changed.discard(number)
+            self._changed_trials.discard(number)
 
     def end(self, state: str) -> None:
         """Log the rest, close open trials, and log the report."""
         self.catch_up()
-        for number in sorted(self._open):
+        for number in sorted(self._open_trials):
             self._tracker.trial_left(self._state.trials[number].id)
-            self._open.discard(number)
+            self._open_trials.discard(number)
         figures, text = self._figures()
         files = [self._run.path / name for name in REPORT_FILES]
         existing = [path for path in files if path.is_file()]
@@ -262,7 +262,7 @@ class Follower:
                 with contextlib.suppress(ValueError):
                     number = object_of(line).get("trial")
                     if isinstance(number, int):
-                        self._changed.add(number)
+                        self._changed_trials.add(number)
 
     def _log_trial(self, number: int) -> None:
         folder = self._run.trial(number)
@@ -273,10 +273,10 @@ class Follower:
         result = TrialResult.read_or_none(folder / "result.json")
         if logged.ended and result is not None and result.attempt == logged.attempt:
             return
-        if number not in self._open:
+        if number not in self._open_trials:
             trial_id = self._tracker.trial_started(config, logged.id)
             logged = self._record(number, logged, id=trial_id, ended=False)
-            self._open.add(number)
+            self._open_trials.add(number)
         for report in RungReport.read_lines(folder / "rungs.jsonl"):
             if (report.attempt, report.rung) > (logged.attempt, logged.rung):
                 self._tracker.rung(logged.id, report)
@@ -284,7 +284,7 @@ class Follower:
         if result is not None:
             self._tracker.trial_ended(logged.id, config, result)
             self._record(number, logged, attempt=result.attempt, ended=True)
-            self._open.discard(number)
+            self._open_trials.discard(number)
 
     def _record(self, number: int, logged: Logged, **changes: Any) -> Logged:
         logged = logged.model_copy(update=changes)

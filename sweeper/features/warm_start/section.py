@@ -1,4 +1,4 @@
-"""The results of configurations from earlier studies, as sentences below the verdict."""
+"""The report's section on the results of configurations from earlier studies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Figures(Record):
 def compute(run: RunFiles, findings: Findings) -> Figures | None:
     """The results of the plan's warm starts; None without warm starts."""
     proposed = (start for start in run.plan.proposed if start.feature == "warm_start")
-    starts = tuple(_entry(run, start) for start in proposed)
+    starts = tuple(_result_of(run, start) for start in proposed)
     return Figures(starts=starts) if starts else None
 
 
@@ -49,15 +49,15 @@ def finding(figures: Figures, report: Report) -> str:
     return " ".join(_sentence(start, report.findings.objective) for start in figures.starts)
 
 
-def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
+def _result_of(run: RunFiles, start: ProposedTrial) -> WarmStartResult:
     several_models = len({candidate.model for candidate in run.plan.candidates}) > 1
-    strategy = pair(warm.strategy, warm.model) if several_models else warm.strategy
-    trial, best = _trial_of(run, strategy, warm), best_of(run, strategy)
+    strategy = pair(start.strategy, start.model) if several_models else start.strategy
+    trial, best = _trial_of(run, strategy, start), best_of(run, strategy)
     default = default_of(run, strategy)
     return WarmStartResult(
         strategy=strategy,
-        study=warm.record["study"],
-        similarity=warm.record["similarity"],
+        study=start.record["study"],
+        similarity=start.record["similarity"],
         trial=trial.config.number if trial else None,
         value=trial.value if trial and trial.completed else None,
         default_value=default.value if default and default.completed else None,
@@ -65,9 +65,9 @@ def _entry(run: RunFiles, warm: ProposedTrial) -> WarmStartResult:
     )
 
 
-def _trial_of(run: RunFiles, strategy: str, warm: ProposedTrial) -> TrialFiles | None:
+def _trial_of(run: RunFiles, strategy: str, start: ProposedTrial) -> TrialFiles | None:
     trials = (trial for trial in run.trials if trial.config.strategy == strategy)
-    parameters = warm.parameters.items()
+    parameters = start.parameters.items()
     return next((trial for trial in trials if parameters <= trial.config.parameters.items()), None)
 
 

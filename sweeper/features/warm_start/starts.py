@@ -74,8 +74,8 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         result = TrialResult.read_or_none(folder / RESULT)
         if config and result and cost_within(result, plan.objective, limits) is not None:
             trials.append((config, result))
-    bests = [_best(plan, candidate, trials) for candidate in plan.candidates]
-    if not any(bests):
+    best_trials = [_best(plan, candidate, trials) for candidate in plan.candidates]
+    if not any(best_trials):
         return
     facts = plan.facts
     record = Remembered(
@@ -87,7 +87,7 @@ def remember(run: RunFolder, spec: Spec, plan: Plan, ended_at: str) -> None:
         classes=len(facts.data.labels),
         mean_tokens=facts.data.lengths.mean if facts.data.lengths else None,
         objective=_objective_key(plan.objective),
-        bests=tuple(best for best in bests if best is not None),
+        bests=tuple(best for best in best_trials if best is not None),
     )
     identity = plan.identity.model_dump_json() if plan.identity else ""
     name = hashlib.sha256(f"{run.path.name} {identity}".encode()).hexdigest()[:24]
@@ -160,18 +160,18 @@ def _warm_start(
     # The first of equally similar studies is the newest.
     likeness, study, best = max(by_similarity, key=lambda entry: entry[0])
     parameters = candidate.parameters
-    usable = {
+    usable_parameters = {
         n: v for n, v in best.parameters.items() if n in parameters and _allows(parameters[n], v)
     }
-    if likeness < LEAST or not usable:
+    if likeness < LEAST or not usable_parameters:
         return None
     return ProposedTrial(
         feature="warm_start",
         strategy=candidate.strategy,
         model=candidate.model,
-        parameters=usable,
+        parameters=usable_parameters,
         weight=round(likeness, 3),
-        text=_text(candidate, likeness, study.study, best, usable, plan.objective),
+        text=_log_text(candidate, likeness, study.study, best, usable_parameters, plan.objective),
         record={"study": study.study, "similarity": round(likeness, 3)},
     )
 
@@ -180,12 +180,12 @@ def similarity(
     facts: Facts, model: ModelFacts, study: Remembered, theirs: RememberedModel
 ) -> float:
     """The similarity of a study, of base model ``theirs``, to these facts, from 0 to 1."""
-    comparable = (facts.task, facts.classes_by, model.kind) == (
+    is_comparable = (facts.task, facts.classes_by, model.kind) == (
         study.task,
         study.classes_by,
         theirs.kind,
     )
-    if not comparable:
+    if not is_comparable:
         return 0.0
     lengths = facts.data.lengths
     decades = [
@@ -216,20 +216,20 @@ def _allows(parameter: Parameter, value: Scalar) -> bool:
     return min(lows, default=-math.inf) <= value <= max(highs, default=math.inf)
 
 
-def _text(
+def _log_text(
     candidate: Candidate,
     likeness: float,
     study: str,
     best: RememberedBest,
-    usable: Mapping[str, Scalar],
+    usable_parameters: Mapping[str, Scalar],
     objective: Objective,
 ) -> str:
-    """The line of the run's log about a warm start."""
+    """The text of a warm start in the run's log."""
     reached, title = objective.value(best.cost), "loss" if objective.is_loss else objective.title
     default = None if best.default_cost is None else objective.value(best.default_cost)
     default_text = "" if default is None else f" (its default {default:.4g})"
-    dropped = sorted(set(best.parameters) - set(usable))
-    dropped_text = f", without {', '.join(dropped)}" if dropped else ""
+    dropped_names = sorted(set(best.parameters) - set(usable_parameters))
+    dropped_text = f", without {', '.join(dropped_names)}" if dropped_names else ""
     return (
         f"{candidate.strategy} of {candidate.model} starts with the best configuration of "
         f"{study}, which reached a {title} of {reached:.4g}{default_text}"

@@ -398,7 +398,7 @@ def test_why_a_worker_is_gone_is_told_apart(
     pool = alone(answer)
     if killed:
         pool.kill("0")
-    (end,) = pool._answered(pool._actors["0"])
+    (end,) = pool._events_of(pool._actors["0"])
     assert isinstance(end, WorkerGone)
     assert (end.status, end.out_of_memory, end.lost) == gone
     assert list(pool.workers) == []
@@ -410,11 +410,11 @@ def test_a_run_that_no_node_sees_is_an_error_that_names_them_all(
     left = [Node("a", {"CPU": 8.0, "memory": 8.0 * GIB})]
     monkeypatch.setattr(_cluster, "nodes", lambda: left)
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
-    (said,) = pool._answered(pool._actors["0"])
+    (said,) = pool._events_of(pool._actors["0"])
     assert said == WorkerMessage("0", ELSEWHERE)
     left.append(Node("b", {"CPU": 8.0, "memory": 8.0 * GIB}))
     pool = alone(([line_of(ELSEWHERE)], (0, False)))
-    assert list(pool._answered(pool._actors["0"])) == []
+    assert list(pool._events_of(pool._actors["0"])) == []
     assert pool.notices() == ["elsewhere gets no work: it sees no data"]
 
 
@@ -423,11 +423,11 @@ def test_actors_that_never_begin_end_the_run_at_last(alone: Callable[..., RayPoo
     actor = pool._actors["0"]
     actor.node = ""
     for _ in range(9):
-        (gone,) = pool._answered(actor)
+        (gone,) = pool._events_of(actor)
         assert gone.lost
         pool._actors["0"] = actor
     with pytest.raises(RunError):
-        list(pool._answered(actor))
+        list(pool._events_of(actor))
 
 
 def test_a_machine_that_left_the_cluster_does_not_wait_for_it_forever(

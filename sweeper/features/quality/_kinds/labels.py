@@ -67,13 +67,15 @@ class LabelVariants(RenamedLabels):
     compares = "labels"
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
-        common: dict[str, str] = {}
+        common_spellings: dict[str, str] = {}
         counts = Counter(visible(row.label) for _, row, _ in data.usable if row.label)
         for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            common.setdefault(folded(label), " ".join(label.split()))
+            common_spellings.setdefault(folded(label), " ".join(label.split()))
         spellings = {data.spelling(row) for _, row, _ in data.usable if row.label}
         return {
-            spelling: new for spelling in spellings if (new := common[folded(spelling)]) != spelling
+            spelling: new
+            for spelling in spellings
+            if (new := common_spellings[folded(spelling)]) != spelling
         }
 
 
@@ -83,7 +85,7 @@ MIN_SIMILARITY = 0.8
 TIMES_COMMONER = {1: 2, 2: 4}
 """How many times commoner the correct label must be, by number of different letters: a label that
 is nearly as common is a class of its own. In 400 rows of banking77 (77 labels) with 20 labels
-that lack a letter, 98% are found; with 4 times for one letter, too, 79%."""
+that lack a letter, 98% are found; with a factor of 4 for one letter, 79%."""
 
 
 class MisspeltLabels(RenamedLabels):
@@ -100,24 +102,24 @@ class MisspeltLabels(RenamedLabels):
 
     def renamed(self, data: CheckedRows) -> dict[str, str]:
         counts = Counter(row.label for _, row, _ in data.usable if row.label)
-        names: dict[str, str] = {}
+        corrections: dict[str, str] = {}
         if not counts or len(counts) > counts.total() / 2:
-            return names
-        most = max(counts.values())
+            return corrections
+        max_rows = max(counts.values())
         for label, rows in counts.items():
-            for letters, times in TIMES_COMMONER.items():
+            for letters, min_ratio in TIMES_COMMONER.items():
                 # Labels of one or two letters are all alike.
-                if label in names or len(label) < 3 or rows * times > most:
+                if label in corrections or len(label) < 3 or rows * min_ratio > max_rows:
                     continue
-                common = [
+                common_labels = [
                     other
-                    for other, many in counts.items()
-                    if many >= times * rows and _letters(other) != _letters(label)
+                    for other, other_rows in counts.items()
+                    if other_rows >= min_ratio * rows and _letters(other) != _letters(label)
                 ]
                 cutoff = max(MIN_SIMILARITY, 1 - letters / len(label))
-                close = difflib.get_close_matches(label, common, n=1, cutoff=cutoff)
-                names |= dict.fromkeys([label] if close else [], *close)
-        return names
+                matches = difflib.get_close_matches(label, common_labels, n=1, cutoff=cutoff)
+                corrections |= dict.fromkeys([label] if matches else [], *matches)
+        return corrections
 
 
 def _letters(label: str) -> str:
@@ -126,7 +128,7 @@ def _letters(label: str) -> str:
 
 
 MIN_AGREEMENT = 0.9
-"""Lowest share of a label's inputs that have the same train label, among those also in train."""
+"""Lowest share of one train label among a label's inputs that are also in train."""
 
 MIN_VOTE_SHARE, MIN_VOTES = 0.6, 3
 """Lowest share and number of a label's rows that must look like one label of train. Measured with
@@ -172,7 +174,7 @@ class LabelSets(RenamedLabels):
         if {variants.get(label, label) for label in spellings} <= train_labels:
             return {}
         rows = [
-            _Labelled(index, row.split, example.key, variants.get(label, label))
+            _LabelledRow(index, row.split, example.key, variants.get(label, label))
             for index, row, example in data.usable
             if (label := data.spelling(row))
         ]
@@ -184,20 +186,22 @@ class LabelSets(RenamedLabels):
         for row in rows:
             if row.label not in train_labels and row.key in trained:
                 votes[row.label][trained[row.key]] += 1
-        names = {
+        known_labels = {
             label: counts.most_common(1)[0][0]
             for label, counts in votes.items()
             if counts.most_common(1)[0][1] >= MIN_AGREEMENT * counts.total()
         }
-        names |= _by_words(data, rows, {row.label for row in rows} - train_labels - {*names})
+        known_labels |= _by_words(
+            data, rows, {row.label for row in rows} - train_labels - {*known_labels}
+        )
         return {
-            spelling: names[label]
+            spelling: known_labels[label]
             for spelling in spellings
-            if (label := variants.get(spelling, spelling)) in names
+            if (label := variants.get(spelling, spelling)) in known_labels
         }
 
 
-class _Labelled(NamedTuple):
+class _LabelledRow(NamedTuple):
     """A row with the usual spelling of its label."""
 
     row_index: int
@@ -206,32 +210,34 @@ class _Labelled(NamedTuple):
     label: str
 
 
-def _by_words(data: CheckedRows, rows: Sequence[_Labelled], labels: set[str]) -> dict[str, str]:
+def _by_words(data: CheckedRows, rows: Sequence[_LabelledRow], labels: set[str]) -> dict[str, str]:
     """The train label that a classifier of words predicts for most rows of each label.
 
-    A label has none if another label gets the same, or if its split has that label.
+    A label is left out if another label gets the same train label, or its split has that one, too.
     """
     train = [row for row in rows if row.split == "train"]
     train = train[:: -(-len(train) // MAX_ROWS) or 1]
-    unknown = [row for row in rows if row.label in labels]
-    if not unknown or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
+    unknown_rows = [row for row in rows if row.label in labels]
+    if not unknown_rows or len({row.label for row in train}) < 2 or not is_installed("sklearn"):
         return {}
-    texts, new = ([data.rows[row.row_index].input for row in part] for part in (train, unknown))
-    predicted = predicted_labels(texts, [row.label for row in train], new)
+    texts, unknown_texts = (
+        [data.rows[row.row_index].input for row in part] for part in (train, unknown_rows)
+    )
+    predicted = predicted_labels(texts, [row.label for row in train], unknown_texts)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for row, label in zip(unknown, predicted, strict=True):
+    for row, label in zip(unknown_rows, predicted, strict=True):
         votes[row.label][label] += 1
     best = {label: counts.most_common(1)[0] for label, counts in votes.items()}
     claims = Counter(label for label, _ in best.values())
     labels_of_split: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         labels_of_split[row.split].add(row.label)
-    labels_taken = {row.label: labels_of_split[row.split] for row in unknown}
+    labels_taken = {row.label: labels_of_split[row.split] for row in unknown_rows}
     return {
-        label: meant
-        for label, (meant, rows) in best.items()
-        if claims[meant] == 1
-        and meant not in labels_taken[label]
+        label: train_label
+        for label, (train_label, rows) in best.items()
+        if claims[train_label] == 1
+        and train_label not in labels_taken[label]
         and rows >= max(MIN_VOTES, MIN_VOTE_SHARE * votes[label].total())
     }
 

@@ -60,22 +60,22 @@ def _outliers(sizes: dict[int, int]) -> Iterator[tuple[int, str]]:
     if len(sizes) < MIN_ROWS:
         return
     logs = {index: math.log(size + 1) for index, size in sizes.items()}
-    middle = median(logs.values())
-    spread = max(median(abs(log - middle) for log in logs.values()), MIN_SPREAD)
+    median_log = median(logs.values())
+    spread = max(median(abs(log - median_log) for log in logs.values()), MIN_SPREAD)
     ordered = sorted(logs.values())
     percentile_95, percentile_5 = (ordered[int(share * len(ordered))] for share in (0.95, 0.05))
     # The median deviation of a normal distribution is 0.6745 standard deviations.
-    far = MAX_Z_SCORE * spread / 0.6745
-    lower = min(max(middle - far, percentile_5 - MARGIN_OF_LOG_LENGTH), percentile_5)
+    max_distance = MAX_Z_SCORE * spread / 0.6745
+    lower = min(max(median_log - max_distance, percentile_5 - MARGIN_OF_LOG_LENGTH), percentile_5)
     upper = max(
-        min(middle + far, percentile_95 + MARGIN_OF_LOG_LENGTH),
+        min(median_log + max_distance, percentile_95 + MARGIN_OF_LOG_LENGTH),
         percentile_95,
         math.log(MIN_LONG_CHARACTERS + 1),
     )
     for index, log in logs.items():
         if not lower <= log <= upper:
-            usual = round(math.exp(middle) - 1)
-            yield index, f"{sizes[index]:,} characters; the median is {usual:,}"
+            usual_length = round(math.exp(median_log) - 1)
+            yield index, f"{sizes[index]:,} characters; the median is {usual_length:,}"
 
 
 class Truncation(FaultKind):
@@ -100,10 +100,10 @@ class Truncation(FaultKind):
         counts = data.cap.count([f"{row.input}\n{row.written}" for _, row, _ in data.usable])
         faults = []
         for (index, row, example), count in zip(data.usable, counts, strict=True):
-            answered = bool(row.written) or example.templated
-            becomes = long_row(data.task, has_prompt=answered)
-            if count > data.cap.tokens and becomes != "divided":
-                end = "beginning" if becomes == "shortened" else "end"
+            has_answer = bool(row.written) or example.templated
+            outcome = long_row(data.task, has_prompt=has_answer)
+            if count > data.cap.tokens and outcome != "divided":
+                end = "beginning" if outcome == "shortened" else "end"
                 faults.append(Fault(index, f"{count:,} tokens, {data.cap.how}; cut at its {end}"))
         return faults
 
@@ -148,20 +148,23 @@ class Languages(FaultKind):
     remedy = "leaves them out"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose input, or answer, is in another language than most inputs, or answers.
+        """Rows whose input or answer is not in the main language of all inputs or answers.
 
-        They are checked separately, since translations have two languages. If most inputs have no
-        language, such as tables, inputs must have that of the answers; and vice versa.
+        Inputs and answers have a main language each, since translations have two. If most inputs
+        have no language, such as tables, the main language of the answers counts; and vice versa.
         """
         details: dict[int, str] = {}
         inputs = {index: language(row.input) for index, row, _ in data.usable}
         answers = {index: language(row.written) for index, row, _ in data.usable if row.written}
-        mains = _main_language(inputs), _main_language(answers)
-        other = {"input": mains[1], "answer": mains[0]}
-        for what, names, main in (("input", inputs, mains[0]), ("answer", answers, mains[1])):
-            if main == "" and list(names.values()).count("") >= MAIN_SHARE * len(names):
-                main = other[what]
-            for index, name in names.items():
+        main_languages = _main_language(inputs), _main_language(answers)
+        main_of_the_others = {"input": main_languages[1], "answer": main_languages[0]}
+        for what, languages, main in (
+            ("input", inputs, main_languages[0]),
+            ("answer", answers, main_languages[1]),
+        ):
+            if main == "" and list(languages.values()).count("") >= MAIN_SHARE * len(languages):
+                main = main_of_the_others[what]
+            for index, name in languages.items():
                 if main and name and name != main:
                     details.setdefault(index, f"the {what} is in {name}")
         return [Fault(index, detail) for index, detail in sorted(details.items())]
@@ -170,8 +173,8 @@ class Languages(FaultKind):
 def _main_language(names: Mapping[int, str]) -> str:
     """The language of nearly all texts with a known language; empty if there is none."""
     counts = Counter(name for name in names.values() if name)
-    ((main, most),) = counts.most_common(1) or [("", 0)]
-    return main if most >= MAIN_SHARE * counts.total() else ""
+    ((main, main_count),) = counts.most_common(1) or [("", 0)]
+    return main if main_count >= MAIN_SHARE * counts.total() else ""
 
 
 def language(text: str) -> str:
@@ -187,13 +190,18 @@ def language(text: str) -> str:
     script, count = scripts.most_common(1)[0]
     if script != "Latin":
         return script if count > scripts.total() / 2 else ""
-    hits = Counter({name: sum(word in usual for word in words) for name, usual in _WORDS.items()})
-    (best, most), (_, second) = hits.most_common(2)
-    different = len(_WORDS[best].intersection(words))
-    clear = different >= MIN_DIFFERENT_WORDS and most >= max(
-        2 * second, MIN_SHARE_OF_FUNCTION_WORDS * len(words)
+    hits_by_language = Counter(
+        {
+            name: sum(word in function_words for word in words)
+            for name, function_words in _WORDS.items()
+        }
     )
-    return best if clear else ""
+    (best, best_hits), (_, second_hits) = hits_by_language.most_common(2)
+    different_words = len(_WORDS[best].intersection(words))
+    is_clear = different_words >= MIN_DIFFERENT_WORDS and best_hits >= max(
+        2 * second_hits, MIN_SHARE_OF_FUNCTION_WORDS * len(words)
+    )
+    return best if is_clear else ""
 
 
 def _script(word: str) -> str:
@@ -251,7 +259,7 @@ class Boilerplate(FaultKind):
     in_plan = True
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        """Rows whose answer is that of five different questions, and 0.5% of the rows, or more."""
+        """Rows whose answer as many questions have as five, or 0.5% of the rows if that is more."""
         questions: dict[str, dict[str, None]] = defaultdict(dict)
         places: dict[str, list[int]] = defaultdict(list)
         for index, row, example in data.usable:

@@ -22,14 +22,14 @@ class Duplicates(FaultKind):
     compares = "inputs"
 
     def find(self, data: CheckedRows) -> list[Fault]:
-        seen: dict[tuple[str, str, str], int] = {}
+        line_by_key: dict[tuple[str, str, str], int] = {}
         faults = []
         for index, row, example in data.usable:
             key = (row.split, example.key, row.label or normalised(row.written))
-            if key in seen:
-                faults.append(Fault(index, f"as line {seen[key]}"))
+            if key in line_by_key:
+                faults.append(Fault(index, f"as line {line_by_key[key]}"))
             else:
-                seen[key] = row.line
+                line_by_key[key] = row.line
         return faults
 
 

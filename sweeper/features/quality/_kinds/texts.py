@@ -163,8 +163,8 @@ class Markup(FaultKind):
         """
         if not _TAG.search(text) and not _ENTITY.search(text):
             return text
-        plain = _TAG.sub("", _BREAK.sub("\n", text))
-        return _ENTITY.sub(lambda match: html.unescape(match[0]), plain).strip()
+        text_without_tags = _TAG.sub("", _BREAK.sub("\n", text))
+        return _ENTITY.sub(lambda match: html.unescape(match[0]), text_without_tags).strip()
 
 
 class Private(FaultKind):

@@ -1,4 +1,4 @@
-"""Rows that training leaves out or reads in part: unreadable, of no known form, empty, cut off."""
+"""Rows that training leaves out or reads in part, such as unreadable and empty ones."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ class TwoFormats(FaultKind):
             columns = (row.path, tuple(row.fields))
             if columns not in forms:
                 forms[columns] = _other_forms(data, row)
-            unread = _unread(forms[columns], row.fields)
-            if unread:
-                names = listing([f"`{column}`" for column in unread])
+            unread_columns = _unread_columns(forms[columns], row.fields)
+            if unread_columns:
+                names = listing([f"`{column}`" for column in unread_columns])
                 faults.append(Fault(index, f"not read: {names}"))
         return faults
 
     def mended_row(self, data: CheckedRows, row: FileRow) -> FileRow:
-        empty = dict.fromkeys(_unread(_other_forms(data, row), row.fields))
+        empty = dict.fromkeys(_unread_columns(_other_forms(data, row), row.fields))
         return data.with_fields(row, {**row.fields, **empty})
 
 
@@ -137,24 +137,24 @@ _ANSWER_FORMATS = ("messages", "instruction", "prompt-completion", "translation"
 
 
 def _other_forms(data: CheckedRows, row: FileRow) -> list[Form]:
-    """The answer formats of columns that the row's own format does not read."""
-    own = data.forms[row.path].of(row.fields)
-    if own.format not in _ANSWER_FORMATS:
+    """The forms of other formats with an answer, in columns that the row's own form leaves."""
+    own_form = data.forms[row.path].of(row.fields)
+    if own_form.format not in _ANSWER_FORMATS:
         return []
-    present = {name.lower(): name for name in row.fields if name not in own.columns.values()}
+    present = {name.lower(): name for name in row.fields if name not in own_form.columns.values()}
     forms = [
-        Form(other.name, shape.columns(present, {}), ())
-        for other in formats().values()
-        if other.name in _ANSWER_FORMATS and other.name != own.format
-        for shape in other.shapes
+        Form(row_format.name, shape.columns(present, {}), ())
+        for row_format in formats().values()
+        if row_format.name in _ANSWER_FORMATS and row_format.name != own_form.format
+        for shape in row_format.shapes
     ]
-    return [replace(form, columns=_needed(form)) for form in forms if form.columns]
+    return [replace(form, columns=_needed_columns(form)) for form in forms if form.columns]
 
 
-def _needed(form: Form) -> dict[str, str]:
+def _needed_columns(form: Form) -> dict[str, str]:
     return {role: column for role, column in form.columns.items() if column in form.needed}
 
 
-def _unread(forms: list[Form], fields: Fields) -> list[str]:
+def _unread_columns(forms: list[Form], fields: Fields) -> list[str]:
     """The columns of the first form that the row has completely; empty if there is none."""
     return next(([*form.columns.values()] for form in forms if form.has(fields)), [])
