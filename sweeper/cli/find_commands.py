@@ -77,7 +77,7 @@ class Commands(TyperGroup):
         return [file for package in self.packages() for file in _modules(package)]
 
     def _read_files(self, command_name: str | None = None) -> None:
-        """Add the commands of the files; stop as soon as the command ``wanted`` is added.
+        """Add the commands of the files; stop as soon as the command ``command_name`` is added.
 
         Raises:
             UsageError: Two files declare the same command.

@@ -93,8 +93,10 @@ def item_values(
         return [overall_value] * count
     jackknife_values = []
     for group in range(groups):
-        kept = [item for item in range(count) if item % groups != group]
-        jackknife_values.append(compute([first[i] for i in kept], [second[i] for i in kept]))
+        kept_items = [item for item in range(count) if item % groups != group]
+        jackknife_values.append(
+            compute([first[i] for i in kept_items], [second[i] for i in kept_items])
+        )
     mean, factor = sum(jackknife_values) / groups, (groups - 1) * (count / groups) ** 0.5
     deviations = [factor * (mean - jackknife_values[item % groups]) for item in range(count)]
     center = overall_value - sum(deviations) / count

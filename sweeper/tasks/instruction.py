@@ -140,12 +140,12 @@ def answers(text: str, markers: Markers) -> Answers:
     spans: list[tuple[int, int]] = []
     for opening in re.finditer(markers.opens, text):
         start = opening.end()
-        closing = re.search(markers.closes, text[start:])
-        following = re.search(markers.next_turn, text[start:])
-        if closing and (following is None or closing.start() <= following.start()):
-            end = closing.end()
+        end_marker = re.search(markers.closes, text[start:])
+        next_turn = re.search(markers.next_turn, text[start:])
+        if end_marker and (next_turn is None or end_marker.start() <= next_turn.start()):
+            end = end_marker.end()
         else:
-            end = following.start() if following else len(text[start:].rstrip())
+            end = next_turn.start() if next_turn else len(text[start:].rstrip())
         if end > 0:
             spans.append((start, start + end))
     return tuple(spans)

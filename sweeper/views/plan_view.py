@@ -105,12 +105,12 @@ def _neighbour_line(choice: ModelChoice) -> str:
     """Text on the next smaller and the next larger model of the same kind that fit."""
     options_by_model = {option.model: option for option in choice.options if option.strategies}
     chosen_option = options_by_model.pop(choice.model)
-    others = sorted(
+    options = sorted(
         (option for option in options_by_model.values() if option.kind == chosen_option.kind),
         key=lambda option: option.parameters,
     )
-    smaller = [option for option in others if option.parameters < chosen_option.parameters][-1:]
-    larger = [option for option in others if option.parameters > chosen_option.parameters][:1]
+    smaller = [option for option in options if option.parameters < chosen_option.parameters][-1:]
+    larger = [option for option in options if option.parameters > chosen_option.parameters][:1]
     return " ".join(
         f"{option.model}: {units.number(option.memory.peak_gib)} GiB, search "
         f"{units.duration(option.search.seconds)}."
@@ -166,14 +166,14 @@ def summary(plan: Plan) -> str:
     rejected_strategies = [
         item.strategy for item in plan.rejected if item.strategy not in fitting_strategies
     ]
-    others = {
+    lists = {
         "Also fit": fitting_strategies[1:],
         "Left out": list(dict.fromkeys(rejected_strategies)),
     }
     lines = [
         title(plan),
         f"Start with {start(plan)}",
-        " ".join(f"{head}: {', '.join(names)}." for head, names in others.items() if names),
+        " ".join(f"{head}: {', '.join(names)}." for head, names in lists.items() if names),
     ]
     return "\n".join(_without_middle(visible(line), _MAX_CHARACTERS) for line in lines if line)
 
@@ -266,13 +266,13 @@ def marked(example: ShownExample, max_characters: int | None) -> str:
         if len(parts) > _MAX_PARTS:
             parts = [*parts[:3], (" ... ", False), *parts[3 - _MAX_PARTS :]]
         for done, index in enumerate(sorted(range(len(parts)), key=lambda n: len(parts[n][0]))):
-            text, trained = parts[index]
+            text, is_trained = parts[index]
             shortened = _without_middle(
                 text.replace("\n", " ↵ "), max_characters // (len(parts) - done)
             )
-            parts[index] = (shortened, trained)
+            parts[index] = (shortened, is_trained)
             max_characters -= len(shortened)
-    return "".join(f"«{part}»" if trained else part for part, trained in parts)
+    return "".join(f"«{part}»" if is_trained else part for part, is_trained in parts)
 
 
 def _without_middle(text: str, max_characters: int) -> str:

@@ -351,12 +351,12 @@ def _headline(status: Status, width: int, screen: Screen) -> str:
         if status.eta
         else _planned_time_left(status, screen)
     )
-    done, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
+    done_text, time_left = f"{status.done}/{status.trials}", f"  ETA {eta}"
     if status.phase == "search":
-        return f"sweep {done}{bar}  {' '.join(counts)}{time_left}"
+        return f"sweep {done_text}{bar}  {' '.join(counts)}{time_left}"
     jobs = f" {status.jobs_done}/{status.jobs} jobs" if status.jobs else ""
     time_left = time_left if status.eta or status.phase == "baselines" else ""
-    return f"{status.phase}{jobs}  sweep {done}  {' '.join(counts)}{time_left}"
+    return f"{status.phase}{jobs}  sweep {done_text}  {' '.join(counts)}{time_left}"
 
 
 def _planned_time_left(status: Status, screen: Screen) -> str:

@@ -94,10 +94,10 @@ def _gain(run: RunFiles, strategy: str, pairs: ComparedPairs) -> SearchGain:
 
 def advise(figures: Figures, findings: Findings) -> NextStep | None:
     """Advise more trials if the search gained beyond noise and still improved at its end."""
-    run, last = findings.run, findings.last_gain
+    run, last_gain = findings.run, findings.last_gain
     row = findings.trial(findings.verdict.recommended_trial)
     gain = next((g for g in figures.gains if row and g.strategy == row.strategy), None)
-    if run.search_ended or last is None or last + 1 <= _LATE_SHARE * run.ended:
+    if run.search_ended or last_gain is None or last_gain + 1 <= _LATE_SHARE * run.ended:
         return None
     if gain is None or gain.gain is None or gain.outcome != "better":
         return None
@@ -105,8 +105,8 @@ def advise(figures: Figures, findings: Findings) -> NextStep | None:
     gain_text = f"{words.amount(gain.gain, metric)} {metric.unit}".rstrip()
     verb = "raised" if metric.higher_is_better else "lowered"
     reason = (
-        f"The search gained {gain_text} over the default, and trial {last}, one of the last of "
-        f"{run.ended}, still {verb} the best {words.bare(metric)}."
+        f"The search gained {gain_text} over the default, and trial {last_gain}, one of the last "
+        f"of {run.ended}, still {verb} the best {words.bare(metric)}."
     )
     return twice_the_trials(findings, reason)
 

@@ -277,9 +277,11 @@ def importances(
     all_trials = _importance_shares(rows, costs, distributions)
     folds = []
     for fold in range(min(FOLDS, len(rows))):
-        kept = [i for i in range(len(rows)) if i % FOLDS != fold]
+        kept_rows = [i for i in range(len(rows)) if i % FOLDS != fold]
         folds.append(
-            _importance_shares([rows[i] for i in kept], [costs[i] for i in kept], distributions)
+            _importance_shares(
+                [rows[i] for i in kept_rows], [costs[i] for i in kept_rows], distributions
+            )
         )
     return {
         name: Interval(
@@ -657,9 +659,11 @@ def _strip_order(value: object) -> tuple[int, float, str]:
 
 
 def _points(sheet: draw.Sheet, rows: list[dict[str, Any]], x: Any, y: Any, scale: Scale) -> Any:
-    small = [row for row in draw.inside(rows, scale) if not row["best"]]
-    large = [row for row in draw.inside(rows, scale) if row["best"]]
-    marks = draw.dots(sheet, small, x, y, 30, opacity=0.75) + draw.dots(sheet, large, x, y, 110)
+    other_rows = [row for row in draw.inside(rows, scale) if not row["best"]]
+    best_rows = [row for row in draw.inside(rows, scale) if row["best"]]
+    marks = draw.dots(sheet, other_rows, x, y, 30, opacity=0.75) + draw.dots(
+        sheet, best_rows, x, y, 110
+    )
     return marks + draw.arrows(sheet, rows, x, y, scale)
 
 

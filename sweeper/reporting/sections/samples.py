@@ -157,9 +157,9 @@ def _most_changed_items(
     ranked = sorted(indices, key=lambda p: -gain[p])
     improved = [p for p in ranked if gain[p] > _MIN_CHANGE]
     worsened = [p for p in reversed(ranked) if gain[p] < -_MIN_CHANGE]
-    listed = {*improved[:_MAX_ITEMS], *worsened[:_MAX_ITEMS]}
+    listed_items = {*improved[:_MAX_ITEMS], *worsened[:_MAX_ITEMS]}
     # Items are in the order of a hash of their content, so the first ones are a random sample.
-    other_items = [p for p in indices if p not in listed]
+    other_items = [p for p in indices if p not in listed_items]
     gains = np.subtract(base.item_losses, winner.item_losses)[list(groups_of_items.scored_indices)]
     return [
         groups_of_items.group("improved", improved, int((gains > _MIN_CHANGE).sum())),

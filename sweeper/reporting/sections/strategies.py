@@ -162,14 +162,16 @@ def share_sentence(share: QualityShare, findings: Findings) -> str:
     """LoRA's share of full fine-tuning's quality in a sentence, with its interval."""
     metric = findings.metric
     text = words.score_with_interval(share.share, _SHARE)
-    where = "test split" if share.split == "test" else "validation split"
-    other = words.strategy(share.second)
+    split = "test split" if share.split == "test" else "validation split"
+    full_strategy = words.strategy(share.second)
     if metric.higher_is_better:
-        result = f"reaches {text} of {other}'s {metric.title}"
+        result = f"reaches {text} of {full_strategy}'s {metric.title}"
     else:  # for a loss, quality is the decrease from the untrained model's
-        result = f"reaches {text} of {other}'s gain in {metric.title} over the untrained model"
+        result = (
+            f"reaches {text} of {full_strategy}'s gain in {metric.title} over the untrained model"
+        )
     return words.sentence(
-        f"{words.strategy(share.first)} {result} on the {where} "
+        f"{words.strategy(share.first)} {result} on the {split} "
         f"(trial {share.first_trial} against {share.second_trial})."
     )
 

@@ -56,11 +56,11 @@ HEADING = Heading(110, "trials", "Trials")
 
 def finding(figures: None, report: Report) -> str:
     """The number of trials by state, and the trial that last improved the best value."""
-    run, last = report.findings.run, report.findings.last_gain
+    run, last_gain = report.findings.run, report.findings.last_gain
     if not report.findings.trials:
         return ""
     text = f"{run.complete} complete, {run.pruned} pruned, {run.failed} failed"
-    text += f"; the last gain came with trial {last}" if last is not None else ""
+    text += f"; the last gain came with trial {last_gain}" if last_gain is not None else ""
     return f"{text}; {run.search_ended}." if run.search_ended else f"{text}."
 
 
@@ -86,10 +86,10 @@ def progress(findings: Findings) -> Drawing | None:
     completed, metric = findings.best_first(), findings.objective
     if len(completed) < 2:
         return None
-    scale, last = trial_scale(findings), max(t.number for t in findings.trials)
+    scale, last_trial = trial_scale(findings), max(t.number for t in findings.trials)
     x = alt.X(
         "x:Q",
-        scale=alt.Scale(domain=[-0.6, last + 0.6], nice=False),
+        scale=alt.Scale(domain=[-0.6, last_trial + 0.6], nice=False),
         axis=alt.Axis(title="trial", grid=False, format="d", tickMinStep=1),
     )
     y = scale.y(4, title=draw.value_title(findings))
@@ -99,7 +99,7 @@ def progress(findings: Findings) -> Drawing | None:
     ]
     sheet = draw.Sheet()
     best = "max(y)" if metric.higher_is_better else "min(y)"
-    steps = sheet.chart([*draw.clipped(points, scale), {"x": last}])
+    steps = sheet.chart([*draw.clipped(points, scale), {"x": last_trial}])
     chart = (
         steps.mark_line(interpolate="step-after", strokeWidth=1.5, color=draw.INK)
         .transform_window(best=best, frame=[None, 0], sort=[alt.SortField("x")])

@@ -111,12 +111,12 @@ def split_tokens(ids: Sequence[int], length: int) -> list[Sequence[int]]:
 
 
 def _tokenise_pieces(
-    tokenizer: Any, text: str, cuts: Sequence[int], whole: list[int], parts: list[list[int]]
+    tokenizer: Any, text: str, cuts: Sequence[int], ids_of_text: list[int], parts: list[list[int]]
 ) -> tuple[list[int], list[int]]:
     """The tokens of the pieces between the cuts, and the token index of each cut.
 
-    Tokenizers that put a space before every text cannot be used piece by piece. For them, ``whole``
-    is kept, and a token across a cut belongs to the piece after it.
+    Tokenizers that put a space before every text cannot be used piece by piece. For them,
+    ``ids_of_text`` is kept, and a token across a cut belongs to the piece after it.
     """
     edges = [0, *cuts, len(text)]
     pieces = [text[start:end] for start, end in pairwise(edges)]
@@ -127,7 +127,7 @@ def _tokenise_pieces(
     if tokenizer.decode(tokens, clean_up_tokenization_spaces=False) == text:
         ends = [sum(map(len, encoded[: number + 1])) for number in range(len(cuts))]
         return tokens, ends
-    return whole, [_common_length(whole, part) for part in parts]
+    return ids_of_text, [_common_length(ids_of_text, part) for part in parts]
 
 
 def _common_length(first: Sequence[int], other: Sequence[int]) -> int:
